@@ -1,0 +1,1 @@
+"""Running machines that take a payload and return what it wrote."""

@@ -1,0 +1,1 @@
+"""Where kernels come from, and the store that keeps them by content."""

@@ -1,0 +1,47 @@
+"""A kernel: one build that can be booted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.matrix.model import Arch
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the bytes came from, in enough detail to fetch or name them again.
+
+    ``kind`` is ``"debian"`` or ``"file"``. ``packages`` lists (name, version, sha256) of every package used.
+    ``note`` says anything a reader of the report must know ("mirror unreachable, newest stored build used").
+    """
+
+    kind: str
+    where: str
+    packages: tuple[tuple[str, str, str], ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One build, resolved and stored.
+
+    ``image`` is the file to hand to QEMU (already unpacked where that boots faster or is needed at all) and
+    ``sha256`` the digest of the *published* image bytes, which names the build. ``config`` maps option names
+    without ``CONFIG_`` to their values (``"y"``, ``"m"``, ``"16"``), absent options being off; it is empty when
+    unknown. ``modules`` returns the plain ELF bytes of the modules named, in loading order with dependencies
+    first, as (file name, bytes); it raises ``KernelUnavailable`` naming a module that does not exist.
+    """
+
+    name: str
+    release: str
+    arch: Arch
+    flavour: str
+    image: Path
+    image_format: str
+    sha256: str
+    origin: Origin
+    config: Mapping[str, str] = field(default_factory=dict, repr=False)
+    config_sha256: str = ""
+    modules: Callable[[tuple[str, ...]], tuple[tuple[str, bytes], ...]] = field(default=lambda names: (), repr=False)

@@ -1,0 +1,1 @@
+"""The matrix: ``kernels.yaml`` turned into frozen nouns."""

@@ -1,0 +1,97 @@
+"""Frozen nouns of a matrix: what the user asked for, before anything is fetched or booted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Arch = Literal["x86_64", "arm64"]
+ARCHES: tuple[Arch, ...] = ("x86_64", "arm64")
+
+
+@dataclass(frozen=True)
+class DebianSource:
+    """A kernel out of a Debian archive.
+
+    ``release`` selects: ``"newest"``, a prefix such as ``"6.12"`` (the newest 6.12.y), or one upstream version
+    (``"6.12.43"``). ``version`` pins one exact package version (``"6.12.43-1~bpo12+1"``). ``package`` names a
+    metapackage (``"linux-image-cloud-amd64"``; ``{arch}`` stands for Debian's architecture name) whose current
+    version is meant. Exactly one of the three is set.
+    """
+
+    suites: tuple[str, ...]
+    flavour: str = "cloud"
+    release: str | None = None
+    version: str | None = None
+    package: str | None = None
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """A kernel that lies on disk: bzImage, ELF vmlinux, Image, gzip or EFI-zboot Image."""
+
+    image: Path
+    config: Path | None = None
+    modules: Path | None = None
+
+
+Source = DebianSource | FileSource
+
+
+@dataclass(frozen=True)
+class KernelSpec:
+    """One entry of ``kernels:``, for one or more architectures."""
+
+    name: str
+    source: Source
+    arches: tuple[Arch, ...]
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A machine to boot a kernel on. ``memory`` is in MiB; ``cpu`` maps an architecture to a QEMU CPU model."""
+
+    name: str
+    smp: int = 1
+    memory: int = 256
+    cpu: Mapping[Arch, str] = field(default_factory=dict)
+    boot: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A named part of the matrix: kernels × architectures × profiles."""
+
+    name: str
+    kernels: tuple[str, ...]
+    arches: tuple[Arch, ...] = ARCHES
+    profiles: tuple[str, ...] = ("standard",)
+
+
+@dataclass(frozen=True)
+class CellSpec:
+    """One kernel entry, one architecture, one profile: what becomes a cell once the kernel is resolved."""
+
+    kernel: KernelSpec
+    arch: Arch
+    profile: Profile
+
+    @property
+    def id(self) -> str:
+        """A name that is unique in a matrix, and safe as a file name and a JUnit classname."""
+        base = f"{self.kernel.name}.{self.arch}"
+        return base if self.profile.name == "standard" else f"{base}.{self.profile.name}"
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A whole ``kernels.yaml``; ``path`` is where it came from, ``sha256`` the digest of its bytes."""
+
+    path: Path
+    sha256: str
+    kernels: Mapping[str, KernelSpec]
+    profiles: Mapping[str, Profile]
+    selections: Mapping[str, Selection]

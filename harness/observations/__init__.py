@@ -1,0 +1,1 @@
+"""What guests saw: the model, the stream's parser, the journal."""

@@ -1,0 +1,1 @@
+"""Building the static payloads from ``guest_payload/``."""

@@ -1,0 +1,1 @@
+"""Runs written down for people and for other programs."""

@@ -1,0 +1,1 @@
+"""The contract: rules and their catalogue."""

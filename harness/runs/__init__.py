@@ -1,0 +1,1 @@
+"""Plan → cells → workers → journal; the only room that composes the others."""

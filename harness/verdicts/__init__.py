@@ -1,0 +1,1 @@
+"""Rule + observation + kernel facts → verdict. Pure."""
