@@ -1,0 +1,130 @@
+"""The journal: every record of a cell on disk as it arrives, so that nothing that was seen is lost.
+
+One JSON object a line: the payload's own lines, verbatim, and ours, whose ``type`` begins with ``harness-``.
+A line is handed to the operating system before the next is read, so that killing the harness loses nothing, and
+is forced to the disk every ``SYNC_SECONDS`` and at the end, so that a power cut loses at most that much.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from harness.errors import StoreError, UsageError
+from harness.observations.model import Begin, End, Garbage, Observation, Plan
+from harness.observations.stream import StreamParser
+
+SYNC_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Journalled:
+    """All that a journal holds. ``notes`` are our own lines in order; ``begun`` keeps the order of beginning."""
+
+    plan: Plan | None
+    begun: tuple[str, ...]
+    observations: Mapping[str, Observation]
+    garbage: tuple[Garbage, ...]
+    ended: bool
+    notes: tuple[Mapping[str, object], ...]
+
+
+class Journal:
+    """Appends to one cell's ``observations.jsonl``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        except OSError as problem:
+            raise StoreError(f"{path}: cannot be written: {problem.strerror}") from problem
+        self._synced = time.monotonic()
+
+    def line(self, data: bytes) -> None:
+        """Keep one line of the stream, verbatim. Raises ``StoreError`` when the disk refuses."""
+        view = memoryview(data + b"\n")
+        try:
+            while view:
+                view = view[os.write(self._fd, view) :]
+            if time.monotonic() - self._synced > SYNC_SECONDS:
+                os.fdatasync(self._fd)
+                self._synced = time.monotonic()
+        except OSError as problem:
+            raise StoreError(f"{self.path}: cannot be written: {problem.strerror}") from problem
+
+    def note(self, kind: str, **facts: object) -> None:
+        """Keep a fact of our own: how the guest ended, garbage that was passed over."""
+        self.line(json.dumps({"type": f"harness-{kind}", **facts}, ensure_ascii=True).encode())
+
+    def close(self) -> None:
+        """Force everything to the disk."""
+        if self._fd >= 0:
+            try:
+                os.fdatasync(self._fd)
+            except OSError as problem:
+                raise StoreError(f"{self.path}: cannot be written: {problem.strerror}") from problem
+            finally:
+                os.close(self._fd)
+                self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class Collector:
+    """Puts records together as they come, live or from a journal."""
+
+    def __init__(self) -> None:
+        self.plan: Plan | None = None
+        self.begun: dict[str, None] = {}
+        self.observations: dict[str, Observation] = {}
+        self.garbage: list[Garbage] = []
+        self.ended = False
+        self.notes: list[Mapping[str, object]] = []
+
+    def add(self, record: Plan | Begin | Observation | End | Garbage) -> None:
+        """Take one record. A second plan, or a second observation of a probe, is garbage: the first one stands."""
+        match record:
+            case Plan() if self.plan is None:
+                self.plan = record
+            case Begin():
+                self.begun.setdefault(record.probe)
+            case Observation() if record.probe not in self.observations:
+                self.observations[record.probe] = record
+            case End():
+                self.ended = record.probes == len(self.observations)
+            case Garbage():
+                self.garbage.append(record)
+            case _:
+                self.garbage.append(Garbage(0, record.type, "said a second time"))
+
+    def journalled(self) -> Journalled:
+        """Everything so far, frozen."""
+        return Journalled(
+            self.plan, tuple(self.begun), dict(self.observations), tuple(self.garbage), self.ended, tuple(self.notes)
+        )
+
+
+def read_journal(path: Path) -> Journalled:
+    """Read a cell's journal. A last line that was cut off (we were killed) counts as garbage, not as an error."""
+    collector = Collector()
+    parser = StreamParser()
+    try:
+        data = path.read_bytes()
+    except OSError as problem:
+        raise UsageError(f"{path}: cannot be read: {problem.strerror}") from problem
+    for line, record in (*parser.feed(data), *parser.close()):
+        if line.startswith(b'{"type": "harness-'):
+            collector.notes.append(json.loads(line))
+        else:
+            collector.add(record)
+    return collector.journalled()

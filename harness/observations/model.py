@@ -1,0 +1,182 @@
+"""An observation: what one probe saw. The fields are those of ``docs/protocol.md``, and nothing is judged here."""
+
+from __future__ import annotations
+
+import errno as errno_names
+import re
+import signal as signal_names
+from collections.abc import Mapping
+from dataclasses import field
+from functools import cached_property
+from typing import Literal
+
+from pydantic import ConfigDict, model_validator
+from pydantic.dataclasses import dataclass
+
+_STRICT = ConfigDict(extra="forbid", strict=True)
+_UNIT = re.compile(r"^([r-][w-][x-][ps]) (\S+) ([0-9a-f]{2}|mix|segv|bus|\.) ([afsn?]) ([s?-])$")
+_LAYOUT = re.compile(r"^[psgPSG]+$")
+
+Stage = Literal["setup", "seal", "before", "operation", "after", "done"]
+
+
+def errno_name(number: int) -> str:
+    """``EPERM`` for 1, ``0`` for 0. The numbers are Linux's generic ones, which x86_64 and arm64 share."""
+    return errno_names.errorcode.get(number, f"errno {number}") if number else "0"
+
+
+def signal_name(number: int) -> str:
+    """``SIGSEGV`` for 11."""
+    try:
+        return signal_names.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Unit:
+    """One mapped unit of the window (a page, or a huge page)."""
+
+    perms: str
+    backing: str
+    data: str
+    presence: str
+    seal: str
+
+    @classmethod
+    def parse(cls, text: str) -> Unit | None:
+        """Read ``"rw-p anon a0 a -"``; ``"-"`` is a hole and gives None. Raises ``ValueError`` otherwise."""
+        if text == "-":
+            return None
+        match = _UNIT.match(text)
+        if match is None:
+            raise ValueError(f"not a unit: {text[:60]!r}")
+        return cls(*match.groups())
+
+    @property
+    def writable(self) -> bool:
+        """Whether the kernel lists the unit as writable."""
+        return self.perms[1] == "w"
+
+
+Snapshot = tuple[Unit | None, ...]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Half:
+    """One of a probe's two processes. ``before`` and ``after`` have one entry per unit of the layout."""
+
+    stage: Stage
+    step: str | None = None
+    step_errno: int = 0
+    seal: tuple[int, ...] = ()
+    result: int | str | None = None
+    errno: int = 0
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    extra: Mapping[str, int | str] = field(default_factory=dict)
+    write: str = ""
+    mprotect: tuple[int, ...] = ()
+    munmap: tuple[int, ...] = ()
+    signal: int | None = None
+    timeout: bool = False
+
+    @model_validator(mode="after")
+    def _whole(self) -> Half:
+        for unit in (*self.before, *self.after):
+            Unit.parse(unit)
+        if self.stage == "done" and self.result is None:
+            raise ValueError("a half that is done has a result")
+        return self
+
+    @cached_property
+    def units_before(self) -> Snapshot:
+        """The window before the operation."""
+        return tuple(Unit.parse(text) for text in self.before)
+
+    @cached_property
+    def units_after(self) -> Snapshot:
+        """The window after the operation."""
+        return tuple(Unit.parse(text) for text in self.after)
+
+    @property
+    def said(self) -> str:
+        """What the operation answered, for a person: ``0``, ``EPERM``, ``base+2``, or how the process ended."""
+        if self.timeout:
+            return f"no answer in time ({self.stage})"
+        if self.signal is not None:
+            return f"killed by {signal_name(self.signal)} ({self.stage})"
+        if self.step is not None:
+            return f"{self.step}: {errno_name(self.step_errno)}"
+        if self.stage != "done":
+            return f"stopped in {self.stage}"
+        return errno_name(self.errno) if self.errno else str(self.result)
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Observation:
+    """Both halves of one probe. ``unit`` is in bytes."""
+
+    probe: str
+    layout: str
+    unit: int
+    microseconds: int
+    control: Half
+    sealed: Half
+    type: Literal["observation"] = "observation"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Observation:
+        if not _LAYOUT.match(self.layout):
+            raise ValueError(f"not a layout: {self.layout[:40]!r}")
+        for half in (self.control, self.sealed):
+            if half.stage != "done":
+                continue
+            lengths = {len(half.before), len(half.after), len(half.write), len(half.mprotect), len(half.munmap)}
+            if lengths != {len(self.layout)}:
+                raise ValueError(f"{self.probe}: snapshots do not fit the layout {self.layout}")
+        return self
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Plan:
+    """What the payload is about to do, and what it found the kernel to be."""
+
+    stream: int
+    payload: str
+    id: str
+    machine: str
+    release: str
+    page_size: int
+    pid1: bool
+    probes: tuple[str, ...]
+    features: Mapping[str, int | str] = field(default_factory=dict)
+    type: Literal["plan"] = "plan"
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Begin:
+    """A probe's first process is about to start."""
+
+    probe: str
+    type: Literal["begin"] = "begin"
+
+
+@dataclass(frozen=True, config=_STRICT)
+class End:
+    """The payload says it wrote everything."""
+
+    probes: int
+    type: Literal["end"] = "end"
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """A line that is no record: what a reader needs to find out why. ``offset`` in bytes from the stream's start."""
+
+    offset: int
+    excerpt: str
+    reason: str
+
+
+Record = Plan | Begin | Observation | End

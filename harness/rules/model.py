@@ -1,0 +1,165 @@
+"""A rule: one sentence of the contract, as data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Literal
+
+Level = Literal["required", "permitted", "open", "uncovered"]
+Outcome = Literal["blocked", "permitted", "undefined", "open", "uncovered", "interface"]
+Covers = Literal["sealed", "mixed", "plain", "gap"]
+LEVELS: tuple[Level, ...] = ("required", "permitted", "open", "uncovered")
+
+Version = tuple[int, int, int]
+_VERSION = re.compile(r"^(\d+)\.(\d+)(?:\.(\d+))?")
+
+
+def parse_version(release: str) -> Version:
+    """``(6, 12, 117)`` for ``"6.12.117+deb13-cloud-amd64"``; a release candidate counts as its release.
+
+    Raises ``ValueError`` for text that does not begin with a version.
+    """
+    match = _VERSION.match(release)
+    if match is None:
+        raise ValueError(f"not a kernel version: {release!r}")
+    return int(match[1]), int(match[2]), int(match[3] or 0)
+
+
+def covers(layout: str) -> Covers:
+    """What the operation's range lies over: only sealed units, sealed and plain, only plain, or also a gap."""
+    inside = {c for c in layout if c.isupper()}
+    if "G" in inside:
+        return "gap"
+    if inside == {"S"}:
+        return "sealed"
+    return "mixed" if "S" in inside else "plain"
+
+
+@dataclass(frozen=True)
+class ProbeName:
+    """The parts of a probe's id and its layout."""
+
+    operation: str
+    region: str
+    span: str
+    layout: str
+
+    @property
+    def id(self) -> str:
+        """``operation/region/span``."""
+        return f"{self.operation}/{self.region}/{self.span}"
+
+
+@dataclass(frozen=True)
+class KernelFacts:
+    """What a rule may need to know of the kernel it speaks about. ``config`` as in ``Kernel.config``."""
+
+    release: str
+    arch: str
+    page_size: int
+    version: Version = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "version", parse_version(self.release))
+
+
+@dataclass(frozen=True)
+class Where:
+    """A set of kernels: a half-open version range, architectures, page sizes in bytes; empty means any."""
+
+    since: Version | None = None
+    until: Version | None = None
+    arches: tuple[str, ...] = ()
+    page_sizes: tuple[int, ...] = ()
+
+    def __contains__(self, kernel: KernelFacts) -> bool:
+        return (
+            (self.since is None or kernel.version >= self.since)
+            and (self.until is None or kernel.version < self.until)
+            and (not self.arches or kernel.arch in self.arches)
+            and (not self.page_sizes or kernel.page_size in self.page_sizes)
+        )
+
+
+@dataclass(frozen=True)
+class Selector:
+    """Which probes a rule speaks for: globs for operation and region, spans by name or by what they cover.
+
+    An entry that begins with ``!`` takes away again.
+    """
+
+    operations: tuple[str, ...]
+    regions: tuple[str, ...] = ("*",)
+    spans: tuple[str, ...] = ("*",)
+    covers: tuple[Covers, ...] = ()
+
+    def __contains__(self, probe: ProbeName) -> bool:
+        return (
+            _matches(probe.operation, self.operations)
+            and _matches(probe.region, self.regions)
+            and _matches(probe.span, self.spans)
+            and (not self.covers or covers(probe.layout) in self.covers)
+        )
+
+
+def _matches(name: str, globs: Iterable[str]) -> bool:
+    taken = [g for g in globs if not g.startswith("!")]
+    dropped = [g[1:] for g in globs if g.startswith("!")]
+    return any(fnmatchcase(name, g) for g in taken) and not any(fnmatchcase(name, g) for g in dropped)
+
+
+@dataclass(frozen=True)
+class Expect:
+    """What the ``interface`` outcome demands of one half.
+
+    ``errnos``: accepted error numbers by name (``"0"`` for success). ``seals``: which units are sealed afterwards:
+    ``kept`` (those that were), ``range`` (those that were and exactly the units asked for), ``any``.
+    """
+
+    errnos: tuple[str, ...]
+    seals: Literal["kept", "range", "any"] = "kept"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A difference that is known: these kernels do not keep the rule, for this reason, as measured or cited."""
+
+    where: Where
+    reason: str
+    source: str
+    probes: tuple[str, ...] = ("*",)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One sentence of the contract.
+
+    ``outcome`` is what upstream promises and what is judged. Where the mail thread wants something else,
+    ``thread`` holds that outcome and a verdict says which of the two the kernel follows.
+    ``errnos`` are accepted for a blocked operation. ``atomic``: a refused operation changed nothing in its range.
+    ``contents``: ``kept``, or ``as-control`` where the operation may change them even in sealed memory.
+    """
+
+    id: str
+    contract: str
+    family: str
+    level: Level
+    outcome: Outcome
+    statement: str
+    sources: tuple[str, ...]
+    probes: tuple[Selector, ...]
+    where: Where = Where()
+    errnos: tuple[str, ...] = ("EPERM",)
+    atomic: bool = False
+    contents: Literal["kept", "as-control"] = "kept"
+    expect_control: Expect | None = None
+    expect_sealed: Expect | None = None
+    thread: Outcome | None = None
+    known: tuple[Known, ...] = ()
+
+    def speaks_for(self, probe: ProbeName) -> bool:
+        """Whether one of the rule's selectors takes the probe."""
+        return any(probe in selector for selector in self.probes)

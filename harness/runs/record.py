@@ -1,0 +1,141 @@
+"""``run.json``: everything needed to say what a run was, and to repeat it. Written whole, by rename, at every change."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from harness.errors import StoreError, UsageError
+
+SCHEMA = 1
+CellState = Literal["waiting", "running", "finished", "lost", "interrupted"]
+RunState = Literal["running", "finished", "interrupted"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KernelRecord(_Model):
+    """The kernel of a cell: enough to find the same bytes again."""
+
+    name: str
+    release: str
+    arch: str
+    flavour: str
+    sha256: str
+    image_format: str
+    config_sha256: str
+    origin_kind: str
+    origin: str
+    packages: tuple[tuple[str, str, str], ...] = ()
+    note: str = ""
+
+
+class MachineRecord(_Model):
+    """The machine a cell ran on, as asked for and as it came up. ``argv`` is the emulator's, as run."""
+
+    guest: str
+    smp: int
+    memory: int
+    boot: tuple[str, ...]
+    release: str = ""
+    page_size: int = 0
+    cmdline: str = ""
+    acceleration: str = ""
+    acceleration_reason: str = ""
+    argv: tuple[str, ...] = ()
+    versions: dict[str, str] = {}
+    digests: dict[str, str] = {}
+
+
+class CrashRecord(_Model):
+    """A report the console showed; ``during`` is the probe that was running."""
+
+    kind: str
+    title: str
+    lines: tuple[str, ...]
+    during: str | None
+    fatal: bool
+
+
+class CellRecord(_Model):
+    """One cell. ``seconds`` by stage; ``reason`` says why a cell that is not finished is not."""
+
+    id: str
+    profile: str
+    arch: str
+    state: CellState = "waiting"
+    reason: str = ""
+    kernel: KernelRecord | None = None
+    machine: MachineRecord | None = None
+    payload_sha256: str = ""
+    started: str = ""
+    seconds: dict[str, float] = {}
+    garbage: int = 0
+    crashes: tuple[CrashRecord, ...] = ()
+    exit_status: int | None = None
+    exit_signal: int | None = None
+    statuses: dict[str, int] = {}
+
+
+class RunRecord(_Model):
+    """A whole run. Times are UTC, ISO 8601."""
+
+    schema_version: Literal[1] = SCHEMA
+    id: str
+    state: RunState
+    started: str
+    finished: str = ""
+    sealmatrix: str
+    command: tuple[str, ...]
+    options: dict[str, Any]
+    host: dict[str, str]
+    matrix: dict[str, str]
+    payload: str
+    payload_id: str
+    catalogue_sha256: str
+    jobs: int
+    cells: tuple[CellRecord, ...]
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file under a temporary name and rename it. Raises ``StoreError``."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as problem:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(f"{path}: cannot be written: {problem.strerror}") from problem
+
+
+def write_run(folder: Path, run: RunRecord) -> None:
+    """Write ``run.json``."""
+    write_atomically(folder / "run.json", run.model_dump_json(indent=1) + "\n")
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read ``run.json``. Raises ``UsageError`` with one line for a folder that is no run, or another schema's."""
+    path = folder / "run.json"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as problem:
+        raise UsageError(f"{folder} is no run: it has no run.json") from problem
+    except (OSError, ValueError) as problem:
+        raise UsageError(f"{path}: cannot be read: {problem}") from problem
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if version != SCHEMA:
+        raise UsageError(f"{path}: has schema version {version}; this sealmatrix reads version {SCHEMA}")
+    try:
+        return RunRecord.model_validate(data)
+    except ValidationError as problem:
+        first = problem.errors(include_url=False, include_input=False)[0]
+        raise UsageError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from problem

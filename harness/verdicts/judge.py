@@ -1,0 +1,286 @@
+"""The judge: rule + observation + kernel facts → verdict. Pure; the same input always gives the same verdict.
+
+The order of questions is the order of honesty: was the probe run at all, did it break, does the rule apply, is the
+sealed part intact (the one invariant over every probe), and only then whether the operation answered as it should.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from errno import EAGAIN, EMFILE, ENFILE, ENOMEM, ENOSPC, ENOSYS, EPERM
+from fnmatch import fnmatchcase
+
+from harness.errors import UsageError
+from harness.guests.console import Crash
+from harness.observations.model import Half, Observation, errno_name, signal_name
+from harness.rules.model import Expect, KernelFacts, Outcome, ProbeName, Rule
+from harness.rules.load import unclaimed
+from harness.verdicts.model import Follows, Kind, RuleResult, Status, Verdict
+from harness.verdicts.window import changes, sealed_units, window_problems
+
+# Set-up that failed for want of these says nothing about the kernel's contract: the probe broke.
+_EXHAUSTED = frozenset({EAGAIN, EMFILE, ENFILE, ENOMEM, ENOSPC})
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything one cell has to say. ``lost`` tells why the stream stopped early ("" when it did not)."""
+
+    kernel: KernelFacts
+    observations: Mapping[str, Observation]
+    begun: tuple[str, ...] = ()
+    crashes: tuple[Crash, ...] = ()
+    lost: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A verdict before it knows its rule and probe."""
+
+    status: Status
+    reason: str
+    kind: Kind | None = None
+
+
+PASS = Finding("pass", "")
+
+
+Assignment = tuple[tuple[Rule, tuple[ProbeName, ...]], ...]
+
+
+def assign(rules: Mapping[str, Rule], planned: Sequence[ProbeName]) -> Assignment:
+    """Which rule speaks for which planned probes, in the catalogue's order; rules without a probe are left out.
+
+    Raises ``UsageError`` when a probe is claimed by no rule: what it saw would be judged by nobody, and silence
+    must not look like a pass.
+    """
+    if orphans := unclaimed(rules, planned):
+        raise UsageError(f"no rule speaks for {len(orphans)} probes, the first is {orphans[0].id}; the catalogue is out of date")
+    taken = ((rule, tuple(p for p in planned if rule.speaks_for(p))) for rule in rules.values())
+    return tuple((rule, probes) for rule, probes in taken if probes)
+
+
+def judge(assignment: Assignment, evidence: Evidence) -> tuple[RuleResult, ...]:
+    """Judge every planned probe under every rule that speaks for it, in the catalogue's order."""
+    fatal: dict[str, Crash] = {}
+    for crash in evidence.crashes:
+        if crash.fatal and crash.during is not None:
+            fatal.setdefault(crash.during, crash)
+    return tuple(
+        RuleResult(rule, tuple(_verdict(rule, probe, evidence, fatal) for probe in probes)) for rule, probes in assignment
+    )
+
+
+def _verdict(rule: Rule, probe: ProbeName, evidence: Evidence, fatal: Mapping[str, Crash]) -> Verdict:
+    seen = evidence.observations.get(probe.id)
+    finding = _unanswered(probe, evidence, fatal, seen)
+    follows: Follows | None = None
+    if finding is None:
+        assert seen is not None  # _unanswered said so
+        finding = judge_observation(rule, probe, seen, evidence.kernel)
+        follows = _follows(rule, probe, seen, evidence.kernel, finding)
+        finding = _known(rule, probe, evidence.kernel, finding)
+    observed = summary(seen) if seen else ""
+    return Verdict(rule.id, probe.id, finding.status, finding.reason, finding.kind, observed, follows)
+
+
+def summary(seen: Observation) -> str:
+    """An observation in one line, made so that equal behaviour gives equal text."""
+    parts = [f"control {seen.control.said}, sealed {seen.sealed.said}"]
+    if seen.sealed.stage == "done":
+        sealed = [i for i, c in enumerate(seen.layout) if c in "sS"]
+        parts += changes(seen.sealed, sealed)
+    return "; ".join(parts)
+
+
+def _unanswered(
+    probe: ProbeName, evidence: Evidence, fatal: Mapping[str, Crash], seen: Observation | None
+) -> Finding | None:
+    """What there is to say of a probe without looking at its halves; None when they must be looked at."""
+    if probe.id in fatal:
+        crash = fatal[probe.id]
+        return Finding("fail", f"the kernel reported while the probe ran: {crash.title}", "crash")
+    if seen is not None:
+        return None
+    why = evidence.lost or "the stream ended without it"
+    if probe.id in evidence.begun:
+        return Finding("error", f"the probe began and no observation followed: {why}")
+    return Finding("miss", why)
+
+
+def judge_observation(rule: Rule, probe: ProbeName, seen: Observation, kernel: KernelFacts) -> Finding:
+    """Judge one observation by one rule, leaving out what is known to differ."""
+    if seen.layout != probe.layout:
+        return Finding("error", f"the payload ran the layout {seen.layout}, the plan says {probe.layout}")
+    if kernel not in rule.where:
+        return Finding("skip", "the rule does not speak for this kernel")
+    return _usable(seen) or _JUDGES[rule.outcome](rule, seen)
+
+
+def _usable(seen: Observation) -> Finding | None:
+    """Why the observation cannot be held against the rule, or None when it can."""
+    control, sealed = seen.control, seen.sealed
+    if ENOSYS in sealed.seal or sealed.step == "mseal" == control.step:
+        return Finding("skip", "no mseal (ENOSYS)")
+    if control.timeout or sealed.timeout:
+        half, name = (control, "control") if control.timeout else (sealed, "sealed")
+        return Finding("error", f"the {name} half gave no answer in time (in {half.stage})")
+    if control.step is not None:
+        if control.step_errno in _EXHAUSTED:
+            return Finding("error", f"the probe broke: {control.said}")
+        return Finding("skip", f"not offered here: {control.said}")
+    if control.signal is not None:
+        return Finding("error", f"the control half was {control.said}")
+    if control.stage != "done":
+        return Finding("error", f"the control half stopped in {control.stage}")
+    if sealed.step is not None:
+        return Finding("error", f"set-up worked for the control half and not for the sealed one: {sealed.said}")
+    refused = [number for number in sealed.seal if number]
+    if refused:
+        return Finding("fail", f"mseal refused to seal: {errno_name(refused[0])}", "interface")
+    if sealed.signal is not None:
+        if sealed.stage in ("operation", "after"):
+            name = signal_name(sealed.signal)
+            return Finding("fail", f"killed by {name} in {sealed.stage}; the control half was not", "interface")
+        return Finding("error", f"the sealed half was {sealed.said}")
+    if sealed.stage != "done":
+        return Finding("error", f"the sealed half stopped in {sealed.stage}")
+    return None
+
+
+def _invariant(rule: Rule, seen: Observation) -> Finding | None:
+    """The sealed part still exists, with the same protection, backing and contents, and is still sealed."""
+    contents = {"blocked": "kept", "undefined": rule.contents, "permitted": rule.contents}.get(rule.outcome, "free")
+    problems = window_problems(seen, contents)
+    if not problems:
+        return None
+    kind: Kind = "bypass" if any(p.bypass for p in problems) else "seal-lost"
+    return Finding("fail", "; ".join(p.text for p in problems[:3]), kind)
+
+
+def _control_failed(seen: Observation) -> Finding | None:
+    if seen.control.errno:
+        return Finding("skip", f"does not apply: the control failed with {errno_name(seen.control.errno)}")
+    return None
+
+
+def _blocked(rule: Rule, seen: Observation) -> Finding:
+    sealed = seen.sealed
+    if broken := _invariant(rule, seen):
+        return replace(broken, reason=f"answered {sealed.said}: {broken.reason}")
+    if not_applicable := _control_failed(seen):
+        return not_applicable
+    if not sealed.errno:
+        return Finding("fail", f"succeeded over sealed memory (answered {sealed.said})", "bypass")
+    if rule.atomic:
+        plain = [i for i, c in enumerate(seen.layout) if c in "pP"]
+        if changed := changes(sealed, plain):
+            return Finding("fail", f"refused with {sealed.said}, and yet {changed[0]}", "not-atomic")
+    if errno_name(sealed.errno) not in rule.errnos:
+        wanted = " or ".join(rule.errnos)
+        return Finding("fail", f"refused with {sealed.said} instead of {wanted}", "wrong-errno")
+    return PASS
+
+
+def _permitted(rule: Rule, seen: Observation) -> Finding:
+    control, sealed = seen.control, seen.sealed
+    if broken := _invariant(rule, seen):
+        return replace(broken, reason=f"answered {sealed.said}: {broken.reason}")
+    if not_applicable := _control_failed(seen):
+        if sealed.errno == control.errno:
+            return not_applicable
+        return Finding("fail", f"control {control.said}, sealed {sealed.said}", "wrong-errno")
+    if sealed.errno:
+        kind: Kind = "over-blocked" if sealed.errno == EPERM else "wrong-errno"
+        return Finding("fail", f"refused with {sealed.said}; the control succeeded", kind)
+    if sealed.result != control.result or sealed.extra != control.extra:
+        return Finding("fail", f"answered {_answer(sealed)}; the control {_answer(control)}", "interface")
+    plain = [i for i, c in enumerate(seen.layout) if c in "pPgG"]
+    if changes(sealed, plain) != changes(control, plain):
+        return Finding("fail", "did something else to the plain memory beside it than the control did", "interface")
+    return PASS
+
+
+def _answer(half: Half) -> str:
+    extra = ", ".join(f"{name} {value}" for name, value in half.extra.items())
+    return f"{half.said} ({extra})" if extra else half.said
+
+
+def _undefined(rule: Rule, seen: Observation) -> Finding:
+    return _invariant(rule, seen) or _control_failed(seen) or PASS
+
+
+def _recorded(rule: Rule, seen: Observation) -> Finding:
+    return _invariant(rule, seen) or Finding("observed", "")
+
+
+def _interface(rule: Rule, seen: Observation) -> Finding:
+    for name, half, expect in (("control", seen.control, rule.expect_control), ("sealed", seen.sealed, rule.expect_sealed)):
+        if expect is not None and (finding := _expected(name, half, expect, seen.layout)):
+            return finding
+    return _invariant(rule, seen) or PASS
+
+
+def _expected(name: str, half: Half, expect: Expect, layout: str) -> Finding | None:
+    if errno_name(half.errno) not in expect.errnos:
+        wanted = " or ".join("success" if e == "0" else e for e in expect.errnos)
+        kind: Kind = "wrong-errno" if half.errno and expect.errnos != ("0",) else "interface"
+        return Finding("fail", f"the {name} half answered {half.said} instead of {wanted}", kind)
+    if expect.seals == "any":
+        return None
+    before = {i for i, c in enumerate(layout) if c in "sS"} if name == "sealed" else set()
+    asked = {i for i, c in enumerate(layout) if c in "SP"} if expect.seals == "range" else set()
+    wanted_sealed = before | asked
+    found = sealed_units(half)
+    if lost := sorted(wanted_sealed - found):
+        return Finding("fail", f"the {name} half: {_units(lost)} not sealed afterwards", "seal-lost")
+    if spread := sorted(found - wanted_sealed):
+        return Finding("fail", f"the {name} half: {_units(spread)} sealed without having been asked for", "interface")
+    return None
+
+
+def _units(numbers: Sequence[int]) -> str:
+    noun = "unit" if len(numbers) == 1 else "units"
+    return f"{noun} {', '.join(map(str, numbers))}"
+
+
+_JUDGES = {
+    "blocked": _blocked,
+    "permitted": _permitted,
+    "undefined": _undefined,
+    "open": _recorded,
+    "uncovered": _recorded,
+    "interface": _interface,
+}
+
+
+def _follows(rule: Rule, probe: ProbeName, seen: Observation, kernel: KernelFacts, upstream: Finding) -> Follows | None:
+    """Which reading the kernel follows, for a rule that the mail thread and upstream's documentation read differently."""
+    if rule.thread is None or upstream.status == "skip":
+        return None
+    thread = judge_observation(_as_thread_reads(rule, rule.thread), probe, seen, kernel)
+    kept = {"pass", "observed"}
+    readings: Mapping[tuple[bool, bool], Follows] = {
+        (True, True): "both",
+        (True, False): "upstream",
+        (False, True): "thread",
+        (False, False): "neither",
+    }
+    return readings[upstream.status in kept, thread.status in kept]
+
+
+def _as_thread_reads(rule: Rule, outcome: Outcome) -> Rule:
+    return replace(rule, outcome=outcome, contents="kept" if outcome == "blocked" else rule.contents)
+
+
+def _known(rule: Rule, probe: ProbeName, kernel: KernelFacts, finding: Finding) -> Finding:
+    """Turn a failure the catalogue knows into ``known``, and a promise kept against its word into ``fixed``."""
+    for entry in rule.known:
+        if kernel in entry.where and any(fnmatchcase(probe.id, glob) for glob in entry.probes):
+            cited = f"{entry.reason} [{entry.source}]"
+            if finding.status == "fail":
+                return Finding("known", f"{finding.reason}; known: {cited}", finding.kind)
+            if finding.status == "pass":
+                return Finding("fixed", f"holds, though the catalogue says: {cited}")
+    return finding

@@ -1,0 +1,95 @@
+"""Verdicts, and how bad each is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from harness.rules.model import Rule
+
+Status = Literal["fail", "error", "miss", "known", "fixed", "pass", "observed", "skip"]
+Kind = Literal["bypass", "crash", "seal-lost", "not-atomic", "wrong-errno", "over-blocked", "interface"]
+Follows = Literal["both", "upstream", "thread", "neither"]
+
+# Worst first; DESIGN.md, "Status and kind of a verdict".
+STATUSES: tuple[Status, ...] = ("fail", "error", "miss", "known", "fixed", "pass", "observed", "skip")
+KINDS: tuple[Kind, ...] = ("bypass", "crash", "seal-lost", "not-atomic", "wrong-errno", "over-blocked", "interface")
+_BADNESS: Mapping[str, int] = {name: i for i, name in enumerate(STATUSES)}
+_GRAVITY: Mapping[str | None, int] = {None: len(KINDS)} | {name: i for i, name in enumerate(KINDS)}
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_NO_ANSWER = 3
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one rule says of one probe on one kernel. ``observed`` is the observation in one line."""
+
+    rule: str
+    probe: str
+    status: Status
+    reason: str
+    kind: Kind | None = None
+    observed: str = ""
+    follows: Follows | None = None
+
+    @property
+    def badness(self) -> tuple[int, int]:
+        """Sorts verdicts worst first."""
+        return _BADNESS[self.status], _GRAVITY[self.kind]
+
+
+@dataclass(frozen=True)
+class RuleResult:
+    """One rule on one cell: the worst of its verdicts, and how many there are of each status."""
+
+    rule: Rule
+    verdicts: tuple[Verdict, ...]
+
+    @cached_property
+    def worst(self) -> Verdict:
+        """The verdict the rule is reported with. There is always one: a rule without probes has no result."""
+        return min(self.verdicts, key=lambda v: v.badness)
+
+    @property
+    def status(self) -> Status:
+        """The worst status."""
+        return self.worst.status
+
+    @property
+    def kind(self) -> Kind | None:
+        """The gravest kind among the failing verdicts."""
+        return self.worst.kind
+
+    @cached_property
+    def counts(self) -> Mapping[Status, int]:
+        """Verdicts per status, worst first, zeros left out."""
+        counted = Counter(v.status for v in self.verdicts)
+        return {status: counted[status] for status in STATUSES if counted[status]}
+
+    @property
+    def follows(self) -> Follows | None:
+        """Which reading of the contract the kernel follows, where the two differ and the kernel is consistent."""
+        seen = {v.follows for v in self.verdicts if v.follows}
+        if len(seen) > 1 and seen <= {"both", "upstream", "thread"}:
+            seen.discard("both")
+        return seen.pop() if len(seen) == 1 else ("neither" if seen else None)
+
+
+def worst_first(results: Iterable[RuleResult]) -> list[RuleResult]:
+    """Order results worst first, keeping the catalogue's order among equals."""
+    return sorted(results, key=lambda r: r.worst.badness)
+
+
+def exit_code(statuses: Iterable[Status]) -> int:
+    """DESIGN.md's exit code: a failed rule outranks a missing answer, which outranks nothing at all."""
+    seen = set(statuses)
+    if "fail" in seen:
+        return EXIT_FAILED
+    if seen & {"error", "miss"} or not seen:
+        return EXIT_NO_ANSWER
+    return EXIT_OK
