@@ -1,0 +1,160 @@
+#define _GNU_SOURCE
+#include "channel.h"
+#include "machine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static int port = -1;
+static char input[CHUNK];
+static size_t input_start, input_end;
+
+/* Waits for the port; a host that has closed it is the end of this guest. */
+static void wait_for(short events)
+{
+	struct pollfd want = {.fd = port, .events = events};
+
+	while (poll(&want, 1, -1) < 0)
+		if (errno != EINTR)
+			power_off("poll on the channel: %s", strerror(errno));
+	if (want.revents & POLLHUP)
+		power_off("the host closed the channel");
+}
+
+static void write_all(const char *bytes, size_t length)
+{
+	while (length) {
+		ssize_t n = write(port, bytes, length);
+
+		if (n > 0) {
+			bytes += n;
+			length -= (size_t)n;
+		} else if (n < 0 && errno == EAGAIN) {
+			wait_for(POLLOUT);
+		} else if (n < 0 && errno != EINTR) {
+			power_off("write to the channel: %s", strerror(errno));
+		}
+	}
+}
+
+void channel_send(const char *kind, const void *body, size_t length)
+{
+	char header[40];
+	int n = snprintf(header, sizeof(header), "%s %zu\n", kind, length);
+
+	write_all(header, (size_t)n);
+	write_all(body, length);
+}
+
+void channel_fail(const char *format, ...)
+{
+	char text[512];
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	if (n < 0)
+		n = 0;
+	channel_send("fail", text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1);
+}
+
+/*
+ * Hello is written while the port still blocks: before the host's end is open poll() reports a hang-up, and
+ * only a blocking write waits for it (drivers/char/virtio_console.c, will_write_block()). Afterwards the port
+ * does not block, because a blocked write would never learn that the host has gone (same function).
+ */
+void channel_open(int fd, const char *hello, size_t length)
+{
+	port = fd;
+	channel_send("hello", hello, length);
+	if (fcntl(port, F_SETFL, O_NONBLOCK) < 0)
+		power_off("O_NONBLOCK on the channel: %s", strerror(errno));
+}
+
+int channel_fd(void)
+{
+	return port;
+}
+
+int channel_pending(void)
+{
+	return input_start < input_end;
+}
+
+static void refill(void)
+{
+	for (;;) {
+		ssize_t n = read(port, input, sizeof(input));
+
+		if (n > 0) {
+			input_start = 0;
+			input_end = (size_t)n;
+			return;
+		}
+		if (n == 0)
+			power_off("the host closed the channel");
+		if (errno == EAGAIN)
+			wait_for(POLLIN);
+		else if (errno != EINTR)
+			power_off("read from the channel: %s", strerror(errno));
+	}
+}
+
+static char next_byte(void)
+{
+	if (!channel_pending())
+		refill();
+	return input[input_start++];
+}
+
+struct frame channel_receive(void)
+{
+	struct frame frame = {.left = 0};
+	size_t length = 0;
+	char c;
+
+	while ((c = next_byte()) != ' ') {
+		if (c < 'a' || c > 'z' || length + 1 >= sizeof(frame.kind))
+			power_off("the host broke the protocol: no such kind of frame");
+		frame.kind[length++] = c;
+	}
+	while ((c = next_byte()) != '\n') {
+		if (c < '0' || c > '9')
+			power_off("the host broke the protocol: a length is not a number");
+		frame.left = frame.left * 10 + (size_t)(c - '0');
+		if (frame.left > FRAME_LIMIT)
+			power_off("the host broke the protocol: a frame over %u bytes", FRAME_LIMIT);
+	}
+	return frame;
+}
+
+size_t channel_read(struct frame *frame, void *into, size_t most)
+{
+	size_t n = frame->left < most ? frame->left : most;
+
+	if (!n)
+		return 0;
+	if (!channel_pending())
+		refill();
+	if (n > input_end - input_start)
+		n = input_end - input_start;
+	memcpy(into, input + input_start, n);
+	input_start += n;
+	frame->left -= n;
+	return n;
+}
+
+void channel_skip(struct frame *frame)
+{
+	char scrap[512];
+
+	while (channel_read(frame, scrap, sizeof(scrap)))
+		;
+}

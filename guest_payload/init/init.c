@@ -1,0 +1,127 @@
+/*
+ * PID 1 of a guest: sets the machine up, says hello on the channel and then carries out one command at a
+ * time (docs/protocol.md, "The channel"). It judges nothing and knows nothing of sealing. One process, one
+ * thread, no buffer larger than a chunk; whatever it cannot go on from ends the machine, loudly.
+ */
+#define _GNU_SOURCE
+#include "channel.h"
+#include "machine.h"
+#include "program.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define PORT "org.sealmatrix.channel"
+#define WORK "/work/"
+
+/* Reads one NUL-ended field of a body; 0 when it is longer than the room for it, or the body ends first. */
+static int read_field(struct frame *frame, char *into, size_t size)
+{
+	for (size_t i = 0; i < size && channel_read(frame, into + i, 1); i++)
+		if (!into[i])
+			return 1;
+	return 0;
+}
+
+static int write_content(struct frame *frame, int fd)
+{
+	static char chunk[CHUNK];
+	size_t have;
+
+	while ((have = channel_read(frame, chunk, sizeof(chunk))))
+		for (size_t done = 0; done < have;) {
+			ssize_t n = write(fd, chunk + done, have - done);
+
+			if (n < 0)
+				return -1;
+			done += (size_t)n;
+		}
+	return 0;
+}
+
+static void take_file(struct frame *frame)
+{
+	char path[sizeof(WORK) + 256] = WORK, mode[16];
+	char *name = path + strlen(WORK);
+	int fd, result;
+
+	if (!read_field(frame, name, 256) || !read_field(frame, mode, sizeof(mode)) || !*name || *name == '.' ||
+	    strchr(name, '/')) {
+		channel_skip(frame);
+		channel_fail("file: the name must be a plain file name and the mode an octal number");
+		return;
+	}
+	unlink(path); /* never write into a file that may be running */
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	result = fd < 0 ? -1 : write_content(frame, fd);
+	if (!result)
+		result = fchmod(fd, (mode_t)strtoul(mode, NULL, 8) & 07777);
+	if (result < 0) {
+		int reason = errno;
+
+		unlink(path);
+		channel_skip(frame);
+		channel_fail("file %s: %s", path, strerror(reason));
+	} else {
+		channel_send("done", "", 0);
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
+/* Splits a body of NUL-ended words in place; 0 when there are none, too many, or the last has no end. */
+static int split_words(char *body, size_t length, char **words, size_t most)
+{
+	size_t count = 0;
+
+	if (!length || body[length - 1])
+		return 0;
+	for (size_t at = 0; at < length; at += strlen(body + at) + 1) {
+		if (count + 1 >= most)
+			return 0;
+		words[count++] = body + at;
+	}
+	words[count] = NULL;
+	return 1;
+}
+
+static void take_run(struct frame *frame)
+{
+	static char body[CHUNK];
+	static char *argv[1024];
+	size_t length = 0, n;
+
+	while (length < sizeof(body) && (n = channel_read(frame, body + length, sizeof(body) - length)))
+		length += n;
+	channel_skip(frame);
+	if (length == sizeof(body) || !split_words(body, length, argv, sizeof(argv) / sizeof(argv[0])))
+		channel_fail("run: argv must be 1 to 1023 words, each ended by NUL, under %u bytes", CHUNK);
+	else
+		run_program(argv);
+}
+
+int main(void)
+{
+	static char hello[16384];
+
+	if (getpid() != 1)
+		return 2;
+	set_up_machine();
+	channel_open(open_port(PORT), hello, describe_machine(hello, sizeof(hello)));
+	for (;;) {
+		struct frame frame = channel_receive();
+
+		if (!strcmp(frame.kind, "file"))
+			take_file(&frame);
+		else if (!strcmp(frame.kind, "run"))
+			take_run(&frame);
+		else if (!strcmp(frame.kind, "stop"))
+			power_off("asked to stop");
+		else
+			power_off("the host broke the protocol: frame '%s'", frame.kind);
+	}
+}

@@ -1,0 +1,22 @@
+/* The guest as a machine: mounts, modules, settings, the port, and its end. */
+#ifndef SEALMATRIX_MACHINE_H
+#define SEALMATRIX_MACHINE_H
+
+#include <stddef.h>
+
+/* One line on the console. */
+void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Say why, then end the machine: QEMU runs with -no-reboot, so a reset is its exit on every architecture. */
+_Noreturn void power_off(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Mount, load, set; a step that fails is noted for hello and the rest goes on. */
+void set_up_machine(void);
+
+/* Wait for the port the host named and open it, blocking. */
+int open_port(const char *name);
+
+/* The body of hello; returns its length. */
+size_t describe_machine(char *into, size_t size);
+
+#endif

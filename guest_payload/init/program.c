@@ -1,0 +1,185 @@
+#define _GNU_SOURCE
+#include "program.h"
+#include "channel.h"
+#include "machine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define KEPT_ERR (2u << 20) /* bytes of standard error forwarded; more than any sane diagnosis */
+
+struct pipe_end {
+	const char *kind;
+	int fd;
+	size_t left, dropped; /* bytes still to forward, bytes thrown away */
+};
+
+static void on_child(int signal)
+{
+	(void)signal; /* exists so that ppoll() is interrupted */
+}
+
+/* Never returns; an exec that fails is told through `report`, which a working exec closes. */
+static _Noreturn void become(char **argv, int out, int err, int report, const sigset_t *mask)
+{
+	static char *environment[] = {"PATH=/work", "HOME=/work", "TMPDIR=/work", NULL};
+	int null = open("/dev/null", O_RDONLY), reason;
+
+	setsid();
+	if (chdir("/work") == 0 && dup2(null, 0) == 0 && dup2(out, 1) == 1 && dup2(err, 2) == 2) {
+		sigprocmask(SIG_SETMASK, mask, NULL);
+		execve(argv[0], argv, environment);
+	}
+	reason = errno;
+	if (write(report, &reason, sizeof(reason)) < 0)
+		_exit(126);
+	_exit(127);
+}
+
+/* Forwards what one read gives; 0 when there is nothing now, -1 when every writer is gone. */
+static int forward(struct pipe_end *end)
+{
+	static char chunk[CHUNK];
+	ssize_t n = read(end->fd, chunk, sizeof(chunk));
+	size_t kept;
+
+	if (n < 0)
+		return errno == EINTR;
+	if (n == 0)
+		return -1;
+	kept = (size_t)n < end->left ? (size_t)n : end->left;
+	if (kept)
+		channel_send(end->kind, chunk, kept);
+	end->left -= kept;
+	end->dropped += (size_t)n - kept;
+	return 1;
+}
+
+/* Reaps whatever has died; 1 when the program itself was among it. */
+static int reap(pid_t program, int *status, int options)
+{
+	int seen = 0, one;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &one, options)) > 0 || (pid < 0 && errno == EINTR))
+		if (pid == program) {
+			*status = one;
+			seen = 1;
+		}
+	return seen;
+}
+
+/* Between frames the host may only say stop while a program runs. */
+static void hear_host(void)
+{
+	struct frame frame = channel_receive();
+
+	if (!strcmp(frame.kind, "stop"))
+		power_off("asked to stop");
+	power_off("the host broke the protocol: '%s' while a program runs", frame.kind);
+}
+
+/* Forwards until the program is dead. SIGCHLD is blocked but for inside ppoll(), so that none is missed. */
+static int pump(pid_t program, struct pipe_end ends[2], const sigset_t *unblocked)
+{
+	int status = 0;
+
+	while (!reap(program, &status, WNOHANG)) {
+		struct pollfd want[3] = {
+			{.fd = ends[0].fd, .events = POLLIN},
+			{.fd = ends[1].fd, .events = POLLIN},
+			{.fd = channel_fd(), .events = POLLIN},
+		};
+
+		if (ppoll(want, 3, NULL, unblocked) < 0) {
+			if (errno != EINTR)
+				power_off("ppoll: %s", strerror(errno));
+			continue;
+		}
+		for (int i = 0; i < 2; i++)
+			if (want[i].revents && forward(&ends[i]) < 0) {
+				close(ends[i].fd);
+				ends[i].fd = -1;
+			}
+		if (want[2].revents)
+			hear_host();
+	}
+	return status;
+}
+
+/*
+ * One signal to everything is enough, however wildly it forks: fork() is refused under the same lock once a
+ * fatal signal is pending (kernel/fork.c, copy_process()). Whoever loses its parent becomes our child, so
+ * there is nobody left when there is nobody to wait for. Only then are the pipes complete.
+ */
+static void sweep(struct pipe_end ends[2])
+{
+	int ignored;
+
+	kill(-1, SIGKILL);
+	reap(-1, &ignored, 0);
+	for (int i = 0; i < 2; i++) {
+		while (ends[i].fd >= 0 && forward(&ends[i]) > 0)
+			;
+		if (ends[i].fd >= 0)
+			close(ends[i].fd);
+		if (ends[i].dropped)
+			say("dropped %zu bytes of standard error", ends[i].dropped);
+	}
+}
+
+static void send_exit(int status)
+{
+	char body[64];
+	int n;
+
+	if (WIFSIGNALED(status))
+		n = snprintf(body, sizeof(body), "{\"status\":null,\"signal\":%d}", WTERMSIG(status));
+	else
+		n = snprintf(body, sizeof(body), "{\"status\":%d,\"signal\":null}", WEXITSTATUS(status));
+	channel_send("exit", body, (size_t)n);
+}
+
+void run_program(char **argv)
+{
+	struct sigaction action = {.sa_handler = on_child};
+	int out[2], err[2], report[2], reason = 0, status;
+	sigset_t child, before;
+	pid_t program;
+
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &child, &before);
+	sigaction(SIGCHLD, &action, NULL);
+	if (pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0 || pipe2(report, O_CLOEXEC) < 0)
+		power_off("pipe: %s", strerror(errno));
+	program = fork();
+	if (program < 0)
+		power_off("fork: %s", strerror(errno));
+	if (program == 0)
+		become(argv, out[1], err[1], report[1], &before);
+	close(out[1]);
+	close(err[1]);
+	close(report[1]);
+	/* Ends at once: by the exec that closes the pipe, or by the reason it did not happen. */
+	while (read(report[0], &reason, sizeof(reason)) < 0 && errno == EINTR)
+		;
+	close(report[0]);
+	fcntl(out[0], F_SETFL, O_NONBLOCK);
+	fcntl(err[0], F_SETFL, O_NONBLOCK);
+
+	struct pipe_end ends[2] = {{"out", out[0], (size_t)-1, 0}, {"err", err[0], KEPT_ERR, 0}};
+
+	status = pump(program, ends, &before);
+	sweep(ends);
+	if (reason)
+		channel_fail("run %s: %s", argv[0], strerror(reason));
+	else
+		send_exit(status);
+}
