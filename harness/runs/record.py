@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.errors import StoreError, UsageError
+from harness.guests.model import Booted
+from harness.kernels.model import Kernel
+from harness.runs.cell import CellOutcome
 
 SCHEMA = 1
 CellState = Literal["waiting", "running", "finished", "lost", "interrupted"]
@@ -101,6 +106,45 @@ class RunRecord(_Model):
     catalogue_sha256: str
     jobs: int
     cells: tuple[CellRecord, ...]
+
+
+def kernel_record(kernel: Kernel) -> KernelRecord:
+    """Write a resolved kernel down."""
+    return KernelRecord(
+        name=kernel.name,
+        release=kernel.release,
+        arch=kernel.arch,
+        flavour=kernel.flavour,
+        sha256=kernel.sha256,
+        image_format=kernel.image_format,
+        config_sha256=kernel.config_sha256,
+        origin_kind=kernel.origin.kind,
+        origin=kernel.origin.where,
+        packages=kernel.origin.packages,
+        note=kernel.origin.note,
+    )
+
+
+def finished_cell(cell: CellRecord, outcome: CellOutcome, state: CellState, statuses: Mapping[str, int]) -> CellRecord:
+    """A cell's record after it ended."""
+    machine, booted, exited = cell.machine, outcome.booted, outcome.exited
+    if machine and booted:
+        found = {f.name: getattr(booted, f.name) for f in fields(Booted) if f.name in MachineRecord.model_fields}
+        machine = machine.model_copy(update=found)
+    return cell.model_copy(
+        update={
+            "state": state,
+            "reason": outcome.lost,
+            "machine": machine,
+            "started": outcome.started,
+            "seconds": outcome.seconds,
+            "garbage": len(outcome.journalled.garbage) if outcome.journalled else 0,
+            "crashes": tuple(CrashRecord.model_validate(asdict(crash)) for crash in outcome.crashes),
+            "exit_status": exited.status if exited else None,
+            "exit_signal": exited.signal if exited else None,
+            "statuses": dict(statuses),
+        }
+    )
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -1,0 +1,107 @@
+"""From what a cell left on disk to its verdicts. The same path serves a run that just ended and one from last year."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UsageError
+from harness.guests.console import Crash
+from harness.observations.journal import Journalled, read_journal
+from harness.rules.model import KernelFacts, ProbeName
+from harness.runs.record import CellRecord, write_atomically
+from harness.verdicts.judge import Assignment, Evidence, judge
+from harness.verdicts.model import RuleResult
+
+VERDICTS_SCHEMA = 1
+
+
+def kernel_facts(arch: str, journalled: Journalled | None) -> KernelFacts | None:
+    """What the payload found the kernel to be; None when it never said."""
+    if journalled is None or journalled.plan is None:
+        return None
+    try:
+        return KernelFacts(journalled.plan.release, arch, journalled.plan.page_size)
+    except ValueError:
+        return None
+
+
+def judge_cell(
+    assignment: Assignment, arch: str, journalled: Journalled | None, lost: str, crashes: Sequence[Crash]
+) -> tuple[RuleResult, ...]:
+    """Judge one cell."""
+    evidence = Evidence(
+        kernel=kernel_facts(arch, journalled),
+        observations=journalled.observations if journalled else {},
+        begun=journalled.begun if journalled else (),
+        crashes=tuple(crashes),
+        lost=lost,
+    )
+    return judge(assignment, evidence)
+
+
+def judge_stored(assignment: Assignment, folder: Path, record: CellRecord) -> tuple[RuleResult, ...]:
+    """Judge a cell again from its folder in ``results/``, under the catalogue at hand."""
+    path = folder / "observations.jsonl"
+    journalled = read_journal(path) if path.exists() else None
+    lost = record.reason
+    if not lost and record.state != "finished":
+        lost = f"the cell is {record.state}"
+    crashes = [Crash(**c.model_dump()) for c in record.crashes]
+    return judge_cell(assignment, record.arch, journalled, lost, crashes)
+
+
+def verdicts_json(run: str, record: CellRecord, facts: KernelFacts | None, results: Sequence[RuleResult]) -> dict[str, Any]:
+    """A cell's verdicts in the form of ``docs/verdicts.schema.json``."""
+    return {
+        "schema_version": VERDICTS_SCHEMA,
+        "run": run,
+        "cell": record.id,
+        "kernel": {
+            "name": record.kernel.name if record.kernel else record.id,
+            "release": facts.release if facts else (record.kernel.release if record.kernel else ""),
+            "arch": record.arch,
+            "page_size": facts.page_size if facts else 0,
+            "sha256": record.kernel.sha256 if record.kernel else "",
+        },
+        "state": record.state,
+        "reason": record.reason,
+        "rules": [_rule_json(result) for result in results],
+    }
+
+
+def _rule_json(result: RuleResult) -> dict[str, Any]:
+    rule = result.rule
+    return {
+        "rule": rule.id,
+        "contract": rule.contract,
+        "family": rule.family,
+        "level": rule.level,
+        "outcome": rule.outcome,
+        "statement": rule.statement,
+        "status": result.status,
+        "kind": result.kind,
+        "reason": result.worst.reason,
+        "follows": result.follows,
+        "counts": dict(result.counts),
+        "verdicts": [{k: v for k, v in asdict(verdict).items() if k != "rule"} for verdict in result.verdicts],
+    }
+
+
+def write_plan(folder: Path, payload_id: str, planned: Sequence[ProbeName]) -> None:
+    """Keep what was planned: without it, a probe that left no trace could not be missed."""
+    probes = [[p.operation, p.region, p.span, p.layout] for p in planned]
+    write_atomically(folder / "plan.json", json.dumps({"payload_id": payload_id, "probes": probes}) + "\n")
+
+
+def read_plan(folder: Path) -> tuple[ProbeName, ...]:
+    """Read ``plan.json``. Raises ``UsageError`` when it is not there or is not whole."""
+    path = folder / "plan.json"
+    try:
+        data: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return tuple(ProbeName(*fields) for fields in data["probes"])
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise UsageError(f"{path}: cannot be read: {problem}") from problem

@@ -1,0 +1,56 @@
+"""The nouns of a run, and the events it tells while it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from harness.errors import InfrastructureError
+from harness.guests.model import Guest
+from harness.kernels.model import Kernel
+from harness.matrix.model import Arch, Profile
+from harness.rules.model import ProbeName
+from harness.verdicts.model import RuleResult
+
+Stage = Literal["waiting", "booting", "pushing", "probing", "judging", "done"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One kernel on one profile. ``kernel`` is None on the host itself, and an error where none could be had."""
+
+    id: str
+    arch: Arch
+    profile: Profile
+    kernel: Kernel | InfrastructureError | None
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The payload as a cell needs it: bytes, identity, arguments, and what it plans to do."""
+
+    name: str
+    id: str
+    sha256: str
+    content: bytes
+    arguments: tuple[str, ...]
+    planned: tuple[ProbeName, ...]
+
+
+@dataclass(frozen=True)
+class Told:
+    """An event of a run, for whoever shows progress. ``probes`` observations have arrived out of ``planned``."""
+
+    cell: str
+    stage: Stage
+    seconds: float
+    probes: int = 0
+    planned: int = 0
+    note: str = ""
+    results: tuple[RuleResult, ...] = ()
+
+
+Tell = Callable[[Told], None]
+MakeGuest = Callable[[Cell, Path], Guest]
