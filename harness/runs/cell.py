@@ -110,7 +110,9 @@ class CellWorker:
                 journal.note("garbage", offset=record.offset, excerpt=record.excerpt, reason=record.reason)
                 self._collector.add(record)
                 return
-            raise LostGuest(f"the payload wrote more than {MAX_GARBAGE} lines that are no records; the last: {record.excerpt}")
+            raise LostGuest(
+                f"the payload wrote more than {MAX_GARBAGE} lines that are no records; the last: {record.excerpt}"
+            )
         journal.line(line)
         self._collector.add(record)  # type: ignore[arg-type]
         if isinstance(record, Plan):

@@ -54,7 +54,9 @@ def judge_stored(assignment: Assignment, folder: Path, record: CellRecord) -> tu
     return judge_cell(assignment, record.arch, journalled, lost, crashes)
 
 
-def verdicts_json(run: str, record: CellRecord, facts: KernelFacts | None, results: Sequence[RuleResult]) -> dict[str, Any]:
+def verdicts_json(
+    run: str, record: CellRecord, facts: KernelFacts | None, results: Sequence[RuleResult]
+) -> dict[str, Any]:
     """A cell's verdicts in the form of ``docs/verdicts.schema.json``."""
     return {
         "schema_version": VERDICTS_SCHEMA,

@@ -25,9 +25,12 @@ _EXHAUSTED = frozenset({EAGAIN, EMFILE, ENFILE, ENOMEM, ENOSPC})
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything one cell has to say. ``lost`` tells why the stream stopped early ("" when it did not)."""
+    """Everything one cell has to say. ``lost`` tells why the stream stopped early ("" when it did not).
 
-    kernel: KernelFacts
+    ``kernel`` is None only where nothing was observed (no boot), and then nothing is asked of it.
+    """
+
+    kernel: KernelFacts | None
     observations: Mapping[str, Observation]
     begun: tuple[str, ...] = ()
     crashes: tuple[Crash, ...] = ()
@@ -56,7 +59,9 @@ def assign(rules: Mapping[str, Rule], planned: Sequence[ProbeName]) -> Assignmen
     must not look like a pass.
     """
     if orphans := unclaimed(rules, planned):
-        raise UsageError(f"no rule speaks for {len(orphans)} probes, the first is {orphans[0].id}; the catalogue is out of date")
+        raise UsageError(
+            f"no rule speaks for {len(orphans)} probes, the first is {orphans[0].id}; the catalogue is out of date"
+        )
     taken = ((rule, tuple(p for p in planned if rule.speaks_for(p))) for rule in rules.values())
     return tuple((rule, probes) for rule, probes in taken if probes)
 
@@ -68,7 +73,8 @@ def judge(assignment: Assignment, evidence: Evidence) -> tuple[RuleResult, ...]:
         if crash.fatal and crash.during is not None:
             fatal.setdefault(crash.during, crash)
     return tuple(
-        RuleResult(rule, tuple(_verdict(rule, probe, evidence, fatal) for probe in probes)) for rule, probes in assignment
+        RuleResult(rule, tuple(_verdict(rule, probe, evidence, fatal) for probe in probes))
+        for rule, probes in assignment
     )
 
 
@@ -77,7 +83,7 @@ def _verdict(rule: Rule, probe: ProbeName, evidence: Evidence, fatal: Mapping[st
     finding = _unanswered(probe, evidence, fatal, seen)
     follows: Follows | None = None
     if finding is None:
-        assert seen is not None  # _unanswered said so
+        assert seen is not None and evidence.kernel is not None  # _unanswered said so
         finding = judge_observation(rule, probe, seen, evidence.kernel)
         follows = _follows(rule, probe, seen, evidence.kernel, finding)
         finding = _known(rule, probe, evidence.kernel, finding)
@@ -101,7 +107,7 @@ def _unanswered(
     if probe.id in fatal:
         crash = fatal[probe.id]
         return Finding("fail", f"the kernel reported while the probe ran: {crash.title}", "crash")
-    if seen is not None:
+    if seen is not None and evidence.kernel is not None:
         return None
     why = evidence.lost or "the stream ended without it"
     if probe.id in evidence.begun:
@@ -216,7 +222,10 @@ def _recorded(rule: Rule, seen: Observation) -> Finding:
 
 
 def _interface(rule: Rule, seen: Observation) -> Finding:
-    for name, half, expect in (("control", seen.control, rule.expect_control), ("sealed", seen.sealed, rule.expect_sealed)):
+    for name, half, expect in (
+        ("control", seen.control, rule.expect_control),
+        ("sealed", seen.sealed, rule.expect_sealed),
+    ):
         if expect is not None and (finding := _expected(name, half, expect, seen.layout)):
             return finding
     return _invariant(rule, seen) or PASS

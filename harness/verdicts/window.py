@@ -22,7 +22,11 @@ def sealed_units(half: Half) -> set[int]:
 
     Either will do, so that a kernel with one broken check is blamed by the rules for that check and not by all.
     """
-    return {i for i, (protect, unmap) in enumerate(zip(half.mprotect, half.munmap, strict=True)) if EPERM in (protect, unmap)}
+    return {
+        i
+        for i, (protect, unmap) in enumerate(zip(half.mprotect, half.munmap, strict=True))
+        if EPERM in (protect, unmap)
+    }
 
 
 def _unit_change(index: int, before: Unit | None, after: Unit | None) -> str | None:
