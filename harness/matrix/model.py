@@ -9,16 +9,18 @@ from typing import Literal
 
 Arch = Literal["x86_64", "arm64"]
 ARCHES: tuple[Arch, ...] = ("x86_64", "arm64")
+SYNONYMS: Mapping[str, Arch] = {"amd64": "x86_64", "x86-64": "x86_64", "x64": "x86_64", "aarch64": "arm64"}
+"""What others call the architectures; not accepted, but told apart from a slip of the keyboard."""
 
 
 @dataclass(frozen=True)
 class DebianSource:
     """A kernel out of a Debian archive.
 
-    ``release`` selects: ``"newest"``, a prefix such as ``"6.12"`` (the newest 6.12.y), or one upstream version
-    (``"6.12.43"``). ``version`` pins one exact package version (``"6.12.43-1~bpo12+1"``). ``package`` names a
-    metapackage (``"linux-image-cloud-amd64"``; ``{arch}`` stands for Debian's architecture name) whose current
-    version is meant. Exactly one of the three is set.
+    ``release`` selects: ``"newest"``, a prefix such as ``"6.12"`` (the newest 6.12.y), or one upstream
+    version (``"6.12.43"``). ``version`` pins one exact package version (``"6.12.43-1~bpo12+1"``).
+    ``package`` names a metapackage (``"linux-image-cloud-amd64"``; ``{arch}`` stands for Debian's
+    architecture name) whose current version is meant. Exactly one of the three is set.
     """
 
     suites: tuple[str, ...]
@@ -52,7 +54,7 @@ class KernelSpec:
 
 @dataclass(frozen=True)
 class Profile:
-    """A machine to boot a kernel on. ``memory`` is in MiB; ``cpu`` maps an architecture to a QEMU CPU model."""
+    """A machine to boot a kernel on: ``memory`` in MiB, ``cpu`` a QEMU CPU model for each architecture."""
 
     name: str
     smp: int = 1
@@ -63,7 +65,7 @@ class Profile:
 
 @dataclass(frozen=True)
 class Selection:
-    """A named part of the matrix: kernels × architectures × profiles."""
+    """A named part of the matrix: kernels by architectures by profiles."""
 
     name: str
     kernels: tuple[str, ...]

@@ -1,0 +1,130 @@
+"""From the bytes of ``kernels.yaml`` to a ``Matrix``; every fault is one line with file, line and key."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from types import MappingProxyType
+
+import pydantic
+
+import harness
+from harness.errors import ConfigError, UsageError, nearest
+from harness.matrix.model import (
+    ARCHES,
+    DebianSource,
+    FileSource,
+    KernelSpec,
+    Matrix,
+    Profile,
+    Selection,
+    Source,
+)
+from harness.matrix.sayings import first_fault
+from harness.matrix.schema import (
+    DebianKernel,
+    FileKernel,
+    MatrixFile,
+    ProfileEntry,
+    SelectionEntry,
+)
+from harness.matrix.tree import Key, Tree, dotted, parse_tree
+
+STANDARD = "standard"
+
+
+def load_matrix(path: Path) -> Matrix:
+    """Read a matrix. Raises ``ConfigError`` naming file, line and key; ``UsageError`` when it cannot be read."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot read the matrix: {error.strerror or error}") from None
+    return parse_matrix(data, path)
+
+
+def parse_matrix(data: bytes, path: Path) -> Matrix:
+    """Turn the bytes of a matrix, read from ``path``, into nouns. Raises ``ConfigError`` and nothing else."""
+    tree = parse_tree(data, path)
+    if not isinstance(tree.root, dict) or not tree.root:
+        raise ConfigError(path, tree.line(()), "a matrix has the keys version, kernels, profiles, selections")
+    try:
+        file = MatrixFile.model_validate(tree.root)
+    except pydantic.ValidationError as error:
+        raise first_fault(error, tree, path) from None
+    return _nouns(file, tree, path, hashlib.sha256(data).hexdigest())
+
+
+def default_path(folder: Path | None = None) -> Path:
+    """Return ``kernels.yaml`` in ``folder`` (the working directory) if there is one, else the shipped matrix."""
+    own = (folder or Path.cwd()) / "kernels.yaml"
+    return own if own.is_file() else shipped_path()
+
+
+def shipped_path() -> Path:
+    """Return the matrix that comes with this package: inside an installed one, beside it in a checkout."""
+    package = Path(harness.__file__).resolve().parent
+    installed = package / "_shipped" / "kernels.yaml"
+    return installed if installed.is_file() else package.parent / "kernels.yaml"
+
+
+def lock_path(matrix: Matrix) -> Path:
+    """Return where the matrix's lock file belongs: beside it, but never inside the installed package."""
+    if "_shipped" in matrix.path.parts:
+        return Path.cwd() / "kernels.lock"
+    return matrix.path.with_name(f"{matrix.path.stem}.lock")
+
+
+def _nouns(file: MatrixFile, tree: Tree, path: Path, digest: str) -> Matrix:
+    kernels = {name: _kernel(name, entry, path.parent) for name, entry in file.kernels.items()}
+    profiles = {STANDARD: Profile(STANDARD)}
+    for name, entry in file.profiles.items():
+        if name in ARCHES:
+            raise _fault(tree, path, ("profiles", name), "a profile cannot be called like an architecture")
+        profiles[name] = _profile(name, entry)
+    selections = {}
+    for name, wish in file.selections.items():
+        place: Key = ("selections", name)
+        _known(tree, path, (*place, "kernels"), wish.kernels, kernels)
+        _known(tree, path, (*place, "profiles"), wish.profiles, profiles)
+        selections[name] = _selection(name, wish)
+        for position, kernel in enumerate(wish.kernels):
+            if not set(kernels[kernel].arches) & set(wish.architectures):
+                message = f"{kernel} is on none of these architectures: {', '.join(wish.architectures)}"
+                raise _fault(tree, path, (*place, "kernels", position), message)
+    freeze = MappingProxyType
+    return Matrix(path, digest, freeze(kernels), freeze(profiles), freeze(selections))
+
+
+def _kernel(name: str, entry: DebianKernel | FileKernel, folder: Path) -> KernelSpec:
+    return KernelSpec(name, _source(entry, folder), entry.architectures, entry.labels)
+
+
+def _source(entry: DebianKernel | FileKernel, folder: Path) -> Source:
+    if isinstance(entry, DebianKernel):
+        return DebianSource(entry.suites, entry.flavour_meant, entry.release, entry.version, entry.package)
+    image, config, modules = (
+        folder / value if value is not None else None for value in (entry.image, entry.config, entry.modules)
+    )
+    assert image is not None
+    return FileSource(image, config, modules)
+
+
+def _profile(name: str, entry: ProfileEntry) -> Profile:
+    return Profile(name, entry.smp, entry.memory, MappingProxyType(entry.cpu), entry.boot)
+
+
+def _selection(name: str, entry: SelectionEntry) -> Selection:
+    return Selection(name, entry.kernels, entry.architectures, entry.profiles)
+
+
+def _known(tree: Tree, path: Path, place: Key, words: Iterable[str], valid: Iterable[str]) -> None:
+    names = tuple(valid)
+    for position, word in enumerate(words):
+        if word not in names:
+            message = f"unknown {str(place[-1]).removesuffix('s')} {word!r}{nearest(word, names)}"
+            raise _fault(tree, path, (*place, position), message)
+
+
+def _fault(tree: Tree, path: Path, place: Key, message: str) -> ConfigError:
+    return ConfigError(path, tree.line(place), f"{dotted(place)}: {message}" if place else message)

@@ -1,0 +1,88 @@
+"""Which cells a request means: selection or kernel globs, narrowed by architecture and profile."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Sequence
+
+from harness.errors import UsageError, nearest
+from harness.matrix.model import ARCHES, SYNONYMS, Arch, CellSpec, KernelSpec, Matrix, Profile
+
+DEFAULT = "default"
+STANDARD = "standard"
+
+
+def plan_cells(
+    matrix: Matrix,
+    *,
+    selection: str | None = None,
+    kernels: Sequence[str] = (),
+    arches: Sequence[str] = (),
+    profiles: Sequence[str] = (),
+) -> tuple[CellSpec, ...]:
+    """Return the cells meant, in the matrix's order, each once.
+
+    ``kernels`` are names or globs over the whole matrix, or over ``selection`` when that is given too; with
+    neither, the selection ``default`` is meant. ``arches`` narrows; ``profiles`` replaces the selection's own.
+    Raises ``UsageError`` for a word that names nothing and for a request that leaves no cell.
+    """
+    for arch in arches:
+        if arch not in ARCHES:
+            called = f" (here it is called {SYNONYMS[arch]!r})" if arch in SYNONYMS else nearest(arch, ARCHES)
+            raise UsageError(f"unknown architecture {arch!r}{called}")
+    machines = _profiles(matrix, profiles)
+    chosen = _chosen(matrix, selection, kernels)
+    cells = tuple(
+        CellSpec(kernel, arch, profile)
+        for kernel, wished, own in chosen
+        for arch in wished
+        if not arches or arch in arches
+        for profile in (machines or own)
+    )
+    if not cells:
+        raise UsageError(f"nothing to do: no kernel asked for is on {', '.join(arches)}")
+    return cells
+
+
+_Choice = tuple[KernelSpec, tuple[Arch, ...], tuple[Profile, ...]]
+
+
+def _chosen(matrix: Matrix, selection: str | None, patterns: Sequence[str]) -> tuple[_Choice, ...]:
+    pool: tuple[_Choice, ...]
+    if patterns and selection is None:
+        standard = (matrix.profiles[STANDARD],)
+        pool = tuple((kernel, kernel.arches, standard) for kernel in matrix.kernels.values())
+        where = f"in {matrix.path}"
+    else:
+        name = selection or DEFAULT
+        pool = _selected(matrix, name)
+        where = f"in the selection {name} of {matrix.path}"
+    return pool if not patterns else _matching(pool, patterns, where)
+
+
+def _selected(matrix: Matrix, name: str) -> tuple[_Choice, ...]:
+    if name not in matrix.selections:
+        raise UsageError(f"{matrix.path}: unknown selection {name!r}{nearest(name, matrix.selections)}")
+    wish = matrix.selections[name]
+    machines = tuple(matrix.profiles[profile] for profile in wish.profiles)
+    specs = (matrix.kernels[kernel] for kernel in wish.kernels)
+    return tuple((spec, tuple(a for a in spec.arches if a in wish.arches), machines) for spec in specs)
+
+
+def _matching(pool: Iterable[_Choice], patterns: Sequence[str], where: str) -> tuple[_Choice, ...]:
+    choices = tuple(pool)
+    names = [kernel.name for kernel, _, _ in choices]
+    wanted: set[str] = set()
+    for pattern in patterns:
+        found = fnmatch.filter(names, pattern)
+        if not found:
+            raise UsageError(f"no kernel {pattern!r} {where}{nearest(pattern, names)}")
+        wanted.update(found)
+    return tuple(choice for choice in choices if choice[0].name in wanted)
+
+
+def _profiles(matrix: Matrix, names: Sequence[str]) -> tuple[Profile, ...]:
+    for name in names:
+        if name not in matrix.profiles:
+            raise UsageError(f"{matrix.path}: unknown profile {name!r}{nearest(name, matrix.profiles)}")
+    return tuple(matrix.profiles[name] for name in dict.fromkeys(names))

@@ -1,0 +1,179 @@
+"""What ``kernels.yaml`` may hold, as pydantic models: names, types, and what one entry alone can get wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from harness.matrix.model import ARCHES, Arch
+
+DEBIAN_ARCH: Mapping[Arch, str] = {"x86_64": "amd64", "arm64": "arm64"}
+
+FLAVOURS: Mapping[str, Mapping[Arch, str]] = {
+    "cloud": {"x86_64": "cloud-amd64", "arm64": "cloud-arm64"},
+    "full": {"x86_64": "amd64", "arm64": "arm64"},
+    "16k": {"arm64": "arm64-16k"},
+}
+"""Our flavours, and the suffix of Debian's package names on each architecture they exist for."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}\Z")
+_PROFILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}\Z")
+_SUITE = re.compile(r"[a-z][a-z0-9-]{0,39}\Z")
+_RELEASE = re.compile(r"(newest|\d{1,4}(\.\d{1,6}){1,3}(-rc\d{1,3})?)\Z")
+_VERSION = re.compile(r"\d[A-Za-z0-9.+~:-]{0,79}\Z")
+_PACKAGE = re.compile(r"linux-image-[a-z0-9.+{}-]{2,80}\Z")
+_CPU = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.,=+-]{0,199}\Z")
+_BOOT = re.compile(r"[\x21-\x7e]{1,200}\Z")
+
+
+def _matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not pattern.match(value):
+            raise ValueError(f"{value[:80]!r} is not {what}")
+        return value
+
+    return AfterValidator(check)
+
+
+Name = Annotated[str, _matching(_NAME, "a name (letters, digits, '.', '_', '+', '-'; at most 64, no path)")]
+ProfileName = Annotated[str, _matching(_PROFILE, "a profile name (letters, digits, '_', '-'; at most 32)")]
+Suite = Annotated[str, _matching(_SUITE, "the name of a suite, such as trixie-backports")]
+Release = Annotated[str, _matching(_RELEASE, "a release: write newest, 6.12, 6.12.43 or 7.3-rc7")]
+Version = Annotated[str, _matching(_VERSION, "a package version such as 6.12.43-1~bpo12+1")]
+Package = Annotated[str, _matching(_PACKAGE, "a kernel metapackage such as linux-image-cloud-{arch}")]
+Cpu = Annotated[str, _matching(_CPU, "a QEMU CPU model such as max,pauth-impdef=on")]
+Boot = Annotated[str, _matching(_BOOT, "one boot parameter: printable, without spaces")]
+
+
+class Strict(BaseModel):
+    """Base of all entries: an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Kernel(Strict):
+    architectures: tuple[Arch, ...] = Field(min_length=1)
+    labels: tuple[Name, ...] = ()
+
+    @model_validator(mode="after")
+    def _each_once(self) -> _Kernel:
+        _refuse_repeats("architectures", self.architectures)
+        _refuse_repeats("labels", self.labels)
+        return self
+
+
+class DebianKernel(_Kernel):
+    """``source: debian``."""
+
+    source: Literal["debian"]
+    suites: tuple[Suite, ...] = Field(min_length=1)
+    flavour: str = "cloud"
+    release: Release | None = None
+    version: Version | None = None
+    package: Package | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> DebianKernel:
+        given = [key for key in ("release", "version", "package") if getattr(self, key) is not None]
+        if len(given) != 1:
+            had = f"both {' and '.join(given)} are given" if given else "none is given"
+            raise ValueError(f"exactly one of release, version, package says which kernel is meant; {had}")
+        _refuse_repeats("suites", self.suites)
+        if self.flavour not in FLAVOURS:
+            raise Unknown("flavour", self.flavour, tuple(FLAVOURS))
+        for arch in self.architectures:
+            if arch not in FLAVOURS[self.flavour]:
+                have = ", ".join(FLAVOURS[self.flavour])
+                raise ValueError(f"flavour {self.flavour} does not exist for {arch} (only for {have})")
+            if self.package is not None:
+                self._package_fits(arch)
+        return self
+
+    @property
+    def flavour_meant(self) -> str:
+        """The flavour, which a metapackage's name says already."""
+        package = (self.package or "").replace("{arch}", DEBIAN_ARCH[self.architectures[0]])
+        by_package = {
+            f"linux-image-{suffix}": flavour for flavour, suffixes in FLAVOURS.items() for suffix in suffixes.values()
+        }
+        return by_package.get(package, self.flavour)
+
+    def _package_fits(self, arch: Arch) -> None:
+        name = str(self.package).replace("{arch}", DEBIAN_ARCH[arch])
+        for ours, flavours in FLAVOURS.items():
+            if name == f"linux-image-{flavours.get(arch)}":
+                if "flavour" in self.model_fields_set and ours != self.flavour:
+                    raise ValueError(f"package {self.package} is flavour {ours}; flavour says {self.flavour}")
+                return
+        raise ValueError(
+            f"package {self.package} is no kernel metapackage for {arch}; "
+            "write linux-image-cloud-{arch}, linux-image-{arch} or (arm64) linux-image-arm64-16k"
+        )
+
+
+class FileKernel(_Kernel):
+    """``source: file``. Paths are relative to the matrix's own folder."""
+
+    source: Literal["file"]
+    image: str = Field(min_length=1)
+    config: str | None = Field(default=None, min_length=1)
+    modules: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _possible(self) -> FileKernel:
+        if len(self.architectures) > 1:
+            raise ValueError("one image file is for one architecture; make an entry for each")
+        return self
+
+
+class ProfileEntry(Strict):
+    """A machine; ``memory`` in MiB."""
+
+    smp: int = Field(default=1, ge=1, le=64)
+    memory: int = Field(default=256, ge=96, le=65536)
+    cpu: dict[Arch, Cpu] = {}
+    boot: tuple[Boot, ...] = ()
+
+
+class SelectionEntry(Strict):
+    """A named part of the matrix; ``kernels`` are names."""
+
+    kernels: tuple[Name, ...] = Field(min_length=1)
+    architectures: tuple[Arch, ...] = Field(default=ARCHES, min_length=1)
+    profiles: tuple[ProfileName, ...] = Field(default=("standard",), min_length=1)
+
+    @model_validator(mode="after")
+    def _each_once(self) -> SelectionEntry:
+        _refuse_repeats("kernels", self.kernels)
+        _refuse_repeats("architectures", self.architectures)
+        _refuse_repeats("profiles", self.profiles)
+        return self
+
+
+KernelEntry = Annotated[DebianKernel | FileKernel, Field(discriminator="source")]
+
+
+class MatrixFile(Strict):
+    """A whole file."""
+
+    version: Literal["1"]
+    kernels: dict[Name, KernelEntry] = Field(min_length=1)
+    profiles: dict[ProfileName, ProfileEntry] = {}
+    selections: dict[Name, SelectionEntry] = {}
+
+
+class Unknown(ValueError):
+    """``word`` stands under ``key`` and names nothing; ``valid`` are the words that do."""
+
+    def __init__(self, key: str, word: str, valid: tuple[str, ...]) -> None:
+        self.key, self.word, self.valid = key, word, valid
+        super().__init__(f"unknown {key} {word!r}")
+
+
+def _refuse_repeats(key: str, words: tuple[str, ...]) -> None:
+    for position, word in enumerate(words):
+        if word in words[:position]:
+            raise ValueError(f"{key} names {word} twice")

@@ -1,0 +1,143 @@
+"""YAML as a plain tree with line numbers: mappings, lists and *strings*, and nothing else of YAML.
+
+Scalars stay strings, because YAML would read ``release: 6.10`` as the number 6.1; the schema gives them their
+types. Anchors, aliases, tags and second documents are refused: a matrix has no use for them, and a few aliases
+can make a file of a hundred bytes grow to gigabytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+import yaml
+
+from harness.errors import ConfigError
+
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 12
+
+Key = tuple[str | int, ...]
+Node = str | list["Node"] | dict[str, "Node"]
+
+
+@dataclass
+class Tree:
+    """``root`` is the document; ``lines`` maps a path of keys and list positions to its 1-based line."""
+
+    root: Node
+    lines: dict[Key, int] = field(default_factory=dict)
+
+    def line(self, path: Key) -> int:
+        """Return the line of ``path``, or of the nearest place around it; 0 for an empty file."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 0)
+
+
+def parse_tree(data: bytes, path: Path) -> Tree:
+    """Parse ``data``, read from ``path`` (named in errors only). Raises only ``ConfigError``."""
+    if len(data) > MAX_BYTES:
+        raise ConfigError(path, 0, f"{len(data)} bytes are too many for a matrix (at most {MAX_BYTES})")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(path, line, f"not UTF-8 text: byte 0x{data[error.start]:02x}") from None
+    try:
+        return _Builder(path).build(yaml.parse(text, Loader=yaml.SafeLoader))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problem = _one_line(error.problem or error.context or "")
+        raise ConfigError(path, mark.line + 1 if mark else 0, f"not YAML: {problem}") from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        # PyYAML lets numbers it cannot convert (\U escapes, %YAML versions) out as ValueError.
+        raise ConfigError(path, 0, f"not YAML: {_one_line(str(error))}") from None
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:200]
+
+
+class _Builder:
+    """Turns YAML's flat events into a tree, no deeper than ``MAX_DEPTH``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines: dict[Key, int] = {}
+
+    def build(self, events: Iterator[yaml.Event]) -> Tree:
+        """Consume all events of one document."""
+        root: Node = {}
+        documents = 0
+        for event in events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    self._refuse(event, (), "a second document (---) in a file that holds one matrix")
+            elif isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent, yaml.AliasEvent)):
+                root = self._node(event, events, ())
+        return Tree(root, self.lines)
+
+    def _node(self, event: yaml.Event, events: Iterator[yaml.Event], path: Key) -> Node:
+        self._plain(event, path)
+        if isinstance(event, yaml.ScalarEvent):
+            self.lines.setdefault(path, _line(event))
+            return str(event.value)
+        if len(path) >= MAX_DEPTH:
+            self._refuse(event, path[:3], f"nested deeper than {MAX_DEPTH} levels")
+        self.lines.setdefault(path, _line(event))
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self._sequence(events, path)
+        return self._mapping(events, path)
+
+    def _sequence(self, events: Iterator[yaml.Event], path: Key) -> Node:
+        items: list[Node] = []
+        for event in events:
+            if isinstance(event, yaml.SequenceEndEvent):
+                break
+            items.append(self._node(event, events, (*path, len(items))))
+        return items
+
+    def _mapping(self, events: Iterator[yaml.Event], path: Key) -> Node:
+        mapping: dict[str, Node] = {}
+        for event in events:
+            if isinstance(event, yaml.MappingEndEvent):
+                break
+            self._plain(event, path)
+            if not isinstance(event, yaml.ScalarEvent):
+                self._refuse(event, path, "a key must be a plain word")
+            key = str(event.value)
+            place = (*path, key)
+            if key in mapping:
+                self._refuse(event, place, f"given twice; the first is in line {self.lines[place]}")
+            self.lines[place] = _line(event)
+            mapping[key] = self._node(next(events), events, place)
+        return mapping
+
+    def _plain(self, event: yaml.Event, path: Key) -> None:
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            self._refuse(event, path, "anchors and aliases (& and *) are not used in a matrix; write it out")
+        if getattr(event, "tag", None):
+            self._refuse(event, path, "tags (!) are not used in a matrix; remove it")
+
+    def _refuse(self, event: yaml.Event, path: Key, message: str) -> NoReturn:
+        raise ConfigError(self.path, _line(event), f"{dotted(path)}: {message}" if path else message)
+
+
+def dotted(path: Key) -> str:
+    """Return ``kernels.debian-6.12.labels[0]`` for a path of keys and positions."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{_printable(part)}" if text else _printable(part)
+    return text
+
+
+def _printable(key: str) -> str:
+    return key if key.isprintable() and len(key) <= 80 else repr(key[:80])
+
+
+def _line(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark else 0
