@@ -1,4 +1,4 @@
-"""``run.json``: everything needed to say what a run was, and to repeat it. Written whole, by rename, at every change."""
+"""``run.json``: everything needed to say what a run was, and to repeat it. Written whole, by rename."""
 
 from __future__ import annotations
 

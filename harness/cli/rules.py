@@ -1,0 +1,89 @@
+"""``sealmatrix rules``: the contract, as the judge reads it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from harness.payload.build import host_probes
+from harness.rules.load import load_catalogue, rule_named
+from harness.rules.model import Known, ProbeName, Rule
+
+
+@click.group()
+def rules() -> None:
+    """The catalogue of rules: every promise, where it comes from, and what tests it.
+
+    \b
+    sealmatrix rules list --level required
+    sealmatrix rules show munmap-blocked
+    """
+
+
+@rules.command("list")
+@click.option("--family", help="Only this family.")
+@click.option("--level", type=click.Choice(["required", "permitted", "open", "uncovered"]), help="Only this level.")
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+def list_rules(family: str | None, level: str | None, as_json: bool) -> None:
+    """List the rules."""
+    chosen = [
+        rule for rule in load_catalogue().values() if family in (None, rule.family) and level in (None, rule.level)
+    ]
+    if as_json:
+        click.echo(json.dumps([_rule_json(rule, ()) for rule in chosen], indent=1))
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("rule", "contract", "level", "outcome", "statement"):
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("rule", "level", "outcome"))
+    for rule in chosen:
+        table.add_row(rule.id, rule.contract, rule.level, rule.outcome, escape(rule.statement))
+    Console().print(table)
+
+
+@rules.command("show")
+@click.argument("rule_id", metavar="RULE")
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+def show_rule(rule_id: str, as_json: bool) -> None:
+    """Show one rule: its statement, its sources and its probes."""
+    rule = rule_named(load_catalogue(), rule_id)
+    probes = [probe for probe in host_probes() if rule.speaks_for(probe)]
+    if as_json:
+        click.echo(json.dumps(_rule_json(rule, probes), indent=1))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    thread = f" (the mail thread wants: {rule.thread})" if rule.thread else ""
+    console.print(f"[bold]{rule.id}[/]  {rule.contract}, family {rule.family}")
+    console.print(f"  {escape(rule.statement)}")
+    console.print(f"  level     {rule.level}")
+    console.print(f"  outcome   {rule.outcome}{thread}{', atomic' if rule.atomic else ''}")
+    if rule.outcome == "blocked":
+        console.print(f"  refusal   {' or '.join(rule.errnos)}")
+    for source in rule.sources:
+        console.print(f"  source    {escape(source)}")
+    for known in rule.known:
+        console.print(f"  known     {_known(known)}")
+    console.print(f"  probes    {len(probes)}")
+    for probe in probes:
+        console.print(f"    {probe.id}  {probe.layout}")
+
+
+def _known(known: Known) -> str:
+    def version(value: tuple[int, int, int] | None) -> str:
+        return "…" if value is None else ".".join(map(str, value))
+
+    kernels = f"{version(known.where.since)} to before {version(known.where.until)}"
+    arches = f" on {', '.join(known.where.arches)}" if known.where.arches else ""
+    return escape(f"{kernels}{arches}: {known.reason} [{known.source}]")
+
+
+def _rule_json(rule: Rule, probes: Sequence[ProbeName]) -> dict[str, Any]:
+    facts = asdict(rule)
+    del facts["probes"]
+    return facts | {"probes": [probe.id for probe in probes]} if probes else facts

@@ -1,0 +1,46 @@
+"""Runs that lie in a results folder: finding them, and judging them again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from harness.errors import UsageError, nearest
+from harness.rules.model import Rule
+from harness.runs.execute import RunDone
+from harness.runs.judging import judge_stored, read_plan
+from harness.runs.record import read_run
+from harness.verdicts.judge import assign
+
+
+def run_folders(results: Path) -> list[Path]:
+    """All runs in a results folder, oldest first (run ids sort by time)."""
+    if not results.is_dir():
+        return []
+    return sorted(folder for folder in results.iterdir() if (folder / "run.json").is_file())
+
+
+def find_run(results: Path, name: str | None) -> Path:
+    """The folder of a run by id, by path, or the newest one. Raises ``UsageError`` when there is none."""
+    if name is not None and (Path(name) / "run.json").is_file():
+        return Path(name)
+    folders = run_folders(results)
+    if not folders:
+        raise UsageError(f"{results} holds no run; `sealmatrix run` makes one, --results names another folder")
+    if name is None:
+        return folders[-1]
+    by_id = {folder.name: folder for folder in folders}
+    if name not in by_id:
+        raise UsageError(f"there is no run {name!r} in {results}{nearest(name, by_id)}")
+    return by_id[name]
+
+
+def load_run(folder: Path, catalogue: Mapping[str, Rule]) -> RunDone:
+    """Read a run and judge its observations under the catalogue at hand.
+
+    Raises ``UsageError`` with one line for what is not a whole run, or is planned otherwise than the catalogue knows.
+    """
+    record = read_run(folder)
+    assignment = assign(catalogue, read_plan(folder))
+    results = {cell.id: judge_stored(assignment, folder / "cells" / cell.id, cell) for cell in record.cells}
+    return RunDone(folder, record, results)

@@ -1,0 +1,271 @@
+"""The judge, outcome by outcome, on hand-made observations."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from errno import EINVAL, ENOMEM, ENOSYS, EPERM
+from pathlib import Path
+
+import pytest
+
+from harness.guests.console import Crash
+from harness.observations.model import Half, Observation
+from harness.rules.load import parse_catalogue
+from harness.rules.model import Expect, KernelFacts, Known, ProbeName, Rule, Selector, Where
+from harness.verdicts.judge import Evidence, assign, judge, judge_observation
+from harness.verdicts.model import RuleResult, Verdict, exit_code
+
+KERNEL = KernelFacts("6.12.117+deb13-cloud-amd64", "x86_64", 4096)
+
+
+def units(layout: str, perms: str = "rw-p", seal: str = "-") -> tuple[str, ...]:
+    return tuple(
+        "-" if c in "gG" else f"{perms} anon {0xA0 + i:02x} a {seal if c in 'sS' else '-'}" for i, c in enumerate(layout)
+    )
+
+
+def half(layout: str, *, sealed: bool, perms: str = "rw-p", **changed: object) -> Half:
+    """A half in which the operation was refused (sealed) or did nothing visible (control)."""
+    eperm = tuple(EPERM if sealed and c in "sS" else ENOMEM if c in "gG" else 0 for c in layout)
+    before = units(layout, perms, "s" if sealed else "-")
+    facts: dict[str, object] = {
+        "stage": "done",
+        "seal": (0,) if sealed else (),
+        "result": -1 if sealed else 0,
+        "errno": EPERM if sealed else 0,
+        "before": before,
+        "after": before,
+        "write": "".join("w" if perms[1] == "w" and c not in "gG" else "-" for c in layout),
+        "mprotect": eperm,
+        "munmap": eperm,
+    }
+    return Half(**(facts | changed))  # type: ignore[arg-type]
+
+
+def observation(layout: str = "SSS", control: Half | None = None, sealed: Half | None = None) -> Observation:
+    return Observation(
+        probe=f"munmap/anon-rw/{layout}",
+        layout=layout,
+        unit=4096,
+        microseconds=3000,
+        control=control or half(layout, sealed=False, after=("-",) * len(layout)),
+        sealed=sealed or half(layout, sealed=True),
+    )
+
+
+def rule(**changed: object) -> Rule:
+    facts: dict[str, object] = {
+        "id": "r",
+        "contract": "U1",
+        "family": "munmap",
+        "level": "required",
+        "outcome": "blocked",
+        "statement": "s",
+        "sources": ("T",),
+        "probes": (Selector(("*",)),),
+    }
+    return Rule(**(facts | changed))  # type: ignore[arg-type]
+
+
+def verdict(the_rule: Rule, seen: Observation | None, **evidence: object) -> Verdict:
+    probe = ProbeName("munmap", "anon-rw", seen.layout if seen else "SSS", seen.layout if seen else "SSS")
+    observations = {probe.id: seen} if seen else {}
+    given = Evidence(**({"kernel": KERNEL, "observations": observations} | evidence))  # type: ignore[arg-type]
+    (result,) = judge(assign({"r": the_rule}, [probe]), given)
+    return result.worst
+
+
+PERMITTED = rule(outcome="permitted", level="permitted")
+DONE = {"result": 0, "errno": 0}
+
+
+@pytest.mark.parametrize(
+    ("the_rule", "seen", "status", "kind"),
+    [
+        (rule(), observation(), "pass", None),
+        (rule(), observation(sealed=half("SSS", sealed=True, errno=EINVAL)), "fail", "wrong-errno"),
+        (rule(errnos=("EPERM", "EINVAL")), observation(sealed=half("SSS", sealed=True, errno=EINVAL)), "pass", None),
+        (rule(), observation(sealed=half("SSS", sealed=True, **DONE)), "fail", "bypass"),
+        (rule(), observation(sealed=half("SSS", sealed=True, after=("-", *units("SSS")[1:]))), "fail", "bypass"),
+        (rule(), observation(sealed=half("SSS", sealed=True, after=units("SSS", "r--p"))), "fail", "bypass"),
+        (rule(), observation(control=half("SSS", sealed=False, result=-1, errno=EINVAL)), "skip", None),
+        (
+            rule(),
+            observation(sealed=half("SSS", sealed=True, mprotect=(EPERM, 0, EPERM), munmap=(EPERM, 0, EPERM))),
+            "fail",
+            "seal-lost",
+        ),
+        (
+            rule(),  # one check is broken, but the unit is still sealed: the rule for that check speaks up, not this one
+            observation(sealed=half("SSS", sealed=True, mprotect=(0, 0, 0))),
+            "pass",
+            None,
+        ),
+        (
+            rule(),
+            observation(
+                control=half("SSS", sealed=False, perms="r--p"),
+                sealed=half("SSS", sealed=True, perms="r--p", write="-w-"),
+            ),
+            "fail",
+            "bypass",
+        ),
+        (
+            rule(atomic=True),
+            observation("pPSs", sealed=half("pPSs", sealed=True, after=("rw-p anon a0 a -", "-", *units("pPSs")[2:]))),
+            "fail",
+            "not-atomic",
+        ),
+        (
+            rule(),
+            observation("pPSs", sealed=half("pPSs", sealed=True, after=("rw-p anon a0 a -", "-", *units("pPSs")[2:]))),
+            "pass",
+            None,
+        ),
+        (
+            rule(outcome="undefined"),
+            observation("PS", sealed=half("PS", sealed=True, after=("-", units("PS")[1]), **DONE)),
+            "pass",
+            None,
+        ),
+        (rule(outcome="undefined"), observation("PS", sealed=half("PS", sealed=True, after=("-", "-"))), "fail", "bypass"),
+        (PERMITTED, observation(control=half("SSS", sealed=False), sealed=half("SSS", sealed=True, **DONE)), "pass", None),
+        (PERMITTED, observation(control=half("SSS", sealed=False)), "fail", "over-blocked"),
+        (
+            PERMITTED,
+            observation(control=half("SSS", sealed=False), sealed=half("SSS", sealed=True, errno=EINVAL)),
+            "fail",
+            "wrong-errno",
+        ),
+        (
+            PERMITTED,
+            observation(
+                control=half("SSS", sealed=False, after=("rw-p anon 00 a -",) * 3),
+                sealed=half("SSS", sealed=True, after=("rw-p anon 00 a s",) * 3, **DONE),
+            ),
+            "fail",
+            "bypass",
+        ),
+        (
+            rule(outcome="permitted", contents="as-control"),
+            observation(
+                control=half("SSS", sealed=False, after=("rw-p anon 00 a -",) * 3),
+                sealed=half("SSS", sealed=True, after=("rw-p anon 00 a s",) * 3, **DONE),
+            ),
+            "pass",
+            None,
+        ),
+        (rule(outcome="open", level="open"), observation(), "observed", None),
+        (
+            rule(outcome="open", level="open"),
+            observation(sealed=half("SSS", sealed=True, after=("rw-p anon 00 a s",) * 3, **DONE)),
+            "observed",
+            None,
+        ),
+        (
+            rule(outcome="open", level="open"),
+            observation(sealed=half("SSS", sealed=True, after=("-",) * 3, **DONE)),
+            "fail",
+            "bypass",
+        ),
+    ],
+)
+def test_outcomes(the_rule: Rule, seen: Observation, status: str, kind: str | None) -> None:
+    found = verdict(the_rule, seen)
+    assert (found.status, found.kind) == (status, kind), found.reason
+
+
+@pytest.mark.parametrize(
+    ("control", "sealed", "status"),
+    [
+        (half("SSS", sealed=False), Half(stage="seal", seal=(ENOSYS,)), "skip"),
+        (Half(stage="setup", step="memfd_secret", step_errno=ENOSYS), Half(stage="setup"), "skip"),
+        (Half(stage="setup", step="mmap", step_errno=ENOMEM), Half(stage="setup"), "error"),
+        (Half(stage="operation", timeout=True), half("SSS", sealed=True), "error"),
+        (half("SSS", sealed=False), Half(stage="operation", timeout=True), "error"),
+        (Half(stage="operation", signal=11), half("SSS", sealed=True), "error"),
+        (Half(stage="before"), half("SSS", sealed=True), "error"),
+        (half("SSS", sealed=False), Half(stage="setup", step="mmap", step_errno=EINVAL), "error"),
+        (half("SSS", sealed=False), Half(stage="seal", seal=(EPERM,)), "fail"),
+        (half("SSS", sealed=False), Half(stage="operation", seal=(0,), signal=11), "fail"),
+        (half("SSS", sealed=False), Half(stage="before", seal=(0,), signal=11), "error"),
+        (half("SSS", sealed=False), Half(stage="after", seal=(0,)), "error"),
+    ],
+)
+def test_halves_that_did_not_get_through(control: Half, sealed: Half, status: str) -> None:
+    found = verdict(rule(), observation("SSS", control, sealed))
+    assert found.status == status
+    assert found.reason
+
+
+def test_nothing_starts_as_pass() -> None:
+    assert verdict(rule(), None, lost="no boot").status == "miss"
+    assert verdict(rule(), None, begun=("munmap/anon-rw/SSS",), lost="QEMU was killed").status == "error"
+    crash = Crash(kind="panic", title="Kernel panic - not syncing", lines=("x",), line=1, during="munmap/anon-rw/SSS")
+    found = verdict(rule(), None, begun=("munmap/anon-rw/SSS",), crashes=(crash,), lost="gone")
+    assert (found.status, found.kind) == ("fail", "crash")
+    assert verdict(rule(), observation(), crashes=(crash,)).kind == "crash"
+
+
+def test_a_probe_without_a_rule_is_refused() -> None:
+    with pytest.raises(Exception, match="no rule speaks for 1 probes"):
+        assign({}, [ProbeName("munmap", "anon-rw", "exact", "SSS")])
+
+
+def test_known_and_fixed() -> None:
+    known = rule(known=(Known(Where(since=(6, 12, 0), until=(6, 17, 0)), "so it is", "S"),))
+    assert verdict(known, observation(sealed=half("SSS", sealed=True, errno=EINVAL))).status == "known"
+    assert verdict(known, observation()).status == "fixed"
+    later = replace(known, known=(Known(Where(since=(6, 17, 0)), "so it is", "S"),))
+    assert verdict(later, observation(sealed=half("SSS", sealed=True, errno=EINVAL))).status == "fail"
+
+
+def test_the_two_readings_of_the_contract() -> None:
+    both = rule(outcome="permitted", contents="as-control", thread="blocked")
+    discarded = ("r--p file+0 50 f -",) * 3
+    copied = ("r--p file+0 a0 a s",) * 3
+    control = half("SSS", sealed=False, perms="r--p", before=copied, after=discarded)
+    obeys_upstream = half("SSS", sealed=True, perms="r--p", before=copied, after=discarded, write="---", **DONE)
+    assert verdict(both, observation("SSS", control, obeys_upstream)).follows == "upstream"
+    obeys_thread = half("SSS", sealed=True, perms="r--p", before=copied, after=copied, write="---")
+    found = verdict(both, observation("SSS", control, obeys_thread))
+    assert (found.status, found.follows) == ("fail", "thread")
+
+
+def test_interface() -> None:
+    seals = rule(outcome="interface", expect_control=Expect(("0",), "range"), expect_sealed=Expect(("0",), "range"))
+    sealed_now = (0, EPERM, EPERM)
+    control = half("pPP", sealed=False, mprotect=sealed_now, munmap=sealed_now)
+    again = half("pPP", sealed=True, mprotect=sealed_now, munmap=sealed_now, seal=(), **DONE)
+    assert verdict(seals, observation("pPP", control, again)).status == "pass"
+    missed = half("pPP", sealed=False, mprotect=(0, EPERM, 0), munmap=(0, EPERM, 0))
+    assert verdict(seals, observation("pPP", missed, again)).kind == "seal-lost"
+    spread = half("pPP", sealed=False, mprotect=(EPERM,) * 3, munmap=(EPERM,) * 3)
+    assert verdict(seals, observation("pPP", spread, again)).kind == "interface"
+    rejects = rule(outcome="interface", expect_control=Expect(("EINVAL",)))
+    assert verdict(rejects, observation("pPP", half("pPP", sealed=False), again)).kind == "interface"
+    enomem = half("pPP", sealed=False, result=-1, errno=ENOMEM)
+    assert verdict(rejects, observation("pPP", enomem, again)).kind == "wrong-errno"
+
+
+def test_worst_and_exit_codes() -> None:
+    def one(status: str, kind: str | None = None) -> Verdict:
+        return Verdict("r", "p", status, "", kind)  # type: ignore[arg-type]
+
+    result = RuleResult(rule(), (one("pass"), one("fail", "wrong-errno"), one("fail", "bypass"), one("miss")))
+    assert (result.status, result.kind) == ("fail", "bypass")
+    assert dict(result.counts) == {"fail": 2, "miss": 1, "pass": 1}
+    assert exit_code(["pass", "skip", "observed", "known", "fixed"]) == 0
+    assert exit_code(["pass", "miss"]) == exit_code(["error"]) == exit_code([]) == 3
+    assert exit_code(["miss", "fail"]) == 1
+
+
+def test_judging_is_by_layout() -> None:
+    probe = ProbeName("munmap", "anon-rw", "exact", "SS")
+    assert judge_observation(rule(), probe, observation("SSS"), KERNEL).status == "error"
+
+
+def test_catalogue_errors_are_one_line() -> None:
+    for text in ("family: x\nrules: [{id: A}]", "{", "family: [", "rules: 3", "- 1"):
+        with pytest.raises(Exception, match=r"^c\.yaml[:0-9]*: [^\n]*$"):
+            parse_catalogue(text, Path("c.yaml"))

@@ -1,0 +1,139 @@
+"""The stream's parser and the journal, given friendly and hostile bytes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import StoreError
+from harness.observations.journal import Collector, Journal, read_journal
+from harness.observations.model import Begin, End, Garbage, Observation, Plan, Unit
+from harness.observations.stream import MAX_LINE, StreamParser, parse_line
+
+HALF = {
+    "stage": "done",
+    "result": 0,
+    "errno": 0,
+    "before": ["rw-p anon a0 a -"],
+    "after": ["-"],
+    "write": "-",
+    "mprotect": [12],
+    "munmap": [0],
+}
+SEEN = {
+    "type": "observation",
+    "probe": "munmap/anon-rw/exact",
+    "layout": "S",
+    "unit": 4096,
+    "microseconds": 12,
+    "control": HALF,
+    "sealed": HALF | {"seal": [0], "result": -1, "errno": 1},
+}
+PLAN = {
+    "type": "plan",
+    "stream": 1,
+    "payload": "c",
+    "id": "0123456789abcdef",
+    "machine": "x86_64",
+    "release": "6.12.1",
+    "page_size": 4096,
+    "pid1": False,
+    "features": {"mseal": 0},
+    "probes": ["munmap/anon-rw/exact"],
+}
+
+
+def encode(*records: object) -> bytes:
+    return b"".join(json.dumps(record).encode() + b"\n" for record in records)
+
+
+def parse(data: bytes, step: int = 7) -> list[object]:
+    parser = StreamParser()
+    found = [r for i in range(0, len(data), step) for _, r in parser.feed(data[i : i + step])]
+    return found + [r for _, r in parser.close()]
+
+
+def test_records() -> None:
+    plan, begin, seen, end = parse(encode(PLAN, {"type": "begin", "probe": "x"}, SEEN, {"type": "end", "probes": 1}))
+    assert isinstance(plan, Plan)
+    assert begin == Begin("x")
+    assert isinstance(seen, Observation)
+    assert seen.control.units_before == (Unit("rw-p", "anon", "a0", "a", "-"),)
+    assert seen.control.units_after == (None,)
+    assert (seen.control.said, seen.sealed.said) == ("0", "EPERM")
+    assert end == End(1)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        SEEN | {"layout": "SS"},
+        SEEN | {"layout": "x"},
+        SEEN | {"verdict": "pass"},
+        SEEN | {"control": HALF | {"before": ["rwx"]}},
+        SEEN | {"control": HALF | {"errno": "EPERM"}},
+        SEEN | {"control": HALF | {"stage": "ok"}},
+        {k: v for k, v in SEEN.items() if k != "sealed"},
+        {"type": "verdict", "status": "pass"},
+        {"status": "pass"},
+        ["observation"],
+        7,
+    ],
+)
+def test_what_is_not_a_record_is_garbage(broken: object) -> None:
+    assert isinstance(parse_line(json.dumps(broken).encode()), Garbage)
+
+
+def test_a_cut_off_record_is_garbage() -> None:
+    assert [type(r) for r in parse(encode(SEEN)[:-1])] == [Garbage]
+
+
+def test_an_endless_line_is_bounded_and_the_next_line_is_read() -> None:
+    parser = StreamParser()
+    found = [r for _ in range(3) for _, r in parser.feed(b"x" * MAX_LINE)]
+    found += [r for _, r in parser.feed(b"x\n" + encode({"type": "end", "probes": 0}))]
+    assert [type(r) for r in found] == [Garbage, End]
+
+
+@given(st.binary(max_size=400), st.integers(1, 50))
+def test_any_bytes_are_survived_and_excerpts_are_printable(data: bytes, step: int) -> None:
+    for record in parse(data, step):
+        if isinstance(record, Garbage):
+            assert record.excerpt.isprintable()
+
+
+def test_journal_survives_being_cut(tmp_path: Path) -> None:
+    path = tmp_path / "observations.jsonl"
+    with Journal(path) as journal:
+        for line in encode(PLAN, {"type": "begin", "probe": "munmap/anon-rw/exact"}, SEEN).splitlines():
+            journal.line(line)
+        journal.note("lost", reason="QEMU was killed\x1b[0m")
+    whole = read_journal(path)
+    assert set(whole.observations) == {"munmap/anon-rw/exact"}
+    assert [note["type"] for note in whole.notes] == ["harness-lost"]
+    assert not whole.ended
+    path.write_bytes(path.read_bytes()[:-60])
+    assert len(read_journal(path).garbage) == 1
+
+
+def test_the_first_observation_stands_and_a_wrong_count_is_no_end() -> None:
+    collector = Collector()
+    for _, record in StreamParser().feed(encode(PLAN, SEEN, SEEN | {"microseconds": 99}, {"type": "end", "probes": 2})):
+        collector.add(record)
+    found = collector.journalled()
+    assert found.observations["munmap/anon-rw/exact"].microseconds == 12
+    assert len(found.garbage) == 1
+    assert not found.ended
+
+
+def test_a_disk_that_is_full_is_one_line() -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this machine has no /dev/full")
+    journal = Journal(full)
+    with pytest.raises(StoreError, match="No space left"):
+        journal.line(b"x")
