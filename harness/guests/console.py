@@ -1,0 +1,185 @@
+"""Finding what a kernel said about itself going wrong, in the text of its console. Pure.
+
+A console is not tidy: lines carry time stamps and sometimes caller ids (``[    1.234567][   T12] BUG: …``), end
+in ``\\r``, are glued together when two CPUs write at once, and hold whatever bytes a machine that is dying puts
+there. And one mishap is several reports: a bad access is told by ``BUG:``, again by ``Oops:``, and with
+``oops=panic`` a third time by ``Kernel panic``. This is *one* crash here, named for its cause.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Kind = Literal["panic", "oops", "bug", "sanitizer", "warning", "hung-task", "lockup", "oom"]
+
+MAX_QUOTED = 20
+_TRACE_HEAD = 8  # lines quoted after "Call Trace:"
+_REPORT_LINES = 150  # a report without an end mark ends here
+_MAX_LINE = 1000
+
+
+@dataclass(frozen=True)
+class Crash:
+    """One report on the console.
+
+    ``title`` is its decisive line with the function it happened in; ``lines`` are the lines worth quoting,
+    without time stamps, oldest first. ``during`` is the probe whose ``sealmatrix: begin`` mark was the last
+    before it, None before the first probe and after the payload's end. ``fatal`` tells a crash from a note
+    (warnings, hung tasks, stalls and memory running out: a slow or small machine can cause them).
+    ``line`` is the 1-based line of the console.
+    """
+
+    kind: Kind
+    title: str
+    lines: tuple[str, ...]
+    during: str | None
+    fatal: bool
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class _Trigger:
+    """How a report begins. A ``follow`` belongs to the report before it, where there is one."""
+
+    kind: Kind
+    pattern: re.Pattern[str]
+    fatal: bool = True
+    follow: bool = False
+
+
+def _trigger(kind: Kind, pattern: str, *, fatal: bool = True, follow: bool = False) -> _Trigger:
+    return _Trigger(kind, re.compile(pattern), fatal, follow)
+
+
+# The first that matches at the start of a message counts. Where the words come from: kernel/panic.c, lib/bug.c,
+# arch/x86/mm/fault.c, arch/x86/kernel/{dumpstack,traps}.c, arch/arm64/{kernel/traps.c,mm/fault.c},
+# mm/{kasan/report.c,kfence/report.c,kmsan/report.c,memory.c,page_alloc.c,oom_kill.c}, kernel/{fork,hung_task,
+# watchdog}.c, kernel/rcu/tree_stall.h, lib/ubsan.c, kernel/kcsan/report.c, kernel/locking/lockdep.c.
+_TRIGGERS: tuple[_Trigger, ...] = (
+    _trigger(
+        "panic",
+        r"Kernel panic - not syncing: (?:Oops: )?(?:Fatal exception|kernel: panic_on_warn|panic_on_warn|Attempted to kill"
+        r" init|softlockup: hung tasks|hung_task: blocked tasks|Hard LOCKUP|RCU Stall|KASAN: |kasan\.fault|KFENCE|"
+        r"Asynchronous SError|stack-protector|Fatal machine)",
+        follow=True,
+    ),
+    _trigger("panic", r"Kernel panic - not syncing"),
+    _trigger("sanitizer", r"BUG: K(?:A|MS|CS)AN:|BUG: KFENCE:|UBSAN: "),
+    _trigger("lockup", r"(?:watchdog: )?BUG: soft lockup|BUG: workqueue lockup|(?:\w+ )?[Ww]atchdog detected hard LOCKUP|"
+             r"(?:watchdog: )?(?:CPU\d+: )?Watchdog detected hard LOCKUP|(?:rcu: )?INFO: rcu_\w+ "
+             r"(?:self-detected stall|detected (?:expedited )?stalls?)", fatal=False),
+    _trigger("oops", r"BUG: (?:kernel NULL pointer dereference|unable to handle)|Unable to handle kernel "),
+    _trigger("bug", r"kernel BUG at "),
+    _trigger("oops", r"(?:Internal error: |Oops(?::| -)|\S.*\[#\d+\](?: |$))", follow=True),
+    _trigger("oops", r"(?:traps: )?PANIC: double fault|SError Interrupt on CPU"),
+    _trigger("bug", r"BUG: "),
+    _trigger("hung-task", r"INFO: task \S.* blocked (?:for more than|in I/O wait)", fatal=False),
+    _trigger("oom", r"Out of memory: Killed process|Memory cgroup out of memory", fatal=False),
+    _trigger("warning", r"WARNING: |INFO: (?:possible|suspicious|inconsistent) ", fatal=False),
+)  # fmt: skip
+
+_MARK = re.compile(r"sealmatrix: (?:begin (?P<probe>\S+)|(?P<end>end))\s*$")
+_STAMP = re.compile(r"(?:<\d+>)?\[ *\d+\.\d{6}\](?:\[ *[TC]\d+[^\]]{0,32}\])? ?")
+_GLUED = re.compile(r"(?<=.)(?=\[ *\d+\.\d{6}\])")
+_CONTROL = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|c)?|[^\t\x20-\x7e\u00a1-\uffff]")
+_WHERE = re.compile(r"(?:RIP: 0010:|pc : |PC is at )(?P<function>[A-Za-z_][\w.]*)")
+_END = re.compile(r"---\[ end |</TASK>|={20,}$")
+_DECISIVE = re.compile(r"RIP: 0010:|pc : |lr : |CPU: |Hardware name: |Read of size|Write of size|page:|Comm: ")
+_TRACE = re.compile(r"Call [Tt]race:")
+
+
+def clean(line: str) -> str:
+    """Return one console line as text: no time stamp, no escape sequences, no control characters."""
+    return _STAMP.sub("", _CONTROL.sub("", line[:_MAX_LINE]), count=1).rstrip()
+
+
+def messages(text: str) -> Iterator[tuple[int, str]]:
+    """Yield (1-based line number, message) for every message of a console, glued lines taken apart."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        for piece in _GLUED.split(line[: 16 * _MAX_LINE]):
+            message = clean(piece)
+            if message:
+                yield number, message
+
+
+def last_lines(text: str, count: int = 10) -> tuple[str, ...]:
+    """Return the last messages of a console, cleaned, oldest first: what a person sees of a guest that hangs."""
+    return tuple(message for _, message in messages(text))[-count:]
+
+
+def find_crashes(text: str) -> tuple[Crash, ...]:
+    """Return every report on a console, oldest first. Any text is valid input."""
+    found: list[Crash] = []
+    report: _Report | None = None
+    during: str | None = None
+    for number, message in messages(text):
+        if mark := _MARK.match(message):
+            during = mark["probe"]
+            continue
+        trigger = next((t for t in _TRIGGERS if t.pattern.match(message)), None)
+        if trigger is None:
+            if report is not None:
+                report.add(message)
+        elif report is not None and report.takes(trigger):
+            report.follow(trigger, message)
+        else:
+            if report is not None:
+                found.append(report.crash())
+            report = _Report(trigger, message, number, during)
+    if report is not None:
+        found.append(report.crash())
+    return tuple(found)
+
+
+class _Report:
+    """One report while its lines are read."""
+
+    def __init__(self, trigger: _Trigger, message: str, number: int, during: str | None) -> None:
+        self._crash = Crash(trigger.kind, message, (message,), during, trigger.fatal, number)
+        self._function = ""
+        self._age = self._tracing = 0
+        self._ended = False
+        self._dead = trigger.kind == "panic"
+
+    def takes(self, trigger: _Trigger) -> bool:
+        """Whether what now begins is only more of this report: nothing is new after a panic."""
+        if self._dead:
+            return True
+        same = not self._ended and self._crash.fatal >= trigger.fatal
+        return trigger.follow or same
+
+    def follow(self, trigger: _Trigger, message: str) -> None:
+        """Go on with a further report of the same mishap; a warning that panics the machine is fatal."""
+        self._dead = self._dead or trigger.kind == "panic"
+        if trigger.fatal and not self._crash.fatal:
+            self._crash = replace(self._crash, fatal=True, kind=trigger.kind)
+        self._quote(message)
+        self._age, self._ended = 0, False
+
+    def add(self, message: str) -> None:
+        self._age += 1
+        if self._ended or self._age > _REPORT_LINES:
+            self._ended = True
+            return
+        if not self._function and (where := _WHERE.match(message)):
+            self._function = where["function"]
+        if _TRACE.match(message):
+            self._tracing = _TRACE_HEAD + 1
+        if self._tracing or _DECISIVE.match(message):
+            self._quote(message)
+        self._tracing = max(0, self._tracing - 1)
+        # A report that an oops has begun goes on after its stack, up to its own end mark.
+        self._ended = bool(_END.match(message)) and not (message.startswith("</TASK>") and self._crash.kind == "oops")
+
+    def _quote(self, message: str) -> None:
+        if len(self._crash.lines) < MAX_QUOTED and message not in self._crash.lines:
+            self._crash = replace(self._crash, lines=(*self._crash.lines, message))
+
+    def crash(self) -> Crash:
+        title = self._crash.title
+        if self._function and self._function not in title:
+            title = f"{title} in {self._function}"
+        return replace(self._crash, title=title)
