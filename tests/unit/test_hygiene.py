@@ -1,0 +1,107 @@
+"""What must hold of the tree itself, whatever the code does."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.matrix.load import load_matrix
+
+ROOT = Path(__file__).parents[2]
+# Where no git tells what belongs to the project: folders that tools and users fill.
+_FILLED = {".git", ".venv", "__pycache__", "results", "node_modules", "dist", "build"}
+
+# The mirror is this system's, or a setting (docs/kernels.md); a name in the tree would be somebody's private choice.
+_REGISTRY = re.compile(
+    r"(?:\b(?:deb|ftp|archive|security|snapshot|mirrors?|ports)\.(?:\w+\.)*(?:debian|ubuntu|kernel)\.(?:org|com)\b)"
+    r"|\b(?:pypi|pythonhosted|ziglang|crates|npmjs)\.(?:org|io|com)\b|\b(?:quay|ghcr|gcr|docker)\.io\b",
+    re.IGNORECASE,
+)
+_HOME = re.compile(r"(?<![\w.~-])/(?:root|home/\w+|Users/\w+|tmp/w|work/(?:main|shared))(?=[/\s\"'`)]|$)")
+
+
+def tracked() -> list[Path]:
+    """The files of the project: git's list, or everything that is not filled by tools where git is no help."""
+    if shutil.which("git"):
+        done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode == 0 and done.stdout:
+            return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
+    return list(_walk(ROOT))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for entry in sorted(os.scandir(folder), key=lambda e: e.name):
+        if entry.is_dir(follow_symlinks=False):
+            hidden_cache = entry.name.endswith(("_cache", ".egg-info")) or entry.name == ".hypothesis"
+            if entry.name not in _FILLED and not hidden_cache:
+                yield from _walk(Path(entry.path))
+        elif entry.is_file():
+            yield Path(entry.path)
+
+
+def lines_with(pattern: re.Pattern[str], paths: list[Path]) -> list[str]:
+    """ "file:line: match" for every hit in the files that are text."""
+    found = []
+    for path in paths:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        for number, line in enumerate(text.splitlines(), 1):
+            found += [f"{path.relative_to(ROOT)}:{number}: {hit.group()}" for hit in pattern.finditer(line)]
+    return found
+
+
+def test_no_registry_or_mirror_is_named() -> None:
+    assert lines_with(_REGISTRY, tracked()) == []
+
+
+def test_no_path_of_somebodys_machine_is_named() -> None:
+    # A console log was written by a kernel, not by us.
+    ours = [path for path in tracked() if "tests/data/console" not in path.as_posix()]
+    assert lines_with(_HOME, ours) == []
+
+
+@pytest.mark.parametrize("host", ["deb" ".debian.org", "files.pythonhosted" ".org", "ftp.de" ".debian.org"])
+def test_the_pattern_knows_a_mirror(host: str) -> None:
+    assert _REGISTRY.search(f"URIs: http://{host}/debian")
+
+
+def test_the_licence_is_here_and_is_the_one_we_state() -> None:
+    assert (ROOT / "LICENSE").read_text().startswith("MIT License")
+    assert 'license = "MIT"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    modules = sorted((ROOT / "harness").rglob("*.py"))
+    assert [str(path) for path in modules if not ast.get_docstring(ast.parse(path.read_text()))] == []
+
+
+def test_programs_are_executable_and_shell_scripts_stop_at_the_first_error() -> None:
+    programs = [*sorted((ROOT / "scripts").iterdir()), ROOT / ".ci" / "run"]
+    assert [str(path) for path in programs if not os.access(path, os.X_OK)] == []
+    shell = [path for path in programs if re.match(r"#!/bin/(ba)?sh\n", path.read_text())]
+    assert shell
+    assert [str(path) for path in shell if "\nset -eu\n" not in path.read_text()] == []
+
+
+def test_the_matrix_loads() -> None:
+    matrix = load_matrix(ROOT / "kernels.yaml")
+    assert {"default", "nightly", "smoke"} <= set(matrix.selections)
+
+
+def test_links_of_the_documents_lead_somewhere() -> None:
+    broken = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", page.read_text())
+        if not (page.parent / target).exists()
+    ]
+    assert broken == []
