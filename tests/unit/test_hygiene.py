@@ -69,7 +69,7 @@ def test_no_path_of_somebodys_machine_is_named() -> None:
     assert lines_with(_HOME, ours) == []
 
 
-@pytest.mark.parametrize("host", ["deb" ".debian.org", "files.pythonhosted" ".org", "ftp.de" ".debian.org"])
+@pytest.mark.parametrize("host", ["deb.debian.org", "files.pythonhosted.org", "ftp.de.debian.org"])
 def test_the_pattern_knows_a_mirror(host: str) -> None:
     assert _REGISTRY.search(f"URIs: http://{host}/debian")
 
