@@ -79,7 +79,12 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if error is None:
+            self.close()
+        elif self._fd >= 0:
+            # Whatever went wrong comes first; a disk that is full would only refuse once more.
+            os.close(self._fd)
+            self._fd = -1
 
 
 class Collector:

@@ -29,13 +29,11 @@ def parse_version(release: str) -> Version:
 
 
 def covers(layout: str) -> Covers:
-    """What the operation's range lies over: only sealed units, sealed and plain, only plain, or also a gap."""
+    """What the operation's range lies over: only sealed units, sealed and others, only plain, or gaps without a seal."""
     inside = {c for c in layout if c.isupper()}
-    if "G" in inside:
-        return "gap"
-    if inside == {"S"}:
-        return "sealed"
-    return "mixed" if "S" in inside else "plain"
+    if "S" in inside:
+        return "sealed" if inside == {"S"} else "mixed"
+    return "gap" if "G" in inside else "plain"
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.errors import InfrastructureError, StoreError, UsageError
+from harness.errors import InfrastructureError, Interrupted, StoreError, UsageError
 from harness.matrix.model import Arch
 from harness.runs.cell import CellOutcome, CellWorker
 from harness.runs.judging import judge_cell, kernel_facts, verdicts_json, write_plan
 from harness.runs.model import Cell, MakeGuest, Tell, Told, Workload
 from harness.runs.record import CellRecord, RunRecord, RunState, finished_cell, write_atomically, write_run
 from harness.verdicts.judge import Assignment
-from harness.verdicts.model import RuleResult
+from harness.verdicts.model import EXIT_NO_ANSWER, EXIT_OK, RuleResult, exit_code
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,15 @@ class RunDone:
     folder: Path
     record: RunRecord
     results: Mapping[str, tuple[RuleResult, ...]]
+
+    @property
+    def exit_code(self) -> int:
+        """DESIGN.md's exit code. A cell that was lost is no answer, even if every probe had already been observed."""
+        if self.record.state == "interrupted":
+            return Interrupted.exit_code
+        code = exit_code(result.status for results in self.results.values() for result in results)
+        lost = any(cell.state != "finished" for cell in self.record.cells)
+        return EXIT_NO_ANSWER if code == EXIT_OK and lost else code
 
 
 def new_run_id() -> str:

@@ -66,6 +66,7 @@ class CrashRecord(_Model):
     lines: tuple[str, ...]
     during: str | None
     fatal: bool
+    line: int = 0
 
 
 class CellRecord(_Model):

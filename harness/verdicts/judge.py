@@ -14,8 +14,8 @@ from fnmatch import fnmatchcase
 from harness.errors import UsageError
 from harness.guests.console import Crash
 from harness.observations.model import Half, Observation, errno_name, signal_name
-from harness.rules.model import Expect, KernelFacts, Outcome, ProbeName, Rule
 from harness.rules.load import unclaimed
+from harness.rules.model import Expect, KernelFacts, Outcome, ProbeName, Rule
 from harness.verdicts.model import Follows, Kind, RuleResult, Status, Verdict
 from harness.verdicts.window import changes, sealed_units, window_problems
 
@@ -107,8 +107,8 @@ def _unanswered(
     if probe.id in fatal:
         crash = fatal[probe.id]
         return Finding("fail", f"the kernel reported while the probe ran: {crash.title}", "crash")
-    if seen is not None and evidence.kernel is not None:
-        return None
+    if seen is not None:
+        return None if evidence.kernel else Finding("error", "observed, but the payload never said on which kernel")
     why = evidence.lost or "the stream ended without it"
     if probe.id in evidence.begun:
         return Finding("error", f"the probe began and no observation followed: {why}")
@@ -265,7 +265,7 @@ _JUDGES = {
 
 
 def _follows(rule: Rule, probe: ProbeName, seen: Observation, kernel: KernelFacts, upstream: Finding) -> Follows | None:
-    """Which reading the kernel follows, for a rule that the mail thread and upstream's documentation read differently."""
+    """Which reading the kernel follows, where the mail thread and upstream's documentation differ."""
     if rule.thread is None or upstream.status == "skip":
         return None
     thread = judge_observation(_as_thread_reads(rule, rule.thread), probe, seen, kernel)

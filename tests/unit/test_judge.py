@@ -201,7 +201,7 @@ def test_halves_that_did_not_get_through(control: Half, sealed: Half, status: st
 def test_nothing_starts_as_pass() -> None:
     assert verdict(rule(), None, lost="no boot").status == "miss"
     assert verdict(rule(), None, begun=("munmap/anon-rw/SSS",), lost="QEMU was killed").status == "error"
-    crash = Crash(kind="panic", title="Kernel panic - not syncing", lines=("x",), line=1, during="munmap/anon-rw/SSS")
+    crash = Crash(kind="panic", title="Kernel panic - not syncing", lines=("x",), during="munmap/anon-rw/SSS", fatal=True)
     found = verdict(rule(), None, begun=("munmap/anon-rw/SSS",), crashes=(crash,), lost="gone")
     assert (found.status, found.kind) == ("fail", "crash")
     assert verdict(rule(), observation(), crashes=(crash,)).kind == "crash"

@@ -1,0 +1,256 @@
+"""Cells and runs over scripted guests: whatever a guest does, nothing unseen is a pass."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from harness.errors import BootFailed, KernelUnavailable, LostGuest, StoreError, UsageError
+from harness.guests.model import Exited, Output
+from harness.matrix.model import Profile
+from harness.rules.model import ProbeName, Rule, Selector
+from harness.runs.execute import RunDone, RunPlan, execute, new_run_id, run_lock
+from harness.runs.model import Cell, Told, Workload
+from harness.runs.record import CellRecord, RunRecord, read_run
+from harness.runs.stored import find_run, load_run
+from harness.verdicts.judge import assign
+from tests.fakes import FakeGuest
+
+PROBES = tuple(ProbeName("munmap", "anon-rw", span, layout) for span, layout in (("exact", "SSS"), ("head", "SSs")))
+RULE = Rule("munmap-blocked", "U1", "munmap", "required", "blocked", "s", ("T",), (Selector(("*",)),))
+RULES = {RULE.id: RULE}
+BEFORE = ["rw-p anon a0 a s", "rw-p anon a1 a s", "rw-p anon a2 a s"]
+CONTROL = {
+    "stage": "done",
+    "result": 0,
+    "errno": 0,
+    "before": BEFORE,
+    "after": ["-", "-", "-"],
+    "write": "---",
+    "mprotect": [12, 12, 12],
+    "munmap": [0, 0, 0],
+}
+SEALED = {
+    "stage": "done",
+    "seal": [0],
+    "result": -1,
+    "errno": 1,
+    "before": BEFORE,
+    "after": BEFORE,
+    "write": "www",
+    "mprotect": [1, 1, 1],
+    "munmap": [1, 1, 1],
+}
+
+
+def encode(record: object) -> bytes:
+    return json.dumps(record).encode() + b"\n"
+
+
+PLAN = encode(
+    {
+        "type": "plan",
+        "stream": 1,
+        "payload": "c",
+        "id": "id",
+        "machine": "x86_64",
+        "release": "6.12.0-fake",
+        "page_size": 4096,
+        "pid1": False,
+        "probes": [p.id for p in PROBES],
+    }
+)
+
+
+def begin(index: int) -> bytes:
+    return encode({"type": "begin", "probe": PROBES[index].id})
+
+
+def seen(index: int) -> bytes:
+    record = {
+        "type": "observation",
+        "probe": PROBES[index].id,
+        "layout": PROBES[index].layout,
+        "unit": 4096,
+        "microseconds": 1,
+        "control": CONTROL,
+        "sealed": SEALED,
+    }
+    return begin(index) + encode(record)
+
+
+END = encode({"type": "end", "probes": 2})
+WHOLE = (PLAN, seen(0), seen(1), END)
+WORKLOAD = Workload("payload", "id", "0" * 64, b"ELF", (), PROBES)
+
+
+def run_plan(folder: Path, cells: Sequence[Cell], jobs: int = 2) -> RunPlan:
+    record = RunRecord(
+        id=folder.name,
+        state="running",
+        started="2026-11-23T00:00:00+00:00",
+        sealmatrix="0",
+        command=("sealmatrix", "run"),
+        options={},
+        host={},
+        matrix={},
+        payload="c",
+        payload_id="id",
+        catalogue_sha256="",
+        jobs=jobs,
+        cells=tuple(CellRecord(id=c.id, profile=c.profile.name, arch=c.arch) for c in cells),
+    )
+    return RunPlan(folder, record, tuple(cells), {"x86_64": WORKLOAD}, assign(RULES, PROBES), jobs)
+
+
+def cell(name: str, kernel: KernelUnavailable | None = None) -> Cell:
+    return Cell(name, "x86_64", Profile("standard"), kernel)
+
+
+def run(folder: Path, guests: dict[str, FakeGuest], **kernels: KernelUnavailable) -> tuple[RunDone, list[Told]]:
+    told: list[Told] = []
+    cells = [cell(name, kernels.get(name)) for name in (*guests, *kernels)]
+    done = execute(run_plan(folder, cells), lambda c, _: guests[c.id], told.append)
+    return done, told
+
+
+def statuses(done: RunDone, name: str) -> list[str]:
+    (result,) = done.results[name]
+    return [v.status for v in result.verdicts]
+
+
+def guest(tmp_path: Path, *script: object, **facts: object) -> FakeGuest:
+    return FakeGuest(script=script, console=tmp_path / f"console-{len(script)}-{bool(facts)}", **facts)  # type: ignore[arg-type]
+
+
+def test_a_whole_stream_passes(tmp_path: Path) -> None:
+    done, told = run(tmp_path / "r", {"a": guest(tmp_path, b"".join(WHOLE)[:700], b"".join(WHOLE)[700:])})
+    assert statuses(done, "a") == ["pass", "pass"]
+    assert done.exit_code == 0
+    assert (done.record.state, done.record.cells[0].state) == ("finished", "finished")
+    assert [t.stage for t in told] == ["booting", "pushing", "probing", "probing", "probing", "judging", "done"]
+    stored = load_run(tmp_path / "r", RULES)
+    assert statuses(stored, "a") == ["pass", "pass"]
+    assert json.loads((tmp_path / "r/cells/a/verdicts.json").read_text())["rules"][0]["status"] == "pass"
+
+
+CRASH = "sealmatrix: begin munmap/anon-rw/exact\n[    1.000000] Kernel panic - not syncing: sysrq triggered crash\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "facts", "expected"),
+    [
+        ((), {"booted": BootFailed("QEMU exited with status 1")}, ["miss", "miss"]),
+        ((), {"pushing": LostGuest("gone")}, ["miss", "miss"]),
+        ((), {}, ["miss", "miss"]),
+        ((PLAN,), {}, ["miss", "miss"]),
+        ((PLAN, seen(0), begin(1), LostGuest("QEMU was killed")), {}, ["pass", "error"]),
+        ((PLAN, begin(0), LostGuest("the channel closed")), {"console_text": CRASH}, ["fail", "miss"]),
+        ((PLAN, seen(0), Exited(None, 9)), {}, ["pass", "miss"]),
+        ((PLAN, seen(0), seen(1), END, Exited(1, None)), {}, ["pass", "pass"]),
+        ((PLAN, seen(0), seen(1)[:-40]), {}, ["pass", "error"]),
+        ((PLAN, b"\x00\xff\x1b[31m garbage\n", seen(0), Output("err", b"oh\n"), Exited(3, None)), {}, ["pass", "miss"]),
+        ((PLAN.replace(b'"id"', b'"other"', 1), seen(0), seen(1), END), {}, ["error", "error"]),
+        ((PLAN.replace(b"exact", b"xexact"), seen(0)), {}, ["miss", "miss"]),
+        ((PLAN, *([b"x\n" * 500] * 3), seen(0)), {}, ["miss", "miss"]),
+    ],
+)
+def test_a_stream_that_is_not_whole(
+    tmp_path: Path, script: tuple[object, ...], facts: dict[str, object], expected: list[str]
+) -> None:
+    done, _ = run(tmp_path / "r", {"a": guest(tmp_path, *script, **facts), "b": guest(tmp_path, *WHOLE)})
+    assert done.record.cells[0].state == "lost"
+    assert done.record.cells[0].reason
+    assert done.exit_code in (1, 3)
+    assert statuses(done, "a") == expected
+    assert statuses(done, "b") == ["pass", "pass"]
+    assert statuses(load_run(tmp_path / "r", RULES), "a") == expected
+
+
+def test_another_payload_than_the_one_pushed_is_refused(tmp_path: Path) -> None:
+    other = json.loads(PLAN) | {"id": "other"}
+    done, _ = run(tmp_path / "r", {"a": guest(tmp_path, encode(other), seen(0), seen(1), END)})
+    assert statuses(done, "a") == ["miss", "miss"]
+
+
+def test_a_kernel_that_cannot_be_had_is_missed(tmp_path: Path) -> None:
+    done, _ = run(tmp_path / "r", {"a": guest(tmp_path, *WHOLE)}, b=KernelUnavailable("the mirror does not answer"))
+    assert statuses(done, "b") == ["miss", "miss"]
+    assert done.record.cells[1].reason == "the mirror does not answer"
+
+
+def test_ctrl_c_keeps_what_was_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hanging = guest(tmp_path, PLAN, seen(0), begin(1), threading.Event())
+    probing = threading.Event()
+
+    def tell(told: Told) -> None:
+        if told.probes == 1:
+            probing.set()
+
+    def interrupted(_futures: object) -> object:
+        assert probing.wait(10)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harness.runs.execute.as_completed", interrupted)
+    plan = run_plan(tmp_path / "r", [cell("a"), cell("b")], jobs=1)
+    done = execute(plan, lambda c, _: hanging, tell)
+    assert hanging.stopped.is_set()
+    assert done.exit_code == 130
+    assert done.record.state == "interrupted"
+    assert [c.state for c in done.record.cells] == ["interrupted", "interrupted"]
+    assert statuses(done, "a") == ["pass", "error"]
+    assert statuses(done, "b") == ["miss", "miss"]
+
+
+def test_results_that_cannot_be_kept_end_the_run(tmp_path: Path) -> None:
+    def no_space(_cell: Cell, folder: Path) -> FakeGuest:
+        (folder / "observations.jsonl").symlink_to("/dev/full")
+        return guest(tmp_path, *WHOLE)
+
+    with pytest.raises(StoreError, match="No space left"):
+        execute(run_plan(tmp_path / "r", [cell("a")]), no_space, lambda _: None)
+    assert read_run(tmp_path / "r").state == "interrupted"
+
+
+def test_a_folder_belongs_to_one_run(tmp_path: Path) -> None:
+    with run_lock(tmp_path / "r"), pytest.raises(UsageError, match="still going on"), run_lock(tmp_path / "r"):
+        pass
+
+
+Break = Callable[[Path], object]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda r: (r / "run.json").unlink(), "no run"),
+        (lambda r: (r / "run.json").write_text("{"), "cannot be read"),
+        (lambda r: (r / "run.json").write_text('{"schema_version": 99}'), "schema version 99"),
+        (lambda r: (r / "run.json").write_text('{"schema_version": 1}'), "Field required"),
+        (lambda r: (r / "plan.json").unlink(), "plan.json"),
+        (lambda r: (r / "plan.json").write_text('{"probes": [[1]]}'), "plan.json"),
+    ],
+)
+def test_damaged_folders_are_one_line(tmp_path: Path, damage: Break, message: str) -> None:
+    run(tmp_path / "r", {"a": guest(tmp_path, *WHOLE)})
+    damage(tmp_path / "r")
+    with pytest.raises(UsageError, match=message) as caught:
+        load_run(tmp_path / "r", RULES)
+    assert "\n" not in str(caught.value)
+
+
+def test_finding_runs(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no run"):
+        find_run(tmp_path, None)
+    names = ["20260101-000000-aaaa", "20260102-000000-bbbb"]
+    for name in names:
+        run(tmp_path / name, {"a": guest(tmp_path, *WHOLE)})
+    assert find_run(tmp_path, None).name == names[1]
+    assert find_run(tmp_path, names[0]).name == names[0]
+    with pytest.raises(UsageError, match="did you mean '20260101-000000-aaaa'"):
+        find_run(tmp_path, "20260101-000000-aaab")
+    assert len(new_run_id()) == len(names[0])
