@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+/* One process: make a window, seal its sealed units (or not), look, operate, look again, and try what is left. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "payload.h"
+#include "sys.h"
+
+long sys_mseal(void *start, size_t length, unsigned long flags)
+{
+	return syscall(SYS_mseal, start, length, flags);
+}
+
+_Noreturn void fail_step(struct window *w, const char *step, int error)
+{
+	w->facts->step = step;
+	w->facts->step_errno = error;
+	_exit(0);
+}
+
+void add_extra(struct window *w, const char *key, long number, const char *text)
+{
+	struct facts *f = w->facts;
+	struct extra *e;
+
+	if (f->extras == EXTRAS_MAX)
+		return;
+	e = &f->extra[f->extras];
+	e->key = key;
+	e->number = number;
+	strncpy(e->text, text ? text : "", sizeof(e->text) - 1);
+	f->extras++; /* last: the engine may read this after our death */
+}
+
+static bool is_sealed(char c)
+{
+	return c == 's' || c == 'S';
+}
+
+static bool is_covered(char c)
+{
+	return c >= 'A' && c <= 'Z';
+}
+
+static bool is_gap(char c)
+{
+	return c == 'g' || c == 'G';
+}
+
+static void set_up(struct window *w, const struct probe *probe)
+{
+	int first = 0, covered = 0;
+
+	w->region->make(w);
+	for (int i = 0; i < w->units; i++)
+		if (is_gap(w->layout[i]) && syscall(SYS_munmap, unit_at(w, i), w->unit))
+			fail_step(w, "munmap of a gap", errno);
+	while (first < w->units && !is_covered(w->layout[first]))
+		first++;
+	while (first + covered < w->units && is_covered(w->layout[first + covered]))
+		covered++;
+	w->start = unit_at(w, first);
+	w->length = (size_t)covered * w->unit;
+	w->facts->unit = w->unit;
+	if (probe->operation->prepare)
+		probe->operation->prepare(w, probe->operation);
+}
+
+/* Each run of sealed units with one call, as a program would. A refusal ends the half: its facts say all there is. */
+static void seal(struct window *w)
+{
+	struct facts *f = w->facts;
+
+	for (int i = 0; i < w->units;) {
+		int end = i;
+
+		while (end < w->units && is_sealed(w->layout[end]))
+			end++;
+		if (end == i) {
+			i++;
+			continue;
+		}
+		f->seal[f->seals++] = sys_mseal(unit_at(w, i), (size_t)(end - i) * w->unit, 0) ? errno : 0;
+		if (f->seal[f->seals - 1])
+			_exit(0);
+		i = end;
+	}
+}
+
+/* An address is kept relative to the window, so that two runs, and two kernels, give the same fact. */
+static void locate(struct window *w, char *address)
+{
+	char *text = w->facts->where;
+	long offset = (long)(address - w->base), near = 16 * (long)w->unit, units;
+
+	if (address == DESTINATION) {
+		strcpy(text, "destination");
+		return;
+	}
+	if (offset < -near || offset >= near + w->units * (long)w->unit || offset % (long)w->unit) {
+		strcpy(text, "elsewhere");
+		return;
+	}
+	units = offset / (long)w->unit;
+	strcpy(text, units < 0 ? "base-" : "base+");
+	units = units < 0 ? -units : units;
+	text += strlen(text);
+	if (units > 9)
+		*text++ = (char)('0' + units / 10);
+	*text++ = (char)('0' + units % 10);
+	*text = 0;
+}
+
+static void operate(struct window *w, const struct operation *op)
+{
+	struct facts *f = w->facts;
+	long result;
+
+	errno = 0;
+	result = op->perform(w, op);
+	f->error = result == -1 ? errno : 0;
+	f->result = result;
+	if (op->traits & ADDRESS && result != -1)
+		locate(w, (char *)result);
+}
+
+static int protection_of(const char *perms)
+{
+	return (perms[0] == 'r' ? PROT_READ : 0) | (perms[1] == 'w' ? PROT_WRITE : 0) |
+	       (perms[2] == 'x' ? PROT_EXEC : 0);
+}
+
+/* What the units let be done to them, behaviour being the proof of a seal. Destroys what it can. */
+static void try_units(struct window *w)
+{
+	struct facts *f = w->facts;
+
+	for (int i = 0; i < w->units; i++)
+		f->write[i] = try_write(unit_at(w, i)) ? 'w' : '-';
+	for (int i = 0; i < w->units; i++)
+		f->mprotect[i] =
+			syscall(SYS_mprotect, unit_at(w, i), w->unit, protection_of(f->after[i].perms)) ? errno : 0;
+	for (int i = 0; i < w->units; i++)
+		f->munmap[i] = syscall(SYS_munmap, unit_at(w, i), w->unit) ? errno : 0;
+}
+
+_Noreturn void half(const struct probe *probe, bool sealed, struct facts *facts)
+{
+	struct window w = {
+		.region = probe->region,
+		.layout = probe->span->layout,
+		.units = (int)strlen(probe->span->layout),
+		.unit = (size_t)sysconf(_SC_PAGESIZE),
+		.base = WINDOW_BASE,
+		.object = -1,
+		.other = -1,
+		.sealed = sealed,
+		.look = sealed || probe->operation->traits & SEALS,
+		.facts = facts,
+	};
+
+	arm_fault_handler();
+	set_up(&w, probe);
+	facts->stage = STAGE_SEAL;
+	if (sealed)
+		seal(&w);
+	facts->stage = STAGE_BEFORE;
+	take_snapshot(&w, facts->before);
+	facts->stage = STAGE_OPERATION;
+	operate(&w, probe->operation);
+	facts->stage = STAGE_AFTER;
+	take_snapshot(&w, facts->after);
+	try_units(&w);
+	facts->stage = STAGE_DONE;
+	_exit(0);
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/* madvise(2), and process_madvise(2) on ourselves. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "ops.h"
+#include "sys.h"
+
+/* a: advice */
+static long advise(struct window *w, const struct operation *op)
+{
+	return syscall(SYS_madvise, w->start, w->length, op->a);
+}
+
+static void need_tags(struct window *w, const struct operation *op)
+{
+	(void)op;
+	tagged(w, w->start);
+}
+
+static long advise_tagged(struct window *w, const struct operation *op)
+{
+	return syscall(SYS_madvise, tagged(w, w->start), w->length, op->a);
+}
+
+static void open_self(struct window *w, const struct operation *op)
+{
+	(void)op;
+	w->other = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	if (w->other < 0)
+		fail_step(w, "pidfd_open", errno);
+}
+
+/* Returns the bytes advised, which is reported as 0 when it is all of them: page sizes differ, promises do not. */
+static long advise_process(struct window *w, const struct operation *op)
+{
+	struct iovec range = {w->start, w->length};
+	long advised = syscall(SYS_process_madvise, w->other, &range, 1, op->a, 0);
+
+	return advised == (long)w->length ? 0 : advised;
+}
+
+/* What reclaims or rebuilds pages would make facts depend on the weather; those are probed where contents stay put. */
+#define R_QUIET (SET(ANON_RW) | SET(ANON_R) | SET(CLEAN_R) | SET(COPIED_R) | SET(SHARED_ANON_RW))
+
+#define DISCARD(name, advice) \
+	{"madvise-" name, NULL, advise, advice, 0, 0, \
+	 {{R_ALL, SET(EXACT) | SET(MIDDLE) | SET(INTO) | SET(OUT_OF) | SET(BESIDE)}, {SET(ANON_R), S_ALL | S_GAPS}, \
+	  {SET(ANON_MIXED), SET(EXACT) | SET(INTO)}}}
+#define HARMLESS(name, advice) \
+	{"madvise-" name, NULL, advise, advice, 0, 0, {{R_QUIET, SET(EXACT) | SET(INTO)}, {SET(ANON_NONE), SET(EXACT)}}}
+
+static const struct operation operations[] = {
+	DISCARD("dontneed", ADV_DONTNEED),
+	DISCARD("free", ADV_FREE),
+	DISCARD("dontneed-locked", ADV_DONTNEED_LOCKED),
+	DISCARD("remove", ADV_REMOVE),
+	DISCARD("dontfork", ADV_DONTFORK),
+	DISCARD("wipeonfork", ADV_WIPEONFORK),
+	DISCARD("guard-install", ADV_GUARD_INSTALL),
+	HARMLESS("guard-remove", ADV_GUARD_REMOVE),
+	HARMLESS("dofork", ADV_DOFORK),
+	HARMLESS("keeponfork", ADV_KEEPONFORK),
+	HARMLESS("cold", ADV_COLD),
+	HARMLESS("pageout", ADV_PAGEOUT),
+	HARMLESS("populate-read", ADV_POPULATE_READ),
+	HARMLESS("populate-write", ADV_POPULATE_WRITE),
+	HARMLESS("willneed", ADV_WILLNEED),
+	HARMLESS("normal", ADV_NORMAL),
+	HARMLESS("random", ADV_RANDOM),
+	HARMLESS("sequential", ADV_SEQUENTIAL),
+	HARMLESS("hugepage", ADV_HUGEPAGE),
+	HARMLESS("nohugepage", ADV_NOHUGEPAGE),
+	HARMLESS("collapse", ADV_COLLAPSE),
+	HARMLESS("mergeable", ADV_MERGEABLE),
+	HARMLESS("unmergeable", ADV_UNMERGEABLE),
+	HARMLESS("dontdump", ADV_DONTDUMP),
+	HARMLESS("dodump", ADV_DODUMP),
+	HARMLESS("invalid", ADV_INVALID),
+	{"madvise-dontneed-tagged", need_tags, advise_tagged, ADV_DONTNEED, 0, 0,
+	 {{SET(ANON_R) | SET(ANON_RW), SET(EXACT) | SET(INTO)}}},
+};
+
+#define PROCESS_DISCARD(name, advice) \
+	{"process-madvise-" name, open_self, advise_process, advice, 0, 0, \
+	 {{R_ANON | SET(COPIED_R) | SET(SHARED_ANON_RW), SET(EXACT) | SET(INTO)}}}
+#define PROCESS_HARMLESS(name, advice) \
+	{"process-madvise-" name, open_self, advise_process, advice, 0, 0, \
+	 {{SET(ANON_RW) | SET(ANON_R), SET(EXACT) | SET(INTO)}}}
+
+static const struct operation process_operations[] = {
+	PROCESS_DISCARD("dontneed", ADV_DONTNEED),
+	PROCESS_DISCARD("free", ADV_FREE),
+	PROCESS_DISCARD("dontneed-locked", ADV_DONTNEED_LOCKED),
+	PROCESS_DISCARD("remove", ADV_REMOVE),
+	PROCESS_DISCARD("dontfork", ADV_DONTFORK),
+	PROCESS_DISCARD("wipeonfork", ADV_WIPEONFORK),
+	PROCESS_DISCARD("guard-install", ADV_GUARD_INSTALL),
+	PROCESS_HARMLESS("cold", ADV_COLD),
+	PROCESS_HARMLESS("pageout", ADV_PAGEOUT),
+	PROCESS_HARMLESS("willneed", ADV_WILLNEED),
+	PROCESS_HARMLESS("collapse", ADV_COLLAPSE),
+	PROCESS_HARMLESS("invalid", ADV_INVALID),
+};
+
+const struct family family_madvise = {"madvise", operations, COUNT(operations)};
+const struct family family_process_madvise = {"process-madvise", process_operations, COUNT(process_operations)};

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/* mseal(2) and its arguments. There is nothing to be blocked: these operations do the sealing. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <unistd.h>
+
+#include "ops.h"
+#include "sys.h"
+
+char *tagged(struct window *w, char *address)
+{
+#ifdef __aarch64__
+	(void)w;
+	return (char *)((uintptr_t)address | 0xabul << 56);
+#else
+	(void)address;
+	fail_step(w, "tagged pointers", EOPNOTSUPP);
+#endif
+}
+
+/* a: flags */
+static long seal_range(struct window *w, const struct operation *op)
+{
+	return sys_mseal(w->start, w->length, op->a);
+}
+
+/* a: flags, b: length */
+static long seal_length(struct window *w, const struct operation *op)
+{
+	return sys_mseal(w->start, op->b, op->a);
+}
+
+/* a: flags; one byte less than the range, or one byte more than all but its last page: both round up to the range */
+static long seal_less_one(struct window *w, const struct operation *op)
+{
+	return sys_mseal(w->start, w->length - 1, op->a);
+}
+
+static long seal_one_more(struct window *w, const struct operation *op)
+{
+	return sys_mseal(w->start, w->length - (size_t)sysconf(_SC_PAGESIZE) + 1, op->a);
+}
+
+/* a: flags, b: how far off a page boundary */
+static long seal_unaligned(struct window *w, const struct operation *op)
+{
+	return sys_mseal(w->start + op->b, w->length, op->a);
+}
+
+static long seal_unaligned_empty(struct window *w, const struct operation *op)
+{
+	return sys_mseal(w->start + op->b, 0, op->a);
+}
+
+/* A whole number of pages, so that it survives rounding; the end is what overflows. */
+static long seal_to_overflow(struct window *w, const struct operation *op)
+{
+	(void)op;
+	return sys_mseal(w->start, 0 - (size_t)sysconf(_SC_PAGESIZE), 0);
+}
+
+/* The end is 2^64, that is, zero. */
+static long seal_to_the_top(struct window *w, const struct operation *op)
+{
+	(void)op;
+	return sys_mseal(w->start, 0 - (size_t)w->start, 0);
+}
+
+static long seal_tagged(struct window *w, const struct operation *op)
+{
+	(void)op;
+	return sys_mseal(tagged(w, w->start), w->length, 0);
+}
+
+static void need_tags(struct window *w, const struct operation *op)
+{
+	(void)op;
+	tagged(w, w->start);
+}
+
+#define WELL (SET(PLAIN) | SET(EXACT))
+#define BADLY (SET(PLAIN) | SET(EXACT) | SET(HOLE_MIDDLE) | SET(UNMAPPED))
+#define ON(regions, spans) .covers = {{regions, spans}}
+
+static const struct operation operations[] = {
+	{"mseal", NULL, seal_range, 0, 0, SEALS,
+	 {{R_ALL, SET(PLAIN) | SET(EXACT)},
+	  {SET(ANON_RW) | SET(FILE_SHARED_RW), S_ALL | S_HOLES | S_GAPS | SET(UNMAPPED)},
+	  {SET(ANON_MIXED), SET(PLAIN_WIDE) | SET(PLAIN) | SET(HOLE_MIDDLE) | SET(HOLE_END) | SET(EXACT) | SET(INTO)}}},
+	{"mseal-flags-1", NULL, seal_range, 1, 0, SEALS, ON(SET(ANON_RW), BADLY)},
+	{"mseal-flags-high", NULL, seal_range, 1ul << 63, 0, SEALS, ON(SET(ANON_RW), BADLY)},
+	{"mseal-flags-bit32", NULL, seal_range, 1ul << 32, 0, SEALS, ON(SET(ANON_RW), SET(PLAIN))},
+	{"mseal-flags-all", NULL, seal_range, ALL_ONES, 0, SEALS, ON(SET(ANON_RW), BADLY)},
+	{"mseal-flags-empty", NULL, seal_length, 1, 0, SEALS, ON(SET(ANON_RW), BADLY)},
+	{"mseal-flags-unaligned", NULL, seal_unaligned, 1, 1, SEALS, ON(SET(ANON_RW), BADLY)},
+	{"mseal-unaligned-1", NULL, seal_unaligned, 0, 1, SEALS, ON(SET(ANON_RW), BADLY)},
+	{"mseal-unaligned-2048", NULL, seal_unaligned, 0, 2048, SEALS, ON(SET(ANON_RW), BADLY)},
+	{"mseal-unaligned-empty", NULL, seal_unaligned_empty, 0, 1, SEALS, ON(SET(ANON_RW), BADLY)},
+	{"mseal-empty", NULL, seal_length, 0, 0, SEALS, ON(SET(ANON_RW) | SET(FILE_SHARED_RW), BADLY)},
+	{"mseal-less-one-byte", NULL, seal_less_one, 0, 0, SEALS, ON(R_TYPICAL, WELL | SET(HOLE_END))},
+	{"mseal-one-byte-more", NULL, seal_one_more, 0, 0, SEALS, ON(R_TYPICAL, WELL | SET(HOLE_END))},
+	{"mseal-length-wraps", NULL, seal_length, 0, ALL_ONES, SEALS, ON(SET(ANON_RW), BADLY)},
+	{"mseal-end-overflows", NULL, seal_to_overflow, 0, 0, SEALS, ON(SET(ANON_RW), BADLY)},
+	{"mseal-end-is-zero", NULL, seal_to_the_top, 0, 0, SEALS, ON(SET(ANON_RW), BADLY)},
+	{"mseal-beyond-task", NULL, seal_length, 0, 1ul << 62, SEALS, ON(SET(ANON_RW), BADLY)},
+	{"mseal-tagged", need_tags, seal_tagged, 0, 0, SEALS, ON(R_TYPICAL, WELL | SET(HOLE_MIDDLE))},
+};
+
+const struct family family_arguments = {"arguments", operations, COUNT(operations)};

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+/* Seals and processes: inherited by fork, shared by vfork, gone with exec and exit. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "ops.h"
+#include "sys.h"
+
+/* ------------------------------------------------------------------ a child acts on what it inherited */
+
+static long unmap_here(struct window *w, const struct operation *op)
+{
+	(void)op;
+	return syscall(SYS_munmap, w->start, w->length);
+}
+
+static long protect_here(struct window *w, const struct operation *op)
+{
+	return syscall(SYS_mprotect, w->start, w->length, op->a);
+}
+
+static long map_here(struct window *w, const struct operation *op)
+{
+	long at = syscall(SYS_mmap, w->start, w->length, PROT_READ, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	(void)op;
+	return at == (long)w->start ? 0 : at;
+}
+
+static long move_here(struct window *w, const struct operation *op)
+{
+	long at = syscall(SYS_mremap, w->start, w->length, w->length, MREMAP_MAYMOVE | MREMAP_FIXED, DESTINATION);
+
+	(void)op;
+	return at == (long)DESTINATION ? 0 : at;
+}
+
+static long advise_here(struct window *w, const struct operation *op)
+{
+	return syscall(SYS_madvise, w->start, w->length, op->a);
+}
+
+static long child_unmaps(struct window *w, const struct operation *op)
+{
+	return in_child(w, op, unmap_here);
+}
+
+static long child_protects(struct window *w, const struct operation *op)
+{
+	return in_child(w, op, protect_here);
+}
+
+static long child_maps(struct window *w, const struct operation *op)
+{
+	return in_child(w, op, map_here);
+}
+
+static long child_moves(struct window *w, const struct operation *op)
+{
+	return in_child(w, op, move_here);
+}
+
+static long child_advises(struct window *w, const struct operation *op)
+{
+	return in_child(w, op, advise_here);
+}
+
+/* ------------------------------------------------------------------ a child seals, the parent unmaps */
+
+static long seal_here(struct window *w, const struct operation *op)
+{
+	(void)op;
+	return sys_mseal(w->start, w->length, 0);
+}
+
+/* The child's own mseal goes into the extras; the result is the parent's munmap. */
+static long child_seals(struct window *w, const struct operation *op)
+{
+	long sealed = in_child(w, op, seal_here);
+
+	add_extra(w, "child_mseal", sealed ? errno : 0, NULL);
+	return unmap_here(w, op);
+}
+
+static int seal_and_exit(void *argument)
+{
+	struct window *w = argument;
+
+	_exit(sys_mseal(w->start, w->length, 0) ? errno : 0);
+}
+
+/* vfork by clone(2), with a stack of its own: the C library's vfork may be a fork. The child shares our memory. */
+static long vforked_child_seals(struct window *w, const struct operation *op)
+{
+	static char stack[16384] __attribute__((aligned(16)));
+	long pid = clone(seal_and_exit, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD, w);
+
+	if (pid < 0)
+		fail_step(w, "vfork", errno);
+	add_extra(w, "child_mseal", await(pid), NULL);
+	return unmap_here(w, op);
+}
+
+/* ------------------------------------------------------------------ exec and exit */
+
+/*
+ * A child with the window runs this program anew (main.c, AFTER_EXEC), which looks for seals and maps and unmaps the
+ * window's place. The result is its exit status: 0 when it found no trace of the old image.
+ */
+static long child_execs(struct window *w, const struct operation *op)
+{
+	char base[24], length[24];
+	char *const arguments[] = {"payload", "--after-exec", base, length, NULL};
+	char *const environment[] = {NULL};
+	long pid = child_process();
+	int status;
+
+	(void)op;
+	if (pid < 0)
+		fail_step(w, "fork", errno);
+	if (pid == 0) {
+		snprintf(base, sizeof(base), "%lu", (unsigned long)w->base);
+		snprintf(length, sizeof(length), "%lu", (unsigned long)w->units * w->unit);
+		syscall(SYS_execve, "/proc/self/exe", arguments, environment);
+		w->facts->error = errno;
+		_exit(127);
+	}
+	status = await(pid);
+	errno = w->facts->error;
+	return status == 127 ? -1 : status;
+}
+
+/* Seals must not keep a process from ending, nor its memory from going with it. */
+static long child_exits(struct window *w, const struct operation *op)
+{
+	long pid = child_process();
+
+	(void)op;
+	if (pid < 0)
+		fail_step(w, "fork", errno);
+	if (pid == 0)
+		_exit(0);
+	return await(pid);
+}
+
+#define SEAL_SPANS (SET(PLAIN) | SET(BESIDE))
+#define R_FEW (SET(ANON_RW) | SET(ANON_R) | SET(CLEAN_R) | SET(SHARED_ANON_RW))
+
+static const struct operation operations[] = {
+	{"fork-munmap", NULL, child_unmaps, 0, 0, 0, {{R_ALL, SET(EXACT) | SET(INTO)}, {R_TYPICAL, SET(MIDDLE) | SET(BESIDE)}}},
+	{"fork-mprotect-none", NULL, child_protects, PROT_NONE, 0, 0, {{R_ALL, SET(EXACT) | SET(MIDDLE)}}},
+	{"fork-mprotect-rw", NULL, child_protects, PROT_READ | PROT_WRITE, 0, 0, {{R_ALL, SET(EXACT)}}},
+	{"fork-mmap-fixed", NULL, child_maps, 0, 0, 0, {{R_ALL, SET(EXACT)}}},
+	{"fork-mremap-move", NULL, child_moves, 0, 0, 0, {{R_ALL, SET(EXACT)}}},
+	{"fork-madvise-dontneed", NULL, child_advises, ADV_DONTNEED, 0, 0, {{R_ALL, SET(EXACT)}}},
+	{"fork-mseal", NULL, child_seals, 0, 0, SEALS, {{R_FEW, SEAL_SPANS}}},
+	{"vfork-mseal", NULL, vforked_child_seals, 0, 0, SEALS, {{R_FEW, SEAL_SPANS}}},
+	{"fork-exec", NULL, child_execs, 0, 0, 0, {{R_FEW, SET(EXACT)}}},
+	{"fork-exit", NULL, child_exits, 0, 0, 0, {{R_FEW, SET(EXACT)}}},
+};
+
+const struct family family_fork = {"fork", operations, COUNT(operations)};

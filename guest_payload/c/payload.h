@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The payload exercises mseal(2) and reports facts; it judges nothing (docs/protocol.md, "The stream").
+ *
+ * A probe is operation x region x span. It runs twice, in two processes that do the same but for mseal: the control
+ * half and the sealed half. Each half makes a window (a few units of one region), performs one operation on a part of
+ * it, and writes down what it saw into memory it shares with the engine, so that facts outlive its death.
+ *
+ *	regions.c    what can be sealed
+ *	spans.c      how the operation's range lies over sealed and plain units
+ *	ops_*.c      what is done to it: one table for each family
+ *	half.c       one process from set-up to the last fact
+ *	snapshot.c   looking at the window
+ *	engine.c     processes, deadlines, orphans
+ *	report.c     facts to JSON lines
+ *	main.c       options and the loop over the tables
+ */
+#ifndef SEALMATRIX_PAYLOAD_H
+#define SEALMATRIX_PAYLOAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { UNITS_MAX = 8, UNIT_TEXT = 48, EXTRAS_MAX = 4, EXTRA_TEXT = UNITS_MAX * (UNIT_TEXT + 2) };
+
+/* ------------------------------------------------------------------ the nouns */
+
+/* One character per unit: p plain, s sealed, g a gap; upper case is what the operation covers. */
+struct span {
+	const char *name;
+	const char *layout;
+};
+
+enum span_id {
+	EXACT, HEAD, MIDDLE, TAIL,                 /* inside one sealed run */
+	INTO, OUT_OF, AROUND, ACROSS, FIRST, LAST, /* sealed and plain */
+	BESIDE, BEFORE, AFTER,                     /* plain next to sealed */
+	GAP_AMID, GAP_AROUND,                      /* sealed, and nothing mapped */
+	GAP_BEFORE, GAP_AFTER, GAP_BETWEEN,        /* only the gap next to sealed */
+	PLAIN, PLAIN_WIDE,                         /* no seal yet: for operations that seal */
+	HOLE_START, HOLE_MIDDLE, HOLE_END, UNMAPPED,
+	SPANS
+};
+
+enum region_id {
+	ANON_RW, ANON_R, ANON_NONE, ANON_RX, ANON_MIXED,
+	SHARED_ANON_RW, SHARED_ANON_R,
+	CLEAN_R, CLEAN_RW, COPIED_R, COPIED_RW,
+	FILE_SHARED_RW, FILE_SHARED_R,
+	MEMFD_SHARED_RW, MEMFD_PRIVATE_RW,
+	REGIONS
+};
+
+_Static_assert(SPANS <= 64 && REGIONS <= 64, "sets are 64-bit masks");
+
+struct window;
+struct operation;
+
+struct region {
+	const char *name;
+	int prot;       /* of every unit once the window is made */
+	int flags;      /* of mmap */
+	unsigned traits;
+	void (*make)(struct window *w);
+};
+
+enum region_trait {
+	FILLED = 1, /* unit i is filled with a0+i; otherwise its pages are only read */
+	MIXED = 2,  /* the units' protections differ: see unit_protection() */
+	UNREAD = 4, /* contents must not be touched, not even to look at them */
+};
+
+/* A set of regions by a set of spans; an operation is probed on the union of its covers. */
+struct cover {
+	uint64_t regions, spans;
+};
+
+enum { COVERS_MAX = 4 };
+
+enum operation_trait {
+	ADDRESS = 1,  /* the result is an address */
+	SEALS = 2,    /* seals by itself, in the control half too: look for seals in both */
+	SELFTEST = 4, /* tests the engine, never the kernel; never part of a plan unless asked for */
+};
+
+struct operation {
+	const char *name;
+	void (*prepare)(struct window *w, const struct operation *op); /* before sealing; may be NULL */
+	long (*perform)(struct window *w, const struct operation *op); /* -1 and errno, or the call's result */
+	unsigned long a, b;                                            /* arguments for the two */
+	unsigned traits;
+	struct cover covers[COVERS_MAX];
+};
+
+struct family {
+	const char *name;
+	const struct operation *operations;
+	size_t count;
+};
+
+struct probe {
+	const struct family *family;
+	const struct operation *operation;
+	const struct region *region;
+	const struct span *span;
+	char id[96];
+};
+
+/* ------------------------------------------------------------------ facts */
+
+enum stage { STAGE_SETUP, STAGE_SEAL, STAGE_BEFORE, STAGE_OPERATION, STAGE_AFTER, STAGE_DONE };
+
+struct unit_fact {
+	bool mapped;
+	char perms[5];
+	char backing[16];
+	long offset; /* in units; -1 for memory that no object backs */
+	char data[5];
+	char presence, seal;
+};
+
+struct extra {
+	const char *key;
+	long number;
+	char text[EXTRA_TEXT]; /* used instead of the number unless empty */
+};
+
+/* Shared between the engine and the processes of one half. Strings are literals: all are copies of one image. */
+struct facts {
+	volatile enum stage stage;
+	const char *step;
+	int step_errno;
+	int seals, seal[UNITS_MAX];
+	size_t unit;
+	struct unit_fact before[UNITS_MAX], after[UNITS_MAX];
+	long result; /* what the call returned; an address relative to the window for ADDRESS operations */
+	char where[16];
+	int error;
+	int extras;
+	struct extra extra[EXTRAS_MAX];
+	char write[UNITS_MAX + 1];
+	int mprotect[UNITS_MAX], munmap[UNITS_MAX];
+	/* written by the engine */
+	int signal;
+	bool timeout, unkillable;
+};
+
+/* ------------------------------------------------------------------ the window */
+
+struct window {
+	const struct region *region;
+	const char *layout;
+	int units;
+	size_t unit; /* bytes */
+	char *base;
+	char *start;   /* what the operation covers ... */
+	size_t length; /* ... in bytes */
+	int object;    /* descriptor of what backs the region, or -1 */
+	int other;     /* what prepare() opened, or -1 */
+	char *source;  /* what prepare() mapped */
+	bool sealed;   /* this half seals */
+	bool look;     /* for seals in smaps, rather than at the quicker maps */
+	struct facts *facts;
+};
+
+/* A free place for operations that name a destination: far from the window and from all else that is mapped. */
+#define DESTINATION ((char *)0xa00000000ul)
+
+/* Where the window is, unless the region has a place of its own: below the program, so that it is listed first. */
+#define WINDOW_BASE ((char *)0x400000ul)
+
+static inline char *unit_at(const struct window *w, int i)
+{
+	return w->base + (size_t)i * w->unit;
+}
+
+int unit_protection(const struct region *region, int i);
+
+/* ------------------------------------------------------------------ shared verbs */
+
+/* half.c */
+_Noreturn void half(const struct probe *probe, bool sealed, struct facts *facts);
+_Noreturn void fail_step(struct window *w, const char *step, int error);
+void add_extra(struct window *w, const char *key, long number, const char *text);
+
+/* regions.c */
+int open_object(struct window *w, const char *kind, const char *name, int units);
+
+/* snapshot.c */
+void arm_fault_handler(void);
+void take_snapshot(struct window *w, struct unit_fact *facts);
+void describe_unit(const struct unit_fact *fact, char text[UNIT_TEXT]);
+bool try_write(char *address);
+int count_seals(void);
+
+/* process.c */
+long child_process(void);
+long in_child(struct window *w, const struct operation *op,
+	      long (*act)(struct window *w, const struct operation *op));
+int await(long pid);
+
+/* engine.c */
+void engine_start(long deadline_ms);
+void run_halves(const struct probe *probe, struct facts **control, struct facts **sealed);
+
+/* report.c */
+struct selection {
+	char **run, **exclude; /* globs */
+	int runs, excludes;
+};
+struct system {
+	int mseal; /* errno of mseal(0, 0, 0) */
+	int smaps, pagemap;
+	bool tagged_pointers;
+	long filesystem;
+};
+void report_list(const struct selection *s);
+void report_plan(const struct selection *s, const struct system *system);
+void report_begin(const char *probe);
+void report_observation(const struct probe *probe, const struct facts *control, const struct facts *sealed,
+			long microseconds);
+void report_end(long observations);
+
+/* main.c */
+extern long started_by; /* the process that started the payload */
+bool next_probe(const struct selection *s, struct probe *probe, size_t *cursor);
+
+/* tables */
+extern const struct span spans[SPANS];
+extern const struct region regions[REGIONS];
+extern const struct family family_arguments, family_munmap, family_mmap_fixed, family_mprotect, family_mremap,
+	family_madvise, family_process_madvise, family_fork, family_selftest;
+
+/* sys.h's world, as calls that return -1 and set errno, with nothing of a C library in between */
+long sys_mseal(void *start, size_t length, unsigned long flags);
+
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/* Processes an operation makes for itself. The engine kills whatever is left of them. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "payload.h"
+#include "sys.h"
+
+/* fork(2) without a C library's handlers and signal masks. Returns 0 in the child, which dies with its parent. */
+long child_process(void)
+{
+	long parent = getpid();
+	long pid = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != parent)
+			_exit(0);
+	}
+	return pid;
+}
+
+/* Wait for a child; its exit status, or 128 + the signal that killed it, or -1. */
+int await(long pid)
+{
+	int status;
+
+	while (waitpid((pid_t)pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -1;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static void keep_child_view(struct window *w)
+{
+	struct unit_fact seen[UNITS_MAX];
+	char text[EXTRA_TEXT];
+	char *end = text;
+
+	take_snapshot(w, seen);
+	for (int i = 0; i < w->units; i++) {
+		if (i)
+			end = stpcpy(end, "; ");
+		describe_unit(&seen[i], end);
+		end += strlen(end);
+	}
+	add_extra(w, "child_after", 0, text);
+}
+
+/* Let a forked child act on the window it inherited. Its result and errno become the operation's. */
+long in_child(struct window *w, const struct operation *op, long (*act)(struct window *, const struct operation *))
+{
+	struct facts *f = w->facts;
+	long pid = child_process();
+	int status;
+
+	if (pid < 0)
+		fail_step(w, "fork", errno);
+	if (pid == 0) {
+		errno = 0;
+		f->result = act(w, op);
+		f->error = f->result == -1 ? errno : 0;
+		keep_child_view(w);
+		_exit(0);
+	}
+	status = await(pid);
+	if (status)
+		add_extra(w, "child_status", status, NULL);
+	errno = f->error;
+	return f->result;
+}

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: MIT */
+/* Facts to JSON lines on standard output. No line is spread over two write(2)s. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "payload.h"
+#include "sys.h"
+
+#ifndef PAYLOAD_ID
+#define PAYLOAD_ID "unknown"
+#endif
+
+/* ------------------------------------------------------------------ a text that grows */
+
+static struct {
+	char *text; /* a mapping of its own: the program's pages stay few, and fork stays quick */
+	size_t used, size;
+} out;
+
+static void grow(size_t wanted)
+{
+	size_t size = out.size ? out.size : 16384;
+
+	while (size < wanted)
+		size *= 2;
+	if (size == out.size)
+		return;
+	out.text = out.size ? mremap(out.text, out.size, size, MREMAP_MAYMOVE)
+			    : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (out.text == MAP_FAILED)
+		_exit(3);
+	out.size = size;
+}
+
+static void put_bytes(const char *bytes, size_t length)
+{
+	grow(out.used + length);
+	memcpy(out.text + out.used, bytes, length);
+	out.used += length;
+}
+
+static void put(const char *text)
+{
+	put_bytes(text, strlen(text));
+}
+
+static void put_number(long value)
+{
+	char digits[24], *p = digits + sizeof(digits);
+	unsigned long rest = value < 0 ? -(unsigned long)value : (unsigned long)value;
+
+	do
+		*--p = (char)('0' + rest % 10);
+	while (rest /= 10);
+	if (value < 0)
+		*--p = '-';
+	put_bytes(p, (size_t)(digits + sizeof(digits) - p));
+}
+
+static void put_string(const char *text)
+{
+	put("\"");
+	for (const char *p = text; *p; p++) {
+		if (*p == '"' || *p == '\\')
+			put("\\");
+		put_bytes((unsigned char)*p < 0x20 ? "?" : p, 1);
+	}
+	put("\"");
+}
+
+static void put_key(const char *key)
+{
+	if (out.used && !strchr("{[", out.text[out.used - 1]))
+		put(",");
+	put_string(key);
+	put(":");
+}
+
+static void put_string_field(const char *key, const char *text)
+{
+	put_key(key);
+	put_string(text);
+}
+
+static void put_number_field(const char *key, long value)
+{
+	put_key(key);
+	put_number(value);
+}
+
+static void put_numbers(const char *key, const int *values, int count)
+{
+	put_key(key);
+	put("[");
+	for (int i = 0; i < count; i++) {
+		if (i)
+			put(",");
+		put_number(values[i]);
+	}
+	put("]");
+}
+
+static void end_line(void)
+{
+	put("}\n");
+}
+
+/* Write what has been put, complete lines all of it. */
+static void send(void)
+{
+	for (const char *p = out.text; out.used;) {
+		ssize_t wrote = write(STDOUT_FILENO, p, out.used);
+
+		if (wrote < 0 && errno == EINTR)
+			continue;
+		if (wrote <= 0)
+			_exit(3); /* nobody listens any more */
+		p += wrote;
+		out.used -= (size_t)wrote;
+	}
+}
+
+/* ------------------------------------------------------------------ the records */
+
+static void put_id(const struct probe *probe)
+{
+	put_string_field("probe", probe->id);
+}
+
+void report_list(const struct selection *s)
+{
+	struct probe probe;
+
+	for (size_t cursor = 0; next_probe(s, &probe, &cursor);) {
+		put("{");
+		put_id(&probe);
+		put_string_field("family", probe.family->name);
+		put_string_field("operation", probe.operation->name);
+		put_string_field("region", probe.region->name);
+		put_string_field("span", probe.span->name);
+		put_string_field("layout", probe.span->layout);
+		end_line();
+		send();
+	}
+}
+
+void report_plan(const struct selection *s, const struct system *system)
+{
+	struct utsname names = {0};
+	struct probe probe;
+
+	uname(&names);
+	put("{\"type\":\"plan\",\"stream\":1,\"payload\":\"c\"");
+	put_string_field("id", PAYLOAD_ID);
+	put_string_field("machine", names.machine);
+	put_string_field("release", names.release);
+	put_number_field("page_size", sysconf(_SC_PAGESIZE));
+	put_key("pid1");
+	put(getpid() == 1 ? "true" : "false");
+	put_key("features");
+	put("{");
+	put_number_field("mseal", system->mseal);
+	put_number_field("smaps", system->smaps);
+	put_number_field("pagemap", system->pagemap);
+	put_number_field("tagged_pointers", system->tagged_pointers);
+	put_number_field("filesystem", system->filesystem);
+	put("}");
+	put_key("probes");
+	put("[");
+	for (size_t cursor = 0, n = 0; next_probe(s, &probe, &cursor); n++) {
+		if (n)
+			put(",");
+		put_string(probe.id);
+	}
+	put("]");
+	end_line();
+	send();
+	munmap(out.text, out.size); /* a plan is long, all that follows is short */
+	out.size = 0;
+}
+
+void report_begin(const char *probe)
+{
+	put("{\"type\":\"begin\"");
+	put_string_field("probe", probe);
+	end_line();
+	send();
+}
+
+void describe_unit(const struct unit_fact *fact, char text[UNIT_TEXT])
+{
+	long offset = fact->offset;
+
+	if (!fact->mapped)
+		snprintf(text, UNIT_TEXT, "-");
+	else if (offset < 0)
+		snprintf(text, UNIT_TEXT, "%s %s %s %c %c", fact->perms, fact->backing, fact->data, fact->presence,
+			 fact->seal);
+	else
+		snprintf(text, UNIT_TEXT, "%s %s+%ld %s %c %c", fact->perms, fact->backing, offset, fact->data,
+			 fact->presence, fact->seal);
+}
+
+static void put_snapshot(const char *key, const struct unit_fact *facts, int units)
+{
+	char text[UNIT_TEXT];
+
+	put_key(key);
+	put("[");
+	for (int i = 0; i < units; i++) {
+		if (i)
+			put(",");
+		describe_unit(&facts[i], text);
+		put_string(text);
+	}
+	put("]");
+}
+
+static void put_extras(const struct facts *f)
+{
+	if (!f->extras && !f->unkillable)
+		return;
+	put_key("extra");
+	put("{");
+	for (int i = 0; i < f->extras && i < EXTRAS_MAX; i++) {
+		if (f->extra[i].text[0])
+			put_string_field(f->extra[i].key, f->extra[i].text);
+		else
+			put_number_field(f->extra[i].key, f->extra[i].number);
+	}
+	if (f->unkillable)
+		put_number_field("unkillable", 1);
+	put("}");
+}
+
+/* Only what was reached is written: a fact that is absent was never seen. */
+static void put_half(const char *key, const struct facts *f, bool sealed, int units, bool address)
+{
+	static const char *const stages[] = {"setup", "seal", "before", "operation", "after", "done"};
+
+	put_key(key);
+	put("{");
+	put_string_field("stage", stages[f->stage]);
+	if (f->step) {
+		put_string_field("step", f->step);
+		put_number_field("step_errno", f->step_errno);
+	}
+	if (sealed && f->stage >= STAGE_SEAL)
+		put_numbers("seal", f->seal, f->seals);
+	if (f->stage >= STAGE_OPERATION)
+		put_snapshot("before", f->before, units);
+	if (f->stage >= STAGE_AFTER) {
+		if (address && f->result != -1)
+			put_string_field("result", f->where);
+		else
+			put_number_field("result", f->result);
+		put_number_field("errno", f->error);
+	}
+	put_extras(f);
+	if (f->stage >= STAGE_DONE) {
+		put_snapshot("after", f->after, units);
+		put_string_field("write", f->write);
+		put_numbers("mprotect", f->mprotect, units);
+		put_numbers("munmap", f->munmap, units);
+	}
+	if (f->signal)
+		put_number_field("signal", f->signal);
+	if (f->timeout) {
+		put_key("timeout");
+		put("true");
+	}
+	put("}");
+}
+
+void report_observation(const struct probe *probe, const struct facts *control, const struct facts *sealed,
+			long microseconds)
+{
+	int units = (int)strlen(probe->span->layout);
+	bool address = probe->operation->traits & ADDRESS;
+
+	put("{\"type\":\"observation\"");
+	put_id(probe);
+	put_string_field("layout", probe->span->layout);
+	put_number_field("unit", (long)control->unit);
+	put_number_field("microseconds", microseconds);
+	put_half("control", control, false, units, address);
+	put_half("sealed", sealed, true, units, address);
+	end_line(); /* sent with the next probe's begin, or the end: one write, one wake-up of the reader */
+}
+
+void report_end(long observations)
+{
+	put("{\"type\":\"end\"");
+	put_number_field("probes", observations);
+	end_line();
+	send();
+}

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT */
+/* Looking at the window: what the kernel lists, what pagemap says, and what reading and writing do. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "payload.h"
+#include "sys.h"
+
+/* ------------------------------------------------------------------ touching memory that may fault */
+
+static sigjmp_buf landing;
+static volatile sig_atomic_t armed;
+
+static void on_fault(int signal_number)
+{
+	if (!armed) { /* not ours: a second fault kills us, and the engine reports it */
+		signal(signal_number, SIG_DFL);
+		return;
+	}
+	armed = 0;
+	siglongjmp(landing, signal_number);
+}
+
+void arm_fault_handler(void)
+{
+	/* SA_NODEFER: leaving by siglongjmp, the handler need not have a signal mask restored. */
+	struct sigaction action = {.sa_handler = on_fault, .sa_flags = SA_NODEFER};
+
+	sigaction(SIGSEGV, &action, NULL);
+	sigaction(SIGBUS, &action, NULL);
+}
+
+/* "a0" when every byte is a0, "mix" when they differ, "segv" or "bus" when reading faults. */
+static void read_unit(const char *address, size_t unit, char text[5])
+{
+	static const char digits[] = "0123456789abcdef";
+	int signal_number = sigsetjmp(landing, 0);
+
+	if (signal_number == 0) {
+		const volatile uint64_t *words = (const volatile uint64_t *)address;
+		uint64_t first, differing = 0;
+
+		armed = 1;
+		first = words[0];
+		for (size_t i = 1; i < unit / sizeof(*words); i++)
+			differing |= words[i] ^ first;
+		armed = 0;
+		differing |= first ^ (first << 8 | first >> 56);
+		if (differing) {
+			strcpy(text, "mix");
+		} else {
+			text[0] = digits[first >> 4 & 15];
+			text[1] = digits[first & 15];
+			text[2] = 0;
+		}
+		return;
+	}
+	strcpy(text, signal_number == SIGBUS ? "bus" : "segv");
+}
+
+bool try_write(char *address)
+{
+	if (sigsetjmp(landing, 0))
+		return false;
+	armed = 1;
+	*(volatile char *)address = 0x77;
+	armed = 0;
+	return true;
+}
+
+/* ------------------------------------------------------------------ /proc/self/maps and smaps */
+
+/* Lines of a file in /proc, ended by NUL instead of a newline. A line longer than the buffer is cut. */
+struct lines {
+	int fd;
+	size_t next, have;
+	char buffer[8192];
+};
+
+static char *next_line(struct lines *l)
+{
+	for (;;) {
+		char *line = l->buffer + l->next;
+		char *end = memchr(line, '\n', l->have - l->next);
+		ssize_t got;
+
+		if (end) {
+			*end = 0;
+			l->next = (size_t)(end - l->buffer) + 1;
+			return line;
+		}
+		l->have -= l->next;
+		memmove(l->buffer, line, l->have);
+		l->next = 0;
+		if (l->have == sizeof(l->buffer))
+			l->have = 0;
+		got = syscall(SYS_read, l->fd, l->buffer + l->have, sizeof(l->buffer) - l->have);
+		if (got <= 0)
+			return NULL;
+		l->have += (size_t)got;
+	}
+}
+
+struct listed {
+	char *start, *end;
+	char perms[5];
+	uint64_t offset;
+	const char *path;
+};
+
+static uint64_t parse_hex(const char **p)
+{
+	uint64_t value = 0;
+
+	for (;; ++*p) {
+		char c = **p;
+
+		if (c >= '0' && c <= '9')
+			value = value << 4 | (uint64_t)(c - '0');
+		else if (c >= 'a' && c <= 'f')
+			value = value << 4 | (uint64_t)(c - 'a' + 10);
+		else
+			return value;
+	}
+}
+
+static const char *skip_field(const char *p)
+{
+	while (*p && *p != ' ')
+		p++;
+	while (*p == ' ')
+		p++;
+	return p;
+}
+
+/* "400000-403000 rw-p 00000000 00:00 0    [path]"; other lines of smaps begin with a capital letter. */
+static bool parse_header(const char *line, struct listed *m)
+{
+	const char *p = line;
+
+	if (*p >= 'A' && *p <= 'Z')
+		return false;
+	m->start = (char *)parse_hex(&p);
+	p++;
+	m->end = (char *)parse_hex(&p);
+	p++;
+	memcpy(m->perms, p, 4);
+	m->perms[4] = 0;
+	p = skip_field(p);
+	m->offset = parse_hex(&p);
+	m->path = skip_field(skip_field(skip_field(p)));
+	return true;
+}
+
+static bool begins(const char *text, const char *prefix)
+{
+	return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+/*
+ * A short name for what backs a mapping. Objects of our own have the name they were created with as the last part of
+ * their path, before or after a dot ("sealmatrix.123.other (deleted)", "/memfd:memfd (deleted)").
+ */
+static void name_backing(const struct listed *m, struct unit_fact *fact)
+{
+	static const struct {
+		const char *prefix, *name;
+	} known[] = {
+		{"", "anon"},
+		{"[anon:", "anon"},
+		{"/dev/zero (", "shared"}, /* the kernel's own object behind shared anonymous memory */
+		{"[anon_shmem:", "shared"},
+		{"/dev/zero", "zero"},
+		{"/SYSV", "sysv"},
+		{"[heap]", "heap"},
+		{"[stack", "stack"},
+	};
+	const char *name = m->path;
+	size_t length;
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
+		if (known[i].prefix[0] ? begins(m->path, known[i].prefix) : !m->path[0]) {
+			strcpy(fact->backing, known[i].name);
+			return;
+		}
+	}
+	for (const char *p = m->path; *p && *p != ' '; p++)
+		if (*p == '/' || *p == ':' || *p == '.')
+			name = p + 1;
+	length = strcspn(name, " ");
+	if (length >= sizeof(fact->backing))
+		length = sizeof(fact->backing) - 1;
+	memcpy(fact->backing, name, length);
+	fact->backing[length] = 0;
+}
+
+static void note_mapping(const struct window *w, struct unit_fact *facts, const struct listed *m, char seal)
+{
+	for (int i = 0; i < w->units; i++) {
+		struct unit_fact *fact = &facts[i];
+		char *at = unit_at(w, i);
+
+		if (at < m->start || at >= m->end)
+			continue;
+		fact->mapped = true;
+		memcpy(fact->perms, m->perms, sizeof(fact->perms));
+		name_backing(m, fact);
+		fact->offset = -1;
+		if (m->path[0] == '/')
+			fact->offset = (long)((m->offset + (uint64_t)(at - m->start)) / w->unit);
+		fact->seal = seal;
+	}
+}
+
+/* "VmFlags: rd wr mr mw me ac sl": the flag follows a space and is followed by a space or the end. */
+static bool flags_say_sealed(const char *line)
+{
+	for (const char *p = strstr(line, " sl"); p; p = strstr(p + 1, " sl"))
+		if (p[3] == ' ' || p[3] == 0)
+			return true;
+	return false;
+}
+
+static struct lines reader; /* static: not on a stack that fork has to copy */
+
+/* Read what is mapped in the window. Stops reading behind it: the rest of the address space is not ours to list. */
+static void list_mappings(const struct window *w, struct unit_fact *facts)
+{
+	char *end = unit_at(w, w->units);
+	struct listed m = {0};
+	char *line;
+
+	reader.have = reader.next = 0;
+	reader.fd = w->look ? (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/smaps", O_RDONLY | O_CLOEXEC) : -1;
+	if (reader.fd < 0)
+		reader.fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	while ((line = next_line(&reader))) {
+		if (parse_header(line, &m)) {
+			if (m.start >= end)
+				break;
+			note_mapping(w, facts, &m, '?');
+		} else if (begins(line, "VmFlags:")) {
+			for (int i = 0; i < w->units; i++)
+				if (unit_at(w, i) >= m.start && unit_at(w, i) < m.end)
+					facts[i].seal = flags_say_sealed(line) ? 's' : '-';
+		}
+	}
+	syscall(SYS_close, reader.fd);
+}
+
+/* Mappings of this process that smaps calls sealed, leaving out those of the kernel itself ([vdso] and its like). */
+int count_seals(void)
+{
+	struct listed m = {0};
+	char *line;
+	int count = 0;
+	bool ours = false;
+
+	reader.have = reader.next = 0;
+	reader.fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/smaps", O_RDONLY | O_CLOEXEC);
+	while ((line = next_line(&reader))) {
+		if (parse_header(line, &m))
+			ours = !begins(m.path, "[v");
+		else if (ours && begins(line, "VmFlags:"))
+			count += flags_say_sealed(line);
+	}
+	syscall(SYS_close, reader.fd);
+	return count;
+}
+
+/* ------------------------------------------------------------------ the snapshot */
+
+static char presence_of(uint64_t entry)
+{
+	if (entry & PAGEMAP_SWAPPED)
+		return 's';
+	if (!(entry & PAGEMAP_PRESENT))
+		return 'n';
+	return entry & PAGEMAP_FILE_OR_SHARED ? 'f' : 'a';
+}
+
+/* One entry per unit, of its first page. */
+static void read_pagemap(const struct window *w, struct unit_fact *facts)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), step = w->unit / page;
+	int fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	uint64_t entries[UNITS_MAX];
+
+	for (int i = 0; i < w->units; i++)
+		facts[i].presence = '?';
+	if (fd < 0)
+		return;
+	if (step == 1) {
+		ssize_t got = syscall(SYS_pread64, fd, entries, (size_t)w->units * sizeof(*entries),
+				      (uintptr_t)w->base / page * sizeof(*entries));
+
+		for (int i = 0; i < w->units && got >= (ssize_t)((size_t)(i + 1) * sizeof(*entries)); i++)
+			facts[i].presence = presence_of(entries[i]);
+	} else {
+		for (int i = 0; i < w->units; i++)
+			if (syscall(SYS_pread64, fd, entries, sizeof(*entries),
+				    (uintptr_t)unit_at(w, i) / page * sizeof(*entries)) == sizeof(*entries))
+				facts[i].presence = presence_of(entries[0]);
+	}
+	syscall(SYS_close, fd);
+}
+
+void take_snapshot(struct window *w, struct unit_fact *facts)
+{
+	memset(facts, 0, sizeof(*facts) * (size_t)w->units);
+	list_mappings(w, facts);
+	read_pagemap(w, facts); /* before touching: reading a page brings it in */
+	for (int i = 0; i < w->units; i++) {
+		if (!facts[i].mapped)
+			continue;
+		if (w->region->traits & UNREAD)
+			strcpy(facts[i].data, ".");
+		else
+			read_unit(unit_at(w, i), w->unit, facts[i].data);
+	}
+}

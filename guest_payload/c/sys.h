@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * System call numbers and constants that a C library may be too old to know. All of them are kernel ABI, the same
+ * on x86_64 and arm64.
+ */
+#ifndef SEALMATRIX_SYS_H
+#define SEALMATRIX_SYS_H
+
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#ifndef SYS_mseal
+#define SYS_mseal 462 /* 6.10: 8be7258aad44 */
+#endif
+#ifndef SYS_process_madvise
+#define SYS_process_madvise 440 /* 5.10: ecb8ac8b1f14 */
+#endif
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434 /* 5.3: 32fcb426ec00 */
+#endif
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000 /* 4.17: a4ff8e8620d3 */
+#endif
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4 /* 5.7: e346b3813067 */
+#endif
+
+/* include/uapi/asm-generic/mman-common.h; listed whole, because a C library may know some of them and not others. */
+enum advice {
+	ADV_NORMAL = 0,
+	ADV_RANDOM = 1,
+	ADV_SEQUENTIAL = 2,
+	ADV_WILLNEED = 3,
+	ADV_DONTNEED = 4,
+	ADV_FREE = 8,
+	ADV_REMOVE = 9,
+	ADV_DONTFORK = 10,
+	ADV_DOFORK = 11,
+	ADV_MERGEABLE = 12,
+	ADV_UNMERGEABLE = 13,
+	ADV_HUGEPAGE = 14,
+	ADV_NOHUGEPAGE = 15,
+	ADV_DONTDUMP = 16,
+	ADV_DODUMP = 17,
+	ADV_WIPEONFORK = 18,
+	ADV_KEEPONFORK = 19,
+	ADV_COLD = 20,
+	ADV_PAGEOUT = 21,
+	ADV_POPULATE_READ = 22,
+	ADV_POPULATE_WRITE = 23,
+	ADV_DONTNEED_LOCKED = 24,
+	ADV_COLLAPSE = 25,
+	ADV_GUARD_INSTALL = 102, /* 6.13: 662df3e5c376 */
+	ADV_GUARD_REMOVE = 103,
+	ADV_INVALID = 9999, /* no kernel knows it */
+};
+
+/* Documentation/admin-guide/mm/pagemap.rst */
+#define PAGEMAP_PRESENT (1ull << 63)
+#define PAGEMAP_SWAPPED (1ull << 62)
+#define PAGEMAP_FILE_OR_SHARED (1ull << 61)
+
+#endif

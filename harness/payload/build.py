@@ -1,0 +1,145 @@
+"""The C payload, built: the ELF for an architecture and the probes it has."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from harness.errors import BuildError, StoreError
+from harness.matrix.model import ARCHES, Arch
+from harness.payload.compiler import compile_static, compiler_version, sources_digest
+
+_HOST_ARCH: Mapping[str, Arch] = {"x86_64": "x86_64", "aarch64": "arm64"}
+_LIST_SECONDS = 60
+_FIELDS = ("probe", "family", "operation", "region", "span", "layout")
+
+
+@dataclass(frozen=True)
+class ProbeInfo:
+    """One probe as ``--list`` gives it. ``layout`` has one character per unit, see ``docs/protocol.md``."""
+
+    id: str
+    family: str
+    operation: str
+    region: str
+    span: str
+    layout: str
+
+
+@dataclass(frozen=True)
+class Payload:
+    """A payload that can be pushed into a guest.
+
+    ``sha256`` is of the ELF's bytes, ``id`` of its sources (16 hex digits, also in the stream's plan).
+    ``probes`` are in the order they run; they do not depend on the architecture.
+    """
+
+    arch: Arch
+    path: Path
+    sha256: str
+    id: str
+    compiler: str
+    probes: tuple[ProbeInfo, ...]
+
+
+def payload_root() -> Path:
+    """``guest_payload/`` of the checkout, or the copy an installed wheel carries."""
+    harness = Path(__file__).resolve().parent.parent
+    for folder in (harness.parent / "guest_payload", harness / "_shipped" / "guest_payload"):
+        if folder.is_dir():
+            return folder
+    raise BuildError(f"the payload's sources are missing beside {harness}; reinstall sealmatrix")
+
+
+def payload_sources() -> tuple[Path, ...]:
+    """The C payload's sources, sorted."""
+    sources = tuple(sorted((payload_root() / "c").glob("*.c")))
+    if not sources:
+        raise BuildError(f"no C sources in {payload_root() / 'c'}; reinstall sealmatrix")
+    return sources
+
+
+def build(arch: Arch) -> Payload:
+    """Build the C payload for ``arch``, or take it from the cache. Raises ``BuildError`` or ``StoreError``."""
+    sources = payload_sources()
+    ident = sources_digest(sources)[:16]
+    path = _compile(arch, ident)
+    return Payload(arch, path, _sha256(path), ident, compiler_version(), probe_list())
+
+
+def probe_list() -> tuple[ProbeInfo, ...]:
+    """All probes of the C payload, as the build for this machine lists them."""
+    sources = payload_sources()
+    return _probe_list(sources_digest(sources)[:16])
+
+
+@cache
+def _probe_list(ident: str) -> tuple[ProbeInfo, ...]:
+    machine = platform.machine()
+    if machine not in _HOST_ARCH:
+        raise BuildError(f"cannot list probes on a {machine} machine; use one of {', '.join(ARCHES)}")
+    program = _compile(_HOST_ARCH[machine], ident)
+    listing = program.with_name(f"{program.name}.list")
+    try:
+        if not listing.is_file():
+            _keep(listing, _run_list(program))
+        return parse_list(listing.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StoreError(f"{listing}: cannot keep the list of probes: {error.strerror or error}") from error
+
+
+def parse_list(text: str) -> tuple[ProbeInfo, ...]:
+    """Read what ``--list`` printed. Raises ``BuildError`` for anything else, and for an id that comes twice."""
+    probes: dict[str, ProbeInfo] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            record = json.loads(line)
+            fields = [record[name] for name in _FIELDS]
+        except (ValueError, KeyError, TypeError):
+            raise BuildError(f"the payload's --list, line {number}: not a probe: {line[:80]!r}") from None
+        if not all(isinstance(value, str) for value in fields):
+            raise BuildError(f"the payload's --list, line {number}: not a probe: {line[:80]!r}")
+        probe = ProbeInfo(*fields)
+        if probe.id in probes:
+            raise BuildError(f"the payload's --list, line {number}: {probe.id} comes twice")
+        probes[probe.id] = probe
+    if not probes:
+        raise BuildError("the payload's --list is empty")
+    return tuple(probes.values())
+
+
+def _compile(arch: Arch, ident: str) -> Path:
+    return compile_static(payload_sources(), arch, "payload", {"PAYLOAD_ID": f'"{ident}"'})
+
+
+def _run_list(program: Path) -> str:
+    try:
+        done = subprocess.run(
+            [str(program), "--list"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=_LIST_SECONDS, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError) as error:
+        raise BuildError(f"{program} --list: {error}") from error
+    return done.stdout
+
+
+def _keep(path: Path, text: str) -> None:
+    parse_list(text)  # what is kept is good
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".list-") as scratch:
+        draft = Path(scratch) / path.name
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise StoreError(f"{path}: cannot read what was built: {error.strerror or error}") from error
