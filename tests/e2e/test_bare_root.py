@@ -26,7 +26,8 @@ from harness.kernels.archive import system_mirror
 pytestmark = [pytest.mark.kernels, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
-# $0 is the root; what stands before "--" is bound into it, read-only; the rest is the command. The mounts go with the namespace.
+# $0 is the root; what stands before "--" is bound into it, read-only; the rest is the command. The mounts go with the
+# namespace.
 _ENTER = """
 set -eu
 mount -t proc proc "$0/proc"
@@ -35,6 +36,10 @@ while [ "$1" != -- ]; do mkdir -p "$0$1"; mount --bind -o ro "$1" "$0$1"; shift;
 shift
 exec chroot "$@"
 """
+
+
+def _call(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False)
 
 
 @dataclass
@@ -50,7 +55,9 @@ class BareRoot:
 
     def run(self, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
         """Run a program inside, as the current user, in the current folder."""
-        passwd = dict((line.split(":")[0], line.split(":")) for line in (self.path / "etc/passwd").read_text().split())
+        passwd = {
+            line.partition(":")[0]: line.split(":") for line in (self.path / "etc/passwd").read_text().splitlines()
+        }
         home = passwd[self.user][5]
         settings = [f"{key}={value}" for key, value in {**self.environment, "HOME": home}.items()]
         inside = ["env", "-i", "-C", self.folder, *settings, *argv]
@@ -110,7 +117,7 @@ def copy_sources(source: str, target: Path) -> None:
 
 
 def pip_settings() -> dict[str, str]:
-    """This machine's pip configuration as environment variables: inside, pip has to find packages the way it does here."""
+    """This machine's pip configuration as environment variables: inside, packages have to be found the same way."""
     done = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)
     pairs = (line.partition("=") for line in done.stdout.splitlines())
     return {
