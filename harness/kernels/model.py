@@ -8,6 +8,8 @@ from pathlib import Path
 
 from harness.matrix.model import Arch
 
+ModuleLoader = Callable[[tuple[str, ...]], tuple[tuple[str, bytes], ...]]
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -30,7 +32,9 @@ class Kernel:
     ``image`` is the file to hand to QEMU (already unpacked where that boots faster or is needed at all) and
     ``sha256`` the digest of the *published* image bytes, which names the build. ``config`` maps option names
     without ``CONFIG_`` to their values (``"y"``, ``"m"``, ``"16"``), absent options being off; it is empty when
-    unknown. ``modules`` returns the plain ELF bytes of the modules named, in loading order with dependencies
+    unknown. ``release`` is what ``uname -r`` says and ``version`` the upstream version it was built from, which a
+    distribution's release may hide ("6.1.0-50-cloud-amd64" is 6.1.176); history is told in versions.
+    ``modules`` returns the plain ELF bytes of the modules named, in loading order with dependencies
     first, as (file name, bytes); it raises ``KernelUnavailable`` naming a module that does not exist.
     """
 
@@ -44,4 +48,5 @@ class Kernel:
     origin: Origin
     config: Mapping[str, str] = field(default_factory=dict, repr=False)
     config_sha256: str = ""
-    modules: Callable[[tuple[str, ...]], tuple[tuple[str, bytes], ...]] = field(default=lambda names: (), repr=False)
+    version: str = ""
+    modules: ModuleLoader = field(default=lambda names: (), repr=False)

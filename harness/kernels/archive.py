@@ -1,0 +1,291 @@
+"""A Debian archive seen through an apt of our own: any suite and architecture, no root, the system left alone.
+
+Each (suite, architecture) has a private apt root in the store with its own lists, so that refreshing one never
+disturbs another. Signatures are checked by apt against the installed archive keyring; the system's proxies and other
+acquisition settings keep applying, because its configuration is read first.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from harness.errors import KernelUnavailable, StoreError, ToolMissing, UsageError
+from harness.kernels.store import SETTING, Store, file_sha256, telling
+
+MIRROR_SETTING = "SEALMATRIX_MIRROR"
+MAX_AGE_SECONDS = 6 * 3600
+_KEYRINGS = ("debian-archive-keyring.gpg", "debian-archive-keyring.pgp")
+_KEYRING_FOLDERS = (Path("/usr/share/keyrings"), Path("/etc/apt/trusted.gpg.d"))
+
+Saying = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Package:
+    """One package of one suite's index; ``depends`` are the names in its Depends field, ``size`` is in bytes."""
+
+    name: str
+    version: str
+    sha256: str
+    size: int
+    suite: str
+    depends: tuple[tuple[str, str], ...] = ()
+
+
+class Archive(Protocol):
+    """Where packages come from; the seam at which tests put a fake."""
+
+    def packages(self, suite: str, architecture: str, *, refresh: bool = False) -> tuple[Package, ...]:
+        """Return the kernel packages of a suite. Raises ``KernelUnavailable`` when it cannot be reached."""
+        ...
+
+    def download(self, architecture: str, packages: Sequence[Package], folder: Path, say: Saying) -> list[Path]:
+        """Fetch packages of one suite into ``folder``, verified; returns the files in the same order."""
+        ...
+
+
+class AptArchive:
+    """The archive behind ``mirror`` (default: the setting, then the system's own)."""
+
+    def __init__(self, store: Store, mirror: str | None = None) -> None:
+        self.store = store
+        self._mirror = mirror
+        self._refreshed: set[tuple[str, str]] = set()
+        self._unreachable: dict[tuple[str, str], KernelUnavailable] = {}
+
+    @property
+    def mirror(self) -> str:
+        """The archive's address; asked of the system's apt at most once."""
+        if self._mirror is None:
+            self._mirror = os.environ.get(MIRROR_SETTING) or system_mirror()
+        address = urlsplit(self._mirror)
+        if address.scheme not in ("http", "https", "file", "copy", "mirror+http", "mirror+https", "mirror+file"):
+            raise UsageError(f"{MIRROR_SETTING}={self._mirror}: not the address of an archive (http://…/debian)")
+        if re.search(r"[\s\[\]]", self._mirror):
+            raise UsageError(f"{MIRROR_SETTING}={self._mirror!r}: an address has no blanks or brackets")
+        return self._mirror.rstrip("/")
+
+    def packages(self, suite: str, architecture: str, *, refresh: bool = False) -> tuple[Package, ...]:
+        """Return the kernel packages of a suite, from an index at most six hours old unless ``refresh``."""
+        record = self._record(suite, architecture)
+        with self.store.lock(record):
+            kept = self.store.read_record(record)
+            once = (suite, architecture) in self._refreshed
+            if kept and (once or not refresh) and 0 <= time.time() - kept.get("fetched", 0) < MAX_AGE_SECONDS:
+                return _packages_of(kept)
+            found = self._update_once(suite, architecture)
+            content = {"fetched": time.time(), "packages": [asdict(package) for package in found]}
+            self.store.write_record(record, content)
+            return found
+
+    def download(self, architecture: str, packages: Sequence[Package], folder: Path, say: Saying) -> list[Path]:
+        """Fetch packages with apt, which checks them against the signed index; then check their sha256 again."""
+        (suite,) = {package.suite for package in packages}
+        conf = self._root(suite, architecture)
+        wanted = [f"{package.name}={package.version}" for package in packages]
+        megabytes = sum(package.size for package in packages) / 1e6
+        say(f"downloading {megabytes:.1f} MB")
+        self._apt(conf, ["download", *wanted], folder, f"{wanted[0]} from {suite}")
+        return [_downloaded(package, folder) for package in packages]
+
+    def _record(self, suite: str, architecture: str) -> str:
+        return f"indexes/{re.sub(r'[^A-Za-z0-9.-]+', '_', self.mirror)}/{suite}-{architecture}"
+
+    def _update_once(self, suite: str, architecture: str) -> tuple[Package, ...]:
+        """Update an index unless that failed a moment ago: time-outs are not suffered for each kernel again."""
+        which = (suite, architecture)
+        if which in self._unreachable:
+            raise KernelUnavailable(str(self._unreachable[which]))
+        try:
+            found = self._update(suite, architecture)
+        except KernelUnavailable as error:
+            self._unreachable[which] = error
+            raise
+        self._refreshed.add(which)
+        return found
+
+    def _update(self, suite: str, architecture: str) -> tuple[Package, ...]:
+        conf = self._root(suite, architecture)
+        self._apt(conf, ["update"], conf.parent, f"the index of {suite} ({architecture})")
+        targets = ["indextargets", "--format", "$(FILENAME)", "Created-By: Packages"]
+        names = self._apt(conf, targets, conf.parent, f"the index of {suite}").split("\n")
+        helper = ["/usr/lib/apt/apt-helper", "-c", str(conf), "cat-file"]
+        packages: list[Package] = []
+        for name in filter(None, names):
+            text = _run([*helper, name], conf.parent, "unpacking an index")
+            packages += parse_index(text, suite)
+        return tuple(packages)
+
+    def _root(self, suite: str, architecture: str) -> Path:
+        """Make the private apt root and return its configuration file."""
+        root = self.store.root / "apt" / self._record(suite, architecture).removeprefix("indexes/")
+        with telling(root):
+            for folder in ("lists/partial", "cache/archives/partial", "state"):
+                (root / folder).mkdir(parents=True, exist_ok=True)
+            sources = f"deb [arch={architecture} signed-by={keyring()}] {self.mirror} {suite} main\n"
+            _write_if_changed(root / "sources.list", sources)
+            _write_if_changed(root / "apt.conf", _configuration(root, architecture))
+        return root / "apt.conf"
+
+    def _apt(self, conf: Path, arguments: Sequence[str], folder: Path, what: str) -> str:
+        tool = shutil.which("apt-get")
+        if tool is None:
+            raise ToolMissing("apt-get", "apt")
+        return _run([tool, "-q", "-c", str(conf), *arguments], folder, what)
+
+
+def keyring() -> Path:
+    """Return the installed keyring of the Debian archive. Raises ``ToolMissing`` naming the package that has it."""
+    for folder in _KEYRING_FOLDERS:
+        for name in _KEYRINGS:
+            if (folder / name).is_file():
+                return folder / name
+    raise ToolMissing("the Debian archive keyring", "debian-archive-keyring")
+
+
+def system_mirror() -> str:
+    """Return the address this system's own apt fetches Debian from. Raises ``KernelUnavailable``."""
+    tool = shutil.which("apt-get")
+    if tool is None:
+        raise ToolMissing("apt-get", "apt")
+    arguments = [tool, "indextargets", "--format", "$(ORIGIN)|$(REPO_URI)", "Created-By: Packages"]
+    lines = _run(arguments, Path("/"), "the system's sources").splitlines()
+    pairs = [line.partition("|")[::2] for line in lines]
+    # Without downloaded lists the origin is unknown; the path of a Debian mirror ends in /debian all the same.
+    ranked = sorted((uri.rstrip("/").endswith("/debian"), origin == "Debian", uri) for origin, uri in pairs)
+    if ranked and any(ranked[-1][:2]) and "security" not in ranked[-1][2]:
+        return ranked[-1][2]
+    raise KernelUnavailable(f"this system's apt has no Debian mirror configured; set {MIRROR_SETTING} to one")
+
+
+def parse_index(text: str, suite: str) -> list[Package]:
+    """Return the kernel packages (``linux-*``) of a Packages file; stanzas that lack a field are left out."""
+    packages = []
+    for stanza in re.split(r"\n\n+", text):
+        # Most of 60,000 stanzas are not kernels: look before parsing.
+        if stanza.lstrip("\n").startswith("Package: linux-"):
+            package = _package(stanza, suite)
+            if package is not None:
+                packages.append(package)
+    return packages
+
+
+_FIELD = re.compile(r"^(Package|Version|SHA256|Size|Depends): *(.*)$", re.MULTILINE)
+_DEPENDENCY = re.compile(r"([a-z0-9][a-z0-9.+-]+)(?::\w+)?(?: \(= ([^)]+)\))?")
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+:~-]*\Z")
+
+
+def _package(stanza: str, suite: str) -> Package | None:
+    fields = dict(_FIELD.findall(stanza))
+    name, version, digest = (fields.get(key, "") for key in ("Package", "Version", "SHA256"))
+    if not (_SAFE.match(name) and _SAFE.match(version) and re.fullmatch(r"[0-9a-f]{64}", digest)):
+        return None
+    size = fields.get("Size", "0")
+    depends = tuple(
+        (match.group(1), match.group(2) or "")
+        for word in fields.get("Depends", "").split(", ")
+        if (match := _DEPENDENCY.match(word)) and match.group(1).startswith("linux-")
+    )
+    return Package(name, version, digest, int(size) if size.isdecimal() else 0, suite, depends)
+
+
+def _packages_of(record: Mapping[str, Any]) -> tuple[Package, ...]:
+    return tuple(
+        Package(**{**item, "depends": tuple((name, version) for name, version in item["depends"])})
+        for item in record["packages"]
+    )
+
+
+def _downloaded(package: Package, folder: Path) -> Path:
+    # apt writes an epoch's colon as %3a in file names.
+    pattern = f"{package.name}_{package.version.replace(':', '%3a')}_*.deb"
+    found = list(folder.glob(pattern))
+    if not found:
+        raise KernelUnavailable(f"apt fetched no {package.name} {package.version}")
+    digest = file_sha256(found[0])
+    if digest != package.sha256:
+        raise KernelUnavailable(f"{found[0].name}: sha256 {digest[:16]}… differs from the signed index; not used")
+    return found[0]
+
+
+def _configuration(root: Path, architecture: str) -> str:
+    """Return the apt configuration of a private root, read after the system's own."""
+    settings = {
+        "Dir::Etc::sourcelist": f"{root}/sources.list",
+        "Dir::Etc::sourceparts": "/dev/null",
+        "Dir::Etc::preferences": "/dev/null",
+        "Dir::Etc::preferencesparts": "/dev/null",
+        "Dir::State": f"{root}/state",
+        "Dir::State::Lists": f"{root}/lists",
+        "Dir::State::status": "/dev/null",
+        "Dir::Cache": f"{root}/cache",
+        "Dir::Cache::archives": "archives",
+        "Dir::Cache::pkgcache": "",  # 50 MB for each suite, to save half a second
+        "Dir::Cache::srcpkgcache": "",
+        "APT::Architecture": architecture,
+        "APT::Sandbox::User": "root",  # our folders are the caller's; root would otherwise step down to _apt
+        "APT::Update::Error-Mode": "any",
+        "Acquire::Languages": "none",
+        "Acquire::GzipIndexes": "true",
+        "Acquire::Retries": "1",
+        "Acquire::http::Timeout": "20",
+        "Acquire::https::Timeout": "20",
+        "Acquire::IndexTargets::deb::Packages::MetaKey": "$(COMPONENT)/binary-$(ARCHITECTURE)/Packages",
+        "Acquire::IndexTargets::deb::Packages::ShortDescription": "Packages",
+        "Acquire::IndexTargets::deb::Packages::Description": "$(RELEASE)/$(COMPONENT) $(ARCHITECTURE) Packages",
+        "Acquire::IndexTargets::deb::Packages::Optional": "no",
+    }
+    # Other index targets are not wanted, and hooks for after an update concern the system's own lists.
+    cleared = (
+        "Acquire::IndexTargets",
+        "APT::Architectures",
+        "APT::Update::Pre-Invoke",
+        "APT::Update::Post-Invoke",
+        "APT::Update::Post-Invoke-Success",
+    )
+    lines = [f"#clear {name};" for name in cleared]
+    lines += [f'{name} "{value}";' for name, value in settings.items()]
+    return "\n".join([*lines, f'APT::Architectures {{ "{architecture}"; }};', ""])
+
+
+def _write_if_changed(path: Path, text: str) -> None:
+    if not path.is_file() or path.read_text() != text:
+        path.write_text(text)
+
+
+def _run(argv: Sequence[str], folder: Path, what: str) -> str:
+    """Run one of apt's programs and return its output; its own words become the one line of the error."""
+    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(argv, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if done.returncode == 0:
+        return done.stdout.decode("utf-8", "replace")
+    raise explain(what, (done.stderr + done.stdout).decode("utf-8", "replace"), folder)
+
+
+def explain(what: str, output: str, folder: Path) -> KernelUnavailable | StoreError:
+    """Return apt's failure as one error: the disk's fault, or the archive's."""
+    complaints = [line[2:].strip() for line in output.splitlines() if line[:2] in ("E:", "W:")]
+    words = " ".join(complaints)
+    if "No space left on device" in words or "No space left on device" in output:
+        return StoreError(f"{folder}: no space left; free some, or set {SETTING} to a directory with room")
+    return KernelUnavailable(f"cannot fetch {what}: {_decisive(complaints) or 'apt failed without a word'}")
+
+
+def _decisive(complaints: Iterable[str]) -> str:
+    """Return the most telling of apt's complaints, without the generic ones that frame it."""
+    ranked = ("Hash Sum mismatch", "GPG error", "not signed", "Failed to fetch", "Could not", "Unable")
+    lines = list(complaints)
+    for words in ranked:
+        for line in lines:
+            if words in line:
+                return " ".join(line.split())[:300]
+    return " ".join(lines[0].split())[:300] if lines else ""

@@ -1,0 +1,286 @@
+"""Kernel images, told apart by their magic numbers and turned into what QEMU boots fastest.
+
+Formats and where they are written down:
+
+- bzImage: ``HdrS`` at 0x202, ``payload_offset``/``payload_length`` at 0x248 (Documentation/arch/x86/boot.rst)
+- vmlinux: ELF; QEMU enters it through the PVH note (Xen note 18, XEN_ELFNOTE_PHYS32_ENTRY)
+- Image: ``ARM\\x64`` at 0x38 (Documentation/arch/arm64/booting.rst), also gzipped
+- EFI zboot: ``MZ`` and ``zimg`` at 4, payload offset and size behind it (drivers/firmware/efi/libstub/zboot-header.S)
+"""
+
+from __future__ import annotations
+
+import bz2
+import io
+import lzma
+import re
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import zstandard
+
+from harness.errors import ImageError
+from harness.matrix.model import Arch
+
+MAX_UNPACKED = 512 * 1024 * 1024
+ACCEPTED = "bzImage, ELF vmlinux, Image, gzip or EFI-zboot Image"
+
+BZIMAGE, VMLINUX, IMAGE = "bzImage", "vmlinux", "Image"
+"""Formats an image has once it is bootable. ``vmlinux`` always carries the PVH note."""
+
+_PT_NOTE, _PVH = 4, 18
+_ELF_ARCH: dict[int, Arch] = {62: "x86_64", 183: "arm64"}
+_BANNER = re.compile(rb"Linux version (\d[\w.+~-]{0,127}) \(")
+_PAGE_SIZES = {1: 4096, 2: 16384, 3: 65536}
+
+
+@dataclass(frozen=True)
+class Bootable:
+    """An image QEMU boots: ``format`` is one of BZIMAGE, VMLINUX, IMAGE; ``release`` what ``uname -r`` will say."""
+
+    format: str
+    data: bytes
+    release: str
+    page_size: int
+
+
+def bootable(data: bytes, arch: Arch) -> Bootable:
+    """Identify ``data`` and unpack it where that boots faster or is needed. Raises ``ImageError``."""
+    kind = identify(data)
+    image = _UNPACKERS[kind](data) if kind in _UNPACKERS else None
+    if image is None:
+        raise ImageError(f"not a kernel image: {_looks_like(data)}; accepted: {ACCEPTED}")
+    is_for: Arch = "arm64" if image.format == IMAGE else "x86_64"
+    if is_for != arch:
+        raise ImageError(f"a {image.format} is a kernel for {is_for}, not for {arch}")
+    return image
+
+
+def identify(data: bytes) -> str:
+    """Return ``bzImage``, ``vmlinux``, ``Image``, ``gzip``, ``zboot`` or ``""`` by magic numbers alone."""
+    if data[0x202:0x206] == b"HdrS" and data[0x1FE:0x200] == b"\x55\xaa":
+        return BZIMAGE
+    if data[0x38:0x3C] == b"ARM\x64":
+        return IMAGE
+    for name, magic, at in (("zboot", b"zimg", 4), (VMLINUX, b"\x7fELF", 0), ("gzip", b"\x1f\x8b\x08", 0)):
+        if data[at : at + len(magic)] == magic:
+            return name
+    return ""
+
+
+# --- x86_64 ---------------------------------------------------------------------------------------------------------
+
+
+def _bzimage(data: bytes) -> Bootable:
+    if len(data) < 0x250:
+        raise ImageError(f"a bzImage cut short after {len(data)} bytes")
+    (protocol,) = struct.unpack_from("<H", data, 0x206)
+    (flags,) = struct.unpack_from("<H", data, 0x236)
+    if protocol < 0x20C or not flags & 1:  # XLF_KERNEL_64, boot protocol 2.12
+        raise ImageError("a bzImage of a 32-bit kernel; x86_64 is needed")
+    (offset, length) = struct.unpack_from("<II", data, 0x248)
+    start = ((data[0x1F1] or 4) + 1) * 512 + offset
+    payload = data[start : start + length]
+    if not length or len(payload) != length:
+        raise ImageError("a bzImage cut short: its payload lies beyond the end of the file")
+    name = _compression(payload)
+    if not name:  # lz4, lzo: QEMU boots the bzImage as it is, only slower
+        return Bootable(BZIMAGE, data, _setup_release(data), 4096)
+    vmlinux = _decompress(name, payload, "the bzImage's payload")
+    if not (vmlinux.startswith(b"\x7fELF") and has_pvh_note(vmlinux)):
+        return Bootable(BZIMAGE, data, _setup_release(data), 4096)
+    return Bootable(VMLINUX, vmlinux, banner(vmlinux) or _setup_release(data), 4096)
+
+
+def _setup_release(data: bytes) -> str:
+    (pointer,) = struct.unpack_from("<H", data, 0x20E)
+    text = data[pointer + 0x200 : pointer + 0x300].split(b"\0")[0] if pointer else b""
+    return text.decode("ascii", "replace").split(" ")[0]
+
+
+def _vmlinux(data: bytes) -> Bootable:
+    if len(data) < 64 or data[4:6] != b"\x02\x01":
+        raise ImageError("an ELF file, but not a 64-bit little-endian one")
+    (machine,) = struct.unpack_from("<H", data, 18)
+    arch = _ELF_ARCH.get(machine)
+    if arch == "arm64":
+        raise ImageError("an arm64 ELF vmlinux, which QEMU cannot start; give arch/arm64/boot/Image")
+    if arch is None:
+        raise ImageError(f"an ELF file for machine {machine}; accepted are x86_64 kernels")
+    if not banner(data):
+        raise ImageError("an ELF file, but no kernel: it has no 'Linux version' in it")
+    if not has_pvh_note(data):
+        raise ImageError("a vmlinux without PVH note, which QEMU cannot start; set CONFIG_PVH=y or give the bzImage")
+    return Bootable(VMLINUX, data, banner(data), 4096)
+
+
+def has_pvh_note(elf: bytes) -> bool:
+    """Say whether a 64-bit little-endian ELF file has the note QEMU needs to enter it directly."""
+    try:
+        (offset,) = struct.unpack_from("<Q", elf, 32)
+        size, count = struct.unpack_from("<HH", elf, 54)
+        for index in range(count):
+            header = struct.unpack_from("<IIQQQQ", elf, offset + index * size)
+            if header[0] == _PT_NOTE and _has_note(elf[header[2] : header[2] + header[5]]):
+                return True
+    except (struct.error, OverflowError):
+        return False
+    return False
+
+
+def _has_note(notes: bytes) -> bool:
+    position = 0
+    while position + 12 <= len(notes):
+        name_size, size, kind = struct.unpack_from("<III", notes, position)
+        if kind == _PVH and notes[position + 12 : position + 16] == b"Xen\0":
+            return True
+        position += 12 + (name_size + 3) // 4 * 4 + (size + 3) // 4 * 4
+    return False
+
+
+# --- arm64 ----------------------------------------------------------------------------------------------------------
+
+
+def _image(data: bytes) -> Bootable:
+    release = banner(data)
+    if not release:
+        raise ImageError("an arm64 Image header with no kernel behind it: it has no 'Linux version' in it")
+    (flags,) = struct.unpack_from("<Q", data, 0x18)
+    return Bootable(IMAGE, data, release, _PAGE_SIZES.get(flags >> 1 & 3, 0))
+
+
+def _gzip(data: bytes) -> Bootable:
+    return _inner(_decompress("gzip", data, "the gzip file"), "a gzip file")
+
+
+def _zboot(data: bytes) -> Bootable:
+    if len(data) < 0x40:
+        raise ImageError(f"an EFI zboot image cut short after {len(data)} bytes")
+    offset, length = struct.unpack_from("<II", data, 8)
+    payload = data[offset : offset + length]
+    name = _compression(payload)
+    if len(payload) != length or not name:
+        said = data[0x18:0x38].split(b"\0")[0].decode("ascii", "replace")
+        raise ImageError(f"an EFI zboot image whose payload ({said!r}) is cut short or of an unknown compression")
+    return _inner(_decompress(name, payload, "the zboot payload"), "an EFI zboot image")
+
+
+def _inner(data: bytes, outer: str) -> Bootable:
+    if identify(data) != IMAGE:
+        raise ImageError(f"{outer} with no arm64 Image in it: {_looks_like(data)}")
+    return _image(data)
+
+
+_UNPACKERS: dict[str, Callable[[bytes], Bootable]] = {
+    BZIMAGE: _bzimage,
+    VMLINUX: _vmlinux,
+    IMAGE: _image,
+    "gzip": _gzip,
+    "zboot": _zboot,
+}
+
+
+def banner(data: bytes) -> str:
+    """Return the release named by the kernel's own ``Linux version`` line, or ``""``."""
+    match = _BANNER.search(data)
+    return match.group(1).decode() if match else ""
+
+
+# --- compressions ---------------------------------------------------------------------------------------------------
+
+_MAGICS = {
+    "gzip": b"\x1f\x8b\x08",
+    "xz": b"\xfd7zXZ\0",
+    "zstd": b"\x28\xb5\x2f\xfd",
+    "lzma": b"\x5d\0\0",
+    "bzip2": b"BZh",
+}
+
+
+def _compression(data: bytes) -> str:
+    return next((name for name, magic in _MAGICS.items() if data.startswith(magic)), "")
+
+
+def decompress(data: bytes, what: str) -> bytes:
+    """Undo gzip, xz, zstd, lzma or bzip2; other bytes are returned as they are. Raises ``ImageError``."""
+    name = _compression(data)
+    return _decompress(name, data, what) if name else data
+
+
+def _decompress(name: str, data: bytes, what: str) -> bytes:
+    """Undo one compression; bytes behind the first stream are ignored (kernels append the unpacked size)."""
+    try:
+        unpacked = _DECOMPRESSORS[name](data)
+    except (zlib.error, lzma.LZMAError, zstandard.ZstdError, EOFError, OSError, ValueError) as error:
+        raise ImageError(f"{what} is damaged ({name}: {error})") from None
+    if len(unpacked) > MAX_UNPACKED:
+        raise ImageError(f"{what} unpacks to more than {MAX_UNPACKED >> 20} MiB")
+    return unpacked
+
+
+def _complete(done: bool, data: bytes) -> bytes:
+    if not done and len(data) <= MAX_UNPACKED:
+        raise EOFError("cut short")
+    return data
+
+
+def _gunzip(data: bytes) -> bytes:
+    stream = zlib.decompressobj(31)
+    unpacked = stream.decompress(data, MAX_UNPACKED + 1)
+    return _complete(stream.eof, unpacked)
+
+
+def _unxz(data: bytes) -> bytes:
+    stream = lzma.LZMADecompressor()
+    unpacked = stream.decompress(data, MAX_UNPACKED + 1)
+    return _complete(stream.eof, unpacked)
+
+
+def _unbzip2(data: bytes) -> bytes:
+    stream = bz2.BZ2Decompressor()
+    unpacked = stream.decompress(data, MAX_UNPACKED + 1)
+    return _complete(stream.eof, unpacked)
+
+
+def _unzstd(data: bytes) -> bytes:
+    # Kernels are packed with windows up to 128 MiB (zstd --ultra -22), beyond the library's default.
+    unpacker = zstandard.ZstdDecompressor(max_window_size=1 << 27)
+    with unpacker.stream_reader(io.BytesIO(data)) as stream:
+        return stream.read(MAX_UNPACKED + 1)
+
+
+_DECOMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": _gunzip,
+    "xz": _unxz,
+    "lzma": _unxz,
+    "zstd": _unzstd,
+    "bzip2": _unbzip2,
+}
+
+# --- for the error line ---------------------------------------------------------------------------------------------
+
+_FAMILIAR = (
+    (b"MZ", "an EFI program"),
+    (b"!<arch>\n", "an archive (.deb or .a)"),
+    (b"QFI\xfb", "a qcow2 disk image"),
+    (b"070701", "a cpio archive (an initramfs?)"),
+    (b"PK\x03\x04", "a zip file"),
+    (b"\x27\x05\x19\x56", "a U-Boot uImage"),
+    (b"\xd0\x0d\xfe\xed", "a device tree or FIT image"),
+    (b"BZh", "a bzip2 file"),
+    (b"\x28\xb5\x2f\xfd", "a zstd file"),
+    (b"\xfd7zXZ\0", "an xz file"),
+)
+
+
+def _looks_like(data: bytes) -> str:
+    if not data:
+        return "an empty file"
+    for magic, name in _FAMILIAR:
+        if data.startswith(magic):
+            return f"this looks like {name}"
+    if data[:512].isascii() and b"\0" not in data[:512]:
+        return "this looks like text"
+    return f"its first bytes are {data[:8].hex(' ')}"

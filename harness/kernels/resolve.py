@@ -1,0 +1,257 @@
+"""From entries of the matrix to kernels: the lock first, then the archive, then what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+
+from harness.errors import InfrastructureError, KernelUnavailable, ToolMissing
+from harness.kernels.archive import AptArchive, Archive
+from harness.kernels.builds import Build, is_complete, kernel_of, stored_builds
+from harness.kernels.debian import Candidate, candidates, describe, matches, select
+from harness.kernels.fetch import debian_modules, fetch_candidate, file_modules, stored_file
+from harness.kernels.lock import Key, Lock, Locked, asked, locked, read_lock, update_lock
+from harness.kernels.model import Kernel
+from harness.kernels.store import Store
+from harness.kernels.versions import version_key
+from harness.matrix.load import lock_path
+from harness.matrix.model import Arch, CellSpec, DebianSource, FileSource, KernelSpec, Matrix
+
+Progress = Callable[[str, Arch, str], None]
+"""Called from several threads with (kernel name, architecture, what is being done)."""
+
+Resolved = Kernel | InfrastructureError
+_PARALLEL = 4
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """What became of each (kernel name, architecture), the lock entries that are new, and remarks for the user."""
+
+    kernels: Mapping[Key, Resolved]
+    found: tuple[Locked, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    build: Build
+    note: str = ""
+    entry: Locked | None = None
+    remarks: tuple[str, ...] = field(default=())
+
+
+def provide(
+    matrix: Matrix,
+    cells: Iterable[CellSpec],
+    *,
+    store: Store | None = None,
+    archive: Archive | None = None,
+    offline: bool = False,
+    refresh: bool = False,
+    update: bool = False,
+    progress: Progress | None = None,
+) -> Resolution:
+    """Resolve the kernels of ``cells`` under the matrix's lock file, and keep what was found in it.
+
+    ``offline`` uses only what is stored; ``refresh`` reads the suites' indexes anew; ``update`` disregards the lock.
+    One kernel that cannot be had is an error in its own place and does not stop the others. Raises ``ConfigError``
+    for a damaged lock file and ``StoreError`` when the store or the lock file cannot be written.
+    """
+    store = store or Store()
+    path = lock_path(matrix)
+    wanted = tuple(dict.fromkeys((cell.kernel.name, cell.arch) for cell in cells))
+    resolution = resolve(
+        [(matrix.kernels[name], arch) for name, arch in wanted],
+        store=store,
+        lock=read_lock(path),
+        archive=archive,
+        offline=offline,
+        refresh=refresh,
+        update=update,
+        progress=progress,
+    )
+    if resolution.found:
+        valid = [(spec.name, arch) for spec in matrix.kernels.values() for arch in spec.arches]
+        update_lock(store, path, resolution.found, valid)
+    return resolution
+
+
+def resolve(
+    wanted: Sequence[tuple[KernelSpec, Arch]],
+    *,
+    store: Store,
+    lock: Lock,
+    archive: Archive | None = None,
+    offline: bool = False,
+    refresh: bool = False,
+    update: bool = False,
+    progress: Progress | None = None,
+) -> Resolution:
+    """Resolve entries without touching the lock file; see ``provide``."""
+    tell = progress or (lambda name, arch, text: None)
+    resolver = _Resolver(store, archive or AptArchive(store), lock, offline, refresh, update, tell)
+    with ThreadPoolExecutor(max_workers=_PARALLEL, thread_name_prefix="kernels") as pool:
+        results = list(pool.map(lambda pair: resolver.attempt(*pair), wanted))
+    kernels = {(spec.name, arch): kernel for (spec, arch), (kernel, _) in zip(wanted, results, strict=True)}
+    outcomes = [outcome for _, outcome in results if outcome is not None]
+    found = tuple(outcome.entry for outcome in outcomes if outcome.entry is not None)
+    return Resolution(kernels, found, tuple(remark for outcome in outcomes for remark in outcome.remarks))
+
+
+def available(
+    source: DebianSource,
+    arch: Arch,
+    *,
+    store: Store | None = None,
+    archive: Archive | None = None,
+    refresh: bool = False,
+) -> tuple[Candidate, ...]:
+    """Return every build of the source's flavour its suites offer, oldest first. Raises ``KernelUnavailable``."""
+    return candidates(archive or AptArchive(store or Store()), source, arch, refresh=refresh)
+
+
+def provide_candidate(
+    candidate: Candidate, *, name: str, store: Store | None = None, archive: Archive | None = None
+) -> Kernel:
+    """Return the kernel one candidate is, fetched unless stored, called ``name``; no lock is involved."""
+    store = store or Store()
+    archive = archive or AptArchive(store)
+    build = fetch_candidate(store, archive, candidate, lambda text: None)
+    kernel = kernel_of(store, build, name, debian_modules(store, archive, build))
+    if kernel is None:
+        raise KernelUnavailable(f"{name}: vanished from the store while it was being read; run again")
+    return kernel
+
+
+@dataclass(frozen=True)
+class _Resolver:
+    store: Store
+    archive: Archive
+    lock: Lock
+    offline: bool
+    refresh: bool
+    update: bool
+    progress: Progress
+
+    def attempt(self, spec: KernelSpec, arch: Arch) -> tuple[Resolved, _Outcome | None]:
+        """Resolve one entry; what cannot be had is returned, not raised."""
+        try:
+            outcome = self._file(spec, arch) if isinstance(spec.source, FileSource) else self._debian(spec, arch)
+            kernel = kernel_of(self.store, outcome.build, spec.name, self._modules(spec, outcome.build), outcome.note)
+            if kernel is None:
+                raise KernelUnavailable("vanished from the store while it was being read; run again")
+        except InfrastructureError as error:
+            self.progress(spec.name, arch, "unavailable")
+            return type(error)(f"{spec.name} ({arch}): {error}") if _is_plain(error) else error, None
+        self.progress(spec.name, arch, f"ready: {kernel.release}")
+        return kernel, outcome
+
+    def _modules(self, spec: KernelSpec, build: Build) -> Callable[[tuple[str, ...]], tuple[tuple[str, bytes], ...]]:
+        if isinstance(spec.source, DebianSource):
+            return debian_modules(self.store, None if self.offline else self.archive, build)
+        if spec.source.modules is not None:
+            return file_modules(self.store, build, spec.source.modules)
+        return partial(_no_modules, build)
+
+    # --- files ------------------------------------------------------------------------------------------------------
+
+    def _file(self, spec: KernelSpec, arch: Arch) -> _Outcome:
+        """A file is what it is now: whoever rebuilt a kernel means the new one, and is told that it changed."""
+        assert isinstance(spec.source, FileSource)
+        self.progress(spec.name, arch, "reading")
+        build = stored_file(self.store, spec.source, arch)
+        entry, before = locked(spec, build), self.lock.entries.get((spec.name, arch))
+        if entry == before:
+            return _Outcome(build)
+        changed = before is not None and before.image != entry.image
+        remark = f"{spec.name} ({arch}): {spec.source.image} is another build than was locked; the new one is used"
+        return _Outcome(build, entry=entry, remarks=(remark,) if changed else ())
+
+    # --- Debian -----------------------------------------------------------------------------------------------------
+
+    def _debian(self, spec: KernelSpec, arch: Arch) -> _Outcome:
+        entry = self.lock.entries.get((spec.name, arch))
+        if entry is None or self.update:
+            return self._anew(spec, arch)
+        if entry.asked != asked(spec):
+            outcome = self._anew(spec, arch)
+            remark = (
+                f"{spec.name} ({arch}): its entry changed since it was locked; resolved anew to {outcome.build.release}"
+            )
+            return _Outcome(outcome.build, outcome.note, outcome.entry, (remark,))
+        return _Outcome(self._stored_exactly(entry) or self._fetch_exactly(spec, entry))
+
+    def _anew(self, spec: KernelSpec, arch: Arch) -> _Outcome:
+        assert isinstance(spec.source, DebianSource)
+        if self.offline:
+            return self._stored_match(spec, spec.source, arch, "fetching is off (--offline)")
+        try:
+            build = self._fetch_selected(spec, spec.source, arch)
+        except (KernelUnavailable, ToolMissing) as error:
+            return self._stored_match(spec, spec.source, arch, str(error))
+        return _Outcome(build, entry=locked(spec, build))
+
+    def _fetch_selected(self, spec: KernelSpec, source: DebianSource, arch: Arch) -> Build:
+        say = partial(self.progress, spec.name, arch)
+        say("reading the index")
+        try:
+            candidate = select(self.archive, source, arch, refresh=self.refresh)
+            return fetch_candidate(self.store, self.archive, candidate, say)
+        except KernelUnavailable:
+            if self.refresh:
+                raise
+        # A kept index may name what the mirror has replaced since.
+        candidate = select(self.archive, source, arch, refresh=True)
+        return fetch_candidate(self.store, self.archive, candidate, say)
+
+    def _stored_match(self, spec: KernelSpec, source: DebianSource, arch: Arch, why: str) -> _Outcome:
+        """Fall back on the newest stored build that fits, and say so; it is not locked, for it was not resolved."""
+        fitting = [
+            build
+            for build in stored_builds(self.store)
+            if (build.kind, build.arch, build.flavour) == ("debian", arch, source.flavour)
+            and build.suite in source.suites
+            and matches(source, build.version, build.package_version)
+            and is_complete(self.store, build)
+        ]
+        if not fitting:
+            raise KernelUnavailable(f"{why}; and no {describe(source)} is stored")
+        newest = max(fitting, key=lambda build: version_key(build.package_version))
+        note = f"{why}; the newest stored build is used"
+        return _Outcome(newest, note, remarks=(f"{spec.name} ({arch}): {note}: {newest.release}",))
+
+    def _stored_exactly(self, entry: Locked) -> Build | None:
+        for build in stored_builds(self.store):
+            same = (build.image, build.config, build.arch) == (entry.image, entry.config, entry.arch)
+            if same and build.packages == entry.triples() and is_complete(self.store, build):
+                return build
+        return None
+
+    def _fetch_exactly(self, spec: KernelSpec, entry: Locked) -> Build:
+        what = f"{self.lock.path.name} names {entry.release} ({entry.package_version}), which is not stored"
+        if self.offline:
+            raise KernelUnavailable(f"{what}, and fetching is off (--offline)")
+        assert isinstance(spec.source, DebianSource)
+        source = DebianSource((entry.suite,), spec.source.flavour, version=entry.package_version)
+        try:
+            build = self._fetch_selected(spec, source, entry.arch)
+        except KernelUnavailable as error:
+            remedy = f"`sealmatrix kernels lock --update {spec.name}` resolves it anew"
+            raise KernelUnavailable(f"{what}; {error}; {remedy}") from None
+        if (build.image, build.packages) != (entry.image, entry.triples()):
+            raise KernelUnavailable(f"{what}; the archive now has other bytes under that version")
+        return build
+
+
+def _no_modules(build: Build, names: tuple[str, ...]) -> tuple[tuple[str, bytes], ...]:
+    if not names:
+        return ()
+    raise KernelUnavailable(f"{build.release}: module {names[0]} is wanted; name the folder of modules in the matrix")
+
+
+def _is_plain(error: InfrastructureError) -> bool:
+    """Errors that take one sentence can be told again with the kernel's name in front."""
+    return type(error).__init__ is Exception.__init__
