@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from harness.errors import ConfigError, UsageError, nearest
 from harness.rules.model import (
+    Contents,
     Covers,
     Expect,
     Known,
@@ -56,9 +57,14 @@ def _version(text: str | None) -> Version | None:
 
 class _Probes(_Model):
     operations: Words
+    without: Words = ()
     regions: Words = ("*",)
     spans: Words = ("*",)
     covers: Annotated[tuple[Covers, ...], BeforeValidator(_words)] = ()
+
+    def noun(self) -> Selector:
+        dropped = tuple(f"!{glob}" for glob in self.without)
+        return Selector((*self.operations, *dropped), self.regions, self.spans, self.covers)
 
 
 class _Expect(_Model):
@@ -83,7 +89,7 @@ class _Rule(_Model):
     where: _Where = _Where()
     errnos: Words = ("EPERM",)
     atomic: bool = False
-    contents: Literal["kept", "as-control"] = "kept"
+    contents: Contents = "kept"
     control: _Expect | None = None
     sealed: _Expect | None = None
     thread: Outcome | None = None
@@ -98,7 +104,7 @@ class _Rule(_Model):
             outcome=self.outcome,
             statement=" ".join(self.statement.split()),
             sources=self.sources,
-            probes=tuple(Selector(p.operations, p.regions, p.spans, p.covers) for p in self.probes),
+            probes=tuple(p.noun() for p in self.probes),
             where=self.where.noun(),
             errnos=self.errnos,
             atomic=self.atomic,

@@ -10,6 +10,7 @@ from typing import Literal
 
 Level = Literal["required", "permitted", "open", "uncovered"]
 Outcome = Literal["blocked", "permitted", "undefined", "open", "uncovered", "interface"]
+Contents = Literal["kept", "as-control", "read-only-kept"]
 Covers = Literal["sealed", "mixed", "plain", "gap"]
 LEVELS: tuple[Level, ...] = ("required", "permitted", "open", "uncovered")
 
@@ -138,7 +139,8 @@ class Rule:
     ``outcome`` is what upstream promises and what is judged. Where the mail thread wants something else,
     ``thread`` holds that outcome and a verdict says which of the two the kernel follows.
     ``errnos`` are accepted for a blocked operation. ``atomic``: a refused operation changed nothing in its range.
-    ``contents``: ``kept``, or ``as-control`` where the operation may change them even in sealed memory.
+    ``contents``: ``kept``, ``as-control`` where the operation may change them even in sealed memory, or
+    ``read-only-kept`` where it may do so only in the units that are writable.
     """
 
     id: str
@@ -152,7 +154,7 @@ class Rule:
     where: Where = Where()
     errnos: tuple[str, ...] = ("EPERM",)
     atomic: bool = False
-    contents: Literal["kept", "as-control"] = "kept"
+    contents: Contents = "kept"
     expect_control: Expect | None = None
     expect_sealed: Expect | None = None
     thread: Outcome | None = None

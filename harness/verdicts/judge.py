@@ -17,7 +17,7 @@ from harness.observations.model import Half, Observation, errno_name, signal_nam
 from harness.rules.load import unclaimed
 from harness.rules.model import Expect, KernelFacts, Outcome, ProbeName, Rule
 from harness.verdicts.model import Follows, Kind, RuleResult, Status, Verdict
-from harness.verdicts.window import changes, sealed_units, window_problems
+from harness.verdicts.window import changes, sealed_units, spread_units, window_problems
 
 # Set-up that failed for want of these says nothing about the kernel's contract: the probe broke.
 _EXHAUSTED = frozenset({EAGAIN, EMFILE, ENFILE, ENOMEM, ENOSPC})
@@ -158,11 +158,12 @@ def _usable(seen: Observation) -> Finding | None:
 def _invariant(rule: Rule, seen: Observation) -> Finding | None:
     """The sealed part still exists, with the same protection, backing and contents, and is still sealed."""
     contents = {"blocked": "kept", "undefined": rule.contents, "permitted": rule.contents}.get(rule.outcome, "free")
-    problems = window_problems(seen, contents)
-    if not problems:
-        return None
-    kind: Kind = "bypass" if any(p.bypass for p in problems) else "seal-lost"
-    return Finding("fail", "; ".join(p.text for p in problems[:3]), kind)
+    if problems := window_problems(seen, contents):
+        kind: Kind = "bypass" if any(p.bypass for p in problems) else "seal-lost"
+        return Finding("fail", "; ".join(p.text for p in problems[:3]), kind)
+    if rule.outcome != "interface" and (spread := spread_units(seen)):
+        return Finding("fail", f"{_units(spread)} sealed without having been asked for", "over-blocked")
+    return None
 
 
 def _control_failed(seen: Observation) -> Finding | None:

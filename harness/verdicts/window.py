@@ -64,7 +64,7 @@ def changes(half: Half, units: Iterable[int]) -> list[str]:
 
 
 def window_problems(seen: Observation, contents: str) -> list[Problem]:
-    """Where the sealed half breaks the invariant. ``contents``: ``kept``, ``as-control`` or ``free``."""
+    """Where the sealed half breaks the invariant. ``contents``: a rule's word for them, or ``free``."""
     sealed, control = seen.sealed, seen.control
     behaves_sealed = sealed_units(sealed)
     problems = []
@@ -82,9 +82,14 @@ def window_problems(seen: Observation, contents: str) -> list[Problem]:
     return problems
 
 
+def spread_units(seen: Observation) -> list[int]:
+    """Units of the sealed half that behave as sealed without having been sealed."""
+    return sorted(i for i in sealed_units(seen.sealed) if seen.layout[i] not in "sS")
+
+
 def _wanted(before: Unit | None, after: Unit | None, control_after: Unit | None, contents: str) -> Unit | None:
     """What a sealed unit has to look like afterwards: as before, but for the contents it may have."""
-    other = {"kept": None, "as-control": control_after, "free": after}[contents]
-    if before is None or other is None:
+    other = {"kept": None, "as-control": control_after, "read-only-kept": after, "free": after}[contents]
+    if before is None or other is None or (contents == "read-only-kept" and not before.writable):
         return before
     return replace(before, data=other.data, presence=other.presence)
