@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import zstandard
 
 from harness.errors import ImageError
+from harness.kernels import lz4
 from harness.matrix.model import Arch
 
 MAX_UNPACKED = 512 * 1024 * 1024
@@ -86,7 +87,7 @@ def _bzimage(data: bytes) -> Bootable:
     if not length or len(payload) != length:
         raise ImageError("a bzImage cut short: its payload lies beyond the end of the file")
     name = _compression(payload)
-    if not name:  # lz4, lzo: QEMU boots the bzImage as it is, only slower
+    if not name:  # lzo: QEMU boots the bzImage as it is, only slower
         return Bootable(BZIMAGE, data, _setup_release(data), 4096)
     vmlinux = _decompress(name, payload, "the bzImage's payload")
     if not (vmlinux.startswith(b"\x7fELF") and has_pvh_note(vmlinux)):
@@ -188,6 +189,15 @@ def banner(data: bytes) -> str:
     return match.group(1).decode() if match else ""
 
 
+def embedded_config(data: bytes) -> bytes:
+    """Return the ``.config`` an unpacked image carries (CONFIG_IKCONFIG), or nothing."""
+    start = data.find(b"IKCFG_ST\x1f\x8b")
+    try:
+        return _gunzip(data[start + 8 :]) if start >= 0 else b""
+    except (zlib.error, EOFError):
+        return b""
+
+
 # --- compressions ---------------------------------------------------------------------------------------------------
 
 _MAGICS = {
@@ -196,6 +206,7 @@ _MAGICS = {
     "zstd": b"\x28\xb5\x2f\xfd",
     "lzma": b"\x5d\0\0",
     "bzip2": b"BZh",
+    "lz4": lz4.MAGIC,
 }
 
 
@@ -204,7 +215,7 @@ def _compression(data: bytes) -> str:
 
 
 def decompress(data: bytes, what: str) -> bytes:
-    """Undo gzip, xz, zstd, lzma or bzip2; other bytes are returned as they are. Raises ``ImageError``."""
+    """Undo gzip, xz, zstd, lzma, bzip2 or lz4; other bytes are returned as they are. Raises ``ImageError``."""
     name = _compression(data)
     return _decompress(name, data, what) if name else data
 
@@ -257,6 +268,7 @@ _DECOMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
     "lzma": _unxz,
     "zstd": _unzstd,
     "bzip2": _unbzip2,
+    "lz4": lambda data: lz4.unpack(data, MAX_UNPACKED),
 }
 
 # --- for the error line ---------------------------------------------------------------------------------------------
