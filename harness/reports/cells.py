@@ -1,0 +1,68 @@
+"""Naming cells for people, and reading back what they left on disk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from harness.observations.journal import read_journal
+from harness.observations.model import Observation
+from harness.runs.execute import RunDone
+from harness.runs.record import CellRecord, RunRecord
+from harness.verdicts.model import STATUSES, Status
+
+
+def kernel_name(cell: CellRecord) -> str:
+    """The kernel's name in the matrix, also where no kernel could be had."""
+    if cell.kernel is not None:
+        return cell.kernel.name
+    return cell.id.removesuffix(f".{cell.profile}").removesuffix(f".{cell.arch}")
+
+
+def profile_suffix(cell: CellRecord) -> str:
+    """The profile where it has to be told: it is part of the cell's name unless it is the standard one."""
+    return cell.profile if cell.id.endswith(f".{cell.profile}") else ""
+
+
+def label(cell: CellRecord) -> str:
+    """``debian-6.12 x86_64``."""
+    return " ".join(filter(None, (kernel_name(cell), cell.arch, profile_suffix(cell))))
+
+
+def together(run: RunRecord, ids: Iterable[str]) -> str:
+    """Name several cells shortly: ``all 7 cells``, or ``debian-6.12, debian-7.3 (x86_64, arm64)``."""
+    wanted = set(ids)
+    if len(wanted) == len(run.cells) > 1:
+        return f"all {len(wanted)} cells"
+    arches: dict[str, list[str]] = {}
+    for cell in run.cells:
+        if cell.id in wanted:
+            name = " ".join(filter(None, (kernel_name(cell), profile_suffix(cell))))
+            arches.setdefault(name, []).append(cell.arch)
+    kernels: dict[str, list[str]] = {}
+    for name, where in arches.items():
+        kernels.setdefault(", ".join(where), []).append(name)
+    return "; ".join(f"{', '.join(names)} ({where})" for where, names in kernels.items())
+
+
+def cell_folder(done: RunDone, cell: str) -> Path:
+    """Where a cell's files are."""
+    return done.folder / "cells" / cell
+
+
+def stored_observations(done: RunDone, cell: str) -> Mapping[str, Observation]:
+    """What a cell's journal holds, by probe; empty when it never wrote one."""
+    path = cell_folder(done, cell) / "observations.jsonl"
+    return read_journal(path).observations if path.exists() else {}
+
+
+def status_counts(done: RunDone) -> Mapping[Status, int]:
+    """Rules per status over all cells, worst first, zeros kept: a rule counts once for each cell."""
+    counted = Counter(result.status for results in done.results.values() for result in results)
+    return {status: counted[status] for status in STATUSES}
+
+
+def plural(number: int, noun: str) -> str:
+    """``1 cell``, ``2 cells``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

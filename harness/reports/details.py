@@ -1,0 +1,144 @@
+"""Below the matrix: what went wrong in words, the cells that gave no answer, and how the cells were run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from harness.reports.cells import label, plural, together
+from harness.reports.findings import Finding, differences, findings, missing, readings
+from harness.reports.grid import Grid, reasons_for
+from harness.reports.ink import MARKS, Page
+from harness.runs.execute import RunDone
+from harness.runs.record import CellRecord
+
+# Findings told in full before the reader is sent to ``show``.
+_FULL = 20
+_CRASH_LINES = 12
+_IN, _DEEP = 2, 6  # columns of indentation
+
+
+def print_details(page: Page, done: RunDone, laid_out: Grid, *, every: bool) -> None:
+    """Print every section that has something to say."""
+    _findings(page, done, every)
+    _differences(page, done)
+    _readings(page, done)
+    _skips(page, done, laid_out)
+    _missing(page, done)
+    _consoles(page, done)
+    _machines(page, done)
+
+
+def _findings(page: Page, done: RunDone, every: bool) -> None:
+    found = findings(done)
+    shown = found if every else found[:_FULL]
+    if found:
+        page.head("Findings, worst first")
+    for finding in shown:
+        _finding(page, done, finding)
+    if len(found) > len(shown):
+        page.line(f"… and {len(found) - len(shown)} more: sealmatrix show {done.record.id} --all", _IN)
+
+
+def _finding(page: Page, done: RunDone, finding: Finding) -> None:
+    rule, first = finding.rule, finding.first
+    kind = f" {first.kind}" if first.kind else ""
+    head = f"{page.ink.glyph(first.status)} {first.status}{kind}: {rule.id}"
+    page.line(f"{head} ({rule.contract}, {rule.level})", _IN, MARKS[first.status].style)
+    page.line(rule.statement, _DEEP)
+    counts = ", ".join(f"{n} {status}" for status, n in finding.counts.items())
+    probes = plural(sum(finding.counts.values()), "probe")
+    page.line(f"on {together(done.record, finding.cells)}; of {probes}: {counts}", _DEEP)
+    page.line(f"{first.probe}: {first.reason}", _DEEP)
+    if first.observed and first.observed not in first.reason:
+        page.line(f"observed: {first.observed}", _DEEP)
+
+
+def _differences(page: Page, done: RunDone) -> None:
+    found = differences(done)
+    if found:
+        page.head("Observed differently (nothing is promised here)")
+    for difference in found:
+        more = f" (and {plural(difference.probes - 1, 'more probe')})" if difference.probes > 1 else ""
+        page.line(f"{page.ink.glyph('observed')} {difference.rule.id}: {difference.probe}{more}", _IN)
+        for observed, cells in difference.observed:
+            page.line(f"{together(done.record, cells)}: {observed}", _DEEP)
+
+
+def _readings(page: Page, done: RunDone) -> None:
+    found = readings(done)
+    if found:
+        page.head("Rules that the mail thread and upstream's documentation read differently")
+    for rule, cells in found.items():
+        said = "; ".join(f"{follows}: {together(done.record, ids)}" for follows, ids in cells.items())
+        page.line(f"{rule} follows {said}", _IN)
+
+
+def _skips(page: Page, done: RunDone, laid_out: Grid) -> None:
+    found = reasons_for(laid_out, done, "skip")
+    if found:
+        page.head("Skipped")
+    for reason, cells in found.items():
+        numbers = sorted(set(cells.values()))
+        rules = plural(numbers[0], "rule") if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]} rules"
+        page.line(f"{rules} on {together(done.record, cells)}: {reason}", _IN)
+
+
+def _missing(page: Page, done: RunDone) -> None:
+    gaps = missing(done)
+    cells = [cell for cell in done.record.cells if cell.state != "finished" or cell.id in gaps]
+    if cells:
+        page.head("Cells without a whole answer")
+    for cell in cells:
+        page.line(f"{label(cell)} {cell.state}: {cell.reason or 'no reason was recorded'}", _IN, "magenta")
+        for reason, rules in gaps.get(cell.id, {}).items():
+            why = "" if reason == cell.reason else f": {reason}"
+            page.line(f"{rules} of {plural(len(done.results[cell.id]), 'rule')} miss{why}", _DEEP)
+
+
+def _consoles(page: Page, done: RunDone) -> None:
+    """Quote what kernels reported, also where no probe was harmed."""
+    cells = [cell for cell in done.record.cells if cell.crashes]
+    if cells:
+        page.head("Reports on consoles")
+    for cell in cells:
+        for crash in cell.crashes:
+            during = f" during {crash.during}" if crash.during else ""
+            page.line(f"{label(cell)}: {crash.title}{during}", _IN, "red" if crash.fatal else "yellow")
+            for line in crash.lines[:_CRASH_LINES]:
+                page.line(line, _DEEP, "dim")
+            if len(crash.lines) > _CRASH_LINES:
+                more = plural(len(crash.lines) - _CRASH_LINES, "more line")
+                page.line(f"… {more} in cells/{cell.id}/console.log", _DEEP, "dim")
+
+
+def _acceleration(cell: CellRecord) -> str:
+    machine = cell.machine
+    if machine is None or not machine.acceleration:
+        return ""
+    return ": ".join(filter(None, (machine.acceleration, machine.acceleration_reason)))
+
+
+def _note(cell: CellRecord) -> str:
+    return cell.kernel.note if cell.kernel else ""
+
+
+def _garbage(cell: CellRecord) -> str:
+    return f"{plural(cell.garbage, 'line')} in the stream were no records" if cell.garbage else ""
+
+
+def _machines(page: Page, done: RunDone) -> None:
+    for title, fact in (("Acceleration", _acceleration), ("Kernels", _note), ("Streams", _garbage)):
+        told = _grouped(done.record.cells, fact)
+        if told:
+            page.head(title)
+        for text, cells in told.items():
+            page.line(f"{together(done.record, cells)}: {text}", _IN)
+
+
+def _grouped(cells: Iterable[CellRecord], fact: Callable[[CellRecord], str]) -> Mapping[str, list[str]]:
+    """Cells by what a fact says of them; those of which it says nothing are left out."""
+    groups: dict[str, list[str]] = {}
+    for cell in cells:
+        if text := fact(cell):
+            groups.setdefault(text, []).append(cell.id)
+    return groups

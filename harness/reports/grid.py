@@ -1,0 +1,160 @@
+"""The matrix as data: which cells become columns, which rules become rows, and what is said in one line instead."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.matrix.model import ARCHES
+from harness.rules.model import Rule
+from harness.runs.execute import RunDone
+from harness.runs.record import CellRecord
+from harness.verdicts.model import RuleResult, Status
+
+# A row of these only is not news, and is shown together with its family's other rows that look the same.
+_QUIET: frozenset[Status] = frozenset({"pass", "observed", "skip"})
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the grid: a rule, or several of one family that look the same. ``results`` is one a column.
+
+    ``variants`` has a letter a column where cells were observed to behave differently, and is empty otherwise.
+    """
+
+    rules: tuple[Rule, ...]
+    results: tuple[RuleResult | None, ...]
+    variants: tuple[str, ...] = ()
+
+    @property
+    def badness(self) -> tuple[int, int]:
+        """Sorts rows worst first."""
+        return min(r.worst.badness for r in self.results if r is not None)
+
+    @property
+    def statuses(self) -> tuple[Status | None, ...]:
+        """What the row looks like."""
+        return tuple(r.status if r else None for r in self.results)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the row is no news."""
+        return not self.variants and all(s is None or s in _QUIET for s in self.statuses)
+
+
+@dataclass(frozen=True)
+class Flat:
+    """A cell with one thing to say: ``rules`` of ``total`` rules have this status for this reason.
+
+    ``others`` are the rest, as (status, reason, rules).
+    """
+
+    cell: CellRecord
+    status: Status
+    reason: str
+    rules: int
+    total: int
+    others: tuple[tuple[Status, str, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What the terminal's matrix shows. ``cells`` are its columns."""
+
+    cells: tuple[CellRecord, ...]
+    rows: tuple[Row, ...]
+    flats: tuple[Flat, ...]
+
+
+def grid(done: RunDone, every: bool = False) -> Grid:
+    """Lay a run out. ``every``: give each rule a line of its own."""
+    cells = sorted(done.record.cells, key=lambda cell: _arch_order(cell.arch))
+    flats = {cell.id: flat for cell in cells if (flat := flatten(cell, done.results.get(cell.id, ())))}
+    columns = tuple(cell for cell in cells if cell.id not in flats and done.results.get(cell.id))
+    rows = _rows([done.results[cell.id] for cell in columns])
+    return Grid(columns, tuple(rows if every else _folded(rows)), tuple(flats.values()))
+
+
+def _arch_order(arch: str) -> int:
+    return ARCHES.index(arch) if arch in ARCHES else len(ARCHES)
+
+
+def flatten(cell: CellRecord, results: Sequence[RuleResult]) -> Flat | None:
+    """Tell a whole cell in one line, when most of it is one skip or one miss and the rest is no news either."""
+    if not results or any(r.status not in ("pass", "skip", "miss") for r in results):
+        return None
+    groups: dict[tuple[Status, str], list[str]] = {}
+    for result in results:
+        reason = "" if result.status == "pass" else result.worst.reason
+        groups.setdefault((result.status, reason), []).append(result.rule.id)
+    (main, rules), *others = sorted(groups.items(), key=lambda group: -len(group[1]))
+    if main[0] == "pass" or 2 * len(rules) <= len(results):
+        return None
+    return Flat(cell, *main, len(rules), len(results), tuple((*key, tuple(ids)) for key, ids in others))
+
+
+def _rows(columns: Sequence[Sequence[RuleResult]]) -> list[Row]:
+    """One row a rule, worst first, the catalogue's order among equals."""
+    rules: dict[str, Rule] = {r.rule.id: r.rule for column in columns for r in column}
+    found: list[Mapping[str, RuleResult]] = [{r.rule.id: r for r in column} for column in columns]
+    rows = [_row(rule, tuple(column.get(name) for column in found)) for name, rule in rules.items()]
+    return sorted(rows, key=lambda row: row.badness)
+
+
+def _row(rule: Rule, results: tuple[RuleResult | None, ...]) -> Row:
+    return Row((rule,), results, variants(results))
+
+
+def behaviour(result: RuleResult) -> tuple[tuple[str, str], ...]:
+    """What a cell was observed to do for a rule: equal behaviour compares equal."""
+    return tuple((v.probe, v.observed) for v in result.verdicts if v.status == "observed")
+
+
+def differing(results: Sequence[RuleResult | None]) -> Mapping[str, Sequence[str]]:
+    """Probes that some of the cells were observed to answer differently, with the distinct answers.
+
+    A probe that a cell did not observe (a region its machine lacks) is no difference.
+    """
+    answers: dict[str, dict[str, None]] = {}
+    for result in results:
+        for probe, observed in behaviour(result) if result else ():
+            answers.setdefault(probe, {})[observed] = None
+    return {probe: tuple(distinct) for probe, distinct in answers.items() if len(distinct) > 1}
+
+
+def variants(results: Sequence[RuleResult | None]) -> tuple[str, ...]:
+    """A letter for each distinct observed behaviour; empty when no probe was answered differently."""
+    probes = differing(results)
+    if not probes:
+        return ()
+    letters: dict[tuple[str, ...], str] = {}
+    row = []
+    for result in results:
+        seen = dict(behaviour(result)) if result else {}
+        key = tuple(seen.get(probe, "") for probe in probes)
+        row.append(letters.setdefault(key, _letter(len(letters))) if seen else "")
+    return tuple(row)
+
+
+def _letter(number: int) -> str:
+    return chr(ord("A") + number) if number < 26 else f"Z{number}"
+
+
+def _folded(rows: Sequence[Row]) -> list[Row]:
+    """Put quiet rows of one family that look the same into one."""
+    groups: dict[object, list[Row]] = {}
+    for row in rows:
+        key = (row.rules[0].family, row.statuses) if row.quiet else row.rules[0].id
+        groups.setdefault(key, []).append(row)
+    return [Row(tuple(r.rules[0] for r in group), group[0].results, group[0].variants) for group in groups.values()]
+
+
+def reasons_for(grid: Grid, done: RunDone, status: Status) -> Mapping[str, Counter[str]]:
+    """Why rules of the grid have a status: reason → rules per cell id."""
+    found: dict[str, Counter[str]] = {}
+    for cell in grid.cells:
+        for result in done.results[cell.id]:
+            if result.status == status:
+                found.setdefault(result.worst.reason, Counter())[cell.id] += 1
+    return found

@@ -1,0 +1,106 @@
+"""What a terminal can show: a glyph, a colour and a word for each status, and text that is safe to print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.text import Text
+
+from harness.verdicts.model import Kind, Status
+
+# What appears in reports besides ASCII; an output that cannot encode all of it gets the ASCII forms.
+_ASCII: Mapping[str, str] = {
+    "✗": "X", "≈": "~", "↑": "^", "✓": ".", "○": "o", "→": "->", "…": "...",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How a status looks. The glyphs differ in shape, so that none is told by its colour alone."""
+
+    glyph: str
+    style: str
+    says: str
+
+
+MARKS: Mapping[Status, Mark] = {
+    "fail": Mark("✗", "bold red", "the kernel broke the rule"),
+    "error": Mark("!", "bold magenta", "the probe itself broke, or the guest was lost in it"),
+    "miss": Mark("?", "magenta", "never ran"),
+    "known": Mark("≈", "yellow", "differs where the catalogue says so"),
+    "fixed": Mark("↑", "cyan", "holds where the catalogue says it does not"),
+    "pass": Mark("✓", "green", "the kernel kept the rule"),
+    "observed": Mark("○", "blue", "nothing is promised; recorded"),
+    "skip": Mark("-", "dim", "does not apply"),
+}
+
+# For grids that would not fit otherwise; the legend explains those that are used.
+SHORT_KINDS: Mapping[Kind, str] = {
+    "bypass": "bypass",
+    "crash": "crash",
+    "seal-lost": "seal",
+    "not-atomic": "atomic",
+    "wrong-errno": "errno",
+    "over-blocked": "over",
+    "interface": "iface",
+}
+
+
+@dataclass(frozen=True)
+class Ink:
+    """What one output can show; ``rich`` is false where only ASCII gets through."""
+
+    rich: bool
+
+    @classmethod
+    def of(cls, console: Console) -> Ink:
+        """Find out what the console's encoding can carry."""
+        try:
+            "".join(_ASCII).encode(console.encoding)
+        except (UnicodeEncodeError, LookupError):
+            return cls(rich=False)
+        return cls(rich=True)
+
+    def glyph(self, status: Status) -> str:
+        """The status in one character."""
+        return self.safe(MARKS[status].glyph)
+
+    def safe(self, text: str) -> str:
+        """One line that can be printed: nothing in it can steer a terminal, and all of it can be encoded."""
+        shown = "".join(c if c.isprintable() else escaped(c) for c in text)
+        if self.rich:
+            return shown
+        return "".join(_ASCII.get(c, c) for c in shown).encode("ascii", "backslashreplace").decode("ascii")
+
+
+class Page:
+    """Prints headed sections of indented lines; text that is too long goes on under its own beginning."""
+
+    def __init__(self, console: Console) -> None:
+        self.console, self.ink = console, Ink.of(console)
+
+    def blank(self) -> None:
+        """Leave a line free."""
+        self.console.print()
+
+    def head(self, title: str) -> None:
+        """Begin a section."""
+        self.blank()
+        self.line(title, style="bold")
+
+    def line(self, text: str | Text, indent: int = 0, style: str = "") -> None:
+        """Print a line. A ``Text`` has to be safe already; a string is made so."""
+        shown = text if isinstance(text, Text) else Text(self.ink.safe(text), style=style)
+        for part in shown.wrap(self.console, max(20, self.console.width - indent)):
+            part.rstrip()
+            self.console.print(Text(" " * indent) + part, soft_wrap=True)
+
+
+def escaped(char: str) -> str:
+    """How a character is shown that cannot be printed."""
+    if char in "\n\t":
+        return " "
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

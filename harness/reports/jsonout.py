@@ -1,0 +1,74 @@
+"""``verdicts.json`` of a whole run: every cell's status for every rule, as ``docs/verdicts.schema.json`` says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.reports.cells import kernel_name, status_counts
+from harness.rules.model import Rule
+from harness.runs.execute import RunDone
+from harness.runs.judging import VERDICTS_SCHEMA
+from harness.runs.record import CellRecord
+from harness.verdicts.model import STATUSES, RuleResult, exit_code
+
+
+def run_verdicts(done: RunDone) -> dict[str, Any]:
+    """The run's verdicts as plain data. The probes are in each cell's own ``verdicts.json``."""
+    run = done.record
+    rules = {result.rule.id: result.rule for results in done.results.values() for result in results}
+    return {
+        "schema_version": VERDICTS_SCHEMA,
+        "run": run.id,
+        "state": run.state,
+        "started": run.started,
+        "finished": run.finished,
+        "sealmatrix": run.sealmatrix,
+        "payload": run.payload,
+        "payload_id": run.payload_id,
+        "catalogue_sha256": run.catalogue_sha256,
+        "exit_code": 130 if run.state == "interrupted" else exit_code(s for s, n in status_counts(done).items() if n),
+        "counts": dict(status_counts(done)),
+        "rules": {name: _rule(rule) for name, rule in rules.items()},
+        "cells": [_cell(cell, done.results.get(cell.id, ())) for cell in run.cells],
+    }
+
+
+def _rule(rule: Rule) -> dict[str, str]:
+    return {
+        "contract": rule.contract,
+        "family": rule.family,
+        "level": rule.level,
+        "outcome": rule.outcome,
+        "statement": rule.statement,
+    }
+
+
+def _cell(cell: CellRecord, results: tuple[RuleResult, ...]) -> dict[str, Any]:
+    kernel, machine = cell.kernel, cell.machine
+    statuses = [result.status for result in results]
+    return {
+        "cell": cell.id,
+        "kernel": {
+            "name": kernel_name(cell),
+            "release": (machine.release if machine else "") or (kernel.release if kernel else ""),
+            "arch": cell.arch,
+            "page_size": machine.page_size if machine else 0,
+            "sha256": kernel.sha256 if kernel else "",
+        },
+        "profile": cell.profile,
+        "state": cell.state,
+        "reason": cell.reason,
+        "acceleration": machine.acceleration if machine else "",
+        "counts": {status: statuses.count(status) for status in STATUSES},
+        "rules": {result.rule.id: _result(result) for result in results},
+    }
+
+
+def _result(result: RuleResult) -> dict[str, Any]:
+    return {
+        "status": result.status,
+        "kind": result.kind,
+        "reason": result.worst.reason,
+        "follows": result.follows,
+        "probes": dict(result.counts),
+    }

@@ -1,0 +1,181 @@
+"""JUnit XML, for the test pages of continuous-integration servers: a suite for each cell, a case for each rule.
+
+Two readers are aimed at. Jenkins nests by the dots in ``classname`` (package, then class) and wants
+``testsuites/testsuite``; GitLab shows ``classname`` as the suite and keeps one case for each pair of ``classname`` and
+``name``. So ``classname`` is ``sealmatrix.KERNEL.ARCH`` without further dots, unique for each cell, and ``name`` is the
+rule's id, equal in all cells and all runs, so that they compare.
+
+============================  =======================================================
+``fail``                      ``failure``, its type the kind
+``error``, ``miss``           ``error``, its type the status
+``known``, ``skip``           ``skipped``, with the reason
+``fixed``, ``observed``       passed, with what there is to say in ``system-out``
+``pass``                      passed
+============================  =======================================================
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from junit_xml import TestCase, TestSuite, to_xml_report_string
+
+from harness.observations.model import Observation
+from harness.reports.cells import kernel_name, plural, profile_suffix
+from harness.reports.ink import escaped
+from harness.runs.record import CellRecord, CrashRecord, RunRecord
+from harness.verdicts.model import RuleResult, Status, Verdict
+
+# Attributes longer than this make the servers' tables unreadable; the element's text has everything.
+_MESSAGE = 300
+_SAID: frozenset[Status] = frozenset({"fail", "error", "miss", "known", "fixed"})
+# XML 1.0 has no way at all to write control characters and surrogates; those it only discourages (C1 controls and
+# noncharacters, which junit-xml drops) go the same way.
+_PLANES = "".join(f"{chr(plane << 16)}-{chr(plane << 16 | 0xFFFD)}" for plane in range(1, 17))
+_NOT_XML = re.compile(f"[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd{_PLANES}]")
+
+
+def xml_text(text: str) -> str:
+    """Text that can stand in an XML 1.0 document: what cannot is written as an escape, never dropped."""
+    return _NOT_XML.sub(lambda match: escaped(match[0]), text)
+
+
+def one_line(text: str) -> str:
+    """Text for an attribute: one line, not too long."""
+    line = " ".join(xml_text(text).split())
+    return line if len(line) <= _MESSAGE else line[: _MESSAGE - 1] + "…"
+
+
+def classnames(cells: Sequence[CellRecord]) -> Mapping[str, str]:
+    """``sealmatrix.debian-6_12.x86_64`` for each cell, by its id; two cells never get the same."""
+    found: dict[str, str] = {}
+    for cell in cells:
+        machine = "-".join(filter(None, (cell.arch, profile_suffix(cell))))
+        name = f"sealmatrix.{kernel_name(cell).replace('.', '_')}.{machine}"
+        number = 1
+        while (unique := name if number == 1 else f"{name}-{number}") in found.values():
+            number += 1
+        found[cell.id] = unique
+    return found
+
+
+def suite(
+    run: RunRecord,
+    cell: CellRecord,
+    classname: str,
+    results: Sequence[RuleResult],
+    observations: Mapping[str, Observation],
+) -> TestSuite:
+    """One cell. ``observations`` give the times; a rule whose probes have none has no time."""
+    cases = [_case(classname, result, cell.crashes, _seconds(result, observations)) for result in results]
+    return TestSuite(
+        classname,
+        cases,
+        package="sealmatrix",
+        hostname=cell.id,
+        timestamp=_timestamp(cell.started or run.started),
+        properties={name: one_line(value) for name, value in _properties(run, cell).items() if value},
+    )
+
+
+def to_xml(suites: Sequence[TestSuite]) -> str:
+    """A whole document, encoded as it says when written as UTF-8."""
+    text: str = to_xml_report_string(suites, prettyprint=True, encoding="utf-8")
+    return text
+
+
+def _timestamp(iso: str) -> str:
+    """UTC without the offset: the form both dialects know."""
+    try:
+        return datetime.fromisoformat(iso).replace(tzinfo=None).isoformat(timespec="seconds")
+    except ValueError:
+        return ""
+
+
+def _seconds(result: RuleResult, observations: Mapping[str, Observation]) -> float | None:
+    seen = (observations.get(verdict.probe) for verdict in result.verdicts)
+    microseconds = sum(o.microseconds for o in seen if o is not None)
+    # junit-xml prints sums with str(), and below 0.1 ms that has an exponent, which an xs:decimal must not have.
+    return max(round(microseconds / 1e6, 4), 0.0001) if microseconds else None
+
+
+def _properties(run: RunRecord, cell: CellRecord) -> Mapping[str, str]:
+    kernel, machine = cell.kernel, cell.machine
+    return {
+        "run": run.id,
+        "cell": cell.id,
+        "state": cell.state,
+        "reason": cell.reason,
+        "kernel": kernel_name(cell),
+        "release": (machine.release if machine else "") or (kernel.release if kernel else ""),
+        "arch": cell.arch,
+        "profile": cell.profile,
+        "page_size": str(machine.page_size) if machine and machine.page_size else "",
+        "kernel_sha256": kernel.sha256 if kernel else "",
+        "config_sha256": kernel.config_sha256 if kernel else "",
+        "kernel_note": kernel.note if kernel else "",
+        "acceleration": machine.acceleration if machine else "",
+        "acceleration_reason": machine.acceleration_reason if machine else "",
+        "payload": run.payload,
+        "payload_id": run.payload_id,
+        "payload_sha256": cell.payload_sha256,
+        "sealmatrix": run.sealmatrix,
+    }
+
+
+def _case(classname: str, result: RuleResult, crashes: Sequence[CrashRecord], seconds: float | None) -> TestCase:
+    case = TestCase(result.rule.id, classname, seconds)
+    message, output = one_line(_message(result)), xml_text("\n".join(_output(result, crashes)))
+    match result.status:
+        case "fail":
+            case.add_failure_info(message, output, result.kind or "fail")
+        case "error" | "miss":
+            case.add_error_info(message, output, result.status)
+        case "known" | "skip":
+            case.add_skipped_info(message, output)
+        case "fixed" | "observed":
+            case.stdout = output
+        case "pass":
+            pass
+    return case
+
+
+def _message(result: RuleResult) -> str:
+    """Never empty: junit-xml drops a failure, error or skip that says nothing."""
+    worst, total = result.worst, len(result.verdicts)
+    what = f"{result.status} {result.kind}" if result.kind else result.status
+    if result.status == "skip":
+        return f"skip: {worst.reason or 'no reason was given'}"
+    return f"{what}: {result.counts[result.status]} of {plural(total, 'probe')}; {worst.probe}: {worst.reason}"
+
+
+def _output(result: RuleResult, crashes: Sequence[CrashRecord]) -> Iterator[str]:
+    """The rule, then every verdict that says something; verdicts that say the same are put together."""
+    rule = result.rule
+    yield f"{rule.id} ({rule.contract}, {rule.level}): {rule.statement}"
+    yield f"sources: {'; '.join(rule.sources)}"
+    if result.follows:
+        yield f"follows: {result.follows}"
+    groups: dict[tuple[object, ...], list[Verdict]] = {}
+    for verdict in result.verdicts:
+        if verdict.status in _SAID or verdict.status == result.status:
+            key = (verdict.status, verdict.kind, verdict.reason, verdict.observed)
+            groups.setdefault(key, []).append(verdict)
+    for group in sorted(groups.values(), key=lambda group: group[0].badness):
+        yield from _group(group)
+    probes = {verdict.probe for verdict in result.verdicts}
+    for crash in crashes:
+        if crash.during in probes:
+            yield f"on the console during {crash.during}: {crash.title}"
+            yield from (f"    {line}" for line in crash.lines)
+
+
+def _group(group: Sequence[Verdict]) -> Iterator[str]:
+    first = group[0]
+    what = f"{first.status} {first.kind}" if first.kind else first.status
+    yield f"{what}: {first.reason}" if first.reason else what
+    if first.observed:
+        yield f"    observed: {first.observed}"
+    yield from (f"    {verdict.probe}" for verdict in group)

@@ -1,0 +1,36 @@
+"""The files of a run that others read: JUnit for each cell and for all, and the run's ``verdicts.json``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from harness.errors import StoreError
+from harness.reports.cells import cell_folder, stored_observations
+from harness.reports.jsonout import run_verdicts
+from harness.reports.junit import classnames, suite, to_xml
+from harness.runs.execute import RunDone
+from harness.runs.record import write_atomically
+
+
+def write_reports(done: RunDone) -> tuple[Path, ...]:
+    """Write the reports into the run's folder and return their paths, the run's own last. Raises ``StoreError``."""
+    names = classnames(done.record.cells)
+    written, suites = [], []
+    for cell in done.record.cells:
+        results = done.results.get(cell.id, ())
+        suites.append(suite(done.record, cell, names[cell.id], results, stored_observations(done, cell.id)))
+        written.append(_write(cell_folder(done, cell.id) / "junit.xml", to_xml(suites[-1:])))
+    written.append(_write(done.folder / "junit.xml", to_xml(suites)))
+    written.append(_write(done.folder / "verdicts.json", json.dumps(run_verdicts(done), indent=1) + "\n"))
+    return tuple(written)
+
+
+def _write(path: Path, text: str) -> Path:
+    """Write one report. The folder may be missing: a cell that never began has none."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise StoreError(f"{path.parent}: cannot be written: {problem.strerror}") from problem
+    write_atomically(path, text)
+    return path
