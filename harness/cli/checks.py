@@ -1,0 +1,225 @@
+"""What the default matrix needs of a machine, looked at piece by piece; ``doctor`` prints it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Literal, get_args
+
+from harness.errors import InfrastructureError, SealmatrixError, ToolMissing
+from harness.guests.accel import KvmMemory
+from harness.guests.pid1 import build_init
+from harness.guests.qemu import QemuGuest
+from harness.kernels.archive import AptArchive
+from harness.kernels.lock import read_lock
+from harness.kernels.model import Kernel
+from harness.kernels.resolve import Resolved, resolve
+from harness.kernels.store import SETTING, Store, telling
+from harness.matrix.load import lock_path
+from harness.matrix.model import Arch, CellSpec, DebianSource, Matrix
+from harness.payload.build import build
+
+Status = Literal["ok", "note", "wrong"]
+Kind = Literal["program", "file", "module"]
+
+# The default matrix takes 0.6 GB of store, payloads and the compiler's cache 0.3 GB.
+ROOM_NEEDED = 1 << 30
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding. ``wrong`` stands in the way of the default matrix, ``note`` does not.
+
+    ``package`` is the Debian package that cures it, ``remedy`` what else does; both may be empty.
+    """
+
+    name: str
+    status: Status
+    found: str
+    package: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """One row of ``tools.tsv``: the columns are explained there."""
+
+    kind: Kind
+    name: str
+    package: str
+    why: str
+
+
+def read_tools(text: str | None = None) -> tuple[Tool, ...]:
+    """Read the table of tools, the shipped one by default. Raises ``ValueError`` for a row it does not understand."""
+    if text is None:
+        text = resources.files("harness.cli").joinpath("tools.tsv").read_text(encoding="utf-8")
+    tools = []
+    for line in text.splitlines():
+        if line.strip() and not line.startswith("#"):
+            kind, name, package, why = line.split("\t")
+            if kind not in get_args(Kind):
+                raise ValueError(f"unknown kind {kind!r}")
+            tools.append(Tool(kind, name, package, why))  # type: ignore[arg-type]
+    return tuple(tools)
+
+
+def find_tool(tool: Tool) -> str | None:
+    """Return a tool's version ("there" when it tells none), or None when it is absent."""
+    if tool.kind == "file":
+        return "there" if Path(tool.name).exists() else None
+    path = shutil.which(tool.name)
+    if path is None:
+        return None
+    try:
+        done = subprocess.run(
+            [path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"there, but does not answer: {error}"
+    version = re.search(r"\d+(?:\.\d+)+", done.stdout)
+    return version.group() if version else "there"
+
+
+def tool_checks(tools: Iterable[Tool], find: Callable[[Tool], str | None] = find_tool) -> Iterator[Check]:
+    """Look for every program and file; modules of Python matter to scripts/setup only."""
+    for tool in tools:
+        if tool.kind == "module":
+            continue
+        version = find(tool)
+        name = Path(tool.name).name
+        if version is None:
+            yield Check(name, "wrong", f"absent; it {tool.why}", tool.package)
+        else:
+            yield Check(name, "ok", version)
+
+
+def python_check(requirements: Iterable[str] | None = None) -> Check:
+    """Every package this distribution depends on is installed."""
+    if requirements is None:
+        requirements = metadata.requires("sealmatrix") or ()
+    names = [re.split(r"[^A-Za-z0-9._-]", line)[0] for line in requirements if "extra ==" not in line]
+    absent = [name for name in names if not list(metadata.distributions(name=name))]
+    version = f"Python {platform.python_version()}"
+    if absent:
+        return Check(
+            "python packages", "wrong", f"{version} lacks {', '.join(absent)}", remedy="pip install sealmatrix"
+        )
+    return Check("python packages", "ok", f"{version}, {len(names)} packages")
+
+
+def store_check(store: Store, needed: int = ROOM_NEEDED) -> Check:
+    """The store can be written and has room, in bytes."""
+    try:
+        with telling(store.root):
+            store.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=store.root) as file:
+                file.write(b"room")
+            free = shutil.disk_usage(store.root).free
+    except SealmatrixError as error:
+        return Check("store", "wrong", str(error))
+    found = f"{store.root}: {free / 1e9:.1f} GB free"
+    if free < needed:
+        remedy = f"free some space, or set {SETTING} to a directory with room"
+        return Check("store", "note", f"{found}; a first run needs {needed / 1e9:.1f} GB", remedy=remedy)
+    return Check("store", "ok", found)
+
+
+def compiler_check() -> Check:
+    """The payload and PID 1 compile for every architecture (from the cache when they have before)."""
+    try:
+        payloads = [build(arch) for arch in get_args(Arch)]
+        for arch in get_args(Arch):
+            build_init(arch)
+    except SealmatrixError as error:
+        return Check("payload", "wrong", str(error))
+    first = payloads[0]
+    return Check("payload", "ok", f"{first.id}, {len(first.probes)} probes, built by {first.compiler}")
+
+
+def archive_check(store: Store, suite: str) -> Check:
+    """The mirror answers with a signed index of ``suite``."""
+    archive = AptArchive(store)
+    try:
+        packages = archive.packages(suite, "amd64", refresh=True)
+    except SealmatrixError as error:
+        return Check("archive", "wrong", str(error), error.package if isinstance(error, ToolMissing) else "")
+    return Check("archive", "ok", f"{archive.mirror}: {suite} is signed and has {len(packages)} kernel packages")
+
+
+Wanted = Mapping[tuple[str, Arch], Resolved]
+
+
+def stored_kernels(matrix: Matrix, cells: Iterable[CellSpec], store: Store) -> Wanted:
+    """Which kernels of ``cells`` a run would find without the network. Nothing is fetched or locked."""
+    pairs = tuple(dict.fromkeys((cell.kernel.name, cell.arch) for cell in cells))
+    wanted = [(matrix.kernels[name], arch) for name, arch in pairs]
+    return resolve(wanted, store=store, lock=read_lock(lock_path(matrix)), offline=True).kernels
+
+
+def kernel_checks(cells: Iterable[CellSpec], stored: Wanted, store: Store, *, offline: bool) -> Iterator[Check]:
+    """Every kernel is stored, or the archive can be reached to fetch it."""
+    here = sum(isinstance(kernel, Kernel) for kernel in stored.values())
+    complete = here == len(stored)
+    suites = [cell.kernel.source.suites[0] for cell in cells if isinstance(cell.kernel.source, DebianSource)]
+    if offline or not suites:
+        archive = Check("archive", "note", "not asked")
+    else:
+        archive = archive_check(store, suites[0])
+        if complete and archive.status == "wrong":
+            archive = Check("archive", "note", archive.found, archive.package, archive.remedy)
+    yield archive
+    found = f"{here} of {len(stored)} of the default matrix are stored"
+    if complete:
+        yield Check("kernels", "ok", found)
+    elif archive.status == "ok":
+        yield Check("kernels", "note", f"{found}; the others are fetched when a run needs them")
+    else:
+        yield Check("kernels", "wrong", found, remedy="sealmatrix kernels fetch, once the archive can be reached")
+
+
+def boot_checks(cells: Iterable[CellSpec], stored: Wanted, memory: KvmMemory) -> Iterator[Check]:
+    """Boot the first stored kernel of each architecture: the only proof of an acceleration, or of a guest at all."""
+    first: dict[Arch, tuple[Kernel | None, CellSpec]] = {}
+    for cell in cells:
+        kernel = stored[cell.kernel.name, cell.arch]
+        if first.get(cell.arch, (None,))[0] is None:
+            first[cell.arch] = (kernel if isinstance(kernel, Kernel) else None, cell)
+    for arch, (found, cell) in first.items():
+        if found is None:
+            remedy = "sealmatrix kernels fetch"
+            yield Check(f"{arch} guest", "note", "not booted: no kernel is stored yet", remedy=remedy)
+        else:
+            yield boot_check(found, cell, memory)
+
+
+def boot_check(kernel: Kernel, cell: CellSpec, memory: KvmMemory) -> Check:
+    """Boot one kernel with acceleration ``auto`` and end it."""
+    name = f"{cell.arch} guest"
+    with tempfile.TemporaryDirectory(prefix="sealmatrix-doctor-") as folder:
+        guest = QemuGuest(kernel, cell.profile, Path(folder), kvm_memory=memory)
+        try:
+            booted = guest.boot()
+        except ToolMissing as error:
+            return Check(name, "wrong", f"not booted: {error.tool} is absent", error.package)
+        except InfrastructureError as error:
+            return Check(name, "wrong", f"{kernel.release}: {error}")
+        finally:
+            guest.stop()
+    found = f"{booted.release} up in {booted.boot_seconds:.1f} s under {booted.acceleration.upper()}"
+    return Check(name, "ok", f"{found}: {booted.acceleration_reason}")
+
+
+def install_line(checks: Iterable[Check]) -> str:
+    """The command that installs every package that is wanting, "" when none is."""
+    packages = sorted({check.package for check in checks if check.package})
+    sudo = "" if os.geteuid() == 0 else "sudo "
+    return f"{sudo}apt-get install {' '.join(packages)}" if packages else ""
