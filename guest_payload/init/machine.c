@@ -95,7 +95,7 @@ static const struct {
 	const char *path, *value;
 } settings[] = {
 	/* The payload marks each probe in the kernel's log; the default limit of a few lines would lose marks. */
-	{"/proc/sys/kernel/printk_devkmsg", "on"},
+	{"/proc/sys/kernel/printk_devkmsg", "on\n"},
 };
 
 static void apply_settings(void)

@@ -132,6 +132,8 @@ static void sweep(struct pipe_end ends[2])
 		if (ends[i].dropped)
 			say("dropped %zu bytes of standard error", ends[i].dropped);
 	}
+	/* What the console shows from here on belongs to no probe. */
+	say("end");
 }
 
 static void send_exit(int status)

@@ -58,19 +58,20 @@ def _trigger(kind: Kind, pattern: str, *, fatal: bool = True, follow: bool = Fal
 # arch/x86/mm/fault.c, arch/x86/kernel/{dumpstack,traps}.c, arch/arm64/{kernel/traps.c,mm/fault.c},
 # mm/{kasan/report.c,kfence/report.c,kmsan/report.c,memory.c,page_alloc.c,oom_kill.c}, kernel/{fork,hung_task,
 # watchdog}.c, kernel/rcu/tree_stall.h, lib/ubsan.c, kernel/kcsan/report.c, kernel/locking/lockdep.c.
+_CONSEQUENCE = (
+    r"Kernel panic - not syncing: (?:Oops: )?(?:Fatal exception|Fatal machine|(?:\w+: )?panic_on_warn|RCU Stall|"
+    r"Attempted to kill init|softlockup: hung tasks|hung_task: blocked tasks|Hard LOCKUP|Asynchronous SError|"
+    r"KASAN: |kasan\.fault|KFENCE)"
+)
+_LOCKUP = (
+    r"(?:watchdog: )?BUG: (?:soft lockup|workqueue lockup)|\S* ?(?:\S+ )?[Ww]atchdog detected hard LOCKUP|"
+    r"(?:rcu: )?INFO: rcu_\w+ (?:self-detected stall|detected (?:expedited )?stalls?)"
+)
 _TRIGGERS: tuple[_Trigger, ...] = (
-    _trigger(
-        "panic",
-        r"Kernel panic - not syncing: (?:Oops: )?(?:Fatal exception|kernel: panic_on_warn|panic_on_warn|Attempted to kill"
-        r" init|softlockup: hung tasks|hung_task: blocked tasks|Hard LOCKUP|RCU Stall|KASAN: |kasan\.fault|KFENCE|"
-        r"Asynchronous SError|stack-protector|Fatal machine)",
-        follow=True,
-    ),
+    _trigger("panic", _CONSEQUENCE, follow=True),
     _trigger("panic", r"Kernel panic - not syncing"),
     _trigger("sanitizer", r"BUG: K(?:A|MS|CS)AN:|BUG: KFENCE:|UBSAN: "),
-    _trigger("lockup", r"(?:watchdog: )?BUG: soft lockup|BUG: workqueue lockup|(?:\w+ )?[Ww]atchdog detected hard LOCKUP|"
-             r"(?:watchdog: )?(?:CPU\d+: )?Watchdog detected hard LOCKUP|(?:rcu: )?INFO: rcu_\w+ "
-             r"(?:self-detected stall|detected (?:expedited )?stalls?)", fatal=False),
+    _trigger("lockup", _LOCKUP, fatal=False),
     _trigger("oops", r"BUG: (?:kernel NULL pointer dereference|unable to handle)|Unable to handle kernel "),
     _trigger("bug", r"kernel BUG at "),
     _trigger("oops", r"(?:Internal error: |Oops(?::| -)|\S.*\[#\d+\](?: |$))", follow=True),
@@ -79,7 +80,7 @@ _TRIGGERS: tuple[_Trigger, ...] = (
     _trigger("hung-task", r"INFO: task \S.* blocked (?:for more than|in I/O wait)", fatal=False),
     _trigger("oom", r"Out of memory: Killed process|Memory cgroup out of memory", fatal=False),
     _trigger("warning", r"WARNING: |INFO: (?:possible|suspicious|inconsistent) ", fatal=False),
-)  # fmt: skip
+)
 
 _MARK = re.compile(r"sealmatrix: (?:begin (?P<probe>\S+)|(?P<end>end))\s*$")
 _STAMP = re.compile(r"(?:<\d+>)?\[ *\d+\.\d{6}\](?:\[ *[TC]\d+[^\]]{0,32}\])? ?")

@@ -33,6 +33,7 @@ class Booted:
     argv: tuple[str, ...] = ()  # of the emulator, as run
     versions: Mapping[str, str] = field(default_factory=dict)  # e.g. {"qemu": "7.2.22"}
     digests: Mapping[str, str] = field(default_factory=dict)  # sha256: initramfs, vmlinux, ...
+    notes: tuple[str, ...] = ()  # set-up steps that failed in the guest
 
 
 @dataclass(frozen=True)

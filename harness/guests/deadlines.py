@@ -1,0 +1,32 @@
+"""How long a guest may take: pure numbers, scaled by what makes guests slow. See docs/guests.md.
+
+The base is a guest under KVM. Emulation is slower by a factor measured as ten for boots and twenty for system
+calls on common machines; the figures below leave another three- to fivefold room, because a deadline exists to
+end a guest that hangs, not to grade one that is slow. Cells that share fewer cores than they need slow each
+other down, which ``load`` (guests side by side per core) says.
+"""
+
+from __future__ import annotations
+
+from harness.guests.model import Deadlines
+from harness.matrix.model import Arch
+
+_KVM = Deadlines(boot=15, probe=2, silence=10, total=300)
+_EMULATED = 4.0
+# Foreign code is translated with fewer shortcuts (memory order, flags); boots measured up to twice as slow.
+_FOREIGN = 1.5
+
+
+def deadlines(arch: Arch, acceleration: str, host_arch: str, *, load: float = 1.0, scale: float = 1.0) -> Deadlines:
+    """Return the deadlines, in seconds of wall time, of a guest of ``arch`` under ``"kvm"``, ``"tcg"`` or ``"none"``.
+
+    ``load`` is how many guests run side by side per core (below 1 counts as 1); ``scale`` multiplies everything:
+    the user's word on a machine slower than those these numbers come from. Raises ``ValueError`` unless
+    ``scale`` is positive.
+    """
+    if not scale > 0:
+        raise ValueError("the scale of deadlines must be positive")
+    factor = scale * max(1.0, load)
+    if acceleration == "tcg":
+        factor *= _EMULATED * (_FOREIGN if arch != host_arch else 1.0)
+    return Deadlines(_KVM.boot * factor, _KVM.probe * factor, _KVM.silence * factor, _KVM.total * factor)

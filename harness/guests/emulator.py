@@ -1,0 +1,80 @@
+"""QEMU as a process: started so that it cannot outlive us, ended from any thread, quoted when it complains."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Sequence
+
+from harness.errors import BootFailed
+from harness.guests.accel import find_tool
+
+_KEPT = 8 << 10  # bytes of standard error
+_REAP_SECONDS = 10.0  # for a process that has been killed or has closed its files to be gone
+
+
+class EmulatorProcess:
+    """A running QEMU.
+
+    It is started through ``setpriv --pdeathsig KILL``, so the kernel kills it when the *thread* that started it
+    ends: whoever boots a guest does so from a thread that lives as long as the guest does.
+    """
+
+    def __init__(self, argv: Sequence[str], channel: int) -> None:
+        wrapper = find_tool("setpriv", "util-linux")
+        try:
+            self._process = subprocess.Popen(
+                [str(wrapper), "--pdeathsig", "KILL", "--", *argv],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                pass_fds=[channel], start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            raise BootFailed(f"cannot start {argv[0]}: {error.strerror}") from error
+        assert self._process.stderr is not None
+        self._stderr = self._process.stderr
+        os.set_blocking(self._stderr.fileno(), False)
+        self._said = bytearray()
+
+    @property
+    def pid(self) -> int:
+        """Of QEMU itself: setpriv has become it."""
+        return self._process.pid
+
+    @property
+    def stderr_fd(self) -> int:
+        """Readable when QEMU complains."""
+        return self._stderr.fileno()
+
+    def hear(self) -> bool:
+        """Take in what QEMU has written on standard error; False when it will write no more."""
+        while True:
+            try:
+                data = os.read(self._stderr.fileno(), 4096)
+            except BlockingIOError:
+                return True
+            if not data:
+                return False
+            room = _KEPT - len(self._said)
+            self._said += data[: max(0, room)]
+
+    def complaints(self) -> tuple[str, ...]:
+        """The lines QEMU has written on standard error, printable."""
+        text = self._said.decode("utf-8", "replace")
+        lines = ("".join(c if c.isprintable() else "?" for c in line).strip() for line in text.splitlines())
+        return tuple(line for line in lines if line)
+
+    def ended(self) -> int | None:
+        """Wait for a QEMU that is on its way out, and return its exit status (-N: signal N); None when it stays."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_REAP_SECONDS)
+        return self._process.returncode
+
+    def kill(self) -> None:
+        """End it now; returns when it is gone. Any thread, any number of times. (QEMU has no children to miss.)"""
+        self._process.kill()
+        self.ended()
+
+    def close(self) -> None:
+        """Close our end of its standard error, after the last of ``hear``."""
+        self._stderr.close()

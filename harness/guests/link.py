@@ -1,0 +1,157 @@
+"""A running QEMU with the channel to its PID 1, and the one place that says why it is gone."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+from harness.guests.accel import KVM_FAILURES
+from harness.guests.channel import Channel, ChannelClosed, DeadlinePassed, Frame
+from harness.guests.console import find_crashes, last_lines
+from harness.guests.devices import Machine, argv
+from harness.guests.emulator import EmulatorProcess
+
+_CONSOLE_TAIL = 1 << 20  # bytes of a console read to explain an end
+_POWER_OFF = "sealmatrix: power off: "
+
+
+class Gone(Exception):
+    """The guest will answer no more. ``console`` quotes its console."""
+
+    def __init__(self, reason: str, console: tuple[str, ...] = ()) -> None:
+        self.console = console
+        super().__init__(reason)
+
+
+class Link:
+    """Starts QEMU and holds everything that must be released with it. Raises ``BootFailed`` and ``ToolMissing``.
+
+    Used from one thread, which must be the one that lives as long as the guest (see ``EmulatorProcess``); ``kill``
+    and ``close`` may come from any. ``kvm_gave_up`` holds the reason where QEMU put the blame on KVM itself.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.kvm_gave_up = ""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self.argv = argv(machine, theirs.fileno())
+            try:
+                self.process = EmulatorProcess(self.argv, theirs.fileno())
+            except BaseException:
+                ours.close()
+                raise
+        self._channel = Channel(ours)
+        self._channel.watch(self.process.stderr_fd)
+        self._using = threading.Lock()
+        self._killed = False
+        self._closed = False
+
+    def send(self, frame: Frame, seconds: float) -> None:
+        """Send a frame within so many seconds. Raises ``Gone``."""
+        with self._using:
+            self._check()
+            try:
+                self._channel.send(frame, time.monotonic() + seconds)
+            except ChannelClosed:
+                raise self._gone() from None
+            except DeadlinePassed:
+                raise self._hung(f"the guest took no {frame.kind!r} within {seconds:g} s") from None
+
+    def receive(self, deadline: float, late: str) -> Frame:
+        """Return the next frame. Raises ``ProtocolError``; ``Gone``, because of ``late`` past the ``deadline``."""
+        with self._using:
+            self._check()
+            try:
+                return self._channel.receive(deadline, self._hear)
+            except ChannelClosed:
+                raise self._gone() from None
+            except DeadlinePassed:
+                raise self._hung(late) from None
+
+    def kill(self) -> None:
+        """End QEMU now. A ``send`` or ``receive`` that waits in another thread raises ``Gone``."""
+        self._killed = True
+        self.process.kill()
+
+    def close(self) -> None:
+        """Release everything, after ``kill``."""
+        with self._using:
+            if not self._closed:
+                self._closed = True
+                self._channel.close()
+                self.process.close()
+
+    def _check(self) -> None:
+        if self._killed:
+            raise Gone("the guest was stopped")
+
+    def _hear(self, fd: int) -> None:
+        if not self.process.hear():
+            self._channel.unwatch(fd)
+        for line in self.process.complaints():
+            if self.machine.acceleration == "kvm" and any(words in line for words in KVM_FAILURES):
+                self.kvm_gave_up = line
+                raise Gone(f"KVM gave up: {line}")
+
+    def _gone(self) -> Gone:
+        """Why QEMU closed the channel: what the kernel said counts first, then how QEMU ended."""
+        status = self.process.ended()
+        if self._killed:
+            return Gone("the guest was stopped")
+        self.process.hear()
+        complaints = self.process.complaints()
+        said = f": {complaints[-1]}" if complaints else ""
+        if crash := self._crash():
+            return crash
+        if status is None:
+            return Gone(f"QEMU closed the channel and goes on{said}", self._last())
+        if status < 0:
+            if self.machine.acceleration == "kvm" and status == -signal.SIGABRT:
+                self.kvm_gave_up = f"QEMU aborted{said}"
+            return Gone(f"QEMU was killed by {_signal_name(-status)}{said}", self._last())
+        if status > 0:
+            return Gone(f"QEMU exited with status {status}{said}", self._last())
+        last = self._last()
+        why = next((line.removeprefix(_POWER_OFF) for line in reversed(last) if line.startswith(_POWER_OFF)), "")
+        return Gone(f"PID 1 powered off: {why}" if why else f"the machine reset or powered off{_ending(last)}", last)
+
+    def _hung(self, late: str) -> Gone:
+        if crash := self._crash():
+            return crash
+        last = self._last()
+        return Gone(f"{late}{_ending(last)}", last)
+
+    def _crash(self) -> Gone | None:
+        fatal = [crash for crash in find_crashes(self._console()) if crash.fatal]
+        return Gone(f"the kernel crashed: {fatal[-1].title}", fatal[-1].lines) if fatal else None
+
+    def _last(self) -> tuple[str, ...]:
+        return last_lines(self._console())
+
+    def _console(self) -> str:
+        return read_tail(self.machine.console)
+
+
+def _ending(last: tuple[str, ...]) -> str:
+    return f"; its console ends: {last[-1]}" if last else "; its console is empty: is this a kernel for this machine?"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return f"signal {number} ({signal.Signals(number).name})"
+    except ValueError:
+        return f"signal {number}"
+
+
+def read_tail(path: Path) -> str:
+    """The end of a console as text, "" when there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _CONSOLE_TAIL))
+            return file.read(_CONSOLE_TAIL).decode("utf-8", "replace")
+    except OSError:
+        return ""

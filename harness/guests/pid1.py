@@ -1,0 +1,75 @@
+"""PID 1 of the guests, and the initial RAM file system made of it and the modules a kernel needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from harness.errors import ImageError, KernelUnavailable, StoreError
+from harness.guests.initramfs import initramfs
+from harness.kernels.model import Kernel
+from harness.kernels.store import default_root, telling, write_atomically
+from harness.matrix.model import Arch
+from harness.payload.compiler import compile_static
+
+# What the channel runs over: the kernel's option, and the module where it is not built in.
+_CHANNEL = (("VIRTIO_PCI", "virtio_pci"), ("VIRTIO_CONSOLE", "virtio_console"))
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An initial RAM file system on disk; ``modules`` are the file names it loads, in order."""
+
+    path: Path
+    sha256: str
+    modules: tuple[str, ...]
+
+
+def build_init(arch: Arch) -> Path:
+    """Compile PID 1 (``guest_payload/init``) once per content. Raises ``BuildError`` or ``StoreError``."""
+    folder = _sources()
+    return compile_static(sorted(folder.glob("*.c")), arch, "init")
+
+
+def _sources() -> Path:
+    package = Path(__file__).resolve().parent.parent
+    places = (package.parent / "guest_payload", package / "_shipped" / "guest_payload")
+    return next((place / "init" for place in places if (place / "init" / "init.c").is_file()), places[0] / "init")
+
+
+def channel_modules(kernel: Kernel) -> tuple[tuple[str, bytes], ...]:
+    """Return the modules without which PID 1 could not talk to us, dependencies first.
+
+    Where the configuration is unknown, what modules there are is packed: one that is built in as well is refused
+    by the kernel without harm. Raises ``ImageError`` for a kernel that has no virtio console at all, and
+    ``KernelUnavailable`` when it has one as a module that cannot be had.
+    """
+    if not kernel.config:
+        try:
+            return kernel.modules(tuple(module for _, module in _CHANNEL))
+        except KernelUnavailable:
+            return ()
+    for option, _ in _CHANNEL:
+        if kernel.config.get(option) not in ("y", "m"):
+            raise ImageError(
+                f"kernel {kernel.name} ({kernel.release}, {kernel.arch}) is built without CONFIG_{option}, over which "
+                f"a guest reports; build it with CONFIG_{option}=y"
+            )
+    wanted = tuple(module for option, module in _CHANNEL if kernel.config[option] == "m")
+    return kernel.modules(wanted) if wanted else ()
+
+
+def make_archive(kernel: Kernel, init: Path, cache: Path | None = None) -> Archive:
+    """Write the archive ``kernel`` boots from into the cache, under its digest, and return it."""
+    modules = channel_modules(kernel)
+    try:
+        content = initramfs(init.read_bytes(), modules)
+    except OSError as error:
+        raise StoreError(f"{init}: cannot be read: {error.strerror}") from error
+    digest = sha256(content).hexdigest()
+    path = (cache or default_root()) / "initramfs" / f"{digest}.cpio"
+    if not path.is_file() or path.stat().st_size != len(content):
+        with telling(path):
+            write_atomically(path, content)
+    return Archive(path, digest, tuple(name for name, _ in modules))
