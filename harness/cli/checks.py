@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -61,7 +61,7 @@ class Tool:
 def read_tools(text: str | None = None) -> tuple[Tool, ...]:
     """Read the table of tools, the shipped one by default. Raises ``ValueError`` for a row it does not understand."""
     if text is None:
-        text = resources.files("harness.cli").joinpath("tools.tsv").read_text(encoding="utf-8")
+        text = Path(__file__).with_name("tools.tsv").read_text(encoding="utf-8")
     tools = []
     for line in text.splitlines():
         if line.strip() and not line.startswith("#"):

@@ -82,5 +82,5 @@ def examine(path: Path | None, *, offline: bool) -> Iterator[Check]:
 
 
 def _line(check: Check) -> Text:
-    remedy = f"  → {check.remedy}" if check.remedy else ""
-    return Text.assemble((f"{check.status:<6}", _STYLE[check.status]), f"{check.name:<26}{check.found}{remedy}")
+    remedy = f"; remedy: {check.remedy}" if check.remedy else ""
+    return Text.assemble((f"{check.status:<6}", _STYLE[check.status]), f"{check.name:<28}{check.found}{remedy}")
