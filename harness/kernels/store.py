@@ -78,6 +78,10 @@ class Store:
                 self._verified.add(digest)
             return path
 
+    def holds(self, digest: str) -> bool:
+        """Say whether a file of this name is there, without reading it."""
+        return self._blob(digest).is_file()
+
     def put(self, data: bytes) -> str:
         """Store bytes and return their sha256."""
         digest = hashlib.sha256(data).hexdigest()

@@ -55,9 +55,14 @@ def parse_matrix(data: bytes, path: Path) -> Matrix:
     return _nouns(file, tree, path, hashlib.sha256(data).hexdigest())
 
 
+def find_matrix(path: Path | None = None) -> Path:
+    """Return the matrix a user means: the one named, else ``default_path``."""
+    return path or default_path()
+
+
 def default_path(folder: Path | None = None) -> Path:
     """Return ``kernels.yaml`` in ``folder`` (the working directory) if there is one, else the shipped matrix."""
-    own = (folder or Path.cwd()) / "kernels.yaml"
+    own = (folder or Path()) / "kernels.yaml"
     return own if own.is_file() else shipped_path()
 
 

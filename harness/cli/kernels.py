@@ -1,0 +1,339 @@
+"""``sealmatrix kernels``: which kernels the matrix names, what they were resolved to, what is stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from harness.errors import InfrastructureError, UsageError, nearest
+from harness.kernels.builds import Build, stored_builds
+from harness.kernels.config import page_size
+from harness.kernels.debian import Candidate
+from harness.kernels.lock import Lock, Locked, asked, read_lock
+from harness.kernels.model import Kernel
+from harness.kernels.resolve import Resolution, available, provide, resolve
+from harness.kernels.store import Store
+from harness.matrix.load import find_matrix, load_matrix, lock_path
+from harness.matrix.model import ARCHES, Arch, CellSpec, DebianSource, Matrix
+from harness.matrix.plan import plan_cells
+
+OPTIONS = (
+    "MSEAL_SYSTEM_MAPPINGS",
+    "CHECKPOINT_RESTORE",
+    "ANON_VMA_NAME",
+    "USERFAULTFD",
+    "HUGETLBFS",
+    "TRANSPARENT_HUGEPAGE",
+    "SECRETMEM",
+    "MEMFD_CREATE",
+    "SYSVIPC",
+    "SWAP",
+    "NUMA",
+    "KSM",
+    "X86_INTEL_MEMORY_PROTECTION_KEYS",
+    "ARM64_POE",
+    "ARM64_MTE",
+    "COMPAT",
+    "IA32_EMULATION",
+    "PROC_MEM_ALWAYS_FORCE",
+    "PROC_MEM_FORCE_PTRACE",
+    "PROC_MEM_NO_FORCE",
+    "VIRTIO_CONSOLE",
+)
+"""Options that decide which rules can be asked, in the order ``show`` prints them."""
+
+
+@click.group()
+def kernels() -> None:
+    """The kernels of the matrix: what they are resolved to, fetching, locking.
+
+    \b
+    sealmatrix kernels list                        entries, and what is locked and stored of them
+    sealmatrix kernels list --available            every build the archive offers for them
+    sealmatrix kernels fetch -s nightly            everything the nightly run needs, for use offline
+    sealmatrix kernels lock --update debian-6.12   take the newest 6.12 from now on
+    sealmatrix kernels show debian-6.12:arm64
+    """
+
+
+def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options every command here takes."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="JSON on standard output."),
+        click.option(
+            "-f", "--matrix", "path", type=click.Path(path_type=Path), help="The matrix [default: kernels.yaml]."
+        ),
+        click.option(
+            "-a", "--arch", "arches", multiple=True, type=click.Choice(ARCHES), help="Only this architecture."
+        ),
+        click.option("-s", "--selection", metavar="NAME", help="A selection of the matrix."),
+        click.argument("names", nargs=-1, metavar="[NAME|GLOB]..."),
+    ):
+        command = option(command)
+    return command
+
+
+@kernels.command("list")
+@click.option("--available", "offered", is_flag=True, help="List every build the suites of these entries offer.")
+@click.option("--refresh", is_flag=True, help="With --available: read the suites' indexes anew.")
+@_options
+def list_(
+    *,
+    names: tuple[str, ...],
+    selection: str | None,
+    arches: tuple[str, ...],
+    path: Path | None,
+    as_json: bool,
+    offered: bool,
+    refresh: bool,
+) -> int:
+    """List entries of the matrix (all, unless names or a selection are given).
+
+    STATE is "stored" when it can be run offline, "locked" when it is known which build is meant but must be fetched,
+    "changed" when its entry in the matrix is another than the one that was locked, else "open".
+    """
+    matrix = load_matrix(find_matrix(path))
+    cells = _cells(matrix, names, selection, arches, everything=True)
+    store = Store()
+    if offered:
+        found, failures = _offers(cells, store, refresh=refresh)
+        _print([_offer_row(candidate, store) for candidate in found], as_json)
+        for failure in failures:
+            click.echo(f"sealmatrix: {failure}", err=True)
+        return InfrastructureError.exit_code if failures else 0
+    lock = read_lock(lock_path(matrix))
+    images = {build.image: build for build in stored_builds(store)}
+    _print([_entry_row(cell, lock, images, store) for cell in cells], as_json)
+    return 0
+
+
+@kernels.command()
+@click.option("--refresh", is_flag=True, help="Read the suites' indexes anew first.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@_options
+def fetch(
+    *,
+    names: tuple[str, ...],
+    selection: str | None,
+    arches: tuple[str, ...],
+    path: Path | None,
+    as_json: bool,
+    refresh: bool,
+    quiet: bool,
+) -> int:
+    """Fetch kernels into the store, so that runs need no network (the selection "default" unless named).
+
+    Exit status 3 when one cannot be had; the others are fetched all the same.
+    """
+    matrix = load_matrix(find_matrix(path))
+    cells = _cells(matrix, names, selection, arches)
+    return _report(provide(matrix, cells, refresh=refresh, progress=None if quiet else _tell), as_json)
+
+
+@kernels.command()
+@click.option("--update", is_flag=True, help="Disregard what is locked and resolve anew.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@_options
+def lock(
+    *,
+    names: tuple[str, ...],
+    selection: str | None,
+    arches: tuple[str, ...],
+    path: Path | None,
+    as_json: bool,
+    update: bool,
+    quiet: bool,
+) -> int:
+    """Write kernels.lock: which builds the entries mean from now on (the selection "default" unless named).
+
+    Kernels are fetched for it, because the lock holds the digests of what is in the packages.
+    """
+    matrix = load_matrix(find_matrix(path))
+    cells = _cells(matrix, names, selection, arches)
+    done = provide(matrix, cells, refresh=update, update=update, progress=None if quiet else _tell)
+    code = _report(done, as_json)
+    if not as_json:
+        what = f"{len(done.found)} entries written" if done.found else "nothing changed"
+        click.echo(f"{lock_path(matrix)}: {what}")
+    return code
+
+
+@kernels.command()
+@click.argument("name", metavar="NAME[:ARCH]")
+@click.option("-f", "--matrix", "path", type=click.Path(path_type=Path), help="The matrix [default: kernels.yaml].")
+@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+def show(name: str, path: Path | None, as_json: bool) -> int:
+    """Show a stored kernel: release, origin, digests, image, page size, options that matter to sealing."""
+    matrix = load_matrix(find_matrix(path))
+    entry, _, arch = name.partition(":")
+    if entry not in matrix.kernels:
+        raise UsageError(f"no kernel {entry!r} in {matrix.path}{nearest(entry, matrix.kernels)}")
+    cells = plan_cells(matrix, kernels=[entry], arches=[arch] if arch else [])
+    pairs = [(cell.kernel, cell.arch) for cell in cells]
+    found = resolve(pairs, store=Store(), lock=read_lock(lock_path(matrix)), offline=True).kernels
+    facts = [_facts(kernel) for kernel in found.values() if isinstance(kernel, Kernel)]
+    failures = [kernel for kernel in found.values() if isinstance(kernel, InfrastructureError)]
+    if as_json:
+        click.echo(json.dumps(facts, indent=1))
+    else:
+        for kernel in facts:
+            _print_facts(kernel)
+    for failure in failures:
+        click.echo(f"sealmatrix: {failure}; `sealmatrix kernels fetch {entry}` fetches it", err=True)
+    return InfrastructureError.exit_code if failures else 0
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+Row = Mapping[str, Any]
+
+
+def _cells(
+    matrix: Matrix, names: Sequence[str], selection: str | None, arches: Sequence[str], *, everything: bool = False
+) -> tuple[CellSpec, ...]:
+    """One cell for each kernel and architecture meant; profiles play no part here."""
+    globs = ["*"] if everything and not names and selection is None else names
+    cells = plan_cells(matrix, selection=selection, kernels=globs, arches=arches)
+    return tuple({(cell.kernel.name, cell.arch): cell for cell in cells}.values())
+
+
+def _entry_row(cell: CellSpec, lock: Lock, images: Mapping[str, Build], store: Store) -> Row:
+    entry = lock.entries.get((cell.kernel.name, cell.arch))
+    return {
+        "kernel": cell.kernel.name,
+        "arch": cell.arch,
+        "asked": asked(cell.kernel),
+        "release": entry.release if entry else "",
+        "state": _state(cell, entry, images, store),
+        "labels": list(cell.kernel.labels),
+    }
+
+
+def _state(cell: CellSpec, entry: Locked | None, images: Mapping[str, Build], store: Store) -> str:
+    if entry is None:
+        return "open"
+    if entry.asked != asked(cell.kernel):
+        return "changed"
+    build = images.get(entry.image)
+    return "stored" if build and store.holds(build.boot) and store.holds(build.config or build.boot) else "locked"
+
+
+def _offers(cells: Iterable[CellSpec], store: Store, *, refresh: bool) -> tuple[list[Candidate], list[str]]:
+    """Every build the suites of these cells offer, each once, and why some suites could not be asked."""
+    wanted: dict[tuple[str, str, Arch], DebianSource] = {}
+    for cell in cells:
+        source = cell.kernel.source
+        for suite in source.suites if isinstance(source, DebianSource) else ():
+            wanted[suite, source.flavour, cell.arch] = DebianSource((suite,), source.flavour, release="newest")  # type: ignore[union-attr]
+    found: list[Candidate] = []
+    failures: list[str] = []
+    for (_, _, arch), source in wanted.items():
+        try:
+            found += available(source, arch, store=store, refresh=refresh)
+        except InfrastructureError as error:
+            failures.append(str(error))
+    return found, list(dict.fromkeys(failures))
+
+
+def _offer_row(candidate: Candidate, store: Store) -> Row:
+    size = sum(package.size for package in candidate.needed)
+    return {
+        "version": candidate.version,
+        "arch": candidate.arch,
+        "flavour": candidate.flavour,
+        "suite": candidate.suite,
+        "package version": candidate.package_version,
+        "MB": round(size / 1e6, 1),
+        "state": "stored" if all(store.holds(package.sha256) for package in candidate.needed) else "",
+    }
+
+
+def _report(done: Resolution, as_json: bool) -> int:
+    rows: list[Row] = [
+        {
+            "kernel": name,
+            "arch": arch,
+            "release": kernel.release if isinstance(kernel, Kernel) else "",
+            "image": kernel.image_format if isinstance(kernel, Kernel) else "",
+            "sha256": kernel.sha256 if isinstance(kernel, Kernel) else "",
+            "note": kernel.origin.note if isinstance(kernel, Kernel) else str(kernel),
+        }
+        for (name, arch), kernel in done.kernels.items()
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+    else:
+        _print([{**row, "sha256": row["sha256"][:12], "note": "" if row["release"] else "unavailable"} for row in rows])
+    for remark in done.remarks:
+        click.echo(f"sealmatrix: {remark}", err=True)
+    failures = [kernel for kernel in done.kernels.values() if isinstance(kernel, InfrastructureError)]
+    for failure in failures:
+        click.echo(f"sealmatrix: {failure}", err=True)
+    return max((failure.exit_code for failure in failures), default=0)
+
+
+def _facts(kernel: Kernel) -> Row:
+    return {
+        "kernel": kernel.name,
+        "arch": kernel.arch,
+        "flavour": kernel.flavour,
+        "release": kernel.release,
+        "version": kernel.version,
+        "origin": kernel.origin.where,
+        "note": kernel.origin.note,
+        "packages": [" ".join(package) for package in kernel.origin.packages],
+        "image": kernel.image_format,
+        "image file": str(kernel.image),
+        "image sha256": kernel.sha256,
+        "config sha256": kernel.config_sha256,
+        "page size": page_size(kernel.config),
+        "options": {name: kernel.config.get(name, "n") for name in OPTIONS} if kernel.config else {},
+    }
+
+
+def _print_facts(facts: Row) -> None:
+    click.echo(f"{facts['kernel']} ({facts['arch']})")
+    for key, value in facts.items():
+        if key in ("kernel", "arch") or not value:
+            continue
+        lines = [f"{name}={setting}" for name, setting in value.items()] if isinstance(value, dict) else value
+        for number, line in enumerate(lines if isinstance(lines, list) else [lines]):
+            click.echo(f"  {key if number == 0 else '':<14} {line}")
+
+
+def _print(rows: Sequence[Row], as_json: bool = False) -> None:
+    """Print rows as a table on a terminal, as aligned plain columns elsewhere, or as JSON."""
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    if not rows:
+        return
+    texts = [[_cell_text(value) for value in row.values()] for row in rows]
+    heads = list(rows[0])
+    console = Console()
+    if console.is_terminal:
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for head in heads:
+            table.add_column(head, overflow="fold", no_wrap=head in ("kernel", "arch", "state"))
+        for line in texts:
+            table.add_row(*(Text(text) for text in line))
+        console.print(table)
+        return
+    widths = [max(map(len, column)) for column in zip(heads, *texts, strict=True)]
+    for line in [heads, *texts]:
+        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _cell_text(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _tell(name: str, arch: Arch, text: str) -> None:
+    click.echo(f"{name} {arch}: {text}", err=True)
