@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness.payload.build import host_probes
+from harness.payload.build import probe_list
 from harness.rules.load import load_catalogue, rule_named
 from harness.rules.model import Known, ProbeName, Rule
 
@@ -53,7 +53,8 @@ def list_rules(family: str | None, level: str | None, as_json: bool) -> None:
 def show_rule(rule_id: str, as_json: bool) -> None:
     """Show one rule: its statement, its sources and its probes."""
     rule = rule_named(load_catalogue(), rule_id)
-    probes = [probe for probe in host_probes() if rule.speaks_for(probe)]
+    names = (ProbeName(p.operation, p.region, p.span, p.layout) for p in probe_list())
+    probes = [name for name in names if rule.speaks_for(name)]
     if as_json:
         click.echo(json.dumps(_rule_json(rule, probes), indent=1))
         return

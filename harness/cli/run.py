@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 from rich.console import Console
 
 from harness.cli.progress import progress
-from harness.matrix.load import find_matrix, load_matrix
+from harness.guests.accel import Wanted
+from harness.kernels.resolve import Progress
+from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import ARCHES
 from harness.matrix.plan import plan_cells
+from harness.reports.jsonout import run_verdicts
 from harness.reports.terminal import print_run
-from harness.reports.write import summary_json, write_reports
-from harness.runs.compose import Options, compose_host, compose_matrix
+from harness.reports.write import write_reports
+from harness.runs.compose import Composed, Options, compose_host, compose_matrix
 from harness.runs.execute import execute
 
 
@@ -30,6 +36,7 @@ from harness.runs.execute import execute
 @click.option(
     "--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True, help="Acceleration."
 )
+@click.option("--scale", type=click.FloatRange(0.01), default=1.0, help="Stretch every deadline by this factor.")
 @click.option("--offline", is_flag=True, help="Use only kernels that are stored already.")
 @click.option("-f", "--matrix", "path", type=click.Path(path_type=Path), help="The matrix [default: kernels.yaml].")
 @click.option(
@@ -46,7 +53,8 @@ def run(
     host: bool,
     probes: tuple[str, ...],
     jobs: int | None,
-    accel: str,
+    accel: Wanted,
+    scale: float,
     offline: bool,
     path: Path | None,
     results: Path,
@@ -66,23 +74,47 @@ def run(
     Results go to results/RUN-ID/: junit.xml for a CI server, verdicts.json for programs. Ctrl-C ends the guests and
     keeps what was seen. Exit status: 0 all good, 1 a rule failed, 3 a kernel gave no answer.
     """
-    options = Options(results, tuple(sys.argv), probes, jobs, accel, offline)
-    progress_console = Console(stderr=True)
+    options = Options(results, ("sealmatrix", *sys.argv[1:]), probes, jobs, accel, offline, scale)
+    aside = Console(stderr=True)
+    quiet = quiet or as_json
     if host:
-        if selection or globs or arches or profiles:
-            raise click.UsageError("--host runs on this machine's kernel; it takes no selection, kernel, arch or profile")
-        plan, make_guest = compose_host(options)
+        if selection or globs or arches or profiles or path:
+            raise click.UsageError("--host runs this machine's own kernel; it takes no selection, kernel, arch or profile")
+        composed = compose_host(options)
     else:
-        matrix = load_matrix(find_matrix(path))
+        matrix = load_matrix(path or default_path())
         specs = plan_cells(matrix, selection=selection, kernels=globs, arches=arches, profiles=profiles)
-        with preparing(progress_console, quiet=quiet or as_json) as say:
-            plan, make_guest = compose_matrix(options, matrix, specs, say)
-    with progress(progress_console, quiet=quiet or as_json, planned=[cell.id for cell in plan.cells]) as tell:
-        done = execute(plan, make_guest, tell)
+        with _preparing(aside, quiet=quiet) as say:
+            composed = compose_matrix(options, matrix, specs, say)
+    return _go(composed, aside, quiet=quiet, as_json=as_json, show_all=show_all)
+
+
+def _go(composed: Composed, aside: Console, *, quiet: bool, as_json: bool, show_all: bool) -> int:
+    for remark in composed.remarks:
+        aside.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
+    with progress(aside, quiet, [cell.id for cell in composed.plan.cells]) as tell:
+        done = execute(composed.plan, composed.make_guest, tell)
     write_reports(done)
     if as_json:
-        click.echo(json.dumps(summary_json(done), indent=1))
+        click.echo(json.dumps(run_verdicts(done), indent=1))
     else:
-        print_run(Console(), done, show_all=show_all)
+        print_run(Console(), done, every=show_all)
     return done.exit_code
 
+
+@contextmanager
+def _preparing(console: Console, *, quiet: bool) -> Iterator[Progress]:
+    """Show what is being fetched: a spinner with the newest line on a terminal, changed lines where there is none."""
+    if quiet:
+        yield lambda name, arch, text: None
+    elif console.is_terminal:
+        with console.status("reading the matrix") as status:
+            yield lambda name, arch, text: status.update(f"{name} {arch}: {text}")
+    else:
+        lock = threading.Lock()
+
+        def say(name: str, arch: str, text: str) -> None:
+            with lock:
+                console.print(f"{name} {arch}: {text}", highlight=False, markup=False, soft_wrap=True)
+
+        yield say

@@ -21,7 +21,7 @@ from harness.matrix.model import Arch
 from harness.runs.cell import CellOutcome, CellWorker
 from harness.runs.judging import judge_cell, kernel_facts, verdicts_json, write_plan
 from harness.runs.model import Cell, MakeGuest, Tell, Told, Workload
-from harness.runs.record import CellRecord, RunRecord, RunState, finished_cell, write_atomically, write_run
+from harness.runs.record import CellRecord, CellState, RunRecord, RunState, finished_cell, write_atomically, write_run
 from harness.verdicts.judge import Assignment
 from harness.verdicts.model import EXIT_NO_ANSWER, EXIT_OK, RuleResult, exit_code
 
@@ -155,7 +155,7 @@ class _Execution:
         outcome = self._observe(cell, folder)
         self._tell(Told(cell.id, "judging", time.monotonic() - begun))
         results = judge_cell(self._plan.assignment, cell.arch, outcome.journalled, outcome.lost, outcome.crashes)
-        state = "interrupted" if outcome.lost and self._stopping.is_set() else "lost" if outcome.lost else "finished"
+        state: CellState = "interrupted" if outcome.lost and self._stopping.is_set() else "lost" if outcome.lost else "finished"
         done = finished_cell(record, outcome, state, Counter(result.status for result in results))
         verdicts = verdicts_json(self._record.id, done, kernel_facts(cell.arch, outcome.journalled), results)
         write_atomically(folder / "verdicts.json", json.dumps(verdicts, indent=1) + "\n")

@@ -92,7 +92,7 @@ class CellRecord(_Model):
 class RunRecord(_Model):
     """A whole run. Times are UTC, ISO 8601."""
 
-    schema_version: Literal[1] = SCHEMA
+    schema_version: Literal[1] = 1
     id: str
     state: RunState
     started: str

@@ -1,0 +1,50 @@
+"""``sealmatrix show``: a run that lies on disk, judged again under the catalogue at hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from harness.reports.jsonout import run_verdicts
+from harness.reports.listing import print_verdicts
+from harness.reports.terminal import print_run
+from harness.rules.load import load_catalogue
+from harness.runs.stored import find_run, load_run
+from harness.verdicts.model import STATUSES
+
+
+@click.command()
+@click.argument("name", metavar="[RUN]", required=False)
+@click.option("--cell", metavar="GLOB", default="*", help="Only cells whose id matches.")
+@click.option("--rule", metavar="GLOB", help="Verdicts of these rules, probe by probe.")
+@click.option("--status", type=click.Choice(STATUSES), help="Verdicts of this status, probe by probe.")
+@click.option(
+    "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Where runs lie."
+)
+@click.option("--all", "show_all", is_flag=True, help="Show every rule, also those that agree everywhere.")
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of the table.")
+def show(
+    name: str | None, cell: str, rule: str | None, status: str | None, results: Path, show_all: bool, as_json: bool
+) -> int:
+    """Show a run again: the newest, or RUN by its id or folder.
+
+    Observations are judged anew, so that a run of last year is shown under today's catalogue. The exit status is the
+    run's own.
+
+    \b
+    sealmatrix show                                        the newest run
+    sealmatrix show 20261123-214500-3fa2 --status fail     what failed, probe by probe
+    sealmatrix show --rule 'madvise-*' --cell '*arm64*'    every verdict of some rules on some cells
+    """
+    done = load_run(find_run(results, name), load_catalogue())
+    console = Console()
+    if as_json:
+        click.echo(json.dumps(run_verdicts(done), indent=1))
+    elif rule or status or cell != "*":
+        print_verdicts(console, done, cell=cell, rule=rule or "*", status=status)
+    else:
+        print_run(console, done, every=show_all)
+    return done.exit_code

@@ -1,0 +1,201 @@
+"""Putting a run together out of the rooms above: the matrix, kernels, payloads, guests and the catalogue."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from hashlib import sha256
+from pathlib import Path
+
+from harness import __version__
+from harness.errors import UsageError
+from harness.guests.accel import Wanted
+from harness.guests.arch import host_arch
+from harness.guests.deadlines import deadlines
+from harness.guests.host import HostGuest
+from harness.guests.qemu import QemuGuest, Wishes
+from harness.kernels.model import Kernel
+from harness.kernels.resolve import Progress, Resolution, provide
+from harness.matrix.model import ARCHES, Arch, CellSpec, Matrix, Profile
+from harness.payload.build import Payload, build
+from harness.rules.load import CATALOGUE, load_catalogue
+from harness.rules.model import ProbeName
+from harness.runs.execute import RunPlan, new_run_id
+from harness.runs.model import Cell, MakeGuest, Workload
+from harness.runs.record import CellRecord, MachineRecord, RunRecord, kernel_record
+from harness.verdicts.judge import assign
+
+# What QEMU needs beside the guest's own memory, in MiB; bench/matrix.py prints what it really takes.
+QEMU_OVERHEAD = 150
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user chose about a run, whatever its cells are. ``probes`` are globs; ``scale`` stretches deadlines."""
+
+    results: Path
+    command: tuple[str, ...]
+    probes: tuple[str, ...] = ()
+    jobs: int | None = None
+    acceleration: Wanted = "auto"
+    offline: bool = False
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A run ready to go, and what its user should be told first."""
+
+    plan: RunPlan
+    make_guest: MakeGuest
+    remarks: tuple[str, ...] = ()
+
+
+def compose_matrix(options: Options, matrix: Matrix, specs: Sequence[CellSpec], progress: Progress) -> Composed:
+    """A run of cells in QEMU. Fetches kernels and builds payloads; what cannot be had is missed, cell by cell."""
+    resolution = provide(matrix, specs, offline=options.offline, progress=progress)
+    cells = tuple(_cell(spec, resolution) for spec in specs)
+    jobs = options.jobs or default_jobs(cells)
+    load = max(1.0, jobs / (os.cpu_count() or 1))
+    workloads = {
+        arch: workload(build(arch), options.probes, _probe_seconds(arch, options, load), kmsg=True)
+        for arch in sorted({cell.arch for cell in cells})
+    }
+    wishes = Wishes(acceleration=options.acceleration, load=load, scale=options.scale)
+
+    def make_guest(cell: Cell, folder: Path) -> QemuGuest:
+        assert isinstance(cell.kernel, Kernel)  # execute() does not ask for a guest without one
+        return QemuGuest(cell.kernel, cell.profile, folder, wishes)
+
+    source = {"path": str(matrix.path), "sha256": matrix.sha256}
+    return Composed(_plan(options, cells, workloads, jobs, source, "qemu"), make_guest, resolution.remarks)
+
+
+def compose_host(options: Options) -> Composed:
+    """A run of one cell: the kernel this machine runs, without a guest."""
+    arch = _this_arch()
+    uname = platform.uname()
+    cell = Cell(f"host-{uname.node}.{arch}".replace("/", "_"), arch, Profile("host", os.cpu_count() or 1, 0), None)
+    seconds = deadlines(arch, "none", arch, scale=options.scale)
+    workloads = {arch: workload(build(arch), options.probes, seconds.probe, kmsg=False)}
+
+    def make_guest(_cell: Cell, _folder: Path) -> HostGuest:
+        return HostGuest(seconds)
+
+    return Composed(_plan(options, (cell,), workloads, 1, {}, "host"), make_guest)
+
+
+def workload(payload: Payload, globs: Sequence[str], probe_seconds: float, *, kmsg: bool) -> Workload:
+    """The payload with its arguments. Raises ``UsageError`` when the globs leave no probe."""
+    names = [ProbeName(p.operation, p.region, p.span, p.layout) for p in payload.probes]
+    planned = tuple(n for n in names if not globs or any(fnmatchcase(n.id, glob) for glob in globs))
+    if not planned:
+        raise UsageError(f"no probe matches {' or '.join(globs)}; `sealmatrix rules show RULE` lists a rule's probes")
+    arguments = ["--deadline-ms", str(round(probe_seconds * 1000))]
+    arguments += ["--kmsg"] if kmsg else []
+    for glob in globs:
+        arguments += ["--run", glob]
+    return Workload("payload", payload.id, payload.sha256, payload.path.read_bytes(), tuple(arguments), planned)
+
+
+def default_jobs(cells: Sequence[Cell]) -> int:
+    """How many cells fit side by side: by cores, by memory that is free now, and by how many there are."""
+    by_cores = max(1, (os.cpu_count() or 1) // max((cell.profile.smp for cell in cells), default=1))
+    needed = max((cell.profile.memory for cell in cells), default=0) + QEMU_OVERHEAD
+    return max(1, min(by_cores, available_memory() // needed, len(cells)))
+
+
+def available_memory() -> int:
+    """MiB of memory the kernel thinks new programs can have (``MemAvailable``)."""
+    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) // 1024
+    raise UsageError("/proc/meminfo has no MemAvailable; choose the number of cells at once with --jobs")
+
+
+def _probe_seconds(arch: Arch, options: Options, load: float) -> float:
+    """A half's deadline. Which acceleration a guest will get is known only once it runs: allow for the slower."""
+    acceleration = "kvm" if options.acceleration == "kvm" else "tcg"
+    return deadlines(arch, acceleration, host_arch(), load=load, scale=options.scale).probe
+
+
+def _cell(spec: CellSpec, resolution: Resolution) -> Cell:
+    return Cell(spec.id, spec.arch, spec.profile, resolution.kernels[spec.kernel.name, spec.arch])
+
+
+def _this_arch() -> Arch:
+    machine = host_arch()
+    for arch in ARCHES:
+        if arch == machine:
+            return arch
+    raise UsageError(f"this machine is {machine}; the payload is built for {' and '.join(ARCHES)} only")
+
+
+def _plan(
+    options: Options,
+    cells: tuple[Cell, ...],
+    workloads: Mapping[Arch, Workload],
+    jobs: int,
+    matrix: dict[str, str],
+    guest: str,
+) -> RunPlan:
+    run_id = new_run_id()
+    any_workload = next(iter(workloads.values()))
+    record = RunRecord(
+        id=run_id,
+        state="running",
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        sealmatrix=__version__,
+        command=options.command,
+        options={k: v for k, v in asdict(options).items() if k not in ("results", "command")},
+        host=_host_facts(),
+        matrix=matrix,
+        payload=any_workload.name,
+        payload_id=any_workload.id,
+        catalogue_sha256=catalogue_digest(),
+        jobs=jobs,
+        cells=tuple(_cell_record(cell, workloads[cell.arch], guest) for cell in cells),
+    )
+    return RunPlan(
+        folder=options.results / run_id,
+        record=record,
+        cells=cells,
+        workloads=workloads,
+        assignment=assign(load_catalogue(), any_workload.planned),
+        jobs=jobs,
+    )
+
+
+def _cell_record(cell: Cell, payload: Workload, guest: str) -> CellRecord:
+    profile = cell.profile
+    return CellRecord(
+        id=cell.id,
+        profile=profile.name,
+        arch=cell.arch,
+        kernel=kernel_record(cell.kernel) if isinstance(cell.kernel, Kernel) else None,
+        machine=MachineRecord(guest=guest, smp=profile.smp, memory=profile.memory, boot=profile.boot),
+        payload_sha256=payload.sha256,
+    )
+
+
+def catalogue_digest() -> str:
+    """sha256 over the catalogue's files: which contract a run was judged by."""
+    digest = sha256()
+    for path in sorted(CATALOGUE.glob("*.yaml")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _host_facts() -> dict[str, str]:
+    uname = platform.uname()
+    return {
+        "system": uname.system,
+        "release": uname.release,
+        "machine": uname.machine,
+        "cores": str(os.cpu_count() or 0),
+        "python": platform.python_version(),
+    }
