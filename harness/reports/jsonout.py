@@ -9,10 +9,10 @@ from harness.rules.model import Rule
 from harness.runs.execute import RunDone
 from harness.runs.judging import VERDICTS_SCHEMA
 from harness.runs.record import CellRecord
-from harness.verdicts.model import STATUSES, RuleResult, exit_code
+from harness.verdicts.model import STATUSES, RuleResult
 
 
-def run_verdicts(done: RunDone) -> dict[str, Any]:
+def summary_json(done: RunDone) -> dict[str, Any]:
     """The run's verdicts as plain data. The probes are in each cell's own ``verdicts.json``."""
     run = done.record
     rules = {result.rule.id: result.rule for results in done.results.values() for result in results}
@@ -26,7 +26,7 @@ def run_verdicts(done: RunDone) -> dict[str, Any]:
         "payload": run.payload,
         "payload_id": run.payload_id,
         "catalogue_sha256": run.catalogue_sha256,
-        "exit_code": 130 if run.state == "interrupted" else exit_code(s for s, n in status_counts(done).items() if n),
+        "exit_code": done.exit_code,
         "counts": dict(status_counts(done)),
         "rules": {name: _rule(rule) for name, rule in rules.items()},
         "cells": [_cell(cell, done.results.get(cell.id, ())) for cell in run.cells],

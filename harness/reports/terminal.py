@@ -14,11 +14,13 @@ from harness.reports.grid import Flat, Grid, Row, grid
 from harness.reports.ink import MARKS, SHORT_KINDS, Ink, Page
 from harness.runs.execute import RunDone
 from harness.runs.record import CellRecord
-from harness.verdicts.model import STATUSES
+from harness.verdicts.model import STATUSES, Status
 
 _GAP = 2
 _RULE_WIDTH = 34
 _HEAD_WIDTH = 9
+# Told even when there are none.
+_ALWAYS: frozenset[Status] = frozenset({"fail", "error", "miss"})
 
 
 def print_run(console: Console, done: RunDone, *, every: bool = False) -> None:
@@ -41,14 +43,15 @@ def _size(done: RunDone) -> str:
 
 
 def last_line(ink: Ink, done: RunDone) -> Text:
-    """``7 cells, 84 rules: 0 fail, 0 error, 0 miss, …``; every rule counts once for each cell."""
+    """``7 cells, 84 rules: 0 fail, 0 error, 0 miss, 500 pass``; every rule counts once for each cell."""
     counts = status_counts(done)
     text = Text(ink.safe(f"{_size(done)}: "), style="bold")
-    for i, status in enumerate(STATUSES):
+    told = [status for status in STATUSES if counts[status] or status in _ALWAYS]
+    for i, status in enumerate(told):
         style = MARKS[status].style if counts[status] else "dim"
         text.append(", " if i else "", style="not bold").append(f"{counts[status]} {status}", style=style)
     if done.record.state != "finished":
-        text.append(f"; the run is {done.record.state}", style="bold red")
+        text.append(f"; {done.record.state}", style="bold red")
     return text
 
 
@@ -171,7 +174,8 @@ def _print_flats(page: Page, done: RunDone, flats: Sequence[Flat]) -> None:
     ink = page.ink
     for group in groups.values():
         flat = group[0]
-        share = f"all {plural(flat.total, 'rule')}" if not flat.others else f"{flat.rules} of {flat.total} rules"
+        whole = flat.total > 1 and not flat.others
+        share = f"all {flat.total} rules" if whole else f"{flat.rules} of {plural(flat.total, 'rule')}"
         text = Text(f"{ink.glyph(flat.status)} ", style=MARKS[flat.status].style)
         text.append(ink.safe(together(done.record, (f.cell.id for f in group))), style="bold")
         page.line(text.append(ink.safe(f": {share} {flat.status}: {flat.reason}")))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.errors import StoreError
 from harness.reports.cells import cell_folder, stored_observations
-from harness.reports.jsonout import run_verdicts
+from harness.reports.jsonout import summary_json
 from harness.reports.junit import classnames, suite, to_xml
 from harness.runs.execute import RunDone
 from harness.runs.record import write_atomically
@@ -22,7 +22,7 @@ def write_reports(done: RunDone) -> tuple[Path, ...]:
         suites.append(suite(done.record, cell, names[cell.id], results, stored_observations(done, cell.id)))
         written.append(_write(cell_folder(done, cell.id) / "junit.xml", to_xml(suites[-1:])))
     written.append(_write(done.folder / "junit.xml", to_xml(suites)))
-    written.append(_write(done.folder / "verdicts.json", json.dumps(run_verdicts(done), indent=1) + "\n"))
+    written.append(_write(done.folder / "verdicts.json", json.dumps(summary_json(done), indent=1) + "\n"))
     return tuple(written)
 
 

@@ -1,0 +1,104 @@
+"""Progress: lines where there is no terminal, a table where there is one, and a terminal that is left as it was."""
+
+from __future__ import annotations
+
+import io
+import threading
+
+import pytest
+from rich.console import Console
+
+from harness.cli.progress import Board, Lines, progress
+from harness.reports.ink import Ink
+from harness.runs.model import Told
+from tests.builders import result, rule
+
+DONE = Told("a", "done", 4.0, 3, 3, "", (result(rule("x")), result(rule("y"), "fail", "r", "bypass")))
+
+
+def piped() -> Console:
+    return Console(file=io.StringIO(), width=100)
+
+
+def terminal() -> Console:
+    return Console(file=io.StringIO(), width=100, height=24, force_terminal=True)
+
+
+def text(console: Console) -> str:
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def drawn(board: Board, height: int = 20) -> str:
+    console = piped()
+    console.print(board.table(height))
+    return text(console)
+
+
+def test_lines_are_one_for_each_stage_and_one_for_the_end() -> None:
+    console = piped()
+    with progress(console, quiet=False, planned=["a"]) as tell:
+        for told in (Told("a", "booting", 0), *(Told("a", "probing", i, i, 3) for i in range(3)), DONE):
+            tell(told)
+    lines = [line.split(maxsplit=2)[2] for line in text(console).splitlines()]
+    assert [line.split() for line in lines] == [
+        ["a", "booting"], ["a", "probing"], ["a", "done:", "1", "fail,", "1", "pass"]
+    ]  # fmt: skip
+
+
+def test_quiet_says_nothing() -> None:
+    for console in (piped(), terminal()):
+        with progress(console, quiet=True, planned=["a"]) as tell:
+            tell(DONE)
+        assert text(console) == ""
+
+
+def test_a_lost_cell_says_why_on_one_safe_line() -> None:
+    console = piped()
+    Lines(console, lambda: 0.0).tell(Told("a", "done", 1.0, 0, 3, "panic\x1b[2J\nmore", ()))
+    assert text(console).count("\n") == 1
+    assert "no rule was judged; panic\\x1b[2J more" in text(console)
+
+
+def test_the_table_shows_stage_time_and_share() -> None:
+    now = 100.0
+    board = Board(["a", "b"], Ink(rich=True), lambda: now)
+    board.tell(Told("a", "probing", 7.0, 5, 10))
+    now = 103.0
+    shown = drawn(board)
+    assert "a  probing  10 s  [##########          ] 5/10" in shown
+    assert "b  waiting" in shown
+    board.tell(DONE)
+    assert "a  done     4 s  1 fail, 1 pass" in drawn(board)
+
+
+def test_a_low_terminal_shows_the_running_cells_and_counts_the_others() -> None:
+    cells = [f"c{i}" for i in range(30)]
+    board = Board(cells, Ink(rich=True), lambda: 0.0)
+    board.tell(Told("c29", "probing", 1.0, 1, 2))
+    board.tell(Told("c0", "done", 1.0))
+    shown = drawn(board, height=4)
+    assert len(shown.splitlines()) == 4
+    assert "c29  probing" in shown
+    assert "27 more waiting" in shown
+
+
+def test_the_cursor_comes_back_after_an_interruption() -> None:
+    console = terminal()
+    with pytest.raises(KeyboardInterrupt), progress(console, quiet=False, planned=["a"]) as tell:
+        tell(Told("a", "booting", 0.0))
+        raise KeyboardInterrupt
+    assert text(console).rindex("\x1b[?25h") > text(console).rindex("\x1b[?25l")
+
+
+def test_telling_from_many_threads_loses_nothing() -> None:
+    console = piped()
+    with progress(console, quiet=False, planned=[]) as tell:
+        threads = [
+            threading.Thread(target=lambda n=n: [tell(Told(f"c{n}", s, 0.0)) for s in ("booting", "probing", "done")])
+            for n in range(8)
+        ]  # fmt: skip
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(text(console).splitlines()) == 24

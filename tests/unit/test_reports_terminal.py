@@ -1,0 +1,197 @@
+"""The terminal: everything is said, nothing is cut off, and nothing that a guest wrote reaches the terminal raw."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from harness.reports.cells import label, together
+from harness.reports.findings import differences, findings
+from harness.reports.grid import flatten, grid
+from harness.reports.ink import MARKS, Ink
+from harness.reports.terminal import fold, print_run
+from harness.runs.execute import RunDone
+from harness.runs.record import CrashRecord
+from harness.verdicts.model import STATUSES, RuleResult
+from tests.builders import cell, default_matrix, lost_cell, result, rule, run
+
+FOLDER = Path("results/20261123-214500-3fa2")
+
+
+def printed(done: RunDone, width: int = 100, encoding: str = "utf-8", every: bool = False) -> str:
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding=encoding, write_through=True)
+    print_run(Console(file=file, width=width), done, every=every)
+    return raw.getvalue().decode(encoding)
+
+
+def one_cell(results: Sequence[RuleResult], **of: object) -> RunDone:
+    return run(FOLDER, [(cell("debian-7.3", **of), results)])  # type: ignore[arg-type]
+
+
+def test_seven_cells_fit_into_100_columns_worst_first() -> None:
+    text = printed(default_matrix(FOLDER))
+    assert max(map(len, text.splitlines())) <= 100
+    rows = [line for line in text.splitlines() if line.count("✓") + line.count("○") > 2]
+    assert rows[0].split() == ["munmap-across", "✓", "✗", "bypass", "✓", "✗", "bypass", "✓"]
+    assert "✗ crash" in rows[1]
+    assert "! error" in rows[2]
+    assert rows[5].startswith("munmap: 4 rules")
+
+
+def test_a_kernel_without_mseal_is_one_line() -> None:
+    text = printed(default_matrix(FOLDER))
+    assert "- debian-6.1 (x86_64, arm64): all 18 rules skip: no mseal (ENOSYS)" in text
+    assert text.count("ENOSYS") == 1
+
+
+def test_the_last_line_counts_every_rule_of_every_cell() -> None:
+    done = default_matrix(FOLDER)
+    *_, sums, folder = printed(done).splitlines()
+    assert sums == "7 cells, 18 rules: 3 fail, 1 error, 0 miss, 2 known, 1 fixed, 72 pass, 10 observed, 37 skip"
+    assert sum(int(word) for word in sums.split(": ")[1].split() if word.isdigit()) == 7 * 18
+    assert folder == str(FOLDER)
+
+
+def test_every_names_every_rule_once_in_the_grid() -> None:
+    done = default_matrix(FOLDER)
+    names = {r.rule.id for results in done.results.values() for r in results}
+    assert sorted(row.rules[0].id for row in grid(done, every=True).rows) == sorted(names)
+    assert sum(len(row.rules) for row in grid(done).rows) == len(names)
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 200])
+def test_no_column_is_left_out_at_any_width(width: int) -> None:
+    cells = [(cell(f"debian-{n}", arch), [result(rule("munmap-blocked"), "fail", "r", "over-blocked")])
+             for n in ("6.12", "6.18", "7.3") for arch in ("x86_64", "arm64")]  # fmt: skip
+    text = printed(run(FOLDER, cells), width)
+    grid_text = text.split("✗ fail the kernel")[0]
+    assert grid_text.count("6.12") == grid_text.count("6.18") == grid_text.count("7.3") == 2
+    assert grid_text.count("✗") == 6
+
+
+def test_columns_that_do_not_fit_are_cut_by_architecture_with_short_words() -> None:
+    text = printed(default_matrix(FOLDER), 70)
+    heads = [line.split() for line in text.splitlines() if line.startswith("rule ")]
+    assert heads == [["rule", "x86_64", "x86_64"], ["rule", "arm64", "arm64", "arm64"]]
+    assert "atomic = not-atomic" in text
+
+
+def test_ascii_terminals_get_ascii_and_distinct_glyphs() -> None:
+    text = printed(default_matrix(FOLDER), encoding="ascii")
+    assert text.isascii()
+    assert "X bypass" in text
+    for ink in (Ink(rich=True), Ink(rich=False)):
+        assert len({ink.glyph(status) for status in STATUSES}) == len(STATUSES) == len(MARKS)
+
+
+def test_what_a_guest_wrote_cannot_steer_the_terminal() -> None:
+    hostile = "\x1b[2J\x1b]0;owned\x07 [bold]markup[/] \u202e\r\nok: pass\ud800"
+    failing = result(rule("munmap-blocked"), "fail", hostile, "bypass", observed=hostile)
+    text = printed(one_cell([failing], reason=hostile, state="lost", note=hostile))
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert "\r" not in text
+    assert "[bold]markup[/]" in text
+    assert r"\x1b[2J" in text
+
+
+def test_a_lost_cell_is_told_with_its_reason_and_never_as_a_column() -> None:
+    rules = [rule("munmap-blocked"), rule("mprotect-refused", "mprotect")]
+    lost = lost_cell("debian-7.3", rules, "the guest never spoke: Kernel panic - not syncing: VFS")
+    text = printed(run(FOLDER, [lost, (cell("debian-6.12"), [result(r) for r in rules])]))
+    assert "? debian-7.3 (x86_64): all 2 rules miss: the guest never spoke: Kernel panic" in text
+    assert "debian-7.3 x86_64 lost: the guest never spoke" in text
+    assert "2 cells, 2 rules: 0 fail, 0 error, 2 miss, 2 pass" in text
+
+
+def test_an_interrupted_run_says_so_in_its_last_line() -> None:
+    done = run(FOLDER, [lost_cell("debian-7.3", [rule("a")], "interrupted")], state="interrupted")
+    assert "; interrupted" in printed(done)
+
+
+def test_a_console_report_is_quoted_even_when_nothing_failed() -> None:
+    crash = CrashRecord(kind="warning", title="WARNING in vma_merge", lines=("w1", "w2"), during=None, fatal=False)
+    text = printed(one_cell([result(rule("a"))], crashes=[crash]))
+    assert "debian-7.3 x86_64: WARNING in vma_merge" in text
+    assert "      w2" in text
+
+
+def test_flatten_tells_what_else_there_was() -> None:
+    rules = [rule(f"munmap-{i}") for i in range(4)]
+    results = [result(rules[0]), *(result(r, "skip", "no mseal (ENOSYS)") for r in rules[1:])]
+    flat = flatten(cell("debian-6.1"), results)
+    assert flat is not None
+    assert (flat.rules, flat.total, flat.others) == (3, 4, (("pass", "", ("munmap-0",)),))
+    assert "3 of 4 rules skip: no mseal (ENOSYS)" in printed(one_cell(results))
+
+
+def test_a_cell_with_a_failure_is_never_flattened() -> None:
+    rules = [rule(f"munmap-{i}") for i in range(9)]
+    results = [result(rules[0], "fail", "r", "crash"), *(result(r, "miss", "lost") for r in rules[1:])]
+    assert flatten(cell("debian-6.1"), results) is None
+    assert flatten(cell("debian-6.1"), [result(r) for r in rules]) is None
+
+
+def test_findings_put_cells_of_one_cause_together_and_keep_causes_apart() -> None:
+    broken = rule("munmap-blocked")
+    same = [(cell(f"k{i}"), [result(broken, "fail", "unit 1 was unmapped", "bypass")]) for i in range(2)]
+    other = (cell("k2"), [result(broken, "fail", "unit 2 is no longer sealed", "seal-lost")])
+    found = findings(run(FOLDER, [other, *same]))
+    assert [(f.first.kind, f.cells) for f in found] == [
+        ("bypass", ("k0.x86_64", "k1.x86_64")),
+        ("seal-lost", ("k2.x86_64",)),
+    ]
+
+
+def test_many_findings_are_cut_with_a_pointer_and_shown_whole_on_request() -> None:
+    results = [result(rule(f"munmap-{i}"), "fail", f"because {i}", "bypass") for i in range(30)]
+    assert "… and 10 more: sealmatrix show 20261123-214500-3fa2 --all" in printed(one_cell(results))
+    assert "because 29" in printed(one_cell(results), every=True)
+
+
+def test_open_rules_that_cells_answer_differently_are_shown_with_both_observations() -> None:
+    done = default_matrix(FOLDER)
+    (difference,) = differences(done)
+    assert difference.rule.id == "madvise-remove-shared"
+    text = printed(done)
+    assert "○ A" in text
+    assert "○ B" in text
+    assert "debian-7.3 (x86_64, arm64): control 0, sealed 0" in text
+
+
+def test_a_region_one_machine_lacks_is_no_difference() -> None:
+    openly = rule("madvise-remove", "madvise", "open")
+    pairs = [(cell("a"), [result(openly, "observed", probes=3)]), (cell("b"), [result(openly, "observed", probes=2)])]
+    assert differences(run(FOLDER, pairs)) == []
+    assert grid(run(FOLDER, pairs)).rows[0].variants == ()
+
+
+def test_readings_are_told() -> None:
+    assert "madvise-discard-private-file-written follows upstream: debian-6.12" in printed(default_matrix(FOLDER))
+
+
+def test_names_of_cells() -> None:
+    done = default_matrix(FOLDER)
+    ids = [c.id for c in done.record.cells]
+    assert together(done.record, ids) == "all 7 cells"
+    assert together(done.record, ids[:3]) == "debian-6.1 (x86_64, arm64); debian-6.12 (x86_64)"
+    bare = cell("debian-6.12-16k", "arm64", profile="no-force").model_copy(update={"kernel": None})
+    assert label(bare) == "debian-6.12-16k arm64 no-force"
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "lines"),
+    [
+        ("debian-6.12-16k", 9, ["debian-", "6.12-16k"]),
+        ("abcdefghijkl", 5, ["abcde", "fghij", "kl"]),
+        ("munmap: 4 rules", 34, ["munmap: 4 rules"]),
+        ("", 5, []),
+    ],
+)
+def test_fold(name: str, width: int, lines: list[str]) -> None:
+    assert fold(name, width) == lines
