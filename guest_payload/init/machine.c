@@ -113,6 +113,9 @@ static void apply_settings(void)
 	/* Probes die by the hundred on purpose; their cores would fill the work directory. */
 	if (setrlimit(RLIMIT_CORE, &none) < 0)
 		note("limit", "core");
+	/* However many processes a payload starts, PID 1 must still get its turn to end them. */
+	if (setpriority(PRIO_PROCESS, 0, -20) < 0)
+		note("priority", "-20");
 }
 
 static int visible(const struct dirent *entry)

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,6 +33,7 @@ static _Noreturn void become(char **argv, int out, int err, int report, const si
 	int null = open("/dev/null", O_RDONLY), reason;
 
 	setsid();
+	setpriority(PRIO_PROCESS, 0, 0);
 	if (chdir("/work") == 0 && dup2(null, 0) == 0 && dup2(out, 1) == 1 && dup2(err, 2) == 2) {
 		sigprocmask(SIG_SETMASK, mask, NULL);
 		execve(argv[0], argv, environment);

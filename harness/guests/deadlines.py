@@ -11,10 +11,15 @@ from __future__ import annotations
 from harness.guests.model import Deadlines
 from harness.matrix.model import Arch
 
-_KVM = Deadlines(boot=15, probe=2, silence=10, total=300)
+_BOOT = 15.0
+_PROBE = 2.0
+_TOTAL = 300.0
 _EMULATED = 4.0
 # Foreign code is translated with fewer shortcuts (memory order, flags); boots measured up to twice as slow.
 _FOREIGN = 1.5
+# A payload speaks before and after each probe, so silence is that of one probe's two halves, with room. It does
+# not depend on the acceleration: a payload is told its probe's deadline before that is known.
+_SILENCE = 5 * _PROBE * _EMULATED * _FOREIGN
 
 
 def deadlines(arch: Arch, acceleration: str, host_arch: str, *, load: float = 1.0, scale: float = 1.0) -> Deadlines:
@@ -26,7 +31,8 @@ def deadlines(arch: Arch, acceleration: str, host_arch: str, *, load: float = 1.
     """
     if not scale > 0:
         raise ValueError("the scale of deadlines must be positive")
-    factor = scale * max(1.0, load)
+    shared = scale * max(1.0, load)
+    slow = shared
     if acceleration == "tcg":
-        factor *= _EMULATED * (_FOREIGN if arch != host_arch else 1.0)
-    return Deadlines(_KVM.boot * factor, _KVM.probe * factor, _KVM.silence * factor, _KVM.total * factor)
+        slow *= _EMULATED * (_FOREIGN if arch != host_arch else 1.0)
+    return Deadlines(boot=_BOOT * slow, probe=_PROBE * slow, silence=_SILENCE * shared, total=_TOTAL * slow)

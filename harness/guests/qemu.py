@@ -18,13 +18,11 @@ from harness.guests.deadlines import deadlines
 from harness.guests.devices import Machine, cpu_model
 from harness.guests.hello import Hello, parse_hello, read_object
 from harness.guests.link import Gone, Link
-from harness.guests.model import Booted, Deadlines, Event, Exited, Output
+from harness.guests.model import FLOOD, Booted, Deadlines, Event, Exited, Output
 from harness.guests.pid1 import build_init, make_archive
 from harness.kernels.model import Kernel
 from harness.kernels.store import file_sha256, telling
 from harness.matrix.model import Profile
-
-FLOOD = 64 << 20  # bytes; a whole suite writes a tenth of it
 
 
 @dataclass(frozen=True)
