@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import resource
 import statistics
@@ -66,7 +67,7 @@ class Measured:
     @property
     def share(self) -> float:
         """Per cent."""
-        return 100 * self.harness_cpu / self.guests_cpu if self.guests_cpu else float("inf")
+        return 100 * self.harness_cpu / self.guests_cpu if self.guests_cpu else math.inf
 
     @property
     def peak_mb(self) -> float:
@@ -143,7 +144,10 @@ def against_limits(measured: Measured) -> list[tuple[Limit, float, bool]]:
 
 
 def as_json(measured: Measured, medians: Mapping[str, Mapping[str, float]]) -> str:
-    limits = [{**asdict(limit), "value": round(value, 2), "ok": ok} for limit, value, ok in against_limits(measured)]
+    limits = [
+        {**asdict(limit), "value": round(value, 2) if math.isfinite(value) else None, "ok": ok}
+        for limit, value, ok in against_limits(measured)
+    ]
     return json.dumps({**asdict(measured), "limits": limits, "stage_medians": medians}, indent=1)
 
 
