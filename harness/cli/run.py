@@ -18,7 +18,7 @@ from harness.kernels.resolve import Progress
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import ARCHES
 from harness.matrix.plan import plan_cells
-from harness.reports.jsonout import run_verdicts
+from harness.reports.jsonout import summary_json
 from harness.reports.terminal import print_run
 from harness.reports.write import write_reports
 from harness.runs.compose import Composed, Options, compose_host, compose_matrix
@@ -96,7 +96,7 @@ def _go(composed: Composed, aside: Console, *, quiet: bool, as_json: bool, show_
         done = execute(composed.plan, composed.make_guest, tell)
     write_reports(done)
     if as_json:
-        click.echo(json.dumps(run_verdicts(done), indent=1))
+        click.echo(json.dumps(summary_json(done), indent=1))
     else:
         print_run(Console(), done, every=show_all)
     return done.exit_code

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from harness.reports.jsonout import run_verdicts
+from harness.reports.jsonout import summary_json
 from harness.reports.listing import print_verdicts
 from harness.reports.terminal import print_run
 from harness.rules.load import load_catalogue
@@ -42,7 +42,7 @@ def show(
     done = load_run(find_run(results, name), load_catalogue())
     console = Console()
     if as_json:
-        click.echo(json.dumps(run_verdicts(done), indent=1))
+        click.echo(json.dumps(summary_json(done), indent=1))
     elif rule or status or cell != "*":
         print_verdicts(console, done, cell=cell, rule=rule or "*", status=status)
     else:
