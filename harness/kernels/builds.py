@@ -82,6 +82,7 @@ def kernel_of(store: Store, build: Build, name: str, modules: ModuleLoader, note
     config = store.find(build.config) if build.config else None
     if image is None or (build.config and config is None):
         return None
+    unknown = "" if build.config else "its configuration is unknown"
     return Kernel(
         name=name,
         release=build.release,
@@ -90,7 +91,7 @@ def kernel_of(store: Store, build: Build, name: str, modules: ModuleLoader, note
         image=image,
         image_format=build.format,
         sha256=build.image,
-        origin=Origin(build.kind, build.where, build.packages, note),
+        origin=Origin(build.kind, build.where, build.packages, "; ".join(filter(None, (note, unknown)))),
         config=parse_config(config.read_bytes() if config else b""),
         config_sha256=build.config,
         version=build.version,

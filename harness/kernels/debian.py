@@ -2,7 +2,8 @@
 
 Up to 6.18 the image lies in ``linux-image-RELEASE``; later that package is a shell which depends on ``linux-binary-``
 (image), ``linux-base-`` (configuration, from 6.18) and ``linux-modules-RELEASE``. Which one it is, is read from
-Depends and not from version numbers.
+Depends and not from version numbers. The signed packages of superseded versions stay in a suite longer than the
+others: of those builds image (and often modules) can be had, but not the configuration.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ _IMAGE = re.compile(r"linux-image-(\d[0-9a-z.+~]*(?:-rc\d+|-\d+)?)-([a-z0-9-]+)\
 @dataclass(frozen=True)
 class Candidate:
     """One build a suite offers. ``release`` is as ``uname -r`` says, ``version`` upstream's, ``package_version``
-    Debian's. ``image``, ``config`` and ``modules`` are the packages these lie in (often one and the same)."""
+    Debian's. ``image``, ``config`` and ``modules`` are the packages these lie in (often one and the same); the
+    last two are None when they have left the archive."""
 
     suite: str
     arch: Arch
@@ -33,13 +35,13 @@ class Candidate:
     package_version: str
     package: str
     image: Package
-    config: Package
-    modules: Package
+    config: Package | None
+    modules: Package | None
 
     @property
     def needed(self) -> tuple[Package, ...]:
         """The packages to fetch for image and configuration."""
-        return tuple(dict.fromkeys((self.image, self.config)))
+        return (self.image,) if self.config in (None, self.image) else (self.image, self.config)
 
 
 def candidates_in(packages: Iterable[Package], arch: Arch, flavour: str) -> tuple[Candidate, ...]:
@@ -68,7 +70,7 @@ def _candidate(package: Package, by_id: _ById, arch: Arch, flavour: str) -> Cand
         return by_id.get((package.suite, name, package.version)) if name in depends else package
 
     image, config, modules = part("binary"), part("base"), part("modules")
-    if image is None or config is None or modules is None:
+    if image is None:
         return None  # a suite in the middle of an update: the shell is there and its parts are not
     version = upstream(package.version)
     return Candidate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from harness.kernels.builds import Build, describe_file, is_complete, make_build
 from harness.kernels.config import parse_config
 from harness.kernels.debian import Candidate
 from harness.kernels.model import ModuleLoader
-from harness.kernels.modules import ModuleSet, folder_files, folder_key, pack
+from harness.kernels.modules import Loaded, ModuleSet, folder_files, folder_key, pack
 from harness.kernels.store import Store
 from harness.matrix.model import Arch, FileSource
 from harness.matrix.schema import DEBIAN_ARCH
@@ -47,7 +48,7 @@ def fetch_candidate(store: Store, archive: Archive, candidate: Candidate, say: S
             version=candidate.version,
             package_version=candidate.package_version,
             packages=triples,
-            modules_package=_triples((candidate.modules,))[0],
+            modules_package=_triples((candidate.modules,))[0] if candidate.modules else None,
         )
 
 
@@ -75,7 +76,8 @@ def stored_file(store: Store, source: FileSource, arch: Arch) -> Build:
 
 def debian_modules(store: Store, archive: Archive | None, build: Build) -> ModuleLoader:
     """Return the loader of a Debian build's modules; the package they lie in is fetched when first needed."""
-    assert build.modules_package is not None
+    if build.modules_package is None:
+        return partial(_departed, build)
     name, version, digest = build.modules_package
 
     def every_file() -> Iterator[tuple[str, bytes]]:
@@ -94,6 +96,12 @@ def debian_modules(store: Store, archive: Archive | None, build: Build) -> Modul
 def file_modules(store: Store, build: Build, folder: Path) -> ModuleLoader:
     """Return the loader of the modules in a folder."""
     return _loader(store, build, folder_key(folder), lambda: folder_files(folder))
+
+
+def _departed(build: Build, names: tuple[str, ...]) -> Loaded:
+    if names:
+        raise KernelUnavailable(f"{build.release}: the package that had its modules has left the archive")
+    return ()
 
 
 def _loader(

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import multiprocessing
+import os
+import resource
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.errors import StoreError
+from harness.kernels.store import Store, default_root, telling, write_atomically
+
+
+def test_put_and_find(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    digest = store.put(b"kernel")
+    assert digest == hashlib.sha256(b"kernel").hexdigest()
+    path = store.find(digest)
+    assert path is not None
+    assert path.read_bytes() == b"kernel"
+    assert not path.stat().st_mode & 0o222
+    assert store.put(b"kernel") == digest
+    assert store.find("0" * 64) is None
+
+
+def test_a_damaged_file_counts_as_absent(tmp_path: Path) -> None:
+    digest = Store(tmp_path).put(b"kernel")
+    path = tmp_path / "blobs" / digest[:2] / digest
+    path.chmod(0o644)
+    path.write_bytes(b"k3rnel")
+    store = Store(tmp_path)  # another process: what this one verified is not forgotten
+    assert store.find(digest) is None
+    assert not path.exists()
+    assert store.find(store.put(b"kernel")) is not None
+
+
+def test_records(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write_record("builds/one", {"a": [1, "x"]})
+    assert store.read_record("builds/one") == {"a": [1, "x"]}
+    assert store.read_record("builds/two") is None
+    for name, junk in (("junk", b"{"), ("list", b"[]"), ("deep", b"[" * 100_000), ("bytes", b"\xff")):
+        (tmp_path / "records" / "builds" / f"{name}.json").write_bytes(junk)
+        assert store.read_record(f"builds/{name}") is None
+    assert list(store.records("builds")) == [{"a": [1, "x"]}]
+    assert list(store.records("nothing")) == []
+
+
+def _count(root: Path, rounds: int) -> None:
+    store = Store(root)
+    for _ in range(rounds):
+        with store.lock("counter"):
+            number = int((root / "counter").read_text())
+            (root / "counter").write_text(str(number + 1))
+
+
+def test_locks_hold_between_processes(tmp_path: Path) -> None:
+    (tmp_path / "counter").write_text("0")
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_count, args=(tmp_path, 100)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert (tmp_path / "counter").read_text() == "300"
+
+
+def test_scratch_goes_away_and_old_scratch_is_swept(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    left = tmp_path / "work" / "killed"
+    left.mkdir(parents=True)
+    long_ago = time.time() - 10 * 24 * 3600
+    os.utime(left, (long_ago, long_ago))
+    with store.scratch() as folder:
+        (folder / "file").write_bytes(b"x")
+        assert not left.exists()
+    assert not folder.exists()
+
+
+def test_take_moves(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.scratch() as folder:
+        (folder / "deb").write_bytes(b"x")
+        digest = hashlib.sha256(b"x").hexdigest()
+        assert store.take(folder / "deb", digest) == store.find(digest)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS])
+def test_faults_of_the_disk_are_one_line_with_the_remedy(code: int) -> None:
+    with pytest.raises(StoreError, match=r"^/cache/x: .*SEALMATRIX_CACHE") as caught, telling(Path("/cache/x")):
+        raise OSError(code, os.strerror(code))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+        with pytest.raises(StoreError, match="file size limit exceeded"):
+            Store(tmp_path).put(bytes(100_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_cache_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(StoreError, match=r"Not a directory|File exists"):
+        Store(tmp_path / "cache").put(b"x")
+
+
+def test_atomic_write_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "kernels.lock"
+    write_atomically(path, b"one")
+    write_atomically(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_setting_names_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEALMATRIX_CACHE", str(tmp_path))
+    assert default_root() == tmp_path
+    monkeypatch.delenv("SEALMATRIX_CACHE")
+    assert default_root().name == "sealmatrix"
