@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -88,7 +88,7 @@ class Board:
         with self._lock:
             self._told[told.cell] = (told, self._clock())
 
-    def table(self, height: int) -> Table:
+    def table(self, height: int) -> Group:
         """Draw the cells in the run's order; those that do not fit are counted in the last line."""
         with self._lock:
             told = list(self._told.values())
@@ -99,10 +99,9 @@ class Board:
         for entry in told:
             if id(entry) in shown:
                 table.add_row(*self._row(*entry, now))
-        if rest := [entry[0].stage for entry in told if id(entry) not in shown]:
-            counted = Counter(rest)
-            table.add_row(Text(", ".join(f"{n} more {stage}" for stage, n in counted.items()), style="dim"))
-        return table
+        rest = Counter(entry[0].stage for entry in told if id(entry) not in shown)
+        more = Text(", ".join(f"{n} more {stage}" for stage, n in rest.items()), style="dim")
+        return Group(table, more) if rest else Group(table)
 
     def _row(self, told: Told, since: float, now: float) -> tuple[Text, ...]:
         running = told.stage not in ("waiting", "done")

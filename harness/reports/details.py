@@ -21,9 +21,9 @@ def print_details(page: Page, done: RunDone, laid_out: Grid, *, every: bool) -> 
     """Print every section that has something to say."""
     _findings(page, done, every)
     _differences(page, done)
-    _readings(page, done)
+    _readings(page, done, every)
     _skips(page, done, laid_out)
-    _missing(page, done)
+    _missing(page, done, laid_out)
     _consoles(page, done)
     _machines(page, done)
 
@@ -64,8 +64,9 @@ def _differences(page: Page, done: RunDone) -> None:
             page.line(f"{together(done.record, cells)}: {observed}", _DEEP)
 
 
-def _readings(page: Page, done: RunDone) -> None:
-    found = readings(done)
+def _readings(page: Page, done: RunDone, every: bool) -> None:
+    """Which reading is followed; where a kernel keeps both on every cell there is nothing to choose."""
+    found = {rule: cells for rule, cells in readings(done).items() if every or set(cells) != {"both"}}
     if found:
         page.head("Rules that the mail thread and upstream's documentation read differently")
     for rule, cells in found.items():
@@ -83,9 +84,11 @@ def _skips(page: Page, done: RunDone, laid_out: Grid) -> None:
         page.line(f"{rules} on {together(done.record, cells)}: {reason}", _IN)
 
 
-def _missing(page: Page, done: RunDone) -> None:
+def _missing(page: Page, done: RunDone, laid_out: Grid) -> None:
+    """Cells that broke off. Those of which nothing came have been told whole, below the grid."""
     gaps = missing(done)
-    cells = [cell for cell in done.record.cells if cell.state != "finished" or cell.id in gaps]
+    told = {flat.cell.id for flat in laid_out.flats if flat.status == "miss" and not flat.others}
+    cells = [c for c in done.record.cells if c.id not in told and (c.state != "finished" or c.id in gaps)]
     if cells:
         page.head("Cells without a whole answer")
     for cell in cells:
@@ -132,7 +135,9 @@ def _machines(page: Page, done: RunDone) -> None:
         if told:
             page.head(title)
         for text, cells in told.items():
-            page.line(f"{together(done.record, cells)}: {text}", _IN)
+            alike = fact is _acceleration and len(told) == 1 and len(cells) > 1
+            who = "all cells that booted" if alike else together(done.record, cells)
+            page.line(f"{who}: {text}", _IN)
 
 
 def _grouped(cells: Iterable[CellRecord], fact: Callable[[CellRecord], str]) -> Mapping[str, list[str]]:

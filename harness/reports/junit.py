@@ -22,7 +22,6 @@ from datetime import datetime
 
 from junit_xml import TestCase, TestSuite, to_xml_report_string
 
-from harness.observations.model import Observation
 from harness.reports.cells import kernel_name, plural, profile_suffix
 from harness.reports.ink import escaped
 from harness.runs.record import CellRecord, CrashRecord, RunRecord
@@ -66,10 +65,10 @@ def suite(
     cell: CellRecord,
     classname: str,
     results: Sequence[RuleResult],
-    observations: Mapping[str, Observation],
+    times: Mapping[str, int],
 ) -> TestSuite:
-    """One cell. ``observations`` give the times; a rule whose probes have none has no time."""
-    cases = [_case(classname, result, cell.crashes, _seconds(result, observations)) for result in results]
+    """One cell. ``times`` has the microseconds of each probe; a rule whose probes have none has no time."""
+    cases = [_case(classname, result, cell.crashes, _seconds(result, times)) for result in results]
     return TestSuite(
         classname,
         cases,
@@ -94,9 +93,8 @@ def _timestamp(iso: str) -> str:
         return ""
 
 
-def _seconds(result: RuleResult, observations: Mapping[str, Observation]) -> float | None:
-    seen = (observations.get(verdict.probe) for verdict in result.verdicts)
-    microseconds = sum(o.microseconds for o in seen if o is not None)
+def _seconds(result: RuleResult, times: Mapping[str, int]) -> float | None:
+    microseconds = sum(times.get(verdict.probe, 0) for verdict in result.verdicts)
     # junit-xml prints sums with str(), and below 0.1 ms that has an exponent, which an xs:decimal must not have.
     return max(round(microseconds / 1e6, 4), 0.0001) if microseconds else None
 

@@ -27,7 +27,7 @@ def print_run(console: Console, done: RunDone, *, every: bool = False) -> None:
     """Print a whole run. ``every``: one line for each rule, and every finding in full."""
     page = Page(console)
     run = done.record
-    page.line(f"run {run.id}: {_size(done)}, payload {run.payload} {run.payload_id}", style="bold")
+    page.line(f"run {run.id}: {_size(done)}, payload {run.payload_id}", style="bold")
     laid_out = grid(done, every)
     _print_grid(console, page.ink, laid_out)
     _print_flats(page, done, laid_out.flats)

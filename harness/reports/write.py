@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from harness.errors import StoreError
-from harness.reports.cells import cell_folder, stored_observations
+from harness.reports.cells import cell_folder, probe_times
 from harness.reports.jsonout import summary_json
 from harness.reports.junit import classnames, suite, to_xml
 from harness.runs.execute import RunDone
@@ -19,7 +19,7 @@ def write_reports(done: RunDone) -> tuple[Path, ...]:
     written, suites = [], []
     for cell in done.record.cells:
         results = done.results.get(cell.id, ())
-        suites.append(suite(done.record, cell, names[cell.id], results, stored_observations(done, cell.id)))
+        suites.append(suite(done.record, cell, names[cell.id], results, probe_times(done, cell.id)))
         written.append(_write(cell_folder(done, cell.id) / "junit.xml", to_xml(suites[-1:])))
     written.append(_write(done.folder / "junit.xml", to_xml(suites)))
     written.append(_write(done.folder / "verdicts.json", json.dumps(summary_json(done), indent=1) + "\n"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -14,7 +15,7 @@ from junitparser import Error, Failure, JUnitXml, Skipped
 from lxml import etree
 
 from harness.errors import StoreError
-from harness.observations.model import Half, Observation
+from harness.reports.cells import probe_times
 from harness.reports.jsonout import summary_json
 from harness.reports.junit import classnames, one_line, suite, to_xml, xml_text
 from harness.reports.write import write_reports
@@ -33,9 +34,9 @@ SCHEMA = jsonschema.Draft202012Validator(json.loads((ROOT / "docs" / "verdicts.s
 HOSTILE = "\x00\x1b[2J ]]> <&\"' \U0001f480 \ud800 \ufffe \x85 \r\n" + "x" * 5000
 
 
-def xml_of(done: RunDone, seen: dict[str, Observation] | None = None) -> str:
+def xml_of(done: RunDone, times: dict[str, int] | None = None) -> str:
     names = classnames(done.record.cells)
-    return to_xml([suite(done.record, c, names[c.id], done.results[c.id], seen or {}) for c in done.record.cells])
+    return to_xml([suite(done.record, c, names[c.id], done.results[c.id], times or {}) for c in done.record.cells])
 
 
 def valid(xml: str) -> etree._Element:
@@ -113,14 +114,25 @@ def test_a_cell_that_never_booted_has_every_rule_as_an_error() -> None:
 
 
 def test_times_are_those_of_the_probes() -> None:
-    half = Half(stage="setup", step="mmap", step_errno=12)
-    seen = {f"munmap/anon-{i}/into": Observation(f"munmap/anon-{i}/into", "S", 4096, 2500, half, half) for i in (0, 1)}
+    probes = ["munmap/anon-0/into", "munmap/anon-1/into"]
     done = one([result(rule("munmap-a")), result(rule("mprotect-b", "mprotect"))])
-    timed, untimed = valid(xml_of(done, seen)).iterfind(".//testcase")
+    timed, untimed = valid(xml_of(done, dict.fromkeys(probes, 2500))).iterfind(".//testcase")
     assert float(timed.get("time")) == pytest.approx(0.005)
     assert untimed.get("time") is None
-    tiny = {name: Observation(name, "S", 4096, 1, half, half) for name in seen}
-    assert float(valid(xml_of(done, tiny)).find("testsuite").get("time")) > 0
+    assert float(valid(xml_of(done, dict.fromkeys(probes, 1))).find("testsuite").get("time")) > 0
+
+
+def test_times_are_read_from_a_journal_whatever_is_in_it(tmp_path: Path) -> None:
+    done = one([])
+    folder = tmp_path / "cells" / "debian-7.3.x86_64"
+    folder.mkdir(parents=True)
+    good = b'{"type":"observation","probe":"a","microseconds":7}'
+    again = b'{"type":"observation","probe":"a","microseconds":9}'
+    bad = [b'{"type":"observation","probe":"b","microseconds":%s}' % n for n in (b"-1", b"1e9", b"9" * 400, b'"x"')]
+    nested = b"[" * 100_000
+    (folder / "observations.jsonl").write_bytes(b"\n".join([b"\xff\x00", nested, *bad, good, again, good[:20]]))
+    assert probe_times(replace(done, folder=tmp_path), "debian-7.3.x86_64") == {"a": 7}
+    assert probe_times(done, "debian-7.3.x86_64") == {}
 
 
 def test_classnames_have_two_dots_and_never_collide() -> None:

@@ -105,8 +105,21 @@ def test_a_lost_cell_is_told_with_its_reason_and_never_as_a_column() -> None:
     lost = lost_cell("debian-7.3", rules, "the guest never spoke: Kernel panic - not syncing: VFS")
     text = printed(run(FOLDER, [lost, (cell("debian-6.12"), [result(r) for r in rules])]))
     assert "? debian-7.3 (x86_64): all 2 rules miss: the guest never spoke: Kernel panic" in text
-    assert "debian-7.3 x86_64 lost: the guest never spoke" in text
+    assert text.count("the guest never spoke") == 1
     assert "2 cells, 2 rules: 0 fail, 0 error, 2 miss, 2 pass" in text
+
+
+def test_a_cell_that_broke_off_keeps_its_column_and_says_how_much_is_missing() -> None:
+    rules = [rule(f"munmap-{i}") for i in range(6)]
+    why = "the guest went away"
+    results = [
+        result(rules[0]),
+        result(rules[1], "error", f"began: {why}"),
+        *(result(r, "miss", why) for r in rules[2:]),
+    ]
+    text = printed(one_cell(results, state="lost", reason=why))
+    assert "? miss" in text
+    assert "debian-7.3 x86_64 lost: the guest went away\n      4 of 6 rules miss\n" in text
 
 
 def test_an_interrupted_run_says_so_in_its_last_line() -> None:
