@@ -24,6 +24,12 @@ def kernel_name(cell: CellRecord) -> str:
     return cell.id.removesuffix(f".{cell.profile}").removesuffix(f".{cell.arch}")
 
 
+def release(cell: CellRecord) -> str:
+    """The release the kernel itself told, or that of its package where it never came up; "" when there is neither."""
+    told = cell.machine.release if cell.machine else ""
+    return told or (cell.kernel.release if cell.kernel else "")
+
+
 def profile_suffix(cell: CellRecord) -> str:
     """The profile where it has to be told: it is part of the cell's name unless it is the standard one."""
     return cell.profile if cell.id.endswith(f".{cell.profile}") else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from harness.reports.cells import label, plural, together
+from harness.reports.cells import kernel_name, label, plural, release, together
 from harness.reports.findings import Finding, differences, findings, missing, readings
 from harness.reports.grid import Grid, reasons_for
 from harness.reports.ink import MARKS, Page
@@ -25,6 +25,7 @@ def print_details(page: Page, done: RunDone, laid_out: Grid, *, every: bool) -> 
     _skips(page, done, laid_out)
     _missing(page, done, laid_out)
     _consoles(page, done)
+    _kernels(page, done)
     _machines(page, done)
 
 
@@ -114,6 +115,21 @@ def _consoles(page: Page, done: RunDone) -> None:
                 page.line(f"… {more} in cells/{cell.id}/console.log", _DEEP, "dim")
 
 
+def _kernels(page: Page, done: RunDone) -> None:
+    """Which builds the names stood for in this run."""
+    builds: dict[str, list[str]] = {}
+    for cell in done.record.cells:
+        if found := release(cell):
+            builds.setdefault(cell.arch, []).append(f"{kernel_name(cell)} is {found}")
+    notes = _grouped(done.record.cells, _note)
+    if builds or notes:
+        page.head("Kernels")
+    for arch, names in builds.items():
+        page.line(f"{arch}: {', '.join(dict.fromkeys(names))}", _IN)
+    for text, cells in notes.items():
+        page.line(f"{together(done.record, cells)}: {text}", _IN)
+
+
 def _acceleration(cell: CellRecord) -> str:
     machine = cell.machine
     if machine is None or not machine.acceleration:
@@ -130,7 +146,7 @@ def _garbage(cell: CellRecord) -> str:
 
 
 def _machines(page: Page, done: RunDone) -> None:
-    for title, fact in (("Acceleration", _acceleration), ("Kernels", _note), ("Streams", _garbage)):
+    for title, fact in (("Acceleration", _acceleration), ("Streams", _garbage)):
         told = _grouped(done.record.cells, fact)
         if told:
             page.head(title)

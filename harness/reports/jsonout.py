@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.reports.cells import kernel_name, status_counts
+from harness.reports.cells import kernel_name, release, status_counts
 from harness.rules.model import Rule
 from harness.runs.execute import RunDone
 from harness.runs.judging import VERDICTS_SCHEMA
@@ -50,7 +50,7 @@ def _cell(cell: CellRecord, results: tuple[RuleResult, ...]) -> dict[str, Any]:
         "cell": cell.id,
         "kernel": {
             "name": kernel_name(cell),
-            "release": (machine.release if machine else "") or (kernel.release if kernel else ""),
+            "release": release(cell),
             "arch": cell.arch,
             "page_size": machine.page_size if machine else 0,
             "sha256": kernel.sha256 if kernel else "",

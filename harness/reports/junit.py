@@ -22,7 +22,7 @@ from datetime import datetime
 
 from junit_xml import TestCase, TestSuite, to_xml_report_string
 
-from harness.reports.cells import kernel_name, plural, profile_suffix
+from harness.reports.cells import kernel_name, plural, profile_suffix, release
 from harness.reports.ink import escaped
 from harness.runs.record import CellRecord, CrashRecord, RunRecord
 from harness.verdicts.model import RuleResult, Status, Verdict
@@ -107,7 +107,7 @@ def _properties(run: RunRecord, cell: CellRecord) -> Mapping[str, str]:
         "state": cell.state,
         "reason": cell.reason,
         "kernel": kernel_name(cell),
-        "release": (machine.release if machine else "") or (kernel.release if kernel else ""),
+        "release": release(cell),
         "arch": cell.arch,
         "profile": cell.profile,
         "page_size": str(machine.page_size) if machine and machine.page_size else "",

@@ -188,6 +188,12 @@ def test_readings_are_told() -> None:
     assert "madvise-discard-private-file-written follows upstream: debian-6.12" in printed(default_matrix(FOLDER))
 
 
+def test_it_is_said_which_build_a_name_stood_for() -> None:
+    assert "arm64: debian-6.1 is 6.1.117-cloud-arm64, debian-6.12 is 6.12.117-cloud-arm64," in printed(
+        default_matrix(FOLDER)
+    )
+
+
 def test_names_of_cells() -> None:
     done = default_matrix(FOLDER)
     ids = [c.id for c in done.record.cells]
