@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-from harness.errors import InfrastructureError, KernelUnavailable, ToolMissing
+from harness.errors import InfrastructureError, KernelUnavailable, StoreError, ToolMissing
 from harness.kernels.archive import AptArchive, Archive
 from harness.kernels.builds import Build, is_complete, kernel_of, stored_builds
 from harness.kernels.debian import Candidate, candidates, describe, matches, select
@@ -253,5 +253,5 @@ def _no_modules(build: Build, names: tuple[str, ...]) -> tuple[tuple[str, bytes]
 
 
 def _is_plain(error: InfrastructureError) -> bool:
-    """Errors that take one sentence can be told again with the kernel's name in front."""
-    return type(error).__init__ is Exception.__init__
+    """Errors that are one sentence can be told again with the kernel's name in front; the store's name a path."""
+    return type(error).__init__ is Exception.__init__ and not isinstance(error, StoreError)

@@ -1,0 +1,270 @@
+"""Kernels out of a source tree: our own fragments, plain make, out of tree, incremental, the same bytes every time.
+
+Everything a fragment does not name is off (``make allnoconfig``, Documentation/kbuild/kconfig.rst). An option that
+the tree silently dropped would make rules skip without a reason, so each line of a fragment must survive into the
+final ``.config``; a line ``# optional`` excuses the option after it, which then becomes a note.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.errors import BuildError, ToolMissing, UsageError
+from harness.kernels.config import parse_config
+from harness.kernels.images import IMAGE, VMLINUX
+from harness.kernels.model import Kernel, Origin
+from harness.kernels.store import file_sha256, telling, write_atomically
+from harness.matrix.model import SYNONYMS, Arch
+
+OWN = Path(__file__).resolve().parent / "own"
+SYSTEM_MAPPINGS = OWN / "mseal-system-mappings.config"
+
+_TOOLS = (("make", "make"), ("flex", "flex"), ("bison", "bison"), ("bc", "bc"))
+_COMPILERS: Mapping[Arch, tuple[str, str, str]] = {
+    "x86_64": ("gcc", "x86_64-linux-gnu-", "gcc-x86-64-linux-gnu"),
+    "arm64": ("gcc", "aarch64-linux-gnu-", "gcc-aarch64-linux-gnu"),
+}
+_TARGETS: Mapping[Arch, tuple[str, str, str]] = {
+    "x86_64": ("vmlinux", "vmlinux", VMLINUX),
+    "arm64": ("Image", "arch/arm64/boot/Image", IMAGE),
+}
+# Fixed, so that an unchanged tree gives an identical image (Documentation/kbuild/reproducible-builds.rst).
+_STAMPS = {
+    "KBUILD_BUILD_TIMESTAMP": "1970-01-01",
+    "KBUILD_BUILD_USER": "sealmatrix",
+    "KBUILD_BUILD_HOST": "sealmatrix",
+    "KBUILD_BUILD_VERSION": "1",
+    "LC_ALL": "C",
+}
+# What a user's own kernel work may have left in the environment, and would change the build.
+_UNWANTED = re.compile(
+    r"(MAKE(FLAGS|LEVEL|FILES)|MFLAGS|ARCH|CROSS_COMPILE|LLVM.*|[KH]?C?FLAGS|CC|O|V|W|K(BUILD|CONFIG)_\w+)\Z"
+)
+_SET = re.compile(r'CONFIG_(\w+)=(?:"(.*)"|(.*?))\s*\Z')
+_UNSET = re.compile(r"# CONFIG_(\w+) is not set\s*\Z")
+_DECISIVE = re.compile(r"\berror\b|\*\*\*|undefined reference|No rule to make|fatal:", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Option:
+    """A line of a fragment; ``value`` is "n" for one that must be off."""
+
+    name: str
+    value: str
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class BuiltTree:
+    """A kernel just built. ``image`` lies in the build folder and is overwritten by the next build there.
+
+    ``notes`` name the optional options the tree does not have; ``seconds`` is the wall time make took.
+    """
+
+    image: Path
+    image_format: str
+    sha256: str
+    arch: Arch
+    release: str
+    config: Mapping[str, str] = field(repr=False)
+    config_sha256: str
+    log: Path
+    notes: tuple[str, ...]
+    seconds: float
+
+    def kernel(self, name: str, where: str, image: Path | None = None) -> Kernel:
+        """Return it as a ``Kernel`` called ``name``; ``image`` is a copy that will outlast the next build."""
+        version = re.match(r"\d+\.\d+(\.\d+)?", self.release)
+        return Kernel(
+            name=name,
+            release=self.release,
+            arch=self.arch,
+            flavour="own",
+            image=image or self.image,
+            image_format=self.image_format,
+            sha256=self.sha256,
+            origin=Origin("tree", where, note="; ".join(self.notes)),
+            config=self.config,
+            config_sha256=self.config_sha256,
+            version=version[0] if version else "",
+        )
+
+
+def own_fragments(arch: Arch) -> tuple[Path, ...]:
+    """The fragments of our minimal kernel for ``arch``; ``SYSTEM_MAPPINGS`` may be added for trees from 6.16 on."""
+    return OWN / "base.config", OWN / f"{arch}.config"
+
+
+def build_tree(
+    tree: Path,
+    arch: Arch,
+    out: Path,
+    fragments: Sequence[Path] = (),
+    *,
+    jobs: int | None = None,
+    reconfigure: bool = True,
+) -> BuiltTree:
+    """Build the kernel of ``tree`` in ``out``, which keeps what an incremental build needs; ``tree`` is only read.
+
+    ``fragments`` default to ``own_fragments``. ``reconfigure=False`` keeps a configuration made from the same
+    fragments: two seconds less where only C files changed. The log is ``out/build.log``. Raises ``UsageError`` for
+    a folder that is no clean kernel tree, ``ToolMissing``, ``BuildError`` with the decisive lines, ``StoreError``.
+    """
+    begun = time.monotonic()
+    check_tree(tree)
+    argv = [*_make(arch), "-C", str(tree.resolve()), f"O={out.resolve()}", f"ARCH={arch}"]
+    text = "".join(_read(path) for path in fragments or own_fragments(arch))
+    log = out / "build.log"
+    with telling(out):
+        out.mkdir(parents=True, exist_ok=True)
+        log.write_bytes(b"")
+    _configure(argv, out, text, log, reconfigure=reconfigure)
+    config = parse_config(_bytes(out / ".config"))
+    notes = check_options(parse_fragment(text), config)
+    target, place, image_format = _TARGETS[arch]
+    _run([*argv, f"-j{jobs or os.cpu_count() or 1}", target], log, f"the kernel of {tree}")
+    image = out / place
+    if not image.is_file():
+        raise BuildError(f"{tree}: make {target} succeeded but left no {place}")
+    return BuiltTree(
+        image=image,
+        image_format=image_format,
+        sha256=file_sha256(image),
+        arch=arch,
+        release=_bytes(out / "include/config/kernel.release").decode("ascii", "replace").strip(),
+        config=config,
+        config_sha256=hashlib.sha256(_bytes(out / ".config")).hexdigest(),
+        log=log,
+        notes=notes,
+        seconds=round(time.monotonic() - begun, 3),
+    )
+
+
+def check_tree(tree: Path) -> tuple[int, int]:
+    """Return (major, minor) of a kernel tree. Raises ``UsageError`` when it is none or was built in place."""
+    makefile = tree / "Makefile"
+    try:
+        found = dict(
+            re.findall(r"^(VERSION|PATCHLEVEL) = (\d+)$", makefile.read_text("utf-8", "replace"), re.MULTILINE)
+        )
+    except OSError:
+        found = {}
+    if found.keys() != {"VERSION", "PATCHLEVEL"} or not (tree / "Kbuild").is_file():
+        raise UsageError(f"{tree}: no kernel source tree; name the folder its top Makefile lies in")
+    if (tree / ".config").exists() or (tree / "include/config").exists():
+        raise UsageError(f"{tree}: was built in place; run `make mrproper` there, or name a clean checkout")
+    return int(found["VERSION"]), int(found["PATCHLEVEL"])
+
+
+def parse_fragment(text: str) -> tuple[Option, ...]:
+    """Return the options of a fragment, a later line winning over an earlier one. Raises ``UsageError``."""
+    options: dict[str, Option] = {}
+    optional = False
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip() == "# optional":
+            optional = True
+            continue
+        if (match := _SET.match(line)) is not None:
+            options[match[1]] = Option(match[1], match[2] if match[2] is not None else match[3], optional)
+        elif (match := _UNSET.match(line)) is not None:
+            options[match[1]] = Option(match[1], "n", optional)
+        elif line.strip() and not line.startswith("#"):
+            raise UsageError(f"configuration fragment, line {number}: neither an option nor a comment: {line[:60]!r}")
+        optional = False
+    return tuple(options.values())
+
+
+def check_options(options: Sequence[Option], config: Mapping[str, str]) -> tuple[str, ...]:
+    """Return notes on optional options that are missing. Raises ``BuildError`` naming every other one."""
+    wrong = [option for option in options if config.get(option.name, "n") != option.value]
+    needed = [f"{o.name}={o.value} (is {config.get(o.name, 'off')})" for o in wrong if not o.optional]
+    if needed:
+        raise BuildError(f"the tree's configuration did not take {', '.join(needed)}; their dependencies have changed")
+    return tuple(f"{o.name}={o.value} is not to be had in this tree" for o in wrong)
+
+
+def _configure(argv: Sequence[str], out: Path, text: str, log: Path, *, reconfigure: bool) -> None:
+    """Make ``.config`` from the fragments, unless that was done from the same ones and may be kept."""
+    kept = out / "fragments.config"
+    same = kept.is_file() and kept.read_text("utf-8", "replace") == text
+    if same and not reconfigure and (out / ".config").is_file():
+        return
+    with telling(kept):
+        kept.unlink(missing_ok=True)
+        write_atomically(out / "wanted.config", text.encode())
+        _run([*argv, f"KCONFIG_ALLCONFIG={(out / 'wanted.config').resolve()}", "allnoconfig"], log, "the configuration")
+        (out / "wanted.config").replace(kept)
+
+
+def _make(arch: Arch) -> list[str]:
+    """make with the compiler for ``arch``, through ccache where there is one. Raises ``ToolMissing``."""
+    compiler, prefix, package = _COMPILERS[arch]
+    machine = platform.machine()
+    native = SYNONYMS.get(machine, machine) == arch
+    tools = (*_TOOLS, ("gcc", "gcc"), *(() if native else ((f"{prefix}{compiler}", package),)))
+    for program, owner in tools:
+        if shutil.which(program) is None:
+            raise ToolMissing(program, owner)
+    # objtool, which x86_64 kernels are built with, reads ELF files through libelf.
+    if arch == "x86_64" and not _has_header("gelf.h"):
+        raise ToolMissing("libelf's header gelf.h", "libelf-dev")
+    full = compiler if native else f"{prefix}{compiler}"
+    argv = ["make"] if native else ["make", f"CROSS_COMPILE={prefix}"]
+    return [*argv, f"CC=ccache {full}"] if shutil.which("ccache") else argv
+
+
+def _has_header(name: str) -> bool:
+    done = subprocess.run(
+        ["gcc", "-E", "-x", "c", "-"],
+        input=f"#include <{name}>\n".encode(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    return done.returncode == 0
+
+
+def _run(argv: Sequence[str], log: Path, what: str) -> None:
+    """Run make, its words appended to the log; its whole process group ends when we are interrupted."""
+    environment = {name: value for name, value in os.environ.items() if not _UNWANTED.match(name)} | _STAMPS
+    with log.open("ab") as stream:
+        start = stream.tell()
+        process = subprocess.Popen(
+            argv, env=environment, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
+        )
+        try:
+            status = process.wait()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+    if status:
+        raise BuildError(f"{what} does not build: {decisive(_bytes(log)[start:].decode('utf-8', 'replace'))} ({log})")
+
+
+def decisive(output: str) -> str:
+    """The first line of make's output that says what is wrong, or its last line."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    telling_lines = [line for line in lines if _DECISIVE.search(line)]
+    return (telling_lines or lines[-1:] or ["make said nothing"])[0][:300]
+
+
+def _read(path: Path) -> str:
+    return _bytes(path).decode("utf-8", "replace")
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BuildError(f"{path}: cannot be read: {error.strerror}") from error
