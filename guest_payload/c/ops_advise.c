@@ -47,10 +47,10 @@ static long advise_process(struct window *w, const struct operation *op)
 
 #define DISCARD(name, advice) \
 	{"madvise-" name, NULL, advise, advice, 0, 0, \
-	 {{R_ALL, SET(EXACT) | SET(MIDDLE) | SET(INTO) | SET(OUT_OF) | SET(BESIDE)}, {SET(ANON_R), S_ALL | S_GAPS}, \
+	 {{R_ALL, SET(EXACT) | SET(INTO)}, {SET(ANON_R), S_ALL | S_GAPS}, {R_TYPICAL, SET(MIDDLE) | SET(BESIDE)}, \
 	  {SET(ANON_MIXED), SET(EXACT) | SET(INTO)}}}
 #define HARMLESS(name, advice) \
-	{"madvise-" name, NULL, advise, advice, 0, 0, {{R_QUIET, SET(EXACT) | SET(INTO)}, {SET(ANON_NONE), SET(EXACT)}}}
+	{"madvise-" name, NULL, advise, advice, 0, 0, {{R_QUIET | SET(ANON_NONE), SET(EXACT)}, {SET(ANON_R), SET(INTO)}}}
 
 static const struct operation operations[] = {
 	DISCARD("dontneed", ADV_DONTNEED),

@@ -34,7 +34,9 @@ static long protect_tagged(struct window *w, const struct operation *op)
 	return syscall(SYS_mprotect, tagged(w, w->start), w->length, op->a);
 }
 
-#define EVERYWHERE {SET(ANON_RW), S_ALL | S_GAPS}, {R_ALL, S_KEY}, {SET(ANON_MIXED), SET(EXACT) | SET(INTO)}
+#define EVERYWHERE \
+	{SET(ANON_RW), S_ALL | S_GAPS}, {R_TYPICAL, S_KEY}, {R_ALL, SET(EXACT) | SET(INTO)}, \
+	{SET(ANON_MIXED), SET(EXACT) | SET(INTO)}
 
 static const struct operation operations[] = {
 	{"mprotect-none", NULL, protect, PROT_NONE, 0, 0, {EVERYWHERE}},
@@ -42,7 +44,7 @@ static const struct operation operations[] = {
 	{"mprotect-rw", NULL, protect, PROT_READ | PROT_WRITE, 0, 0, {EVERYWHERE}},
 	{"mprotect-rx", NULL, protect, PROT_READ | PROT_EXEC, 0, 0, {EVERYWHERE}},
 	{"mprotect-rwx", NULL, protect, PROT_READ | PROT_WRITE | PROT_EXEC, 0, 0, {{R_TYPICAL, S_KEY}}},
-	{"mprotect-same", NULL, protect_same, 0, 0, 0, {{SET(ANON_RW), S_ALL}, {R_ALL, S_KEY}}},
+	{"mprotect-same", NULL, protect_same, 0, 0, 0, {{SET(ANON_RW), S_ALL}, {R_ALL, SET(EXACT) | SET(INTO)}}},
 	{"mprotect-short", NULL, protect_short, PROT_NONE, 0, 0, {{R_TYPICAL, SET(EXACT) | SET(MIDDLE) | SET(LAST)}}},
 	{"mprotect-tagged", need_tags, protect_tagged, PROT_NONE, 0, 0, {{SET(ANON_RW), SET(EXACT) | SET(INTO)}}},
 };

@@ -86,7 +86,7 @@ static const struct operation unmaps[] = {
 
 static const struct operation maps[] = {
 	{"mmap-fixed-anon", NULL, map_over, RW, FIXED_ANON, ADDRESS,
-	 {{SET(ANON_RW), S_ALL | S_GAPS}, {R_ALL, S_KEY | SET(OUT_OF)}, {SET(ANON_MIXED), SET(EXACT)}}},
+	 {{SET(ANON_RW), S_ALL | S_GAPS}, {R_ALL, S_KEY}, {SET(ANON_MIXED), SET(EXACT)}}},
 	{"mmap-fixed-none", NULL, map_over, PROT_NONE, FIXED_ANON | MAP_NORESERVE, ADDRESS,
 	 {{R_TYPICAL | SET(ANON_NONE), S_KEY}}},
 	{"mmap-fixed-shared", NULL, map_over, RW, MAP_FIXED | MAP_SHARED | MAP_ANONYMOUS, ADDRESS, {{R_TYPICAL, S_KEY}}},
