@@ -60,9 +60,7 @@ def sources_digest(sources: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def compile_static(
-    sources: Sequence[Path], arch: Arch, name: str, defines: Mapping[str, str] | None = None
-) -> Path:
+def compile_static(sources: Sequence[Path], arch: Arch, name: str, defines: Mapping[str, str] | None = None) -> Path:
     """Return a static ELF called ``name`` built from ``sources`` for ``arch``, once per content.
 
     ``defines`` become ``-DKEY=VALUE``. The sources may include headers that lie beside them. Raises
