@@ -154,11 +154,10 @@ def check_tree(tree: Path) -> tuple[int, int]:
     """Return (major, minor) of a kernel tree. Raises ``UsageError`` when it is none or was built in place."""
     makefile = tree / "Makefile"
     try:
-        found = dict(
-            re.findall(r"^(VERSION|PATCHLEVEL) = (\d+)$", makefile.read_text("utf-8", "replace"), re.MULTILINE)
-        )
+        text = makefile.read_text("utf-8", "replace")
     except OSError:
-        found = {}
+        text = ""
+    found = dict(re.findall(r"^(VERSION|PATCHLEVEL) = (\d+)$", text, re.MULTILINE))
     if found.keys() != {"VERSION", "PATCHLEVEL"} or not (tree / "Kbuild").is_file():
         raise UsageError(f"{tree}: no kernel source tree; name the folder its top Makefile lies in")
     if (tree / ".config").exists() or (tree / "include/config").exists():

@@ -1,0 +1,1 @@
+"""Kernels broken on purpose, one defect each: does a suite notice?"""

@@ -1,0 +1,76 @@
+"""A mutant: one deliberate defect of the sealing code, as data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["bypass", "lost-seal", "atomicity", "over-blocking", "wrong-errno", "arguments", "interface"]
+KINDS: tuple[Kind, ...] = (
+    "bypass",
+    "lost-seal",
+    "atomicity",
+    "over-blocking",
+    "wrong-errno",
+    "arguments",
+    "interface",
+)
+Place = Literal["put", "before", "after"]
+Series = tuple[int, int]
+"""A kernel series, (6, 12)."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One change of one file.
+
+    ``find`` is looked for with any white space between its words, inside the definitions whose first line holds
+    ``scope`` (anywhere when empty), and must be there exactly once. ``text`` is put in its place, before or after it.
+    """
+
+    file: str
+    scope: str
+    find: str
+    place: Place
+    text: str
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A defect. ``breaks`` are clauses of the contract (``Rule.contract``) that ought to notice.
+
+    ``edits`` maps the series from which on a variant holds to its edits; ``absent`` the series of which the defect
+    makes no sense to the reason. ``equivalent`` says why no suite can tell the mutant from the original, "" when one
+    ought to. ``arches`` is empty for all.
+    """
+
+    id: str
+    kind: Kind
+    what: str
+    breaks: tuple[str, ...]
+    edits: Mapping[Series, tuple[Edit, ...]]
+    absent: Mapping[Series, str] = field(default_factory=dict)
+    arches: tuple[str, ...] = ()
+    equivalent: str = ""
+
+    def variant(self, series: Series, arch: str) -> tuple[Edit, ...] | str:
+        """The edits for a tree of ``series``, or the reason why there are none."""
+        if self.arches and arch not in self.arches:
+            return f"only on {' and '.join(self.arches)}"
+        known = [s for s in (*self.edits, *self.absent) if s <= series]
+        if not known:
+            oldest = min((*self.edits, *self.absent))
+            return f"written for {oldest[0]}.{oldest[1]} and later"
+        newest = max(known)
+        return self.edits[newest] if newest in self.edits else self.absent[newest]
+
+    def digest(self, series: Series, arch: str) -> str:
+        """Sixteen hex digits that change with what would be done to a tree."""
+        return hashlib.sha256(repr((self.id, self.variant(series, arch))).encode()).hexdigest()[:16]
+
+    @property
+    def files(self) -> frozenset[str]:
+        """Every file any variant touches, relative to the tree."""
+        return frozenset(edit.file for edits in self.edits.values() for edit in edits)
