@@ -79,7 +79,7 @@ def run(
     quiet = quiet or as_json
     if host:
         if selection or globs or arches or profiles or path:
-            raise click.UsageError("--host runs this machine's own kernel; it takes no selection, kernel, arch or profile")
+            raise click.UsageError("--host runs this machine's kernel; it takes no selection, kernel, arch or profile")
         composed = compose_host(options)
     else:
         matrix = load_matrix(path or default_path())

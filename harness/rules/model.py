@@ -30,7 +30,7 @@ def parse_version(release: str) -> Version:
 
 
 def covers(layout: str) -> Covers:
-    """What the operation's range lies over: only sealed units, sealed and others, only plain, or gaps without a seal."""
+    """What the operation's range lies over: only sealed units, sealed and others, plain ones, or gaps and no seal."""
     inside = {c for c in layout if c.isupper()}
     if "S" in inside:
         return "sealed" if inside == {"S"} else "mixed"

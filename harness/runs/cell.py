@@ -77,7 +77,7 @@ class CellWorker:
             outcome.booted = self._guest.boot()
         self._say("pushing")
         with _timed(outcome.seconds, "push"):
-            path = self._guest.push(self._workload.name, self._workload.content)
+            path = self._guest.push(f"payload-{self._workload.name}", self._workload.content)
         with _timed(outcome.seconds, "payload"):
             outcome.exited, said = self._probe([path, *self._workload.arguments], journal)
         outcome.lost = _why_incomplete(self._workload, self._collector, outcome.exited, said)

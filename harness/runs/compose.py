@@ -99,7 +99,7 @@ def workload(payload: Payload, globs: Sequence[str], probe_seconds: float, *, km
     arguments += ["--kmsg"] if kmsg else []
     for glob in globs:
         arguments += ["--run", glob]
-    return Workload("payload", payload.id, payload.sha256, payload.path.read_bytes(), tuple(arguments), planned)
+    return Workload("c", payload.id, payload.sha256, payload.path.read_bytes(), tuple(arguments), planned)
 
 
 def default_jobs(cells: Sequence[Cell]) -> int:

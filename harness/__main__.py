@@ -1,0 +1,5 @@
+"""``python -m harness`` is ``sealmatrix``."""
+
+from harness.cli import main
+
+main()
