@@ -45,7 +45,7 @@ void engine_start(long deadline_ms)
 	setrlimit(RLIMIT_CORE, &none);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	engine.deadline_ms = deadline_ms;
-	engine.facts = (struct facts *)syscall(SYS_mmap, NULL, 2 * sizeof(struct facts), PROT_READ | PROT_WRITE,
+	engine.facts = (struct facts *)sys(SYS_mmap, NULL, 2 * sizeof(struct facts), PROT_READ | PROT_WRITE,
 					       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (engine.facts == MAP_FAILED)
 		_exit(3);
@@ -133,7 +133,7 @@ static void run_half(const struct probe *probe, bool sealed, struct facts *facts
 	int status;
 
 	memset(facts, 0, sizeof(*facts));
-	pid = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+	pid = sys(SYS_clone, SIGCHLD, 0, 0, 0, 0);
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (getppid() != self)

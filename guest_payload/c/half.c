@@ -10,7 +10,7 @@
 
 long sys_mseal(void *start, size_t length, unsigned long flags)
 {
-	return syscall(SYS_mseal, start, length, flags);
+	return sys(SYS_mseal, start, length, flags);
 }
 
 _Noreturn void fail_step(struct window *w, const char *step, int error)
@@ -55,7 +55,7 @@ static void set_up(struct window *w, const struct probe *probe)
 
 	w->region->make(w);
 	for (int i = 0; i < w->units; i++)
-		if (is_gap(w->layout[i]) && syscall(SYS_munmap, unit_at(w, i), w->unit))
+		if (is_gap(w->layout[i]) && sys(SYS_munmap, unit_at(w, i), w->unit))
 			fail_step(w, "munmap of a gap", errno);
 	while (first < w->units && !is_covered(w->layout[first]))
 		first++;
@@ -141,9 +141,9 @@ static void try_units(struct window *w)
 		f->write[i] = try_write(unit_at(w, i)) ? 'w' : '-';
 	for (int i = 0; i < w->units; i++)
 		f->mprotect[i] =
-			syscall(SYS_mprotect, unit_at(w, i), w->unit, protection_of(f->after[i].perms)) ? errno : 0;
+			sys(SYS_mprotect, unit_at(w, i), w->unit, protection_of(f->after[i].perms)) ? errno : 0;
 	for (int i = 0; i < w->units; i++)
-		f->munmap[i] = syscall(SYS_munmap, unit_at(w, i), w->unit) ? errno : 0;
+		f->munmap[i] = sys(SYS_munmap, unit_at(w, i), w->unit) ? errno : 0;
 }
 
 _Noreturn void half(const struct probe *probe, bool sealed, struct facts *facts)

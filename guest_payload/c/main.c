@@ -133,11 +133,11 @@ static int after_exec(const char *base, const char *length)
 {
 	char *at = (char *)strtoul(base, NULL, 10);
 	size_t bytes = strtoul(length, NULL, 10);
-	long got = syscall(SYS_mmap, at, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	long got = sys(SYS_mmap, at, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 
 	if (got != (long)at)
 		return 1;
-	if (syscall(SYS_munmap, at, bytes))
+	if (sys(SYS_munmap, at, bytes))
 		return 2;
 	return count_seals() ? 3 : 0;
 }

@@ -11,7 +11,7 @@
 /* a: advice */
 static long advise(struct window *w, const struct operation *op)
 {
-	return syscall(SYS_madvise, w->start, w->length, op->a);
+	return sys(SYS_madvise, w->start, w->length, op->a);
 }
 
 static void need_tags(struct window *w, const struct operation *op)
@@ -22,13 +22,13 @@ static void need_tags(struct window *w, const struct operation *op)
 
 static long advise_tagged(struct window *w, const struct operation *op)
 {
-	return syscall(SYS_madvise, tagged(w, w->start), w->length, op->a);
+	return sys(SYS_madvise, tagged(w, w->start), w->length, op->a);
 }
 
 static void open_self(struct window *w, const struct operation *op)
 {
 	(void)op;
-	w->other = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	w->other = (int)sys(SYS_pidfd_open, getpid(), 0);
 	if (w->other < 0)
 		fail_step(w, "pidfd_open", errno);
 }
@@ -37,7 +37,7 @@ static void open_self(struct window *w, const struct operation *op)
 static long advise_process(struct window *w, const struct operation *op)
 {
 	struct iovec range = {w->start, w->length};
-	long advised = syscall(SYS_process_madvise, w->other, &range, 1, op->a, 0);
+	long advised = sys(SYS_process_madvise, w->other, &range, 1, op->a, 0);
 
 	return advised == (long)w->length ? 0 : advised;
 }

@@ -17,17 +17,17 @@
 static long unmap_here(struct window *w, const struct operation *op)
 {
 	(void)op;
-	return syscall(SYS_munmap, w->start, w->length);
+	return sys(SYS_munmap, w->start, w->length);
 }
 
 static long protect_here(struct window *w, const struct operation *op)
 {
-	return syscall(SYS_mprotect, w->start, w->length, op->a);
+	return sys(SYS_mprotect, w->start, w->length, op->a);
 }
 
 static long map_here(struct window *w, const struct operation *op)
 {
-	long at = syscall(SYS_mmap, w->start, w->length, PROT_READ, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	long at = sys(SYS_mmap, w->start, w->length, PROT_READ, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	(void)op;
 	return at == (long)w->start ? 0 : at;
@@ -35,7 +35,7 @@ static long map_here(struct window *w, const struct operation *op)
 
 static long move_here(struct window *w, const struct operation *op)
 {
-	long at = syscall(SYS_mremap, w->start, w->length, w->length, MREMAP_MAYMOVE | MREMAP_FIXED, DESTINATION);
+	long at = sys(SYS_mremap, w->start, w->length, w->length, MREMAP_MAYMOVE | MREMAP_FIXED, DESTINATION);
 
 	(void)op;
 	return at == (long)DESTINATION ? 0 : at;
@@ -43,7 +43,7 @@ static long move_here(struct window *w, const struct operation *op)
 
 static long advise_here(struct window *w, const struct operation *op)
 {
-	return syscall(SYS_madvise, w->start, w->length, op->a);
+	return sys(SYS_madvise, w->start, w->length, op->a);
 }
 
 static long child_unmaps(struct window *w, const struct operation *op)
@@ -127,7 +127,7 @@ static long child_execs(struct window *w, const struct operation *op)
 	if (pid == 0) {
 		snprintf(base, sizeof(base), "%lu", (unsigned long)w->base);
 		snprintf(length, sizeof(length), "%lu", (unsigned long)w->units * w->unit);
-		syscall(SYS_execve, "/proc/self/exe", arguments, environment);
+		sys(SYS_execve, "/proc/self/exe", arguments, environment);
 		w->facts->error = errno;
 		_exit(127);
 	}

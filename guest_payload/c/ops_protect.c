@@ -9,18 +9,18 @@
 /* a: prot */
 static long protect(struct window *w, const struct operation *op)
 {
-	return syscall(SYS_mprotect, w->start, w->length, op->a);
+	return sys(SYS_mprotect, w->start, w->length, op->a);
 }
 
 static long protect_same(struct window *w, const struct operation *op)
 {
 	(void)op;
-	return syscall(SYS_mprotect, w->start, w->length, w->region->prot);
+	return sys(SYS_mprotect, w->start, w->length, w->region->prot);
 }
 
 static long protect_short(struct window *w, const struct operation *op)
 {
-	return syscall(SYS_mprotect, w->start, w->length - (size_t)sysconf(_SC_PAGESIZE) + 1, op->a);
+	return sys(SYS_mprotect, w->start, w->length - (size_t)sysconf(_SC_PAGESIZE) + 1, op->a);
 }
 
 static void need_tags(struct window *w, const struct operation *op)
@@ -31,7 +31,7 @@ static void need_tags(struct window *w, const struct operation *op)
 
 static long protect_tagged(struct window *w, const struct operation *op)
 {
-	return syscall(SYS_mprotect, tagged(w, w->start), w->length, op->a);
+	return sys(SYS_mprotect, tagged(w, w->start), w->length, op->a);
 }
 
 #define EVERYWHERE \

@@ -28,7 +28,7 @@ static long flee(struct window *w, const struct operation *op)
 {
 	(void)w;
 	for (int i = 0; i < 4; i++) {
-		if (syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0))
+		if (sys(SYS_clone, SIGCHLD, 0, 0, 0, 0))
 			continue;
 		if (i % 2)
 			setsid();

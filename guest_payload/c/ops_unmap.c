@@ -16,33 +16,33 @@ static void need_tags(struct window *w, const struct operation *op)
 static long unmap(struct window *w, const struct operation *op)
 {
 	(void)op;
-	return syscall(SYS_munmap, w->start, w->length);
+	return sys(SYS_munmap, w->start, w->length);
 }
 
 /* One byte of the last page is enough to mean the page. */
 static long unmap_short(struct window *w, const struct operation *op)
 {
 	(void)op;
-	return syscall(SYS_munmap, w->start, w->length - (size_t)sysconf(_SC_PAGESIZE) + 1);
+	return sys(SYS_munmap, w->start, w->length - (size_t)sysconf(_SC_PAGESIZE) + 1);
 }
 
 /* The range and all the nothing around it. */
 static long unmap_far(struct window *w, const struct operation *op)
 {
 	(void)op;
-	return syscall(SYS_munmap, w->start - 8 * w->unit, w->length + 16 * w->unit);
+	return sys(SYS_munmap, w->start - 8 * w->unit, w->length + 16 * w->unit);
 }
 
 static long unmap_tagged(struct window *w, const struct operation *op)
 {
 	(void)op;
-	return syscall(SYS_munmap, tagged(w, w->start), w->length);
+	return sys(SYS_munmap, tagged(w, w->start), w->length);
 }
 
 /* a: prot, b: flags; of what prepare() opened, if anything */
 static long map_over(struct window *w, const struct operation *op)
 {
-	return syscall(SYS_mmap, w->start, w->length, op->a, op->b, w->other, 0);
+	return sys(SYS_mmap, w->start, w->length, op->a, op->b, w->other, 0);
 }
 
 static void open_other_file(struct window *w, const struct operation *op)
@@ -60,14 +60,14 @@ static void open_other_memfd(struct window *w, const struct operation *op)
 /* b: flags; the region's own object again, with the region's protection: nothing but the mapping itself would change */
 static long map_again(struct window *w, const struct operation *op)
 {
-	return syscall(SYS_mmap, w->start, w->length, w->region->prot, op->b, w->object, w->start - w->base);
+	return sys(SYS_mmap, w->start, w->length, w->region->prot, op->b, w->object, w->start - w->base);
 }
 
 /* Beside a sealed mapping, and as like it as can be, so that the kernel may merge the two. */
 static long map_beside(struct window *w, const struct operation *op)
 {
 	(void)op;
-	return syscall(SYS_mmap, w->start, w->length, w->region->prot, w->region->flags | MAP_FIXED_NOREPLACE, w->object,
+	return sys(SYS_mmap, w->start, w->length, w->region->prot, w->region->flags | MAP_FIXED_NOREPLACE, w->object,
 		       w->object < 0 ? 0 : w->start - w->base);
 }
 

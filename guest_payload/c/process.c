@@ -15,7 +15,7 @@
 long child_process(void)
 {
 	long parent = getpid();
-	long pid = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+	long pid = sys(SYS_clone, SIGCHLD, 0, 0, 0, 0);
 
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);

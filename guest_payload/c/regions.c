@@ -12,7 +12,7 @@ enum { FILE_FILL = 0x50, UNIT_FILL = 0xa0 };
 
 static void *map(void *at, size_t length, int prot, int flags, int fd)
 {
-	return (void *)syscall(SYS_mmap, at, length, prot, flags, fd, 0);
+	return (void *)sys(SYS_mmap, at, length, prot, flags, fd, 0);
 }
 
 int unit_protection(const struct region *region, int i)
@@ -32,12 +32,12 @@ static void protect(struct window *w)
 {
 	if (!protections_differ(w)) {
 		if (w->region->prot != (PROT_READ | PROT_WRITE) &&
-		    syscall(SYS_mprotect, w->base, (size_t)w->units * w->unit, w->region->prot))
+		    sys(SYS_mprotect, w->base, (size_t)w->units * w->unit, w->region->prot))
 			fail_step(w, "mprotect", errno);
 		return;
 	}
 	for (int i = 0; i < w->units; i++)
-		if (syscall(SYS_mprotect, unit_at(w, i), w->unit, unit_protection(w->region, i)))
+		if (sys(SYS_mprotect, unit_at(w, i), w->unit, unit_protection(w->region, i)))
 			fail_step(w, "mprotect", errno);
 }
 
@@ -75,10 +75,10 @@ static int anonymous_file(struct window *w, const char *name)
 		*p++ = (char)('0' + pid % 10);
 	*p++ = '.';
 	strcpy(p, name);
-	fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	fd = (int)sys(SYS_openat, AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		fail_step(w, "create a file in the working directory", errno);
-	if (syscall(SYS_unlinkat, AT_FDCWD, path, 0))
+	if (sys(SYS_unlinkat, AT_FDCWD, path, 0))
 		fail_step(w, "unlink", errno);
 	return fd;
 }
@@ -88,19 +88,19 @@ int open_object(struct window *w, const char *kind, const char *name, int units)
 {
 	size_t length = (size_t)units * w->unit;
 	bool memfd = strcmp(kind, "memfd") == 0;
-	int fd = memfd ? (int)syscall(SYS_memfd_create, name, 0) : anonymous_file(w, name);
+	int fd = memfd ? (int)sys(SYS_memfd_create, name, 0) : anonymous_file(w, name);
 	char *contents;
 
 	if (fd < 0)
 		fail_step(w, "memfd_create", errno);
-	if (syscall(SYS_ftruncate, fd, length))
+	if (sys(SYS_ftruncate, fd, length))
 		fail_step(w, "ftruncate", errno);
 	contents = map(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd);
 	if (contents == MAP_FAILED)
 		fail_step(w, "mmap of a new file", errno);
 	for (int i = 0; i < units; i++)
 		memset(contents + (size_t)i * w->unit, FILE_FILL + i, w->unit);
-	if (syscall(SYS_munmap, contents, length))
+	if (sys(SYS_munmap, contents, length))
 		fail_step(w, "munmap of a new file", errno);
 	return fd;
 }

@@ -98,7 +98,7 @@ static char *next_line(struct lines *l)
 		l->next = 0;
 		if (l->have == sizeof(l->buffer))
 			l->have = 0;
-		got = syscall(SYS_read, l->fd, l->buffer + l->have, sizeof(l->buffer) - l->have);
+		got = sys(SYS_read, l->fd, l->buffer + l->have, sizeof(l->buffer) - l->have);
 		if (got <= 0)
 			return NULL;
 		l->have += (size_t)got;
@@ -235,9 +235,9 @@ static void list_mappings(const struct window *w, struct unit_fact *facts)
 	char *line;
 
 	reader.have = reader.next = 0;
-	reader.fd = w->look ? (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/smaps", O_RDONLY | O_CLOEXEC) : -1;
+	reader.fd = w->look ? (int)sys(SYS_openat, AT_FDCWD, "/proc/self/smaps", O_RDONLY | O_CLOEXEC) : -1;
 	if (reader.fd < 0)
-		reader.fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC);
+		reader.fd = (int)sys(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC);
 	while ((line = next_line(&reader))) {
 		if (parse_header(line, &m)) {
 			if (m.start >= end)
@@ -249,7 +249,7 @@ static void list_mappings(const struct window *w, struct unit_fact *facts)
 					facts[i].seal = flags_say_sealed(line) ? 's' : '-';
 		}
 	}
-	syscall(SYS_close, reader.fd);
+	sys(SYS_close, reader.fd);
 }
 
 /* Mappings of this process that smaps calls sealed, leaving out those of the kernel itself ([vdso] and its like). */
@@ -261,14 +261,14 @@ int count_seals(void)
 	bool ours = false;
 
 	reader.have = reader.next = 0;
-	reader.fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/smaps", O_RDONLY | O_CLOEXEC);
+	reader.fd = (int)sys(SYS_openat, AT_FDCWD, "/proc/self/smaps", O_RDONLY | O_CLOEXEC);
 	while ((line = next_line(&reader))) {
 		if (parse_header(line, &m))
 			ours = !begins(m.path, "[v");
 		else if (ours && begins(line, "VmFlags:"))
 			count += flags_say_sealed(line);
 	}
-	syscall(SYS_close, reader.fd);
+	sys(SYS_close, reader.fd);
 	return count;
 }
 
@@ -287,7 +287,7 @@ static char presence_of(uint64_t entry)
 static void read_pagemap(const struct window *w, struct unit_fact *facts)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE), step = w->unit / page;
-	int fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	int fd = (int)sys(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	uint64_t entries[UNITS_MAX];
 
 	for (int i = 0; i < w->units; i++)
@@ -295,18 +295,18 @@ static void read_pagemap(const struct window *w, struct unit_fact *facts)
 	if (fd < 0)
 		return;
 	if (step == 1) {
-		ssize_t got = syscall(SYS_pread64, fd, entries, (size_t)w->units * sizeof(*entries),
+		ssize_t got = sys(SYS_pread64, fd, entries, (size_t)w->units * sizeof(*entries),
 				      (uintptr_t)w->base / page * sizeof(*entries));
 
 		for (int i = 0; i < w->units && got >= (ssize_t)((size_t)(i + 1) * sizeof(*entries)); i++)
 			facts[i].presence = presence_of(entries[i]);
 	} else {
 		for (int i = 0; i < w->units; i++)
-			if (syscall(SYS_pread64, fd, entries, sizeof(*entries),
+			if (sys(SYS_pread64, fd, entries, sizeof(*entries),
 				    (uintptr_t)unit_at(w, i) / page * sizeof(*entries)) == sizeof(*entries))
 				facts[i].presence = presence_of(entries[0]);
 	}
-	syscall(SYS_close, fd);
+	sys(SYS_close, fd);
 }
 
 void take_snapshot(struct window *w, struct unit_fact *facts)

@@ -8,6 +8,16 @@
 
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <unistd.h>
+
+/*
+ * syscall(2) takes its arguments as longs, but an int that is handed to a variadic function is only that: the upper
+ * half of what it is read back as is whatever was there. So every argument is made a long first, and those not given
+ * are 0. Returns -1 and sets errno as the function does.
+ */
+#define sys(...) SYS_WITH_LONGS(__VA_ARGS__, 0, 0, 0, 0, 0, 0)
+#define SYS_WITH_LONGS(number, a, b, c, d, e, f, ...) \
+	syscall(number, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 
 #ifndef SYS_mseal
 #define SYS_mseal 462 /* 6.10: 8be7258aad44 */

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from harness.errors import BuildError, StoreError
+from harness.errors import BuildError
+from harness.kernels.store import telling
 from harness.matrix.model import ARCHES, Arch
 from harness.payload.compiler import compile_static, compiler_version, sources_digest
 
@@ -87,12 +88,10 @@ def _probe_list(ident: str) -> tuple[ProbeInfo, ...]:
         raise BuildError(f"cannot list probes on a {machine} machine; use one of {', '.join(ARCHES)}")
     program = _compile(_HOST_ARCH[machine], ident)
     listing = program.with_name(f"{program.name}.list")
-    try:
+    with telling(listing):
         if not listing.is_file():
             _keep(listing, _run_list(program))
         return parse_list(listing.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise StoreError(f"{listing}: cannot keep the list of probes: {error.strerror or error}") from error
 
 
 def parse_list(text: str) -> tuple[ProbeInfo, ...]:
@@ -139,7 +138,5 @@ def _keep(path: Path, text: str) -> None:
 
 
 def _sha256(path: Path) -> str:
-    try:
+    with telling(path):
         return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise StoreError(f"{path}: cannot read what was built: {error.strerror or error}") from error

@@ -16,9 +16,8 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
-import platformdirs
-
-from harness.errors import BuildError, StoreError
+from harness.errors import BuildError
+from harness.kernels.store import default_root, telling
 from harness.matrix.model import Arch
 
 TARGETS: Mapping[Arch, str] = {"x86_64": "x86_64-linux-musl", "arm64": "aarch64-linux-musl"}
@@ -35,7 +34,7 @@ _COMPILE_SECONDS = 900
 
 def cache_root() -> Path:
     """Where built programs and the compiler's own caches are kept."""
-    return platformdirs.user_cache_path("sealmatrix") / "payload"
+    return default_root() / "payload"
 
 
 def compiler_version() -> str:
@@ -73,15 +72,13 @@ def compile_static(sources: Sequence[Path], arch: Arch, name: str, defines: Mapp
     target = cache_root() / key / name
     if target.is_file():
         return target
-    try:
+    with telling(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as scratch:
             built = Path(scratch) / name
             _compile(sources, arch, flags, built)
             built.chmod(0o755)
             built.replace(target)  # whoever comes second replaces like with like
-    except OSError as error:
-        raise StoreError(f"{target.parent}: cannot keep what was built: {error.strerror or error}") from error
     return target
 
 

@@ -1,0 +1,353 @@
+"""The C payload on the running kernel: properties of the stream and of the facts, not a judgement of this kernel."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from errno import EINVAL, ENOMEM, EOPNOTSUPP, EPERM
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from harness.matrix.model import Arch
+from harness.observations.model import Begin, End, Garbage, Half, Observation, Plan, Record
+from harness.observations.stream import parse_line
+from harness.payload import ProbeInfo, build, probe_list
+
+ARCH: dict[str, Arch] = {"x86_64": "x86_64", "aarch64": "arm64"}
+# Advice that makes the kernel reclaim or move pages: where a page is afterwards is not ours to promise.
+WEATHER = ("madvise-pageout", "madvise-cold", "process-madvise-pageout", "process-madvise-cold", "madvise-free")
+
+
+def program() -> Path:
+    if platform.machine() not in ARCH:
+        pytest.skip(f"no payload for a {platform.machine()} machine")
+    return build(ARCH[platform.machine()]).path
+
+
+def run(*arguments: str, cwd: Path, timeout: float = 120) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([program(), *arguments], cwd=cwd, capture_output=True, timeout=timeout, check=False)
+
+
+def records(stream: bytes) -> list[Record]:
+    assert stream.endswith(b"\n")
+    found = [parse_line(line) for line in stream.splitlines()]
+    assert not [r for r in found if isinstance(r, Garbage)]
+    return [r for r in found if not isinstance(r, Garbage)]
+
+
+@dataclass(frozen=True)
+class Stream:
+    plan: Plan
+    observations: dict[str, Observation]
+
+
+def observe(cwd: Path, *arguments: str) -> Stream:
+    done = run(*arguments, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == b""
+    plan, *middle, end = records(done.stdout)
+    assert isinstance(plan, Plan)
+    assert isinstance(end, End)
+    begins, seen = middle[::2], middle[1::2]
+    assert all(isinstance(r, Begin) for r in begins)
+    assert [r.probe for r in begins if isinstance(r, Begin)] == list(plan.probes)
+    observations = [r for r in seen if isinstance(r, Observation)]
+    assert [o.probe for o in observations] == list(plan.probes)
+    assert end.probes == len(plan.probes)
+    return Stream(plan, {o.probe: o for o in observations})
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Stream:
+    """Everything once; skips where the running kernel has nothing to show."""
+    stream = observe(tmp_path_factory.mktemp("work"))
+    if error := stream.plan.features["mseal"]:
+        pytest.skip(f"the running kernel {stream.plan.release} has no mseal ({os.strerror(int(error))})")
+    return stream
+
+
+@cache
+def listed() -> dict[str, ProbeInfo]:
+    return {p.id: p for p in probe_list()}
+
+
+def of(whole: Stream, **parts: str) -> Iterator[tuple[ProbeInfo, Observation]]:
+    """Probes whose parts are these, the ones that ran to the end."""
+    found = 0
+    for probe in listed().values():
+        if all(getattr(probe, name) == value for name, value in parts.items()):
+            seen = whole.observations[probe.id]
+            if seen.control.step is None:
+                found += 1
+                yield probe, seen
+    assert found, parts
+
+
+class TestStream:
+    def test_list_is_the_plan(self, whole: Stream) -> None:
+        assert whole.plan.probes == tuple(listed())
+
+    def test_plan_says_what_ran_where(self, whole: Stream) -> None:
+        payload = build(ARCH[platform.machine()])
+        assert (whole.plan.id, whole.plan.machine) == (payload.id, platform.machine())
+        assert whole.plan.release == platform.release()
+        assert whole.plan.page_size == os.sysconf("SC_PAGESIZE")
+        assert whole.plan.pid1 is False
+
+    def test_every_half_ran_to_its_end_or_says_why_not(self, whole: Stream) -> None:
+        for seen in whole.observations.values():
+            assert seen.layout == listed()[seen.probe].layout
+            assert seen.unit == whole.plan.page_size
+            for half in (seen.control, seen.sealed):
+                assert half.signal is None, seen
+                assert not half.timeout, seen
+                if half.stage != "done":
+                    assert (half.stage, half.step) == ("setup", "tagged pointers"), seen
+                    assert half.step_errno == EOPNOTSUPP
+
+    def test_two_runs_give_the_same_facts(self, whole: Stream, tmp_path: Path) -> None:
+        again = observe(tmp_path)
+        for probe, first in whole.observations.items():
+            if not probe.startswith(WEATHER):
+                assert replace(again.observations[probe], microseconds=0) == replace(first, microseconds=0)
+
+    def test_sealed_units_are_sealed_and_the_control_is_not(self, whole: Stream) -> None:
+        for seen in whole.observations.values():
+            if seen.control.stage != "done":
+                continue
+            for i, c in enumerate(seen.layout):
+                unit = seen.sealed.units_before[i]
+                assert (unit is None) == (c in "gG"), seen
+                if unit:
+                    assert unit.seal == ("s" if c in "sS" else "-"), seen
+            runs = [run for run in "".join(c if c in "sS" else " " for c in seen.layout).split() if run]
+            assert seen.sealed.seal == (0,) * len(runs)
+            assert seen.control.seal == ()
+
+
+class TestFacts:
+    def test_windows_look_as_their_regions_say(self, whole: Stream) -> None:
+        perms = {"rw": "rw-", "r": "r--", "rx": "r-x", "none": "---"}
+        for probe in listed().values():
+            seen = whole.observations[probe.id]
+            if seen.control.stage != "done" or probe.region == "anon-mixed":
+                continue
+            shared = "s" if "shared" in probe.region else "p"
+            for i, unit in enumerate(seen.control.units_before):
+                if unit is None:
+                    continue
+                assert unit.perms == perms[probe.region.rsplit("-", 1)[1]] + shared, seen
+                if probe.region == "anon-none":
+                    assert unit.data == "segv"
+                elif "anon" in probe.region or "copied" in probe.region:
+                    assert unit.data == f"{0xA0 + i:02x}"
+                else:
+                    assert (unit.data, unit.presence) == (f"{0x50 + i:02x}", "f")
+
+    def test_munmap_of_what_is_not_sealed_works_and_of_what_is_does_not(self, whole: Stream) -> None:
+        for probe, seen in of(whole, operation="munmap"):
+            assert (seen.control.result, seen.control.errno) == (0, 0), seen
+            for i, c in enumerate(seen.layout):
+                assert (seen.control.units_after[i] is None) == (c.isupper() or c == "g")
+            if "S" in probe.layout:
+                assert (seen.sealed.result, seen.sealed.errno) == (-1, EPERM), seen
+                assert seen.sealed.after == seen.sealed.before
+            else:
+                assert seen.sealed.errno == 0
+
+    def test_behaviour_shows_the_seal(self, whole: Stream) -> None:
+        for _, seen in of(whole, operation="munmap", span="exact"):
+            assert seen.sealed.mprotect == seen.sealed.munmap == (EPERM,) * 3
+            assert seen.control.munmap == (0, 0, 0)
+
+    def test_a_hole_seals_nothing(self, whole: Stream) -> None:
+        for span in ("hole-start", "hole-middle", "hole-end", "unmapped"):
+            for _, seen in of(whole, operation="mseal", span=span):
+                for half in (seen.control, seen.sealed):
+                    assert (half.result, half.errno) == (-1, ENOMEM), seen
+                    assert EPERM not in half.munmap
+
+    def test_bad_flags_are_refused_before_anything_else(self, whole: Stream) -> None:
+        for operation in ("mseal-flags-1", "mseal-flags-all", "mseal-flags-empty", "mseal-flags-unaligned"):
+            for _, seen in of(whole, operation=operation):
+                assert seen.control.errno == EINVAL
+
+    def test_exactly_the_pages_asked_for_are_sealed(self, whole: Stream) -> None:
+        for operation in ("mseal", "mseal-less-one-byte", "mseal-one-byte-more"):
+            for _, seen in of(whole, operation=operation, span="plain"):
+                assert seen.control.errno == 0
+                assert seen.control.munmap == (0, EPERM, EPERM, 0), seen
+
+    def test_a_store_tells_writable_from_not(self, whole: Stream) -> None:
+        for probe, seen in of(whole, operation="munmap", span="exact"):
+            if probe.region != "anon-mixed":
+                assert seen.sealed.write == ("www" if probe.region.endswith("-rw") else "---"), seen
+            else:
+                assert seen.sealed.write == "w--"  # rw, r, none
+
+    def test_addresses_do_not_depend_on_the_run(self, whole: Stream) -> None:
+        moved = whole.observations["mremap-move/anon-rw/exact"].control
+        assert moved.result == "destination"
+        assert whole.observations["mmap-fixed-anon/anon-rw/middle"].control.result == "base+1"
+        assert whole.observations["mmap-hint/anon-rw/exact"].control.result == "elsewhere"
+
+    def test_what_replaces_the_window_is_told_from_it(self, whole: Stream) -> None:
+        over = whole.observations["mmap-fixed-file/file-private-clean-r/exact"].control
+        before, after = ([u.backing for u in s if u] for s in (over.units_before, over.units_after))
+        assert before == ["file+0", "file+1", "file+2"]
+        assert after == ["other+0", "other+1", "other+2"]
+
+    def test_children(self, whole: Stream) -> None:
+        unmapped = whole.observations["fork-munmap/anon-rw/exact"]
+        assert (unmapped.control.errno, unmapped.sealed.errno) == (0, EPERM)
+        assert unmapped.control.extra == {"child_after": "-; -; -"}
+        assert unmapped.control.after == unmapped.control.before
+        own = whole.observations["fork-mseal/anon-rw/plain"].control
+        assert (own.errno, own.extra["child_mseal"]) == (0, 0)
+        shared = whole.observations["vfork-mseal/anon-rw/plain"].control
+        assert (shared.errno, shared.extra["child_mseal"]) == (EPERM, 0)
+        for operation in ("fork-exec", "fork-exit"):
+            for _, seen in of(whole, operation=operation):
+                assert (seen.control.result, seen.sealed.result) == (0, 0)
+
+
+class TestEngine:
+    """Selftest probes misbehave on purpose; none of them is ever in a list."""
+
+    @staticmethod
+    def halves(tmp_path: Path, probe: str, *arguments: str) -> list[Half]:
+        seen = observe(tmp_path, "--run", f"{probe}/*", "--run", "munmap/anon-rw/exact", *arguments).observations
+        assert seen.pop("munmap/anon-rw/exact").control.stage == "done"  # the one runs whatever the other does
+        (only,) = seen.values()
+        return [only.control, only.sealed]
+
+    def test_a_hang_ends_at_its_deadline(self, tmp_path: Path) -> None:
+        started = time.monotonic()
+        for half in self.halves(tmp_path, "selftest-hang", "--deadline-ms", "150"):
+            assert (half.stage, half.timeout, half.signal) == ("operation", True, None)
+            assert len(half.before) == 3
+            assert not half.after
+        assert 0.3 <= time.monotonic() - started < 10
+
+    def test_a_crash_keeps_the_facts_before_it(self, tmp_path: Path) -> None:
+        for half in self.halves(tmp_path, "selftest-crash"):
+            assert (half.stage, half.signal, half.timeout) == ("operation", 11, False)
+            assert len(half.before) == 3
+
+    def test_no_core_file_is_left(self, tmp_path: Path) -> None:
+        self.halves(tmp_path, "selftest-crash")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_what_flees_is_caught(self, tmp_path: Path) -> None:
+        for half in self.halves(tmp_path, "selftest-flee", "--deadline-ms", "20000"):
+            assert half.stage == "done"
+        assert processes_of(program()) == []
+
+    def test_a_machine_that_is_not_ours_is_left_alone(self, tmp_path: Path) -> None:
+        for half in self.halves(tmp_path, "selftest-panic"):
+            assert (half.stage, half.step, half.step_errno) == ("setup", "a machine of our own", EPERM)
+
+    def test_garbage_comes_between_whole_lines(self, tmp_path: Path) -> None:
+        done = run("--run", "selftest-garbage/*", cwd=tmp_path)
+        found = [parse_line(line) for line in done.stdout.splitlines()]
+        kinds = [type(r).__name__ for r in found]
+        assert kinds == ["Plan", "Begin", *["Garbage"] * 6, "Observation", "End"]
+
+    def test_dying_cuts_the_stream_and_leaves_nothing(self, tmp_path: Path) -> None:
+        done = run("--run", "selftest-die/*", "--run", "munmap/anon-rw/*", cwd=tmp_path)
+        assert done.returncode == -9
+        assert not isinstance(records(done.stdout)[-1], End)
+        assert processes_of(program()) == []
+
+    def test_killed_children_go_with_the_payload(self, tmp_path: Path) -> None:
+        with subprocess.Popen([program(), "--run", "selftest-hang/*"], cwd=tmp_path, stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            for line in child.stdout:
+                if isinstance(parse_line(line.rstrip(b"\n")), Begin):
+                    break
+            child.kill()
+        assert processes_of(program()) == []
+
+    def test_no_file_is_left_in_the_working_directory(self, whole: Stream, tmp_path: Path) -> None:
+        observe(tmp_path, "--run", "*/file-*/exact")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_working_directory_that_cannot_be_written(self, whole: Stream) -> None:
+        seen = observe(Path("/proc"), "--run", "munmap/file-shared-rw/exact", "--run", "munmap/anon-rw/exact")
+        refused = seen.observations["munmap/file-shared-rw/exact"].control
+        assert (refused.stage, refused.step) == ("setup", "create a file in the working directory")
+        assert refused.step_errno
+        assert seen.observations["munmap/anon-rw/exact"].control.stage == "done"
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["--nonsense"],
+            ["stray"],
+            ["--run"],
+            ["--deadline-ms", "soon"],
+            ["--deadline-ms", "0"],
+            ["--deadline-ms", "-5"],
+            ["--deadline-ms", "99999999999999999999"],
+            ["--list", "--lists"],
+        ],
+    )
+    def test_bad_ones_are_one_line_and_status_2(self, arguments: list[str], tmp_path: Path) -> None:
+        done = run(*arguments, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert done.stderr.count(b"\n") == 1
+        assert b"--help" in done.stderr
+
+    def test_help_and_id(self, tmp_path: Path) -> None:
+        usage = run("--help", cwd=tmp_path)
+        assert (usage.returncode, usage.stderr) == (0, b"")
+        assert b"--deadline-ms" in usage.stdout
+        assert run("--id", cwd=tmp_path).stdout.decode().strip() == build(ARCH[platform.machine()]).id
+
+    def test_globs_choose_and_exclude(self, tmp_path: Path) -> None:
+        chosen = ["--run", "munmap/anon-*", "--run", "mprotect-none/anon-rw/exact", "--exclude", "*/into"]
+        listing = run("--list", *chosen, cwd=tmp_path).stdout.splitlines()
+        ids = [json.loads(line)["probe"] for line in listing]
+        assert tuple(ids) == observe(tmp_path, *chosen).plan.probes
+        assert "mprotect-none/anon-rw/exact" in ids
+        assert all(i.startswith(("munmap/anon-", "mprotect-none/anon-rw/exact")) for i in ids)
+        assert not [i for i in ids if i.endswith("/into")]
+
+    def test_a_glob_that_matches_nothing_gives_an_empty_stream(self, tmp_path: Path) -> None:
+        assert observe(tmp_path, "--run", "nothing").plan.probes == ()
+
+    def test_a_star_takes_no_selftest(self, tmp_path: Path) -> None:
+        assert b"selftest" not in run("--list", "--run", "*", cwd=tmp_path).stdout
+
+    def test_a_reader_that_goes_away_ends_it(self, tmp_path: Path) -> None:
+        with subprocess.Popen([program()], cwd=tmp_path, stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            child.stdout.readline()
+            child.stdout.close()
+            assert child.wait(30) != 0
+        assert processes_of(program()) == []
+
+
+def processes_of(image: Path) -> list[int]:
+    """Living processes that run this very file; those on their way out get a moment."""
+    deadline = time.monotonic() + 5
+    while True:
+        found = [int(entry.name) for entry in Path("/proc").iterdir() if executable(entry) == image]
+        if not found or time.monotonic() > deadline:
+            return found
+
+
+def executable(entry: Path) -> Path | None:
+    try:
+        return (entry / "exe").readlink() if entry.name.isdigit() else None
+    except OSError:
+        return None
