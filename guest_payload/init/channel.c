@@ -42,18 +42,14 @@ static void write_all(const char *bytes, size_t length)
 	}
 }
 
-static void send_header(const char *kind, size_t length)
-{
-	char header[40];
-	int n = snprintf(header, sizeof(header), "%s %zu\n", kind, length);
-
-	write_all(header, (size_t)n);
-}
-
+/* One write for a whole frame: every write on the port is a buffer of its own on its way through the host. */
 void channel_send(const char *kind, const void *body, size_t length)
 {
-	send_header(kind, length);
-	write_all(body, length);
+	static char frame[40 + CHUNK];
+	int n = snprintf(frame, 40, "%s %zu\n", kind, length);
+
+	memcpy(frame + n, body, length);
+	write_all(frame, (size_t)n + length);
 }
 
 void channel_fail(const char *format, ...)
@@ -71,17 +67,16 @@ void channel_fail(const char *format, ...)
 }
 
 /*
- * The first bytes are written while the port still blocks: before the host's end is open poll() reports a
- * hang-up, and only a blocking write waits for it (drivers/char/virtio_console.c, will_write_block()). From
- * then on the port does not block, because a blocked write would never learn that the host has gone.
+ * Hello is written while the port still blocks: before the host's end is open poll() reports a hang-up, and only
+ * a blocking write waits for it (drivers/char/virtio_console.c, will_write_block()). It must be a single write, and
+ * from then on the port does not block, because a blocked write would never learn that the host has gone.
  */
 void channel_open(int fd, const char *hello, size_t length)
 {
 	port = fd;
-	send_header("hello", length);
+	channel_send("hello", hello, length);
 	if (fcntl(port, F_SETFL, O_NONBLOCK) < 0)
 		power_off("O_NONBLOCK on the channel: %s", strerror(errno));
-	write_all(hello, length);
 }
 
 int channel_fd(void)

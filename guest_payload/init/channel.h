@@ -13,10 +13,10 @@ struct frame {
 	size_t left; /* bytes of the body not yet read */
 };
 
-/* Adopt an open, blocking port and say hello on it; returns once the host is connected. */
+/* Adopt an open, blocking port and say hello on it, in at most 32 KiB; returns once the host is connected. */
 void channel_open(int fd, const char *hello, size_t length);
 
-/* Each of these powers the guest off when the host is gone or breaks the protocol. */
+/* Each of these powers the guest off when the host is gone or breaks the protocol. A body sent fits a chunk. */
 void channel_send(const char *kind, const void *body, size_t length);
 void channel_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 struct frame channel_receive(void);

@@ -109,7 +109,7 @@ static int pump(pid_t program, struct pipe_end ends[2], const sigset_t *unblocke
 				close(ends[i].fd);
 				ends[i].fd = -1;
 			}
-		if (want[2].revents)
+		if (want[2].revents & (POLLIN | POLLHUP))
 			hear_host();
 	}
 	return status;
@@ -160,6 +160,7 @@ void run_program(char **argv)
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &child, &before);
+	sigdelset(&before, SIGCHLD); /* blocked since the last program, if there was one */
 	sigaction(SIGCHLD, &action, NULL);
 	if (pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0 || pipe2(report, O_CLOEXEC) < 0)
 		power_off("pipe: %s", strerror(errno));
