@@ -21,6 +21,10 @@ from harness.matrix.schema import DEBIAN_ARCH, FLAVOURS
 _IMAGE = re.compile(r"linux-image-(\d[0-9a-z.+~]*(?:-rc\d+|-\d+)?)-([a-z0-9-]+)\Z")
 
 
+class NotOffered(KernelUnavailable):
+    """The suites could be read, and do not have the build."""
+
+
 @dataclass(frozen=True)
 class Candidate:
     """One build a suite offers. ``release`` is as ``uname -r`` says, ``version`` upstream's, ``package_version``
@@ -84,7 +88,7 @@ def candidates(archive: Archive, source: DebianSource, arch: Arch, *, refresh: b
 
 
 def select(archive: Archive, source: DebianSource, arch: Arch, *, refresh: bool = False) -> Candidate:
-    """Return the build the source means. Raises ``KernelUnavailable`` saying what the suites have instead."""
+    """Return the build the source means. Raises ``NotOffered`` saying what the suites have instead."""
     packages = _packages(archive, source, arch, refresh=refresh)
     offered = candidates_in(packages, arch, source.flavour)
     chosen = [candidate for candidate in offered if _meant(source, arch, candidate, packages)]
@@ -92,7 +96,7 @@ def select(archive: Archive, source: DebianSource, arch: Arch, *, refresh: bool 
         return chosen[-1]
     where = f"{', '.join(source.suites)} ({DEBIAN_ARCH[arch]}, {source.flavour})"
     have = ", ".join(candidate.version for candidate in offered[-8:]) or "no kernel at all"
-    raise KernelUnavailable(f"no {describe(source)} in {where}; newest there: {have}")
+    raise NotOffered(f"no {describe(source)} in {where}; newest there: {have}")
 
 
 def matches(source: DebianSource, version: str, package_version: str) -> bool:

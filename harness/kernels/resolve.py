@@ -10,7 +10,7 @@ from functools import partial
 from harness.errors import InfrastructureError, KernelUnavailable, StoreError, ToolMissing
 from harness.kernels.archive import AptArchive, Archive
 from harness.kernels.builds import Build, is_complete, kernel_of, stored_builds
-from harness.kernels.debian import Candidate, candidates, describe, matches, select
+from harness.kernels.debian import Candidate, NotOffered, candidates, describe, matches, select
 from harness.kernels.fetch import debian_modules, fetch_candidate, file_modules, stored_file
 from harness.kernels.lock import Key, Lock, Locked, asked, locked, read_lock, update_lock
 from harness.kernels.model import Kernel
@@ -238,9 +238,11 @@ class _Resolver:
         source = DebianSource((entry.suite,), spec.source.flavour, version=entry.package_version)
         try:
             build = self._fetch_selected(spec, source, entry.arch)
-        except KernelUnavailable as error:
+        except NotOffered as error:
             remedy = f"`sealmatrix kernels lock --update {spec.name}` resolves it anew"
-            raise KernelUnavailable(f"{what}; {error}; {remedy}") from None
+            raise NotOffered(f"{what}; {error}; {remedy}") from None
+        except KernelUnavailable as error:
+            raise KernelUnavailable(f"{what}; {error}") from None
         if (build.image, build.packages) != (entry.image, entry.triples()):
             raise KernelUnavailable(f"{what}; the archive now has other bytes under that version")
         return build

@@ -80,7 +80,9 @@ class Store:
 
     def holds(self, digest: str) -> bool:
         """Say whether a file of this name is there, without reading it."""
-        return self._blob(digest).is_file()
+        path = self._blob(digest)
+        with telling(path):
+            return path.is_file()
 
     def put(self, data: bytes) -> str:
         """Store bytes and return their sha256."""
@@ -111,7 +113,9 @@ class Store:
     def records(self, folder: str) -> Iterator[dict[str, Any]]:
         """Yield all readable records of a folder, by name."""
         path = self.root / "records" / folder
-        for file in sorted(path.glob("*.json")) if path.is_dir() else ():
+        with telling(path):
+            files = sorted(path.glob("*.json")) if path.is_dir() else []
+        for file in files:
             record = _read_object(file)
             if record is not None:
                 yield record

@@ -1,0 +1,264 @@
+"""Fetching from the real archive: signatures, faults of mirror and disk, two at once, modules of a full flavour."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from harness.errors import KernelUnavailable, StoreError
+from harness.kernels.archive import AptArchive, system_mirror
+from harness.kernels.lock import read_lock
+from harness.kernels.model import Kernel
+from harness.kernels.resolve import Resolved, available, provide
+from harness.kernels.store import Store, file_sha256
+from harness.matrix.load import load_matrix, shipped_path
+from harness.matrix.model import DebianSource
+from harness.matrix.plan import plan_cells
+
+pytestmark = [pytest.mark.kernels, pytest.mark.timeout(600)]
+
+MATRIX = """\
+version: 1
+kernels:
+  stable: {source: debian, suites: [trixie], release: 6.12, architectures: [x86_64]}
+  newest: {source: debian, suites: [trixie-backports], release: newest, architectures: [x86_64, arm64]}
+  large: {source: debian, suites: [trixie-backports], release: newest, flavour: 16k, architectures: [arm64]}
+  full: {source: debian, suites: [bookworm], release: 6.1, flavour: full, architectures: [x86_64]}
+"""
+NOWHERE = "http://127.0.0.1:1/debian"
+
+
+class Place:
+    """A matrix and a store of its own; ``mirror`` None is the system's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.matrix = folder / "kernels.yaml"
+        self.matrix.write_text(MATRIX)
+        self.store = Store(folder / "cache")
+
+    def get(self, name: str, *, arch: str = "x86_64", mirror: str | None = None, offline: bool = False) -> Resolved:
+        matrix = load_matrix(self.matrix)
+        store = Store(self.store.root)  # another process would have verified nothing yet
+        done = provide(
+            matrix,
+            plan_cells(matrix, kernels=[name], arches=[arch]),
+            store=store,
+            archive=AptArchive(store, mirror),
+            offline=offline,
+        )
+        (found,) = done.kernels.values()
+        return found
+
+    def forget_lock(self) -> None:
+        (self.folder / "kernels.lock").unlink()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A place where ``newest`` has been fetched."""
+    place = Place(tmp_path_factory.mktemp("fetched"))
+    assert isinstance(place.get("newest"), Kernel)
+    return place
+
+
+def test_fetched_kernel(place: Place) -> None:
+    found = place.get("newest")
+    assert isinstance(found, Kernel)
+    assert found.image_format == "vmlinux"
+    assert found.image.read_bytes()[:4] == b"\x7fELF"
+    assert found.config["X86_64"] == "y"
+    entry = read_lock(place.folder / "kernels.lock").entries["newest", "x86_64"]
+    assert (entry.image, entry.config) == (found.sha256, found.config_sha256)
+    for name, _, digest in entry.triples():
+        path = place.store.find(digest)
+        assert path is not None, name
+        assert file_sha256(path) == digest
+
+
+@pytest.mark.parametrize(("name", "page"), [("newest", "4"), ("large", "16")])
+def test_any_architecture_and_page_size(place: Place, name: str, page: str) -> None:
+    found = place.get(name, arch="arm64")
+    assert isinstance(found, Kernel)
+    assert found.image_format == "Image"
+    assert found.config[f"ARM64_{page}K_PAGES"] == "y"
+
+
+def test_what_is_locked_needs_no_mirror(place: Place) -> None:
+    found = place.get("newest", mirror=NOWHERE)
+    assert isinstance(found, Kernel)
+    assert found.origin.note == ""
+    assert isinstance(place.get("newest", offline=True), Kernel)
+
+
+def test_unreachable_mirror_with_a_stored_kernel(place: Place) -> None:
+    place.forget_lock()
+    found = place.get("newest", mirror=NOWHERE)
+    assert isinstance(found, Kernel)
+    assert "Could not connect" in found.origin.note
+    assert found.origin.note.endswith("the newest stored build is used")
+
+
+def test_unreachable_mirror_and_nothing_stored(tmp_path: Path) -> None:
+    found = Place(tmp_path).get("newest", mirror=NOWHERE)
+    assert isinstance(found, KernelUnavailable)
+    assert "Could not connect" in str(found)
+    assert "no newest kernel is stored" in str(found)
+    assert "\n" not in str(found)
+
+
+class _Mirror(BaseHTTPRequestHandler):
+    """Passes on what the system's mirror has, fetched by apt itself, with the last byte of some files changed."""
+
+    tampered = ""
+    seen: list[str] = []  # noqa: RUF012 - one for each server, set below
+
+    def do_GET(self) -> None:
+        self.seen.append(self.path)
+        url = system_mirror().rstrip("/") + self.path.removeprefix("/debian")
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "it"
+            argv = ["/usr/lib/apt/apt-helper", "-oAPT::Sandbox::User=root", "download-file", url, str(file)]
+            done = subprocess.run(argv, capture_output=True, check=False)
+            if done.returncode:
+                self.send_error(404)
+                return
+            data = file.read_bytes()
+        if self.tampered and self.path.endswith(self.tampered):
+            data = data[:-1] + bytes([data[-1] ^ 1])
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def mirror(tampered: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Yield the address of such a mirror and the paths asked of it."""
+    seen: list[str] = []
+    handler = type("Mirror", (_Mirror,), {"tampered": tampered, "seen": seen})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/debian", seen
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_tampered_package_is_refused(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    with mirror(tampered=".deb") as (address, _):
+        found = place.get("newest", mirror=address)
+    assert isinstance(found, KernelUnavailable)
+    assert "Hash Sum mismatch" in str(found)
+    assert list(place.store.root.glob("blobs/*/*")) == []
+
+
+def test_a_tampered_index_is_refused(tmp_path: Path) -> None:
+    with mirror(tampered="InRelease") as (address, _):
+        found = Place(tmp_path).get("newest", mirror=address)
+    assert isinstance(found, KernelUnavailable)
+    assert "\n" not in str(found)
+    assert any(words in str(found) for words in ("not signed", "GPG error", "Clearsigned file", "signature"))
+
+
+def test_two_at_once_fetch_once(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    program = (
+        "import sys; from pathlib import Path; from tests.e2e.test_kernels_fetch import MATRIX, Place\n"
+        "print(Place(Path(sys.argv[1])).get('newest', mirror=sys.argv[2]).sha256)"
+    )
+    with mirror() as (address, seen):
+        argv = [sys.executable, "-c", program, str(place.folder), address]
+        root = str(Path(__file__).parents[2])
+        pair = [subprocess.Popen(argv, cwd=root, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        outputs = [process.communicate()[0] for process in pair]
+    assert outputs[0] == outputs[1]
+    assert len(outputs[0].strip()) == 64
+    debs = [path for path in seen if path.endswith(".deb")]
+    assert len(debs) == len(set(debs)) == 2  # linux-binary and linux-base
+
+
+@contextmanager
+def _mounted(path: Path, *options: str) -> Iterator[None]:
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    done = subprocess.run(["mount", "-t", "tmpfs", *options, "none", str(path)], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip(f"cannot mount: {done.stderr.decode(errors='replace').strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(path)], check=True)
+
+
+@pytest.mark.parametrize("size", ["1m", "20m", "80m"], ids=["index", "package", "image"])
+def test_no_space(tmp_path: Path, size: str) -> None:
+    place = Place(tmp_path)
+    (tmp_path / "cache").mkdir()
+    with _mounted(tmp_path / "cache", "-o", f"size={size}"):
+        found = place.get("stable")
+        assert isinstance(found, StoreError)
+        assert "no space left; free some, or set SEALMATRIX_CACHE" in str(found)
+        assert "\n" not in str(found)
+        assert list((tmp_path / "cache" / "work").glob("*")) == []
+
+
+def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    (tmp_path / "cache").mkdir()
+    with _mounted(tmp_path / "cache", "-o", "ro"):
+        found = place.get("newest")
+    assert isinstance(found, StoreError)
+    assert "read-only file system; set SEALMATRIX_CACHE" in str(found)
+
+
+def test_modules_of_a_full_flavour(place: Place) -> None:
+    found = place.get("full")
+    assert isinstance(found, Kernel)
+    assert found.config["VIRTIO_CONSOLE"] == "m"
+    loaded = found.modules(("virtio_console", "virtio_pci"))
+    names = [name for name, _ in loaded]
+    assert names[:3] == ["virtio.ko", "virtio_ring.ko", "virtio_console.ko"]
+    assert names[-1] == "virtio_pci.ko"
+    assert all(data.startswith(b"\x7fELF") for _, data in loaded)
+    assert found.modules(("ext4", "unix")) != ()
+    with pytest.raises(KernelUnavailable, match="has no module no_such"):
+        found.modules(("no_such",))
+
+
+def test_modules_in_a_package_of_their_own(place: Place) -> None:
+    found = place.get("newest")
+    assert isinstance(found, Kernel)
+    assert found.modules(("virtio_console",)) == ()  # built in
+    assert [name for name, _ in found.modules(("virtio_blk",))] == ["virtio_blk.ko"]
+
+
+def test_every_suite_of_the_shipped_matrix_is_signed_and_has_kernels(place: Place) -> None:
+    matrix = load_matrix(shipped_path())
+    sources = {
+        (suite, spec.source.flavour, arch)
+        for spec in matrix.kernels.values()
+        if isinstance(spec.source, DebianSource)
+        for suite in spec.source.suites
+        for arch in spec.arches
+    }
+    archive = AptArchive(place.store)
+    for suite, flavour, arch in sorted(sources):
+        found = available(DebianSource((suite,), flavour, release="newest"), arch, store=place.store, archive=archive)
+        assert found, (suite, flavour, arch)
