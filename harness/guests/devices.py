@@ -16,7 +16,7 @@ Argv = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Machine:
-    """Everything a guest's QEMU is started with."""
+    """Everything a guest's QEMU is started with; it inherits ``channel_fd`` as its end of the channel."""
 
     kernel: Kernel
     profile: Profile
@@ -24,6 +24,7 @@ class Machine:
     emulator: Path
     initramfs: Path
     console: Path
+    channel_fd: int = -1
 
 
 def option(value: Path | str) -> str:
@@ -31,8 +32,8 @@ def option(value: Path | str) -> str:
     return str(value).replace(",", ",,")
 
 
-def argv(machine: Machine, channel_fd: int) -> Argv:
-    """Return QEMU's whole command line. ``channel_fd`` is the descriptor it inherits as its end of the channel."""
+def argv(machine: Machine) -> Argv:
+    """Return QEMU's whole command line."""
     return (
         str(machine.emulator),
         *bare(),
@@ -40,7 +41,7 @@ def argv(machine: Machine, channel_fd: int) -> Argv:
         *board(machine),
         *boot(machine),
         *console(machine),
-        *channel(channel_fd),
+        *channel(machine),
     )
 
 
@@ -101,10 +102,10 @@ def console(machine: Machine) -> Argv:
     )  # fmt: skip
 
 
-def channel(fd: int) -> Argv:
+def channel(machine: Machine) -> Argv:
     """The named port to PID 1, over a socket only the two of us know: no path, no TCP port to collide on."""
     return (
         "-device", "virtio-serial-pci",
-        "-chardev", f"socket,id=channel,fd={fd}",
+        "-chardev", f"socket,id=channel,fd={machine.channel_fd}",
         "-device", f"virtserialport,chardev=channel,name={PORT}",
     )  # fmt: skip

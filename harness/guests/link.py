@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from harness.guests.accel import KVM_FAILURES
@@ -38,7 +39,7 @@ class Link:
         self.kvm_gave_up = ""
         ours, theirs = socket.socketpair()
         with theirs:
-            self.argv = argv(machine, theirs.fileno())
+            self.argv = argv(replace(machine, channel_fd=theirs.fileno()))
             try:
                 self.process = EmulatorProcess(self.argv, theirs.fileno())
             except BaseException:
