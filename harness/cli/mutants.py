@@ -1,0 +1,285 @@
+"""``sealmatrix mutants``: kernels broken on purpose, and whether a suite notices."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from harness.errors import UsageError
+from harness.guests.accel import Wanted
+from harness.kernels.sources import SourceTree, debian_source
+from harness.kernels.store import default_root
+from harness.matrix.load import default_path, load_matrix
+from harness.matrix.model import ARCHES, Arch, Profile
+from harness.mutants.binary import BinarySuite
+from harness.mutants.catalogue import choose, load_mutants
+from harness.mutants.model import Edit, Mutant
+from harness.mutants.ours import OwnSuite
+from harness.mutants.records import Records
+from harness.mutants.report import Line, Report, make_report
+from harness.mutants.runner import Hear, Heard, Task, run_mutants, work_folder
+from harness.mutants.suite import Suite
+from harness.rules.load import load_catalogue
+
+RESULTS = Path("results") / "mutants"
+_COLOURS = {
+    "killed": "green",
+    "survived": "bold red",
+    "no-answer": "yellow",
+    "not-built": "yellow",
+    "identical": "yellow",
+}
+
+
+@click.group()
+def mutants() -> None:
+    """Kernels with one deliberate defect each: does a suite notice them?
+
+    \b
+    sealmatrix mutants list
+    sealmatrix mutants run                                  our suite, Debian's 6.12 sources
+    sealmatrix mutants run --source debian:7.3 --only 'fork-*'
+    sealmatrix mutants run --tree ~/linux --suite-binary ./mseal_test
+    sealmatrix mutants report
+    """
+
+
+@mutants.command("list")
+@click.option("--only", multiple=True, metavar="GLOB", help="By id or kind; repeatable.")
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+def list_mutants(only: tuple[str, ...], as_json: bool) -> None:
+    """List the defects."""
+    chosen = choose(load_mutants(), only)
+    if as_json:
+        click.echo(json.dumps([_mutant_json(mutant) for mutant in chosen], indent=1))
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("mutant", "kind", "breaks", "what"):
+        table.add_column(heading, no_wrap=heading == "mutant", overflow="fold")
+    for mutant in chosen:
+        table.add_row(mutant.id, mutant.kind, " ".join(mutant.breaks), escape(mutant.what))
+    console = Console()
+    console.print(table)
+    console.print(f"{len(chosen)} mutants", highlight=False)
+
+
+@mutants.command("show")
+@click.argument("name", metavar="MUTANT")
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+def show_mutant(name: str, as_json: bool) -> None:
+    """Show one defect: what it does to which sources."""
+    (mutant,) = _exactly(name)
+    if as_json:
+        click.echo(json.dumps(_mutant_json(mutant), indent=1))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"[bold]{mutant.id}[/]  {mutant.kind}, breaks {' '.join(mutant.breaks)}")
+    console.print(f"  {escape(mutant.what)}")
+    if mutant.arches:
+        console.print(f"  only on {', '.join(mutant.arches)}")
+    if mutant.equivalent:
+        console.print(f"  equivalent: {escape(mutant.equivalent)}")
+    for series, edits in mutant.edits.items():
+        console.print(f"  from {series[0]}.{series[1]} on")
+        for edit in edits:
+            for line in _edit_lines(edit):
+                console.print(f"    {escape(line)}")
+    for series, why in mutant.absent.items():
+        console.print(f"  not from {series[0]}.{series[1]} on: {escape(why)}")
+
+
+@mutants.command("run")
+@click.option("--source", metavar="debian:X.Y", help="A distribution's kernel source [default: debian:6.12].")
+@click.option("--tree", type=click.Path(path_type=Path, file_okay=False), help="A kernel source tree; only read.")
+@click.option("-a", "--arch", type=click.Choice(ARCHES), default="x86_64", show_default=True)
+@click.option("--only", multiple=True, metavar="GLOB", help="Mutants by id or kind; repeatable.")
+@click.option(
+    "-r", "--run", "probes", multiple=True, metavar="GLOB", help="Only these probes of our suite; repeatable."
+)
+@click.option("--suite-binary", type=click.Path(path_type=Path), help="A static program to try instead of our suite.")
+@click.option("--suite-arg", "arguments", multiple=True, metavar="ARG", help="An argument of it; repeatable.")
+@click.option("-p", "--profile", "profile_name", default="standard", show_default=True, metavar="NAME")
+@click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
+@click.option("-j", "--jobs", type=click.IntRange(1), help="Compilers at once [default: the cores].")
+@click.option("--again", is_flag=True, help="Also repeat what an earlier run has decided.")
+@click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+@click.option("-q", "--quiet", is_flag=True, help="No progress, only the end.")
+@click.option("--json", "as_json", is_flag=True, help="JSON on standard output instead of text.")
+def run_them(
+    source: str | None,
+    tree: Path | None,
+    arch: Arch,
+    only: tuple[str, ...],
+    probes: tuple[str, ...],
+    suite_binary: Path | None,
+    arguments: tuple[str, ...],
+    profile_name: str,
+    accel: Wanted,
+    jobs: int | None,
+    again: bool,
+    results: Path,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Build mutants and run a suite against each. Goes on where an earlier run was interrupted.
+
+    Exit status: 0 every mutant was noticed, 1 one got away, 3 one had no fair trial.
+    """
+    if source and tree:
+        raise click.UsageError("--source and --tree both name sources; give one")
+    if suite_binary and probes:
+        raise click.UsageError("--run chooses probes of our own suite; a --suite-binary takes --suite-arg")
+    known = load_mutants()
+    chosen = choose(known, only)
+    profile = _profile(profile_name)
+    suite: Suite
+    if suite_binary:
+        suite = BinarySuite(suite_binary, arguments, profile, acceleration=accel)
+    else:
+        suite = OwnSuite(arch, profile, probes, acceleration=accel)
+    with _hearing(Console(stderr=True), quiet=quiet or as_json) as hear:
+        origin = _origin(source, tree, hear)
+        work = work_folder(default_root(), origin.where)
+        task = Task(origin.path, origin.where, arch, chosen, work, results, jobs, again)
+        records = run_mutants(task, suite, hear)
+    return _print(_report(records, chosen), as_json=as_json)
+
+
+@mutants.command("report")
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False), required=False)
+@click.option("--only", multiple=True, metavar="GLOB", help="Mutants by id or kind; repeatable.")
+@click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+def report(folder: Path | None, only: tuple[str, ...], results: Path, as_json: bool) -> int:
+    """Show what a run proved: FOLDER, or the newest below --results."""
+    if folder is None:
+        found = sorted(results.glob("*/session.json"), key=lambda path: path.stat().st_mtime)
+        if not found:
+            raise UsageError(f"{results}: holds no run of mutants; `sealmatrix mutants run` makes one")
+        folder = found[-1].parent
+    return _print(_report(Records(folder), choose(load_mutants(), only)), as_json=as_json)
+
+
+def _exactly(name: str) -> tuple[Mutant, ...]:
+    known = load_mutants()
+    if name not in known:
+        return choose(known, [name])[:1]
+    return (known[name],)
+
+
+def _origin(source: str | None, tree: Path | None, hear: Hear) -> SourceTree:
+    if tree is not None:
+        return SourceTree(tree, f"tree {tree.resolve()}")
+    kind, _, series = (source or "debian:6.12").partition(":")
+    if kind != "debian" or not series.replace(".", "").isdecimal():
+        raise UsageError(f"--source {source}: write debian: and a series, such as debian:6.12")
+    return debian_source(series, lambda text: hear(Heard(text, f"linux-source-{series}", 0, 0)))
+
+
+def _profile(name: str) -> Profile:
+    profiles = load_matrix(default_path()).profiles
+    if name not in profiles:
+        raise UsageError(f"--profile {name}: kernels.yaml has {', '.join(profiles)}")
+    return profiles[name]
+
+
+def _report(records: Records, chosen: tuple[Mutant, ...]) -> Report:
+    session = records.session()
+    if session is None:
+        raise UsageError(f"{records.folder}: holds no run of mutants")
+    fates = {mutant.id: record for mutant in chosen if (record := records.read(mutant.id)) is not None}
+    return make_report(session, chosen, fates, load_catalogue() if session.suite == OwnSuite.name else {})
+
+
+@contextmanager
+def _hearing(console: Console, *, quiet: bool) -> Iterator[Hear]:
+    """Decided mutants as lines; what is going on as a status where there is a terminal."""
+    if quiet:
+        yield lambda heard: None
+        return
+    with console.status("starting") as status:
+
+        def hear(heard: Heard) -> None:
+            if heard.record is not None:
+                console.print(_fate(heard), highlight=False, soft_wrap=True)
+            elif console.is_terminal:
+                status.update(f"[{heard.done}/{heard.total}] {heard.stage} {escape(heard.subject)}")
+            elif not heard.done:
+                console.print(f"{heard.stage} {heard.subject}", highlight=False, markup=False, soft_wrap=True)
+
+        yield hear
+
+
+def _fate(heard: Heard) -> str:
+    record = heard.record
+    assert record is not None
+    colour = _COLOURS.get(record.state, "dim")
+    spent = f" {sum(record.seconds.values()):.1f} s" if record.seconds else ""
+    noticed = ", ".join(f"{name} ({how})" for name, how in list(record.by.items())[:3])
+    more = f" and {len(record.by) - 3} more" if len(record.by) > 3 else ""
+    text = f"{noticed}{more}" or record.reason
+    return f"[{heard.done}/{heard.total}] {heard.subject}: [{colour}]{record.state}[/]{spent} {escape(text)}".rstrip()
+
+
+def _print(report: Report, *, as_json: bool) -> int:
+    if as_json:
+        click.echo(json.dumps(report.to_json(), indent=1))
+        return report.exit_code
+    console = Console(highlight=False, soft_wrap=True)
+    session = report.session
+    console.print(f"[bold]{session.suite}[/] against {escape(session.source)} ({session.release}, {session.arch})")
+    for line in report.lines:
+        if line.state not in ("killed", "inapplicable", "untried"):
+            console.print(_told(line))
+    strange = [line.mutant.id for line in report.lines if line.state == "killed" and not line.as_meant and report.idle]
+    if strange:
+        console.print(f"noticed, but by other rules than meant: {', '.join(strange)}")
+    for title, names in (
+        ("rules that noticed nothing", report.idle),
+        ("rules this kernel cannot answer", report.unanswered),
+    ):
+        if names:
+            console.print(f"{title}: {', '.join(names)}")
+    console.print(f"{len(report.lines)} mutants: " + ", ".join(f"{n} {state}" for state, n in report.counts.items()))
+    return report.exit_code
+
+
+def _told(line: Line) -> str:
+    colour = _COLOURS.get(line.state, "dim")
+    why = (line.record.reason if line.record else "") or line.mutant.equivalent
+    return f"  [{colour}]{line.state}[/] {line.mutant.id}: {escape(line.mutant.what)}" + (
+        f" ({escape(why)})" if why else ""
+    )
+
+
+def _mutant_json(mutant: Mutant) -> dict[str, Any]:
+    def number(series: tuple[int, int]) -> str:
+        return f"{series[0]}.{series[1]}"
+
+    return {
+        "id": mutant.id,
+        "kind": mutant.kind,
+        "what": mutant.what,
+        "breaks": list(mutant.breaks),
+        "arches": list(mutant.arches),
+        "equivalent": mutant.equivalent,
+        "edits": {
+            number(series): [{"file": e.file, "in": e.scope, "find": e.find, e.place: e.text} for e in edits]
+            for series, edits in mutant.edits.items()
+        },
+        "absent": {number(series): why for series, why in mutant.absent.items()},
+    }
+
+
+def _edit_lines(edit: Edit) -> list[str]:
+    where = f"{edit.file}, in {edit.scope}" if edit.scope else edit.file
+    words = {"put": "becomes", "before": "gets before it", "after": "gets after it"}
+    return [f"{where}:", f"  {edit.find}", f"  {words[edit.place]}", f"  {edit.text or '(nothing)'}"]

@@ -1,0 +1,98 @@
+"""Kernel sources out of Debian's ``linux-source-X.Y`` packages, fetched and unpacked once into the store's cache."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import InfrastructureError, KernelUnavailable, ToolMissing
+from harness.kernels import deb
+from harness.kernels.archive import AptArchive, Archive, Package, Saying
+from harness.kernels.store import Store, telling
+from harness.kernels.versions import version_key
+
+_ARCHITECTURE = "amd64"  # source packages are "all" and stand in every architecture's index
+# In the order they are asked: what is stable first, what is unreleased last.
+_SUITES = ("trixie", "trixie-backports", "sid", "bookworm-backports", "experimental")
+_TARBALL = re.compile(r"usr/src/linux-source-[\d.]+\.tar\.xz\Z")
+
+
+@dataclass(frozen=True)
+class SourceTree:
+    """An unpacked source. ``where`` names it for reports: package and version."""
+
+    path: Path
+    where: str
+
+
+def debian_source(
+    series: str, say: Saying, *, store: Store | None = None, archive: Archive | None = None
+) -> SourceTree:
+    """Return the newest source of a series ("6.12") in the first suite that has it; offline, what is unpacked.
+
+    Raises ``KernelUnavailable``, ``ToolMissing`` or ``StoreError``.
+    """
+    store = store or Store()
+    root = store.root / "sources"
+    try:
+        package = _newest(archive or AptArchive(store), f"linux-source-{series}", say)
+    except InfrastructureError as problem:
+        return _unpacked_already(root, series, problem)
+    folder = root / f"{package.name}_{package.version.replace(':', '%3a')}"
+    with store.lock(f"source {folder.name}"):
+        if not folder.is_dir():
+            _fetch(store, archive or AptArchive(store), package, folder, say)
+    return SourceTree(folder, f"{package.name} {package.version}")
+
+
+def _newest(archive: Archive, name: str, say: Saying) -> Package:
+    problems: list[KernelUnavailable] = []
+    for suite in _SUITES:
+        say(f"reading the index of {suite}")
+        try:
+            found = [p for p in archive.packages(suite, _ARCHITECTURE) if p.name == name]
+        except KernelUnavailable as problem:
+            problems.append(problem)
+            continue
+        if found:
+            return max(found, key=lambda package: version_key(package.version))
+    raise problems[0] if problems else KernelUnavailable(f"no suite of Debian has {name}")
+
+
+def _unpacked_already(root: Path, series: str, problem: InfrastructureError) -> SourceTree:
+    stored = sorted(root.glob(f"linux-source-{series}_*"), key=lambda path: version_key(path.name.partition("_")[2]))
+    if not stored:
+        raise problem
+    return SourceTree(stored[-1], stored[-1].name.replace("_", " ").replace("%3a", ":"))
+
+
+def _fetch(store: Store, archive: Archive, package: Package, folder: Path, say: Saying) -> None:
+    """Download, take the tarball out, unpack, and rename into place: a folder that exists is whole."""
+    for program, owner in (("tar", "tar"), ("xz", "xz-utils")):
+        if shutil.which(program) is None:
+            raise ToolMissing(program, owner)
+    with store.scratch() as scratch, telling(folder):
+        (file,) = archive.download(_ARCHITECTURE, [package], scratch, say)
+        say("unpacking")
+        for name, content in deb.files(file):
+            if _TARBALL.match(name):
+                (scratch / "source.tar.xz").write_bytes(content)
+                break
+        else:
+            raise KernelUnavailable(f"{file.name}: holds no source")
+        file.unlink()
+        unpacked = scratch / "tree"
+        unpacked.mkdir()
+        _untar(scratch / "source.tar.xz", unpacked)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unpacked.rename(folder)
+
+
+def _untar(tarball: Path, folder: Path) -> None:
+    argv = ["tar", "-xJf", str(tarball), "-C", str(folder), "--strip-components=1", "--no-same-owner"]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if done.returncode:
+        raise KernelUnavailable(f"cannot unpack the source: {done.stderr.decode('utf-8', 'replace').strip()[:200]}")

@@ -1,0 +1,97 @@
+"""Our own suite: one cell, judged by the catalogue of rules."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from harness.errors import InfrastructureError
+from harness.guests.accel import Wanted
+from harness.guests.arch import host_arch
+from harness.guests.deadlines import deadlines
+from harness.guests.qemu import QemuGuest, Wishes
+from harness.kernels.model import Kernel
+from harness.matrix.model import Arch, Profile
+from harness.mutants.suite import SuiteResult
+from harness.payload.build import build
+from harness.rules.load import load_catalogue
+from harness.rules.model import Rule
+from harness.runs.cell import CellWorker
+from harness.runs.compose import catalogue_digest, workload
+from harness.runs.judging import judge_cell
+from harness.runs.model import Cell, Told
+from harness.verdicts.judge import assign
+from harness.verdicts.model import RuleResult
+
+
+class OwnSuite:
+    """The rules, as ``sealmatrix run`` judges them. ``probes`` are globs, none meaning all."""
+
+    name = "sealmatrix"
+    strict = True
+
+    def __init__(
+        self,
+        arch: Arch,
+        profile: Profile,
+        probes: Sequence[str] = (),
+        *,
+        acceleration: Wanted = "auto",
+        load: float = 1.0,
+        rules: Mapping[str, Rule] | None = None,
+    ) -> None:
+        way = "kvm" if acceleration == "kvm" else "tcg"
+        seconds = deadlines(arch, way, host_arch(), load=load).probe
+        self._workload = workload(build(arch), probes, seconds, kmsg=True)
+        self._assignment = assign(rules or load_catalogue(), self._workload.planned)
+        self._arch, self._profile = arch, profile
+        self._wishes = Wishes(acceleration=acceleration, load=load)
+        self._live: CellWorker | None = None
+        self._guard = threading.Lock()
+        self._stopped = threading.Event()
+        facts = (self._workload.sha256, self._workload.arguments, catalogue_digest(), repr(profile), arch)
+        self.digest = sha256(repr(facts).encode()).hexdigest()[:16]
+
+    def __call__(self, kernel: Kernel, folder: Path) -> SuiteResult:
+        """Boot ``kernel`` once and judge it."""
+        cell = Cell(kernel.name, self._arch, self._profile, kernel)
+        guest = QemuGuest(kernel, self._profile, folder, self._wishes)
+        worker = CellWorker(cell, self._workload, folder, guest, _silent)
+        with self._guard:
+            self._live = worker
+        if self._stopped.is_set():
+            worker.interrupt()
+        try:
+            outcome = worker.run()
+        finally:
+            with self._guard:
+                self._live = None
+        if outcome.booted is None:
+            raise InfrastructureError(outcome.lost)
+        results = judge_cell(self._assignment, self._arch, outcome.journalled, outcome.lost, outcome.crashes)
+        return summary(results, outcome.lost)
+
+    def stop(self) -> None:
+        """End the guest that is running, and whichever would come after it."""
+        self._stopped.set()
+        with self._guard:
+            live = self._live
+        if live is not None:
+            live.interrupt()
+
+
+def summary(results: Sequence[RuleResult], lost: str) -> SuiteResult:
+    """Rules by what became of them. ``error`` and ``miss`` are no answer, whatever else was seen."""
+    failed = {r.rule.id: r.kind or "interface" for r in results if r.status == "fail"}
+    passed = tuple(r.rule.id for r in results if r.status in ("pass", "known", "fixed", "observed"))
+    skipped = tuple(r.rule.id for r in results if r.status == "skip")
+    silent = [r for r in results if r.status in ("error", "miss")]
+    if silent and not lost:
+        lost = f"{silent[0].rule.id}: {silent[0].worst.reason}"
+    return SuiteResult(failed, passed, skipped, lost)
+
+
+def _silent(_told: Told) -> None:
+    """A cell's own progress is of no use here: mutants are told one by one."""

@@ -1,0 +1,116 @@
+"""What became of each mutant, one small file each, so that an interrupted run goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.kernels.store import telling, write_atomically
+from harness.mutants.suite import SuiteResult
+
+SCHEMA = 1
+State = Literal["killed", "survived", "no-answer", "not-built", "identical", "inapplicable"]
+STATES: tuple[State, ...] = ("survived", "no-answer", "not-built", "identical", "killed", "inapplicable")
+# What a later run takes as it is; the others had no fair trial.
+_FINAL: frozenset[State] = frozenset({"killed", "survived", "identical"})
+
+
+@dataclass(frozen=True)
+class Record:
+    """One mutant's fate under one suite.
+
+    ``digest`` is the mutant's; ``by`` maps what noticed it to how, ``lost`` is coverage that went; ``image`` the
+    sha256 of its kernel; ``seconds`` wall time of "build" and "suite".
+    """
+
+    mutant: str
+    digest: str
+    state: State
+    by: Mapping[str, str] = field(default_factory=dict)
+    lost: tuple[str, ...] = ()
+    reason: str = ""
+    image: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Session:
+    """What all records of a folder have in common: the unchanged kernel, the suite, and its answer there."""
+
+    source: str
+    series: tuple[int, int]
+    arch: str
+    release: str
+    image: str
+    suite: str
+    suite_digest: str
+    pristine: SuiteResult
+
+    @property
+    def name(self) -> str:
+        """The folder's name: the same kernel and suite meet again in the same one."""
+        return f"{self.series[0]}.{self.series[1]}-{self.arch}-{self.suite}-{self.image[:8]}-{self.suite_digest[:8]}"
+
+
+class Records:
+    """A folder of records."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write_session(self, session: Session) -> None:
+        """Keep ``session.json``."""
+        self._write("session.json", asdict(session))
+
+    def write(self, record: Record) -> None:
+        """Keep one record."""
+        self._write(f"mutants/{record.mutant}.json", asdict(record))
+
+    def session(self) -> Session | None:
+        """The folder's session; None when there is none that can be read."""
+        content = _read(self.folder / "session.json")
+        if content is None:
+            return None
+        try:
+            answer = content.pop("pristine")
+            pristine = SuiteResult(
+                dict(answer["failed"]), tuple(answer["passed"]), tuple(answer["skipped"]), answer["lost"]
+            )
+            major, minor = content.pop("series")
+            return Session(series=(major, minor), pristine=pristine, **content)
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def read(self, mutant: str) -> Record | None:
+        """The record of a mutant, whatever became of it; None when there is none that can be read."""
+        content = _read(self.folder / "mutants" / f"{mutant}.json")
+        if content is None:
+            return None
+        try:
+            record = Record(**{**content, "lost": tuple(content["lost"])})
+        except (KeyError, TypeError):
+            return None
+        return record if record.state in STATES else None
+
+    def fate(self, mutant: str, digest: str) -> Record | None:
+        """The record that makes another trial needless: of the same mutant, and a fair trial."""
+        record = self.read(mutant)
+        return record if record and record.digest == digest and record.state in _FINAL else None
+
+    def _write(self, name: str, content: Mapping[str, Any]) -> None:
+        path = self.folder / name
+        with telling(path):
+            write_atomically(path, json.dumps({"schema_version": SCHEMA, **content}, indent=1).encode() + b"\n")
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(content, dict) or content.pop("schema_version", None) != SCHEMA:
+        return None
+    return content

@@ -1,0 +1,119 @@
+"""What a session proved: which mutants got away, what noticed the others, which rules never noticed anything. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from harness.mutants.model import Mutant
+from harness.mutants.records import SCHEMA, STATES, Record, Session, State
+from harness.rules.model import Rule
+
+EXIT_OK, EXIT_SURVIVED, EXIT_NO_ANSWER = 0, 1, 3
+_IDLE_LEVELS = ("required", "permitted")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One mutant and its fate; ``record`` is None for one that was not tried.
+
+    ``as_meant``: a rule of a clause the mutant was made to break is among those that noticed.
+    """
+
+    mutant: Mutant
+    record: Record | None
+    as_meant: bool = False
+
+    @property
+    def state(self) -> str:
+        """The record's state; "equivalent" for a survivor that no suite can notice, "untried" without a record."""
+        if self.record is None:
+            return "untried"
+        if self.record.state in ("survived", "identical") and self.mutant.equivalent:
+            return "equivalent"
+        return self.record.state
+
+
+@dataclass(frozen=True)
+class Report:
+    """A session, mutant by mutant.
+
+    ``kills`` counts for each rule (or test) the mutants it noticed, and the clauses. ``idle`` are the ``required``
+    and ``permitted`` rules that passed on the unchanged kernel and noticed none; ``unanswered`` those that do not
+    apply to it. Both are empty for suites that are not ours.
+    """
+
+    session: Session
+    lines: tuple[Line, ...]
+    kills: Mapping[str, int]
+    idle: tuple[str, ...]
+    unanswered: tuple[str, ...]
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Mutants per state, worst first, zeros left out."""
+        counted = Counter(line.state for line in self.lines)
+        return {state: counted[state] for state in (*STATES, "equivalent", "untried") if counted[state]}
+
+    @property
+    def exit_code(self) -> int:
+        """1 when a mutant got away, 3 when one had no fair trial, else 0."""
+        if "survived" in self.counts:
+            return EXIT_SURVIVED
+        bad: tuple[State | str, ...] = ("no-answer", "not-built", "identical")
+        return EXIT_NO_ANSWER if any(state in self.counts for state in bad) else EXIT_OK
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole report for programs."""
+        return {
+            "schema_version": SCHEMA,
+            "session": asdict(self.session),
+            "counts": dict(self.counts),
+            "mutants": [_line_json(line) for line in self.lines],
+            "kills": dict(self.kills),
+            "idle": list(self.idle),
+            "unanswered": list(self.unanswered),
+        }
+
+
+def make_report(
+    session: Session, mutants: Sequence[Mutant], records: Mapping[str, Record], rules: Mapping[str, Rule]
+) -> Report:
+    """Put a session's records together. ``rules`` is empty for a suite that is not ours."""
+    lines = tuple(_line(mutant, records.get(mutant.id), rules) for mutant in mutants)
+    kills: Counter[str] = Counter()
+    for line in lines:
+        if line.record is not None:
+            kills.update(line.record.by.keys())
+    judged = [rule for rule in rules.values() if rule.level in _IDLE_LEVELS]
+    passed = set(session.pristine.passed)
+    return Report(
+        session=session,
+        lines=lines,
+        kills=dict(kills.most_common()),
+        idle=tuple(rule.id for rule in judged if rule.id in passed and not kills[rule.id]),
+        unanswered=tuple(rule.id for rule in judged if rule.id not in passed),
+    )
+
+
+def _line(mutant: Mutant, record: Record | None, rules: Mapping[str, Rule]) -> Line:
+    clauses = {rules[name].contract for name in (record.by if record else ()) if name in rules}
+    return Line(mutant, record, bool(clauses & set(mutant.breaks)))
+
+
+def _line_json(line: Line) -> dict[str, Any]:
+    record = line.record
+    return {
+        "mutant": line.mutant.id,
+        "kind": line.mutant.kind,
+        "what": line.mutant.what,
+        "breaks": list(line.mutant.breaks),
+        "state": line.state,
+        "as_meant": line.as_meant,
+        "by": dict(record.by) if record else {},
+        "lost": list(record.lost) if record else [],
+        "reason": (record.reason if record else "") or (line.mutant.equivalent if line.state == "equivalent" else ""),
+        "seconds": dict(record.seconds) if record else {},
+    }

@@ -1,0 +1,251 @@
+"""Building mutants one after another, and having the suite look at each while the next one is built."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+
+from harness.errors import BuildError, InfrastructureError
+from harness.kernels.model import Kernel
+from harness.kernels.store import telling
+from harness.kernels.tree import SYSTEM_MAPPINGS, BuiltTree, build_tree, check_tree, own_fragments
+from harness.matrix.model import Arch
+from harness.mutants.copy import TreeCopy, open_copy
+from harness.mutants.model import Mutant, Series
+from harness.mutants.records import Record, Records, Session, State
+from harness.mutants.suite import Suite, SuiteResult, compare
+
+# System mappings can be sealed from this series on (5796d3967c09).
+_SYSTEM_MAPPINGS_SINCE: Series = (6, 16)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to do. ``where`` names the source for reports; ``work`` keeps the copy and the build, ``results`` the
+    records; ``every`` also repeats what has been decided; ``jobs`` is make's."""
+
+    tree: Path
+    where: str
+    arch: Arch
+    mutants: tuple[Mutant, ...]
+    work: Path
+    results: Path
+    jobs: int | None = None
+    every: bool = False
+
+
+@dataclass(frozen=True)
+class Heard:
+    """An event for whoever shows progress. ``record`` is there when a mutant is decided; ``done`` of ``total`` are."""
+
+    stage: str
+    subject: str
+    done: int
+    total: int
+    record: Record | None = None
+
+
+Hear = Callable[[Heard], None]
+
+
+class UnfitSuite(InfrastructureError):
+    """A suite that fails something on the unchanged kernel proves nothing by failing on another."""
+
+
+def run_mutants(task: Task, suite: Suite, hear: Hear) -> Records:
+    """Try every mutant of ``task`` and return the records.
+
+    Raises ``UnfitSuite``, ``UsageError`` for a tree that is none, ``StoreError``, ``ToolMissing`` and the errors of
+    the unchanged kernel's build; what goes wrong with one mutant is its record.
+    """
+    with ExitStack() as stack:
+        series = check_tree(task.tree)
+        touched = {name for mutant in task.mutants for name in mutant.files}
+        hear(Heard("linking the tree", task.where, 0, len(task.mutants)))
+        copy = stack.enter_context(open_copy(task.tree, task.work / "tree", touched))
+        workshop = _Workshop(task, series, copy)
+        hear(Heard("building", "the unchanged kernel", 0, len(task.mutants)))
+        pristine = workshop.build("pristine")
+        records, session = _open_session(task, series, suite, pristine, hear)
+        _Trials(task, suite, hear, workshop, records, session).go()
+    return records
+
+
+def _open_session(task: Task, series: Series, suite: Suite, pristine: _Image, hear: Hear) -> tuple[Records, Session]:
+    """The records of this kernel and suite; the suite is tried on the unchanged kernel unless it has been."""
+    session = Session(
+        task.where, series, task.arch, pristine.kernel.release, pristine.kernel.sha256, suite.name, suite.digest,
+        SuiteResult({}, ()),
+    )  # fmt: skip
+    records = Records(task.results / session.name)
+    known = records.session()
+    if known is not None and not task.every and replace(known, pristine=session.pristine, source=task.where) == session:
+        pristine.discard()
+        return records, known
+    hear(Heard("running the suite on", "the unchanged kernel", 0, len(task.mutants)))
+    folder = _fresh(records.folder / "cells" / "pristine")
+    with pristine.dropping():
+        answer = suite(pristine.kernel, folder)
+    if answer.lost:
+        raise UnfitSuite(f"{suite.name} has no whole answer on the unchanged kernel: {answer.lost} ({folder})")
+    if suite.strict and answer.failed:
+        raise UnfitSuite(f"{suite.name} fails on the unchanged kernel: {', '.join(sorted(answer.failed))} ({folder})")
+    session = replace(session, pristine=answer)
+    records.write_session(session)
+    return records, session
+
+
+@dataclass(frozen=True)
+class _Image:
+    """A kernel and its own copy of the image, which the next build would overwrite."""
+
+    kernel: Kernel
+    seconds: float
+
+    def discard(self) -> None:
+        self.kernel.image.unlink(missing_ok=True)
+
+    @contextmanager
+    def dropping(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self.discard()
+
+
+@dataclass(frozen=True)
+class _Workshop:
+    task: Task
+    series: Series
+    copy: TreeCopy
+
+    def build(self, name: str) -> _Image:
+        """Build the copy as it stands now."""
+        fragments = own_fragments(self.task.arch)
+        if self.series >= _SYSTEM_MAPPINGS_SINCE:
+            fragments = (*fragments, SYSTEM_MAPPINGS)
+        out = self.task.work / f"build-{self.task.arch}"
+        built = build_tree(self.copy.folder, self.task.arch, out, fragments, jobs=self.task.jobs, reconfigure=False)
+        return _Image(built.kernel(name, self.task.where, self._keep(built, name)), built.seconds)
+
+    def _keep(self, built: BuiltTree, name: str) -> Path:
+        kept = self.task.work / "images" / name
+        with telling(kept):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(built.image, kept)
+        return kept
+
+
+class _Trials:
+    """One pass over the mutants: the builder's thread is the caller's, the suite has one of its own."""
+
+    def __init__(
+        self, task: Task, suite: Suite, hear: Hear, workshop: _Workshop, records: Records, session: Session
+    ) -> None:
+        self._task, self._suite, self._hear = task, suite, hear
+        self._workshop, self._records, self._session = workshop, records, session
+        self._done = 0
+        self._guard = threading.Lock()
+
+    def go(self) -> None:
+        """Try all. When interrupted, the guest is ended and what was decided is kept."""
+        pending: Future[None] | None = None
+        with ThreadPoolExecutor(1, "suite") as pool:
+            try:
+                for mutant in self._task.mutants:
+                    image = self._prepare(mutant)
+                    # One image waits at most: the guest's turn is the longer one, and images take space.
+                    if pending is not None:
+                        pending.result()
+                        pending = None
+                    if image is not None:
+                        pending = pool.submit(self._try, mutant, image)
+                if pending is not None:
+                    pending.result()
+            except BaseException:
+                if pending is not None:
+                    pending.cancel()
+                self._suite.stop()
+                raise
+
+    def _prepare(self, mutant: Mutant) -> _Image | None:
+        """Build a mutant; None when its fate is known without a guest."""
+        variant = mutant.variant(self._session.series, self._task.arch)
+        if isinstance(variant, str):
+            self._decide(self._record(mutant, "inapplicable", reason=variant))
+            return None
+        known = None if self._task.every else self._records.fate(mutant.id, self._digest(mutant))
+        if known is not None:
+            self._tell("known", mutant, known)
+            return None
+        self._hear(Heard("building", mutant.id, self._done, len(self._task.mutants)))
+        try:
+            with self._workshop.copy.mutated(variant):
+                image = self._workshop.build(mutant.id)
+        except BuildError as problem:
+            self._decide(self._record(mutant, "not-built", reason=str(problem)))
+            return None
+        if image.kernel.sha256 == self._session.image:
+            image.discard()
+            reason = "the kernel is the same, byte for byte: the compiler sees no difference"
+            self._decide(self._record(mutant, "identical", reason=reason))
+            return None
+        return image
+
+    def _try(self, mutant: Mutant, image: _Image) -> None:
+        self._hear(Heard("running the suite on", mutant.id, self._done, len(self._task.mutants)))
+        folder = _fresh(self._records.folder / "cells" / mutant.id)
+        begun = time.monotonic()
+        with image.dropping():
+            try:
+                answer = self._suite(image.kernel, folder)
+            except InfrastructureError as problem:
+                answer = SuiteResult({}, (), lost=str(problem))
+        finding = compare(self._session.pristine, answer)
+        seconds = {"build": image.seconds, "suite": round(time.monotonic() - begun, 3)}
+        record = self._record(mutant, finding.outcome, finding.by, finding.lost, finding.reason)
+        self._decide(replace(record, image=image.kernel.sha256, seconds=seconds))
+
+    def _record(
+        self,
+        mutant: Mutant,
+        state: State,
+        by: Mapping[str, str] | None = None,
+        lost: Sequence[str] = (),
+        reason: str = "",
+    ) -> Record:
+        return Record(mutant.id, self._digest(mutant), state, dict(by or {}), tuple(lost), reason)
+
+    def _digest(self, mutant: Mutant) -> str:
+        return mutant.digest(self._session.series, self._task.arch)
+
+    def _decide(self, record: Record) -> None:
+        self._records.write(record)
+        mutant = next(m for m in self._task.mutants if m.id == record.mutant)
+        self._tell("done", mutant, record)
+
+    def _tell(self, stage: str, mutant: Mutant, record: Record) -> None:
+        with self._guard:  # the builder and the suite's thread both decide
+            self._done += 1
+            self._hear(Heard(stage, mutant.id, self._done, len(self._task.mutants), record))
+
+
+def _fresh(folder: Path) -> Path:
+    with telling(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    return folder
+
+
+def work_folder(root: Path, where: str) -> Path:
+    """Where the copy and the builds of a source live below the cache."""
+    words = re.sub(r"[^A-Za-z0-9.+_-]+", "_", where).strip("_")[-80:]
+    return root / "mutants" / f"{words}-{sha256(where.encode()).hexdigest()[:8]}"

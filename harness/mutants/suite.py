@@ -1,0 +1,71 @@
+"""What a suite says of a kernel, and what the difference between two such answers means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from harness.kernels.model import Kernel
+
+Outcome = Literal["killed", "survived", "no-answer"]
+
+
+@dataclass(frozen=True)
+class SuiteResult:
+    """One suite on one kernel.
+
+    ``failed`` maps what failed (rules, or tests of a suite that is not ours) to how; ``passed`` is what passed and
+    ``skipped`` what does not apply to this kernel. ``lost`` says why there is no whole answer, "" when there is one.
+    """
+
+    failed: Mapping[str, str]
+    passed: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
+    lost: str = ""
+
+
+class Suite(Protocol):
+    """A suite: boots a kernel, keeps what it leaves in ``folder``, answers. Called from one thread at a time.
+
+    ``digest`` changes with anything that may change its answers. ``strict`` suites must not fail anything on the
+    unchanged kernel. ``stop`` may be called from another thread and ends a call that is going on.
+    """
+
+    name: str
+    digest: str
+    strict: bool
+
+    def __call__(self, kernel: Kernel, folder: Path) -> SuiteResult:
+        """Run on one kernel. Raises ``InfrastructureError`` for what is not the kernel's doing."""
+        ...
+
+    def stop(self) -> None:
+        """End what is running."""
+        ...
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How a suite took a mutant. ``by`` is what failed now and did not before, ``lost`` what passed before and now
+    neither passed nor failed: lost coverage is noticed too, but it is weaker than a failure."""
+
+    outcome: Outcome
+    by: Mapping[str, str] = field(default_factory=dict)
+    lost: tuple[str, ...] = ()
+    reason: str = ""
+
+
+def compare(pristine: SuiteResult, mutant: SuiteResult) -> Finding:
+    """Return what the suite noticed. A guest that was lost counts only with a failure that was seen before."""
+    by = {name: how for name, how in mutant.failed.items() if pristine.failed.get(name) != how}
+    if by:
+        return Finding("killed", by, reason=mutant.lost)
+    if mutant.lost:
+        return Finding("no-answer", reason=mutant.lost)
+    still = {*mutant.passed, *mutant.failed}
+    lost = tuple(name for name in pristine.passed if name not in still)
+    if lost:
+        return Finding("killed", lost=lost, reason="lost coverage: what passed on the unchanged kernel no longer ran")
+    return Finding("survived")
