@@ -24,6 +24,7 @@ ROOMS = (
     "history",
     "bisect",
     "qualify",
+    "mutants",
     "cli",
 )
 
