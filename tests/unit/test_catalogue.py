@@ -1,0 +1,64 @@
+"""The catalogue and the payload's tables hold each other to account."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from harness.payload.build import probe_list
+from harness.rules.load import load_catalogue, rule_named, unclaimed
+from harness.rules.model import LEVELS, ProbeName, Rule, covers, parse_version
+
+RULES = load_catalogue()
+PROBES = tuple(ProbeName(p.operation, p.region, p.span, p.layout) for p in probe_list())
+
+
+def test_every_probe_is_claimed() -> None:
+    assert unclaimed(RULES, PROBES) == ()
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=list(RULES))
+def test_every_rule_is_sound(rule: Rule) -> None:
+    for selector in rule.probes:
+        assert any(probe in selector for probe in PROBES), f"{selector} takes no probe: stale?"
+    assert rule.statement.endswith(".")
+    assert rule.sources
+    assert all(source.strip() for source in rule.sources)
+    assert rule.contract
+    assert rule.level in LEVELS
+    names = {*rule.errnos, *(rule.expect_control.errnos if rule.expect_control else ())}
+    assert all(name == "0" or hasattr(errno, name) for name in names)
+    assert (rule.outcome == "interface") == (rule.expect_control is not None)
+    for known in rule.known:
+        assert known.reason
+        assert known.source
+    if rule.level in ("open", "uncovered"):
+        assert rule.outcome == rule.level, "what is not promised is never failed"
+
+
+def test_one_promise_per_probe() -> None:
+    """A probe may be looked at twice, but only one rule says what it must answer."""
+    for probe in PROBES:
+        judging = [r.id for r in RULES.values() if r.speaks_for(probe) and r.level in ("required", "permitted")]
+        assert len(judging) <= 1, f"{probe.id}: {judging}"
+
+
+@pytest.mark.parametrize(
+    ("layout", "expected"),
+    [("SSS", "sealed"), ("pPSs", "mixed"), ("sPs", "plain"), ("SGS", "mixed"), ("Gs", "gap"), ("PGP", "gap")],
+)
+def test_covers(layout: str, expected: str) -> None:
+    assert covers(layout) == expected
+
+
+def test_versions() -> None:
+    assert parse_version("6.12.117+deb13-cloud-amd64") == (6, 12, 117)
+    assert parse_version("7.3-rc7") == (7, 3, 0)
+    with pytest.raises(ValueError, match="not a kernel version"):
+        parse_version("next-20261123")
+
+
+def test_a_wrong_name_finds_the_nearest() -> None:
+    with pytest.raises(Exception, match="did you mean 'munmap-blocked'"):
+        rule_named(RULES, "munmap-blockd")
