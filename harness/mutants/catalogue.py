@@ -18,7 +18,7 @@ CATALOGUE = Path(__file__).resolve().parent / "catalogue"
 
 _Word = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
 _Clause = Annotated[str, StringConstraints(pattern=r"^[A-Z]\d{1,2}[a-z]?$")]
-_File = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(/[A-Za-z0-9_.-]+)+\.[chS]$")]
+_File = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+\.[chS]$")]
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=600)]
 _Number = Annotated[str, StringConstraints(pattern=r"^\d{1,3}\.\d{1,3}$")]
 

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import UsageError
+from harness.guests.model import Exited
+from harness.matrix.model import Profile
+from harness.mutants.binary import EXIT, BinarySuite, read_output
+from harness.mutants.catalogue import load_mutants
+from harness.mutants.records import Record, Records, Session
+from harness.mutants.report import make_report
+from harness.mutants.suite import SuiteResult, compare
+from harness.rules.load import load_catalogue
+
+MUTANTS = load_mutants()
+
+
+def result(failed: dict[str, str] | None = None, passed: tuple[str, ...] = (), lost: str = "") -> SuiteResult:
+    return SuiteResult(failed or {}, passed, (), lost)
+
+
+@pytest.mark.parametrize(
+    ("pristine", "mutant", "outcome"),
+    [
+        (result(passed=("a", "b")), result(passed=("a", "b")), "survived"),
+        (result(passed=("a", "b")), result({"a": "bypass"}, ("b",)), "killed"),
+        (result({"a": "not ok"}, ("b",)), result({"a": "not ok"}, ("b",)), "survived"),
+        (result({EXIT: "status 1"}), result({EXIT: "status 2"}), "killed"),
+        (result(passed=("a", "b")), result(passed=("b",)), "killed"),
+        (result(passed=("a",)), result(lost="panic"), "no-answer"),
+        (result(passed=("a",)), result({"a": "crash"}, lost="panic"), "killed"),
+        (result(passed=("a",)), result(passed=("a", "b")), "survived"),
+    ],
+)
+def test_what_counts_as_noticed(pristine: SuiteResult, mutant: SuiteResult, outcome: str) -> None:
+    assert compare(pristine, mutant).outcome == outcome
+
+
+def test_lost_coverage_is_told_apart_from_failures() -> None:
+    finding = compare(result(passed=("a", "b")), result(passed=("a",)))
+    assert (finding.by, finding.lost) == ({}, ("b",))
+
+
+TAP = """\
+TAP version 13
+1..5
+ok 1 test_seal_addseal
+# a diagnostic: not ok 9 in a comment
+not ok 2 test_seal_unmapped_start
+ok 3 test_seal_pkey # SKIP no pkeys
+  ok 1 inner
+ok 4 - dashed
+ok 5
+ok 6 - dashed
+"""
+
+
+def test_tap() -> None:
+    read = read_output(TAP, Exited(1, None), "")
+    assert read.failed == {"test_seal_unmapped_start": "not ok", EXIT: "status 1"}
+    assert read.passed == ("test_seal_addseal", "inner", "dashed", "test 5", "dashed (2)")
+    assert read.skipped == ("test_seal_pkey",)
+
+
+def test_ltp() -> None:
+    lines = (
+        "mseal01.c:45: TPASS: EPERM (1)",
+        "mseal01.c:60: TFAIL: munmap() succeeded",
+        "mseal01.c:9: TCONF: no pkeys",
+    )
+    read = read_output("\n".join(lines), Exited(0, None), "")
+    assert (dict(read.failed), read.passed, read.skipped) == (
+        {"mseal01.c:60": "not ok"},
+        ("mseal01.c:45",),
+        ("mseal01.c:9",),
+    )
+
+
+def test_a_signal_is_a_failure() -> None:
+    assert read_output("", Exited(None, 11), "").failed == {EXIT: "signal 11"}
+
+
+@given(st.text(max_size=500))
+def test_any_output_is_read(text: str) -> None:
+    read_output(text, Exited(0, None), "")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"#!/bin/sh\n", "not an ELF"), (b"\x7fELF" + b"\0" * 99 + b"/lib64/ld-linux", "dynamically")],
+)
+def test_programs_a_guest_cannot_run(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "program").write_bytes(content)
+    with pytest.raises(UsageError, match=words):
+        BinarySuite(tmp_path / "program", (), Profile("p"))
+    with pytest.raises(UsageError, match="cannot be read"):
+        BinarySuite(tmp_path / "absent", (), Profile("p"))
+
+
+def session(passed: tuple[str, ...] = ()) -> Session:
+    return Session("src", (6, 12), "x86_64", "6.12.1", "ab" * 32, "sealmatrix", "cd" * 8, SuiteResult({}, passed))
+
+
+def test_records_come_back(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    assert records.session() is None
+    records.write_session(session(passed=("a",)))
+    assert records.session() == session(passed=("a",))
+    killed = Record("one", "d1", "killed", {"a": "bypass"}, ("b",), "r", "ff", {"build": 1.5})
+    records.write(killed)
+    assert records.read("one") == killed
+    assert records.fate("one", "d1") == killed
+    assert records.fate("one", "d2") is None
+    records.write(Record("two", "d1", "no-answer"))
+    assert records.fate("two", "d1") is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema_version": 1}', '{"schema_version": 2}', "[" * 99999])
+def test_damaged_records_count_as_absent(tmp_path: Path, text: str) -> None:
+    (tmp_path / "mutants").mkdir()
+    (tmp_path / "mutants/one.json").write_text(text)
+    (tmp_path / "session.json").write_text(text)
+    assert Records(tmp_path).read("one") is None
+    assert Records(tmp_path).session() is None
+
+
+def test_the_report_says_which_rules_notice_nothing() -> None:
+    rules = load_catalogue()
+    required = [r.id for r in rules.values() if r.level == "required"]
+    chosen = [MUTANTS["munmap-unchecked"], MUTANTS["fork-drops-seal"], MUTANTS["madvise-remove-unlisted"]]
+    meant = next(r.id for r in rules.values() if r.contract in chosen[0].breaks)
+    fates = {
+        "munmap-unchecked": Record("munmap-unchecked", "d", "killed", {meant: "bypass"}),
+        "fork-drops-seal": Record("fork-drops-seal", "d", "survived"),
+        "madvise-remove-unlisted": Record("madvise-remove-unlisted", "d", "survived"),
+    }
+    report = make_report(session(passed=tuple(required)), chosen, fates, rules)
+    assert report.counts == {"survived": 1, "killed": 1, "equivalent": 1}
+    assert report.exit_code == 1
+    assert report.kills == {meant: 1}
+    assert set(report.idle) == set(required) - {meant}
+    assert [line.as_meant for line in report.lines] == [True, False, False]
+    assert not set(report.unanswered) & set(report.idle)
+    del fates["fork-drops-seal"]
+    assert make_report(session(), chosen, fates, rules).exit_code == 0
+    fates["fork-drops-seal"] = Record("fork-drops-seal", "d", "not-built")
+    assert make_report(session(), chosen, fates, rules).exit_code == 3
