@@ -159,6 +159,8 @@ def lock(
     cells = _cells(matrix, names, selection, arches)
     done = provide(matrix, cells, refresh=update, update=update, progress=None if quiet else _tell)
     code = _report(done, as_json)
+    if done.unlocked is not None:
+        raise done.unlocked
     if not as_json:
         what = f"{len(done.found)} entries written" if done.found else "nothing changed"
         click.echo(f"{lock_path(matrix)}: {what}")

@@ -12,7 +12,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
-from gzip import GzipFile
+from gzip import BadGzipFile, GzipFile
 from pathlib import Path
 from typing import IO, cast
 
@@ -22,6 +22,16 @@ from harness.errors import KernelUnavailable
 
 MAX_FILE = 512 * 1024 * 1024
 _AR_MAGIC = b"!<arch>\n"
+_DAMAGE = (
+    tarfile.TarError,
+    lzma.LZMAError,
+    zlib.error,
+    zstandard.ZstdError,
+    BadGzipFile,
+    EOFError,
+    ValueError,
+    OverflowError,
+)
 
 
 class _Window(io.RawIOBase):
@@ -56,8 +66,8 @@ def files(path: Path) -> Iterator[tuple[str, bytes]]:
                 content = archive.extractfile(member)
                 assert content is not None
                 yield member.name.removeprefix("./"), content.read()
-    except (tarfile.TarError, lzma.LZMAError, zlib.error, zstandard.ZstdError, EOFError, ValueError) as error:
-        raise KernelUnavailable(f"{path.name}: damaged package: {error}") from None
+    except _DAMAGE as error:
+        raise KernelUnavailable(f"{path.name}: damaged package: {' '.join(str(error).split())}") from None
 
 
 def _data_member(file: IO[bytes], stack: ExitStack) -> IO[bytes]:
@@ -85,4 +95,4 @@ def _unpacked(name: str, raw: io.BufferedReader, stack: ExitStack) -> IO[bytes]:
             unpacker = zstandard.ZstdDecompressor(max_window_size=1 << 27)
             return cast("IO[bytes]", stack.enter_context(unpacker.stream_reader(raw)))
         case other:
-            raise ValueError(f"unknown compression data.tar{other}")
+            raise ValueError(f"unknown compression {other!r}")

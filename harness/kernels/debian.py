@@ -1,9 +1,9 @@
 """Debian's kernels: which builds the suites offer, and which one a source means.
 
 Up to 6.18 the image lies in ``linux-image-RELEASE``; later that package is a shell which depends on ``linux-binary-``
-(image), ``linux-base-`` (configuration, from 6.18) and ``linux-modules-RELEASE``. Which one it is, is read from
-Depends and not from version numbers. The signed packages of superseded versions stay in a suite longer than the
-others: of those builds image (and often modules) can be had, but not the configuration.
+(image), ``linux-base-`` (configuration) and ``linux-modules-RELEASE``. Which one it is, is read from Depends and
+not from version numbers. The signed packages of superseded versions stay in a suite longer than the
+others: of those builds the image can be had, but neither configuration nor modules.
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.errors import ConfigError
+from harness.errors import ConfigError, StoreError
 from harness.kernels.builds import Build
-from harness.kernels.store import Store, telling, write_atomically
+from harness.kernels.store import Store, write_atomically
 from harness.matrix.model import Arch, DebianSource, FileSource, KernelSpec
 
 Key = tuple[str, Arch]
@@ -107,8 +107,10 @@ def update_lock(store: Store, path: Path, found: Iterable[Locked], valid: Iterab
             "about": _HEADER,
             "kernels": [entry.model_dump(exclude_defaults=True) for entry in kept.values()],
         }
-        with telling(path):
+        try:
             write_atomically(path, json.dumps(content, indent=1).encode() + b"\n")
+        except OSError as error:
+            raise StoreError(f"{path}: cannot write the lock file: {error.strerror or error}") from None
         return True
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from harness.errors import InfrastructureError, KernelUnavailable, StoreError, ToolMissing
@@ -28,11 +28,15 @@ _PARALLEL = 4
 
 @dataclass(frozen=True)
 class Resolution:
-    """What became of each (kernel name, architecture), the lock entries that are new, and remarks for the user."""
+    """What became of each (kernel name, architecture), the lock entries that are new, and remarks for the user.
+
+    ``unlocked`` says why the lock file could not be written, where it could not.
+    """
 
     kernels: Mapping[Key, Resolved]
     found: tuple[Locked, ...] = ()
     remarks: tuple[str, ...] = ()
+    unlocked: StoreError | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ def provide(
 
     ``offline`` uses only what is stored; ``refresh`` reads the suites' indexes anew; ``update`` disregards the lock.
     One kernel that cannot be had is an error in its own place and does not stop the others. Raises ``ConfigError``
-    for a damaged lock file and ``StoreError`` when the store or the lock file cannot be written.
+    for a damaged lock file. That it cannot be written is remarked: what was resolved can be run all the same.
     """
     store = store or Store()
     path = lock_path(matrix)
@@ -73,9 +77,13 @@ def provide(
         update=update,
         progress=progress,
     )
-    if resolution.found:
-        valid = [(spec.name, arch) for spec in matrix.kernels.values() for arch in spec.arches]
-        update_lock(store, path, resolution.found, valid)
+    valid = [(spec.name, arch) for spec in matrix.kernels.values() for arch in spec.arches]
+    try:
+        if resolution.found:
+            update_lock(store, path, resolution.found, valid)
+    except StoreError as error:
+        remark = f"{error}; a later run may resolve to other builds"
+        return replace(resolution, remarks=(*resolution.remarks, remark), unlocked=error)
     return resolution
 
 
@@ -187,7 +195,7 @@ class _Resolver:
     def _anew(self, spec: KernelSpec, arch: Arch) -> _Outcome:
         assert isinstance(spec.source, DebianSource)
         if self.offline:
-            return self._stored_match(spec, spec.source, arch, "fetching is off (--offline)")
+            return self._stored_match(spec, spec.source, arch, "fetching is off")
         try:
             build = self._fetch_selected(spec, spec.source, arch)
         except (KernelUnavailable, ToolMissing) as error:
@@ -233,7 +241,7 @@ class _Resolver:
     def _fetch_exactly(self, spec: KernelSpec, entry: Locked) -> Build:
         what = f"{self.lock.path.name} names {entry.release} ({entry.package_version}), which is not stored"
         if self.offline:
-            raise KernelUnavailable(f"{what}, and fetching is off (--offline)")
+            raise KernelUnavailable(f"{what}, and fetching is off")
         assert isinstance(spec.source, DebianSource)
         source = DebianSource((entry.suite,), spec.source.flavour, version=entry.package_version)
         try:

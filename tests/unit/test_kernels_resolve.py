@@ -15,7 +15,7 @@ from harness.kernels.lock import read_lock
 from harness.kernels.model import Kernel
 from harness.kernels.resolve import Resolution, Resolved, available, provide, provide_candidate
 from harness.kernels.store import Store
-from harness.matrix.load import load_matrix
+from harness.matrix.load import load_matrix, parse_matrix
 from harness.matrix.plan import plan_cells
 from tests.unit.kernel_fakes import FakeArchive, arm64_image, module
 
@@ -127,7 +127,7 @@ def test_what_is_locked_and_left_the_archive(bench: Bench) -> None:
         blob.unlink()
     said = unavailable(bench.one("stable", offline=True))
     assert "kernels.lock names 6.12.117-cloud-arm64 (6.12.117-1), which is not stored" in said
-    assert "--offline" in said
+    assert "fetching is off" in said
     bench.archive.suites["trixie"].pop()
     said = unavailable(bench.one("stable"))
     assert "no package version 6.12.117-1 in trixie" in said
@@ -232,6 +232,15 @@ def test_file_kernel(bench: Bench) -> None:
     assert "another build than was locked" in done.remarks[0]
     (folder / "Image").write_bytes(b"#!/bin/sh\n")
     assert "this looks like text" in str(bench.one("mine"))
+
+
+def test_a_lock_that_cannot_be_written_is_remarked(bench: Bench) -> None:
+    matrix = parse_matrix(MATRIX.encode(), Path("/proc/kernels.yaml"))  # not even root makes files there
+    cells = plan_cells(matrix, kernels=["stable"])
+    done = provide(matrix, cells, store=bench.store, archive=bench.archive)
+    assert kernel(done.kernels["stable", "arm64"]).version == "6.12.117"
+    assert done.unlocked is not None
+    assert done.remarks[0].startswith("/proc/kernels.lock: cannot write the lock file: ")
 
 
 def test_candidates_and_one_of_them(bench: Bench) -> None:
