@@ -64,13 +64,14 @@ _CONSEQUENCE = (
     r"KASAN: |kasan\.fault|KFENCE)"
 )
 _LOCKUP = (
-    r"(?:watchdog: )?BUG: (?:soft lockup|workqueue lockup)|\S* ?(?:\S+ )?[Ww]atchdog detected hard LOCKUP|"
+    r"(?:watchdog: )?BUG: (?:soft lockup|workqueue lockup)|"
+    r"(?:NMI )?(?:watchdog: )?(?:CPU\d+: )?Watchdog detected hard LOCKUP|"
     r"(?:rcu: )?INFO: rcu_\w+ (?:self-detected stall|detected (?:expedited )?stalls?)"
 )
 _TRIGGERS: tuple[_Trigger, ...] = (
     _trigger("panic", _CONSEQUENCE, follow=True),
     _trigger("panic", r"Kernel panic - not syncing"),
-    _trigger("sanitizer", r"BUG: K(?:A|MS|CS)AN:|BUG: KFENCE:|UBSAN: "),
+    _trigger("sanitizer", r"BUG: K[AMC]SAN:|BUG: KFENCE:|UBSAN: "),
     _trigger("lockup", _LOCKUP, fatal=False),
     _trigger("oops", r"BUG: (?:kernel NULL pointer dereference|unable to handle)|Unable to handle kernel "),
     _trigger("bug", r"kernel BUG at "),
@@ -87,7 +88,7 @@ _STAMP = re.compile(r"(?:<\d+>)?\[ *\d+\.\d{6}\](?:\[ *[TC]\d+[^\]]{0,32}\])? ?"
 _GLUED = re.compile(r"(?<=.)(?=\[ *\d+\.\d{6}\])")
 _CONTROL = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|c)?|[^\t\x20-\x7e\u00a1-\uffff]")
 _WHERE = re.compile(r"(?:RIP: 0010:|pc : |PC is at )(?P<function>[A-Za-z_][\w.]*)")
-_END = re.compile(r"---\[ end |</TASK>|={20,}$")
+_END = re.compile(r"---\[ end |\s*</TASK>|={20,}$")
 _DECISIVE = re.compile(r"RIP: 0010:|pc : |lr : |CPU: |Hardware name: |Read of size|Write of size|page:|Comm: ")
 _TRACE = re.compile(r"Call [Tt]race:")
 
@@ -124,7 +125,7 @@ def find_crashes(text: str) -> tuple[Crash, ...]:
         if trigger is None:
             if report is not None:
                 report.add(message)
-        elif report is not None and report.takes(trigger):
+        elif report is not None and report.takes(trigger, during):
             report.follow(trigger, message)
         else:
             if report is not None:
@@ -145,12 +146,19 @@ class _Report:
         self._ended = False
         self._dead = trigger.kind == "panic"
 
-    def takes(self, trigger: _Trigger) -> bool:
-        """Whether what now begins is only more of this report: nothing is new after a panic."""
+    def takes(self, trigger: _Trigger, during: str | None) -> bool:
+        """Whether what now begins is only more of this report.
+
+        Nothing is new after a panic. A consequence belongs to the report before it, unless that is long past; a
+        crash not yet at its end takes whatever else is said, by another CPU or about the same thing.
+        """
         if self._dead:
             return True
-        same = not self._ended and self._crash.fatal >= trigger.fatal
-        return trigger.follow or same
+        if during != self._crash.during:
+            return False
+        if trigger.follow:
+            return self._age <= _REPORT_LINES
+        return self._crash.fatal and not self._ended
 
     def follow(self, trigger: _Trigger, message: str) -> None:
         """Go on with a further report of the same mishap; a warning that panics the machine is fatal."""
@@ -162,8 +170,8 @@ class _Report:
 
     def add(self, message: str) -> None:
         self._age += 1
-        if self._ended or self._age > _REPORT_LINES:
-            self._ended = True
+        self._ended = self._ended or self._age > _REPORT_LINES
+        if self._ended:
             return
         if not self._function and (where := _WHERE.match(message)):
             self._function = where["function"]
@@ -172,8 +180,7 @@ class _Report:
         if self._tracing or _DECISIVE.match(message):
             self._quote(message)
         self._tracing = max(0, self._tracing - 1)
-        # A report that an oops has begun goes on after its stack, up to its own end mark.
-        self._ended = bool(_END.match(message)) and not (message.startswith("</TASK>") and self._crash.kind == "oops")
+        self._ended = bool(_END.match(message))
 
     def _quote(self, message: str) -> None:
         if len(self._crash.lines) < MAX_QUOTED and message not in self._crash.lines:

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.kernels
         ("debian-6.1-full", "x86_64", 4096),
     ],
 )
-def test_boots_and_runs_a_program(guest, kernel, misbehave, name, arch, page_size):  # noqa: PLR0917 (fixtures)
+def test_boots_and_runs_a_program(guest, kernel, misbehave, name, arch, page_size):
     one = guest(name, arch)
     booted = one.boot()
     assert booted.release == kernel(name, arch).release
