@@ -20,7 +20,7 @@ from harness.rules.load import load_catalogue
 from harness.rules.model import Rule
 from harness.runs.cell import CellWorker
 from harness.runs.compose import catalogue_digest, workload
-from harness.runs.judging import judge_cell
+from harness.runs.judging import judge_cell, kernel_facts
 from harness.runs.model import Cell, Told
 from harness.verdicts.judge import assign
 from harness.verdicts.model import RuleResult
@@ -70,7 +70,8 @@ class OwnSuite:
                 self._live = None
         if outcome.booted is None:
             raise InfrastructureError(outcome.lost)
-        results = judge_cell(self._assignment, self._arch, outcome.journalled, outcome.lost, outcome.crashes)
+        facts = kernel_facts(self._arch, outcome.journalled)
+        results = judge_cell(self._assignment, facts, outcome.journalled, outcome.lost, outcome.crashes)
         return summary(results, outcome.lost)
 
     def stop(self) -> None:

@@ -54,15 +54,19 @@ class ProbeName:
 
 @dataclass(frozen=True)
 class KernelFacts:
-    """What a rule may need to know of the kernel it speaks about. ``config`` as in ``Kernel.config``."""
+    """What a rule may need to know of the kernel it speaks about.
+
+    ``upstream`` is the version it was built from where its release hides that; ``version`` is what ranges mean.
+    """
 
     release: str
     arch: str
     page_size: int
+    upstream: str = ""
     version: Version = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "version", parse_version(self.release))
+        object.__setattr__(self, "version", parse_version(self.upstream or self.release))
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ class _Execution:
             )
             for cell in cells:
                 if cell.id not in self._results:
-                    self._results[cell.id] = judge_cell(self._plan.assignment, cell.arch, None, cell.reason, ())
+                    self._results[cell.id] = judge_cell(self._plan.assignment, None, None, cell.reason, ())
             now = datetime.now(UTC).isoformat(timespec="seconds")
             self._write(self._record.model_copy(update={"cells": cells, "state": state, "finished": now}))
 
@@ -154,12 +154,14 @@ class _Execution:
         begun = time.monotonic()
         outcome = self._observe(cell, folder)
         self._tell(Told(cell.id, "judging", time.monotonic() - begun))
-        results = judge_cell(self._plan.assignment, cell.arch, outcome.journalled, outcome.lost, outcome.crashes)
+        upstream = record.kernel.version if record.kernel else ""
+        facts = kernel_facts(cell.arch, outcome.journalled, upstream)
+        results = judge_cell(self._plan.assignment, facts, outcome.journalled, outcome.lost, outcome.crashes)
         state: CellState = "finished"
         if outcome.lost:
             state = "interrupted" if self._stopping.is_set() else "lost"
         done = finished_cell(record, outcome, state, Counter(result.status for result in results))
-        verdicts = verdicts_json(self._record.id, done, kernel_facts(cell.arch, outcome.journalled), results)
+        verdicts = verdicts_json(self._record.id, done, facts, results)
         write_atomically(folder / "verdicts.json", json.dumps(verdicts, indent=1) + "\n")
         with self._lock:
             self._results[cell.id] = results

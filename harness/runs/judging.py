@@ -19,22 +19,26 @@ from harness.verdicts.model import RuleResult
 VERDICTS_SCHEMA = 1
 
 
-def kernel_facts(arch: str, journalled: Journalled | None) -> KernelFacts | None:
-    """What the payload found the kernel to be; None when it never said."""
+def kernel_facts(arch: str, journalled: Journalled | None, upstream: str = "") -> KernelFacts | None:
+    """What the payload found the kernel to be; None when it never said. ``upstream`` as in ``KernelFacts``."""
     if journalled is None or journalled.plan is None:
         return None
     try:
-        return KernelFacts(journalled.plan.release, arch, journalled.plan.page_size)
+        return KernelFacts(journalled.plan.release, arch, journalled.plan.page_size, upstream)
     except ValueError:
         return None
 
 
 def judge_cell(
-    assignment: Assignment, arch: str, journalled: Journalled | None, lost: str, crashes: Sequence[Crash]
+    assignment: Assignment,
+    kernel: KernelFacts | None,
+    journalled: Journalled | None,
+    lost: str,
+    crashes: Sequence[Crash],
 ) -> tuple[RuleResult, ...]:
     """Judge one cell."""
     evidence = Evidence(
-        kernel=kernel_facts(arch, journalled),
+        kernel=kernel,
         observations=journalled.observations if journalled else {},
         begun=journalled.begun if journalled else (),
         crashes=tuple(crashes),
@@ -51,7 +55,8 @@ def judge_stored(assignment: Assignment, folder: Path, record: CellRecord) -> tu
     if not lost and record.state != "finished":
         lost = f"the cell is {record.state}"
     crashes = [Crash(**c.model_dump()) for c in record.crashes]
-    return judge_cell(assignment, record.arch, journalled, lost, crashes)
+    facts = kernel_facts(record.arch, journalled, record.kernel.version if record.kernel else "")
+    return judge_cell(assignment, facts, journalled, lost, crashes)
 
 
 def verdicts_json(

@@ -37,6 +37,7 @@ class KernelRecord(_Model):
     config_sha256: str
     origin_kind: str
     origin: str
+    version: str = ""
     packages: tuple[tuple[str, str, str], ...] = ()
     note: str = ""
 
@@ -114,6 +115,7 @@ def kernel_record(kernel: Kernel) -> KernelRecord:
     return KernelRecord(
         name=kernel.name,
         release=kernel.release,
+        version=kernel.version,
         arch=kernel.arch,
         flavour=kernel.flavour,
         sha256=kernel.sha256,
