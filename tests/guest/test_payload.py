@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from errno import EINVAL, ENOMEM, EOPNOTSUPP, EPERM
+from errno import EINVAL, ENOMEM, ENOSYS, EOPNOTSUPP, EPERM
 from functools import cache
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import pytest
 from harness.matrix.model import Arch
 from harness.observations.model import Begin, End, Garbage, Half, Observation, Plan, Record
 from harness.observations.stream import parse_line
-from harness.payload import ProbeInfo, build, probe_list
+from harness.payload import ProbeInfo, build, compile_static, probe_list
 
 ARCH: dict[str, Arch] = {"x86_64": "x86_64", "aarch64": "arm64"}
 # Advice that makes the kernel reclaim or move pages: where a page is afterwards is not ours to promise.
@@ -285,6 +285,28 @@ class TestEngine:
         assert (refused.stage, refused.step) == ("setup", "create a file in the working directory")
         assert refused.step_errno
         assert seen.observations["munmap/anon-rw/exact"].control.stage == "done"
+
+
+class TestWithoutMseal:
+    """A kernel that does not know the system call, made out of one that may."""
+
+    @staticmethod
+    def wrapped() -> Path:
+        return compile_static([Path(__file__).with_name("without_mseal.c")], ARCH[platform.machine()], "without-mseal")
+
+    def test_every_probe_says_so_at_once(self, tmp_path: Path) -> None:
+        started = time.monotonic()
+        done = subprocess.run([self.wrapped(), program()], cwd=tmp_path, capture_output=True, check=True)
+        assert time.monotonic() - started < 5
+        plan, *middle, end = records(done.stdout)
+        assert isinstance(plan, Plan)
+        assert plan.features["mseal"] == ENOSYS
+        assert end == End(len(listed()))
+        assert [r.probe for r in middle if isinstance(r, Begin)] == list(listed())
+        for seen in middle[1::2]:
+            assert isinstance(seen, Observation)
+            assert seen.layout == listed()[seen.probe].layout
+            assert seen.control == seen.sealed == Half("setup", "mseal", ENOSYS)
 
 
 class TestOptions:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,13 @@ class TestCompileStatic:
         before = built.stat().st_mtime_ns
         assert compiler.compile_static(sources, "x86_64", "tiny", {"VALUE": "7"}) == built
         assert built.stat().st_mtime_ns == before
+
+    def test_two_at_once_give_one_file(self, cache: Path, tmp_path: Path) -> None:
+        sources = write(tmp_path / "src", main_c="int main(void) { return 0; }")
+        with ThreadPoolExecutor(2) as pool:
+            paths = set(pool.map(lambda _: compiler.compile_static(sources, "x86_64", "tiny"), range(2)))
+        (path,) = paths
+        assert [p.name for p in path.parent.iterdir()] == ["tiny"]
 
     def test_defines_and_architecture_are_part_of_the_key(self, cache: Path, tmp_path: Path) -> None:
         sources = write(tmp_path / "src", main_c="int main(void) { return VALUE; }")
