@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -21,7 +22,7 @@ enum { GRACE_MS = 5000 }; /* for a process that was killed to be gone; more mean
 static struct {
 	struct facts *facts; /* two: control, sealed */
 	long deadline_ms;
-	long held; /* processes that SIGKILL did not end; waiting for them again would only cost time */
+	bool held; /* there is a process that SIGKILL did not end; waiting for it again would only cost time */
 } engine;
 
 static long now_ms(void)
@@ -32,9 +33,28 @@ static long now_ms(void)
 	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+/* Memory for the facts of two halves. */
+static void map_facts(void)
+{
+	void *at = mmap(NULL, 2 * sizeof(struct facts), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (at == MAP_FAILED) {
+		perror("payload: mmap");
+		_exit(3);
+	}
+	engine.facts = at;
+}
+
+/* A process cannot be killed. It keeps the facts it has, for it may yet write into them. */
+static void hold(void)
+{
+	engine.held = true;
+	map_facts();
+}
+
 void engine_start(long deadline_ms)
 {
-	struct rlimit none = {0, 0};
+	struct rlimit none = {1, 1}; /* not 0: with that, a program that core dumps are piped to would still be run */
 	sigset_t child;
 
 	/* Blocked, so that a child's end is waited for with a deadline and cannot slip in between two calls. */
@@ -45,10 +65,7 @@ void engine_start(long deadline_ms)
 	setrlimit(RLIMIT_CORE, &none);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	engine.deadline_ms = deadline_ms;
-	engine.facts = (struct facts *)sys(SYS_mmap, NULL, 2 * sizeof(struct facts), PROT_READ | PROT_WRITE,
-					       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (engine.facts == MAP_FAILED)
-		_exit(3);
+	map_facts();
 }
 
 static void wait_for_news(long ms)
@@ -112,19 +129,22 @@ static void kill_children(void)
 /* What a half left behind has become our child (subreaper), whatever session it fled to. */
 static void clear_orphans(void)
 {
-	long until = now_ms() + GRACE_MS;
-	int status;
+	long until = now_ms() + (engine.held ? 0 : GRACE_MS);
 
 	for (;;) {
-		pid_t pid = waitpid(-1, &status, WNOHANG);
+		pid_t pid = waitpid(-1, NULL, WNOHANG);
 
 		if (pid > 0)
 			continue;
-		if (pid < 0 || engine.held || now_ms() >= until)
+		if (pid < 0)
 			return;
 		kill_children();
+		if (now_ms() >= until)
+			break;
 		wait_for_news(100);
 	}
+	if (!engine.held)
+		hold();
 }
 
 static void run_half(const struct probe *probe, bool sealed, struct facts *facts)
@@ -151,7 +171,8 @@ static void run_half(const struct probe *probe, bool sealed, struct facts *facts
 	if (facts->timeout) {
 		kill((pid_t)pid, SIGKILL); /* in case it had not become a group yet */
 		facts->unkillable = !is_dead_by(pid, now_ms() + GRACE_MS);
-		engine.held += facts->unkillable;
+		if (facts->unkillable)
+			hold();
 	}
 	if (!facts->unkillable && waitpid((pid_t)pid, &status, 0) == pid && WIFSIGNALED(status) && !facts->timeout)
 		facts->signal = WTERMSIG(status);
@@ -160,8 +181,10 @@ static void run_half(const struct probe *probe, bool sealed, struct facts *facts
 
 void run_halves(const struct probe *probe, struct facts **control, struct facts **sealed)
 {
-	*control = &engine.facts[0];
-	*sealed = &engine.facts[1];
+	struct facts *facts = engine.facts; /* this probe's, even when a half makes the engine map others */
+
+	*control = &facts[0];
+	*sealed = &facts[1];
 	run_half(probe, false, *control);
 	run_half(probe, true, *sealed);
 }

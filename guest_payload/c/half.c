@@ -161,6 +161,7 @@ _Noreturn void half(const struct probe *probe, bool sealed, struct facts *facts)
 		.facts = facts,
 	};
 
+	facts->unit = w.unit;
 	arm_fault_handler();
 	set_up(&w, probe);
 	facts->stage = STAGE_SEAL;

@@ -40,4 +40,10 @@
 /* The address with a tag in its top byte; only arm64 ignores it (Documentation/arch/arm64/tagged-pointers.rst). */
 char *tagged(struct window *w, char *address);
 
+/* To be prepared with by operations that use tagged(): ends the half in its set-up where there are no tags. */
+void need_tags(struct window *w, const struct operation *op);
+
+/* So much of a range that its last page is only begun, which means that page too. */
+size_t short_length(const struct window *w);
+
 #endif

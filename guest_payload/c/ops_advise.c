@@ -14,12 +14,6 @@ static long advise(struct window *w, const struct operation *op)
 	return sys(SYS_madvise, w->start, w->length, op->a);
 }
 
-static void need_tags(struct window *w, const struct operation *op)
-{
-	(void)op;
-	tagged(w, w->start);
-}
-
 static long advise_tagged(struct window *w, const struct operation *op)
 {
 	return sys(SYS_madvise, tagged(w, w->start), w->length, op->a);

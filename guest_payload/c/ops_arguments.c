@@ -18,6 +18,17 @@ char *tagged(struct window *w, char *address)
 #endif
 }
 
+size_t short_length(const struct window *w)
+{
+	return w->length - (size_t)sysconf(_SC_PAGESIZE) + 1;
+}
+
+void need_tags(struct window *w, const struct operation *op)
+{
+	(void)op;
+	tagged(w, w->start);
+}
+
 /* a: flags */
 static long seal_range(struct window *w, const struct operation *op)
 {
@@ -30,7 +41,7 @@ static long seal_length(struct window *w, const struct operation *op)
 	return sys_mseal(w->start, op->b, op->a);
 }
 
-/* a: flags; one byte less than the range, or one byte more than all but its last page: both round up to the range */
+/* a: flags; one byte less than the range, or one more than all but its last page: both round up to the range */
 static long seal_less_one(struct window *w, const struct operation *op)
 {
 	return sys_mseal(w->start, w->length - 1, op->a);
@@ -38,7 +49,7 @@ static long seal_less_one(struct window *w, const struct operation *op)
 
 static long seal_one_more(struct window *w, const struct operation *op)
 {
-	return sys_mseal(w->start, w->length - (size_t)sysconf(_SC_PAGESIZE) + 1, op->a);
+	return sys_mseal(w->start, short_length(w), op->a);
 }
 
 /* a: flags, b: how far off a page boundary */
@@ -70,12 +81,6 @@ static long seal_tagged(struct window *w, const struct operation *op)
 {
 	(void)op;
 	return sys_mseal(tagged(w, w->start), w->length, 0);
-}
-
-static void need_tags(struct window *w, const struct operation *op)
-{
-	(void)op;
-	tagged(w, w->start);
 }
 
 #define WELL (SET(PLAIN) | SET(EXACT))

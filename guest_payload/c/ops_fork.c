@@ -153,7 +153,8 @@ static long child_exits(struct window *w, const struct operation *op)
 #define R_FEW (SET(ANON_RW) | SET(ANON_R) | SET(CLEAN_R) | SET(SHARED_ANON_RW))
 
 static const struct operation operations[] = {
-	{"fork-munmap", NULL, child_unmaps, 0, 0, 0, {{R_ALL, SET(EXACT) | SET(INTO)}, {R_TYPICAL, SET(MIDDLE) | SET(BESIDE)}}},
+	{"fork-munmap", NULL, child_unmaps, 0, 0, 0,
+	 {{R_ALL, SET(EXACT) | SET(INTO)}, {R_TYPICAL, SET(MIDDLE) | SET(BESIDE)}}},
 	{"fork-mprotect-none", NULL, child_protects, PROT_NONE, 0, 0, {{R_ALL, SET(EXACT) | SET(MIDDLE)}}},
 	{"fork-mprotect-rw", NULL, child_protects, PROT_READ | PROT_WRITE, 0, 0, {{R_ALL, SET(EXACT)}}},
 	{"fork-mmap-fixed", NULL, child_maps, 0, 0, 0, {{R_ALL, SET(EXACT)}}},

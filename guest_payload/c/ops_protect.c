@@ -20,13 +20,7 @@ static long protect_same(struct window *w, const struct operation *op)
 
 static long protect_short(struct window *w, const struct operation *op)
 {
-	return sys(SYS_mprotect, w->start, w->length - (size_t)sysconf(_SC_PAGESIZE) + 1, op->a);
-}
-
-static void need_tags(struct window *w, const struct operation *op)
-{
-	(void)op;
-	tagged(w, w->start);
+	return sys(SYS_mprotect, w->start, short_length(w), op->a);
 }
 
 static long protect_tagged(struct window *w, const struct operation *op)

@@ -43,12 +43,6 @@ static long remap_onto(struct window *w, const struct operation *op)
 	return sys(SYS_mremap, w->source, w->length - (op->b == GROW) * w->unit, w->length, op->a, w->start);
 }
 
-static void need_tags(struct window *w, const struct operation *op)
-{
-	(void)op;
-	tagged(w, w->start);
-}
-
 static long remap_tagged(struct window *w, const struct operation *op)
 {
 	return sys(SYS_mremap, tagged(w, w->start), w->length, w->length + op->b * w->unit, op->a, DESTINATION);
@@ -76,7 +70,8 @@ static const struct operation operations[] = {
 	{"mremap-double-fixed", NULL, remap_double, MOVE, 0, ADDRESS, {{R_ALL, SET(EXACT)}}},
 	{"mremap-onto", map_source, remap_onto, MOVE, KEEP, ADDRESS,
 	 {{SET(ANON_RW), S_ALL | S_GAPS}, {R_ALL, SET(EXACT) | SET(INTO)}, {SET(ANON_MIXED), SET(EXACT)}}},
-	{"mremap-onto-grow", map_source, remap_onto, MOVE, GROW, ADDRESS, {{R_TYPICAL, SET(EXACT) | SET(INTO) | SET(LAST)}}},
+	{"mremap-onto-grow", map_source, remap_onto, MOVE, GROW, ADDRESS,
+	 {{R_TYPICAL, SET(EXACT) | SET(INTO) | SET(LAST)}}},
 	{"mremap-onto-dontunmap", map_source, remap_onto, MOVE | MREMAP_DONTUNMAP, KEEP, ADDRESS, {{R_TYPICAL, S_KEY}}},
 	{"mremap-tagged-shrink", need_tags, remap_tagged, 0, SHORTER, ADDRESS, {{SET(ANON_RW), SET(EXACT)}}},
 };

@@ -7,23 +7,16 @@
 #include "ops.h"
 #include "sys.h"
 
-static void need_tags(struct window *w, const struct operation *op)
-{
-	(void)op;
-	tagged(w, w->start);
-}
-
 static long unmap(struct window *w, const struct operation *op)
 {
 	(void)op;
 	return sys(SYS_munmap, w->start, w->length);
 }
 
-/* One byte of the last page is enough to mean the page. */
 static long unmap_short(struct window *w, const struct operation *op)
 {
 	(void)op;
-	return sys(SYS_munmap, w->start, w->length - (size_t)sysconf(_SC_PAGESIZE) + 1);
+	return sys(SYS_munmap, w->start, short_length(w));
 }
 
 /* The range and all the nothing around it. */

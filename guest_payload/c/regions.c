@@ -41,7 +41,7 @@ static void protect(struct window *w)
 			fail_step(w, "mprotect", errno);
 }
 
-/* Map the whole window, fill it or at least read every page of it, and give it its final protections. */
+/* Map the whole window, fill its units or at least touch them, and give them their final protections. */
 static void make_window(struct window *w)
 {
 	bool filled = w->region->traits & FILLED;

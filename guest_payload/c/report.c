@@ -69,7 +69,7 @@ static void put_string(const char *text)
 	for (const char *p = text; *p; p++) {
 		if (*p == '"' || *p == '\\')
 			put("\\");
-		put_bytes((unsigned char)*p < 0x20 ? "?" : p, 1);
+		put_bytes(*p >= ' ' && *p <= '~' ? p : "?", 1);
 	}
 	put("\"");
 }

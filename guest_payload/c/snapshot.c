@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "listing.h"
 #include "payload.h"
 #include "sys.h"
 
@@ -72,107 +73,13 @@ bool try_write(char *address)
 	return true;
 }
 
-/* ------------------------------------------------------------------ /proc/self/maps and smaps */
-
-/*
- * Lines of a file in /proc, ended by NUL instead of a newline. A line longer than the buffer is cut.
- *
- * The kernel prepares as many mappings as were asked for bytes, so asking for little spares it, and us, those behind
- * the window: half the cost of a snapshot.
- */
-enum { READ_AT_ONCE = 256 };
-
-struct lines {
-	int fd;
-	size_t next, have;
-	char buffer[8192];
-};
-
-static char *next_line(struct lines *l)
-{
-	for (;;) {
-		char *line = l->buffer + l->next;
-		char *end = memchr(line, '\n', l->have - l->next);
-		ssize_t got;
-
-		if (end) {
-			*end = 0;
-			l->next = (size_t)(end - l->buffer) + 1;
-			return line;
-		}
-		l->have -= l->next;
-		memmove(l->buffer, line, l->have);
-		l->next = 0;
-		if (l->have + READ_AT_ONCE > sizeof(l->buffer))
-			l->have = 0;
-		got = sys(SYS_read, l->fd, l->buffer + l->have, READ_AT_ONCE);
-		if (got <= 0)
-			return NULL;
-		l->have += (size_t)got;
-	}
-}
-
-struct listed {
-	char *start, *end;
-	char perms[5];
-	uint64_t offset;
-	const char *path;
-};
-
-static uint64_t parse_hex(const char **p)
-{
-	uint64_t value = 0;
-
-	for (;; ++*p) {
-		char c = **p;
-
-		if (c >= '0' && c <= '9')
-			value = value << 4 | (uint64_t)(c - '0');
-		else if (c >= 'a' && c <= 'f')
-			value = value << 4 | (uint64_t)(c - 'a' + 10);
-		else
-			return value;
-	}
-}
-
-static const char *skip_field(const char *p)
-{
-	while (*p && *p != ' ')
-		p++;
-	while (*p == ' ')
-		p++;
-	return p;
-}
-
-/* "400000-403000 rw-p 00000000 00:00 0    [path]"; other lines of smaps begin with a capital letter. */
-static bool parse_header(const char *line, struct listed *m)
-{
-	const char *p = line;
-
-	if (*p >= 'A' && *p <= 'Z')
-		return false;
-	m->start = (char *)parse_hex(&p);
-	p++;
-	m->end = (char *)parse_hex(&p);
-	p++;
-	memcpy(m->perms, p, 4);
-	m->perms[4] = 0;
-	p = skip_field(p);
-	m->offset = parse_hex(&p);
-	m->path = skip_field(skip_field(skip_field(p)));
-	return true;
-}
-
-static bool begins(const char *text, const char *prefix)
-{
-	return strncmp(text, prefix, strlen(prefix)) == 0;
-}
+/* ------------------------------------------------------------------ what the kernel lists */
 
 /*
  * A short name for what backs a mapping. Objects of our own have the name they were created with as the last part of
  * their path, before or after a dot ("sealmatrix.123.other (deleted)", "/memfd:memfd (deleted)").
  */
-static void name_backing(const struct listed *m, struct unit_fact *fact)
+static void name_backing(const struct mapping *m, struct unit_fact *fact)
 {
 	static const struct {
 		const char *prefix, *name;
@@ -205,14 +112,14 @@ static void name_backing(const struct listed *m, struct unit_fact *fact)
 	fact->backing[length] = 0;
 }
 
-static void note_seal(const struct window *w, struct unit_fact *facts, const struct listed *m, char seal)
+static void note_seal(const struct window *w, struct unit_fact *facts, const struct mapping *m)
 {
 	for (int i = 0; i < w->units; i++)
 		if (unit_at(w, i) >= m->start && unit_at(w, i) < m->end)
-			facts[i].seal = seal;
+			facts[i].seal = m->sealed ? 's' : '-';
 }
 
-static void note_mapping(const struct window *w, struct unit_fact *facts, const struct listed *m)
+static void note_mapping(const struct window *w, struct unit_fact *facts, const struct mapping *m)
 {
 	for (int i = 0; i < w->units; i++) {
 		struct unit_fact *fact = &facts[i];
@@ -230,62 +137,43 @@ static void note_mapping(const struct window *w, struct unit_fact *facts, const 
 	}
 }
 
-/* "VmFlags: rd wr mr mw me ac sl": the flag follows a space and is followed by a space or the end. */
-static bool flags_say_sealed(const char *line)
-{
-	for (const char *p = strstr(line, " sl"); p; p = strstr(p + 1, " sl"))
-		if (p[3] == ' ' || p[3] == 0)
-			return true;
-	return false;
-}
+static struct listing listing; /* static: not on a stack, of which fork would copy the pages */
 
-static struct lines reader; /* static: not on a stack that fork has to copy */
-
-/* Read what is mapped in the window. Stops reading behind it: the rest of the address space is not ours to list. */
-static void list_mappings(const struct window *w, struct unit_fact *facts)
+/* Read what is mapped in the window, and no further: the rest of the address space is not ours to list. */
+static void list_window(const struct window *w, struct unit_fact *facts)
 {
 	char *end = unit_at(w, w->units);
-	struct listed m = {0};
-	bool smaps;
-	char *line;
+	struct mapping m = {0};
+	enum listed what;
 
-	reader.have = reader.next = 0;
-	reader.fd = w->look ? (int)sys(SYS_openat, AT_FDCWD, "/proc/self/smaps", O_RDONLY | O_CLOEXEC) : -1;
-	smaps = reader.fd >= 0;
-	if (!smaps)
-		reader.fd = (int)sys(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC);
-	while ((line = next_line(&reader))) {
-		bool header = parse_header(line, &m), flags = !header && begins(line, "VmFlags:");
-
-		if (header && m.start >= end)
-			break;
-		if (header)
+	open_listing(&listing, w->look);
+	while ((what = next_listed(&listing, &m)) != LISTED_END && m.start < end) {
+		if (what == LISTED_MAPPING)
 			note_mapping(w, facts, &m);
-		if (flags)
-			note_seal(w, facts, &m, flags_say_sealed(line) ? 's' : '-');
-		if (m.end >= end && (flags || !smaps)) /* the window is complete: do not even ask for the next */
+		else
+			note_seal(w, facts, &m);
+		if (m.end >= end && (what == LISTED_FLAGS || !listing.smaps))
 			break;
 	}
-	sys(SYS_close, reader.fd);
+	close_listing(&listing);
 }
 
 /* Mappings of this process that smaps calls sealed, leaving out those of the kernel itself ([vdso] and its like). */
 int count_seals(void)
 {
-	struct listed m = {0};
-	char *line;
-	int count = 0;
+	struct mapping m = {0};
+	enum listed what;
 	bool ours = false;
+	int count = 0;
 
-	reader.have = reader.next = 0;
-	reader.fd = (int)sys(SYS_openat, AT_FDCWD, "/proc/self/smaps", O_RDONLY | O_CLOEXEC);
-	while ((line = next_line(&reader))) {
-		if (parse_header(line, &m))
+	open_listing(&listing, true);
+	while ((what = next_listed(&listing, &m)) != LISTED_END) {
+		if (what == LISTED_MAPPING)
 			ours = !begins(m.path, "[v");
-		else if (ours && begins(line, "VmFlags:"))
-			count += flags_say_sealed(line);
+		else
+			count += ours && m.sealed;
 	}
-	sys(SYS_close, reader.fd);
+	close_listing(&listing);
 	return count;
 }
 
@@ -329,7 +217,7 @@ static void read_pagemap(const struct window *w, struct unit_fact *facts)
 void take_snapshot(struct window *w, struct unit_fact *facts)
 {
 	memset(facts, 0, sizeof(*facts) * (size_t)w->units);
-	list_mappings(w, facts);
+	list_window(w, facts);
 	read_pagemap(w, facts); /* before touching: reading a page brings it in */
 	for (int i = 0; i < w->units; i++) {
 		if (!facts[i].mapped)

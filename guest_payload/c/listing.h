@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* Reading /proc/self/maps and /proc/self/smaps, mapping by mapping. */
+#ifndef SEALMATRIX_LISTING_H
+#define SEALMATRIX_LISTING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct listing {
+	int fd;
+	bool smaps; /* false: only maps, which does not tell what is sealed */
+	size_t next, have;
+	char buffer[8192];
+};
+
+struct mapping {
+	char *start, *end;
+	char perms[5];
+	uint64_t offset;
+	const char *path; /* until the next step */
+	bool sealed;      /* known once its flags were listed */
+};
+
+enum listed { LISTED_END, LISTED_MAPPING, LISTED_FLAGS };
+
+bool begins(const char *text, const char *prefix);
+
+/* Start from the lowest mapping. Falls back to maps where smaps cannot be had. */
+void open_listing(struct listing *l, bool smaps);
+
+/* Step to the next mapping, or to the flags of the one stepped to last. */
+enum listed next_listed(struct listing *l, struct mapping *m);
+
+void close_listing(struct listing *l);
+
+#endif
