@@ -77,8 +77,12 @@ def test_a_kernel_that_is_none_does_not_harm_the_others(tmp_path: Path) -> None:
     image[0x38:0x3C] = b"ARM\x64"
     image[0x08:0x20] = bytes(8) + (1 << 20).to_bytes(8, "little") + (0xA).to_bytes(8, "little")
     (tmp_path / "Image").write_bytes(image)
-    matrix = (ROOT / "kernels.yaml").read_text().replace(
-        "\nkernels:\n", "\nkernels:\n  broken:\n    source: file\n    image: Image\n    architectures: [arm64]\n", 1
+    matrix = (
+        (ROOT / "kernels.yaml")
+        .read_text()
+        .replace(
+            "\nkernels:\n", "\nkernels:\n  broken:\n    source: file\n    image: Image\n    architectures: [arm64]\n", 1
+        )
     )
     (tmp_path / "kernels.yaml").write_text(matrix)
     run = sealmatrix(
