@@ -72,7 +72,7 @@ class Scripted(QemuGuest):
         super().__init__(*rest)  # type: ignore[arg-type]
         self._script = script
 
-    def run(self, argv: Sequence[str]):  # type: ignore[no-untyped-def] # noqa: ANN201
+    def run(self, argv: Sequence[str]):  # type: ignore[no-untyped-def]
         return super().run([argv[0], *self._script])
 
 

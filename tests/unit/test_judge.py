@@ -97,7 +97,7 @@ DONE = {"result": 0, "errno": 0}
             "seal-lost",
         ),
         (
-            rule(),  # one check is broken, but the unit is still sealed: the rule for that check speaks up, not this one
+            rule(),  # one check is broken, but the unit is still sealed: it is for that check's own rule to say so
             observation(sealed=half("SSS", sealed=True, mprotect=(0, 0, 0))),
             "pass",
             None,
