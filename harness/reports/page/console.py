@@ -1,0 +1,64 @@
+"""What a cell's console has to say about its failing probes, cut to what a reader needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from harness.reports.cells import cell_folder
+from harness.runs.execute import RunDone
+from harness.runs.record import CellRecord
+from harness.verdicts.model import RuleResult, Status
+
+# A console is read from its end, and no further back than this (bytes).
+_MOST = 2 << 20
+_LINES = 24
+_TAIL = 20
+_TOLD: frozenset[Status] = frozenset({"fail", "error"})
+# The payload marks each probe in the kernel's log (docs/protocol.md, "begin").
+_BEGIN = re.compile(r"sealmatrix: (?:begin (\S+)|end)\s*$")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def excerpts(done: RunDone, cell: CellRecord, results: Sequence[RuleResult]) -> dict[str, Any]:
+    """The reports found on the console, what it said during failing probes, and its end where the cell was lost."""
+    found: dict[str, Any] = {}
+    if cell.crashes:
+        found["crashes"] = [
+            {"title": crash.title, "during": crash.during or "", "lines": list(crash.lines[:_LINES])}
+            for crash in cell.crashes
+        ]
+    broken = {v.probe for r in results if r.status in _TOLD for v in r.verdicts if v.status in _TOLD}
+    lost = cell.state != "finished"
+    if broken or lost:
+        lines = _read(done, cell)
+        if lost and lines:
+            found["tail"] = lines[-_TAIL:]
+        if said := during(lines, broken):
+            found["probes"] = said
+    return found
+
+
+def during(lines: Sequence[str], probes: set[str]) -> dict[str, list[str]]:
+    """The lines between the begin of each of these probes and the next; probes without a line are left out."""
+    found: dict[str, list[str]] = {}
+    current = ""
+    for line in lines:
+        if mark := _BEGIN.search(line):
+            current = mark[1] or ""
+        elif current in probes and len(found.setdefault(current, [])) < _LINES:
+            found[current].append(line)
+    return found
+
+
+def _read(done: RunDone, cell: CellRecord) -> list[str]:
+    path = cell_folder(done, cell.id) / "console.log"
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - _MOST))
+            data = file.read()
+    except OSError:
+        return []
+    return [_CONTROL.sub("\N{REPLACEMENT CHARACTER}", line) for line in data.decode("utf-8", "replace").split("\n")]

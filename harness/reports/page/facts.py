@@ -1,0 +1,159 @@
+"""What the page's drawer shows, as plain data in which everything that repeats is said once.
+
+docs/page.md describes the two objects. Numbers are indices into the lists beside them; -1 stands for nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from harness.reports.page.columns import Column
+from harness.reports.page.console import excerpts
+from harness.reports.page.seen import Seen, Sightings
+from harness.rules.model import Known, Rule
+from harness.runs.execute import RunDone
+from harness.verdicts.model import RuleResult, Verdict
+
+FORMAT = 1
+Thing = TypeVar("Thing", bound=Hashable)
+
+
+class Table(Generic[Thing]):
+    """Distinct things, numbered as they come."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Thing, int] = {}
+
+    def number(self, thing: Thing) -> int:
+        """The thing's number, a new one when it is new."""
+        return self._numbers.setdefault(thing, len(self._numbers))
+
+    def things(self) -> list[Thing]:
+        """All of them, in order."""
+        return list(self._numbers)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The page's rows and columns. ``results`` has one entry a rule and column."""
+
+    columns: tuple[Column, ...]
+    rules: tuple[Rule, ...]
+    results: tuple[tuple[RuleResult | None, ...], ...]
+
+
+def lay_out(done: RunDone, columns: Sequence[Column]) -> Grid:
+    """Rules in the catalogue's order, grouped by family as the catalogue groups them."""
+    found = [{r.rule.id: r for r in done.results.get(column.cell.id, ())} for column in columns]
+    rules: dict[str, Rule] = {name: r.rule for results in found for name, r in results.items()}
+    families = list(dict.fromkeys(rule.family for rule in rules.values()))
+    ordered = sorted(rules.values(), key=lambda rule: families.index(rule.family))
+    results = tuple(tuple(cell.get(rule.id) for cell in found) for rule in ordered)
+    return Grid(tuple(columns), tuple(ordered), results)
+
+
+def outline(grid: Grid, done: RunDone) -> dict[str, Any]:
+    """The small object: rules, kernels, and each cell's worst verdict. Every browser can read it."""
+    worst: Table[tuple[str, str, str, str, str]] = Table()
+    counts: Table[str] = Table()
+    return {
+        "format": FORMAT,
+        "run": done.record.id,
+        "rules": [rule_facts(rule) for rule in grid.rules],
+        "kernels": [kernel_facts(column) for column in grid.columns],
+        "worst": [[_worst(worst, counts, result) for result in row] for row in grid.results],
+        "verdicts": worst.things(),
+        "counts": counts.things(),
+    }
+
+
+def _worst(
+    worst: Table[tuple[str, str, str, str, str]], counts: Table[str], result: RuleResult | None
+) -> list[int] | None:
+    if result is None:
+        return None
+    first = result.worst
+    told = ", ".join(f"{number} {status}" for status, number in result.counts.items())
+    return [
+        worst.number((first.status, first.kind or "", first.reason, first.probe, result.follows or "")),
+        counts.number(told),
+    ]
+
+
+def rule_facts(rule: Rule) -> dict[str, Any]:
+    """A rule as its drawer tells it."""
+    return {
+        "id": rule.id,
+        "contract": rule.contract,
+        "family": rule.family,
+        "level": rule.level,
+        "outcome": rule.outcome,
+        "thread": rule.thread or "",
+        "statement": rule.statement,
+        "sources": list(rule.sources),
+        "known": [_known(known) for known in rule.known],
+    }
+
+
+def _known(known: Known) -> str:
+    where = known.where
+    text = [".".join(map(str, version)) if version else "…" for version in (where.since, where.until)]
+    on = [*where.arches, *(f"{size // 1024}k pages" for size in where.page_sizes)]
+    return f"{text[0]} to before {text[1]}{' on ' if on else ''}{', '.join(on)}: {known.reason} [{known.source}]"
+
+
+def kernel_facts(column: Column) -> dict[str, Any]:
+    """A cell as its drawer and the table of kernels tell it."""
+    cell = column.cell
+    machine = cell.machine
+    return {
+        "cell": cell.id,
+        "name": column.name,
+        "version": column.version,
+        "release": column.release,
+        "arch": cell.arch,
+        "variety": column.variety,
+        "page": machine.page_size if machine else 0,
+        "state": cell.state,
+        "reason": cell.reason,
+        "repeat": column.repeat,
+    }
+
+
+def evidence(grid: Grid, done: RunDone, sightings: Sightings, seen: Mapping[str, Seen]) -> dict[str, Any]:
+    """The large object: every verdict and observation. The page carries it compressed."""
+    probes: Table[str] = Table()
+    lists: Table[tuple[int, ...]] = Table()
+    verdicts: Table[tuple[str, str, str, str, str]] = Table()
+    judged = [
+        [
+            [lists.number(tuple([probes.number(v.probe) for v in r.verdicts])),
+             lists.number(tuple([verdicts.number(_verdict(v)) for v in r.verdicts]))] if r else None
+            for r in row
+        ]
+        for row in grid.results
+    ]  # fmt: skip
+    halves: Table[str] = Table()
+    observations = [
+        [o["layout"], o["unit"], *(halves.number(json.dumps(o[half])) for half in ("control", "sealed"))]
+        for o in sightings.distinct
+    ]
+    names = probes.things()
+    empty = Seen()
+    return {
+        "probes": names,
+        "lists": lists.things(),
+        "verdicts": verdicts.things(),
+        "judged": judged,
+        "halves": [json.loads(half) for half in halves.things()],
+        "observations": observations,
+        "seen": [[seen.get(c.cell.id, empty).numbers.get(name, -1) for name in names] for c in grid.columns],
+        "console": [excerpts(done, column.cell, done.results.get(column.cell.id, ())) for column in grid.columns],
+    }
+
+
+def _verdict(verdict: Verdict) -> tuple[str, str, str, str, str]:
+    return verdict.status, verdict.kind or "", verdict.reason, verdict.observed, verdict.follows or ""

@@ -1,0 +1,196 @@
+"""The page itself: a template filled with a run, and everything it needs inside one file."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import json
+import re
+import zlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from itertools import groupby
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from harness.reports.cells import plural, status_counts, together
+from harness.reports.findings import findings
+from harness.reports.grid import flatten, variants
+from harness.reports.ink import MARKS
+from harness.reports.page.columns import columns
+from harness.reports.page.facts import Grid, evidence, lay_out, outline
+from harness.reports.page.seen import Seen, Sightings
+from harness.reports.page.timeline import timelines
+from harness.rules.model import Rule
+from harness.runs.execute import RunDone
+from harness.verdicts.model import KINDS, STATUSES, RuleResult
+
+Reproduce = Callable[[str], str]
+"""From a probe's id to the source of a program that shows what it does, or "" where there is none."""
+
+_FINDINGS = 40
+# Characters that HTML cannot carry, and halves of characters that UTF-8 cannot.
+_NOT_HTML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One cell of the grid. ``letter`` tells behaviours apart where nothing is promised."""
+
+    status: str
+    glyph: str
+    says: str
+    letter: str
+
+
+def page_html(
+    done: RunDone,
+    sightings: Sightings | None = None,
+    seen: Mapping[str, Seen] | None = None,
+    reproduce: Reproduce | None = None,
+) -> str:
+    """The whole page. ``seen`` is what ``sightings`` read of each cell's journal, by cell; nothing when absent."""
+    found = columns(done.record)
+    grid = lay_out(done, found)
+    letters = [variants(row) for row in grid.results]
+    flat = [flatten(c.cell, done.results.get(c.cell.id, ())) is not None for c in found]
+    small = outline(grid, done) | {
+        "statuses": [[status, MARKS[status].glyph] for status in STATUSES],
+        "kinds": list(KINDS),
+        "letters": [list(row) for row in letters],
+        "flat": flat,
+        "errnos": {str(number): name for number, name in errno.errorcode.items()},
+    }
+    large = evidence(grid, done, sightings or Sightings(), seen or {})
+    large["reproducers"] = _reproducers(grid, reproduce)
+    script = _asset("page.js")
+    text = _environment().get_template("page.html.j2").render(
+        done=done,
+        run=done.record,
+        headline=headline(done),
+        counts=status_counts(done),
+        kinds=_kinds(done),
+        marks=MARKS,
+        findings=_told_findings(done),
+        families=_families(grid, letters),
+        arches=[(arch, list(group)) for arch, group in groupby(grid.columns, lambda c: c.cell.arch)],
+        columns=grid.columns,
+        timelines=timelines(grid),
+        outline=Markup(script_json(small)),
+        evidence=Markup(packed(large)),
+        style=Markup(_asset("page.css")),
+        script=Markup(script),
+        script_hash=base64.b64encode(sha256(script.encode()).digest()).decode("ascii"),
+    )  # fmt: skip
+    return _NOT_HTML.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+@cache
+def _environment() -> Environment:
+    loader = PackageLoader("harness.reports", "templates/page")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
+def _asset(name: str) -> str:
+    loader = _environment().loader
+    assert loader is not None
+    return loader.get_source(_environment(), name)[0]
+
+
+def script_json(data: Any) -> str:
+    """JSON that can stand in a script element: nothing in it can end the element or open a comment."""
+    return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def packed(data: Any) -> str:
+    """JSON, deflated (RFC 1950), in base64."""
+    return base64.b64encode(zlib.compress(json.dumps(data, separators=(",", ":")).encode("ascii"), 6)).decode("ascii")
+
+
+def headline(done: RunDone) -> str:
+    """The run in one sentence, worst first, and never better than the verdicts."""
+    worst: dict[str, set[str]] = {}
+    where: dict[str, set[str]] = {}
+    for cell, results in done.results.items():
+        for result in results:
+            worst.setdefault(result.status, set()).add(result.rule.id)
+            where.setdefault(result.status, set()).add(cell)
+    cells = len(done.record.cells)
+    told = []
+    for status, one, more in (("fail", "fails", "fail"), ("error", "broke", "broke")):
+        if number := len(worst.get(status, ())):
+            verb = one if number == 1 else more
+            told.append(f"{plural(number, 'rule')} {verb} on {len(where[status])} of {plural(cells, 'cell')}")
+    lost = [cell for cell in done.record.cells if cell.state != "finished"]
+    if lost:
+        told.append(f"{len(lost)} of {cells} cells gave no whole answer")
+    elif "miss" in worst:
+        told.append(f"{plural(len(worst['miss']), 'rule')} without an answer")
+    if done.record.state == "interrupted":
+        told.insert(0, "Interrupted")
+    if not told and not worst:
+        return "Nothing was judged."
+    return "; ".join(told) + "." if told else "No rule fails."
+
+
+def _kinds(done: RunDone) -> Mapping[str, int]:
+    found = Counter(r.kind for results in done.results.values() for r in results if r.kind)
+    return {kind: found[kind] for kind in KINDS if found[kind]}
+
+
+def _told_findings(done: RunDone) -> Sequence[Mapping[str, Any]]:
+    return [
+        {
+            "rule": finding.rule,
+            "status": finding.first.status,
+            "kind": finding.first.kind,
+            "reason": finding.first.reason,
+            "probe": finding.first.probe,
+            "where": together(done.record, finding.cells),
+            "cell": finding.cells[0],
+        }
+        for finding in findings(done)[:_FINDINGS]
+    ]
+
+
+def _families(
+    grid: Grid, letters: Sequence[Sequence[str]]
+) -> Sequence[tuple[str, Sequence[tuple[int, Rule, Sequence[Tile | None]]]]]:
+    rows = [
+        (number, rule, [_tile(result, _at(letters[number], i)) for i, result in enumerate(grid.results[number])])
+        for number, rule in enumerate(grid.rules)
+    ]
+    return [(family, list(group)) for family, group in groupby(rows, lambda row: row[1].family)]
+
+
+def _at(letters: Sequence[str], place: int) -> str:
+    return letters[place] if letters else ""
+
+
+def _tile(result: RuleResult | None, letter: str) -> Tile | None:
+    if result is None:
+        return None
+    says = f"{result.status} {result.kind}" if result.kind else result.status
+    if letter:
+        says += f", behaviour {letter}"
+    return Tile(result.status, MARKS[result.status].glyph, says, letter)
+
+
+def _reproducers(grid: Grid, reproduce: Reproduce | None) -> Mapping[str, str]:
+    """Programs for the probes that went wrong somewhere; a page with one for every probe would be too heavy."""
+    if reproduce is None:
+        return {}
+    broken = {
+        v.probe
+        for row in grid.results
+        for r in row
+        if r and r.status in ("fail", "known")
+        for v in r.verdicts
+        if v.status in ("fail", "known")
+    }
+    return {probe: text for probe in sorted(broken) if (text := reproduce(probe))}

@@ -1,0 +1,121 @@
+"""The picture of a family along kernel versions: for each version, how many of its rules have which status."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.reports.page.columns import version_order, versions
+from harness.reports.page.facts import Grid
+from harness.verdicts.model import STATUSES, RuleResult, Status
+
+# Drawn from the bottom upwards, so that trouble stands on top.
+_STACK: tuple[Status, ...] = ("skip", "observed", "pass", "fixed", "known", "miss", "error", "fail")
+_LEFT, _WIDTH, _LANE, _GAP, _FOOT = 74.0, 380.0, 40.0, 16.0, 46.0
+_WIDEST = 24.0
+_LABELS = 14
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A part of a column of the picture; units of the SVG."""
+
+    status: Status
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One version in one lane: its bars, and what a pointer or a screen reader is told."""
+
+    x: float
+    says: str
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One architecture. ``base`` is the bottom of its bars."""
+
+    name: str
+    base: float
+    slots: tuple[Slot, ...]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The picture of one family, ready to be written as SVG. ``labels`` are (x, version)."""
+
+    family: str
+    says: str
+    width: float
+    height: float
+    left: float
+    lanes: tuple[Lane, ...]
+    labels: tuple[tuple[float, str], ...]
+
+
+def timelines(grid: Grid) -> tuple[Timeline, ...]:
+    """One picture a family, where there are at least two versions to tell apart."""
+    along = versions(grid.columns)
+    if len(along) < 2:
+        return ()
+    families: dict[str, list[int]] = {}
+    for number, rule in enumerate(grid.rules):
+        families.setdefault(rule.family, []).append(number)
+    return tuple(_timeline(family, rows, grid, along) for family, rows in families.items())
+
+
+def _timeline(family: str, rows: Sequence[int], grid: Grid, along: Sequence[str]) -> Timeline:
+    lanes: dict[str, dict[str, list[int]]] = {}
+    for number, column in enumerate(grid.columns):
+        if column.version:
+            lanes.setdefault(column.lane, {}).setdefault(column.version, []).append(number)
+    step = _WIDTH / len(along)
+    places = {version: _LEFT + (i + 0.5) * step for i, version in enumerate(along)}
+    drawn, said = [], []
+    for number, (name, cells) in enumerate(lanes.items()):
+        base = 6 + _LANE + number * (_LANE + _GAP)
+        slots = []
+        for version in sorted(cells, key=version_order):  # type: ignore[arg-type]
+            counts = _counts(grid, rows, cells[version])
+            told = f"{name}, {version}: " + ", ".join(f"{n} {status}" for status, n in counts.items())
+            slots.append(Slot(places[version], told, _bars(counts, places[version], base, min(_WIDEST, step * 0.76))))
+        drawn.append(Lane(name, base, tuple(slots)))
+        said.append(_summary(name, slots, [_counts(grid, rows, cells[v]) for v in cells]))
+    thin = -(-len(along) // _LABELS)
+    labels = tuple((places[v], v) for i, v in enumerate(along) if (len(along) - 1 - i) % thin == 0)
+    height = 6 + len(lanes) * (_LANE + _GAP) + _FOOT
+    return Timeline(family, f"{family}: {'; '.join(said)}", _LEFT + _WIDTH + 8, height, _LEFT, tuple(drawn), labels)
+
+
+def _summary(name: str, slots: Sequence[Slot], counts: Sequence[Mapping[Status, int]]) -> str:
+    """One sentence for who cannot see the picture; the table holds the rest."""
+    failing = sum(1 for found in counts if found.get("fail"))
+    return f"{name}: {len(slots)} versions, {failing} with failing rules" if failing else f"{name}: none fails"
+
+
+def _counts(grid: Grid, rows: Sequence[int], cells: Sequence[int]) -> Mapping[Status, int]:
+    """Rules by status, worst first; where several cells share a version, each rule counts with its worst."""
+    found: Counter[Status] = Counter()
+    for row in rows:
+        results: list[RuleResult] = [r for cell in cells if (r := grid.results[row][cell])]
+        if results:
+            found[min(results, key=lambda r: r.worst.badness).status] += 1
+    return {status: found[status] for status in STATUSES if found[status]}
+
+
+def _bars(counts: Mapping[Status, int], middle: float, base: float, width: float) -> tuple[Bar, ...]:
+    total = sum(counts.values()) or 1
+    bars, y = [], base
+    for status in _STACK:
+        if number := counts.get(status, 0):
+            # One failing rule of fifty must still be seen.
+            height = max(_LANE * number / total, 3.0)
+            y -= height
+            bars.append(Bar(status, round(middle - width / 2, 2), round(y, 2), round(width, 2), round(height, 2)))
+    return tuple(bars)
