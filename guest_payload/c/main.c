@@ -23,8 +23,8 @@ enum { USAGE = 2, DEADLINE_MS = 10000, PATTERNS_MAX = 4096 };
 long started_by;
 
 static const struct family *const families[] = {
-	&family_arguments, &family_munmap,  &family_mmap_fixed,      &family_mprotect, &family_mremap,
-	&family_madvise,   &family_process_madvise, &family_fork, &family_selftest,
+	&family_arguments, &family_munmap,          &family_mmap_fixed, &family_mprotect, &family_mremap,
+	&family_madvise,   &family_process_madvise, &family_fork,       &family_selftest,
 };
 
 /* ------------------------------------------------------------------ which probes there are */
@@ -79,7 +79,7 @@ bool next_probe(const struct selection *s, struct probe *p, size_t *cursor)
 	for (size_t f = 0; f < sizeof(families) / sizeof(*families); f++) {
 		size_t size = families[f]->count * REGIONS * SPANS;
 
-		for (; *cursor < skipped + size; ) {
+		while (*cursor < skipped + size) {
 			size_t n = (*cursor)++ - skipped;
 			size_t span = n % SPANS, region = n / SPANS % REGIONS;
 			const struct operation *op = &families[f]->operations[n / SPANS / REGIONS];
@@ -227,13 +227,17 @@ static long now_us(void)
 	return t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-static void log_begin(int kmsg, const char *probe)
+/* A log that cannot be written is said once, and then let be: the stream tells the same. */
+static void log_begin(int *kmsg, const char *probe)
 {
 	char line[160];
 	int length = snprintf(line, sizeof(line), "<6>sealmatrix: begin %s\n", probe);
 
-	if (kmsg >= 0 && write(kmsg, line, (size_t)length) < 0)
-		dprintf(STDERR_FILENO, "payload: /dev/kmsg: %s\n", strerror(errno));
+	if (*kmsg < 0 || write(*kmsg, line, (size_t)length) == length)
+		return;
+	dprintf(STDERR_FILENO, "payload: /dev/kmsg: %s\n", strerror(errno));
+	close(*kmsg);
+	*kmsg = -1;
 }
 
 /* Without the system call there is nothing to learn from a probe: say so for each, and start no process. */
@@ -245,7 +249,7 @@ static void observe_nothing(const struct probe *probe, int error)
 	report_observation(probe, &nothing, &nothing, 0);
 }
 
-static void observe(const struct probe *probe, int kmsg)
+static void observe(const struct probe *probe, int *kmsg)
 {
 	struct facts *control, *sealed;
 	long started;
@@ -282,7 +286,7 @@ int main(int argc, char **argv)
 		if (system.mseal == ENOSYS)
 			observe_nothing(&probe, system.mseal);
 		else
-			observe(&probe, kmsg);
+			observe(&probe, &kmsg);
 	}
 	report_end(observations);
 	return 0;
