@@ -106,3 +106,9 @@ def test_links_of_the_documents_lead_somewhere() -> None:
         if not (page.parent / target).exists()
     ]
     assert broken == []
+
+
+def test_every_document_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+    names = {path.name for path in tracked() if path.parent == ROOT / "docs"} - {"README.md"}
+    assert sorted(name for name in names if f"({name})" not in index) == []
