@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-SEALMATRIX = [sys.executable, "-c", "from harness.cli import main; main()"]
+SEALMATRIX = [sys.executable, "-m", "harness"]
 SAMPLE_SECONDS = 0.2
 _TICK = os.sysconf("SC_CLK_TCK")
 

@@ -30,9 +30,9 @@ ROOMS = (
 
 
 def room_of(path: Path) -> str:
-    """The room a module of ``harness/`` stands in; "" for the package itself."""
-    place = path.relative_to(ROOT / "harness").parts[0]
-    return "" if place == "__init__.py" else place.removesuffix(".py")
+    """The room a module of ``harness/`` stands in; "" for the package itself, and ``python -m harness`` is the cli."""
+    place = path.relative_to(ROOT / "harness").parts[0].removesuffix(".py")
+    return {"__init__": "", "__main__": "cli"}.get(place, place)
 
 
 def imports(source: str, package: str) -> Iterator[tuple[int, str]]:
