@@ -10,6 +10,7 @@ from types import FrameType
 import click
 
 from harness import __version__
+from harness.cli.compare import compare
 from harness.cli.doctor import doctor
 from harness.cli.kernels import kernels
 from harness.cli.rules import rules
@@ -34,7 +35,7 @@ def cli() -> None:
     """
 
 
-for command in (run, show, rules, kernels, doctor):
+for command in (run, show, compare, rules, kernels, doctor):
     cli.add_command(command)
 
 

@@ -11,6 +11,7 @@ from harness.observations.journal import read_journal
 from harness.observations.model import Observation
 from harness.runs.execute import RunDone
 from harness.runs.record import CellRecord, RunRecord
+from harness.runs.repeats import first_id, repeat_of
 from harness.verdicts.model import STATUSES, Status
 
 # Microseconds no probe can have taken: an hour.
@@ -21,7 +22,7 @@ def kernel_name(cell: CellRecord) -> str:
     """The kernel's name in the matrix, also where no kernel could be had."""
     if cell.kernel is not None:
         return cell.kernel.name
-    return cell.id.removesuffix(f".{cell.profile}").removesuffix(f".{cell.arch}")
+    return first_id(cell.id).removesuffix(f".{cell.profile}").removesuffix(f".{cell.arch}")
 
 
 def release(cell: CellRecord) -> str:
@@ -32,12 +33,18 @@ def release(cell: CellRecord) -> str:
 
 def profile_suffix(cell: CellRecord) -> str:
     """The profile where it has to be told: it is part of the cell's name unless it is the standard one."""
-    return cell.profile if cell.id.endswith(f".{cell.profile}") else ""
+    return cell.profile if first_id(cell.id).endswith(f".{cell.profile}") else ""
+
+
+def repeat_suffix(cell: CellRecord) -> str:
+    """``#2`` for the second repeat of a cell; "" for the first."""
+    number = repeat_of(cell.id)
+    return f"#{number}" if number > 1 else ""
 
 
 def label(cell: CellRecord) -> str:
     """``debian-6.12 x86_64``."""
-    return " ".join(filter(None, (kernel_name(cell), cell.arch, profile_suffix(cell))))
+    return " ".join(filter(None, (kernel_name(cell), cell.arch, profile_suffix(cell), repeat_suffix(cell))))
 
 
 def together(run: RunRecord, ids: Iterable[str]) -> str:
@@ -48,7 +55,7 @@ def together(run: RunRecord, ids: Iterable[str]) -> str:
     arches: dict[str, list[str]] = {}
     for cell in run.cells:
         if cell.id in wanted:
-            name = " ".join(filter(None, (kernel_name(cell), profile_suffix(cell))))
+            name = " ".join(filter(None, (kernel_name(cell), profile_suffix(cell), repeat_suffix(cell))))
             arches.setdefault(name, []).append(cell.arch)
     kernels: dict[str, list[str]] = {}
     for name, where in arches.items():

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.reports.cells import kernel_name, plural, profile_suffix, status_counts, together
+from harness.reports.cells import kernel_name, plural, profile_suffix, repeat_suffix, status_counts, together
 from harness.reports.details import print_details
 from harness.reports.grid import Flat, Grid, Row, grid
 from harness.reports.ink import MARKS, SHORT_KINDS, Ink, Page
@@ -107,7 +107,12 @@ def _column_width(ink: Ink, laid_out: Grid, column: int, short: bool) -> int:
 
 def _head(cell: CellRecord) -> list[str]:
     """A column's head: the kernel's name over its architecture, and the profile where it is not the standard one."""
-    return [*fold(kernel_name(cell), _HEAD_WIDTH), cell.arch, *fold(profile_suffix(cell), _HEAD_WIDTH)]
+    return [
+        *fold(kernel_name(cell), _HEAD_WIDTH),
+        cell.arch,
+        *fold(profile_suffix(cell), _HEAD_WIDTH),
+        *fold(repeat_suffix(cell), _HEAD_WIDTH),
+    ]
 
 
 def _row_name(row: Row) -> list[str]:

@@ -1,0 +1,80 @@
+"""``sealmatrix compare``: what changed between runs, kernels, versions or machines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from harness.reports.compare import print_comparison
+from harness.reports.compare_json import comparison_json
+from harness.reports.comparing import Comparison, compare_machines, compare_picks, compare_versions
+from harness.reports.junit_compare import comparison_xml
+from harness.reports.sides import loader, pick
+from harness.rules.load import load_catalogue
+from harness.runs.record import write_atomically
+
+
+@click.command()
+@click.argument("names", metavar="[A B | RUN]", nargs=-1)
+@click.option("--kernel", "pair", nargs=2, metavar="K1 K2", help="Two kernels of RUN, as KERNEL, KERNEL:ARCH or CELL.")
+@click.option("--series", is_flag=True, help="Along the kernels of RUN, in version order.")
+@click.option("--across", is_flag=True, help="Kernels of RUN on other architectures and page sizes.")
+@click.option(
+    "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Where runs lie."
+)
+@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write the comparison as JUnit XML.")
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of text (docs/compare.schema.json).")
+@click.option("--all", "show_all", is_flag=True, help="Every probe that changed, and every gained rule in full.")
+def compare(
+    names: tuple[str, ...],
+    pair: tuple[str, str] | None,
+    series: bool,
+    across: bool,
+    results: Path,
+    junit: Path | None,
+    as_json: bool,
+    show_all: bool,
+) -> int:
+    """Show what changed from A to B, rule by rule. RUN is the newest run unless it is given.
+
+    \b
+    sealmatrix compare 20261122-214500-3fa2 20261123-214500-71c0     what is new since last night
+    sealmatrix compare RUN:debian-6.12.x86_64 RUN2:debian-7.3.x86_64 one cell against another
+    sealmatrix compare --kernel debian-6.12:x86_64 debian-7.3:x86_64 two kernels of one run
+    sealmatrix compare --series                                      along the versions of one run
+    sealmatrix compare --across                                      same kernel, another machine
+
+    Both sides are judged anew, under the same catalogue. Exit status: 0 nothing worse, 1 a failure was introduced or
+    coverage was lost, 3 a cell could not be compared.
+    """
+    comparison = _compare(names, pair, series, across, results)
+    if junit is not None:
+        write_atomically(junit, comparison_xml(comparison))
+    if as_json:
+        click.echo(json.dumps(comparison_json(comparison), indent=1))
+    else:
+        print_comparison(Console(), comparison, every=show_all)
+    return comparison.exit_code
+
+
+def _compare(
+    names: tuple[str, ...], pair: tuple[str, str] | None, series: bool, across: bool, results: Path
+) -> Comparison:
+    load = loader(load_catalogue())
+    if sum((pair is not None, series, across)) > 1:
+        raise click.UsageError("--kernel, --series and --across each compare something else; give one of them")
+    inside = pair is not None or series or across
+    if len(names) != 2 and not inside:
+        raise click.UsageError("two sides are needed: A and B, or --kernel K1 K2, --series or --across with one run")
+    if inside and len(names) > 1:
+        raise click.UsageError("--kernel, --series and --across compare within one run")
+    if pair is not None:
+        run = names[0] if names else None
+        return compare_picks(*(pick(results, word, load, run) for word in pair))
+    if inside:
+        picked = pick(results, names[0] if names else "*", load)
+        return compare_versions(picked) if series else compare_machines(picked)
+    return compare_picks(*(pick(results, word, load) for word in names))

@@ -1,0 +1,193 @@
+"""A comparison on the terminal: what changed, worst first, with both observations side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.text import Text
+
+from harness.reports.cells import plural
+from harness.reports.comparing import Comparison, counted, phrase, side_label
+from harness.reports.ink import MARKS, Page
+from harness.reports.sides import apart
+from harness.verdicts.compare import CHANGES, ORDER, Change, Pair, ProbeChange, RuleChange, told
+from harness.verdicts.compare_series import Series, Stretch
+
+_IN, _DEEP, _DEEPER = 2, 6, 8
+_STYLES: Mapping[Change, str] = {
+    "introduced": "bold red",
+    "lost coverage": "bold magenta",
+    "flaky": "magenta",
+    "changed": "yellow",
+    "fixed": "green",
+    "gained": "cyan",
+    "unchanged": "dim",
+}
+_ALWAYS: frozenset[Change] = frozenset({"introduced", "lost coverage"})
+# Changes of this kind are told in full; the others by their rules' names unless every detail is asked for.
+_BRIEF: frozenset[Change] = frozenset({"gained"})
+
+
+@dataclass(frozen=True)
+class News:
+    """One change of one rule, and all pairs of cells that show it."""
+
+    change: RuleChange
+    pairs: tuple[Pair, ...]
+
+
+def news(pairs: Sequence[Pair]) -> list[News]:
+    """Every change, worst first, the catalogue's order among equals; the same change on several cells is told once."""
+    groups: dict[tuple[object, ...], list[tuple[Pair, RuleChange]]] = {}
+    for pair in pairs:
+        for change in pair.rules:
+            if (worst := change.worst) is not None:
+                key = (change.rule.id, change.change, worst.probe, phrase(pair, worst), _both(worst))
+                groups.setdefault(key, []).append((pair, change))
+    found = [News(group[0][1], tuple(pair for pair, _ in group)) for group in groups.values()]
+    return sorted(found, key=lambda item: ORDER[item.change.change])
+
+
+def _both(change: ProbeChange) -> tuple[str, str]:
+    return told(change.before), told(change.after)
+
+
+def print_comparison(console: Console, comparison: Comparison, *, every: bool = False) -> None:
+    """Print a comparison. ``every``: each gained rule, and every probe that changed."""
+    page = Page(console)
+    _heads(page, comparison)
+    if comparison.series:
+        for series in comparison.series:
+            _series(page, series, every)
+    else:
+        _changes(page, comparison, every)
+    _unmatched(page, comparison)
+    page.blank()
+    page.line(last_line(page, comparison))
+
+
+def _heads(page: Page, comparison: Comparison) -> None:
+    if not comparison.series:
+        for pair in comparison.pairs:
+            old, new = side_label(pair.before), side_label(pair.after)
+            runs = f" (run {pair.before.run} → {pair.after.run})" if pair.before.run != pair.after.run else ""
+            news_here = counted(pair.counts, "rule") or "nothing changed"
+            page.line(f"{old} → {new}{runs}: {news_here}", style="bold")
+    for remark in comparison.remarks:
+        page.line(f"note: {remark}", style="yellow")
+
+
+def _changes(page: Page, comparison: Comparison, every: bool) -> None:
+    found = news(comparison.pairs)
+    for change in CHANGES:
+        items = [item for item in found if item.change.change == change]
+        if items:
+            page.head(change.capitalize())
+        if change in _BRIEF and not every:
+            _brief(page, items)
+            continue
+        for item in items:
+            _item(page, item, every)
+
+
+def _brief(page: Page, items: Sequence[News]) -> None:
+    groups: dict[str, list[str]] = {}
+    for item in items:
+        worst = item.change.worst
+        assert worst is not None
+        groups.setdefault(phrase(item.pairs[0], worst), []).append(item.change.rule.id)
+    for words, rules in groups.items():
+        page.line(f"{words}: {', '.join(rules)}", _IN)
+
+
+def _item(page: Page, item: News, every: bool) -> None:
+    change, pair = item.change, item.pairs[0]
+    rule, worst = change.rule, change.worst
+    assert worst is not None
+    where = ", ".join(dict.fromkeys(_place(pair) for pair in item.pairs))
+    glyph = page.ink.glyph(worst.after.status if worst.after else "miss")
+    head = f"{glyph} {rule.id} ({rule.contract}, {rule.level}): {phrase(pair, worst)}"
+    page.line(f"{head} [{where}]", _IN, _STYLES[change.change])
+    page.line(rule.statement, _DEEP, "dim")
+    page.line(f"{counted(change.counts)}, of {sum(change.counts.values())}", _DEEP)
+    for probe in change.probes if every else change.probes[:1]:
+        _probe(page, pair, probe)
+
+
+def _place(pair: Pair) -> str:
+    return pair.after.arch if pair.before.arch == pair.after.arch else f"{pair.before.arch}, {pair.after.arch}"
+
+
+def _probe(page: Page, pair: Pair, probe: ProbeChange) -> None:
+    names = apart(probe.since, pair.after)
+    page.line(probe.probe, _DEEP)
+    for name, verdict in zip(names, (probe.before, probe.after), strict=True):
+        style = MARKS[verdict.status].style if verdict else "dim"
+        page.line(f"{name:<{max(map(len, names))}}  {told(verdict)}", _DEEPER, style)
+    for number, says in enumerate(probe.varied, 1):
+        page.line(f"repeat {number}: {says}", _DEEPER)
+
+
+def _series(page: Page, series: Series, every: bool) -> None:
+    first, last = series.sides[0], series.sides[-1]
+    what = " ".join(filter(None, (first.arch, first.flavour, "" if first.profile == "standard" else first.profile)))
+    page.head(f"{what}: {plural(len(series.sides), 'kernel')}, {first.version} → {last.version}")
+    page.line(" ".join(side.version for side in series.sides), _IN, "dim")
+    changed = [(rule, found) for rule, found in series.rules.values() if len(found) > 1]
+    brief: dict[str, list[str]] = {}
+    for rule, stretches in sorted(changed, key=lambda entry: min(ORDER[s.change] for s in entry[1] if s.change)):
+        if not every and all(stretch.change in (None, *_BRIEF) for stretch in stretches):
+            brief.setdefault("; ".join(map(_span, stretches)), []).append(rule.id)
+            continue
+        page.line(f"{rule.id} ({rule.contract}, {rule.level})", _IN, "bold")
+        for stretch in stretches:
+            _stretch(page, stretch, every)
+    for words, rules in brief.items():
+        page.line(f"{words}: {', '.join(rules)}", _IN)
+    if not changed:
+        page.line("nothing changed", _IN)
+
+
+def _span(stretch: Stretch) -> str:
+    """``6.12.43 … 6.16.12 (5 kernels): gained, pass``."""
+    status = stretch.result.status if stretch.result else "not planned"
+    end = f" … {stretch.last.version} ({stretch.kernels} kernels)" if stretch.kernels > 1 else ""
+    began = f"{stretch.change}, " if stretch.change else ""
+    return f"{stretch.first.version}{end}: {began}{status}"
+
+
+def _stretch(page: Page, stretch: Stretch, every: bool) -> None:
+    """A stretch and what began it: the probe with both its observations."""
+    page.line(_span(stretch), _DEEP, _STYLES[stretch.change] if stretch.change else "")
+    if stretch.step is None or stretch.step.worst is None:
+        return
+    counts = counted(stretch.step.counts)
+    for i, probe in enumerate(stretch.step.probes if every else stretch.step.probes[:1]):
+        page.line(
+            f"{probe.probe}: {told(probe.before)} → {told(probe.after)}{'' if i else f' ({counts})'}", _DEEPER, "dim"
+        )
+
+
+def _unmatched(page: Page, comparison: Comparison) -> None:
+    for title, sides in (
+        ("Lost coverage: cells that are not there any more", comparison.only_before),
+        ("Cells that are new", comparison.only_after),
+        ("Cells without a place: no kernel could be had, so its version is unknown", comparison.left_out),
+    ):
+        if sides:
+            page.head(title)
+            page.line(", ".join(map(side_label, sides)), _IN)
+
+
+def last_line(page: Page, comparison: Comparison) -> Text:
+    """``84 rules, 7 comparisons: 1 introduced, 0 lost coverage, 83 unchanged``; a rule counts once for each pair."""
+    rules = len({change.rule.id for pair in comparison.pairs for change in pair.rules})
+    text = Text(f"{plural(rules, 'rule')}, {plural(len(comparison.pairs), 'comparison')}: ", style="bold")
+    told_changes = [change for change in CHANGES if comparison.counts[change] or change in _ALWAYS]
+    for i, change in enumerate(told_changes):
+        number = comparison.counts[change]
+        text.append(", " if i else "", style="not bold")
+        text.append(f"{number} {change}", style=_STYLES[change] if number else "dim")
+    return text

@@ -1,0 +1,103 @@
+"""A comparison as plain data, as ``docs/compare.schema.json`` says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness.reports.comparing import Comparison, phrase
+from harness.verdicts.compare import Pair, ProbeChange, RuleChange, Side
+from harness.verdicts.compare_series import Series
+from harness.verdicts.model import RuleResult, Verdict
+
+COMPARE_SCHEMA = 1
+
+
+def comparison_json(comparison: Comparison) -> dict[str, Any]:
+    """The whole comparison. Every pair has all of its rules, and of each rule the probes that changed."""
+    return {
+        "schema_version": COMPARE_SCHEMA,
+        "what": comparison.what,
+        "exit_code": comparison.exit_code,
+        "counts": dict(comparison.counts),
+        "remarks": list(comparison.remarks),
+        "only_before": [_side(side) for side in comparison.only_before],
+        "only_after": [_side(side) for side in comparison.only_after],
+        "left_out": [_side(side) for side in comparison.left_out],
+        "pairs": [_pair(pair) for pair in comparison.pairs],
+        "series": [_series(series) for series in comparison.series],
+    }
+
+
+def _side(side: Side) -> dict[str, Any]:
+    names = ("run", "cell", "kernel", "version", "arch", "profile", "flavour", "page_size")
+    return {name: getattr(side, name) for name in names} | {"repeats": 1 + len(side.repeats)}
+
+
+def _pair(pair: Pair) -> dict[str, Any]:
+    return {
+        "before": _side(pair.before),
+        "after": _side(pair.after),
+        "regressed": pair.regressed,
+        "counts": dict(pair.counts),
+        "rules": [_rule(pair, change) for change in pair.rules],
+    }
+
+
+def _rule(pair: Pair, change: RuleChange) -> dict[str, Any]:
+    rule = change.rule
+    return {
+        "rule": rule.id,
+        "contract": rule.contract,
+        "family": rule.family,
+        "level": rule.level,
+        "change": change.change,
+        "says": phrase(pair, change.worst) if change.worst else "",
+        "before": _result(change.before),
+        "after": _result(change.after),
+        "counts": dict(change.counts),
+        "probes": [_probe(pair, probe) for probe in change.probes],
+    }
+
+
+def _result(result: RuleResult | None) -> Mapping[str, Any] | None:
+    return None if result is None else {"status": result.status, "kind": result.kind, "reason": result.worst.reason}
+
+
+def _probe(pair: Pair, probe: ProbeChange) -> dict[str, Any]:
+    return {
+        "probe": probe.probe,
+        "change": probe.change,
+        "says": phrase(pair, probe),
+        "since": probe.since.cell,
+        "before": _verdict(probe.before),
+        "after": _verdict(probe.after),
+        "varied": list(probe.varied),
+    }
+
+
+def _verdict(verdict: Verdict | None) -> Mapping[str, Any] | None:
+    if verdict is None:
+        return None
+    return {name: getattr(verdict, name) for name in ("status", "kind", "reason", "observed")}
+
+
+def _series(series: Series) -> dict[str, Any]:
+    return {
+        "sides": [_side(side) for side in series.sides],
+        "rules": {
+            name: [
+                {
+                    "first": stretch.first.cell,
+                    "last": stretch.last.cell,
+                    "first_version": stretch.first.version,
+                    "last_version": stretch.last.version,
+                    "kernels": stretch.kernels,
+                    "began": stretch.change,
+                    "result": _result(stretch.result),
+                }
+                for stretch in stretches
+            ]
+            for name, (_, stretches) in series.rules.items()
+        },
+    }
