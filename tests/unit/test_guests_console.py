@@ -1,0 +1,203 @@
+"""The crash finder: real logs of real kernels, and everything that makes consoles hard to read."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.guests.console import MAX_QUOTED, Crash, find_crashes, last_lines, messages
+
+LOGS = Path(__file__).parents[1] / "data" / "console"
+
+
+def crashes(name: str) -> tuple[Crash, ...]:
+    return find_crashes((LOGS / name).read_bytes().decode("utf-8", "replace"))
+
+
+# name of the log: (kind, fatal, probe, title) of each report in it
+PANIC = "Kernel panic - not syncing: "
+NO_ROOT = PANIC + "VFS: Unable to mount root fs on unknown-block(0,0)"
+NO_INIT = PANIC + "Attempted to kill init! exitcode=0x00000200"
+SYSRQ = PANIC + "sysrq triggered crash"
+GOLDEN: dict[str, list[tuple[str, bool, str | None, str]]] = {
+    "panic-init-died-arm64-6.12.log": [("panic", True, None, NO_INIT)],
+    "panic-init-died-x86_64-7.3.log": [("panic", True, None, NO_INIT)],
+    "panic-no-root-arm64-7.3.log": [("panic", True, None, NO_ROOT)],
+    "panic-no-root-x86_64-6.12.log": [("panic", True, None, NO_ROOT)],
+    "panic-sysrq-arm64-6.12.log": [("panic", True, "test/probe/one", SYSRQ)],
+    "panic-sysrq-arm64-7.3.log": [("panic", True, "test/probe/one", SYSRQ)],
+    "panic-sysrq-x86_64-6.12.log": [("panic", True, "test/probe/one", SYSRQ)],
+    "panic-sysrq-x86_64-7.3.log": [("panic", True, "test/probe/one", SYSRQ)],
+}
+
+
+@pytest.mark.parametrize("name", sorted(GOLDEN))
+def test_real_logs(name):
+    assert [(c.kind, c.fatal, c.during, c.title) for c in crashes(name)] == GOLDEN[name]
+
+
+def test_every_log_has_its_expectation():
+    assert {path.name for path in LOGS.glob("*.log")} == set(GOLDEN)
+
+
+@pytest.mark.parametrize("name", sorted(GOLDEN))
+def test_quoted_lines_are_clean_and_few(name):
+    for crash in crashes(name):
+        assert 0 < len(crash.lines) <= MAX_QUOTED
+        assert all(line.isprintable() and not line.startswith("[") for line in crash.lines)
+
+
+# --- what makes consoles hard to read --------------------------------------------------------------------------------
+
+OOPS = """\
+[    1.000000] sealmatrix: begin munmap/anon-rw/exact
+[    1.100000] BUG: kernel NULL pointer dereference, address: 0000000000000000
+[    1.100001] #PF: supervisor write access in kernel mode
+[    1.100002] Oops: Oops: 0002 [#1] SMP NOPTI
+[    1.100003] CPU: 0 UID: 0 PID: 61 Comm: payload Not tainted 7.3.4 #1
+[    1.100004] RIP: 0010:do_mseal+0x16/0x20
+[    1.100005] Call Trace:
+[    1.100006]  <TASK>
+[    1.100007]  do_syscall_64+0x5d/0x80
+[    1.100008]  </TASK>
+[    1.100009] ---[ end trace 0000000000000000 ]---
+[    1.100010] RIP: 0010:do_mseal+0x16/0x20
+[    1.100011] Kernel panic - not syncing: Fatal exception
+[    1.100012] Kernel Offset: disabled
+"""
+
+
+def test_an_oops_that_panics_is_one_crash_named_for_its_cause():
+    (crash,) = find_crashes(OOPS)
+    assert crash.title == "BUG: kernel NULL pointer dereference, address: 0000000000000000 in do_mseal"
+    assert (crash.kind, crash.fatal, crash.during, crash.line) == ("oops", True, "munmap/anon-rw/exact", 2)
+    assert "Kernel panic - not syncing: Fatal exception" in crash.lines
+    assert "RIP: 0010:do_mseal+0x16/0x20" in crash.lines
+
+
+@pytest.mark.parametrize(
+    "mangle",
+    [
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: text.replace("[    1.", "[    1.", 1).replace("] BUG", "][   T61] BUG"),
+        lambda text: text.replace("] ", "][    C0] "),
+        lambda text: text.replace("] ", "][  T61-payload] "),
+        lambda text: text.replace("[    1.", "<4>[    1."),
+        lambda text: "\x1b[2J\x1b[0m\x00" + text.replace("] BUG", "] \x1b[31mBUG"),
+        lambda text: text.replace("exact\n", "exact\n[    1.05] half a li", 1).replace("half a li", "half a li"),
+        lambda text: text.replace("munmap/anon-rw/exact\n", "munmap/anon-rw/exact\n\n\n"),
+        lambda text: "\n".join(line.partition("] ")[2] for line in text.split("\n")),  # printk.time=0
+    ],
+)
+def test_the_same_crash_however_it_is_dressed(mangle):
+    (crash,) = find_crashes(mangle(OOPS))
+    assert crash.title == "BUG: kernel NULL pointer dereference, address: 0000000000000000 in do_mseal"
+    assert crash.during == "munmap/anon-rw/exact"
+
+
+def test_lines_glued_by_two_cpus_come_apart():
+    text = "[    1.000000] some driver: no newline[    1.000001] BUG: unable to handle page fault for address: ffff\n"
+    (crash,) = find_crashes(text)
+    assert crash.title == "BUG: unable to handle page fault for address: ffff"
+
+
+def test_a_report_within_a_crash_is_part_of_it_and_a_later_one_is_not():
+    between = "[    1.100005] BUG: unable to handle page fault for address: dead\n[    1.100005] Call Trace:"
+    assert len(find_crashes(OOPS.replace("[    1.100005] Call Trace:", between))) == 1
+    kasan = "BUG: KASAN: slab-use-after-free in f+0x1/0x2\nCall Trace:\n f+0x1/0x2\n" + "=" * 66 + "\n"
+    assert [c.kind for c in find_crashes(kasan + kasan)] == ["sanitizer", "sanitizer"]
+
+
+def test_a_warning_is_a_note_unless_it_panics():
+    warning = "WARNING: mm/mseal.c:12 at f+0x1/0x2, CPU#0: payload/61\nRIP: 0010:f+0x1/0x2\n---[ end trace 0 ]---\n"
+    (note,) = find_crashes(warning)
+    assert (note.kind, note.fatal) == ("warning", False)
+    (crash,) = find_crashes(warning + "Kernel panic - not syncing: kernel: panic_on_warn set ...\n")
+    assert (crash.kind, crash.fatal) == ("panic", True)
+    assert crash.title.startswith("WARNING: mm/mseal.c:12")
+
+
+def test_an_old_warning_is_not_blamed_for_a_new_panic():
+    warning = "WARNING: mm/mseal.c:12 at f+0x1/0x2\n---[ end trace 0 ]---\n"
+    panic = "Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000200\n"
+    for between in ("ordinary line\n" * 200, "sealmatrix: begin a/b/c\n"):
+        note, crash = find_crashes(warning + between + panic)
+        assert (note.kind, note.fatal, crash.kind, crash.fatal) == ("warning", False, "panic", True)
+
+
+def test_after_the_payload_no_probe_is_to_blame():
+    text = "sealmatrix: begin a/b/c\nsealmatrix: end\nBUG: Bad page state in process init  pfn:1\n"
+    (crash,) = find_crashes(text)
+    assert (crash.kind, crash.during) == ("bug", None)
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "fatal"),
+    [
+        ("Kernel panic - not syncing: System is deadlocked on memory", "panic", True),
+        ("Unable to handle kernel paging request at virtual address dfff800000000000", "oops", True),
+        ("Internal error: synchronous external abort: 0000000096000010 [#1]  SMP", "oops", True),
+        ("Oops: general protection fault, probably for non-canonical address 0x0: 0000 [#1] SMP", "oops", True),
+        ("general protection fault, maybe for address 0x1: 0000 [#1] PREEMPT SMP NOPTI", "oops", True),
+        ("traps: PANIC: double fault, error_code: 0x0", "oops", True),
+        ("kernel BUG at mm/vma.c:123!", "bug", True),
+        ("BUG: Bad rss-counter state mm:00000000d1a2 type:MM_ANONPAGES val:1", "bug", True),
+        ("BUG: sleeping function called from invalid context at mm/mseal.c:1", "bug", True),
+        ("BUG: KASAN: slab-use-after-free in do_mseal+0x1/0x2", "sanitizer", True),
+        ("BUG: KFENCE: out-of-bounds read in do_mseal+0x1/0x2", "sanitizer", True),
+        ("BUG: KCSAN: data-race in do_mseal / do_munmap", "sanitizer", True),
+        ("UBSAN: array-index-out-of-bounds in mm/mseal.c:1:2", "sanitizer", True),
+        ("INFO: task payload:61 blocked for more than 120 seconds.", "hung-task", False),
+        ("watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [payload:61]", "lockup", False),
+        ("BUG: workqueue lockup - pool cpus=0 node=0 flags=0x0 nice=0 stuck for 30s!", "lockup", False),
+        ("watchdog: CPU0: Watchdog detected hard LOCKUP on cpu 0", "lockup", False),
+        ("rcu: INFO: rcu_preempt self-detected stall on CPU", "lockup", False),
+        ("rcu: INFO: rcu_sched detected stalls on CPUs/tasks:", "lockup", False),
+        ("Out of memory: Killed process 61 (payload) total-vm:1kB", "oom", False),
+        ("WARNING: CPU: 0 PID: 61 at mm/mseal.c:1 do_mseal+0x1/0x2", "warning", False),
+        ("WARNING: possible circular locking dependency detected", "warning", False),
+    ],
+)
+def test_each_kind(line, kind, fatal):
+    (crash,) = find_crashes(f"[    1.000000] ordinary\n[   12.345678] {line}\n")
+    assert (crash.kind, crash.fatal, crash.title, crash.line) == (kind, fatal, line, 2)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "payload[61]: segfault at 0 ip 0000000001001 sp 00007 error 6 in payload[1000000+4000]",
+        "tsc: Unable to calibrate against PIT",
+        "traps: payload[61] trap invalid opcode ip:401000 sp:7ffe error:0",
+        "sealmatrix: BUG: a payload may write this",
+        "Kernel command line: panic=-1 oops=panic",
+        "x86/CPU: Model not found in latest microcode list",
+        "systemd: BUG: not the kernel's line",
+    ],
+)
+def test_no_crash(line):
+    assert find_crashes(f"[    1.000000] {line}\n") == ()
+
+
+@given(st.text(max_size=2000))
+def test_any_text_is_a_console(text):
+    for crash in find_crashes(text):
+        assert crash.title
+        assert crash.lines
+    assert len(last_lines(text, 3)) <= 3
+
+
+def test_a_hostile_console_is_read_in_good_time():
+    begun = time.process_time()
+    for filler in ("x" * 100_000, "[" * 100_000, "BUG: " * 20_000, "[    1.000000] " * 8_000, "\x1b[" * 50_000):
+        find_crashes(filler)
+        find_crashes("\n".join([filler[:900]] * 200))
+    assert time.process_time() - begun < 10
+
+
+def test_messages_number_lines_from_one():
+    assert list(messages("a\n\n[    1.000000] b\r\n")) == [(1, "a"), (3, "b")]
