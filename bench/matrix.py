@@ -107,16 +107,16 @@ def emulators_of(parent: int) -> Iterator[tuple[int, Emulator]]:
 
 
 def emulator(pid: int) -> Emulator | None:
-    """One process as a QEMU; None when it is none, or gone."""
+    """One process as a guest's QEMU; None when it is none (`--version` boots nothing), or gone."""
     # The name in parentheses may hold blanks; utime and stime are fields 14 and 15 of proc(5).
     name, _, rest = _read(Path(f"/proc/{pid}/stat")).partition(") ")
     fields = rest.split()
     peak = [line.split()[1] for line in _read(Path(f"/proc/{pid}/status")).splitlines() if line.startswith("VmHWM:")]
-    if "(qemu-system" not in name or not peak:
-        return None
     words = _read(Path(f"/proc/{pid}/cmdline")).split("\0")
-    console = [Path(word.partition("path=")[2].partition(",")[0]) for word in words if "path=" in word]
-    cell = next((path.parent.name for path in console if path.name == "console.log"), str(pid))
+    paths = [Path(word.partition("path=")[2].partition(",")[0]) for word in words]
+    cell = next((path.parent.name for path in paths if path.name == "console.log"), "")
+    if "(qemu-system" not in name or not peak or not cell:
+        return None
     return Emulator(cell, (int(fields[11]) + int(fields[12])) / _TICK, int(peak[0]) * 1024 / 1e6)
 
 
