@@ -1,0 +1,72 @@
+"""Mutants of a real kernel source, built, booted and judged."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness.cli.mutants import _profile
+from harness.kernels.sources import SourceTree, debian_source
+from harness.kernels.store import default_root
+from harness.kernels.tree import check_tree
+from harness.mutants.catalogue import choose, load_mutants
+from harness.mutants.copy import open_copy
+from harness.mutants.edit import apply_edit
+from harness.mutants.ours import OwnSuite
+from harness.mutants.records import Records
+from harness.mutants.runner import Heard, Task, run_mutants, work_folder
+
+pytestmark = pytest.mark.kernels
+
+SERIES = ("6.12", "7.3")
+# One of each kind whose rules exist from the first issue on.
+FEW = (
+    "munmap-unchecked",
+    "fork-drops-private-seal",
+    "munmap-head-first",
+    "cold-blocked",
+    "mprotect-eacces",
+    "seals-one-page-less",
+)
+
+
+@pytest.fixture(scope="module", params=SERIES)
+def source(request: pytest.FixtureRequest) -> SourceTree:
+    """Fetched where it is not stored; a test without its source fails: that is no pass."""
+    return debian_source(request.param, lambda text: None)
+
+
+def test_every_pattern_matches_once(source: SourceTree) -> None:
+    series = check_tree(source.path)
+    for mutant in load_mutants().values():
+        variant = mutant.variant(series, (mutant.arches or ("x86_64",))[0])
+        if isinstance(variant, str):
+            continue
+        texts: dict[str, str] = {}
+        for edit in variant:
+            text = texts.get(edit.file) or (source.path / edit.file).read_text(encoding="utf-8")
+            texts[edit.file] = apply_edit(text, edit)
+
+
+@pytest.mark.timeout(3600)  # the first build of a kernel takes minutes
+def test_mutants_are_noticed_and_a_second_run_repeats_nothing(source: SourceTree, tmp_path: Path) -> None:
+    if source.path.name.startswith("linux-source-7.3"):
+        pytest.skip("one source is enough to prove the machinery; docs/mutation.md has both")
+    missing = [tool for tool in ("flex", "bison", "bc", "gcc", "make") if shutil.which(tool) is None]
+    if missing:
+        pytest.skip(f"no kernel can be built here: {', '.join(missing)} not installed")
+    chosen = choose(load_mutants(), FEW)
+    work = work_folder(default_root(), source.where)
+    task = Task(source.path, source.where, "x86_64", chosen, work, tmp_path)
+    heard: list[Heard] = []
+    records = run_mutants(task, OwnSuite("x86_64", _profile("standard")), heard.append)
+    fates = {mutant.id: records.read(mutant.id) for mutant in chosen}
+    assert {name: fate.state for name, fate in fates.items() if fate} == dict.fromkeys(FEW, "killed")
+    with open_copy(source.path, work / "tree", []) as copy:
+        assert copy.repair({name for mutant in chosen for name in mutant.files}) == []
+    heard.clear()
+    run_mutants(task, OwnSuite("x86_64", _profile("standard")), heard.append)
+    assert [event.stage for event in heard if event.record] == ["known"] * len(FEW)
+    assert Records(records.folder).session() is not None
