@@ -12,10 +12,13 @@ import click
 from harness import __version__
 from harness.cli.compare import compare
 from harness.cli.doctor import doctor
+from harness.cli.history import history
 from harness.cli.kernels import kernels
+from harness.cli.report import report
 from harness.cli.rules import rules
 from harness.cli.run import run
 from harness.cli.show import show
+from harness.cli.site import site
 from harness.errors import Interrupted, SealmatrixError, UsageError
 
 
@@ -35,7 +38,7 @@ def cli() -> None:
     """
 
 
-for command in (run, show, compare, rules, kernels, doctor):
+for command in (run, show, compare, report, history, site, rules, kernels, doctor):
     cli.add_command(command)
 
 

@@ -236,6 +236,5 @@ def apart(before: Side, after: Side) -> tuple[str, str]:
     )
     told = [(old, new) for aspect in aspects if (old := aspect(before)) != (new := aspect(after))]
     if not told:
-        last = (lambda side: side.kernel) if before.run == after.run else (lambda side: side.run)
-        told = [(last(before), last(after))]
+        told = [(before.kernel, after.kernel) if before.run == after.run else (before.run, after.run)]
     return " ".join(filter(None, (old for old, _ in told))), " ".join(filter(None, (new for _, new in told)))

@@ -207,7 +207,7 @@ def _with(change: ProbeChange, to: Change, varied: tuple[str, ...] = ()) -> Prob
 
 
 def _worst(counts: Mapping[Change, int], after: RuleResult | None) -> Change:
-    worst = min(counts, key=lambda change: ORDER[change], default="unchanged")
+    worst: Change = min(counts, key=lambda change: ORDER[change], default="unchanged")
     # Some probe was mended and another still fails: the rule is not fixed.
     return "changed" if worst == "fixed" and after is not None and after.status == "fail" else worst
 

@@ -1,0 +1,141 @@
+"""A run as KCIDB data, version 5.3: a checkout and a build for each kernel, a test for each rule on each cell.
+
+A known difference is a ``FAIL`` with an incident that ties it to an issue, which is how KCIDB tells old from new.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from harness.errors import UsageError
+from harness.reports.cells import kernel_name, probe_times, release
+from harness.reports.ink import escaped
+from harness.runs.execute import RunDone
+from harness.runs.record import CellRecord, RunRecord
+from harness.verdicts.model import RuleResult, Status
+
+_ORIGIN = re.compile(r"[a-z0-9_]+\Z")
+_PART = re.compile(r"[^a-zA-Z0-9_-]")
+STATUSES: Mapping[Status, str] = {
+    "fail": "FAIL",
+    "error": "ERROR",
+    "miss": "MISS",
+    "known": "FAIL",
+    "fixed": "PASS",
+    "pass": "PASS",
+    "observed": "DONE",
+    "skip": "SKIP",
+}
+_EXCERPT = 16 * 1024
+
+
+def kcidb(done: RunDone, origin: str = "sealmatrix") -> dict[str, Any]:
+    """The whole report. ``origin`` names the submitting system. Raises ``UsageError`` for one that KCIDB refuses."""
+    if not _ORIGIN.match(origin):
+        raise UsageError(f"{origin!r} is no KCIDB origin; it has small letters, digits and _ only")
+    checkouts: dict[str, dict[str, Any]] = {}
+    builds: dict[str, dict[str, Any]] = {}
+    issues: dict[str, dict[str, Any]] = {}
+    tests, incidents = [], []
+    for cell in done.record.cells:
+        checkout, build = _checkout(origin, cell), _build(origin, done.record, cell)
+        checkouts[checkout["id"]], builds[build["id"]] = checkout, build
+        times = probe_times(done, cell.id)
+        for result in done.results.get(cell.id, ()):
+            test = _test(origin, done.record, cell, result, build["id"])
+            spent = sum(times.get(verdict.probe, 0) for verdict in result.verdicts)
+            tests.append(test | ({"duration": spent / 1e6} if spent else {}))
+            if result.status == "known":
+                issue = _issue(origin, result)
+                issues[issue["id"]] = issue
+                incidents.append(_incident(origin, issue["id"], test["id"]))
+    found = {"checkouts": checkouts.values(), "builds": builds.values(), "tests": tests}
+    found |= {"issues": issues.values(), "incidents": incidents}
+    return {"version": {"major": 5, "minor": 3}} | {name: list(rows) for name, rows in found.items() if rows}
+
+
+def _checkout(origin: str, cell: CellRecord) -> dict[str, Any]:
+    kernel = cell.kernel
+    version = (kernel.version or kernel.release) if kernel else release(cell)
+    packages = [" ".join((name, number)) for name, number, _ in kernel.packages] if kernel else []
+    named = packages[0] if packages else version or kernel_name(cell)
+    return {
+        "id": f"{origin}:{_safe(named)}",
+        "origin": origin,
+        "tree_name": _safe(kernel.origin if kernel else kernel_name(cell)),
+        "git_commit_name": _safe(version or "unknown"),
+        "misc": {"packages": packages},
+    }
+
+
+def _build(origin: str, run: RunRecord, cell: CellRecord) -> dict[str, Any]:
+    kernel = cell.kernel
+    build: dict[str, Any] = {
+        "id": f"{origin}:{kernel.sha256}" if kernel else f"{origin}:{run.id}/{_safe(cell.id)}/kernel",
+        "checkout_id": _checkout(origin, cell)["id"],
+        "origin": origin,
+        "architecture": cell.arch,
+        "comment": _safe(f"{kernel_name(cell)} {release(cell)}"),
+    }
+    if kernel is None and release(cell) == "":
+        return build | {"status": "MISS", "log_excerpt": _safe(cell.reason)[-_EXCERPT:]}
+    misc = {"image_sha256": kernel.sha256, "config_sha256": kernel.config_sha256} if kernel else {}
+    return build | {"config_name": kernel.flavour if kernel else "host", "status": "PASS", "misc": misc}
+
+
+def _test(origin: str, run: RunRecord, cell: CellRecord, result: RuleResult, build: str) -> dict[str, Any]:
+    machine, rule = cell.machine, result.rule
+    misc = {
+        "rule": rule.statement,
+        "contract": rule.contract,
+        "level": rule.level,
+        "kind": result.kind,
+        "reason": result.worst.reason,
+        "probe": result.worst.probe,
+        "observed": result.worst.observed,
+        "probes": dict(result.counts),
+        "payload_id": run.payload_id,
+        "catalogue_sha256": run.catalogue_sha256,
+    }
+    return {
+        "id": f"{origin}:{run.id}/{_safe(cell.id)}/{rule.id}",
+        "build_id": build,
+        "origin": origin,
+        "path": ".".join(_PART.sub("_", part) for part in ("sealmatrix", rule.family, rule.id)),
+        "comment": _safe(rule.statement),
+        "status": STATUSES[result.status],
+        "environment": {
+            "comment": _safe(f"{cell.id} under {machine.acceleration or 'no acceleration'}" if machine else cell.id),
+            "misc": {"cell": cell.id, "profile": cell.profile, "page_size": machine.page_size if machine else 0},
+        },
+        "misc": misc,
+    } | ({"start_time": cell.started} if cell.started else {})
+
+
+def _issue(origin: str, result: RuleResult) -> dict[str, Any]:
+    return {
+        "id": f"{origin}:known/{result.rule.id}",
+        "version": 1,
+        "origin": origin,
+        "comment": _safe(f"{result.rule.id}: {result.worst.reason}"),
+        "culprit": {"code": True},
+    }
+
+
+def _incident(origin: str, issue: str, test: str) -> dict[str, Any]:
+    local = test.partition(":")[2]
+    return {
+        "id": f"{origin}:known/{local}",
+        "origin": origin,
+        "issue_id": issue,
+        "issue_version": 1,
+        "test_id": test,
+        "present": True,
+    }
+
+
+def _safe(text: str) -> str:
+    """KCIDB's strings must not hold NUL; other control characters help nobody either."""
+    return "".join(c if c.isprintable() else escaped(c) for c in text)

@@ -1,0 +1,130 @@
+"""A run as Markdown that GitHub and GitLab render: for job summaries and merge request comments, so kept short."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from harness.reports.cells import kernel_name, label, plural, profile_suffix, release, repeat_suffix, status_counts
+from harness.reports.findings import Finding, findings
+from harness.reports.grid import Flat, Grid, Row, grid
+from harness.reports.ink import MARKS, escaped
+from harness.runs.execute import RunDone
+from harness.runs.record import CellRecord
+from harness.verdicts.model import STATUSES, Status
+
+# A comment may have 65,536 characters on GitHub; this many findings stay below that.
+_FINDINGS = 30
+_REASON = 400
+_ALWAYS: frozenset[Status] = frozenset({"fail", "error", "miss"})
+# What begins a construct inside a line in one of the two dialects; ``@``, ``#`` and ``!`` would call people and issues.
+_SPECIAL = re.compile(r"[\\`*_\[\]<>#!|~@$&%]")
+
+
+def markdown(done: RunDone) -> str:
+    """The whole document."""
+    lines = [*_head(done), *_table(grid(done)), *_flats(grid(done).flats), *_findings(done), *_kernels(done)]
+    return "\n".join(lines) + "\n"
+
+
+def text(words: str) -> str:
+    """Words that render as they are: on one line, with nothing in them that either dialect would act on."""
+    shown = " ".join("".join(c if c.isprintable() else escaped(c) for c in words).split())
+    return _SPECIAL.sub(lambda match: f"\\{match[0]}" if match[0] not in "<>&@" else f"&#{ord(match[0])};", shown)
+
+
+def code(words: str) -> str:
+    """Words in a code span, which takes no escapes: a backtick becomes an apostrophe, a bar ends no table cell."""
+    shown = " ".join("".join(c if c.isprintable() else escaped(c) for c in words).split())
+    return f"`{shown.replace('`', chr(39)).replace('|', '¦')}`" if shown else ""
+
+
+def _head(done: RunDone) -> Iterator[str]:
+    counts = status_counts(done)
+    told = ", ".join(f"{counts[s]} {s}" for s in STATUSES if counts[s] or s in _ALWAYS)
+    worst: Status = next((s for s in STATUSES if counts[s]), "miss")
+    yield f"## {MARKS[worst].glyph} Memory sealing: {told}"
+    yield ""
+    state = "" if done.record.state == "finished" else f" The run is **{done.record.state}**."
+    cells = plural(len(done.record.cells), "cell")
+    yield f"Run {code(done.record.id)}, {cells}, payload {code(done.record.payload_id)}.{state}"
+    yield ""
+
+
+def _table(laid_out: Grid) -> Iterator[str]:
+    if not laid_out.rows:
+        return
+    heads = [_column(cell) for cell in laid_out.cells]
+    yield f"| rule | {' | '.join(heads)} |"
+    yield f"|:--|{':-:|' * len(heads)}"
+    for row in laid_out.rows:
+        yield f"| {_row_name(row)} | {' | '.join(_word(row, i) for i in range(len(heads)))} |"
+    yield ""
+    seen = {result.status for row in laid_out.rows for result in row.results if result}
+    yield ", ".join(f"{MARKS[s].glyph} {s}: {MARKS[s].says}" for s in STATUSES if s in seen)
+    yield ""
+
+
+def _column(cell: CellRecord) -> str:
+    parts = (kernel_name(cell), cell.arch, profile_suffix(cell), repeat_suffix(cell))
+    return "<br>".join(text(part) for part in parts if part)
+
+
+def _row_name(row: Row) -> str:
+    return code(row.rules[0].id) if len(row.rules) == 1 else f"{text(row.rules[0].family)}: {len(row.rules)} rules"
+
+
+def _word(row: Row, column: int) -> str:
+    result = row.results[column]
+    if result is None:
+        return ""
+    parts = [MARKS[result.status].glyph, result.kind or ("" if result.status in ("pass", "skip") else result.status)]
+    if result.status == "observed":
+        parts[1] = row.variants[column] if row.variants else ""
+    return " ".join(filter(None, parts))
+
+
+def _flats(flats: Sequence[Flat]) -> Iterator[str]:
+    for flat in flats:
+        share = f"{flat.rules} of {plural(flat.total, 'rule')} {flat.status}"
+        yield f"- **{text(label(flat.cell))}**: {share}: {text(flat.reason)}"
+    if flats:
+        yield ""
+
+
+def _findings(done: RunDone) -> Iterator[str]:
+    found = findings(done)
+    if not found:
+        return
+    yield "<details open><summary>Findings, worst first</summary>"
+    yield ""
+    for finding in found[:_FINDINGS]:
+        yield from _finding(done, finding)
+    if len(found) > _FINDINGS:
+        yield f"- and {len(found) - _FINDINGS} more: {code(f'sealmatrix show {done.record.id} --all')}"
+    yield ""
+    yield "</details>"
+    yield ""
+
+
+def _finding(done: RunDone, finding: Finding) -> Iterator[str]:
+    first = finding.first
+    what = f"{first.status} {first.kind}" if first.kind else first.status
+    names = [label(cell) for cell in done.record.cells if cell.id in finding.cells]
+    yield f"- {MARKS[first.status].glyph} **{what}** {code(finding.rule.id)} on {text(', '.join(names))}"
+    yield f"  {text(finding.rule.statement)}  "
+    yield f"  {code(first.probe)}: {text(first.reason[:_REASON])}"
+
+
+def _kernels(done: RunDone) -> Iterator[str]:
+    yield "<details><summary>Kernels</summary>"
+    yield ""
+    yield "| cell | release | acceleration | state |"
+    yield "|:--|:--|:--|:--|"
+    for cell in done.record.cells:
+        machine = cell.machine
+        acceleration = machine.acceleration if machine else ""
+        state = text(f"{cell.state}: {cell.reason}" if cell.reason else cell.state)
+        yield f"| {text(label(cell))} | {text(release(cell))} | {acceleration} | {state} |"
+    yield ""
+    yield "</details>"

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from junitparser import Error, Failure, JUnitXml, Skipped
+from rich.console import Console
+
+from harness.errors import UsageError
+from harness.reports.compare import print_comparison
+from harness.reports.compare_json import comparison_json
+from harness.reports.comparing import Comparison, compare_machines, compare_picks, compare_versions
+from harness.reports.junit_compare import comparison_xml
+from harness.reports.sides import Picked, apart, pick, sides_of
+from harness.runs.execute import RunDone
+from harness.runs.record import CellRecord, write_run
+from harness.verdicts.model import RuleResult, Status
+from tests.builders import cell, default_matrix, result, rule, run
+
+ROOT = Path(__file__).parents[2]
+RULES = [rule("munmap-across"), rule("mprotect-mixed", "mprotect"), rule("madvise-remove", "madvise", "open")]
+SCHEMA = json.loads((ROOT / "docs/compare.schema.json").read_text())
+
+
+def made(*cells: tuple[CellRecord, Sequence[RuleResult]], run_id: str = "20261123-214500-3fa2") -> RunDone:
+    done = run(Path("r"), cells)
+    return replace(done, record=done.record.model_copy(update={"id": run_id}))
+
+
+def whole(done: RunDone) -> Picked:
+    return Picked(done.record.id, done, sides_of(done))
+
+
+def results(first: Status = "pass", reason: str = "") -> list[RuleResult]:
+    kind = "bypass" if first == "fail" else None
+    seen = "control 0, sealed 0; unit 2 was unmapped" if first == "fail" else "control 0, sealed EPERM"
+    return [result(RULES[0], first, reason, kind, observed=seen), result(RULES[1]), result(RULES[2], "observed")]
+
+
+def two_kernels(after: Status = "fail", reason: str = "") -> Comparison:
+    done = made((cell("debian-6.12"), results()), (cell("debian-7.3"), results(after, reason)))
+    old, new = sides_of(done)
+    return compare_picks(Picked("a", done, (old,)), Picked("b", done, (new,)))
+
+
+def printed(comparison: Comparison, every: bool = False) -> str:
+    out = io.StringIO()
+    print_comparison(Console(file=out, width=200), comparison, every=every)
+    return out.getvalue()
+
+
+def as_json(comparison: Comparison) -> Any:
+    data = json.loads(json.dumps(comparison_json(comparison)))
+    jsonschema.validate(data, SCHEMA)
+    return data
+
+
+def test_both_observations_stand_side_by_side() -> None:
+    comparison = two_kernels()
+    text = printed(comparison)
+    assert "passes on 6.12.117, fails on 7.3.117 [x86_64]" in text
+    assert "6.12.117  pass: control 0, sealed EPERM" in text
+    assert "7.3.117   fail bypass: control 0, sealed 0; unit 2 was unmapped" in text
+    assert text.splitlines()[-1] == "3 rules, 1 comparison: 1 introduced, 0 lost coverage, 2 unchanged"
+    assert comparison.exit_code == 1
+    assert as_json(comparison)["pairs"][0]["rules"][0]["says"] == "passes on 6.12.117, fails on 7.3.117"
+
+
+def test_two_runs_that_behave_alike_are_unchanged(tmp_path: Path) -> None:
+    one = default_matrix(tmp_path)
+    other = replace(one, record=one.record.model_copy(update={"id": "20261124-214500-3fa2"}))
+    comparison = compare_picks(whole(one), whole(other))
+    assert comparison.exit_code == 0
+    assert {change for change, n in comparison.counts.items() if n} == {"unchanged"}
+    assert as_json(comparison)["counts"]["introduced"] == 0
+
+
+def test_a_cell_that_is_gone_is_lost_coverage() -> None:
+    one = made((cell("debian-6.12"), results()), (cell("debian-7.3"), results()))
+    other = made((cell("debian-6.12"), results()), run_id="later")
+    comparison = compare_picks(whole(one), whole(other))
+    assert comparison.exit_code == 1
+    assert "debian-7.3 (7.3.117) x86_64" in printed(comparison)
+    suites = list(JUnitXml.fromstring(comparison_xml(comparison).encode()))
+    assert [s.failures for s in suites] == [0, 3]
+    assert as_json(comparison)["only_before"][0]["cell"] == "debian-7.3.x86_64"
+
+
+def test_an_interrupted_run_is_compared_and_said_to_be_interrupted() -> None:
+    one = made((cell("debian-6.12"), results()))
+    cut = run(
+        Path("r"), [(cell("debian-6.12", state="interrupted", reason="interrupted"), results("miss"))], "interrupted"
+    )
+    comparison = compare_picks(whole(one), whole(cut))
+    assert "is interrupted: what is missing counts as no answer" in printed(comparison)
+    assert comparison.counts["lost coverage"] == 1
+
+
+def test_runs_narrowed_to_some_probes_are_compared_on_what_both_planned() -> None:
+    one, two = made((cell("debian-6.12"), results())), made((cell("debian-6.12"), results()[:1]), run_id="later")
+    two = replace(two, record=two.record.model_copy(update={"options": {"probes": ["munmap*"]}}))
+    comparison = compare_picks(whole(one), whole(two))
+    assert comparison.exit_code == 0
+    assert "munmap*" in comparison.remarks[0]
+
+
+def test_the_same_kernel_on_another_machine() -> None:
+    small = (cell("debian-6.12", "arm64"), results())
+    x86 = (cell("debian-6.12"), [result(RULES[0], "skip", "not offered here"), *results()[1:]])
+    large = cell("debian-6.12-16k", "arm64")
+    assert large.machine and large.kernel
+    large = large.model_copy(
+        update={
+            "machine": large.machine.model_copy(update={"page_size": 16384}),
+            "kernel": large.kernel.model_copy(update={"version": "6.12.117", "flavour": "16k"}),
+        }
+    )
+    comparison = compare_machines(whole(made(small, x86, (large, results("fail")))))
+    assert [apart(p.before, p.after) for p in comparison.pairs] == [
+        ("x86_64", "arm64"),
+        ("4 KiB pages", "16 KiB pages"),
+    ]
+    assert [p.counts["gained"] for p in comparison.pairs] == [1, 0]
+    assert "passes on 4 KiB pages, fails on 16 KiB pages" in printed(comparison)
+    assert as_json(comparison)["what"] == "across"
+
+
+def test_a_series_names_first_and_last_kernel() -> None:
+    kernels = ["debian-6.12", "debian-6.16", "debian-6.17", "debian-7.3"]
+    statuses: list[Status] = ["pass", "pass", "fail", "fail"]
+    done = made(*((cell(k), results(s)) for k, s in zip(kernels, statuses, strict=True)))
+    comparison = compare_versions(whole(done))
+    text = printed(comparison)
+    assert "6.12.117 … 6.16.117 (2 kernels): pass" in text
+    assert "6.17.117 … 7.3.117 (2 kernels): introduced, fail" in text
+    stretches = as_json(comparison)["series"][0]["rules"]["munmap-across"]
+    assert [(s["first_version"], s["last_version"]) for s in stretches] == [
+        ("6.12.117", "6.16.117"),
+        ("6.17.117", "7.3.117"),
+    ]
+    assert comparison.exit_code == 1
+
+
+def test_a_kernel_that_could_not_be_had_has_no_place_in_a_series() -> None:
+    gone = CellRecord(
+        id="debian-7.0.x86_64", profile="standard", arch="x86_64", state="lost", reason="not in the archive"
+    )
+    done = made((cell("debian-6.12"), results()), (cell("debian-7.3"), results()), (gone, results("miss")))
+    comparison = compare_versions(whole(done))
+    assert comparison.exit_code == 3
+    assert "debian-7.0 x86_64" in printed(comparison)
+
+
+def test_repeats_are_one_side_and_disagreement_is_marked() -> None:
+    first, second = cell("debian-7.3"), cell("debian-7.3").model_copy(update={"id": "debian-7.3.x86_64~2"})
+    done = made((cell("debian-6.12"), results()), (first, results("fail")), (second, results()))
+    sides = sides_of(done)
+    assert [side.cell for side in sides] == ["debian-6.12.x86_64", "debian-7.3.x86_64"]
+    comparison = compare_picks(Picked("a", done, sides[:1]), Picked("b", done, sides[1:]))
+    assert comparison.exit_code == 0
+    text = printed(comparison)
+    assert "flaky: repeats disagree on 7.3.117" in text
+    assert "repeat 2: pass: control 0, sealed EPERM" in text
+
+
+@pytest.mark.parametrize(
+    ("after", "kind", "said"),
+    [
+        ("fail", Failure, "passes on 6.12.117, fails on 7.3.117"),
+        ("miss", Failure, "passes on 6.12.117, gave no answer on 7.3.117"),
+        ("skip", Failure, "passes on 6.12.117, does not apply on 7.3.117"),
+        ("known", Skipped, "passes on 6.12.117, differs as known on 7.3.117"),
+    ],
+)
+def test_junit_says_what_it_was_and_what_it_is(after: Status, kind: type, said: str) -> None:
+    (suite,) = JUnitXml.fromstring(comparison_xml(two_kernels(after, "because")).encode())
+    first = next(iter(suite))
+    assert (first.classname, first.name) == ("sealmatrix-compare.debian-7_3.x86_64", "munmap-across")
+    assert isinstance(first.result[0], kind)
+    assert first.result[0].message.startswith(said)
+
+
+def test_junit_keeps_an_old_failure_a_failure() -> None:
+    done = made((cell("debian-6.12"), results("fail")), (cell("debian-7.3"), results("fail")))
+    old, new = sides_of(done)
+    xml = comparison_xml(compare_picks(Picked("a", done, (old,)), Picked("b", done, (new,))))
+    (suite,) = JUnitXml.fromstring(xml.encode())
+    assert (suite.tests, suite.failures) == (3, 1)
+    lost = made((cell("debian-6.12"), results("miss")), (cell("debian-7.3"), results("miss")))
+    old, new = sides_of(lost)
+    xml = comparison_xml(compare_picks(Picked("a", lost, (old,)), Picked("b", lost, (new,))))
+    assert isinstance(next(iter(next(iter(JUnitXml.fromstring(xml.encode()))))).result[0], Error)
+
+
+def test_hostile_text_of_a_guest_reaches_no_terminal_and_no_markup() -> None:
+    comparison = two_kernels("skip", "\x1b[2J</failure>\x00 & <b>")
+    assert "\x1b" not in printed(comparison)
+    assert JUnitXml.fromstring(comparison_xml(comparison).encode())
+
+
+def test_words_for_cells(tmp_path: Path) -> None:
+    done = made((cell("debian-6.12"), results()), (cell("debian-6.12", "arm64"), results()), run_id="r1")
+    (tmp_path / "r1").mkdir()
+    write_run(tmp_path / "r1", done.record)
+
+    def cells(word: str) -> list[str]:
+        return [side.cell for side in pick(tmp_path, word, lambda _: done).sides]
+
+    both = ["debian-6.12.x86_64", "debian-6.12.arm64"]
+    assert cells("r1") == cells(str(tmp_path / "r1")) == cells("debian-6.12") == both
+    assert cells("r1:debian-6.12.arm64") == cells("debian-6.12:arm64") == cells("debian-6.12.arm64") == both[1:]
+    assert cells("r1:debian-6.12:arm64") == both[1:]
+    for wrong in ("debian-6.13", "r1:nothing", "debian-6.12:riscv64"):
+        with pytest.raises(UsageError, match="no cell or kernel of run r1"):
+            pick(tmp_path, wrong, lambda _: done)
+    with pytest.raises(UsageError, match="holds no run"):
+        pick(tmp_path / "empty", "x", lambda _: done)
+
+
+def test_sides_that_cannot_be_put_together_are_refused() -> None:
+    one = made((cell("a"), results()), (cell("b"), results()))
+    two = made((cell("c"), results()), run_id="later")
+    with pytest.raises(UsageError, match=r"leaves open which cell is meant: a\.x86_64, b\.x86_64"):
+        compare_picks(whole(one), whole(two))
+    arm = made((cell("d", "arm64"), results()), (cell("e", "arm64"), results()))
+    with pytest.raises(UsageError, match="leaves open"):
+        compare_picks(whole(two), whole(arm))
+    with pytest.raises(UsageError, match="no two kernels"):
+        compare_versions(whole(two))
+    with pytest.raises(UsageError, match="no kernel version on two"):
+        compare_machines(whole(two))
