@@ -14,6 +14,7 @@ from rich.console import Console
 
 from harness.cli.progress import progress
 from harness.guests.accel import Wanted
+from harness.history.record import remember
 from harness.kernels.resolve import Progress
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import ARCHES
@@ -95,6 +96,8 @@ def _go(composed: Composed, aside: Console, *, quiet: bool, as_json: bool, show_
     with progress(aside, quiet, [cell.id for cell in composed.plan.cells]) as tell:
         done = execute(composed.plan, composed.make_guest, tell)
     write_reports(done)
+    if remark := remember(done.folder):
+        aside.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
     if as_json:
         click.echo(json.dumps(summary_json(done), indent=1))
     else:

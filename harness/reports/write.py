@@ -30,6 +30,13 @@ def write_reports(done: RunDone) -> tuple[Path, ...]:
     return tuple(written)
 
 
+def page_of(done: RunDone) -> str:
+    """The page of a run, its journals read from its folder."""
+    sightings = Sightings()
+    seen = {c.id: sightings.read(cell_folder(done, c.id) / "observations.jsonl") for c in done.record.cells}
+    return page_html(done, sightings, seen)
+
+
 def _write(path: Path, text: str) -> Path:
     """Write one report. The folder may be missing: a cell that never began has none."""
     try:

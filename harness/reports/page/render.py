@@ -102,6 +102,11 @@ def _asset(name: str) -> str:
     return loader.get_source(_environment(), name)[0]
 
 
+def stylesheet() -> str:
+    """The page's style, for other pages that are to look like it."""
+    return _asset("page.css")
+
+
 def script_json(data: Any) -> str:
     """JSON that can stand in a script element: nothing in it can end the element or open a comment."""
     return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e")

@@ -1,0 +1,207 @@
+"""``sealmatrix history``: what all the runs say together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from harness.history.database import database_url, reading, shown
+from harness.history.queries import Point, RuleHistory, flaky, rule_history, runs, slowest
+from harness.history.record import Imported, import_folders
+from harness.reports.ink import Ink
+from harness.runs.stored import run_folders
+from harness.verdicts.model import STATUSES
+
+SCHEMA = 1
+# Runs of a rule that are drawn in one line.
+_DRAWN = 60
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def where(command: Command) -> Command:
+    """The options every question shares."""
+    command = click.option(
+        "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Where runs lie."
+    )(command)
+    return click.option(
+        "--database",
+        metavar="URL",
+        help="An SQLite file or postgresql://… [default: SEALMATRIX_HISTORY, else history.sqlite in the results].",
+    )(command)
+
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+
+
+@click.group()
+def history() -> None:
+    """All runs together: every `sealmatrix run` is recorded when it ends.
+
+    \b
+    sealmatrix history runs                   the newest runs
+    sealmatrix history rule munmap-blocked    one rule, cell by cell, over time
+    sealmatrix history flaky                  rules that changed though nothing else did
+    sealmatrix history slowest                the cells that take longest
+    sealmatrix history rebuild                make the history anew from the results folder
+    """
+
+
+@history.command("runs")
+@click.option("-n", "limit", type=click.IntRange(1), default=30, show_default=True, help="How many of the newest.")
+@where
+@_as_json
+def list_runs(limit: int, results: Path, database: str | None, as_json: bool) -> None:
+    """List the newest runs, oldest first."""
+    with reading(database_url(results, database)) as connection:
+        found = runs(connection, limit)
+    if as_json:
+        _json("runs", [asdict(run) for run in found])
+        return
+    table = _table("run", "started", "state", "exit", "cells", "rules")
+    for run in found:
+        rules = ", ".join(f"{run.counts[status]} {status}" for status in STATUSES if run.counts.get(status))
+        _row(table, run.id, run.started[:16].replace("T", " "), run.state, str(run.exit_code), str(run.cells), rules)
+    Console().print(table)
+
+
+@history.command("rule")
+@click.argument("rule_id", metavar="RULE")
+@click.option("--cell", "word", default="", metavar="TEXT", help="Only cells whose id contains this.")
+@where
+@_as_json
+def show_rule(rule_id: str, word: str, results: Path, database: str | None, as_json: bool) -> None:
+    """Show one rule over time: a line for each cell, a mark for each run, the newest on the right."""
+    with reading(database_url(results, database)) as connection:
+        found = rule_history(connection, rule_id)
+    points = [point for point in found.points if word in point.cell]
+    if as_json:
+        _json("rule", {**asdict(found), "points": [asdict(point) for point in points]})
+        return
+    _print_rule(Console(highlight=False, markup=False, soft_wrap=True), found, points)
+
+
+def _print_rule(console: Console, found: RuleHistory, points: Sequence[Point]) -> None:
+    ink = Ink.of(console)
+    console.print(ink.safe(f"{found.rule} ({found.contract}): {found.statement}"))
+    order = list(dict.fromkeys(point.run for point in points))[-_DRAWN:]
+    console.print(f"{len(order)} runs, {order[0]} to {order[-1]}" if order else "no run")
+    cells: dict[str, dict[str, Point]] = {}
+    for point in points:
+        cells.setdefault(point.cell, {})[point.run] = point
+    width = max((len(cell) for cell in cells), default=0)
+    for cell, by_run in cells.items():
+        marks = "".join(ink.glyph(by_run[run].status) if run in by_run else " " for run in order)  # type: ignore[arg-type]
+        last = list(by_run.values())
+        console.print(ink.safe(f"  {cell:<{width}}  {marks}  {_since(last)}"))
+
+
+def _since(points: Sequence[Point]) -> str:
+    """How it is now, and since when."""
+    newest = points[-1]
+    since = newest
+    for point in reversed(points):
+        if (point.status, point.kind) != (newest.status, newest.kind):
+            return f"{_told(newest)} since {since.run}, before: {_told(point)}"
+        since = point
+    return f"{_told(newest)} always"
+
+
+def _told(point: Point) -> str:
+    return f"{point.status} {point.kind}".strip()
+
+
+@history.command("flaky")
+@where
+@_as_json
+def list_flaky(results: Path, database: str | None, as_json: bool) -> None:
+    """List rules that changed between runs of the same kernel, machine, payload, probes and catalogue."""
+    with reading(database_url(results, database)) as connection:
+        found = flaky(connection)
+    if as_json:
+        _json("flaky", [asdict(one) for one in found])
+        return
+    table = _table("rule", "cell", "release", "runs", "answers")
+    for one in found:
+        answers = ", ".join(f"{number} {status}" for status, number in one.statuses.items())
+        _row(table, one.rule, one.cell, one.release, str(one.runs), answers)
+    _print(table, found, "no rule changed between repeats")
+
+
+@history.command("slowest")
+@click.option("-n", "limit", type=click.IntRange(1), default=20, show_default=True, help="How many.")
+@where
+@_as_json
+def list_slowest(limit: int, results: Path, database: str | None, as_json: bool) -> None:
+    """List the cells that take longest, by their mean over all runs."""
+    with reading(database_url(results, database)) as connection:
+        found = slowest(connection, limit)
+    if as_json:
+        _json("slowest", [asdict(one) for one in found])
+        return
+    table = _table("cell", "release", "acceleration", "runs", "mean", "longest", "boot")
+    for one in found:
+        seconds = [f"{value:.1f} s" for value in (one.mean, one.longest, one.boot)]
+        _row(table, one.cell, one.release, one.acceleration, str(one.runs), *seconds)
+    _print(table, found, "no cell has finished yet")
+
+
+@history.command("import")
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FOLDER...")
+@where
+@_as_json
+def import_runs(folders: tuple[Path, ...], results: Path, database: str | None, as_json: bool) -> int:
+    """Record runs from their folders, or from folders of runs. Importing again changes nothing."""
+    chosen = [run for folder in folders for run in (run_folders(folder) or [folder])]
+    return _take(chosen, results, database, as_json, afresh=False)
+
+
+@history.command("rebuild")
+@where
+@_as_json
+def rebuild(results: Path, database: str | None, as_json: bool) -> int:
+    """Forget the history and make it anew from the results folder."""
+    return _take(run_folders(results), results, database, as_json, afresh=True)
+
+
+def _take(folders: Iterable[Path], results: Path, database: str | None, as_json: bool, *, afresh: bool) -> int:
+    """Exit status 2 when something was left out: what is not in the history must not look as if it were."""
+    url = database_url(results, database)
+    taken: Imported = import_folders(url, folders, afresh=afresh)
+    if as_json:
+        _json("imported", asdict(taken))
+    else:
+        console = Console(highlight=False, markup=False, soft_wrap=True)
+        ink = Ink.of(console)
+        for remark in taken.remarks:
+            console.print(ink.safe(remark))
+        console.print(ink.safe(f"{len(taken.runs)} runs recorded in {shown(url)}"))
+    return 2 if taken.remarks else 0
+
+
+def _json(name: str, data: object) -> None:
+    click.echo(json.dumps({"schema_version": SCHEMA, name: data}, indent=1))
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold", no_wrap=heading != headings[-1])
+    return table
+
+
+def _row(table: Table, *texts: str) -> None:
+    """A row as it is: what kernels call themselves is no markup."""
+    ink = Ink.of(Console())
+    table.add_row(*(Text(ink.safe(text)) for text in texts))
+
+
+def _print(table: Table, found: Sequence[object], nothing: str) -> None:
+    Console().print(table if found else nothing)

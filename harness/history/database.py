@@ -1,0 +1,145 @@
+"""Opening the history: SQLite beside the results with nothing to set up, or a PostgreSQL server by its URL.
+
+Every opening brings the tables up to date. Writers come one at a time (SQLite's write lock, an advisory lock on
+PostgreSQL), so that two runs that end together both are recorded.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from harness.errors import StoreError, UsageError
+
+SETTING = "SEALMATRIX_HISTORY"
+_FILE = "history.sqlite"
+# Seconds a writer waits for another one.
+_PATIENCE = 60
+_ADVISORY_LOCK = 0x5EA1  # any number, the same in all writers
+
+
+def database_url(results: Path, given: str | None = None) -> URL:
+    """Which database is meant: ``given``, else SEALMATRIX_HISTORY, else the file in the results folder.
+
+    A URL of SQLAlchemy or PostgreSQL, or the path of an SQLite file. Raises ``UsageError`` for anything else.
+    """
+    text_given = given or os.environ.get(SETTING) or str(results / _FILE)
+    if "://" not in text_given:
+        return URL.create("sqlite", database=text_given)
+    try:
+        url = make_url(text_given)
+    except (ArgumentError, ValueError) as problem:
+        raise UsageError(f"{text_given!r} is no database URL; e.g. postgresql://user@host/sealmatrix") from problem
+    if url.drivername in ("postgresql", "postgres"):
+        url = url.set(drivername="postgresql+psycopg")
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise UsageError(f"the history is kept in sqlite or postgresql, not in {url.get_backend_name()}")
+    return url
+
+
+@contextmanager
+def reading(url: URL) -> Iterator[Connection]:
+    """Open the history to ask it. Raises ``UsageError`` when there is none, ``StoreError`` when it does not answer."""
+    if _is_missing(url):
+        raise UsageError(
+            f"there is no history in {url.database}; `sealmatrix run` makes one, "
+            "`sealmatrix history rebuild` makes it from a results folder"
+        )
+    with _engine(url, "BEGIN") as engine:
+        with engine.connect() as connection:
+            behind = _revision(connection, url) != _scripts().get_current_head()
+        if behind:
+            with writing(url):
+                pass
+        with engine.connect() as connection:
+            yield connection
+
+
+@contextmanager
+def writing(url: URL) -> Iterator[Connection]:
+    """Open the history to change it: one transaction, kept when the block ends well. Raises as ``reading`` does."""
+    if url.get_backend_name() == "sqlite" and url.database:
+        try:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise StoreError(f"{Path(url.database).parent}: cannot be written: {problem.strerror}") from problem
+    with _engine(url, "BEGIN IMMEDIATE") as engine, engine.begin() as connection:
+        if url.get_backend_name() == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+        if _revision(connection, url) != _scripts().get_current_head():
+            config = Config(attributes={"connection": connection})
+            config.set_main_option("script_location", _MIGRATIONS.replace("%", "%%"))
+            command.upgrade(config, "head")
+        yield connection
+
+
+_MIGRATIONS = str(Path(__file__).parent / "migrations")
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory(_MIGRATIONS)
+
+
+def _is_missing(url: URL) -> bool:
+    return url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file()
+
+
+def _revision(connection: Connection, url: URL) -> str | None:
+    """The shape the tables have; None for an empty database. Raises ``UsageError`` for one from a later sealmatrix."""
+    found = MigrationContext.configure(connection).get_current_revision()
+    known = {script.revision for script in _scripts().walk_revisions()}
+    if found is not None and found not in known:
+        raise UsageError(f"{shown(url)} was written by a later sealmatrix (tables {found}); update, or name another")
+    return found
+
+
+def shown(url: URL) -> str:
+    """The database for a person, without its password."""
+    if url.get_backend_name() == "sqlite":
+        return url.database or ":memory:"
+    return url.render_as_string(hide_password=True)
+
+
+@contextmanager
+def _engine(url: URL, begin: str) -> Iterator[Engine]:
+    try:
+        engine = create_engine(url, connect_args=_connect_args(url))
+    except (ArgumentError, NoSuchModuleError) as problem:
+        raise UsageError(f"{shown(url)} is no database this can open: {problem}") from problem
+    if url.get_backend_name() == "sqlite":
+        _own_transactions(engine, begin)
+    try:
+        yield engine
+    except DBAPIError as problem:
+        why = " ".join(str(problem.orig).split())
+        raise StoreError(f"the history in {shown(url)} does not answer: {why}") from problem
+    finally:
+        engine.dispose()
+
+
+def _connect_args(url: URL) -> dict[str, Any]:
+    return {"timeout": _PATIENCE} if url.get_backend_name() == "sqlite" else {"connect_timeout": 10}
+
+
+def _own_transactions(engine: Engine, begin: str) -> None:
+    """Begin transactions ourselves: Python's sqlite3 would begin a writer's too late to keep others out."""
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, _record: object) -> None:
+        connection.isolation_level = None
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def begun(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)

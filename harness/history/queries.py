@@ -1,0 +1,171 @@
+"""Questions to the history, each one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, select
+
+from harness.errors import UsageError, nearest
+from harness.history.tables import CellRow, ResultRow, RuleRow, RunRow
+
+
+@dataclass(frozen=True)
+class RunLine:
+    """One run. ``cells`` is their number."""
+
+    id: str
+    folder: str
+    started: str
+    state: str
+    exit_code: int
+    cells: int
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A rule's result in one cell of one run."""
+
+    run: str
+    started: str
+    cell: str
+    release: str
+    version: str
+    arch: str
+    status: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RuleHistory:
+    """A rule over all runs that judged it, oldest first."""
+
+    rule: str
+    family: str
+    contract: str
+    statement: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class Flaky:
+    """A rule that answered differently though kernel, machine, payload, probes and catalogue were the same."""
+
+    rule: str
+    cell: str
+    release: str
+    runs: int
+    statuses: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Slow:
+    """What a cell costs, in seconds."""
+
+    cell: str
+    release: str
+    acceleration: str
+    runs: int
+    mean: float
+    longest: float
+    boot: float
+
+
+def runs(connection: Connection, limit: int | None = None) -> tuple[RunLine, ...]:
+    """The newest runs, oldest first."""
+    wanted = (
+        select(
+            RunRow.id, RunRow.folder, RunRow.started, RunRow.state, RunRow.exit_code,
+            func.count(CellRow.number), RunRow.counts,
+        )
+        .outerjoin(CellRow, CellRow.run_id == RunRow.id)
+        .group_by(RunRow.id, RunRow.folder, RunRow.started, RunRow.state, RunRow.exit_code)
+        .order_by(RunRow.started.desc(), RunRow.id.desc())
+        .limit(limit)
+    )  # fmt: skip
+    found = connection.execute(wanted).tuples().all()
+    return tuple(RunLine(*row) for row in reversed(found))
+
+
+def rule_names(connection: Connection) -> tuple[str, ...]:
+    """All rules that were ever judged, in the order in which they were first."""
+    return tuple(connection.scalars(select(RuleRow.id).order_by(RuleRow.number)))
+
+
+def rule_history(connection: Connection, rule: str) -> RuleHistory:
+    """A rule over time. Raises ``UsageError`` for one no run has judged."""
+    found = connection.execute(select(RuleRow.__table__).where(RuleRow.id == rule)).first()
+    if found is None:
+        raise UsageError(f"no run in the history judged a rule {rule!r}{nearest(rule, rule_names(connection))}")
+    wanted = (
+        select(
+            RunRow.id, RunRow.started, CellRow.cell, CellRow.release, CellRow.version, CellRow.arch,
+            ResultRow.status, ResultRow.kind, ResultRow.reason,
+        )
+        .select_from(ResultRow)
+        .join(CellRow, CellRow.number == ResultRow.cell_number)
+        .join(RunRow, RunRow.id == CellRow.run_id)
+        .where(ResultRow.rule_number == found.number)
+        .order_by(RunRow.started, RunRow.id, CellRow.number)
+    )  # fmt: skip
+    points = tuple(Point(*row) for row in connection.execute(wanted).tuples())
+    return RuleHistory(found.id, found.family, found.contract, found.statement, points)
+
+
+def flaky(connection: Connection) -> tuple[Flaky, ...]:
+    """Rules that changed between repeats, the most repeated first. Cells that were lost are no answer and no repeat."""
+    same = (
+        RuleRow.id, CellRow.cell, CellRow.release, CellRow.kernel_sha256, CellRow.acceleration, CellRow.page_size,
+        RunRow.payload_id, RunRow.catalogue_sha256, RunRow.plan_sha256,
+    )  # fmt: skip
+    answer = ResultRow.status + " " + ResultRow.kind
+    wanted = (
+        select(*same, answer, func.count())
+        .select_from(ResultRow)
+        .join(CellRow, CellRow.number == ResultRow.cell_number)
+        .join(RunRow, RunRow.id == CellRow.run_id)
+        .join(RuleRow, RuleRow.number == ResultRow.rule_number)
+        .where(CellRow.state == "finished", CellRow.kernel_sha256 != "")
+        .group_by(*same, answer)
+    )
+    groups: dict[tuple[str, ...], dict[str, int]] = {}
+    for *key, status, number in connection.execute(wanted).tuples():
+        groups.setdefault(tuple(key), {})[status.strip()] = number
+    found = [
+        Flaky(key[0], key[1], key[2], sum(statuses.values()), statuses)
+        for key, statuses in groups.items()
+        if len(statuses) > 1
+    ]
+    return tuple(sorted(found, key=lambda f: (-f.runs, f.rule, f.cell)))
+
+
+def slowest(connection: Connection, limit: int) -> tuple[Slow, ...]:
+    """The cells that take longest on the mean."""
+    mean = func.avg(CellRow.seconds)
+    wanted = (
+        select(
+            CellRow.cell, func.max(CellRow.release), CellRow.acceleration, func.count(), mean,
+            func.max(CellRow.seconds), func.avg(CellRow.boot),
+        )
+        .where(CellRow.state == "finished")
+        .group_by(CellRow.cell, CellRow.acceleration)
+        .order_by(mean.desc(), CellRow.cell)
+        .limit(limit)
+    )  # fmt: skip
+    return tuple(Slow(*row) for row in connection.execute(wanted).tuples())
+
+
+def latest_results(connection: Connection, run: str) -> Sequence[tuple[str, str, str, str]]:
+    """(rule, family, cell, status) of one run."""
+    wanted = (
+        select(RuleRow.id, RuleRow.family, CellRow.cell, ResultRow.status)
+        .select_from(CellRow)
+        .join(ResultRow, ResultRow.cell_number == CellRow.number)
+        .join(RuleRow, RuleRow.number == ResultRow.rule_number)
+        .where(CellRow.run_id == run)
+        .order_by(RuleRow.number, CellRow.number)
+    )
+    return connection.execute(wanted).tuples().all()

@@ -1,0 +1,164 @@
+"""A results folder as the history keeps it. The verdicts are those the run wrote; a run that was killed is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
+
+from harness.errors import UsageError
+from harness.reports.jsonout import summary_json
+from harness.reports.page.columns import kernel_version
+from harness.rules.model import Rule
+from harness.runs.execute import run_lock
+from harness.runs.record import CellRecord, RunRecord, read_run
+from harness.runs.stored import load_run
+from harness.verdicts.model import Follows, Kind, Status
+
+
+class _Rule(BaseModel):
+    contract: str
+    family: str
+    statement: str
+
+
+class _Result(BaseModel):
+    status: Status
+    kind: Kind | None
+    reason: str
+    follows: Follows | None
+
+
+class _Kernel(BaseModel):
+    name: str
+    release: str
+    page_size: int
+    sha256: str
+
+
+class _Cell(BaseModel):
+    cell: str
+    kernel: _Kernel
+    acceleration: str
+    rules: dict[str, _Result]
+
+
+class Summary(BaseModel):
+    """The parts of a run's ``verdicts.json`` that the history keeps."""
+
+    schema_version: Literal[1]
+    run: str
+    state: str
+    finished: str
+    exit_code: int
+    counts: dict[str, int]
+    rules: dict[str, _Rule]
+    cells: list[_Cell]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One run, ready to be kept: rows as the tables want them, but for the numbers the database gives."""
+
+    run: Mapping[str, Any]
+    rules: Mapping[str, Mapping[str, str]]
+    cells: tuple[Mapping[str, Any], ...]
+    results: Mapping[str, Mapping[str, Mapping[str, str]]]  # cell, then rule
+
+
+def read_folder(folder: Path, catalogue: Mapping[str, Rule]) -> Recorded:
+    """Read one run. Raises ``UsageError`` with one line for a folder that is no whole run, or one not yet ended."""
+    record = read_run(folder)
+    if record.state == "running":
+        with run_lock(folder):
+            pass  # nobody holds it: the run was killed, and what it left is judged
+        summary = _summary(summary_json(load_run(folder, catalogue)), folder)
+    else:
+        summary = _written(folder, catalogue)
+    if summary.run != record.id:
+        raise UsageError(f"{folder}: run.json is of {record.id}, verdicts.json of {summary.run}")
+    return _recorded(folder, record, summary)
+
+
+def _written(folder: Path, catalogue: Mapping[str, Rule]) -> Summary:
+    path = folder / "verdicts.json"
+    try:
+        return Summary.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return _summary(summary_json(load_run(folder, catalogue)), folder)
+    except OSError as problem:
+        raise UsageError(f"{path}: cannot be read: {problem.strerror}") from problem
+    except ValidationError as problem:
+        raise _not_verdicts(path, problem) from problem
+
+
+def _summary(data: Mapping[str, Any], folder: Path) -> Summary:
+    try:
+        return Summary.model_validate(data)
+    except ValidationError as problem:
+        raise _not_verdicts(folder, problem) from problem
+
+
+def _not_verdicts(path: Path, problem: ValidationError) -> UsageError:
+    first = problem.errors(include_url=False, include_input=False)[0]
+    return UsageError(f"{path}: {'.'.join(map(str, first['loc'])) or 'verdicts'}: {first['msg']}")
+
+
+def _recorded(folder: Path, record: RunRecord, summary: Summary) -> Recorded:
+    records = {cell.id: cell for cell in record.cells}
+    cells = [cell for cell in summary.cells if cell.cell in records]
+    return Recorded(
+        run={
+            "id": record.id,
+            "folder": str(folder.resolve()),
+            "started": record.started,
+            "finished": summary.finished,
+            "state": record.state if record.state != "running" else "interrupted",
+            "sealmatrix": record.sealmatrix,
+            "payload_id": record.payload_id,
+            "catalogue_sha256": record.catalogue_sha256,
+            "plan_sha256": _plan_digest(folder),
+            "exit_code": summary.exit_code,
+            "counts": summary.counts,
+        },
+        rules={name: rule.model_dump() for name, rule in summary.rules.items()},
+        cells=tuple(_cell(record.id, records[cell.cell], cell) for cell in cells),
+        results={
+            cell.cell: {
+                rule: {"status": r.status, "kind": r.kind or "", "reason": r.reason, "follows": r.follows or ""}
+                for rule, r in cell.rules.items()
+            }
+            for cell in cells
+        },
+    )
+
+
+def _cell(run: str, record: CellRecord, cell: _Cell) -> Mapping[str, Any]:
+    return {
+        "run_id": run,
+        "cell": cell.cell,
+        "kernel": cell.kernel.name,
+        "release": cell.kernel.release,
+        "version": kernel_version(record),
+        "arch": record.arch,
+        "profile": record.profile,
+        "page_size": cell.kernel.page_size,
+        "kernel_sha256": cell.kernel.sha256,
+        "state": record.state,
+        "reason": record.reason,
+        "acceleration": cell.acceleration,
+        "seconds": sum(record.seconds.values()),
+        "boot": record.seconds.get("boot", 0.0),
+    }
+
+
+def _plan_digest(folder: Path) -> str:
+    """Which probes were planned; runs of a part of them are not repeats of the whole."""
+    try:
+        return sha256((folder / "plan.json").read_bytes()).hexdigest()
+    except OSError:
+        return ""

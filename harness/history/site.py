@@ -1,0 +1,156 @@
+"""Static pages of the history: the trend, each rule over time, each run's own page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from sqlalchemy import Connection
+
+from harness.errors import StoreError, UsageError
+from harness.history.queries import RuleHistory, RunLine, latest_results, rule_history, rule_names, runs
+from harness.reports.ink import MARKS
+from harness.reports.page import stylesheet
+from harness.reports.write import page_of
+from harness.rules.model import Rule
+from harness.runs.record import write_atomically
+from harness.runs.stored import load_run
+from harness.verdicts.model import STATUSES, Status
+
+# Runs a rule's page shows side by side.
+_SHOWN = 60
+_HEIGHT, _STEP = 120, 12
+_STACK: tuple[Status, ...] = tuple(reversed(STATUSES))
+
+
+@dataclass(frozen=True)
+class Built:
+    """What was written; ``remarks`` tell what was left out."""
+
+    runs: int
+    rules: int
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TrendBar:
+    """A part of a run's column in the trend; units of the SVG."""
+
+    status: Status
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One run of a rule in one cell; empty where the run had no such cell."""
+
+    status: str
+    glyph: str
+    says: str
+    run: str
+
+
+def build_site(connection: Connection, output: Path, catalogue: Mapping[str, Rule], limit: int) -> Built:
+    """Write the site. Runs whose folder is gone stay in the trend without a page. Raises ``StoreError``."""
+    newest = runs(connection, limit)
+    remarks, pages = [], set()
+    for run in newest:
+        try:
+            _write(output / "runs" / run.id / "report.html", _report(run, catalogue))
+            pages.add(run.id)
+        except UsageError as problem:
+            remarks.append(f"run {run.id} has no page: {problem}")
+    rules = rule_names(connection)
+    told = {run.id for run in newest}
+    for rule in rules:
+        _write(output / "rules" / f"{rule}.html", rule_page(rule_history(connection, rule), newest, pages))
+    _write(output / "style.css", stylesheet())
+    last = latest_results(connection, newest[-1].id) if newest else ()
+    _write(output / "index.html", index_page(newest, pages, last, rules))
+    return Built(len(told), len(rules), tuple(remarks))
+
+
+def _report(run: RunLine, catalogue: Mapping[str, Rule]) -> str:
+    """The run's own page; made anew where it was never written."""
+    folder = Path(run.folder)
+    try:
+        return (folder / "report.html").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return page_of(load_run(folder, catalogue))
+
+
+def index_page(
+    newest: Sequence[RunLine], pages: set[str], last: Sequence[tuple[str, str, str, str]], rules: Sequence[str]
+) -> str:
+    """The first page: the trend, the runs newest first, and the rules with how they stand in the newest run."""
+    standing: dict[str, dict[str, int]] = {rule: {} for rule in rules}
+    for rule, _, _, status in last:
+        standing[rule][status] = standing[rule].get(status, 0) + 1
+    ordered = {rule: {s: found[s] for s in STATUSES if s in found} for rule, found in standing.items()}
+    width = max(len(newest), 1) * _STEP
+    return _render(
+        "index.html.j2",
+        runs=list(reversed(newest)),
+        pages=pages,
+        bars=list(zip(newest, trend(newest), strict=True)),
+        width=width,
+        height=_HEIGHT,
+        rules=ordered,
+        statuses=STATUSES,
+    )
+
+
+def trend(newest: Sequence[RunLine]) -> list[tuple[TrendBar, ...]]:
+    """One column a run, oldest first: how many rules have which status, all cells together."""
+    most = max((sum(run.counts.values()) for run in newest), default=0) or 1
+    columns = []
+    for number, run in enumerate(newest):
+        y = float(_HEIGHT)
+        bars = []
+        for status in _STACK:
+            if count := run.counts.get(status, 0):
+                # What went wrong must be seen among a thousand passes.
+                height = max(_HEIGHT * 0.9 * count / most, 2.0)
+                y -= height
+                bars.append(TrendBar(status, number * _STEP + 1, round(y, 2), _STEP - 2, round(height, 2)))
+        columns.append(tuple(bars))
+    return columns
+
+
+def rule_page(found: RuleHistory, newest: Sequence[RunLine], pages: set[str]) -> str:
+    """One rule: cells by runs."""
+    shown = [run for run in newest if any(point.run == run.id for point in found.points)][-_SHOWN:]
+    cells: dict[str, dict[str, Mark]] = {}
+    wanted = {run.id for run in shown}
+    for point in found.points:
+        if point.run in wanted:
+            says = f"{point.status} {point.kind}".strip() + f", {point.run}: {point.release} {point.reason}".rstrip()
+            mark = Mark(point.status, MARKS[point.status].glyph, says, point.run)  # type: ignore[index]
+            cells.setdefault(point.cell, {})[point.run] = mark
+    rows = [(cell, [marks.get(run.id) for run in shown]) for cell, marks in sorted(cells.items())]
+    return _render("rule.html.j2", rule=found, runs=shown, rows=rows, pages=pages)
+
+
+@cache
+def _environment() -> Environment:
+    loader = PackageLoader("harness.history", "templates")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
+def _render(name: str, **facts: object) -> str:
+    text = _environment().get_template(name).render(marks=MARKS, **facts)
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise StoreError(f"{path.parent}: cannot be written: {problem.strerror}") from problem
+    write_atomically(path, text)
