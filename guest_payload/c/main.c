@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,8 @@ long started_by;
 
 static const struct family *const families[] = {
 	&family_arguments, &family_munmap,          &family_mmap_fixed, &family_mprotect, &family_mremap,
-	&family_madvise,   &family_process_madvise, &family_fork,       &family_selftest,
+	&family_madvise,   &family_process_madvise, &family_fork,       &family_races,
+	&family_selftest,
 };
 
 /* ------------------------------------------------------------------ which probes there are */
@@ -108,11 +110,69 @@ static int opens(const char *path)
 	return 0;
 }
 
+static void read_text(const char *path, char *into, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd < 0 ? 0 : read(fd, into, size - 1);
+
+	if (fd >= 0)
+		close(fd);
+	into[got > 0 ? got : 0] = 0;
+}
+
+static long read_number(const char *path)
+{
+	char text[32];
+
+	read_text(path, text, sizeof(text));
+	return atol(text);
+}
+
+static long cpus(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) ? 1 : CPU_COUNT(&set);
+}
+
+/* Nodes with memory: "0-1" or "0,2-3" counts to the end of its ranges; without CONFIG_NUMA there is one. */
+static long nodes(void)
+{
+	char text[256], *p = text;
+	long count = 0;
+
+	read_text("/sys/devices/system/node/has_memory", text, sizeof(text));
+	while (*p >= '0' && *p <= '9') {
+		long first = strtol(p, &p, 10), last = *p == '-' ? strtol(p + 1, &p, 10) : first;
+
+		count += last - first + 1;
+		p += *p == ',';
+	}
+	return count ? count : 1;
+}
+
+/* /proc/swaps: a heading, then for each area its path, type, size in KiB ... */
+static long swap_kib(void)
+{
+	char text[4096], *line = text;
+	long total = 0, size;
+
+	read_text("/proc/swaps", text, sizeof(text));
+	while ((line = strchr(line, '\n')) && *++line)
+		if (sscanf(line, "%*s %*s %ld", &size) == 1)
+			total += size;
+	return total;
+}
+
 static struct system look_around(void)
 {
 	struct statfs here = {0};
 	struct system system = {
 		.mseal = sys_mseal(NULL, 0, 0) ? errno : 0,
+		.cpus = cpus(),
+		.nodes = nodes(),
+		.swap = swap_kib(),
+		.hugepages = read_number("/proc/sys/vm/nr_hugepages"),
 		.smaps = opens("/proc/self/smaps"),
 		.pagemap = opens("/proc/self/pagemap"),
 #ifdef __aarch64__
@@ -120,6 +180,8 @@ static struct system look_around(void)
 #endif
 	};
 
+	read_text("/proc/cmdline", system.cmdline, sizeof(system.cmdline));
+	system.cmdline[strcspn(system.cmdline, "\n")] = 0;
 	statfs(".", &here);
 	system.filesystem = (long)here.f_type;
 	return system;

@@ -214,6 +214,10 @@ struct system {
 	int smaps, pagemap;
 	bool tagged_pointers;
 	long filesystem;
+	long cpus, nodes; /* this process may use; with memory */
+	long swap;        /* KiB */
+	long hugepages;   /* of the default size */
+	char cmdline[2048];
 };
 void report_list(const struct selection *s);
 void report_plan(const struct selection *s, const struct system *system);
@@ -230,7 +234,7 @@ bool next_probe(const struct selection *s, struct probe *probe, size_t *cursor);
 extern const struct span spans[SPANS];
 extern const struct region regions[REGIONS];
 extern const struct family family_arguments, family_munmap, family_mmap_fixed, family_mprotect, family_mremap,
-	family_madvise, family_process_madvise, family_fork, family_selftest;
+	family_madvise, family_process_madvise, family_fork, family_races, family_selftest;
 
 /* sys.h's world, as calls that return -1 and set errno, with nothing of a C library in between */
 long sys_mseal(void *start, size_t length, unsigned long flags);

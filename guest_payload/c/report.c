@@ -170,6 +170,11 @@ void report_plan(const struct selection *s, const struct system *system)
 	put_number_field("pagemap", system->pagemap);
 	put_number_field("tagged_pointers", system->tagged_pointers);
 	put_number_field("filesystem", system->filesystem);
+	put_number_field("cpus", system->cpus);
+	put_number_field("nodes", system->nodes);
+	put_number_field("swap", system->swap);
+	put_number_field("hugepages", system->hugepages);
+	put_string_field("cmdline", system->cmdline);
 	put("}");
 	put_key("probes");
 	put("[");

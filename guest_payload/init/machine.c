@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "machine.h"
+#include "resources.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -60,13 +61,22 @@ _Noreturn void power_off(const char *format, ...)
 		pause();
 }
 
-static void note(const char *step, const char *subject)
+void note(const char *format, ...)
 {
-	const char *reason = strerror(errno);
+	char text[sizeof(notes[0])];
+	va_list args;
 
-	say("%s %s: %s", step, subject, reason);
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	say("%s", text);
 	if (note_count < sizeof(notes) / sizeof(notes[0]))
-		snprintf(notes[note_count++], sizeof(notes[0]), "%s %s: %s", step, subject, reason);
+		strcpy(notes[note_count++], text);
+}
+
+static void note_errno(const char *step, const char *subject)
+{
+	note("%s %s: %s", step, subject, strerror(errno));
 }
 
 static const struct {
@@ -84,10 +94,10 @@ static void mount_all(void)
 {
 	for (size_t i = 0; i < sizeof(mounts) / sizeof(mounts[0]); i++) {
 		if (mkdir(mounts[i].where, 0755) < 0 && errno != EEXIST)
-			note("mkdir", mounts[i].where);
+			note_errno("mkdir", mounts[i].where);
 		/* EBUSY: a kernel with CONFIG_DEVTMPFS_MOUNT may have been here first. */
 		if (mount(mounts[i].type, mounts[i].where, mounts[i].type, 0, mounts[i].options) < 0 && errno != EBUSY)
-			note("mount", mounts[i].where);
+			note_errno("mount", mounts[i].where);
 	}
 }
 
@@ -106,16 +116,16 @@ static void apply_settings(void)
 		int fd = open(settings[i].path, O_WRONLY | O_CLOEXEC);
 
 		if (fd < 0 || write(fd, settings[i].value, strlen(settings[i].value)) < 0)
-			note("set", settings[i].path);
+			note_errno("set", settings[i].path);
 		if (fd >= 0)
 			close(fd);
 	}
 	/* Probes die by the hundred on purpose; their cores would fill the work directory. */
 	if (setrlimit(RLIMIT_CORE, &none) < 0)
-		note("limit", "core");
+		note_errno("limit", "core");
 	/* However many processes a payload starts, PID 1 must still get its turn to end them. */
 	if (setpriority(PRIO_PROCESS, 0, -20) < 0)
-		note("priority", "-20");
+		note_errno("priority", "-20");
 }
 
 static int visible(const struct dirent *entry)
@@ -136,7 +146,7 @@ static void load_modules(void)
 		snprintf(path, sizeof(path), MODULES "/%s", entries[i]->d_name);
 		fd = open(path, O_RDONLY | O_CLOEXEC);
 		if (fd < 0 || (syscall(SYS_finit_module, fd, "", 0) < 0 && errno != EEXIST))
-			note("load", path);
+			note_errno("load", path);
 		if (fd >= 0)
 			close(fd);
 		free(entries[i]);
@@ -150,9 +160,10 @@ void set_up_machine(void)
 	mount_all();
 	apply_settings();
 	load_modules();
+	provide_resources();
 }
 
-static size_t read_file(const char *path, char *into, size_t size)
+size_t read_file(const char *path, char *into, size_t size)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n = fd < 0 ? -1 : read(fd, into, size - 1);
@@ -191,7 +202,7 @@ static int find_port(const char *name, char *device, size_t size)
  * A port is announced before its name is known; the name comes with a "change" uevent of its own
  * (drivers/char/virtio_console.c, VIRTIO_CONSOLE_PORT_NAME), so sysfs is looked at again after each event.
  */
-static int open_uevents(void)
+int open_uevents(void)
 {
 	struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = 1};
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);

@@ -7,11 +7,20 @@
 /* One line on the console. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* A step of the set-up that failed: on the console now, in hello later. */
+void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 /* Say why, then end the machine: QEMU runs with -no-reboot, so a reset is its exit on every architecture. */
 _Noreturn void power_off(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Mount, load, set; a step that fails is noted for hello and the rest goes on. */
 void set_up_machine(void);
+
+/* The contents of a small file without its last newlines, ended by NUL; "" when it cannot be read. Returns the length. */
+size_t read_file(const char *path, char *into, size_t size);
+
+/* A socket that becomes readable when a device comes; -1 in a kernel without CONFIG_NET. */
+int open_uevents(void);
 
 /* Wait for the port the host named and open it, blocking. */
 int open_port(const char *name);

@@ -39,6 +39,8 @@ def argv(machine: Machine) -> Argv:
         *bare(),
         *sandbox(),
         *board(machine),
+        *memory(machine.profile),
+        *swap(machine.profile),
         *boot(machine),
         *console(machine),
         *channel(machine),
@@ -79,14 +81,66 @@ def board(machine: Machine) -> Argv:
         "-machine", facts.machine[machine.acceleration],
         "-accel", accel,
         "-cpu", cpu_model(machine.profile, machine.kernel, machine.acceleration),
-        "-smp", str(machine.profile.smp),
-        "-m", f"{machine.profile.memory}M",
+        "-smp", processors(machine.profile),
     )  # fmt: skip
+
+
+def processors(profile: Profile) -> str:
+    """One socket for each where there are several nodes: a kernel complains of a socket that is on two of them."""
+    return f"{profile.smp},sockets={profile.smp}" if profile.numa > 1 else str(profile.smp)
+
+
+def memory(profile: Profile) -> Argv:
+    """Memory, in nodes that share it and the processors as evenly as whole ones can be."""
+    whole = ("-m", f"{profile.memory}M")
+    if profile.numa == 1:
+        return whole
+    nodes = tuple(word for node in range(profile.numa) for word in _node(profile, node))
+    return (*whole, *nodes)
+
+
+def _node(profile: Profile, node: int) -> Argv:
+    share = profile.memory // profile.numa
+    mib = share + (profile.memory % profile.numa if node == 0 else 0)
+    cpus = "".join(f",cpus={cpu}" for cpu in range(profile.smp) if cpu % profile.numa == node)
+    return (
+        "-object", f"memory-backend-ram,id=node{node},size={mib}M",
+        "-numa", f"node,nodeid={node},memdev=node{node}{cpus}",
+    )  # fmt: skip
+
+
+SWAP_MODULE = ("BLK_DEV_NVME", "nvme")
+_SWAP_DEVICE = "nvme0n1"
+
+
+def swap(profile: Profile) -> Argv:
+    """A disk to swap to: empty, and what is written to it goes to a file of QEMU's own that has no name any more.
+
+    NVMe, because it is what kernels for the cloud and for real machines have in common; virtio's disk is a module
+    in both.
+    """
+    if not profile.swap:
+        return ()
+    nothing = f"file.driver=null-co,file.read-zeroes=on,file.size={profile.swap << 20}"
+    return (
+        "-drive", f"if=none,id=swap,format=raw,snapshot=on,{nothing}",
+        "-device", "nvme,drive=swap,serial=swap",
+    )  # fmt: skip
+
+
+def wanted(profile: Profile) -> tuple[str, ...]:
+    """What PID 1 is to provide, as parameters the kernel itself ignores (they have a dot, so they look a module's)."""
+    hugepages = (f"sealmatrix.hugepages={profile.hugepages}",) if profile.hugepages else ()
+    return (*hugepages, f"sealmatrix.swap={_SWAP_DEVICE}") if profile.swap else hugepages
 
 
 def boot(machine: Machine) -> Argv:
     """Kernel, initial RAM file system, kernel parameters; the profile's come last, where they win."""
-    parameters: Sequence[str] = (*ARCH_FACTS[machine.kernel.arch].boot, *machine.profile.boot)
+    parameters: Sequence[str] = (
+        *ARCH_FACTS[machine.kernel.arch].boot,
+        *wanted(machine.profile),
+        *machine.profile.boot,
+    )
     return (
         "-kernel", str(machine.kernel.image),
         "-initrd", str(machine.initramfs),

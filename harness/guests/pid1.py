@@ -7,10 +7,11 @@ from hashlib import sha256
 from pathlib import Path
 
 from harness.errors import ImageError, KernelUnavailable, StoreError
+from harness.guests.devices import SWAP_MODULE
 from harness.guests.initramfs import initramfs
 from harness.kernels.model import Kernel
 from harness.kernels.store import default_root, telling, write_atomically
-from harness.matrix.model import Arch
+from harness.matrix.model import Arch, Profile
 from harness.payload.compiler import compile_static
 
 # What the channel runs over: the kernel's option, and the module where it is not built in.
@@ -60,9 +61,25 @@ def channel_modules(kernel: Kernel) -> tuple[tuple[str, bytes], ...]:
     return kernel.modules(wanted) if wanted else ()
 
 
-def make_archive(kernel: Kernel, init: Path, cache: Path | None = None) -> Archive:
-    """Write the archive ``kernel`` boots from into the cache, under its digest, and return it."""
+def swap_modules(kernel: Kernel, profile: Profile) -> tuple[tuple[str, bytes], ...]:
+    """Return the modules of the disk a profile swaps to. Where they cannot be had, the guest says so when it is up."""
+    option, module = SWAP_MODULE
+    if not profile.swap or (kernel.config and kernel.config.get(option) != "m"):
+        return ()
+    try:
+        return kernel.modules((module,))
+    except KernelUnavailable:
+        return ()
+
+
+def make_archive(kernel: Kernel, init: Path, cache: Path | None = None, profile: Profile | None = None) -> Archive:
+    """Write the archive ``kernel`` boots from into the cache, under its digest, and return it.
+
+    ``profile`` says what else than the channel needs modules.
+    """
     modules = channel_modules(kernel)
+    if profile is not None:
+        modules += tuple(module for module in swap_modules(kernel, profile) if module not in modules)
     try:
         content = initramfs(init.read_bytes(), modules)
     except OSError as error:

@@ -132,7 +132,7 @@ class QemuGuest:
         version = emulator_version(program)
         key = (version, cpu_model(self._profile, kernel, "kvm"))
         init = self._init or build_init(kernel.arch)
-        archive = make_archive(kernel, init)
+        archive = make_archive(kernel, init, profile=self._profile)
         ways = choices(self._wishes.acceleration, kernel.arch, host_facts(), self._kvm_memory.failure(*key))
         machine = Machine(kernel, self._profile, ways[0].acceleration, program, archive.path, self._log)
         with telling(self._log):

@@ -13,6 +13,7 @@ import harness
 from harness.errors import ConfigError, UsageError, nearest
 from harness.matrix.model import (
     ARCHES,
+    STANDARD_PROFILE,
     DebianSource,
     FileSource,
     KernelSpec,
@@ -82,7 +83,7 @@ def lock_path(matrix: Matrix) -> Path:
 
 def _nouns(file: MatrixFile, tree: Tree, path: Path, digest: str) -> Matrix:
     kernels = {name: _kernel(name, entry, path.parent) for name, entry in file.kernels.items()}
-    profiles = {STANDARD: Profile(STANDARD)}
+    profiles = {STANDARD: STANDARD_PROFILE}
     for name, entry in file.profiles.items():
         if name in ARCHES:
             raise _fault(tree, path, ("profiles", name), "a profile cannot be called like an architecture")
@@ -116,7 +117,8 @@ def _source(entry: DebianKernel | FileKernel, folder: Path) -> Source:
 
 
 def _profile(name: str, entry: ProfileEntry) -> Profile:
-    return Profile(name, entry.smp, entry.memory, MappingProxyType(entry.cpu), entry.boot)
+    cpu = MappingProxyType(entry.cpu)
+    return Profile(name, entry.smp, entry.memory, cpu, entry.boot, entry.numa, entry.swap, entry.hugepages)
 
 
 def _selection(name: str, entry: SelectionEntry) -> Selection:

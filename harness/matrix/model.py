@@ -54,13 +54,24 @@ class KernelSpec:
 
 @dataclass(frozen=True)
 class Profile:
-    """A machine to boot a kernel on: ``memory`` in MiB, ``cpu`` a QEMU CPU model for each architecture."""
+    """A machine to boot a kernel on: ``memory`` in MiB, ``cpu`` a QEMU CPU model for each architecture.
+
+    ``numa`` is its number of memory nodes, ``swap`` the MiB of a disk to swap to (0: none) and ``hugepages`` how many
+    huge pages of the kernel's default size are set aside. What of these could not be had, the guest says when it is up.
+    """
 
     name: str
     smp: int = 1
     memory: int = 256
     cpu: Mapping[Arch, str] = field(default_factory=dict)
     boot: tuple[str, ...] = ()
+    numa: int = 1
+    swap: int = 0
+    hugepages: int = 0
+
+
+STANDARD_PROFILE = Profile("standard", smp=2, memory=512, numa=2, swap=64, hugepages=8)
+"""The machine that has everything a rule may need; used where a matrix does not write ``standard`` down itself."""
 
 
 @dataclass(frozen=True)

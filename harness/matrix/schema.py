@@ -130,12 +130,21 @@ class FileKernel(_Kernel):
 
 
 class ProfileEntry(Strict):
-    """A machine; ``memory`` in MiB."""
+    """A machine; ``memory`` and ``swap`` in MiB, ``numa`` in nodes, ``hugepages`` in huge pages."""
 
     smp: int = Field(default=1, ge=1, le=64)
     memory: int = Field(default=256, ge=96, le=65536)
     cpu: dict[Arch, Cpu] = {}
     boot: tuple[Boot, ...] = ()
+    numa: int = Field(default=1, ge=1, le=8)
+    swap: int = Field(default=0, ge=0, le=16384)
+    hugepages: int = Field(default=0, ge=0, le=4096)
+
+    @model_validator(mode="after")
+    def _possible(self) -> ProfileEntry:
+        if self.memory < 64 * self.numa:
+            raise ValueError(f"memory {self.memory} is too little for {self.numa} nodes; give each at least 64 (MiB)")
+        return self
 
 
 class SelectionEntry(Strict):

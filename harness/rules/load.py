@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from harness.errors import ConfigError, UsageError, nearest
 from harness.rules.model import (
+    BOOT,
+    NEEDS,
     Contents,
     Covers,
     Expect,
@@ -34,6 +36,13 @@ def _words(value: object) -> object:
     return value.split() if isinstance(value, str) else value
 
 
+def _need(text: str) -> str:
+    if text not in NEEDS and not text.startswith(BOOT):
+        raise ValueError(f"{text!r} is nothing a rule can need{nearest(text, (*NEEDS, BOOT + 'PARAMETER'))}")
+    return text
+
+
+Need = Annotated[str, AfterValidator(_need)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 
 
@@ -70,6 +79,10 @@ class _Probes(_Model):
 class _Expect(_Model):
     errnos: Words
     seals: Literal["kept", "range", "any"] = "kept"
+    rounds: tuple[str, ...] = ()
+
+    def noun(self) -> Expect:
+        return Expect(self.errnos, self.seals, self.rounds)
 
 
 class _Known(_Where):
@@ -87,6 +100,7 @@ class _Rule(_Model):
     sources: Annotated[tuple[str, ...], Field(min_length=1)]
     probes: Annotated[tuple[_Probes, ...], Field(min_length=1)]
     where: _Where = _Where()
+    needs: Annotated[tuple[Need, ...], BeforeValidator(_words)] = ()
     errnos: Words = ("EPERM",)
     atomic: bool = False
     contents: Contents = "kept"
@@ -106,11 +120,12 @@ class _Rule(_Model):
             sources=self.sources,
             probes=tuple(p.noun() for p in self.probes),
             where=self.where.noun(),
+            needs=self.needs,
             errnos=self.errnos,
             atomic=self.atomic,
             contents=self.contents,
-            expect_control=None if self.control is None else Expect(self.control.errnos, self.control.seals),
-            expect_sealed=None if self.sealed is None else Expect(self.sealed.errnos, self.sealed.seals),
+            expect_control=None if self.control is None else self.control.noun(),
+            expect_sealed=None if self.sealed is None else self.sealed.noun(),
             thread=self.thread,
             known=tuple(Known(k.noun(), k.reason, k.source, k.probes) for k in self.known),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -57,16 +57,31 @@ class KernelFacts:
     """What a rule may need to know of the kernel it speaks about.
 
     ``upstream`` is the version it was built from where its release hides that; ``version`` is what ranges mean.
+    ``features`` are those of the payload's plan (docs/protocol.md): of the kernel, and of the machine it runs on.
     """
 
     release: str
     arch: str
     page_size: int
     upstream: str = ""
+    features: Mapping[str, int | str] = field(default_factory=dict, compare=False, repr=False)
     version: Version = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "version", parse_version(self.upstream or self.release))
+
+
+BOOT = "boot:"
+NEEDS: Mapping[str, tuple[str, int, str]] = {
+    "swap": ("swap", 1, "swap"),
+    "hugepages": ("hugepages", 1, "huge pages"),
+    "two-nodes": ("nodes", 2, "two NUMA nodes"),
+    "two-cpus": ("cpus", 2, "two CPUs"),
+}
+"""What a rule may need of a machine: the feature of the payload's plan, the least of it, and its name for people.
+
+``boot:PARAMETER`` needs exactly that word on the kernel's command line.
+"""
 
 
 @dataclass(frozen=True)
@@ -119,11 +134,13 @@ class Expect:
     """What the ``interface`` outcome demands of one half.
 
     ``errnos``: accepted error numbers by name (``"0"`` for success). ``seals``: which units are sealed afterwards:
-    ``kept`` (those that were), ``range`` (those that were and exactly the units asked for), ``any``.
+    ``kept`` (those that were), ``range`` (those that were and exactly the units asked for), ``any``. ``rounds``: of a
+    race that was run many times, how a round may go, as ``"MSEAL OPERATION THEN END"`` (docs/protocol.md).
     """
 
     errnos: tuple[str, ...]
     seals: Literal["kept", "range", "any"] = "kept"
+    rounds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -144,7 +161,8 @@ class Rule:
     ``thread`` holds that outcome and a verdict says which of the two the kernel follows.
     ``errnos`` are accepted for a blocked operation. ``atomic``: a refused operation changed nothing in its range.
     ``contents``: ``kept``, ``as-control`` where the operation may change them even in sealed memory, or
-    ``read-only-kept`` where it may do so only in the units that are writable.
+    ``read-only-kept`` where it may do so only in the units that are writable. ``needs``: what a machine must have for
+    the rule to be asked, see ``NEEDS``.
     """
 
     id: str
@@ -156,6 +174,7 @@ class Rule:
     sources: tuple[str, ...]
     probes: tuple[Selector, ...]
     where: Where = Where()
+    needs: tuple[str, ...] = ()
     errnos: tuple[str, ...] = ("EPERM",)
     atomic: bool = False
     contents: Contents = "kept"
@@ -167,3 +186,15 @@ class Rule:
     def speaks_for(self, probe: ProbeName) -> bool:
         """Whether one of the rule's selectors takes the probe."""
         return any(probe in selector for selector in self.probes)
+
+    def lacks(self, kernel: KernelFacts) -> str:
+        """What the rule needs and the machine did not have, "" when nothing. What a payload did not report is there."""
+        for need in self.needs:
+            if need.startswith(BOOT):
+                if need.removeprefix(BOOT) not in str(kernel.features.get("cmdline", need.removeprefix(BOOT))).split():
+                    return f"the boot parameter {need.removeprefix(BOOT)}"
+            else:
+                feature, least, what = NEEDS[need]
+                if int(kernel.features.get(feature, least)) < least:
+                    return what
+        return ""

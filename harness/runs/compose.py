@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from hashlib import sha256
@@ -103,10 +103,12 @@ def workload(payload: Payload, globs: Sequence[str], probe_seconds: float, *, km
 
 
 def default_jobs(cells: Sequence[Cell]) -> int:
-    """How many cells fit side by side: by cores, by memory that is free now, and by how many there are."""
-    by_cores = max(1, (os.cpu_count() or 1) // max((cell.profile.smp for cell in cells), default=1))
+    """How many cells fit side by side: by cores, by memory that is free now, and by how many there are.
+
+    However many CPUs a guest has, a payload keeps one of them busy at a time, but for the short while of the races.
+    """
     needed = max((cell.profile.memory for cell in cells), default=0) + QEMU_OVERHEAD
-    return max(1, min(by_cores, available_memory() // needed, len(cells)))
+    return max(1, min(os.cpu_count() or 1, available_memory() // needed, len(cells)))
 
 
 def available_memory() -> int:
@@ -177,9 +179,14 @@ def _cell_record(cell: Cell, payload: Workload, guest: str) -> CellRecord:
         profile=profile.name,
         arch=cell.arch,
         kernel=kernel_record(cell.kernel) if isinstance(cell.kernel, Kernel) else None,
-        machine=MachineRecord(guest=guest, smp=profile.smp, memory=profile.memory, boot=profile.boot),
+        machine=_machine_record(profile, guest),
         payload_sha256=payload.sha256,
     )
+
+
+def _machine_record(profile: Profile, guest: str) -> MachineRecord:
+    asked = {f.name: getattr(profile, f.name) for f in fields(Profile) if f.name in MachineRecord.model_fields}
+    return MachineRecord(guest=guest, **asked)
 
 
 def catalogue_digest() -> str:

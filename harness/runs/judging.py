@@ -24,7 +24,8 @@ def kernel_facts(arch: str, journalled: Journalled | None, upstream: str = "") -
     if journalled is None or journalled.plan is None:
         return None
     try:
-        return KernelFacts(journalled.plan.release, arch, journalled.plan.page_size, upstream)
+        plan = journalled.plan
+        return KernelFacts(plan.release, arch, plan.page_size, upstream, plan.features)
     except ValueError:
         return None
 

@@ -43,12 +43,18 @@ class KernelRecord(_Model):
 
 
 class MachineRecord(_Model):
-    """The machine a cell ran on, as asked for and as it came up. ``argv`` is the emulator's, as run."""
+    """The machine a cell ran on, as asked for and as it came up.
+
+    ``argv`` is the emulator's, as run; ``notes`` are the set-up steps that failed in the guest.
+    """
 
     guest: str
     smp: int
     memory: int
     boot: tuple[str, ...]
+    numa: int = 1
+    swap: int = 0
+    hugepages: int = 0
     release: str = ""
     page_size: int = 0
     cmdline: str = ""
@@ -57,6 +63,7 @@ class MachineRecord(_Model):
     argv: tuple[str, ...] = ()
     versions: dict[str, str] = {}
     digests: dict[str, str] = {}
+    notes: tuple[str, ...] = ()
 
 
 class CrashRecord(_Model):

@@ -7,6 +7,7 @@ sealed part intact (the one invariant over every probe), and only then whether t
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from errno import EAGAIN, EMFILE, ENFILE, ENOMEM, ENOSPC, ENOSYS, EPERM
@@ -18,6 +19,7 @@ from harness.observations.model import Half, Observation, errno_name, signal_nam
 from harness.rules.load import unclaimed
 from harness.rules.model import Expect, KernelFacts, Outcome, ProbeName, Rule
 from harness.verdicts.model import Follows, Kind, RuleResult, Status, Verdict
+from harness.verdicts.rounds import read_outcomes
 from harness.verdicts.window import changes, sealed_units, spread_units, window_problems
 
 _SEAL_SHOWN = re.compile(r"( [afsn?]) [s?-](?=;|$)")
@@ -89,7 +91,8 @@ def _verdict(rule: Rule, probe: ProbeName, evidence: Evidence, fatal: Mapping[st
         finding = judge_observation(rule, probe, seen, evidence.kernel)
         follows = _follows(rule, probe, seen, evidence.kernel, finding)
         finding = _known(rule, probe, evidence.kernel, finding)
-    observed = summary(seen) if seen else ""
+    # A run of many cells holds millions of these lines, of which few differ.
+    observed = sys.intern(summary(seen)) if seen else ""
     return Verdict(rule.id, probe.id, finding.status, finding.reason, finding.kind, observed, follows)
 
 
@@ -123,6 +126,8 @@ def judge_observation(rule: Rule, probe: ProbeName, seen: Observation, kernel: K
         return Finding("error", f"the payload ran the layout {seen.layout}, the plan says {probe.layout}")
     if kernel not in rule.where:
         return Finding("skip", "the rule does not speak for this kernel")
+    if lacking := rule.lacks(kernel):
+        return Finding("skip", f"needs {lacking}, which this machine did not have")
     return _usable(seen) or _JUDGES[rule.outcome](rule, seen)
 
 
@@ -246,6 +251,8 @@ def _expected(name: str, half: Half, expect: Expect, layout: str) -> Finding | N
         wanted = " or ".join("success" if e == "0" else e for e in expect.errnos)
         kind: Kind = "wrong-errno" if half.errno and expect.errnos != ("0",) else "interface"
         return Finding("fail", f"the {name} half answered {half.said} instead of {wanted}", kind)
+    if expect.rounds and (finding := _rounds(name, half, expect)):
+        return finding
     if expect.seals == "any":
         return None
     before = {i for i, c in enumerate(layout) if c in "sS"} if name == "sealed" else set()
@@ -257,6 +264,24 @@ def _expected(name: str, half: Half, expect: Expect, layout: str) -> Finding | N
     if spread := sorted(found - wanted_sealed):
         return Finding("fail", f"the {name} half: {_units(spread)} sealed without having been asked for", "interface")
     return None
+
+
+def _rounds(name: str, half: Half, expect: Expect) -> Finding | None:
+    """Why the rounds of a race break a rule, or None. What lands in sealed memory is a bypass."""
+    try:
+        outcomes = read_outcomes(half)
+    except ValueError as problem:
+        return Finding("error", f"the {name} half: {problem}")
+    if not outcomes:
+        return Finding("error", f"the {name} half ran no round")
+    broken = [outcome for outcome in outcomes if outcome.told not in expect.rounds]
+    if not broken:
+        return None
+    told = "; ".join(
+        f"{o.said} in {o.count} of {half.extra.get('rounds')} rounds (first {o.first})" for o in broken[:3]
+    )
+    kind: Kind = "bypass" if any(outcome.bypass for outcome in broken) else "interface"
+    return Finding("fail", f"the {name} half: {told}", kind)
 
 
 def _units(numbers: Sequence[int]) -> str:

@@ -14,7 +14,7 @@ from harness.guests.accel import HostFacts, KvmMemory, choices, emulator_version
 from harness.guests.arch import ARCH_FACTS
 from harness.guests.deadlines import deadlines
 from harness.guests.devices import Machine, argv
-from harness.guests.pid1 import channel_modules, make_archive
+from harness.guests.pid1 import channel_modules, make_archive, swap_modules
 from harness.kernels.model import Kernel, Origin
 from harness.matrix.model import ARCHES, Profile
 
@@ -58,6 +58,24 @@ def test_a_profile_is_honoured():
     words = argv(replace(MACHINE, profile=profile))
     assert (value(words, "-smp"), value(words, "-m"), value(words, "-cpu")) == ("2", "512M", "Skylake-Server")
     assert value(words, "-append").endswith("hugepages=8 panic=5")
+    assert not [word for word in words if word in ("-numa", "-object", "-drive")]
+
+
+def test_nodes_share_memory_and_processors():
+    words = argv(replace(MACHINE, profile=Profile("wide", smp=3, memory=513, numa=2)))
+    assert [words[i + 1] for i, word in enumerate(words) if word == "-numa"] == [
+        "node,nodeid=0,memdev=node0,cpus=0,cpus=2",
+        "node,nodeid=1,memdev=node1,cpus=1",
+    ]
+    sizes = [words[i + 1].rpartition("=")[2] for i, word in enumerate(words) if word == "-object"]
+    assert (sizes, value(words, "-m"), value(words, "-smp")) == (["257M", "256M"], "513M", "3,sockets=3")
+
+
+def test_swap_and_huge_pages_are_asked_of_pid_1():
+    words = argv(replace(MACHINE, profile=Profile("rich", swap=64, hugepages=8, boot=("quiet",))))
+    assert "file.size=67108864" in value(words, "-drive")
+    assert "nvme,drive=swap,serial=swap" in words
+    assert value(words, "-append").endswith("sealmatrix.hugepages=8 sealmatrix.swap=nvme0n1 quiet")
 
 
 @pytest.mark.parametrize("arch", ARCHES)
@@ -115,6 +133,22 @@ def test_modules_that_cannot_be_had():
 def test_a_kernel_that_cannot_have_a_channel():
     with pytest.raises(ImageError, match="without CONFIG_VIRTIO_CONSOLE"):
         channel_modules(replace(KERNEL, config={"VIRTIO_PCI": "y"}))
+
+
+@pytest.mark.parametrize(
+    ("config", "swap", "names"),
+    [
+        ({"BLK_DEV_NVME": "m"}, 64, ["nvme.ko"]),
+        ({"BLK_DEV_NVME": "m"}, 0, []),
+        ({"BLK_DEV_NVME": "y"}, 64, []),
+        ({"SWAP": "y"}, 64, []),
+        ({}, 64, ["nvme.ko"]),
+    ],
+)
+def test_the_modules_a_swap_disk_needs(config, swap, names):
+    kernel = replace(KERNEL, config=config, modules=packed)
+    assert [name for name, _ in swap_modules(kernel, Profile("p", swap=swap))] == names
+    assert swap_modules(replace(kernel, modules=unavailable), Profile("p", swap=swap)) == ()
 
 
 def test_an_archive_is_kept_under_its_digest(tmp_path):

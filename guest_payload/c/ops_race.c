@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Two threads on two CPUs: one seals a range while the other changes it, again and again, each time on a fresh range
+ * (what has been sealed cannot be used twice). The window itself only looks on.
+ *
+ * A round is told by four facts: what mseal answered, what the operation answered, whether the range was as before at
+ * the moment mseal had returned, and whether it was so in the end. The facts of all rounds are counted; which of them
+ * contradict each other is for the host to say. The control half does the same without mseal.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ops.h"
+#include "sys.h"
+
+enum {
+	ROUNDS = 2000,
+	CONTROL_ROUNDS = 200, /* enough to see that the operation works at all */
+	PATIENCE_MS = 600,    /* a slow machine does fewer rounds */
+	RANGE = 2,            /* units */
+	OUTCOMES_MAX = 8,
+	STEP = 8, JITTER = 32, /* turns of an idle loop */
+	FILL = 0xa5,
+};
+
+#define ARENA ((char *)0x2000000000ul)
+#define SPARE ((char *)0x3000000000ul) /* where mremap moves to */
+
+enum state { KEPT, CHANGED, PARTLY, NOT_SEEN };
+
+struct outcome {
+	int seal, error; /* errno; -1 for an mseal that was not tried */
+	enum state then, end;
+	long count, first;
+};
+
+struct contest {
+	int prot[RANGE];
+	bool filled; /* look() reads contents */
+	long (*act)(char *at, size_t length, char *spare);
+	bool (*look)(char *unit, size_t size); /* is the unit as it was made? */
+};
+
+struct race {
+	const struct contest *contest;
+	size_t unit;
+	int cpu;
+	long round, done; /* handed over with acquire and release; the rest of this struct goes with them */
+	char *at, *spare;
+	int error;
+	int delay; /* turns */
+	int lead;  /* turns the sealing thread waits more than the other: whoever came first waits longer the next time */
+	struct outcome outcomes[OUTCOMES_MAX];
+	int outcome_count, left_out;
+};
+
+/* ------------------------------------------------------------------ what can be done to a range, and seen of it */
+
+static long act_munmap(char *at, size_t length, char *spare)
+{
+	(void)spare;
+	return sys(SYS_munmap, at, length);
+}
+
+static long act_mprotect(char *at, size_t length, char *spare)
+{
+	(void)spare;
+	return sys(SYS_mprotect, at, length, PROT_READ);
+}
+
+static long act_madvise(char *at, size_t length, char *spare)
+{
+	(void)spare;
+	return sys(SYS_madvise, at, length, ADV_DONTNEED);
+}
+
+static long act_mremap(char *at, size_t length, char *spare)
+{
+	return sys(SYS_mremap, at, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, spare);
+}
+
+static long act_mmap(char *at, size_t length, char *spare)
+{
+	(void)spare;
+	return sys(SYS_mmap, at, length, PROT_READ, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+static bool is_mapped(char *unit, size_t size)
+{
+	unsigned char pages[16];
+
+	(void)size;
+	return sys(SYS_mincore, unit, 1, pages) == 0;
+}
+
+/* The kernel writes for us and says when it cannot: quicker than a fault, and there is no handler to share. */
+static bool is_writable(char *unit, size_t size)
+{
+	(void)size;
+	return sys(SYS_getcpu, unit, 0, 0) == 0;
+}
+
+static bool is_filled(char *unit, size_t size)
+{
+	(void)size;
+	return *(volatile unsigned char *)unit == FILL;
+}
+
+#define RW (PROT_READ | PROT_WRITE)
+
+static const struct contest contests[] = {
+	{{RW, PROT_READ}, false, act_munmap, is_mapped},
+	{{RW, RW}, false, act_mprotect, is_writable},
+	{{PROT_READ, PROT_READ}, true, act_madvise, is_filled},
+	{{RW, RW}, false, act_mremap, is_mapped}, /* one mapping: several at once move since 6.17 only, d23cb648e365 */
+	{{RW, PROT_READ}, true, act_mmap, is_filled},
+};
+
+static enum state look(const struct race *race)
+{
+	int kept = 0;
+
+	for (int i = 0; i < RANGE; i++)
+		kept += race->contest->look(race->at + (size_t)i * race->unit, race->unit);
+	return kept == RANGE ? KEPT : kept == 0 ? CHANGED : PARTLY;
+}
+
+/* ------------------------------------------------------------------ the two threads */
+
+static void use_cpu(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+/* Both spin: whoever slept would always come second. On a host that is busy the other may be away for long. */
+static void await_number(const long *number, long wanted)
+{
+	for (unsigned spins = 1; __atomic_load_n(number, __ATOMIC_ACQUIRE) != wanted; spins++)
+		if (spins % 4096 == 0)
+			sched_yield();
+}
+
+static void linger(int turns)
+{
+	for (volatile int i = 0; i < turns; i++)
+		;
+}
+
+static void *compete(void *argument)
+{
+	struct race *race = argument;
+	size_t length = RANGE * race->unit;
+
+	use_cpu(race->cpu);
+	for (long round = 1;; round++) {
+		await_number(&race->round, round);
+		if (!race->at)
+			return NULL;
+		linger(race->delay);
+		race->error = race->contest->act(race->at, length, race->spare) == -1 ? errno : 0;
+		__atomic_store_n(&race->done, round, __ATOMIC_RELEASE);
+	}
+}
+
+static int set_up_range(struct race *race, long round)
+{
+	size_t distance = (size_t)round * 2 * RANGE * race->unit; /* a hole behind each, so that none merge */
+
+	race->at = ARENA + distance;
+	race->spare = SPARE + distance;
+	for (int i = 0; i < RANGE; i++) {
+		char *unit = race->at + (size_t)i * race->unit;
+
+		if (sys(SYS_mmap, unit, race->unit, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == -1)
+			return errno;
+		if (race->contest->filled)
+			memset(unit, FILL, race->unit);
+		if (race->contest->prot[i] != RW && sys(SYS_mprotect, unit, race->unit, race->contest->prot[i]))
+			return errno;
+	}
+	return 0;
+}
+
+static void count_outcome(struct race *race, struct outcome seen)
+{
+	for (int i = 0; i < race->outcome_count; i++) {
+		struct outcome *o = &race->outcomes[i];
+
+		if (o->seal == seen.seal && o->error == seen.error && o->then == seen.then && o->end == seen.end) {
+			o->count++;
+			return;
+		}
+	}
+	if (race->outcome_count < OUTCOMES_MAX)
+		race->outcomes[race->outcome_count++] = seen;
+	else
+		race->left_out++;
+}
+
+static struct outcome run_round(struct race *race, long round, bool seal)
+{
+	size_t length = RANGE * race->unit;
+	struct outcome o = {.seal = -1, .then = NOT_SEEN, .count = 1, .first = round};
+
+	race->delay = (int)(round * 37 % JITTER) + (race->lead < 0 ? -race->lead : 0);
+	__atomic_store_n(&race->round, round, __ATOMIC_RELEASE);
+	if (seal) {
+		linger((int)(round * 11 % JITTER) + (race->lead > 0 ? race->lead : 0));
+		o.seal = sys_mseal(race->at, length, 0) ? errno : 0;
+		o.then = look(race);
+	}
+	await_number(&race->done, round);
+	o.error = race->error;
+	o.end = look(race);
+	race->lead += o.error ? STEP : -STEP;
+	sys(SYS_munmap, race->at, length); /* refused where it is sealed */
+	if (race->contest->act == act_mremap && !o.error)
+		sys(SYS_munmap, race->spare, length);
+	return o;
+}
+
+/* ------------------------------------------------------------------ the operation */
+
+/* The first two CPUs this process may use; false when there is but one. */
+static bool two_cpus(int cpus[2])
+{
+	cpu_set_t set;
+	int found = 0;
+
+	if (sched_getaffinity(0, sizeof(set), &set))
+		return false;
+	for (int i = 0; i < CPU_SETSIZE && found < 2; i++)
+		if (CPU_ISSET(i, &set))
+			cpus[found++] = i;
+	return found == 2;
+}
+
+static void need_two_cpus(struct window *w, const struct operation *op)
+{
+	int cpus[2];
+
+	(void)op;
+	if (!two_cpus(cpus))
+		fail_step(w, "two CPUs", EOPNOTSUPP);
+}
+
+static long now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* "MSEAL OPERATION THEN END COUNT FIRST; ...": errnos, "-" for an mseal that was not tried, the number of the first. */
+static void tell(struct window *w, const struct race *race, long rounds)
+{
+	static const char *const states[] = {"kept", "changed", "partly", "-"};
+	char text[EXTRA_TEXT] = "", seal[16];
+	size_t used = 0;
+
+	for (int i = 0; i < race->outcome_count; i++) {
+		const struct outcome *o = &race->outcomes[i];
+
+		snprintf(seal, sizeof(seal), o->seal < 0 ? "-" : "%d", o->seal);
+		used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s %d %s %s %ld %ld", i ? "; " : "", seal,
+					 o->error, states[o->then], states[o->end], o->count, o->first);
+	}
+	add_extra(w, "rounds", rounds, NULL);
+	add_extra(w, "outcomes", 0, text);
+	if (race->left_out)
+		add_extra(w, "outcomes_left_out", race->left_out, NULL);
+}
+
+/* a: index of the contest. The result is 0 when the race was run. */
+static long race(struct window *w, const struct operation *op)
+{
+	struct race race = {.contest = &contests[op->a], .unit = w->unit};
+	long rounds = w->sealed ? ROUNDS : CONTROL_ROUNDS, until = now_ms() + PATIENCE_MS, round = 0;
+	pthread_t competitor;
+	int cpus[2], error;
+
+	if (!two_cpus(cpus))
+		fail_step(w, "two CPUs", EOPNOTSUPP);
+	race.cpu = cpus[1];
+	use_cpu(cpus[0]);
+	error = pthread_create(&competitor, NULL, compete, &race);
+	if (error)
+		fail_step(w, "a second thread", error);
+	while (round < rounds && now_ms() < until) {
+		error = set_up_range(&race, ++round);
+		if (error)
+			fail_step(w, "a fresh range", error);
+		count_outcome(&race, run_round(&race, round, w->sealed));
+	}
+	race.at = NULL;
+	__atomic_store_n(&race.round, round + 1, __ATOMIC_RELEASE);
+	pthread_join(competitor, NULL);
+	tell(w, &race, round);
+	return 0;
+}
+
+#define RACE(name, contest) {"race-" name, need_two_cpus, race, contest, 0, 0, {{SET(ANON_RW), SET(EXACT)}}}
+
+static const struct operation operations[] = {
+	RACE("munmap", 0),
+	RACE("mprotect", 1),
+	RACE("madvise", 2),
+	RACE("mremap", 3),
+	RACE("mmap-fixed", 4),
+};
+
+const struct family family_races = {"races", operations, COUNT(operations)};

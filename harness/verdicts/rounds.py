@@ -1,0 +1,58 @@
+"""The rounds of a race, as a half tells them in ``outcomes``. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from harness.observations.model import Half, errno_name
+
+_OUTCOME = re.compile(r"(-|\d+) (\d+) (kept|changed|partly|-) (kept|changed|partly) (\d+) (\d+)")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Rounds that went alike: ``seal`` and ``operation`` are errnos by name, ``"-"`` for an mseal that was not tried.
+
+    ``then`` is how the range was when mseal had returned, ``end`` in the end; ``first`` is the number of the first.
+    """
+
+    seal: str
+    operation: str
+    then: str
+    end: str
+    count: int
+    first: int
+
+    @property
+    def told(self) -> str:
+        """As a rule's ``rounds`` writes it."""
+        return f"{self.seal} {self.operation} {self.then} {self.end}"
+
+    @property
+    def said(self) -> str:
+        """For a person."""
+        seal = "" if self.seal == "-" else f"mseal answered {self.seal} and "
+        then = "" if self.then == "-" else f"{self.then} when mseal had returned and "
+        return f"{seal}the operation {self.operation}, the range was {then}{self.end} in the end"
+
+    @property
+    def bypass(self) -> bool:
+        """Whether something was done to a range after it had been sealed, or both calls claim to have come first."""
+        return self.seal == "0" and (self.then != self.end or (self.operation == "0") == (self.end == "kept"))
+
+
+def read_outcomes(half: Half) -> tuple[Outcome, ...]:
+    """The rounds a half tells of; empty when it ran none. Raises ``ValueError`` for a text that is no such list."""
+    text = half.extra.get("outcomes", "")
+    if not text:
+        return ()
+    outcomes = []
+    for part in str(text).split("; "):
+        match = _OUTCOME.fullmatch(part)
+        if match is None:
+            raise ValueError(f"not the outcome of a race: {part[:60]!r}")
+        seal, operation, then, end, count, first = match.groups()
+        seal = seal if seal == "-" else errno_name(int(seal))
+        outcomes.append(Outcome(seal, errno_name(int(operation)), then, end, int(count), int(first)))
+    return tuple(outcomes)

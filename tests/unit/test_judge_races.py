@@ -1,0 +1,103 @@
+"""Races, and what a rule needs of a machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from harness.errors import ConfigError
+from harness.observations.model import Half, Observation
+from harness.rules.load import load_catalogue, parse_catalogue
+from harness.rules.model import KernelFacts, ProbeName
+from harness.verdicts.judge import judge_observation
+from harness.verdicts.rounds import read_outcomes
+
+KERNEL = KernelFacts("6.12.1", "x86_64", 4096)
+UNMAP, CHANGE = (load_catalogue()[name] for name in ("race-unmap", "race-change"))
+UNIT = "rw-p anon a0 a "
+
+
+def half(outcomes: str, *, sealed: bool = True) -> Half:
+    seen = (UNIT + ("s" if sealed else "-"),) * 3
+    refused = (1 if sealed else 0,) * 3
+    return Half(
+        "done", seal=(0,) if sealed else (), result=0, before=seen, after=seen, write="www",
+        extra={"rounds": 10, "outcomes": outcomes}, mprotect=refused, munmap=refused,
+    )  # fmt: skip
+
+
+def judged(operation: str, sealed: str, control: str = "- 0 - changed 10 1"):
+    probe = ProbeName(operation, "anon-rw", "exact", "SSS")
+    seen = Observation(probe.id, "SSS", 4096, 1, half(control, sealed=False), half(sealed))
+    rule = UNMAP if UNMAP.speaks_for(probe) else CHANGE
+    finding = judge_observation(rule, probe, seen, KERNEL)
+    return finding.status, finding.kind
+
+
+@pytest.mark.parametrize(
+    ("operation", "outcomes", "status", "kind"),
+    [
+        ("race-munmap", "0 1 kept kept 6 1; 12 0 changed changed 4 2", "pass", None),
+        ("race-munmap", "0 1 kept kept 6 1", "pass", None),
+        # mseal and munmap both say that they came first.
+        ("race-munmap", "0 1 kept kept 9 1; 0 0 changed changed 1 7", "fail", "interface"),
+        ("race-munmap", "0 0 kept changed 1 7", "fail", "bypass"),
+        # Refused, and yet the range is gone after mseal had returned.
+        ("race-mremap", "0 1 kept changed 1 7", "fail", "bypass"),
+        ("race-mprotect", "0 1 kept kept 6 1; 0 0 changed changed 4 2", "pass", None),
+        ("race-mprotect", "0 0 kept changed 1 3", "fail", "bypass"),
+        ("race-madvise", "0 1 kept partly 1 3", "fail", "bypass"),
+        ("race-mmap-fixed", "12 0 changed changed 1 3", "fail", "interface"),
+        ("race-mmap-fixed", "0 13 kept kept 1 3", "fail", "interface"),
+        ("race-munmap", "", "error", None),
+        ("race-munmap", "0 1 kept kept 6", "error", None),
+        ("race-munmap", "x" * 500, "error", None),
+    ],
+)
+def test_rounds(operation, outcomes, status, kind):
+    assert judged(operation, outcomes) == (status, kind)
+
+
+def test_a_control_that_did_not_work_proves_nothing():
+    assert judged("race-munmap", "0 1 kept kept 6 1", control="- 22 - kept 10 1") == ("fail", "interface")
+
+
+def test_outcomes_are_read_whole():
+    (one,) = read_outcomes(half("12 0 changed changed 4 2"))
+    assert (one.told, one.count, one.first) == ("ENOMEM 0 changed changed", 4, 2)
+    assert read_outcomes(Half("setup", "two CPUs", 95)) == ()
+
+
+@pytest.mark.parametrize(
+    ("needs", "features", "lacks"),
+    [
+        (("swap",), {"swap": 0}, "swap"),
+        (("swap",), {"swap": 65532}, ""),
+        (("two-nodes", "two-cpus"), {"nodes": 2, "cpus": 1}, "two CPUs"),
+        (("hugepages",), {"hugepages": 0}, "huge pages"),
+        (("swap",), {}, ""),  # an older payload did not say: the probe itself will
+        (("boot:a.b=never",), {"cmdline": "quiet a.b=never"}, ""),
+        (("boot:a.b=never",), {"cmdline": "quiet a.b=nevermore"}, "the boot parameter a.b=never"),
+    ],
+)
+def test_what_a_rule_needs(needs, features, lacks):
+    assert replace(UNMAP, needs=needs).lacks(replace(KERNEL, features=features)) == lacks
+
+
+def test_what_is_lacking_is_a_skip_with_its_reason():
+    probe = ProbeName("race-munmap", "anon-rw", "exact", "SSS")
+    seen = Observation(probe.id, "SSS", 4096, 1, Half("setup", "two CPUs", 95), Half("setup", "two CPUs", 95))
+    finding = judge_observation(UNMAP, probe, seen, replace(KERNEL, features={"cpus": 1}))
+    assert (finding.status, finding.reason) == ("skip", "needs two CPUs, which this machine did not have")
+
+
+def test_a_need_nobody_knows(tmp_path):
+    text = """
+family: f
+rules:
+  - {id: a, contract: A1, level: required, outcome: blocked, statement: s, sources: [x], needs: swop,
+     probes: [{operations: "*"}]}
+"""
+    with pytest.raises(ConfigError, match=r"'swop' is nothing a rule can need.*did you mean 'swap'"):
+        parse_catalogue(text, tmp_path / "x.yaml")
