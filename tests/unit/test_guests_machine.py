@@ -83,7 +83,7 @@ def test_boot_parameters_keep_away_from_memory(arch):
     """What we add must not change what we measure."""
     ours = [parameter.partition("=")[0] for parameter in ARCH_FACTS[arch].boot]
     assert set(ours) <= {
-        "console", "earlyprintk", "earlycon", "panic", "oops", "cryptomgr.notests", "initcall_blacklist",
+        "console", "earlyprintk", "earlycon", "panic", "oops", "nokaslr", "cryptomgr.notests", "initcall_blacklist",
     }  # fmt: skip
 
 
