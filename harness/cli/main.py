@@ -14,11 +14,13 @@ from harness.cli.compare import compare
 from harness.cli.doctor import doctor
 from harness.cli.history import history
 from harness.cli.kernels import kernels
+from harness.cli.qualify import qualify
 from harness.cli.report import report
 from harness.cli.rules import rules
 from harness.cli.run import run
 from harness.cli.show import show
 from harness.cli.site import site
+from harness.cli.verify import verify_command
 from harness.errors import Interrupted, SealmatrixError, UsageError
 
 
@@ -38,7 +40,7 @@ def cli() -> None:
     """
 
 
-for command in (run, show, compare, report, history, site, rules, kernels, doctor):
+for command in (run, show, compare, report, qualify, verify_command, history, site, rules, kernels, doctor):
     cli.add_command(command)
 
 

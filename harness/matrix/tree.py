@@ -40,7 +40,7 @@ class Tree:
 def parse_tree(data: bytes, path: Path) -> Tree:
     """Parse ``data``, read from ``path`` (named in errors only). Raises only ``ConfigError``."""
     if len(data) > MAX_BYTES:
-        raise ConfigError(path, 0, f"{len(data)} bytes are too many for a matrix (at most {MAX_BYTES})")
+        raise ConfigError(path, 0, f"{len(data)} bytes are too many (at most {MAX_BYTES})")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -76,7 +76,7 @@ class _Builder:
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    self._refuse(event, (), "a second document (---) in a file that holds one matrix")
+                    self._refuse(event, (), "a second document (---) in a file that holds one")
             elif isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent, yaml.AliasEvent)):
                 root = self._node(event, events, ())
         return Tree(root, self.lines)
@@ -119,9 +119,9 @@ class _Builder:
 
     def _plain(self, event: yaml.Event, path: Key) -> None:
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            self._refuse(event, path, "anchors and aliases (& and *) are not used in a matrix; write it out")
+            self._refuse(event, path, "anchors and aliases (& and *) are not used here; write it out")
         if getattr(event, "tag", None):
-            self._refuse(event, path, "tags (!) are not used in a matrix; remove it")
+            self._refuse(event, path, "tags (!) are not used here; remove it")
 
     def _refuse(self, event: yaml.Event, path: Key, message: str) -> NoReturn:
         raise ConfigError(self.path, _line(event), f"{dotted(path)}: {message}" if path else message)

@@ -25,11 +25,12 @@ Load = Callable[[Path], RunDone]
 
 @dataclass(frozen=True)
 class Picked:
-    """Cells of one run that were asked for by ``word``."""
+    """Cells of one run that were asked for by ``word``; ``wanted`` is its part after the run."""
 
     word: str
     done: RunDone
     sides: tuple[Side, ...]
+    wanted: str = "*"
 
 
 def loader(catalogue: Mapping[str, Rule]) -> Load:
@@ -117,7 +118,7 @@ def _narrow(word: str, done: RunDone, wanted: str) -> Picked:
         names = [*(side.cell for side in sides), *(side.kernel for side in sides)]
         also = f"there is no run {word!r}, and " if word == wanted and not arch else ""
         raise UsageError(f"{also}no cell or kernel of run {done.record.id} is {wanted!r}{nearest(wanted, names)}")
-    return Picked(word, done, found)
+    return Picked(word, done, found, wanted)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,64 @@
+"""``sealmatrix qualify``: may this candidate ship?"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from harness.cli.qualify_text import print_qualification
+from harness.qualify.load import load_policy
+from harness.qualify.qualification import judge_picks, write_qualification
+from harness.qualify.report import report_json
+from harness.reports.sides import loader, pick
+from harness.rules.load import load_catalogue
+from harness.runs.execute import new_run_id
+from harness.verdicts.model import EXIT_FAILED, EXIT_OK
+
+
+@click.command()
+@click.option("--candidate", required=True, metavar="K", help="RUN:CELL, RUN:KERNEL, or KERNEL of the run.")
+@click.option("--baseline", required=True, metavar="B", help="What it is held against; as for the candidate.")
+@click.option("--policy", "path", required=True, type=click.Path(path_type=Path), help="The policy (YAML).")
+@click.option("--run", "run", metavar="RUN", help="Where kernels without a run are looked for [default: the newest].")
+@click.option(
+    "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Where runs lie."
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="A new folder for report and evidence.")
+@click.option("--as-of", type=click.DateTime(["%Y-%m-%d"]), help="The day waivers are judged by [default: today, UTC].")
+@click.option("--json", "as_json", is_flag=True, help="The report as JSON on standard output.")
+def qualify(
+    candidate: str,
+    baseline: str,
+    path: Path,
+    run: str | None,
+    results: Path,
+    output: Path | None,
+    as_of: datetime | None,
+    as_json: bool,
+) -> int:
+    """Judge a candidate against its baseline under a written policy, and keep everything needed to repeat it.
+
+    \b
+    sealmatrix qualify --candidate debian-7.3 --baseline debian-6.12 --policy policy.yaml
+    sealmatrix qualify --candidate RUN2:debian-newest --baseline RUN1:debian-newest --policy policy.yaml -o 7.3.4
+
+    A kernel's name means its cells on all architectures. Exit status: 0 qualified, with or without waivers; 1 not
+    qualified; 2 the policy or the request is wrong.
+    """
+    catalogue = load_catalogue()
+    policy, data = load_policy(path, catalogue)
+    load = loader(catalogue)
+    picked = pick(results, candidate, load, run)
+    day: date = as_of.date() if as_of else datetime.now(UTC).date()
+    dossier = judge_picks(picked, pick(results, baseline, load, run), policy, data, day)
+    folder = output or results / f"qualification-{new_run_id()}"
+    seal = write_qualification(dossier, folder)
+    if as_json:
+        click.echo(json.dumps(report_json(dossier), indent=1))
+    else:
+        print_qualification(Console(), dossier, folder, seal)
+    return EXIT_FAILED if dossier.qualification.verdict == "not qualified" else EXIT_OK

@@ -1,0 +1,62 @@
+"""A qualification on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from harness.qualify.evidence import SUMS
+from harness.qualify.judge import Check, Met, Use
+from harness.qualify.report import Dossier
+from harness.reports.ink import Page
+
+_IN, _DEEP = 2, 6
+_EVIDENCE = 3
+_STYLES: Mapping[Met, tuple[str, str]] = {
+    "met": ("✓", "green"),
+    "waived": ("≈", "yellow"),
+    "not met": ("✗", "bold red"),
+}
+_USES: Mapping[Use, str] = {"used": "yellow", "stale": "bold yellow", "expired": "bold red", "not needed": "dim"}
+
+
+def print_qualification(console: Console, dossier: Dossier, folder: Path, seal: str) -> None:
+    """Print the checks, what deviates, the waivers, and the verdict last."""
+    page, found = Page(console), dossier.qualification
+    page.line(f"{found.policy.title}: {dossier.candidate.word} against {dossier.baseline.word}", style="bold")
+    for check in found.checks:
+        _check(page, check)
+    if found.waivers:
+        page.head("Waivers")
+    for use in found.waivers:
+        waiver = use.waiver
+        what = f"{use.use}: {waiver.rule} on {', '.join(waiver.kernels)} until {waiver.expires} ({waiver.owner})"
+        page.line(f"{what}{'; the rule holds again: take it away' if use.use == 'stale' else ''}", _IN, _USES[use.use])
+    for title, lines in (
+        ("Expected differences", [f"{a.rule} on {a.cell}: {a.says} ({a.reason})" for a in found.allowed]),
+        ("Known differences", found.known),
+        ("Outside the policy", found.outside),
+    ):
+        if lines:
+            page.head(title)
+        for line in lines:
+            page.line(line, _IN)
+    page.blank()
+    style = {"qualified": "bold green", "qualified with waivers": "bold yellow"}.get(found.verdict, "bold red")
+    page.line(found.verdict, style=style)
+    for text in (str(folder / "report.html"), f"sha256 of its {SUMS}: {seal}"):
+        console.print(Text(page.ink.safe(text)), soft_wrap=True)
+
+
+def _check(page: Page, check: Check) -> None:
+    glyph, style = _STYLES[check.met]
+    says = f" ({check.says})" if check.says else ""
+    page.line(f"{page.ink.safe(glyph)} {check.title}{says}", _IN, style)
+    for deviation in check.deviations:
+        excuse = f"; excused until {deviation.waiver.expires}: {deviation.waiver.reason}" if deviation.waiver else ""
+        page.line(f"{deviation.rule} on {deviation.cell} {deviation.says}{excuse}", _DEEP)
+        for line in deviation.evidence[:_EVIDENCE]:
+            page.line(line, _DEEP + _IN, "dim")

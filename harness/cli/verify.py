@@ -1,0 +1,39 @@
+"""``sealmatrix verify``: is the evidence of a qualification as it was?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from harness.errors import UsageError
+from harness.qualify.evidence import SUMS, verify
+from harness.reports.cells import plural
+from harness.reports.ink import Page
+from harness.verdicts.model import EXIT_FAILED, EXIT_OK
+
+
+@click.command("verify")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--digest", metavar="SHA256", help=f"The digest of {SUMS} as it was told when the verdict was given.")
+def verify_command(folder: Path, digest: str | None) -> int:
+    """Hold a qualification's folder against its sha256sums: nothing altered, missing or added.
+
+    With --digest, the list itself is held against the number that was told with the verdict. Exit status: 0 intact,
+    1 not, 2 the folder is no qualification.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder")
+    found = verify(folder)
+    page = Page(Console())
+    for word, names in (("altered", found.altered), ("missing", found.missing), ("added", found.added)):
+        for name in names:
+            page.line(f"{word}: {name}", style="bold red")
+    sealed = digest is None or found.digest == digest.strip().lower()
+    if not sealed:
+        page.line(f"altered: {SUMS} itself; its digest is {found.digest}", style="bold red")
+    if found.intact and sealed:
+        page.console.print(f"intact: {plural(found.files, 'file')}, sha256 of {SUMS}: {found.digest}", soft_wrap=True)
+        return EXIT_OK
+    return EXIT_FAILED

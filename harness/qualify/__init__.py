@@ -1,0 +1,1 @@
+"""A candidate against its baseline under a written policy, with everything needed to repeat it."""

@@ -1,0 +1,280 @@
+"""Policy + candidate + comparison with the baseline → verdict. Pure; the same input always gives the same verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Literal
+
+from harness.qualify.policy import KINDS_EXCUSED, Excuse, Policy, Waiver
+from harness.reports.comparing import phrase
+from harness.verdicts.compare import Change, Pair, RuleChange, Side, told
+from harness.verdicts.model import RuleResult
+
+QualifiedAs = Literal["qualified", "qualified with waivers", "not qualified"]
+Met = Literal["met", "waived", "not met"]
+Use = Literal["used", "stale", "expired", "not needed"]
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """Something the policy does not accept. ``what`` is what would have to be excused, ``waiver`` what excuses it."""
+
+    what: Excuse
+    cell: str
+    rule: str
+    says: str
+    waiver: Waiver | None = None
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Check:
+    """One demand of the policy and how it came out."""
+
+    title: str
+    met: Met
+    says: str
+    deviations: tuple[Deviation, ...] = ()
+
+
+@dataclass(frozen=True)
+class WaiverUse:
+    """What became of a waiver. ``cells`` are those of the candidate it speaks for."""
+
+    waiver: Waiver
+    use: Use
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class AllowedUse:
+    """A difference that the policy expects."""
+
+    cell: str
+    rule: str
+    change: Change
+    says: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is to be judged. ``unfinished`` says, by cell, why a cell of the candidate gave no whole answer."""
+
+    candidate: tuple[Side, ...]
+    pairs: tuple[Pair, ...]
+    unfinished: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Qualification:
+    """The verdict and everything it rests on. ``known`` and ``outside`` are told, and decide nothing."""
+
+    verdict: QualifiedAs
+    policy: Policy
+    today: date
+    checks: tuple[Check, ...]
+    waivers: tuple[WaiverUse, ...]
+    allowed: tuple[AllowedUse, ...]
+    known: tuple[str, ...]
+    outside: tuple[str, ...]
+
+
+def qualify(policy: Policy, case: Case, today: date) -> Qualification:
+    """Judge a candidate. Nothing starts as met: what was not measured was not kept."""
+    allowed, refused = _differences(policy, case)
+    found = (
+        _cells(policy, case),
+        _checked("Required rules hold", _failures(policy, case), policy, case, today),
+        _answers(policy, case, today),
+        _applied(policy, case),
+        _baseline(case),
+        _checked("Nothing refused has changed since the baseline", refused, policy, case, today),
+    )
+    uses = _uses(policy, case, found, today)
+    checks = (*found, _expired(uses))
+    return Qualification(
+        _verdict(checks),
+        policy,
+        today,
+        checks,
+        uses,
+        tuple(allowed),
+        tuple(_known(case)),
+        tuple(_outside(policy, case)),
+    )
+
+
+def _verdict(checks: Iterable[Check]) -> QualifiedAs:
+    outcomes = {check.met for check in checks}
+    if "not met" in outcomes:
+        return "not qualified"
+    return "qualified with waivers" if "waived" in outcomes else "qualified"
+
+
+def _cells(policy: Policy, case: Case) -> Check:
+    missing = [arch for arch in policy.architectures if arch not in {side.arch for side in case.candidate}]
+    says = f"no cell of the candidate is on {', '.join(missing)}" if missing else ", ".join(policy.architectures)
+    return Check("The candidate was tested on every architecture", "not met" if missing else "met", says)
+
+
+def _results(case: Case) -> Iterator[tuple[Side, RuleResult]]:
+    """Every result of the candidate, repeats of its cells included: a failure in one of them is a failure."""
+    for side in case.candidate:
+        for results in (side.results, *side.repeats):
+            for result in results.values():
+                yield side, result
+
+
+def _failures(policy: Policy, case: Case) -> Iterator[Deviation]:
+    for side, result in _results(case):
+        if not policy.requires(result.rule):
+            continue
+        kinds: dict[Excuse, list[str]] = {}
+        for verdict in result.verdicts:
+            if verdict.status == "fail" and verdict.kind:
+                kinds.setdefault(KINDS_EXCUSED[verdict.kind], []).append(f"{verdict.probe}: {told(verdict)}")
+        for what, lines in kinds.items():
+            says = f"fails ({what}) in {len(lines)} of {len(result.verdicts)} probes"
+            yield Deviation(what, side.cell, result.rule.id, says, evidence=tuple(lines))
+
+
+def _checked(title: str, found: Iterable[Deviation], policy: Policy, case: Case, today: date) -> Check:
+    deviations = tuple(_excused(deviation, policy, case, today) for deviation in found)
+    waived = [deviation for deviation in deviations if deviation.waiver]
+    if len(waived) < len(deviations):
+        return Check(title, "not met", f"{len(deviations) - len(waived)} not excused", deviations)
+    return Check(title, "waived" if waived else "met", f"{len(waived)} excused" if waived else "", deviations)
+
+
+def _excused(deviation: Deviation, policy: Policy, case: Case, today: date) -> Deviation:
+    side = next(side for side in case.candidate if side.cell == deviation.cell)
+    for waiver in policy.waivers:
+        speaks = waiver.rule == deviation.rule and deviation.what in waiver.excuses and waiver.covers(side)
+        if speaks and not waiver.expired(today):
+            return replace(deviation, waiver=waiver)
+    return deviation
+
+
+def _answers(policy: Policy, case: Case, today: date) -> Check:
+    title = f"At least {policy.coverage.answered} % of the required probes gave an answer on every cell"
+    found, short = [], []
+    for side in case.candidate:
+        missing, asked, waived = 0, 0, 0
+        for result in _required(policy, side):
+            silent = [v for v in result.verdicts if v.status in ("error", "miss")]
+            asked, missing = asked + len(result.verdicts), missing + len(silent)
+            if silent:
+                says = f"gave no answer in {len(silent)} of {len(result.verdicts)} probes"
+                lines = tuple(f"{v.probe}: {told(v)}" for v in silent)
+                deviation = Deviation("no answer", side.cell, result.rule.id, says, evidence=lines)
+                found.append(_excused(deviation, policy, case, today))
+                waived += len(silent) if found[-1].waiver else 0
+        if not asked or 100 * (asked - missing + waived) < policy.coverage.answered * asked:
+            short.append(f"{side.cell}: {asked - missing} of {asked} probes")
+        elif side.cell in case.unfinished:
+            short.append(f"{side.cell}: {case.unfinished[side.cell]}")
+    if short:
+        return Check(title, "not met", "; ".join(short), tuple(found))
+    return Check(title, "waived" if any(d.waiver for d in found) else "met", "", tuple(found))
+
+
+def _required(policy: Policy, side: Side) -> Iterator[RuleResult]:
+    for results in (side.results, *side.repeats):
+        yield from (result for result in results.values() if policy.requires(result.rule))
+
+
+def _applied(policy: Policy, case: Case) -> Check:
+    wanted = policy.coverage.applied
+    title = f"At least {wanted} % of the required probes applied on every cell"
+    shares = []
+    met = True
+    for side in case.candidate:
+        verdicts = [verdict for result in _required(policy, side) for verdict in result.verdicts]
+        applied = sum(verdict.status not in ("skip", "error", "miss") for verdict in verdicts)
+        shares.append(f"{side.cell}: {applied} of {len(verdicts)}")
+        met = met and bool(verdicts) and 100 * applied >= wanted * len(verdicts)
+    return Check(title, "met" if met and shares else "not met", "; ".join(shares))
+
+
+def _baseline(case: Case) -> Check:
+    paired = {pair.after.cell for pair in case.pairs if pair.before.results}
+    missing = [side.cell for side in case.candidate if side.cell not in paired]
+    says = f"no baseline for {', '.join(missing)}" if missing else f"{len(case.pairs)} compared"
+    return Check("Every cell has a baseline", "not met" if missing or not case.candidate else "met", says)
+
+
+def _differences(policy: Policy, case: Case) -> tuple[list[AllowedUse], list[Deviation]]:
+    allowed, refused = [], []
+    for pair in case.pairs:
+        for rule in pair.rules:
+            for change in (c for c in policy.differences.refuse if rule.counts.get(c)):
+                words, lines = _words(pair, rule, change)
+                expected = next((a for a in policy.differences.allow if a.speaks_for(rule.rule.id, change)), None)
+                if expected:
+                    allowed.append(AllowedUse(pair.after.cell, rule.rule.id, change, words, expected.reason))
+                    continue
+                for what in _must_be_excused(rule, change):
+                    refused.append(Deviation(what, pair.after.cell, rule.rule.id, words, evidence=lines))
+    return allowed, refused
+
+
+def _words(pair: Pair, rule: RuleChange, change: Change) -> tuple[str, tuple[str, ...]]:
+    probes = [probe for probe in rule.probes if probe.change == change]
+    lines = tuple(f"{probe.probe}: {told(probe.before)} → {told(probe.after)}" for probe in probes)
+    return f"{change} in {len(probes)} of {sum(rule.counts.values())} probes: {phrase(pair, probes[0])}", lines
+
+
+def _must_be_excused(rule: RuleChange, change: Change) -> tuple[Excuse, ...]:
+    """An introduced failure is excused by its kinds; every other change by its own name."""
+    match change:
+        case "introduced":
+            verdicts = [probe.after for probe in rule.probes if probe.change == "introduced"]
+            return tuple(dict.fromkeys(KINDS_EXCUSED[v.kind] for v in verdicts if v and v.kind)) or ("interface",)
+        case "lost coverage" | "flaky":
+            return (change,)
+        case _:
+            return ("changed",)
+
+
+def _uses(policy: Policy, case: Case, checks: Sequence[Check], today: date) -> tuple[WaiverUse, ...]:
+    used = [deviation.waiver for check in checks for deviation in check.deviations if deviation.waiver]
+    found = []
+    for waiver in policy.waivers:
+        cells = tuple(side.cell for side in case.candidate if waiver.covers(side))
+        use: Use = "not needed"
+        if waiver.expired(today):
+            use = "expired"
+        elif waiver in used:
+            use = "used"
+        elif cells:
+            # The rule is kept, or its failure is of a kind this waiver does not excuse.
+            use = "stale" if _kept_again(waiver, case) else "not needed"
+        found.append(WaiverUse(waiver, use, cells))
+    return tuple(found)
+
+
+def _kept_again(waiver: Waiver, case: Case) -> bool:
+    results = [result for side, result in _results(case) if waiver.covers(side) and result.rule.id == waiver.rule]
+    return bool(results) and all(result.status in ("pass", "observed", "fixed") for result in results)
+
+
+def _expired(uses: Sequence[WaiverUse]) -> Check:
+    over = [use.waiver for use in uses if use.use == "expired" and use.cells]
+    says = "; ".join(f"{waiver.rule} ({waiver.owner}) expired on {waiver.expires}" for waiver in over)
+    return Check("No waiver for this candidate has expired", "not met" if over else "met", says)
+
+
+def _known(case: Case) -> Iterator[str]:
+    for side, result in _results(case):
+        if result.status in ("known", "fixed"):
+            yield f"{side.cell}: {result.rule.id}: {result.status}: {result.worst.reason}"
+
+
+def _outside(policy: Policy, case: Case) -> Iterator[str]:
+    """What failed or gave no answer, and is not asked for."""
+    for side, result in _results(case):
+        if not policy.requires(result.rule) and result.status in ("fail", "error", "miss"):
+            yield f"{side.cell}: {result.rule.id} ({result.rule.level}): {told(result.worst)}"

@@ -1,0 +1,159 @@
+"""The policy: what a release must keep, in words a release manager can review; docs/qualification.md has every key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import date
+from fnmatch import fnmatchcase
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from harness.matrix.model import ARCHES, Arch
+from harness.rules.model import Level, Rule
+from harness.verdicts.compare import Change, Side
+from harness.verdicts.model import Kind
+
+# What a waiver may excuse: the kinds of a failure, no answer, and what a comparison refuses beside failures.
+Excuse = Literal[
+    "bypass", "crash", "seal-lost", "not-atomic", "wrong-errno", "over-blocked", "interface",
+    "no answer", "lost coverage", "changed", "flaky",
+]  # fmt: skip
+# Nobody waives a bypass, a crash or silence by accident: a waiver that means them has to name them.
+USUAL: tuple[Excuse, ...] = ("seal-lost", "not-atomic", "wrong-errno", "over-blocked", "interface", "changed", "flaky")
+_GLOB = re.compile(r"[A-Za-z0-9._+*?-]{1,80}\Z")
+
+
+def _glob(value: str) -> str:
+    if not _GLOB.match(value):
+        raise ValueError(f"{value[:80]!r} is no kernel: write a name or version, with * and ? where any will do")
+    return value
+
+
+def _sentence(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be empty")
+    return " ".join(value.split())
+
+
+Glob = Annotated[str, AfterValidator(_glob)]
+Sentence = Annotated[str, AfterValidator(_sentence)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Requirement(_Strict):
+    """Rules that must hold: those of any of these levels and, unless none are named, of any of these families."""
+
+    levels: tuple[Level, ...] = Field(min_length=1)
+    families: tuple[str, ...] = ()
+
+    def __contains__(self, rule: Rule) -> bool:
+        return rule.level in self.levels and (not self.families or rule.family in self.families)
+
+
+class Coverage(_Strict):
+    """Percent, on each cell, of the probes of required rules: that gave an answer, and that applied to the kernel."""
+
+    answered: int = Field(default=100, ge=0, le=100)
+    applied: int = Field(default=0, ge=0, le=100)
+
+
+class Allowed(_Strict):
+    """Differences from the baseline that are expected. ``rules`` are ids or globs."""
+
+    rules: tuple[Glob, ...] = Field(min_length=1)
+    changes: tuple[Change, ...] = Field(min_length=1)
+    reason: Sentence
+
+    def speaks_for(self, rule: str, change: Change) -> bool:
+        """Whether this change of this rule is expected."""
+        return change in self.changes and any(fnmatchcase(rule, glob) for glob in self.rules)
+
+
+class Differences(_Strict):
+    """What may not have changed since the baseline."""
+
+    refuse: tuple[Change, ...] = ("introduced", "lost coverage")
+    allow: tuple[Allowed, ...] = ()
+
+
+class Waiver(_Strict):
+    """One rule excused on some kernels until a day, which is the last it holds on.
+
+    ``kernels`` are globs over names in the matrix and upstream versions.
+    """
+
+    rule: str
+    kernels: tuple[Glob, ...] = Field(min_length=1)
+    architectures: tuple[Arch, ...] = ARCHES
+    excuses: tuple[Excuse, ...] = Field(default=USUAL, min_length=1)
+    reason: Sentence
+    owner: Sentence
+    expires: date
+
+    def covers(self, side: Side) -> bool:
+        """Whether the waiver speaks for a cell's kernel."""
+        names = (side.kernel, side.version)
+        return side.arch in self.architectures and any(fnmatchcase(n, g) for n in names for g in self.kernels)
+
+    def expired(self, today: date) -> bool:
+        """Whether its last day is over."""
+        return today > self.expires
+
+    def overlaps(self, other: Waiver) -> bool:
+        """Whether both could excuse the same thing, so that nobody could say which of them was meant."""
+        return (
+            self.rule == other.rule
+            and bool(set(self.architectures) & set(other.architectures))
+            and bool(set(self.excuses) & set(other.excuses))
+            and any(globs_meet(mine, theirs) for mine in self.kernels for theirs in other.kernels)
+        )
+
+
+class Policy(_Strict):
+    """A whole file."""
+
+    version: Literal["1"]
+    title: Sentence
+    architectures: tuple[Arch, ...] = Field(min_length=1)
+    require: tuple[Requirement, ...] = Field(min_length=1)
+    coverage: Coverage = Coverage()
+    differences: Differences = Differences()
+    waivers: tuple[Waiver, ...] = ()
+
+    def requires(self, rule: Rule) -> bool:
+        """Whether a rule must hold."""
+        return any(rule in requirement for requirement in self.require)
+
+
+KINDS_EXCUSED: Mapping[Kind, Excuse] = {
+    "bypass": "bypass", "crash": "crash", "seal-lost": "seal-lost", "not-atomic": "not-atomic",
+    "wrong-errno": "wrong-errno", "over-blocked": "over-blocked", "interface": "interface",
+}  # fmt: skip
+
+
+def globs_meet(one: str, other: str) -> bool:
+    """Whether some text matches both globs. Both have ``*`` and ``?`` only."""
+    reached = {(0, 0)}
+    todo = [(0, 0)]
+    while todo:
+        i, j = todo.pop()
+        if (i, j) == (len(one), len(other)):
+            return True
+        a, b = one[i : i + 1], other[j : j + 1]
+        steps = []
+        if a == "*":
+            steps += [(i + 1, j)] + ([(i, j + 1)] if b else [])
+        if b == "*":
+            steps += [(i, j + 1)] + ([(i + 1, j)] if a else [])
+        if a and b and "*" not in (a, b) and (a == b or "?" in (a, b)):
+            steps.append((i + 1, j + 1))
+        for step in steps:
+            if step not in reached:
+                reached.add(step)
+                todo.append(step)
+    return False

@@ -1,0 +1,54 @@
+"""From two picks and a policy to a folder that holds the verdict, the report and all evidence."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+
+from harness.errors import UsageError
+from harness.qualify.evidence import copy_run, new_folder, seal
+from harness.qualify.judge import Case, qualify
+from harness.qualify.page import page
+from harness.qualify.policy import Policy
+from harness.qualify.report import POLICY, Dossier, cell_ids, report_json
+from harness.reports.sides import Picked, match
+from harness.rules.load import CATALOGUE
+from harness.runs.compose import catalogue_digest
+from harness.runs.record import write_atomically
+from harness.runs.repeats import first_id
+from harness.verdicts.compare import compare
+
+
+def judge_picks(candidate: Picked, baseline: Picked, policy: Policy, data: bytes, today: date) -> Dossier:
+    """Judge a candidate against its baseline. Raises ``UsageError`` when both are the same, or cannot be matched."""
+    matched = match(baseline, candidate)
+    for before, after in matched.pairs:
+        if (before.run, before.cell) == (after.run, after.cell):
+            raise UsageError(f"candidate and baseline are the same: {after.cell} of run {after.run}")
+    pairs = tuple(compare(before, after) for before, after in matched.pairs)
+    case = Case(candidate.sides, pairs, unfinished(candidate))
+    return Dossier(qualify(policy, case, today), candidate, baseline, pairs, data, catalogue_digest())
+
+
+def unfinished(picked: Picked) -> Mapping[str, str]:
+    """Why cells of a pick gave no whole answer, by the id of the cell they are or repeat."""
+    wanted = set(cell_ids(picked))
+    cells = [cell for cell in picked.done.record.cells if cell.id in wanted and cell.state != "finished"]
+    return {first_id(cell.id): cell.reason or f"the cell is {cell.state}" for cell in cells}
+
+
+def write_qualification(dossier: Dossier, folder: Path) -> str:
+    """Write report and evidence into a new folder, and seal it. Returns the digest of the seal."""
+    with new_folder(folder) as partial:
+        for picked in (dossier.candidate, dossier.baseline):
+            target = partial / "evidence" / picked.done.record.id
+            copy_run(picked.done.folder, cell_ids(picked), target)
+        shutil.copytree(CATALOGUE, partial / "evidence" / "catalogue", ignore=shutil.ignore_patterns("__pycache__"))
+        (partial / POLICY).write_bytes(dossier.policy)
+        report = report_json(dossier)
+        write_atomically(partial / "report.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+        write_atomically(partial / "report.html", page(report))
+        return seal(partial)
