@@ -16,6 +16,7 @@ from typing import Literal
 Kind = Literal["panic", "oops", "bug", "sanitizer", "warning", "hung-task", "lockup", "oom"]
 
 MAX_QUOTED = 20
+MAX_REPORTS = 50  # a kernel that complains without end has said enough
 _TRACE_HEAD = 8  # lines quoted after "Call Trace:"
 _REPORT_LINES = 150  # a report without an end mark ends here
 _MAX_LINE = 1000
@@ -88,6 +89,7 @@ _STAMP = re.compile(r"(?:<\d+>)?\[ *\d+\.\d{6}\](?:\[ *[TC]\d+[^\]]{0,32}\])? ?"
 _GLUED = re.compile(r"(?<=.)(?=\[ *\d+\.\d{6}\])")
 _CONTROL = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|c)?|[^\t\x20-\x7e\u00a1-\uffff]")
 _WHERE = re.compile(r"(?:RIP: 0010:|pc : |PC is at )(?P<function>[A-Za-z_][\w.]*)")
+_PLACED = re.compile(r"\+0x[0-9a-f]+/0x|^Kernel panic|data-race in")  # says itself where it happened
 _END = re.compile(r"---\[ end |\s*</TASK>|={20,}$")
 _DECISIVE = re.compile(r"RIP: 0010:|pc : |lr : |CPU: |Hardware name: |Read of size|Write of size|page:|Comm: ")
 _TRACE = re.compile(r"Call [Tt]race:")
@@ -113,7 +115,7 @@ def last_lines(text: str, count: int = 10) -> tuple[str, ...]:
 
 
 def find_crashes(text: str) -> tuple[Crash, ...]:
-    """Return every report on a console, oldest first. Any text is valid input."""
+    """Return the reports on a console, oldest first, the first ``MAX_REPORTS`` of them. Any text is valid input."""
     found: list[Crash] = []
     report: _Report | None = None
     during: str | None = None
@@ -130,6 +132,8 @@ def find_crashes(text: str) -> tuple[Crash, ...]:
         else:
             if report is not None:
                 found.append(report.crash())
+            if len(found) >= MAX_REPORTS:
+                return tuple(found)
             report = _Report(trigger, message, number, during)
     if report is not None:
         found.append(report.crash())
@@ -188,6 +192,6 @@ class _Report:
 
     def crash(self) -> Crash:
         title = self._crash.title
-        if self._function and self._function not in title:
+        if self._function and not _PLACED.search(title):
             title = f"{title} in {self._function}"
         return replace(self._crash, title=title)

@@ -121,9 +121,13 @@ class Link:
         return Gone(f"PID 1 powered off: {why}" if why else f"the machine reset or powered off{_ending(last)}", last)
 
     def _hung(self, late: str) -> Gone:
+        """Why nothing came in time: a crash, else the last thing the kernel remarked, else how far it came."""
         if crash := self._crash():
             return crash
         last = self._last()
+        remarks = find_crashes(self._console())
+        if remarks:
+            return Gone(f"{late}; its console shows: {remarks[-1].title}", (*remarks[-1].lines, *last))
         return Gone(f"{late}{_ending(last)}", last)
 
     def _crash(self) -> Gone | None:

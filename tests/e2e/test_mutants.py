@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.mutants import _profile
 from harness.kernels.sources import SourceTree, debian_source
 from harness.kernels.store import default_root
 from harness.kernels.tree import check_tree
+from harness.matrix.load import load_matrix, shipped_path
 from harness.mutants.catalogue import choose, load_mutants
 from harness.mutants.copy import open_copy
 from harness.mutants.edit import apply_edit
@@ -21,6 +21,7 @@ from harness.mutants.runner import Heard, Task, run_mutants, work_folder
 pytestmark = pytest.mark.kernels
 
 SERIES = ("6.12", "7.3")
+PROFILE = load_matrix(shipped_path()).profiles["standard"]
 # One of each kind whose rules exist from the first issue on.
 FEW = (
     "munmap-unchecked",
@@ -61,12 +62,12 @@ def test_mutants_are_noticed_and_a_second_run_repeats_nothing(source: SourceTree
     work = work_folder(default_root(), source.where)
     task = Task(source.path, source.where, "x86_64", chosen, work, tmp_path)
     heard: list[Heard] = []
-    records = run_mutants(task, OwnSuite("x86_64", _profile("standard")), heard.append)
+    records = run_mutants(task, OwnSuite("x86_64", PROFILE), heard.append)
     fates = {mutant.id: records.read(mutant.id) for mutant in chosen}
     assert {name: fate.state for name, fate in fates.items() if fate} == dict.fromkeys(FEW, "killed")
     with open_copy(source.path, work / "tree", []) as copy:
         assert copy.repair({name for mutant in chosen for name in mutant.files}) == []
     heard.clear()
-    run_mutants(task, OwnSuite("x86_64", _profile("standard")), heard.append)
+    run_mutants(task, OwnSuite("x86_64", PROFILE), heard.append)
     assert [event.stage for event in heard if event.record] == ["known"] * len(FEW)
     assert Records(records.folder).session() is not None

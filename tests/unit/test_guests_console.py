@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.guests.console import MAX_QUOTED, Crash, find_crashes, last_lines, messages
+from harness.guests.console import MAX_QUOTED, MAX_REPORTS, Crash, find_crashes, last_lines, messages
 
 LOGS = Path(__file__).parents[1] / "data" / "console"
 
@@ -23,7 +23,41 @@ PANIC = "Kernel panic - not syncing: "
 NO_ROOT = PANIC + "VFS: Unable to mount root fs on unknown-block(0,0)"
 NO_INIT = PANIC + "Attempted to kill init! exitcode=0x00000200"
 SYSRQ = PANIC + "sysrq triggered crash"
+LKDTM = "drivers/misc/lkdtm/bugs.c"
 GOLDEN: dict[str, list[tuple[str, bool, str | None, str]]] = {
+    "bug-x86_64-7.3.log": [("bug", True, "test/BUG/x", f"kernel BUG at {LKDTM}:132! in lkdtm_BUG")],
+    "gpf-x86_64-7.3.log": [
+        (
+            "oops",
+            True,
+            "test/EXCEPTION/x",
+            "Oops: general protection fault, maybe for address 0xffffffff81607e01: 0000 [#1] SMP KASAN"
+            " in lkdtm_EXCEPTION",
+        )
+    ],
+    "hung-task-x86_64-7.3.log": [
+        ("hung-task", False, "test/HUNG_TASK/x", "INFO: task provoke:32 blocked for more than 3 seconds."),
+        ("hung-task", False, "test/HUNG_TASK/x", "INFO: task provoke:32 blocked for more than 6 seconds."),
+    ],
+    "kasan-uaf-x86_64-7.3.log": [
+        (
+            "sanitizer",
+            True,
+            "test/READ_AFTER_FREE/x",
+            "BUG: KASAN: slab-use-after-free in lkdtm_READ_AFTER_FREE+0x14f/0x25f",
+        )
+    ],
+    "list-corruption-x86_64-7.3.log": [
+        (
+            "warning",
+            False,
+            "test/CORRUPT_LIST_ADD/x",
+            "WARNING: lib/list_debug.c:29 at __list_add_valid_or_report+0xb3/0x126, CPU#0: provoke/32",
+        )
+    ],
+    "null-exec-x86_64-7.3.log": [
+        ("oops", True, "test/EXEC_NULL/x", "BUG: kernel NULL pointer dereference, address: 0000000000000000")
+    ],
     "panic-init-died-arm64-6.12.log": [("panic", True, None, NO_INIT)],
     "panic-init-died-x86_64-7.3.log": [("panic", True, None, NO_INIT)],
     "panic-no-root-arm64-7.3.log": [("panic", True, None, NO_ROOT)],
@@ -32,6 +66,18 @@ GOLDEN: dict[str, list[tuple[str, bool, str | None, str]]] = {
     "panic-sysrq-arm64-7.3.log": [("panic", True, "test/probe/one", SYSRQ)],
     "panic-sysrq-x86_64-6.12.log": [("panic", True, "test/probe/one", SYSRQ)],
     "panic-sysrq-x86_64-7.3.log": [("panic", True, "test/probe/one", SYSRQ)],
+    "ubsan-x86_64-7.3.log": [
+        ("sanitizer", True, "test/ARRAY_BOUNDS/x", f"UBSAN: array-index-out-of-bounds in {LKDTM}:458:16")
+    ],
+    "warning-x86_64-7.3.log": [
+        ("warning", False, "test/WARNING/x", f"WARNING: {LKDTM}:164 at lkdtm_WARNING+0x8/0xb, CPU#0: provoke/32"),
+        (
+            "warning",
+            False,
+            "test/WARNING_MESSAGE/x",
+            f"WARNING: {LKDTM}:169 at lkdtm_WARNING_MESSAGE+0x16/0x1c, CPU#0: provoke/33",
+        ),
+    ],
 }
 
 
@@ -110,6 +156,16 @@ def test_a_report_within_a_crash_is_part_of_it_and_a_later_one_is_not():
     assert len(find_crashes(OOPS.replace("[    1.100005] Call Trace:", between))) == 1
     kasan = "BUG: KASAN: slab-use-after-free in f+0x1/0x2\nCall Trace:\n f+0x1/0x2\n" + "=" * 66 + "\n"
     assert [c.kind for c in find_crashes(kasan + kasan)] == ["sanitizer", "sanitizer"]
+
+
+def test_a_report_that_names_its_place_gets_no_other():
+    text = "BUG: KASAN: wild-memory-access in do_raw_spin_lock+0x62/0x96\nRIP: 0010:identify_cpu+0x1/0x2\n"
+    (crash,) = find_crashes(text)
+    assert crash.title == "BUG: KASAN: wild-memory-access in do_raw_spin_lock+0x62/0x96"
+
+
+def test_a_kernel_that_complains_without_end_is_heard_for_a_while():
+    assert len(find_crashes("WARNING: at f+0x1/0x2\n---[ end trace 0 ]---\n" * 1000)) == MAX_REPORTS
 
 
 def test_a_warning_is_a_note_unless_it_panics():

@@ -1,0 +1,220 @@
+"""A QEMU guest over a stand-in for QEMU that speaks the channel: every way it can end, in milliseconds."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.errors import BootFailed, LostGuest, StoreError, UsageError
+from harness.guests import qemu
+from harness.guests.accel import HostFacts, KvmMemory
+from harness.guests.channel import FRAME_LIMIT
+from harness.guests.model import Deadlines, Exited, Output
+from harness.guests.qemu import QemuGuest, Wishes
+from harness.kernels.model import Kernel, Origin
+from harness.matrix.model import Profile
+
+FAKE = Path(__file__).parents[1] / "data" / "fake_qemu.py"
+PATIENT = Deadlines(boot=60, probe=1, silence=60, total=60)
+
+
+@pytest.fixture
+def guest(tmp_path, monkeypatch):
+    """Makes guests whose QEMU behaves as ``fake`` says."""
+    program = tmp_path / "bin" / "qemu-system-x86_64"
+    program.parent.mkdir()
+    program.write_text(f"#!{sys.executable}\n{FAKE.read_text()}")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SEALMATRIX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(qemu, "host_facts", lambda: HostFacts("x86_64", ""))
+    init = tmp_path / "init"
+    init.write_bytes(b"\x7fELF")
+    made = []
+
+    def make(fake: str = "", *, acceleration: str = "tcg", limits: Deadlines = PATIENT, **wishes: object) -> QemuGuest:
+        monkeypatch.setattr(qemu, "deadlines", lambda *_, **__: limits)
+        config = {"VIRTIO_PCI": "y", "VIRTIO_CONSOLE": "y"}
+        image, origin = tmp_path / "vmlinux", Origin("file", "here")
+        kernel = Kernel("some", "6.12.0", "x86_64", "cloud", image, "vmlinux", "0" * 64, origin, config)
+        one = QemuGuest(
+            kernel,
+            Profile("standard", boot=(f"fake={fake}",)),
+            tmp_path / f"cell-{len(made)}",
+            Wishes(acceleration, **wishes),  # type: ignore[arg-type]
+            init=init,
+            kvm_memory=KvmMemory(tmp_path / "memory", "this-boot"),
+        )
+        made.append(one)
+        return one
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+def booted(one: QemuGuest) -> QemuGuest:
+    one.boot()
+    return one
+
+
+def test_boot_tells_everything_a_run_records(guest):
+    told = guest().boot()
+    assert (told.release, told.machine, told.page_size) == ("6.12.0", "x86_64", 4096)
+    assert (told.acceleration, told.acceleration_reason) == ("tcg", "TCG was asked for")
+    assert told.versions == {"qemu": "9.9.9 (fake)"}
+    assert set(told.digests) == {"initramfs", "init"}
+    assert told.argv[0].endswith("qemu-system-x86_64")
+
+
+def test_push_and_run(guest):
+    one = booted(guest())
+    assert one.push("payload", b"\x7fELF") == "/work/payload"
+    assert list(one.run(["/work/payload", "--run", "a b"])) == [
+        Output("out", b"/work/payload\0--run\0a b\0"),
+        Output("err", b"oh"),
+        Exited(0, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fake", "reason"),
+    [
+        ("refused", r"QEMU exited with status 1: qemu: could not load kernel"),
+        ("reset", r"the machine reset or powered off; its console ends: Linux version 6.12.0"),
+        ("early-panic", r"the kernel crashed: Kernel panic - not syncing: fake"),
+        ("old", r"broke the channel's protocol: PID 1 speaks protocol 0, not 1"),
+        ("rude", r"broke the channel's protocol: 'out' instead of 'hello'"),
+    ],
+)
+def test_boots_that_fail(guest, fake, reason):
+    one = guest(fake)
+    with pytest.raises(BootFailed, match=reason):
+        one.boot()
+
+
+def test_a_guest_that_never_says_hello(guest):
+    with pytest.raises(BootFailed, match=r"no hello within .* s under TCG; its console ends: Linux version"):
+        guest("silent", limits=replace(PATIENT, boot=3)).boot()
+
+
+@pytest.mark.parametrize(
+    ("fake", "reason"),
+    [
+        ("noise", r"broke the channel's protocol: no frame starts with b'this is no frame"),
+        ("wrong", r"broke the channel's protocol: 'hello' while a program runs"),
+        ("two-ends", r"'exit' holds neither a status nor a signal"),
+        ("refuse", r"could not run the payload: run x: Exec format error"),
+        ("flood", r"flooded: the payload wrote more than 4194304 bytes"),
+        ("panic", r"the kernel crashed: Kernel panic - not syncing: fake"),
+        ("killed", r"QEMU was killed by signal 9 \(SIGKILL\)"),
+    ],
+)
+def test_runs_that_are_lost(guest, fake, reason):
+    one = booted(guest(fake, flood=4 << 20))
+    with pytest.raises(LostGuest, match=reason):
+        list(one.run(["x"]))
+
+
+def test_a_silent_payload(guest):
+    one = booted(guest("mute", limits=replace(PATIENT, silence=0.2)))
+    with pytest.raises(LostGuest, match=r"the payload was silent for 0.2 s"):
+        list(one.run(["x"]))
+
+
+def test_a_silent_payload_over_a_kernel_that_complained(guest):
+    one = booted(guest("stall", limits=replace(PATIENT, silence=2)))
+    with pytest.raises(LostGuest, match=r"silent for .*; its console shows: rcu: INFO: rcu_preempt self-detected"):
+        list(one.run(["x"]))
+
+
+def test_a_guest_without_room(guest):
+    one = booted(guest("full"))
+    with pytest.raises(LostGuest, match=r"could not take x: file /work/x: No space left on device"):
+        one.push("x", b"")
+
+
+@pytest.mark.parametrize("name", ["", "a/b", ".x", "..", "a\0b", "x" * 300])
+def test_names_a_guest_cannot_have(guest, name):
+    with pytest.raises(UsageError, match="plain file name"):
+        guest().push(name, b"")
+
+
+def test_a_payload_too_large_for_a_frame(guest):
+    with pytest.raises(UsageError, match="do not fit"):
+        guest().push("x", bytes(FRAME_LIMIT))
+
+
+@pytest.mark.parametrize("argv", [[], ["a\0b"]])
+def test_arguments_that_cannot_be(guest, argv):
+    with pytest.raises(UsageError):
+        guest().run(argv)
+
+
+def test_nothing_works_before_boot(guest):
+    with pytest.raises(LostGuest, match="not been booted"):
+        guest().push("x", b"")
+
+
+def test_a_console_that_cannot_be_written(guest, tmp_path):
+    one = guest()
+    (tmp_path / "cell-0").write_bytes(b"in the way")
+    with pytest.raises(StoreError):
+        one.boot()
+
+
+def test_stop_ends_what_waits_and_all_that_follows(guest):
+    one = booted(guest("mute"))
+    threading.Timer(0.1, one.stop).start()
+    with pytest.raises(LostGuest, match="the guest was stopped"):
+        list(one.run(["x"]))
+    one.stop()
+    with pytest.raises(LostGuest, match="the guest was stopped"):
+        one.push("x", b"")
+    with pytest.raises(BootFailed, match="the guest was stopped"):
+        one.boot()
+
+
+def test_stop_while_booting(guest):
+    one = guest("silent", acceleration="auto")
+    threading.Timer(0.3, one.stop).start()
+    with pytest.raises(BootFailed):
+        one.boot()
+
+
+# --- KVM -------------------------------------------------------------------------------------------------------------
+
+
+def test_kvm_that_works(guest):
+    told = guest("kvm-works", acceleration="auto").boot()
+    assert (told.acceleration, told.acceleration_reason) == ("kvm", "this kernel booted under KVM")
+
+
+def test_kvm_that_fails_is_left_for_tcg_and_remembered(guest):
+    one = guest(acceleration="auto")
+    told = one.boot()
+    assert told.acceleration == "tcg"
+    assert told.acceleration_reason == "KVM failed: KVM gave up: KVM internal error. Suberror: 1"
+    assert (one.console.parent / "console.kvm.log").exists()
+    again = guest(acceleration="auto")
+    assert again.boot().acceleration_reason.startswith("KVM failed earlier on this host: KVM gave up")
+    assert not (again.console.parent / "console.kvm.log").exists()
+
+
+def test_kvm_on_demand_fails_loudly(guest):
+    with pytest.raises(BootFailed, match="KVM gave up: KVM internal error"):
+        guest(acceleration="kvm").boot()
+
+
+def test_a_kernel_that_boots_nowhere_is_not_blamed_on_kvm(guest, monkeypatch):
+    """Only what KVM itself says counts then; here a silent hang stands for it."""
+    monkeypatch.setattr("harness.guests.link.KVM_FAILURES", ())
+    one = guest("reset", acceleration="auto", limits=replace(PATIENT, boot=3))
+    with pytest.raises(BootFailed, match="reset or powered off"):
+        one.boot()
+    assert one._kvm_memory.failure("9.9.9 (fake)", "host") is None
