@@ -210,16 +210,19 @@ struct options {
 	struct selection selection;
 	long deadline_ms;
 	bool list, kmsg;
+	const char *trace;
 };
 
 static const char help[] =
 	"usage: payload [--list] [--run GLOB]... [--exclude GLOB]... [--deadline-ms N] [--kmsg] [--id] [--help]\n"
+	"       payload --trace PROBE\n"
 	"Exercise mseal(2) and write what happened as JSON lines on standard output (docs/protocol.md).\n"
 	"  --list           print the probes, one JSON object a line, and stop\n"
 	"  --run GLOB       only the probes whose id (operation/region/span) matches; repeatable\n"
 	"  --exclude GLOB   not those; repeatable\n"
 	"  --deadline-ms N  how long one half of a probe may take (default 10000)\n"
 	"  --kmsg           write the id of each probe to the kernel log before it starts\n"
+	"  --trace PROBE    run the control half of one probe and print its system calls\n"
 	"  --id             print the payload's id and stop\n"
 	"Exit status: 0 the stream is complete, whatever the kernel did; 2 usage; 3 nobody reads the stream.\n";
 
@@ -272,6 +275,8 @@ static void parse_options(int argc, char **argv, struct options *o)
 			run[o->selection.runs++] = argv[++i];
 		else if (!strcmp(name, "--exclude") && !last)
 			exclude[o->selection.excludes++] = argv[++i];
+		else if (!strcmp(name, "--trace") && !last)
+			o->trace = argv[++i];
 		else if (!strcmp(name, "--deadline-ms") && !last)
 			o->deadline_ms = parse_deadline(argv[++i]);
 		else
@@ -280,6 +285,17 @@ static void parse_options(int argc, char **argv, struct options *o)
 }
 
 /* ------------------------------------------------------------------ the run */
+
+static _Noreturn void trace_probe(const char *id)
+{
+	struct selection all = {0};
+	struct probe probe;
+
+	for (size_t cursor = 0; next_probe(&all, &probe, &cursor);)
+		if (!strcmp(probe.id, id))
+			trace(&probe);
+	usage("there is no probe", id);
+}
 
 static long now_us(void)
 {
@@ -338,6 +354,8 @@ int main(int argc, char **argv)
 		report_list(&o.selection);
 		return 0;
 	}
+	if (o.trace)
+		trace_probe(o.trace);
 	started_by = getppid();
 	system = look_around();
 	if (o.kmsg && (kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC)) < 0)

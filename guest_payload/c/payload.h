@@ -13,6 +13,7 @@
  *	snapshot.c   looking at the window
  *	engine.c     processes, deadlines, orphans
  *	report.c     facts to JSON lines
+ *	trace.c      the system calls of one probe, for whoever wants to do the same without us
  *	main.c       options and the loop over the tables
  */
 #ifndef SEALMATRIX_PAYLOAD_H
@@ -199,6 +200,10 @@ long child_process(void);
 long in_child(struct window *w, const struct operation *op,
 	      long (*act)(struct window *w, const struct operation *op));
 int await(long pid);
+
+/* trace.c */
+void *fill(void *at, int value, size_t length);
+_Noreturn void trace(const struct probe *probe);
 
 /* engine.c */
 void engine_start(long deadline_ms);

@@ -56,7 +56,7 @@ static void make_window(struct window *w)
 		fail_step(w, "the window's place", EEXIST);
 	for (int i = 0; i < w->units; i++) {
 		if (filled)
-			memset(unit_at(w, i), UNIT_FILL + i, w->unit);
+			fill(unit_at(w, i), UNIT_FILL + i, w->unit);
 		else
 			(void)*(volatile char *)unit_at(w, i);
 	}
@@ -99,7 +99,7 @@ int open_object(struct window *w, const char *kind, const char *name, int units)
 	if (contents == MAP_FAILED)
 		fail_step(w, "mmap of a new file", errno);
 	for (int i = 0; i < units; i++)
-		memset(contents + (size_t)i * w->unit, FILE_FILL + i, w->unit);
+		fill(contents + (size_t)i * w->unit, FILE_FILL + i, w->unit);
 	if (sys(SYS_munmap, contents, length))
 		fail_step(w, "munmap of a new file", errno);
 	return fd;

@@ -15,9 +15,14 @@
  * half of what it is read back as is whatever was there. So every argument is made a long first, and those not given
  * are 0. Returns -1 and sets errno as the function does.
  */
-#define sys(...) SYS_WITH_LONGS(__VA_ARGS__, 0, 0, 0, 0, 0, 0)
-#define SYS_WITH_LONGS(number, a, b, c, d, e, f, ...) \
-	syscall(number, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+#define sys(number, ...) SYS_WITH_LONGS(#number, SYS_COUNT(_, ##__VA_ARGS__, 6, 5, 4, 3, 2, 1, 0), number, \
+					##__VA_ARGS__, 0, 0, 0, 0, 0, 0)
+#define SYS_COUNT(_, a, b, c, d, e, f, count, ...) count
+#define SYS_WITH_LONGS(name, count, number, a, b, c, d, e, f, ...) \
+	call(name, count, number, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+
+/* trace.c; count of the arguments are meant */
+long call(const char *name, int count, long number, long a, long b, long c, long d, long e, long f);
 
 #ifndef SYS_mseal
 #define SYS_mseal 462 /* 6.10: 8be7258aad44 */

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/* Every system call of sys() passes here; with --trace those that make the window and operate on it are written down. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "payload.h"
+#include "sys.h"
+
+static const struct facts *traced; /* of the half that is traced, whose stage says what matters; NULL: nothing does */
+
+static const struct {
+	const char *name;
+	int text, iovec; /* which argument is a string, or a single iovec; -1: none */
+} pointers[] = {
+	{"SYS_openat", 1, -1},       {"SYS_unlinkat", 1, -1},       {"SYS_memfd_create", 0, -1},
+	{"SYS_process_madvise", -1, 1}, {"SYS_process_vm_writev", -1, 1},
+};
+
+static void put_pointer(const char *name, const long arguments[6])
+{
+	for (size_t i = 0; i < sizeof(pointers) / sizeof(*pointers); i++) {
+		if (strcmp(name, pointers[i].name))
+			continue;
+		if (pointers[i].text >= 0)
+			dprintf(STDOUT_FILENO, ",\"text\":[%d,\"%s\"]", pointers[i].text,
+				(const char *)arguments[pointers[i].text]);
+		if (pointers[i].iovec >= 0) {
+			const struct iovec *v = (const struct iovec *)arguments[pointers[i].iovec];
+
+			dprintf(STDOUT_FILENO, ",\"iovec\":[%d,%ld,%ld]", pointers[i].iovec, (long)v->iov_base,
+				(long)v->iov_len);
+		}
+	}
+}
+
+static void record(const char *name, const long a[6], int count, long result, int error)
+{
+	dprintf(STDOUT_FILENO, "{\"call\":\"%s\",\"stage\":\"%s\",\"pid\":%d,\"result\":%ld,\"errno\":%d", name,
+		traced->stage == STAGE_SETUP ? "setup" : "operation", (int)getpid(), result, error);
+	put_pointer(name, a);
+	dprintf(STDOUT_FILENO, ",\"arguments\":[");
+	for (int i = 0; i < count; i++)
+		dprintf(STDOUT_FILENO, "%s%ld", i ? "," : "", a[i]);
+	dprintf(STDOUT_FILENO, "]}\n");
+}
+
+static bool matters(void)
+{
+	return traced && (traced->stage == STAGE_SETUP || traced->stage == STAGE_OPERATION);
+}
+
+long call(const char *name, int count, long number, long a, long b, long c, long d, long e, long f)
+{
+	long result = syscall(number, a, b, c, d, e, f);
+
+	if (matters()) {
+		int error = errno;
+
+		record(name, (const long[]){a, b, c, d, e, f}, count, result, result == -1 ? error : 0);
+		errno = error;
+	}
+	return result;
+}
+
+void *fill(void *at, int value, size_t length)
+{
+	if (matters())
+		dprintf(STDOUT_FILENO, "{\"call\":\"memset\",\"stage\":\"setup\",\"pid\":%d,\"arguments\":[%ld,%d,%zu]}\n",
+			(int)getpid(), (long)at, value, length);
+	return memset(at, value, length);
+}
+
+/* The control half: it goes through on any kernel, and where the seals belong the layout says. */
+_Noreturn void trace(const struct probe *probe)
+{
+	static struct facts facts;
+	long base = (long)WINDOW_BASE;
+
+	dprintf(STDOUT_FILENO, "{\"trace\":\"%s\",\"layout\":\"%s\",\"base\":%ld,\"destination\":%ld,\"page_size\":%ld}\n",
+		probe->id, probe->span->layout, base, (long)DESTINATION, sysconf(_SC_PAGESIZE));
+	traced = &facts;
+	half(probe, false, &facts);
+}
