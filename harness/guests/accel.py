@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from hashlib import sha256
@@ -85,11 +86,10 @@ def emulator(arch: Arch) -> Path:
 
 def find_tool(name: str, package: str) -> Path:
     """A program on PATH. Raises ``ToolMissing``."""
-    for folder in os.get_exec_path():
-        path = Path(folder) / name
-        if path.is_file() and os.access(path, os.X_OK):
-            return path
-    raise ToolMissing(name, package)
+    found = shutil.which(name)
+    if found is None:
+        raise ToolMissing(name, package)
+    return Path(found)
 
 
 @functools.lru_cache(maxsize=8)
