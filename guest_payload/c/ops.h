@@ -18,6 +18,19 @@
 /* One of each sort the kernel treats differently. */
 #define R_TYPICAL (SET(ANON_RW) | SET(ANON_R) | SET(COPIED_R) | SET(SHARED_ANON_RW))
 
+/* The special ones, less those that the kernel made itself. Huge pages apart: a probe of them costs ten others. */
+#define R_READ_ONLY_SPECIAL (SET(LOCKED_R) | SET(UNTOUCHED_R) | SET(UNTOUCHED_NONE) | SET(HUGE_PART_R))
+#define R_KEYS (SET(PKEY_NO_WRITE_RW) | SET(PKEY_NO_ACCESS_RW))
+#define R_STACKS (SET(STACK_GROWING_RW) | SET(STACK_THREAD_RW))
+#define R_UFFD (SET(UFFD_MISSING_RW) | SET(UFFD_WP_RW))
+#define R_SYSV (SET(SYSV_RW) | SET(SYSV_R))
+#define R_SPECIAL \
+	(R_READ_ONLY_SPECIAL | R_KEYS | R_STACKS | R_UFFD | R_SYSV | SET(LOCKED_RW) | SET(UNTOUCHED_RW) | SET(HEAP_RW) | \
+	 SET(ZERO_RW) | SET(ZERO_R) | SET(DROPPABLE_RW) | SET(SECRETMEM_RW) | SET(TEXT_RX))
+#define R_HUGETLB \
+	(SET(HUGETLB_PRIVATE_RW) | SET(HUGETLB_PRIVATE_R) | SET(HUGETLB_SHARED_RW) | SET(HUGETLB_MEMFD_SHARED_RW))
+#define R_HUGE (SET(HUGE_R) | R_HUGETLB)
+
 /* ------------------------------------------------------------------ sets of spans */
 
 #define S_INSIDE (SET(EXACT) | SET(HEAD) | SET(MIDDLE) | SET(TAIL))
@@ -45,5 +58,19 @@ void need_tags(struct window *w, const struct operation *op);
 
 /* So much of a range that its last page is only begun, which means that page too. */
 size_t short_length(const struct window *w);
+
+/* What a child, or another thread, does to the range it covers (ops_fork.c); all return 0 or -1. */
+long unmap_here(struct window *w, const struct operation *op);
+long map_here(struct window *w, const struct operation *op);
+long move_here(struct window *w, const struct operation *op);
+long protect_here(struct window *w, const struct operation *op); /* a: prot */
+long advise_here(struct window *w, const struct operation *op);  /* a: advice */
+
+/* A userfaultfd whose faults are signals, so that nobody waits for ever; and registering a range with it. */
+int open_userfaultfd(struct window *w, unsigned long features);
+long register_range(int fd, void *start, size_t length, unsigned long mode);
+
+/* Numbers the system tells: the one that follows the key in a text file, or 0. */
+unsigned long number_in(const char *path, const char *key);
 
 #endif

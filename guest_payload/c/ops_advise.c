@@ -36,13 +36,26 @@ static long advise_process(struct window *w, const struct operation *op)
 	return advised == (long)w->length ? 0 : advised;
 }
 
+/* A range for each unit, so that an advice that is refused half-way has been carried out for some of them. */
+static long advise_process_ranges(struct window *w, const struct operation *op)
+{
+	struct iovec ranges[UNITS_MAX];
+	size_t count = w->length / w->unit;
+	long advised;
+
+	for (size_t i = 0; i < count; i++)
+		ranges[i] = (struct iovec){w->start + i * w->unit, w->unit};
+	advised = sys(SYS_process_madvise, w->other, ranges, count, op->a, 0);
+	return advised == (long)w->length ? 0 : advised;
+}
+
 /* What reclaims or rebuilds pages would make facts depend on the weather; those are probed where contents stay put. */
 #define R_QUIET (SET(ANON_RW) | SET(ANON_R) | SET(CLEAN_R) | SET(COPIED_R) | SET(SHARED_ANON_RW))
 
 #define DISCARD(name, advice) \
 	{"madvise-" name, NULL, advise, advice, 0, 0, \
-	 {{R_ALL, SET(EXACT) | SET(INTO)}, {SET(ANON_R), S_ALL | S_GAPS}, {R_TYPICAL, SET(MIDDLE) | SET(BESIDE)}, \
-	  {SET(ANON_MIXED), SET(EXACT) | SET(INTO)}}}
+	 {{R_ALL | SET(ANON_MIXED), SET(EXACT) | SET(INTO)}, {SET(ANON_R), S_ALL | S_GAPS}, \
+	  {R_TYPICAL, SET(MIDDLE) | SET(BESIDE)}, {R_SPECIAL | R_HUGE, SET(EXACT)}}}
 #define HARMLESS(name, advice) \
 	{"madvise-" name, NULL, advise, advice, 0, 0, {{R_QUIET | SET(ANON_NONE), SET(EXACT)}, {SET(ANON_R), SET(INTO)}}}
 
@@ -79,7 +92,8 @@ static const struct operation operations[] = {
 
 #define PROCESS_DISCARD(name, advice) \
 	{"process-madvise-" name, open_self, advise_process, advice, 0, 0, \
-	 {{R_ANON | SET(COPIED_R) | SET(SHARED_ANON_RW), SET(EXACT) | SET(INTO)}}}
+	 {{R_ANON | SET(COPIED_R) | SET(SHARED_ANON_RW), SET(EXACT) | SET(INTO)}, \
+	  {R_READ_ONLY_SPECIAL | R_KEYS, SET(EXACT)}}}
 #define PROCESS_HARMLESS(name, advice) \
 	{"process-madvise-" name, open_self, advise_process, advice, 0, 0, \
 	 {{SET(ANON_RW) | SET(ANON_R), SET(EXACT) | SET(INTO)}}}
@@ -92,6 +106,8 @@ static const struct operation process_operations[] = {
 	PROCESS_DISCARD("dontfork", ADV_DONTFORK),
 	PROCESS_DISCARD("wipeonfork", ADV_WIPEONFORK),
 	PROCESS_DISCARD("guard-install", ADV_GUARD_INSTALL),
+	{"process-madvise-ranges-dontneed", open_self, advise_process_ranges, ADV_DONTNEED, 0, 0,
+	 {{SET(ANON_R) | SET(ANON_RW) | SET(ANON_NONE), SET(EXACT) | SET(INTO) | SET(OUT_OF) | SET(AROUND)}}},
 	PROCESS_HARMLESS("cold", ADV_COLD),
 	PROCESS_HARMLESS("pageout", ADV_PAGEOUT),
 	PROCESS_HARMLESS("willneed", ADV_WILLNEED),

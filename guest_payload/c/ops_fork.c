@@ -14,18 +14,18 @@
 
 /* ------------------------------------------------------------------ a child acts on what it inherited */
 
-static long unmap_here(struct window *w, const struct operation *op)
+long unmap_here(struct window *w, const struct operation *op)
 {
 	(void)op;
 	return sys(SYS_munmap, w->start, w->length);
 }
 
-static long protect_here(struct window *w, const struct operation *op)
+long protect_here(struct window *w, const struct operation *op)
 {
 	return sys(SYS_mprotect, w->start, w->length, op->a);
 }
 
-static long map_here(struct window *w, const struct operation *op)
+long map_here(struct window *w, const struct operation *op)
 {
 	long at = sys(SYS_mmap, w->start, w->length, PROT_READ, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
@@ -33,7 +33,7 @@ static long map_here(struct window *w, const struct operation *op)
 	return at == (long)w->start ? 0 : at;
 }
 
-static long move_here(struct window *w, const struct operation *op)
+long move_here(struct window *w, const struct operation *op)
 {
 	long at = sys(SYS_mremap, w->start, w->length, w->length, MREMAP_MAYMOVE | MREMAP_FIXED, DESTINATION);
 
@@ -41,7 +41,7 @@ static long move_here(struct window *w, const struct operation *op)
 	return at == (long)DESTINATION ? 0 : at;
 }
 
-static long advise_here(struct window *w, const struct operation *op)
+long advise_here(struct window *w, const struct operation *op)
 {
 	return sys(SYS_madvise, w->start, w->length, op->a);
 }
@@ -159,7 +159,8 @@ static const struct operation operations[] = {
 	{"fork-mprotect-rw", NULL, child_protects, PROT_READ | PROT_WRITE, 0, 0, {{R_ALL, SET(EXACT)}}},
 	{"fork-mmap-fixed", NULL, child_maps, 0, 0, 0, {{R_ALL, SET(EXACT)}}},
 	{"fork-mremap-move", NULL, child_moves, 0, 0, 0, {{R_ALL, SET(EXACT)}}},
-	{"fork-madvise-dontneed", NULL, child_advises, ADV_DONTNEED, 0, 0, {{R_ALL, SET(EXACT)}}},
+	{"fork-madvise-dontneed", NULL, child_advises, ADV_DONTNEED, 0, 0,
+	 {{R_ALL | R_READ_ONLY_SPECIAL | R_KEYS, SET(EXACT)}}},
 	{"fork-mseal", NULL, child_seals, 0, 0, SEALS, {{R_FEW, SEAL_SPANS}}},
 	{"vfork-mseal", NULL, vforked_child_seals, 0, 0, SEALS, {{R_FEW, SEAL_SPANS}}},
 	{"fork-exec", NULL, child_execs, 0, 0, 0, {{R_FEW, SET(EXACT)}}},

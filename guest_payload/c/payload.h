@@ -6,7 +6,7 @@
  * half and the sealed half. Each half makes a window (a few units of one region), performs one operation on a part of
  * it, and writes down what it saw into memory it shares with the engine, so that facts outlive its death.
  *
- *	regions.c    what can be sealed
+ *	regions*.c   what can be sealed
  *	spans.c      how the operation's range lies over sealed and plain units
  *	ops_*.c      what is done to it: one table for each family
  *	half.c       one process from set-up to the last fact
@@ -41,6 +41,7 @@ enum span_id {
 	GAP_BEFORE, GAP_AFTER, GAP_BETWEEN,        /* only the gap next to sealed */
 	PLAIN, PLAIN_WIDE,                         /* no seal yet: for operations that seal */
 	HOLE_START, HOLE_MIDDLE, HOLE_END, UNMAPPED,
+	SINGLE,                                    /* one unit, never sealed: for mappings the kernel made */
 	SPANS
 };
 
@@ -50,6 +51,17 @@ enum region_id {
 	CLEAN_R, CLEAN_RW, COPIED_R, COPIED_RW,
 	FILE_SHARED_RW, FILE_SHARED_R,
 	MEMFD_SHARED_RW, MEMFD_PRIVATE_RW,
+	/* regions_special.c: what needs more than a mapping */
+	LOCKED_RW, LOCKED_R,
+	UNTOUCHED_RW, UNTOUCHED_R, UNTOUCHED_NONE,
+	HUGE_R, HUGE_PART_R, HUGE_SCATTERED_R,
+	HUGETLB_PRIVATE_RW, HUGETLB_PRIVATE_R, HUGETLB_SHARED_RW, HUGETLB_MEMFD_SHARED_RW,
+	SYSV_RW, SYSV_R,
+	HEAP_RW, STACK_GROWING_RW, STACK_THREAD_RW,
+	ZERO_RW, ZERO_R, DROPPABLE_RW,
+	PKEY_NO_WRITE_RW, PKEY_NO_ACCESS_RW,
+	SECRETMEM_RW, UFFD_MISSING_RW, UFFD_WP_RW,
+	TEXT_RX, VDSO_RX, VVAR_R,
 	REGIONS
 };
 
@@ -153,7 +165,7 @@ struct window {
 	const struct region *region;
 	const char *layout;
 	int units;
-	size_t unit; /* bytes */
+	size_t unit; /* bytes: a page, or a huge page where the region consists of those */
 	char *base;
 	char *start;   /* what the operation covers ... */
 	size_t length; /* ... in bytes */
@@ -171,9 +183,23 @@ struct window {
 /* Where the window is, unless the region has a place of its own: below the program, so that it is listed first. */
 #define WINDOW_BASE ((char *)0x400000ul)
 
+enum { UNIT_FILL = 0xa0 }; /* what unit 0 of a filled region holds; unit i holds a0+i */
+
+/* Where windows of huge pages are: aligned to any size those have, and with room for eight of them. */
+#define HUGE_BASE ((char *)0x200000000ul)
+
 static inline char *unit_at(const struct window *w, int i)
 {
 	return w->base + (size_t)i * w->unit;
+}
+
+/*
+ * How far apart the words of a unit are that are filled and read: all of them in a page; of a huge page, whose millions
+ * of words would take longer than all the rest, the first of every 4 KiB.
+ */
+static inline size_t stride(const struct window *w)
+{
+	return w->unit > 65536 ? 4096 : sizeof(uint64_t);
 }
 
 int unit_protection(const struct region *region, int i);
@@ -190,6 +216,7 @@ int open_object(struct window *w, const char *kind, const char *name, int units)
 
 /* snapshot.c */
 void arm_fault_handler(void);
+void keep_key_rights(void); /* those the thread has now, also after faults */
 void take_snapshot(struct window *w, struct unit_fact *facts);
 void describe_unit(const struct unit_fact *fact, char text[UNIT_TEXT]);
 bool try_write(char *address);
@@ -239,7 +266,8 @@ bool next_probe(const struct selection *s, struct probe *probe, size_t *cursor);
 extern const struct span spans[SPANS];
 extern const struct region regions[REGIONS];
 extern const struct family family_arguments, family_munmap, family_mmap_fixed, family_mprotect, family_mremap,
-	family_madvise, family_process_madvise, family_fork, family_races, family_selftest;
+	family_madvise, family_process_madvise, family_fork, family_threads, family_heap, family_shm, family_pages,
+	family_userfaultfd, family_force, family_file, family_sequences, family_system, family_races, family_selftest;
 
 /* sys.h's world, as calls that return -1 and set errno, with nothing of a C library in between */
 long sys_mseal(void *start, size_t length, unsigned long flags);

@@ -5,10 +5,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "payload.h"
+#include "regions.h"
 #include "sys.h"
 
-enum { FILE_FILL = 0x50, UNIT_FILL = 0xa0 };
+enum { FILE_FILL = 0x50 };
 
 static void *map(void *at, size_t length, int prot, int flags, int fd)
 {
@@ -28,7 +28,7 @@ static bool protections_differ(const struct window *w)
 }
 
 /* Give the units their final protections, with as few calls, and so as few mappings, as they allow. */
-static void protect(struct window *w)
+void protect_window(struct window *w)
 {
 	if (!protections_differ(w)) {
 		if (w->region->prot != (PROT_READ | PROT_WRITE) &&
@@ -41,27 +41,45 @@ static void protect(struct window *w)
 			fail_step(w, "mprotect", errno);
 }
 
-/* Map the whole window, fill its units or at least touch them, and give them their final protections. */
-static void make_window(struct window *w)
+/* Map so many bytes where the window is to be. */
+char *map_window(struct window *w, size_t length, int prot, int flags)
 {
-	bool filled = w->region->traits & FILLED;
-	size_t length = (size_t)w->units * w->unit;
-	/* What is never written is never mapped writable on the way either: the kernel may remember that it was. */
-	int prot = filled ? PROT_READ | PROT_WRITE : w->region->prot;
-	char *at = map(w->base, length, prot, w->region->flags | MAP_FIXED_NOREPLACE, w->object);
+	char *at = map(w->base, length, prot, flags | MAP_FIXED_NOREPLACE, w->object);
 
 	if (at == MAP_FAILED)
 		fail_step(w, "mmap", errno);
 	if (at != w->base)
 		fail_step(w, "the window's place", EEXIST);
+	return at;
+}
+
+/* Every byte, or of a huge page the words that a snapshot reads. */
+void fill_unit(const struct window *w, int i, int value)
+{
+	if (stride(w) == sizeof(uint64_t)) {
+		fill(unit_at(w, i), value, w->unit);
+		return;
+	}
+	for (size_t at = 0; at < w->unit; at += stride(w))
+		fill(unit_at(w, i) + at, value, sizeof(uint64_t));
+}
+
+/* Map the whole window, fill it or at least read every page of it, and give it its final protections. */
+void make_window(struct window *w)
+{
+	bool filled = w->region->traits & FILLED;
+	/* What is never written is never mapped writable on the way either: the kernel may remember that it was. */
+	int prot = filled ? PROT_READ | PROT_WRITE : w->region->prot;
+
+	map_window(w, (size_t)w->units * w->unit, prot, w->region->flags);
 	for (int i = 0; i < w->units; i++) {
 		if (filled)
-			fill(unit_at(w, i), UNIT_FILL + i, w->unit);
+			fill_unit(w, i, UNIT_FILL + i);
 		else
 			(void)*(volatile char *)unit_at(w, i);
 	}
 	if (filled)
-		protect(w);
+		protect_window(w);
 }
 
 static int anonymous_file(struct window *w, const char *name)
@@ -138,4 +156,32 @@ const struct region regions[REGIONS] = {
 	[FILE_SHARED_R] = {"file-shared-r", PROT_READ, MAP_SHARED, 0, make_file},
 	[MEMFD_SHARED_RW] = {"memfd-shared-rw", RW, MAP_SHARED, 0, make_memfd},
 	[MEMFD_PRIVATE_RW] = {"memfd-private-rw", RW, MAP_PRIVATE, 0, make_memfd},
+	[LOCKED_RW] = {"anon-locked-rw", RW, PRIVATE_ANON, FILLED, make_locked},
+	[LOCKED_R] = {"anon-locked-r", PROT_READ, PRIVATE_ANON, FILLED, make_locked},
+	[UNTOUCHED_RW] = {"anon-untouched-rw", RW, PRIVATE_ANON, UNREAD, make_untouched},
+	[UNTOUCHED_R] = {"anon-untouched-r", PROT_READ, PRIVATE_ANON, UNREAD, make_untouched},
+	[UNTOUCHED_NONE] = {"anon-untouched-none", PROT_NONE, PRIVATE_ANON, UNREAD, make_untouched},
+	[HUGE_R] = {"anon-huge-r", PROT_READ, PRIVATE_ANON, FILLED, make_huge},
+	[HUGE_PART_R] = {"anon-huge-part-r", PROT_READ, PRIVATE_ANON, FILLED, make_huge_part},
+	[HUGE_SCATTERED_R] = {"anon-huge-scattered-r", PROT_READ, PRIVATE_ANON, FILLED, make_huge_scattered},
+	[HUGETLB_PRIVATE_RW] = {"hugetlb-private-rw", RW, PRIVATE_ANON | MAP_HUGETLB, FILLED, make_hugetlb},
+	[HUGETLB_PRIVATE_R] = {"hugetlb-private-r", PROT_READ, PRIVATE_ANON | MAP_HUGETLB, FILLED, make_hugetlb},
+	[HUGETLB_SHARED_RW] = {"hugetlb-shared-rw", RW, SHARED_ANON | MAP_HUGETLB, FILLED, make_hugetlb},
+	[HUGETLB_MEMFD_SHARED_RW] = {"hugetlb-memfd-shared-rw", RW, MAP_SHARED, FILLED, make_hugetlb_memfd},
+	[SYSV_RW] = {"sysv-shared-rw", RW, MAP_SHARED, FILLED, make_sysv},
+	[SYSV_R] = {"sysv-shared-r", PROT_READ, MAP_SHARED, FILLED, make_sysv},
+	[HEAP_RW] = {"heap-rw", RW, PRIVATE_ANON, FILLED, make_heap},
+	[STACK_GROWING_RW] = {"stack-growing-rw", RW, PRIVATE_ANON | MAP_GROWSDOWN, FILLED, make_window},
+	[STACK_THREAD_RW] = {"stack-thread-rw", RW, PRIVATE_ANON | MAP_STACK | MAP_NORESERVE, FILLED, make_window},
+	[ZERO_RW] = {"zero-private-rw", RW, MAP_PRIVATE, FILLED, make_zero},
+	[ZERO_R] = {"zero-private-r", PROT_READ, MAP_PRIVATE, FILLED, make_zero},
+	[DROPPABLE_RW] = {"droppable-rw", RW, MAP_DROPPABLE | MAP_ANONYMOUS, FILLED, make_window},
+	[PKEY_NO_WRITE_RW] = {"pkey-no-write-rw", RW, PRIVATE_ANON, FILLED, make_no_write_key},
+	[PKEY_NO_ACCESS_RW] = {"pkey-no-access-rw", RW, PRIVATE_ANON, FILLED, make_no_access_key},
+	[SECRETMEM_RW] = {"secretmem-shared-rw", RW, MAP_SHARED, FILLED, make_secretmem},
+	[UFFD_MISSING_RW] = {"uffd-missing-rw", RW, PRIVATE_ANON, FILLED, make_uffd_missing},
+	[UFFD_WP_RW] = {"uffd-wp-rw", RW, PRIVATE_ANON, FILLED, make_uffd_wp},
+	[TEXT_RX] = {"text-rx", RX, MAP_PRIVATE, 0, make_text},
+	[VDSO_RX] = {"vdso-rx", RX, 0, 0, make_vdso},
+	[VVAR_R] = {"vvar-r", PROT_READ, 0, UNREAD, make_vvar},
 };

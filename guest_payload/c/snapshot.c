@@ -26,6 +26,35 @@ static void on_fault(int signal_number)
 	siglongjmp(landing, signal_number);
 }
 
+/*
+ * A signal is delivered with the default rights of protection keys, and since the handler is left by a jump nobody
+ * gives the thread its own back: we do.
+ */
+#ifdef __x86_64__
+static bool has_keys;
+static unsigned int rights;
+
+void keep_key_rights(void)
+{
+	__asm__ volatile(".byte 0x0f, 0x01, 0xee" : "=a"(rights) : "c"(0) : "rdx"); /* rdpkru */
+	has_keys = true;
+}
+
+static void restore_key_rights(void)
+{
+	if (has_keys)
+		__asm__ volatile(".byte 0x0f, 0x01, 0xef" : : "a"(rights), "c"(0), "d"(0)); /* wrpkru */
+}
+#else
+void keep_key_rights(void)
+{
+}
+
+static void restore_key_rights(void)
+{
+}
+#endif
+
 void arm_fault_handler(void)
 {
 	/* SA_NODEFER: leaving by siglongjmp, the handler need not have a signal mask restored. */
@@ -36,7 +65,7 @@ void arm_fault_handler(void)
 }
 
 /* "a0" when every byte is a0, "mix" when they differ, "segv" or "bus" when reading faults. */
-static void read_unit(const char *address, size_t unit, char text[5])
+static void read_unit(const char *address, size_t unit, size_t stride, char text[5])
 {
 	static const char digits[] = "0123456789abcdef";
 	int signal_number = sigsetjmp(landing, 0);
@@ -44,10 +73,11 @@ static void read_unit(const char *address, size_t unit, char text[5])
 	if (signal_number == 0) {
 		const volatile uint64_t *words = (const volatile uint64_t *)address;
 		uint64_t first, differing = 0;
+		size_t step = stride / sizeof(*words);
 
 		armed = 1;
 		first = words[0];
-		for (size_t i = 1; i < unit / sizeof(*words); i++)
+		for (size_t i = step; i < unit / sizeof(*words); i += step)
 			differing |= words[i] ^ first;
 		armed = 0;
 		differing |= first ^ (first << 8 | first >> 56);
@@ -60,13 +90,16 @@ static void read_unit(const char *address, size_t unit, char text[5])
 		}
 		return;
 	}
+	restore_key_rights();
 	strcpy(text, signal_number == SIGBUS ? "bus" : "segv");
 }
 
 bool try_write(char *address)
 {
-	if (sigsetjmp(landing, 0))
+	if (sigsetjmp(landing, 0)) {
+		restore_key_rights();
 		return false;
+	}
 	armed = 1;
 	*(volatile char *)address = 0x77;
 	armed = 0;
@@ -225,6 +258,6 @@ void take_snapshot(struct window *w, struct unit_fact *facts)
 		if (w->region->traits & UNREAD)
 			strcpy(facts[i].data, ".");
 		else
-			read_unit(unit_at(w, i), w->unit, facts[i].data);
+			read_unit(unit_at(w, i), w->unit, stride(w), facts[i].data);
 	}
 }

@@ -31,4 +31,5 @@ const struct span spans[SPANS] = {
 	[HOLE_MIDDLE] = {"hole-middle", "PGP"},
 	[HOLE_END] = {"hole-end", "pPPG"},
 	[UNMAPPED] = {"unmapped", "GG"},
+	[SINGLE] = {"single", "P"},
 };

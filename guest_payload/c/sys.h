@@ -34,6 +34,16 @@ long call(const char *name, int count, long number, long a, long b, long c, long
 #define SYS_pidfd_open 434 /* 5.3: 32fcb426ec00 */
 #endif
 
+#ifndef SYS_memfd_secret
+#define SYS_memfd_secret 447 /* 5.14: 1507f51255c9 */
+#endif
+#ifndef SYS_set_mempolicy_home_node
+#define SYS_set_mempolicy_home_node 450 /* 5.17: c6018b4b2549 */
+#endif
+
+#ifndef MAP_DROPPABLE
+#define MAP_DROPPABLE 8 /* 6.11: 9651fcedf7b9 */
+#endif
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000 /* 4.17: a4ff8e8620d3 */
 #endif

@@ -75,11 +75,16 @@ def window_problems(seen: Observation, contents: str) -> list[Problem]:
             problems.append(Problem(text))
         elif after and not after.writable and sealed.write[i] == "w":
             problems.append(Problem(f"unit {i}: a store went through although it is {after.perms}"))
-        elif after and after.writable and sealed.write[i] == "-" and control.write[i] == "w":
+        elif after and after.writable and sealed.write[i] == "-" and control.write[i] == "w" and _same(control, i):
             problems.append(Problem(f"unit {i}: a store faults although it is {after.perms}"))
         elif after and i not in behaves_sealed:
             problems.append(Problem(f"unit {i} is no longer sealed", bypass=False))
     return problems
+
+
+def _same(half: Half, index: int) -> bool:
+    """Whether the operation left the unit as it was: what replaced it may well be writable where it was not."""
+    return not changes(half, [index])
 
 
 def spread_units(seen: Observation) -> list[int]:

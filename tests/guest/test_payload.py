@@ -22,7 +22,27 @@ from harness.payload import ProbeInfo, build, compile_static, probe_list
 
 ARCH: dict[str, Arch] = {"x86_64": "x86_64", "aarch64": "arm64"}
 # Advice that makes the kernel reclaim or move pages: where a page is afterwards is not ours to promise.
-WEATHER = ("madvise-pageout", "madvise-cold", "process-madvise-pageout", "process-madvise-cold", "madvise-free")
+WEATHER = (
+    "madvise-pageout", "madvise-cold", "process-madvise-pageout", "process-madvise-cold", "madvise-free",
+    "after-pageout", "after-cold", "swap-out", "collapse", "move-pages", "mbind",
+)  # fmt: skip
+
+
+def contents(region: str, unit: int) -> str | None:
+    """What a unit of a region holds when its window is made, as a snapshot tells it; None for what is not ours."""
+    match region.split("-"):
+        case ["anon", "untouched", *_] | ["vvar", *_]:
+            return "."
+        case ["anon", "none"] | ["pkey", "no", "access", _]:
+            return "segv"
+        case ["file", _, "clean", _] | ["file", "shared", _] | ["memfd", *_]:
+            return f"{0x50 + unit:02x}"
+        case ["text", _]:
+            return "50"
+        case ["vdso", _]:
+            return None
+        case _:
+            return f"{0xA0 + unit:02x}"
 
 
 def program() -> Path:
@@ -104,12 +124,14 @@ class TestStream:
     def test_every_half_ran_to_its_end_or_says_why_not(self, whole: Stream) -> None:
         for seen in whole.observations.values():
             assert seen.layout == listed()[seen.probe].layout
-            assert seen.unit == whole.plan.page_size
+            if "huge" not in seen.probe:
+                assert seen.unit == whole.plan.page_size
+            assert seen.unit % whole.plan.page_size == 0
             for half in (seen.control, seen.sealed):
                 assert half.signal is None, seen
                 assert not half.timeout, seen
                 if half.stage != "done":
-                    assert (half.stage, half.step) == ("setup", "tagged pointers"), seen
+                    assert half.step and half.stage == ("operation" if seen.probe.startswith("after-") else "setup"), seen
                     assert half.step_errno == EOPNOTSUPP
 
     def test_two_runs_give_the_same_facts(self, whole: Stream, tmp_path: Path) -> None:
@@ -144,12 +166,10 @@ class TestFacts:
                 if unit is None:
                     continue
                 assert unit.perms == perms[probe.region.rsplit("-", 1)[1]] + shared, seen
-                if probe.region == "anon-none":
-                    assert unit.data == "segv"
-                elif "anon" in probe.region or "copied" in probe.region:
-                    assert unit.data == f"{0xA0 + i:02x}"
-                else:
-                    assert (unit.data, unit.presence) == (f"{0x50 + i:02x}", "f")
+                wanted = contents(probe.region, i)
+                assert wanted is None or unit.data == wanted, seen
+                if probe.region.startswith(("file", "memfd")):
+                    assert unit.presence == ("a" if "copied" in probe.region else "f")
 
     def test_munmap_of_what_is_not_sealed_works_and_of_what_is_does_not(self, whole: Stream) -> None:
         for probe, seen in of(whole, operation="munmap"):
@@ -188,7 +208,8 @@ class TestFacts:
     def test_a_store_tells_writable_from_not(self, whole: Stream) -> None:
         for probe, seen in of(whole, operation="munmap", span="exact"):
             if probe.region != "anon-mixed":
-                assert seen.sealed.write == ("www" if probe.region.endswith("-rw") else "---"), seen
+                writable = probe.region.endswith("-rw") and not probe.region.startswith("pkey")
+                assert seen.sealed.write == ("www" if writable else "---"), seen
             else:
                 assert seen.sealed.write == "w--"  # rw, r, none
 
@@ -216,6 +237,26 @@ class TestFacts:
         for operation in ("fork-exec", "fork-exit"):
             for _, seen in of(whole, operation=operation):
                 assert (seen.control.result, seen.sealed.result) == (0, 0)
+
+    def test_a_thread_acts_as_the_process_does(self, whole: Stream) -> None:
+        for _, seen in of(whole, operation="thread-munmap", span="exact"):
+            assert (seen.control.result, seen.sealed.errno) == (0, EPERM)
+            assert seen.sealed.after == seen.sealed.before
+
+    def test_a_sequence_ends_with_its_second_step(self, whole: Stream) -> None:
+        for _, seen in of(whole, operation="after-munlock-munmap", span="middle"):
+            assert seen.control.units_after == (None, None, None)
+            assert (seen.control.errno, seen.sealed.errno) == (0, EPERM)
+
+    def test_the_heap_is_the_heap(self, whole: Stream) -> None:
+        for _, seen in of(whole, operation="brk-shrink", span="tail"):
+            assert [u.backing for u in seen.control.units_before if u] == ["heap"] * 3
+            assert [u is None for u in seen.control.units_after] == [False, True, True]
+            assert seen.sealed.errno == ENOMEM
+
+    def test_every_region_is_made_here_or_says_why_not(self, whole: Stream) -> None:
+        for seen in whole.observations.values():
+            assert seen.control.stage == "done" or seen.control.step, seen
 
 
 class TestEngine:

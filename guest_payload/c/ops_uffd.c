@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/* userfaultfd(2): who handles the faults of a range decides what its missing pages hold. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/userfaultfd.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "ops.h"
+#include "sys.h"
+
+#ifndef UFFDIO_MOVE
+#define UFFDIO_MOVE _IOWR(UFFDIO, 5, struct uffdio_move) /* 6.8: adef440691ba */
+struct uffdio_move {
+	__u64 dst, src, len, mode;
+	__s64 move;
+};
+#endif
+enum { MOVE_FEATURE = 1 << 16 };
+
+static void open_uffd(struct window *w, const struct operation *op)
+{
+	(void)op;
+	w->other = open_userfaultfd(w, 0);
+}
+
+/* a: mode; before sealing */
+static void register_first(struct window *w, const struct operation *op)
+{
+	open_uffd(w, op);
+	if (register_range(w->other, w->base, (size_t)w->units * w->unit, op->a))
+		fail_step(w, "UFFDIO_REGISTER", errno);
+}
+
+/* Registered, with something to be copied or moved to where nothing is yet. */
+static void bring_source(struct window *w, const struct operation *op)
+{
+	long at = sys(SYS_mmap, DESTINATION, w->length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	register_first(w, op);
+	if (at == -1)
+		fail_step(w, "mmap of a source", errno);
+	w->source = (char *)at;
+	memset(w->source, 0xc0, w->length);
+}
+
+/* An empty place for the window's pages to be moved to; it is the one that has to be registered. */
+static void bring_target(struct window *w, const struct operation *op)
+{
+	long at = sys(SYS_mmap, DESTINATION, w->length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (at == -1)
+		fail_step(w, "mmap of a destination", errno);
+	w->other = open_userfaultfd(w, MOVE_FEATURE);
+	if (register_range(w->other, (void *)at, w->length, op->a))
+		fail_step(w, "UFFDIO_REGISTER", errno);
+}
+
+/* a: mode */
+static long register_here(struct window *w, const struct operation *op)
+{
+	return register_range(w->other, w->start, w->length, op->a);
+}
+
+static long unregister(struct window *w, const struct operation *op)
+{
+	struct uffdio_range range = {(uintptr_t)w->start, w->length};
+
+	(void)op;
+	return ioctl(w->other, UFFDIO_UNREGISTER, &range);
+}
+
+static long write_protect(struct window *w, const struct operation *op)
+{
+	struct uffdio_writeprotect wanted = {
+		.range = {(uintptr_t)w->start, w->length},
+		.mode = UFFDIO_WRITEPROTECT_MODE_WP,
+	};
+
+	(void)op;
+	return ioctl(w->other, UFFDIO_WRITEPROTECT, &wanted);
+}
+
+static long copy_into(struct window *w, const struct operation *op)
+{
+	struct uffdio_copy copy = {(uintptr_t)w->start, (uintptr_t)w->source, w->length, 0, 0};
+
+	(void)op;
+	return ioctl(w->other, UFFDIO_COPY, &copy);
+}
+
+static long zero_into(struct window *w, const struct operation *op)
+{
+	struct uffdio_zeropage zero = {.range = {(uintptr_t)w->start, w->length}};
+
+	(void)op;
+	return ioctl(w->other, UFFDIO_ZEROPAGE, &zero);
+}
+
+static long move_out(struct window *w, const struct operation *op)
+{
+	struct uffdio_move move = {(uintptr_t)DESTINATION, (uintptr_t)w->start, w->length, 0, 0};
+
+	(void)op;
+	return ioctl(w->other, UFFDIO_MOVE, &move);
+}
+
+#define MISSING UFFDIO_REGISTER_MODE_MISSING
+#define WP UFFDIO_REGISTER_MODE_WP
+#define R_PAIR (SET(ANON_RW) | SET(ANON_R))
+#define S_THREE (SET(EXACT) | SET(MIDDLE) | SET(INTO))
+
+static const struct operation operations[] = {
+	{"uffd-register-missing", open_uffd, register_here, MISSING, 0, 0,
+	 {{R_PAIR | SET(SHARED_ANON_RW) | SET(MEMFD_SHARED_RW), S_THREE}}},
+	{"uffd-register-wp", open_uffd, register_here, WP, 0, 0, {{R_PAIR | SET(SHARED_ANON_RW), S_THREE}}},
+	{"uffd-unregister", register_first, unregister, MISSING, 0, 0, {{R_PAIR | SET(SHARED_ANON_RW), S_THREE}}},
+	{"uffd-writeprotect", register_first, write_protect, WP, 0, 0, {{R_PAIR | SET(SHARED_ANON_RW), S_THREE}}},
+	{"uffd-copy", bring_source, copy_into, MISSING, 0, 0,
+	 {{SET(UNTOUCHED_RW) | SET(UNTOUCHED_R) | SET(UNTOUCHED_NONE), SET(EXACT)}}},
+	{"uffd-zeropage", register_first, zero_into, MISSING, 0, 0,
+	 {{SET(UNTOUCHED_RW) | SET(UNTOUCHED_R) | SET(UNTOUCHED_NONE), SET(EXACT)}}},
+	{"uffd-move", bring_target, move_out, MISSING, 0, 0, {{R_PAIR, SET(EXACT) | SET(INTO)}}},
+};
+
+const struct family family_userfaultfd = {"userfaultfd", operations, COUNT(operations)};

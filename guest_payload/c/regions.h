@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/* Between regions.c, which has the table, and regions_special.c, which makes what needs more than a mapping. */
+#ifndef SEALMATRIX_REGIONS_H
+#define SEALMATRIX_REGIONS_H
+
+#include "payload.h"
+
+void make_window(struct window *w);
+void fill_unit(const struct window *w, int i, int value);
+char *map_window(struct window *w, size_t length, int prot, int flags);
+void protect_window(struct window *w);
+
+void make_locked(struct window *w);
+void make_untouched(struct window *w);
+void make_huge(struct window *w);
+void make_huge_part(struct window *w);
+void make_huge_scattered(struct window *w);
+void make_hugetlb(struct window *w);
+void make_hugetlb_memfd(struct window *w);
+void make_sysv(struct window *w);
+void make_heap(struct window *w);
+void make_zero(struct window *w);
+void make_no_write_key(struct window *w);
+void make_no_access_key(struct window *w);
+void make_secretmem(struct window *w);
+void make_uffd_missing(struct window *w);
+void make_uffd_wp(struct window *w);
+void make_text(struct window *w);
+void make_vdso(struct window *w);
+void make_vvar(struct window *w);
+
+#endif
