@@ -158,9 +158,13 @@ def system_mirror() -> str:
     if tool is None:
         raise ToolMissing("apt-get", "apt")
     arguments = [tool, "indextargets", "--format", "$(ORIGIN)|$(REPO_URI)", "Created-By: Packages"]
-    lines = _run(arguments, Path("/"), "the system's sources").splitlines()
+    # apt lists only what it has downloaded, which in a slim image is nothing, unless it is told not to look.
+    lines = (
+        _run(arguments, Path("/"), "the system's sources").splitlines()
+        or _run([*arguments, "--no-release-info"], Path("/"), "the system's sources").splitlines()
+    )
     pairs = [line.partition("|")[::2] for line in lines]
-    # Without downloaded lists the origin is unknown; the path of a Debian mirror ends in /debian all the same.
+    # Without lists the origin is unknown; the path of a Debian mirror ends in /debian all the same.
     ranked = sorted((uri.rstrip("/").endswith("/debian"), origin == "Debian", uri) for origin, uri in pairs)
     if ranked and any(ranked[-1][:2]) and "security" not in ranked[-1][2]:
         return ranked[-1][2]
