@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -69,6 +70,7 @@ def test_files_come_and_go(tree: Path, tmp_path: Path) -> None:
         assert contents(copy.folder) == contents(tree)
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_git_says_what_belongs_to_a_tree(tree: Path, tmp_path: Path) -> None:
     for argv in (["init", "-q"], ["add", "-A"]):
         subprocess.run(["git", "-C", str(tree), *argv], check=True)
