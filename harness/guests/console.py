@@ -60,7 +60,7 @@ def _trigger(kind: Kind, pattern: str, *, fatal: bool = True, follow: bool = Fal
 # mm/{kasan/report.c,kfence/report.c,kmsan/report.c,memory.c,page_alloc.c,oom_kill.c}, kernel/{fork,hung_task,
 # watchdog}.c, kernel/rcu/tree_stall.h, lib/ubsan.c, kernel/kcsan/report.c, kernel/locking/lockdep.c.
 _CONSEQUENCE = (
-    r"Kernel panic - not syncing: (?:Oops: )?(?:Fatal exception|Fatal machine|(?:\w+: )?panic_on_warn|RCU Stall|"
+    r"Kernel panic - not syncing: (?:.{0,80}Fatal exception|Fatal machine|(?:\w+: )?panic_on_warn|RCU Stall|"
     r"Attempted to kill init|softlockup: hung tasks|hung_task: blocked tasks|Hard LOCKUP|Asynchronous SError|"
     r"KASAN: |kasan\.fault|KFENCE)"
 )

@@ -25,6 +25,33 @@ NO_INIT = PANIC + "Attempted to kill init! exitcode=0x00000200"
 SYSRQ = PANIC + "sysrq triggered crash"
 LKDTM = "drivers/misc/lkdtm/bugs.c"
 GOLDEN: dict[str, list[tuple[str, bool, str | None, str]]] = {
+    "bug-arm64-7.3.log": [
+        ("bug", True, "test/BUG/x", "kernel BUG at drivers/misc/lkdtm/bugs.c:132! in lkdtm_BUG"),
+    ],
+    "kasan-uaf-arm64-7.3.log": [
+        (
+            "sanitizer",
+            True,
+            "test/READ_AFTER_FREE/x",
+            "BUG: KASAN: slab-use-after-free in lkdtm_READ_AFTER_FREE+0x168/0x230",
+        ),
+    ],
+    "null-exec-arm64-7.3.log": [
+        (
+            "oops",
+            True,
+            "test/EXEC_NULL/x",
+            "Unable to handle kernel NULL pointer dereference at virtual address 0000000000000000",
+        ),
+    ],
+    "warning-arm64-7.3.log": [
+        (
+            "warning",
+            False,
+            "test/WARNING/x",
+            "WARNING: drivers/misc/lkdtm/bugs.c:164 at lkdtm_WARNING+0x18/0x20, CPU#0: provoke/29",
+        ),
+    ],
     "bug-x86_64-7.3.log": [("bug", True, "test/BUG/x", f"kernel BUG at {LKDTM}:132! in lkdtm_BUG")],
     "gpf-x86_64-7.3.log": [
         (
