@@ -24,6 +24,8 @@ from harness.reports.terminal import print_run
 from harness.reports.write import write_reports
 from harness.runs.compose import Composed, Options, compose_host, compose_matrix
 from harness.runs.execute import execute
+from harness.runs.resume import left_over, recorded_options, resumed, specs_left
+from harness.runs.stored import find_run
 
 
 @click.command()
@@ -38,6 +40,10 @@ from harness.runs.execute import execute
     "--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True, help="Acceleration."
 )
 @click.option("--scale", type=click.FloatRange(0.01), default=1.0, help="Stretch every deadline by this factor.")
+@click.option(
+    "--repeat", type=click.IntRange(1, 99), default=1, help="Run every cell this often; what differs is flaky."
+)
+@click.option("--resume", metavar="ID", help="Go on with an interrupted run: only the cells without a verdict.")
 @click.option("--offline", is_flag=True, help="Use only kernels that are stored already.")
 @click.option("-f", "--matrix", "path", type=click.Path(path_type=Path), help="The matrix [default: kernels.yaml].")
 @click.option(
@@ -56,6 +62,8 @@ def run(
     jobs: int | None,
     accel: Wanted,
     scale: float,
+    repeat: int,
+    resume: str | None,
     offline: bool,
     path: Path | None,
     results: Path,
@@ -71,14 +79,20 @@ def run(
     sealmatrix run -k 'debian-6.12*' -a arm64      some kernels, one architecture
     sealmatrix run -k debian-7.3 -r 'munmap/*'     some probes only
     sealmatrix run --host                          the kernel of this machine
+    sealmatrix run --resume 20261123-214500-3fa2   what an interrupted run had left to do
 
     Results go to results/RUN-ID/: junit.xml for a CI server, verdicts.json for programs. Ctrl-C ends the guests and
     keeps what was seen. Exit status: 0 all good, 1 a rule failed, 3 a kernel gave no answer.
     """
-    options = Options(results, ("sealmatrix", *sys.argv[1:]), probes, jobs, accel, offline, scale)
+    options = Options(results, ("sealmatrix", *sys.argv[1:]), probes, jobs, accel, offline, scale, repeat)
     aside = Console(stderr=True)
     quiet = quiet or as_json
-    if host:
+    if resume is not None:
+        if host or selection or globs or arches or profiles or probes or repeat > 1:
+            raise click.UsageError("--resume goes on with what the run was asked for; nothing can be chosen anew")
+        with _preparing(aside, quiet=quiet) as say:
+            composed = _compose_rest(find_run(results, resume), options, path, say)
+    elif host:
         if selection or globs or arches or profiles or path:
             raise click.UsageError("--host runs this machine's kernel; it takes no selection, kernel, arch or profile")
         composed = compose_host(options)
@@ -88,6 +102,16 @@ def run(
         with _preparing(aside, quiet=quiet) as say:
             composed = compose_matrix(options, matrix, specs, say)
     return _go(composed, aside, quiet=quiet, as_json=as_json, show_all=show_all)
+
+
+def _compose_rest(folder: Path, options: Options, path: Path | None, say: Progress) -> Composed:
+    """The cells of an earlier run that have no verdict yet."""
+    record = left_over(folder)
+    options = recorded_options(record, options)
+    if not record.matrix:
+        return resumed(compose_host(options), folder, record)
+    matrix = load_matrix(path or Path(record.matrix["path"]))
+    return resumed(compose_matrix(options, matrix, specs_left(record, matrix), say), folder, record)
 
 
 def _go(composed: Composed, aside: Console, *, quiet: bool, as_json: bool, show_all: bool) -> int:

@@ -84,11 +84,19 @@ def _known(word: str, valid: Iterable[str], noun: str, tree: Tree, path: Path, p
 
 
 def _first_fault(error: pydantic.ValidationError, tree: Tree, path: Path) -> ConfigError:
-    """The fault that stands first in the file, and how many more there are."""
-    faults = [_explain(detail, tree) for detail in error.errors(include_url=False)]
-    line, place, message = min(faults, key=lambda fault: fault[0])
-    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    """The fault that stands first in the file, and how many more there are; misspelt keys before missing ones."""
+    found = error.errors(include_url=False)
+    places = [detail["loc"] for detail in found]
+    # A list whose items are wrong counts as too short beside them.
+    real = [d for d in found if d["type"] != "too_short" or not any(_inside(place, d["loc"]) for place in places)]
+    real.sort(key=lambda detail: (detail["type"] == "missing", tree.line(tuple(detail["loc"]))))
+    line, place, message = _explain(real[0], tree)
+    more = f" (and {len(real) - 1} more)" if len(real) > 1 else ""
     return ConfigError(path, line, (f"{dotted(place)}: " if place else "") + message + more)
+
+
+def _inside(place: Key, outer: Key) -> bool:
+    return len(place) > len(outer) and place[: len(outer)] == outer
 
 
 def _explain(detail: ErrorDetails, tree: Tree) -> tuple[int, Key, str]:

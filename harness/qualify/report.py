@@ -144,7 +144,7 @@ def judge_command(dossier: Dossier) -> str:
     picks = (("--candidate", dossier.candidate), ("--baseline", dossier.baseline))
     words = [part for option, picked in picks for part in (option, evidence_word(picked))]
     day = dossier.qualification.today.isoformat()
-    return shlex.join(["sealmatrix", "qualify", *words, "--policy", POLICY, "--as-of", day, "-o", "again"])
+    return shlex.join(["sealmatrix", "qualify", *words, "--policy", POLICY, "--as-of", day, "-o", "../again"])
 
 
 def evidence_word(picked: Picked) -> str:

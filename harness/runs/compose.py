@@ -27,6 +27,7 @@ from harness.rules.model import ProbeName
 from harness.runs.execute import RunPlan, new_run_id
 from harness.runs.model import Cell, MakeGuest, Workload
 from harness.runs.record import CellRecord, MachineRecord, RunRecord, kernel_record
+from harness.runs.repeats import repeated
 from harness.verdicts.judge import assign
 
 # What QEMU needs beside the guest's own memory, in MiB; bench/matrix.py prints what it really takes.
@@ -35,7 +36,8 @@ QEMU_OVERHEAD = 150
 
 @dataclass(frozen=True)
 class Options:
-    """What the user chose about a run, whatever its cells are. ``probes`` are globs; ``scale`` stretches deadlines."""
+    """What the user chose about a run, whatever its cells are. ``probes`` are globs; ``scale`` stretches deadlines,
+    ``repeat`` says how often each cell is run."""
 
     results: Path
     command: tuple[str, ...]
@@ -44,6 +46,7 @@ class Options:
     acceleration: Wanted = "auto"
     offline: bool = False
     scale: float = 1.0
+    repeat: int = 1
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Composed:
 def compose_matrix(options: Options, matrix: Matrix, specs: Sequence[CellSpec], progress: Progress) -> Composed:
     """A run of cells in QEMU. Fetches kernels and builds payloads; what cannot be had is missed, cell by cell."""
     resolution = provide(matrix, specs, offline=options.offline, progress=progress)
-    cells = tuple(_cell(spec, resolution) for spec in specs)
+    cells = repeated([_cell(spec, resolution) for spec in specs], options.repeat)
     jobs = options.jobs or default_jobs(cells)
     load = max(1.0, jobs / (os.cpu_count() or 1))
     workloads = {
@@ -86,7 +89,7 @@ def compose_host(options: Options) -> Composed:
     def make_guest(_cell: Cell, _folder: Path) -> HostGuest:
         return HostGuest(seconds)
 
-    return Composed(_plan(options, (cell,), workloads, 1, {}, "host"), make_guest)
+    return Composed(_plan(options, repeated([cell], options.repeat), workloads, 1, {}, "host"), make_guest)
 
 
 def workload(payload: Payload, globs: Sequence[str], probe_seconds: float, *, kmsg: bool) -> Workload:

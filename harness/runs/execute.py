@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,7 +28,8 @@ from harness.verdicts.model import EXIT_NO_ANSWER, EXIT_OK, RuleResult, exit_cod
 
 @dataclass(frozen=True)
 class RunPlan:
-    """A run before it starts. ``record`` has one waiting cell for each of ``cells``, in the same order."""
+    """A run before it starts. ``record`` has a waiting cell for each of ``cells``, in the same order, and among them
+    those of an earlier sitting, whose results are in ``earlier``."""
 
     folder: Path
     record: RunRecord
@@ -36,6 +37,7 @@ class RunPlan:
     workloads: Mapping[Arch, Workload]
     assignment: Assignment
     jobs: int
+    earlier: Mapping[str, tuple[RuleResult, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class _Execution:
     def __init__(self, plan: RunPlan, make_guest: MakeGuest, tell: Tell) -> None:
         self._plan, self._make_guest, self._tell = plan, make_guest, tell
         self._record = plan.record
-        self._results: dict[str, tuple[RuleResult, ...]] = {}
+        self._results = dict(plan.earlier)
         self._live: dict[str, CellWorker] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()

@@ -97,8 +97,18 @@ class CellRecord(_Model):
     statuses: dict[str, int] = {}
 
 
+class SittingRecord(_Model):
+    """One time a run was resumed: when, by what, and for which cells."""
+
+    started: str
+    command: tuple[str, ...]
+    sealmatrix: str
+    host: dict[str, str]
+    cells: tuple[str, ...]
+
+
 class RunRecord(_Model):
-    """A whole run. Times are UTC, ISO 8601."""
+    """A whole run. Times are UTC, ISO 8601. ``sittings`` are those after the first."""
 
     schema_version: Literal[1] = 1
     id: str
@@ -114,6 +124,7 @@ class RunRecord(_Model):
     payload_id: str
     catalogue_sha256: str
     jobs: int
+    sittings: tuple[SittingRecord, ...] = ()
     cells: tuple[CellRecord, ...]
 
 

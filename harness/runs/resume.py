@@ -1,0 +1,132 @@
+"""Resuming a run: the cells that have no verdict yet are run, everything else is kept as it was seen.
+
+What ran in the first sitting and what runs in the next must be the same experiment, or a run would answer no question:
+the same matrix, payload, plan, catalogue and kernels are demanded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from harness.errors import StoreError, UsageError
+from harness.matrix.model import CellSpec, Matrix
+from harness.runs.compose import Composed, Options
+from harness.runs.execute import RunPlan, run_lock
+from harness.runs.judging import judge_stored, read_plan
+from harness.runs.model import Cell
+from harness.runs.record import CellRecord, RunRecord, SittingRecord, read_run
+from harness.runs.repeats import first_id
+
+# A lost cell has verdicts: what its kernel did to it is an answer.
+_LEFT = frozenset({"waiting", "running", "interrupted"})
+
+
+def left_over(folder: Path) -> RunRecord:
+    """Read a run that can be resumed. Raises ``UsageError`` for one that still goes on, or has nothing left to do."""
+    record = read_run(folder)
+    with run_lock(folder):
+        pass
+    if not any(cell.state in _LEFT for cell in record.cells):
+        raise UsageError(f"run {record.id} is {record.state}: every cell has its verdicts, there is nothing to resume")
+    return record
+
+
+def recorded_options(record: RunRecord, options: Options) -> Options:
+    """What the first sitting was asked for, with the results folder and the command line of this one."""
+    names = {f.name for f in fields(Options)} - {"results", "command", "jobs", "offline"}
+    kept: dict[str, Any] = {name: value for name, value in record.options.items() if name in names}
+    kept |= {"probes": tuple(record.options.get("probes", ()))}
+    return replace(options, **kept)
+
+
+def specs_left(record: RunRecord, matrix: Matrix) -> tuple[CellSpec, ...]:
+    """The cells left over as the matrix describes them. Raises ``UsageError`` when it is not the matrix of the run."""
+    if matrix.sha256 != record.matrix.get("sha256"):
+        raise UsageError(
+            f"{matrix.path} is not what run {record.id} was made from ({record.matrix.get('path', 'no matrix')}, "
+            f"sha256 {record.matrix.get('sha256', 'unknown')[:16]}…); name that file with -f, or begin a new run"
+        )
+    wanted = {first_id(cell.id) for cell in record.cells if cell.state in _LEFT}
+    return tuple(spec for spec in _all_specs(matrix) if spec.id in wanted)
+
+
+def _all_specs(matrix: Matrix) -> Iterator[CellSpec]:
+    for kernel in matrix.kernels.values():
+        for arch in kernel.arches:
+            for profile in matrix.profiles.values():
+                yield CellSpec(kernel, arch, profile)
+
+
+def resumed(composed: Composed, folder: Path, record: RunRecord) -> Composed:
+    """Turn a freshly composed run into the rest of an earlier one. Raises ``UsageError`` when they are not the same."""
+    fresh = composed.plan
+    left = {cell.id: cell for cell in record.cells if cell.state in _LEFT}
+    cells = tuple(cell for cell in fresh.cells if cell.id in left)
+    if missing := sorted(set(left) - {cell.id for cell in cells}):
+        raise UsageError(f"run {record.id} cannot be resumed here: {', '.join(missing)} cannot be composed any more")
+    _same_experiment(fresh, folder, record)
+    waiting = {cell.id: cell for cell in fresh.record.cells}
+    for cell in cells:
+        _same_kernel(left[cell.id], waiting[cell.id])
+    _put_aside(folder, cells, len(record.sittings) + 1)
+    sitting = SittingRecord(
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=fresh.record.command,
+        sealmatrix=fresh.record.sealmatrix,
+        host=fresh.record.host,
+        cells=tuple(cell.id for cell in cells),
+    )
+    update = {
+        "state": "running",
+        "finished": "",
+        "sittings": (*record.sittings, sitting),
+        "cells": tuple(waiting[cell.id] if cell.id in left else cell for cell in record.cells),
+    }
+    earlier = {
+        cell.id: judge_stored(fresh.assignment, folder / "cells" / cell.id, cell)
+        for cell in record.cells
+        if cell.id not in left
+    }
+    plan = replace(fresh, folder=folder, record=record.model_copy(update=update), cells=cells, earlier=earlier)
+    return replace(composed, plan=plan)
+
+
+def _same_experiment(fresh: RunPlan, folder: Path, record: RunRecord) -> None:
+    planned = next(iter(fresh.workloads.values())).planned
+    for what, now, then in (
+        ("payload", fresh.record.payload_id, record.payload_id),
+        ("catalogue", fresh.record.catalogue_sha256, record.catalogue_sha256),
+    ):
+        if now != then:
+            raise UsageError(
+                f"run {record.id} cannot be resumed: its {what} was {then[:16]} and is {now[:16]} now; begin a new run"
+            )
+    if planned != read_plan(folder):
+        raise UsageError(f"run {record.id} cannot be resumed: the payload plans other probes now; begin a new run")
+
+
+def _same_kernel(then: CellRecord, now: CellRecord) -> None:
+    """A kernel that could not be had in the first sitting may be had now; one that was had must be the same."""
+    if then.kernel is not None and (now.kernel is None or now.kernel.sha256 != then.kernel.sha256):
+        found = f"sha256 {now.kernel.sha256[:16]}…" if now.kernel else "not to be had"
+        raise UsageError(
+            f"{then.id}: the kernel was {then.kernel.release} (sha256 {then.kernel.sha256[:16]}…) and is {found} now; "
+            "begin a new run"
+        )
+
+
+def _put_aside(folder: Path, cells: tuple[Cell, ...], number: int) -> None:
+    """Keep what an interrupted cell had seen: ``sittings/1/CELL``."""
+    for cell in cells:
+        seen = folder / "cells" / cell.id
+        if seen.is_dir():
+            aside = folder / "sittings" / str(number)
+            try:
+                aside.mkdir(parents=True, exist_ok=True)
+                seen.rename(aside / cell.id)
+            except OSError as problem:
+                raise StoreError(f"{aside}: cannot be written: {problem.strerror}") from problem

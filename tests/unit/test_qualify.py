@@ -1,0 +1,347 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+from fnmatch import fnmatchcase
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from harness.errors import ConfigError, UsageError
+from harness.qualify.evidence import SUMS, new_folder, seal, verify
+from harness.qualify.judge import Qualification
+from harness.qualify.load import load_policy, parse_policy
+from harness.qualify.page import page
+from harness.qualify.policy import globs_meet
+from harness.qualify.qualification import judge_picks, write_qualification
+from harness.qualify.report import Dossier, report_json
+from harness.reports.sides import Picked, sides_of
+from harness.rules.load import load_catalogue
+from harness.runs.record import CellRecord
+from harness.verdicts.model import Kind, RuleResult, Status
+from tests.builders import cell, result, rule, run
+
+ROOT = Path(__file__).parents[2]
+TODAY = date(2026, 11, 23)
+RULES = {r.id: r for r in (rule("munmap-across"), rule("mprotect-mixed", "mprotect"), rule("cold", "madvise", "open"))}
+HEAD = "version: 1\ntitle: Trial\narchitectures: [x86_64]\nrequire:\n  - levels: [required]\n"
+Cells = Sequence[tuple[CellRecord, Sequence[RuleResult]]]
+
+
+def results(first: Status = "pass", kind: Kind | None = None, observed: str = "o") -> list[RuleResult]:
+    first_rule, second, third = RULES.values()
+    return [result(first_rule, first, "why", kind, observed=observed), result(second), result(third, "observed")]
+
+
+def waiver(**more: str) -> str:
+    keys = {
+        "rule": "munmap-across",
+        "kernels": '["debian-7.3*"]',
+        "reason": "because",
+        "owner": "MM",
+        "expires": "2027-01-31",
+    } | more
+    return "  - {" + ", ".join(f"{key}: {value}" for key, value in keys.items()) + "}\n"
+
+
+def dossier(
+    after: Sequence[RuleResult],
+    policy: str = HEAD,
+    before: Sequence[RuleResult] | None = None,
+    candidate: CellRecord | None = None,
+    today: date = TODAY,
+) -> Dossier:
+    cells: Cells = [(cell("debian-6.12"), before or results()), (candidate or cell("debian-7.3"), after)]
+    done = run(Path("r"), cells)
+    old, new = sides_of(done)
+    parsed = parse_policy(policy.encode(), Path("p.yaml"), RULES)
+    return judge_picks(Picked("c", done, (new,)), Picked("b", done, (old,)), parsed, policy.encode(), today)
+
+
+def judged(after: Sequence[RuleResult], policy: str = HEAD, **more: object) -> Qualification:
+    return dossier(after, policy, **more).qualification  # type: ignore[arg-type]
+
+
+def not_met(found: Qualification) -> list[str]:
+    return [check.title for check in found.checks if check.met == "not met"]
+
+
+def test_what_holds_and_has_not_changed_is_qualified() -> None:
+    assert judged(results()).verdict == "qualified"
+
+
+def test_a_failure_is_not_qualified_and_told_with_its_observation() -> None:
+    found = judged(results("fail", "wrong-errno", "sealed EINVAL"))
+    assert found.verdict == "not qualified"
+    assert not_met(found) == ["Required rules hold", "Nothing refused has changed since the baseline"]
+    assert "munmap/anon-0/into: fail wrong-errno: sealed EINVAL" in found.checks[1].deviations[0].evidence
+
+
+def test_a_waiver_excuses_a_failure_and_its_being_new() -> None:
+    found = judged(results("fail", "wrong-errno"), HEAD + "waivers:\n" + waiver())
+    assert (found.verdict, [use.use for use in found.waivers]) == ("qualified with waivers", ["used"])
+
+
+@pytest.mark.parametrize("kind", ["bypass", "crash"])
+def test_a_bypass_or_crash_is_excused_only_by_name(kind: Kind) -> None:
+    assert judged(results("fail", kind), HEAD + "waivers:\n" + waiver()).verdict == "not qualified"
+    named = HEAD + "waivers:\n" + waiver(excuses=f"[{kind}]")
+    assert judged(results("fail", kind), named).verdict == "qualified with waivers"
+
+
+@pytest.mark.parametrize(
+    "other", [{"kernels": "[7.2*]"}, {"architectures": "[arm64]"}, {"rule": "mprotect-mixed"}, {"excuses": "[changed]"}]
+)
+def test_a_waiver_speaks_for_nothing_else(other: dict[str, str]) -> None:
+    assert judged(results("fail", "wrong-errno"), HEAD + "waivers:\n" + waiver(**other)).verdict == "not qualified"
+
+
+def test_a_waiver_means_versions_as_well_as_names() -> None:
+    policy = HEAD + "waivers:\n" + waiver(kernels="[7.3.*]")
+    assert judged(results("fail", "wrong-errno"), policy).verdict == "qualified with waivers"
+
+
+def test_a_waiver_holds_on_its_last_day_and_an_expired_one_fails() -> None:
+    policy = HEAD + "waivers:\n" + waiver(expires="2026-11-23")
+    assert judged(results("fail", "wrong-errno"), policy).verdict == "qualified with waivers"
+    late = judged(results("fail", "wrong-errno"), policy, today=date(2026, 11, 24))
+    assert late.verdict == "not qualified"
+    assert "munmap-across (MM) expired on 2026-11-23" in late.checks[-1].says
+    assert judged(results(), policy, today=date(2026, 11, 24)).verdict == "not qualified"
+
+
+def test_a_waiver_whose_rule_holds_again_is_stale() -> None:
+    found = judged(results(), HEAD + "waivers:\n" + waiver())
+    assert (found.verdict, found.waivers[0].use) == ("qualified", "stale")
+    skipped = judged(results("skip"), HEAD + "waivers:\n" + waiver(), before=results("skip"))
+    assert skipped.waivers[0].use == "not needed"
+
+
+def test_silence_is_never_a_pass() -> None:
+    found = judged(results("miss"), before=results("miss"))
+    assert not_met(found) == ["At least 100 % of the required probes gave an answer on every cell"]
+    lenient = HEAD + "coverage: {answered: 50}\n"
+    assert judged(results("miss"), lenient, before=results("miss")).verdict == "qualified"
+    lost = cell("debian-7.3", state="lost", reason="the guest was lost")
+    found = judged(results(), lenient, candidate=lost)
+    assert found.verdict == "not qualified"
+    assert any("the guest was lost" in check.says for check in found.checks)
+
+
+def test_no_answer_can_be_waived_by_name() -> None:
+    policy = HEAD + "waivers:\n" + waiver(excuses="[no answer]")
+    assert judged(results("error"), policy, before=results("error")).verdict == "qualified with waivers"
+
+
+def test_skipping_too_much_is_not_enough() -> None:
+    policy = HEAD + "coverage: {applied: 60}\n"
+    assert not_met(judged(results("skip"), policy, before=results("skip"))) == [
+        "At least 60 % of the required probes applied on every cell"
+    ]
+
+
+def test_lost_coverage_is_refused_and_can_be_expected() -> None:
+    assert judged(results("skip")).verdict == "not qualified"
+    allow = (
+        HEAD + "differences:\n  allow:\n    - {rules: [munmap-*], changes: [lost coverage], reason: region withdrawn}\n"
+    )
+    found = judged(results("skip"), allow)
+    assert (found.verdict, found.allowed[0].reason) == ("qualified", "region withdrawn")
+
+
+def test_an_architecture_or_baseline_that_was_not_tested_is_not_met() -> None:
+    both = HEAD.replace("[x86_64]", "[x86_64, arm64]")
+    assert not_met(judged(results(), both)) == ["The candidate was tested on every architecture"]
+    done = run(Path("r"), [(cell("b"), results()), (cell("c"), results()), (cell("c", "arm64"), results())])
+    old, *new = sides_of(done)
+    policy = parse_policy(both.encode(), Path("p"), RULES)
+    made = judge_picks(Picked("c", done, tuple(new)), Picked("b", done, (old,)), policy, b"", TODAY)
+    assert not_met(made.qualification) == ["Every cell has a baseline"]
+
+
+def test_a_candidate_is_not_its_own_baseline() -> None:
+    done = run(Path("r"), [(cell("a"), results())])
+    picked = Picked("a", done, sides_of(done))
+    policy = parse_policy(HEAD.encode(), Path("p"), RULES)
+    with pytest.raises(UsageError, match="candidate and baseline are the same"):
+        judge_picks(picked, picked, policy, b"", TODAY)
+
+
+def test_a_failure_in_one_repeat_is_a_failure() -> None:
+    again = cell("debian-7.3").model_copy(update={"id": "debian-7.3.x86_64~2"})
+    pairs: Cells = [(cell("b"), results()), (cell("debian-7.3"), results()), (again, results("fail", "wrong-errno"))]
+    done = run(Path("r"), pairs)
+    old, new = sides_of(done)
+    policy = parse_policy(HEAD.encode(), Path("p"), RULES)
+    found = judge_picks(Picked("c", done, (new,)), Picked("b", done, (old,)), policy, b"", TODAY).qualification
+    assert not_met(found) == ["Required rules hold"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("", 0, "a policy has the keys version, title"),
+        ("- a\n", 1, "a policy has the keys"),
+        (HEAD.replace("title", "titel"), 2, "unknown key 'titel' (did you mean 'title'?)"),
+        (HEAD.replace("levels", "level"), 5, "require[0]: unknown key 'level' (did you mean 'levels'?)"),
+        (HEAD.replace("[required]", "[requierd]"), 5, "unknown value 'requierd' (did you mean 'required'?)"),
+        (HEAD.replace("x86_64", "amd64"), 3, "'amd64' (here it is called 'x86_64')"),
+        (HEAD.replace("version: 1", "version: 2"), 1, "unknown value '2'"),
+        (HEAD + "    families: [munmapp]\n", 6, "unknown family 'munmapp' (did you mean 'munmap'?)"),
+        (HEAD + "coverage: {answered: 101}\n", 6, "coverage.answered: "),
+        (HEAD + "coverage: {answered: most}\n", 6, "must be a whole number"),
+        (HEAD + "waivers:\n" + waiver(rule="munmap-acros"), 7, "unknown rule 'munmap-acros' (did you mean"),
+        (HEAD + "waivers:\n" + waiver(expires="soon"), 7, "waivers[0].expires: must be a day, such as 2027-01-31"),
+        (HEAD + "waivers:\n" + waiver(reason='""'), 7, "must not be empty"),
+        (HEAD + "waivers:\n" + waiver(kernels="['[67]*']"), 7, "is no kernel"),
+        (HEAD + "waivers:\n" + waiver(kernels="[]"), 7, "must not be empty"),
+        (HEAD + "waivers:\n" + waiver() + waiver(reason="other"), 8, "overlaps the waiver of munmap-across in line 7"),
+        (HEAD + "waivers:\n" + waiver() + waiver(kernels='["*-7.?"]'), 8, "overlaps the waiver"),
+        (HEAD + "waivers: [&a {}, *a]\n", 6, "anchors and aliases"),
+        (HEAD + "title: twice\n", 6, "given twice"),
+        ("{" * 100, 1, ""),
+        ("\x00", 0, "not YAML"),
+    ],
+)
+def test_a_wrong_policy_gets_one_line_with_its_place(text: str, line: int, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_policy(text.encode(), Path("policy.yaml"), RULES)
+    assert caught.value.line == line
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("other", [{"kernels": "[debian-7.2]"}, {"excuses": "[bypass]"}, {"architectures": "[arm64]"}])
+def test_waivers_that_cannot_meet_do_not_overlap(other: dict[str, str]) -> None:
+    text = HEAD + "waivers:\n" + waiver(architectures="[x86_64]") + waiver(**other)
+    if "kernels" in other or "architectures" in other or "excuses" in other:
+        assert len(parse_policy(text.encode(), Path("p"), RULES).waivers) == 2
+
+
+def test_globs_meet_exactly_where_a_text_matches_both() -> None:
+    words = ["".join(letters) for n in range(4) for letters in product("ab", repeat=n)]
+    globs = ["".join(parts) for n in range(1, 4) for parts in product("ab*?", repeat=n)]
+    for one, other in product(globs, globs[::3]):
+        found = any(fnmatchcase(word, one) and fnmatchcase(word, other) for word in words)
+        longest = len(one.replace("*", "")) + len(other.replace("*", ""))
+        if found or longest <= 3:
+            assert globs_meet(one, other) == found, (one, other)
+
+
+def test_the_sample_policy_is_one() -> None:
+    policy, data = load_policy(ROOT / "harness/qualify/sample-policy.yaml", load_catalogue())
+    assert policy.waivers == ()
+    commented = re.sub(r"^#(  [- ] \w+:)", r"\1", data.decode().replace("waivers: []", "waivers:"), flags=re.MULTILINE)
+    assert len(parse_policy(commented.encode(), Path("p"), load_catalogue()).waivers) == 1
+
+
+def test_a_policy_that_cannot_be_read_gets_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot read the policy"):
+        load_policy(tmp_path / "none.yaml", RULES)
+
+
+HOSTILE = "</pre><script>alert(1)</script>\x1b[2J"
+
+
+def on_disk(folder: Path, made: Dossier) -> Dossier:
+    """The dossier with its run's files where they belong."""
+    run_folder = folder / "run"
+    for record in made.candidate.done.record.cells:
+        (run_folder / "cells" / record.id).mkdir(parents=True)
+        (run_folder / "cells" / record.id / "observations.jsonl").write_text(record.id)
+    (run_folder / "run.json").write_text("{}")
+    (run_folder / "plan.json").write_text("{}")
+    done = replace(made.candidate.done, folder=run_folder)
+    return replace(made, candidate=replace(made.candidate, done=done), baseline=replace(made.baseline, done=done))
+
+
+def test_the_folder_holds_report_policy_evidence_and_its_seal(tmp_path: Path) -> None:
+    made = on_disk(tmp_path, dossier(results("fail", "bypass", HOSTILE), HEAD + "waivers:\n" + waiver(reason="<b>")))
+    digest = write_qualification(made, tmp_path / "q")
+    names = {path.relative_to(tmp_path / "q").as_posix() for path in (tmp_path / "q").rglob("*") if path.is_file()}
+    evidence = f"evidence/{made.candidate.done.record.id}"
+    assert {"report.html", "report.json", "policy.yaml", SUMS, f"{evidence}/run.json"} <= names
+    assert f"{evidence}/cells/debian-7.3.x86_64/observations.jsonl" in names
+    assert any(name.startswith("evidence/catalogue/") for name in names)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    found = verify(tmp_path / "q")
+    assert (found.intact, found.digest, found.files) == (True, digest, len(names) - 1)
+    html = (tmp_path / "q/report.html").read_text()
+    assert "<script" not in html
+    assert "\x1b" not in html
+    assert "Not qualified" in html
+    report = json.loads((tmp_path / "q/report.json").read_text())
+    assert (report["verdict"], report["judged_as_of"]) == ("not qualified", "2026-11-23")
+    assert report["repeat"]["judge"].startswith(f"sealmatrix qualify --candidate '{evidence}:*' --baseline")
+    with pytest.raises(UsageError, match="never written over another"):
+        write_qualification(made, tmp_path / "q")
+
+
+def test_the_page_needs_no_network() -> None:
+    html = page(report_json(dossier(results())))
+    assert re.findall(r"""(?:src|href)\s*=|url\(|@import|https?:""", html) == []
+    assert "✓ Qualified" in html
+
+
+def sealed(folder: Path) -> Path:
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a").write_text("a")
+    (folder / "sub/b").write_text("b")
+    seal(folder)
+    return folder
+
+
+def test_verify_finds_whatever_was_altered_taken_or_added(tmp_path: Path) -> None:
+    folder = sealed(tmp_path / "q")
+    assert verify(folder).intact
+    (folder / "a").write_text("A")
+    (folder / "sub/b").unlink()
+    (folder / "sub/c").write_text("c")
+    (folder / "link").symlink_to("/")
+    found = verify(folder)
+    assert (found.altered, found.missing, found.added) == (("a",), ("sub/b",), ("link", "sub/c"))
+    assert not found.intact
+
+
+def test_a_link_to_the_same_bytes_is_not_the_file(tmp_path: Path) -> None:
+    folder = sealed(tmp_path / "q")
+    (folder / "a").rename(tmp_path / "a")
+    (folder / "a").symlink_to(tmp_path / "a")
+    assert verify(folder).altered == ("a",)
+
+
+def test_an_altered_list_has_another_digest(tmp_path: Path) -> None:
+    folder = sealed(tmp_path / "q")
+    before = verify(folder).digest
+    (folder / "a").write_text("A")
+    seal(folder)
+    assert verify(folder).intact
+    assert verify(folder).digest != before
+
+
+@pytest.mark.parametrize(
+    "sums", ["", "junk\n", f"{'0' * 64}  /etc/passwd\n", f"{'0' * 64}  ../x\n", f"{'0' * 64}  a\n{'1' * 64}  a\n"]
+)
+def test_a_list_that_is_none_is_refused(tmp_path: Path, sums: str) -> None:
+    (tmp_path / SUMS).write_text(sums)
+    with pytest.raises(UsageError, match=SUMS):
+        verify(tmp_path)
+
+
+def test_a_folder_without_a_list_is_no_qualification(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no sha256sums"):
+        verify(tmp_path)
+    (tmp_path / SUMS).write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match="cannot be read"):
+        verify(tmp_path)
+
+
+def test_a_folder_that_could_not_be_finished_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="stop"), new_folder(tmp_path / "q") as partial:
+        (partial / "x").write_text("x")
+        raise UsageError("stop")
+    assert list(tmp_path.iterdir()) == []
