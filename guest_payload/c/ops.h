@@ -29,7 +29,9 @@
 	 SET(ZERO_RW) | SET(ZERO_R) | SET(DROPPABLE_RW) | SET(SECRETMEM_RW) | SET(TEXT_RX))
 #define R_HUGETLB \
 	(SET(HUGETLB_PRIVATE_RW) | SET(HUGETLB_PRIVATE_R) | SET(HUGETLB_SHARED_RW) | SET(HUGETLB_MEMFD_SHARED_RW))
-#define R_HUGE (SET(HUGE_R) | R_HUGETLB)
+/* Two of them for most operations, all for a few. */
+#define R_HUGE (SET(HUGETLB_PRIVATE_R) | SET(HUGETLB_SHARED_RW))
+#define R_HUGE_ALL (SET(HUGE_R) | R_HUGETLB)
 
 /* ------------------------------------------------------------------ sets of spans */
 

@@ -96,7 +96,7 @@ static long seal_tagged(struct window *w, const struct operation *op)
 
 static const struct operation operations[] = {
 	{"mseal", NULL, seal_range, 0, 0, SEALS,
-	 {{R_ALL | R_SPECIAL | R_HUGE, SET(PLAIN) | SET(EXACT)},
+	 {{R_ALL | R_SPECIAL | R_HUGE_ALL, SET(PLAIN) | SET(EXACT)},
 	  {SET(ANON_RW) | SET(FILE_SHARED_RW), S_ALL | S_HOLES | S_GAPS | SET(UNMAPPED)},
 	  {SET(ANON_MIXED), SET(PLAIN_WIDE) | SET(PLAIN) | SET(HOLE_MIDDLE) | SET(HOLE_END) | SET(EXACT) | SET(INTO)}}},
 	{"mseal-flags-1", NULL, seal_range, 1, 0, SEALS, ON(SET(ANON_RW), BADLY)},
@@ -115,7 +115,7 @@ static const struct operation operations[] = {
 	{"mseal-end-overflows", NULL, seal_to_overflow, 0, 0, SEALS, ON(SET(ANON_RW), BADLY)},
 	{"mseal-end-is-zero", NULL, seal_to_the_top, 0, 0, SEALS, ON(SET(ANON_RW), BADLY)},
 	{"mseal-beyond-task", NULL, seal_length, 0, 1ul << 62, SEALS, ON(SET(ANON_RW), BADLY)},
-	{"mseal-page", NULL, seal_a_page, 0, 0, SEALS, ON(R_HUGE, SET(BESIDE))},
+	{"mseal-page", NULL, seal_a_page, 0, 0, SEALS, ON(R_HUGE_ALL, SET(BESIDE))},
 	{"mseal-tagged", need_tags, seal_tagged, 0, 0, SEALS, ON(R_TYPICAL, WELL | SET(HOLE_MIDDLE))},
 };
 

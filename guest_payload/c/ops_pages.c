@@ -173,11 +173,12 @@ static long collapse(struct window *w, const struct operation *op)
 #define R_HERE (SET(ANON_RW) | SET(ANON_R) | SET(ANON_NONE) | SET(SHARED_ANON_RW) | SET(COPIED_R) | SET(FILE_SHARED_RW))
 #define R_PAIR (SET(ANON_RW) | SET(ANON_R))
 #define S_THREE (SET(EXACT) | SET(MIDDLE) | SET(INTO))
-#define WIDELY {{R_HERE, SET(EXACT)}, {SET(ANON_R), S_THREE}, {SET(HUGE_R) | SET(HUGETLB_PRIVATE_RW), SET(EXACT)}}
+#define WIDELY {{R_HERE | SET(HUGE_PART_R), SET(EXACT)}, {SET(ANON_R), S_THREE}}
+#define HUGELY {{R_HERE | SET(HUGE_R) | SET(HUGETLB_PRIVATE_RW), SET(EXACT)}, {SET(ANON_R), S_THREE}}
 #define NARROWLY {{R_PAIR | SET(SHARED_ANON_RW), SET(EXACT)}, {SET(ANON_R), S_THREE}}
 
 static const struct operation operations[] = {
-	{"mlock", NULL, lock, 0, 0, 0, WIDELY},
+	{"mlock", NULL, lock, 0, 0, 0, HUGELY},
 	{"mlock-onfault", NULL, lock_on_fault, 0, 0, 0, WIDELY},
 	{"munlock", lock_first, unlock, 0, 0, 0,
 	 {{SET(ANON_RW) | SET(SHARED_ANON_RW) | SET(COPIED_R) | SET(FILE_SHARED_RW) | SET(HUGE_R), SET(EXACT)},
@@ -197,7 +198,7 @@ static const struct operation operations[] = {
 	{"prctl-name", NULL, name_range, 0, 0, 0, {{R_PAIR | SET(SHARED_ANON_RW), S_THREE}}},
 	{"mbind-preferred", NULL, bind_range, POLICY_PREFERRED, 0, 0, WIDELY},
 	{"mbind-bind", NULL, bind_range, POLICY_BIND, 0, 0, WIDELY},
-	{"mbind-migrate", need_second_node, bind_range, POLICY_BIND, 1, 0, WIDELY},
+	{"mbind-migrate", need_second_node, bind_range, POLICY_BIND, 1, 0, HUGELY},
 	{"set-mempolicy-home-node", bind_first, set_home_node, 0, 0, 0, NARROWLY},
 	{"move-pages", NULL, move_pages, 0, 0, 0, NARROWLY},
 	{"move-pages-migrate", need_second_node, move_pages, 0, 1, 0, NARROWLY},

@@ -60,7 +60,7 @@ static const struct operation operations[] = {
 	/* Not into a growing stack: what moves away leaves a hole that the stack fills when a snapshot touches it. */
 	{"mremap-move", NULL, remap, MOVE, KEEP, ADDRESS,
 	 {{SET(ANON_RW) | SET(ANON_R), S_ALL}, {R_ALL, SET(EXACT) | SET(INTO) | SET(OUT_OF)},
-	  {SET(ANON_MIXED) | (R_SPECIAL & ~SET(STACK_GROWING_RW)) | R_HUGE, SET(EXACT) | SET(INTO)},
+	  {SET(ANON_MIXED) | (R_SPECIAL & ~SET(STACK_GROWING_RW)) | R_HUGE | SET(HUGE_R), SET(EXACT) | SET(INTO)},
 	  {R_TYPICAL, SET(GAP_AMID)}}},
 	{"mremap-move-shrink", NULL, remap, MOVE, SHORTER, ADDRESS, {{R_TYPICAL, S_TWO}}},
 	{"mremap-move-grow", NULL, remap, MOVE, GROW, ADDRESS, {TYPICALLY}},

@@ -67,7 +67,7 @@ static long map_beside(struct window *w, const struct operation *op)
 static const struct operation unmaps[] = {
 	{"munmap", NULL, unmap, 0, 0, 0,
 	 {{R_ALL, S_ALL}, {SET(ANON_MIXED), SET(EXACT) | SET(INTO) | SET(OUT_OF)}, {R_TYPICAL, S_GAPS},
-	  {R_SPECIAL | R_HUGE, SET(EXACT) | SET(INTO) | SET(MIDDLE)}}},
+	  {R_SPECIAL | R_HUGE_ALL, SET(EXACT) | SET(INTO) | SET(MIDDLE)}}},
 	{"munmap-short", NULL, unmap_short, 0, 0, 0, {{R_TYPICAL, SET(EXACT) | SET(MIDDLE) | SET(LAST) | SET(INTO)}}},
 	{"munmap-far", NULL, unmap_far, 0, 0, 0, {{R_TYPICAL, SET(EXACT) | SET(AROUND)}}},
 	{"munmap-tagged", need_tags, unmap_tagged, 0, 0, 0, {{SET(ANON_RW), SET(EXACT) | SET(INTO)}}},
@@ -81,7 +81,7 @@ static const struct operation unmaps[] = {
 static const struct operation maps[] = {
 	{"mmap-fixed-anon", NULL, map_over, RW, FIXED_ANON, ADDRESS,
 	 {{SET(ANON_RW), S_ALL | S_GAPS}, {R_ALL, S_KEY}, {SET(ANON_MIXED), SET(EXACT)},
-	  {R_SPECIAL | R_HUGE, SET(EXACT) | SET(INTO)}}},
+	  {R_SPECIAL | R_HUGE_ALL, SET(EXACT)}}},
 	{"mmap-fixed-none", NULL, map_over, PROT_NONE, FIXED_ANON | MAP_NORESERVE, ADDRESS,
 	 {{R_TYPICAL | SET(ANON_NONE), S_KEY}}},
 	{"mmap-fixed-shared", NULL, map_over, RW, MAP_FIXED | MAP_SHARED | MAP_ANONYMOUS, ADDRESS, {{R_TYPICAL, S_KEY}}},

@@ -233,6 +233,20 @@ def test_known_and_fixed() -> None:
     assert verdict(later, observation(sealed=half("SSS", sealed=True, errno=EINVAL))).status == "fail"
 
 
+def test_what_replaced_a_unit_may_be_writable_where_it_was_not() -> None:
+    """Memory that the thread's protection key does not let it write: the seal kept it, the control lost it."""
+    locked = half("SSS", sealed=True, write="---")
+    replaced = half("SSS", sealed=False, after=("rw-p other 00 n -",) * 3)
+    assert verdict(rule(), observation("SSS", replaced, locked)).status == "pass"
+    assert verdict(rule(), observation("SSS", half("SSS", sealed=False), locked)).kind == "bypass"
+
+
+def test_what_the_kernel_sealed_itself_is_observed() -> None:
+    own = half("P", sealed=False, result=-1, errno=EPERM, mprotect=(EPERM,), munmap=(EPERM,))
+    seen = observation("P", own, replace(own, seal=()))
+    assert verdict(rule(outcome="open", level="open"), seen).status == "observed"
+
+
 def test_the_two_readings_of_the_contract() -> None:
     both = rule(outcome="permitted", contents="as-control", thread="blocked")
     discarded = ("r--p file+0 50 f -",) * 3
