@@ -3,38 +3,48 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from harness.errors import StoreError
 from harness.reports.cells import cell_folder
 from harness.reports.jsonout import summary_json
-from harness.reports.junit import classnames, suite, to_xml
+from harness.reports.junit import classnames, document, element, suite
 from harness.reports.page import Sightings, page_html
 from harness.runs.execute import RunDone
 from harness.runs.record import write_atomically
+
+_WRITERS = 4
 
 
 def write_reports(done: RunDone) -> tuple[Path, ...]:
     """Write the reports into the run's folder and return their paths, the run's own last. Raises ``StoreError``."""
     names = classnames(done.record.cells)
     sightings = Sightings()
-    written, suites, seen = [], [], {}
-    for cell in done.record.cells:
-        results = done.results.get(cell.id, ())
-        seen[cell.id] = sightings.read(cell_folder(done, cell.id) / "observations.jsonl")
-        suites.append(suite(done.record, cell, names[cell.id], results, seen[cell.id].times))
-        written.append(_write(cell_folder(done, cell.id) / "junit.xml", to_xml(suites[-1:])))
-    written.append(_write(done.folder / "junit.xml", to_xml(suites)))
-    written.append(_write(done.folder / "report.html", page_html(done, sightings, seen)))
-    written.append(_write(done.folder / "verdicts.json", json.dumps(summary_json(done), indent=1) + "\n"))
-    return tuple(written)
+    suites = []
+    # Each file is forced to the disk, and most of the time that takes is spent waiting: the next is made meanwhile.
+    with ThreadPoolExecutor(_WRITERS) as pool:
+        written = []
+        for cell in done.record.cells:
+            folder = cell_folder(done, cell.id)
+            times = sightings.read(cell.id, folder / "observations.jsonl")
+            suites.append(element(suite(done.record, cell, names[cell.id], done.results.get(cell.id, ()), times)))
+            written.append(pool.submit(_write, folder / "junit.xml", document(suites[-1:])))
+        for name, text in (
+            ("junit.xml", document(suites)),
+            ("report.html", page_html(done, sightings)),
+            ("verdicts.json", json.dumps(summary_json(done), indent=1) + "\n"),
+        ):
+            written.append(pool.submit(_write, done.folder / name, text))
+        return tuple(future.result() for future in written)
 
 
 def page_of(done: RunDone) -> str:
     """The page of a run, its journals read from its folder."""
     sightings = Sightings()
-    seen = {c.id: sightings.read(cell_folder(done, c.id) / "observations.jsonl") for c in done.record.cells}
-    return page_html(done, sightings, seen)
+    for cell in done.record.cells:
+        sightings.read(cell.id, cell_folder(done, cell.id) / "observations.jsonl")
+    return page_html(done, sightings)
 
 
 def _write(path: Path, text: str) -> Path:

@@ -91,9 +91,9 @@ def _verdict(rule: Rule, probe: ProbeName, evidence: Evidence, fatal: Mapping[st
         finding = judge_observation(rule, probe, seen, evidence.kernel)
         follows = _follows(rule, probe, seen, evidence.kernel, finding)
         finding = _known(rule, probe, evidence.kernel, finding)
-    # A run of many cells holds millions of these lines, of which few differ.
+    # A run of many cells holds millions of these texts, of which few differ.
     observed = sys.intern(summary(seen)) if seen else ""
-    return Verdict(rule.id, probe.id, finding.status, finding.reason, finding.kind, observed, follows)
+    return Verdict(rule.id, sys.intern(probe.id), finding.status, finding.reason, finding.kind, observed, follows)
 
 
 def summary(seen: Observation) -> str:

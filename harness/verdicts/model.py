@@ -25,7 +25,7 @@ EXIT_FAILED = 1
 EXIT_NO_ANSWER = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What one rule says of one probe on one kernel. ``observed`` is the observation in one line."""
 

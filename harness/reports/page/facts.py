@@ -6,13 +6,13 @@ docs/page.md describes the two objects. Numbers are indices into the lists besid
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from harness.reports.page.columns import Column
 from harness.reports.page.console import excerpts
-from harness.reports.page.seen import Seen, Sightings
+from harness.reports.page.seen import Sightings
 from harness.rules.model import Known, Rule
 from harness.runs.execute import RunDone
 from harness.verdicts.model import RuleResult, Verdict
@@ -30,6 +30,11 @@ class Table(Generic[Thing]):
     def number(self, thing: Thing) -> int:
         """The thing's number, a new one when it is new."""
         return self._numbers.setdefault(thing, len(self._numbers))
+
+    def numbers(self, things: Iterable[Thing]) -> tuple[int, ...]:
+        """The numbers of several things."""
+        numbers = self._numbers
+        return tuple([numbers.setdefault(thing, len(numbers)) for thing in things])
 
     def things(self) -> list[Thing]:
         """All of them, in order."""
@@ -123,15 +128,15 @@ def kernel_facts(column: Column) -> dict[str, Any]:
     }
 
 
-def evidence(grid: Grid, done: RunDone, sightings: Sightings, seen: Mapping[str, Seen]) -> dict[str, Any]:
+def evidence(grid: Grid, done: RunDone, sightings: Sightings) -> dict[str, Any]:
     """The large object: every verdict and observation. The page carries it compressed."""
     probes: Table[str] = Table()
     lists: Table[tuple[int, ...]] = Table()
     verdicts: Table[tuple[str, str, str, str, str]] = Table()
     judged = [
         [
-            [lists.number(tuple([probes.number(v.probe) for v in r.verdicts])),
-             lists.number(tuple([verdicts.number(_verdict(v)) for v in r.verdicts]))] if r else None
+            r and [lists.number(probes.numbers(v.probe for v in r.verdicts)),
+                   lists.number(verdicts.numbers(_verdict(v) for v in r.verdicts))]
             for r in row
         ]
         for row in grid.results
@@ -142,7 +147,6 @@ def evidence(grid: Grid, done: RunDone, sightings: Sightings, seen: Mapping[str,
         for o in sightings.distinct
     ]
     names = probes.things()
-    empty = Seen()
     return {
         "probes": names,
         "lists": lists.things(),
@@ -150,7 +154,7 @@ def evidence(grid: Grid, done: RunDone, sightings: Sightings, seen: Mapping[str,
         "judged": judged,
         "halves": [json.loads(half) for half in halves.things()],
         "observations": observations,
-        "seen": [[seen.get(c.cell.id, empty).numbers.get(name, -1) for name in names] for c in grid.columns],
+        "seen": [sightings.of(column.cell.id, names) for column in grid.columns],
         "console": [excerpts(done, column.cell, done.results.get(column.cell.id, ())) for column in grid.columns],
     }
 

@@ -24,7 +24,7 @@ from harness.reports.grid import flatten, variants
 from harness.reports.ink import MARKS
 from harness.reports.page.columns import columns
 from harness.reports.page.facts import Grid, evidence, lay_out, outline
-from harness.reports.page.seen import Seen, Sightings
+from harness.reports.page.seen import Sightings
 from harness.reports.page.timeline import timelines
 from harness.rules.model import Rule
 from harness.runs.execute import RunDone
@@ -51,10 +51,9 @@ class Tile:
 def page_html(
     done: RunDone,
     sightings: Sightings | None = None,
-    seen: Mapping[str, Seen] | None = None,
     reproduce: Reproduce | None = None,
 ) -> str:
-    """The whole page. ``seen`` is what ``sightings`` read of each cell's journal, by cell; nothing when absent."""
+    """The whole page. ``sightings`` has read the cells' journals; without them the page has verdicts only."""
     found = columns(done.record)
     grid = lay_out(done, found)
     letters = [variants(row) for row in grid.results]
@@ -66,7 +65,7 @@ def page_html(
         "flat": flat,
         "errnos": {str(number): name for number, name in errno.errorcode.items()},
     }
-    large = evidence(grid, done, sightings or Sightings(), seen or {})
+    large = evidence(grid, done, sightings or Sightings())
     large["reproducers"] = _reproducers(grid, reproduce)
     script = _asset("page.js")
     text = _environment().get_template("page.html.j2").render(

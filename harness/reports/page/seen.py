@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from array import array
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,74 +17,76 @@ from harness.observations.model import Observation
 from harness.observations.stream import parse_line
 
 # As the C payload writes it. A line in any other form takes the slow way, with the same result.
-_LINE = re.compile(
-    rb'\{"type":"observation","probe":"([!#-\[\]-~]{1,200})",("layout":"\w+","unit":\d+),"microseconds":(\d{1,10}),(.+)'
+_BEGIN = re.compile(
+    rb'\{"type":"observation","probe":"([!#-\[\]-~]{1,200})",("layout":"\w+","unit":\d+),"microseconds":(\d{1,10}),'
 )
 _IS_OBSERVATION = re.compile(rb'"type"\s*:\s*"observation"')
 # Microseconds no probe can have taken: an hour.
 _LONGEST = 3_600_000_000
-_NONE = -1
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One cell's journal: microseconds and the number of the observation (in ``Sightings``), by probe."""
-
-    times: Mapping[str, int] = field(default_factory=dict)
-    numbers: Mapping[str, int] = field(default_factory=dict)
+NONE = -1
 
 
 class Sightings:
-    """The distinct observations of a run, numbered as they come. Fill it cell by cell with ``read``."""
+    """The distinct observations of a run, numbered as they come, and which of them each cell made."""
 
     def __init__(self) -> None:
         self.distinct: list[dict[str, Any]] = []
         self._numbers: dict[tuple[bytes, bytes], int] = {}
         self._by_text: dict[str, int] = {}
+        self._places: dict[str, int] = {}
+        self._cells: dict[str, array[int]] = {}
 
-    def read(self, journal: Path) -> Seen:
-        """Read a journal; one that is not there is empty. The first observation of a probe stands, as in the judge."""
+    def read(self, cell: str, journal: Path) -> Mapping[str, int]:
+        """Take a cell's journal in; one that is not there is empty. Returns each probe's microseconds.
+
+        The first observation of a probe stands, as it does for the judge.
+        """
         try:
             data = journal.read_bytes()
         except OSError:
-            return Seen()
+            data = b""
         times: dict[str, int] = {}
         numbers: dict[str, int] = {}
         for line in data.split(b"\n"):
-            found = self._quick(line) or self._slow(line)
-            if found is not None:
-                probe, spent, number = found
-                if number != _NONE and probe not in numbers:
-                    numbers[probe] = number
-                    if 0 < spent < _LONGEST:
-                        times[probe] = spent
-        return Seen(times, numbers)
+            if match := _BEGIN.match(line):
+                name, shape, spent = match.groups()
+                number = self._numbers.get((shape, line[match.end() :]))
+                if number is None:
+                    number = self._new(line, match)
+                probe, microseconds = name.decode("ascii"), int(spent)
+            else:
+                probe, microseconds, number = self._slow(line)
+            if number != NONE and numbers.setdefault(probe, number) == number and 0 < microseconds < _LONGEST:
+                times.setdefault(probe, microseconds)
+        # Kept as a plain row of numbers: a thousand cells of dictionaries would not fit.
+        for probe in numbers:
+            self._places.setdefault(probe, len(self._places))
+        self._cells[cell] = array("i", [numbers.get(probe, NONE) for probe in self._places])
+        return times
 
-    def _quick(self, line: bytes) -> tuple[str, int, int] | None:
-        match = _LINE.fullmatch(line)
-        if match is None:
-            return None
-        probe, shape, spent, rest = match.groups()
-        number = self._numbers.get((shape, rest))
-        if number is None:
-            # A second "probe" further on would be another probe's to a parser: such a line takes the slow way.
-            if b'"probe"' in rest:
-                return None
-            number = self._add(parse_line(line), line)
-            self._numbers[shape, rest] = number
-        return probe.decode("ascii"), int(spent), number
+    def of(self, cell: str, probes: Sequence[str]) -> list[int]:
+        """The numbers of a cell's observations of these probes; -1 where there is none."""
+        kept = self._cells.get(cell, array("i"))
+        places = [self._places.get(probe, len(kept)) for probe in probes]
+        return [kept[place] if place < len(kept) else NONE for place in places]
 
-    def _slow(self, line: bytes) -> tuple[str, int, int] | None:
-        if not _IS_OBSERVATION.search(line):
-            return None
+    def _new(self, line: bytes, match: re.Match[bytes]) -> int:
+        """Number what follows a probe's name and time for the first time."""
+        rest = line[match.end() :]
         record = parse_line(line)
-        if not isinstance(record, Observation):
-            return None
-        return record.probe, record.microseconds, self._add(record, line)
+        # A second "probe" further on would be another probe's to the parser.
+        if not isinstance(record, Observation) or record.probe.encode() != match[1] or b'"probe"' in rest:
+            return NONE
+        number = self._numbers[match[2], rest] = self._add(line)
+        return number
 
-    def _add(self, record: object, line: bytes) -> int:
+    def _slow(self, line: bytes) -> tuple[str, int, int]:
+        record = parse_line(line) if _IS_OBSERVATION.search(line) else None
         if not isinstance(record, Observation):
-            return _NONE
+            return "", 0, NONE
+        return record.probe, record.microseconds, self._add(line)
+
+    def _add(self, line: bytes) -> int:
         facts = json.loads(line)
         kept = {name: facts[name] for name in ("layout", "unit", "control", "sealed")}
         number = self._by_text.setdefault(json.dumps(kept, sort_keys=True), len(self.distinct))
