@@ -2,6 +2,8 @@
 /* mseal(2) and its arguments. There is nothing to be blocked: these operations do the sealing. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "ops.h"
@@ -70,6 +72,57 @@ static long seal_a_page(struct window *w, const struct operation *op)
 	return sys_mseal(w->start, (size_t)sysconf(_SC_PAGESIZE), 0);
 }
 
+#define MAP_LIMIT "/proc/sys/vm/max_map_count"
+
+/* The limit is the machine's, so it is touched in one of our own only, and for no longer than the call takes. */
+static void need_machine(struct window *w, const struct operation *op)
+{
+	(void)op;
+	if (started_by != 1)
+		fail_step(w, "a machine of our own", EPERM);
+}
+
+static long set_map_limit(long limit)
+{
+	char text[24];
+	int length = snprintf(text, sizeof(text), "%ld\n", limit);
+	int fd = (int)sys(SYS_openat, AT_FDCWD, MAP_LIMIT, O_WRONLY | O_CLOEXEC);
+	long wrote = sys(SYS_write, fd, text, length);
+
+	sys(SYS_close, fd);
+	return wrote == length ? 0 : -1;
+}
+
+static long count_mappings(void)
+{
+	char text[4096];
+	long lines = 0;
+	ssize_t got;
+	int fd = (int)sys(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC);
+
+	while ((got = read(fd, text, sizeof(text))) > 0)
+		for (ssize_t i = 0; i < got; i++)
+			lines += text[i] == '\n';
+	sys(SYS_close, fd);
+	return lines;
+}
+
+/* a: how many mappings there may be beyond those there are: sealing the middle of one would take two more */
+static long seal_at_the_limit(struct window *w, const struct operation *op)
+{
+	long usual = (long)number_in(MAP_LIMIT, ""), sealed;
+	int error;
+
+	if (!usual || set_map_limit(count_mappings() + (long)op->a))
+		fail_step(w, MAP_LIMIT, errno);
+	sealed = sys_mseal(w->start, w->length, 0);
+	error = errno;
+	if (set_map_limit(usual))
+		fail_step(w, MAP_LIMIT, errno);
+	errno = error;
+	return sealed;
+}
+
 /* A whole number of pages, so that it survives rounding; the end is what overflows. */
 static long seal_to_overflow(struct window *w, const struct operation *op)
 {
@@ -115,6 +168,10 @@ static const struct operation operations[] = {
 	{"mseal-end-overflows", NULL, seal_to_overflow, 0, 0, SEALS, ON(SET(ANON_RW), BADLY)},
 	{"mseal-end-is-zero", NULL, seal_to_the_top, 0, 0, SEALS, ON(SET(ANON_RW), BADLY)},
 	{"mseal-beyond-task", NULL, seal_length, 0, 1ul << 62, SEALS, ON(SET(ANON_RW), BADLY)},
+	{"mseal-map-limit", need_machine, seal_at_the_limit, 0, 0, SEALS,
+	 ON(SET(ANON_RW) | SET(ANON_MIXED), SET(PLAIN) | SET(INTO))},
+	{"mseal-map-limit-one-more", need_machine, seal_at_the_limit, 1, 0, SEALS,
+	 ON(SET(ANON_RW) | SET(ANON_MIXED), SET(PLAIN) | SET(INTO))},
 	{"mseal-page", NULL, seal_a_page, 0, 0, SEALS, ON(R_HUGE_ALL, SET(BESIDE))},
 	{"mseal-tagged", need_tags, seal_tagged, 0, 0, SEALS, ON(R_TYPICAL, WELL | SET(HOLE_MIDDLE))},
 };
