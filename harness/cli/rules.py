@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,9 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness.payload.build import probe_list
+from harness.errors import UsageError, nearest
+from harness.payload.build import probe_list, trace
 from harness.rules.load import load_catalogue, rule_named
 from harness.rules.model import Known, ProbeName, Rule
+from harness.rules.reproducer import parse_trace, reproducer
+from harness.runs.stored import seen_by_runs
 
 
 @click.group()
@@ -49,12 +53,26 @@ def list_rules(family: str | None, level: str | None, as_json: bool) -> None:
 
 @rules.command("show")
 @click.argument("rule_id", metavar="RULE")
+@click.option("--probe", "probe_id", metavar="PROBE", help="The probe to reproduce [default: the rule's first].")
+@click.option("--reproducer", "as_program", is_flag=True, help="A C program that shows one probe without us.")
+@click.option(
+    "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Where runs are."
+)
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
-def show_rule(rule_id: str, as_json: bool) -> None:
-    """Show one rule: its statement, its sources and its probes."""
+def show_rule(rule_id: str, probe_id: str | None, as_program: bool, results: Path, as_json: bool) -> None:
+    """Show one rule: its statement, its sources, its probes, and what the last runs saw.
+
+    \b
+    sealmatrix rules show munmap-blocked
+    sealmatrix rules show munmap-blocked --reproducer > reproducer.c && cc reproducer.c && ./a.out
+    """
     rule = rule_named(load_catalogue(), rule_id)
     names = (ProbeName(p.operation, p.region, p.span, p.layout) for p in probe_list())
     probes = [name for name in names if rule.speaks_for(name)]
+    if as_program or probe_id:
+        probe = _probe(rule, probes, probe_id)
+        click.echo(reproducer(rule, probe, parse_trace(trace(probe.id))), nl=False)
+        return
     if as_json:
         click.echo(json.dumps(_rule_json(rule, probes), indent=1))
         return
@@ -70,9 +88,24 @@ def show_rule(rule_id: str, as_json: bool) -> None:
         console.print(f"  source    {escape(source)}")
     for known in rule.known:
         console.print(f"  known     {_known(known)}")
+    for need in rule.needs:
+        console.print(f"  needs     {need}")
+    for run, cells in seen_by_runs(results, rule.id):
+        console.print(f"  run       {run}")
+        for cell, status, reason in cells:
+            console.print(f"    {cell}  [bold]{status}[/]  {escape(reason)}")
     console.print(f"  probes    {len(probes)}")
     for probe in probes:
         console.print(f"    {probe.id}  {probe.layout}")
+
+
+def _probe(rule: Rule, probes: Sequence[ProbeName], wanted: str | None) -> ProbeName:
+    by_id = {probe.id: probe for probe in probes}
+    if wanted is None and probes:
+        return probes[0]
+    if wanted not in by_id:
+        raise UsageError(f"{rule.id} has no probe {wanted}{nearest(wanted or '', by_id) if by_id else ''}")
+    return by_id[wanted]
 
 
 def _known(known: Known) -> str:

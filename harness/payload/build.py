@@ -7,7 +7,7 @@ import json
 import platform
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -83,15 +83,29 @@ def probe_list() -> tuple[ProbeInfo, ...]:
 
 @cache
 def _probe_list(ident: str) -> tuple[ProbeInfo, ...]:
-    machine = platform.machine()
-    if machine not in _HOST_ARCH:
-        raise BuildError(f"cannot list probes on a {machine} machine; use one of {', '.join(ARCHES)}")
-    program = _compile(_HOST_ARCH[machine], ident)
+    program = _compile(_host_arch(), ident)
     listing = program.with_name(f"{program.name}.list")
     with telling(listing):
         if not listing.is_file():
-            _keep(listing, _run_list(program))
+            _keep(listing, _output(program, ["--list"]))
         return parse_list(listing.read_text(encoding="utf-8"))
+
+
+def trace(probe: str) -> str:
+    """The system calls of one probe, as the build for this machine makes them: JSON lines, ``--trace``.
+
+    They do not depend on the kernel that runs. Raises ``BuildError`` when the payload cannot be run.
+    """
+    program = build(_host_arch()).path
+    with tempfile.TemporaryDirectory(prefix="sealmatrix-") as scratch:
+        return _output(program, ["--trace", probe], Path(scratch))
+
+
+def _host_arch() -> Arch:
+    machine = platform.machine()
+    if machine not in _HOST_ARCH:
+        raise BuildError(f"cannot run the payload on a {machine} machine; use one of {', '.join(ARCHES)}")
+    return _HOST_ARCH[machine]
 
 
 def parse_list(text: str) -> tuple[ProbeInfo, ...]:
@@ -118,14 +132,14 @@ def _compile(arch: Arch, ident: str) -> Path:
     return compile_static(payload_sources(), arch, "payload", {"PAYLOAD_ID": f'"{ident}"'})
 
 
-def _run_list(program: Path) -> str:
+def _output(program: Path, arguments: Sequence[str], folder: Path | None = None) -> str:
     try:
         done = subprocess.run(
-            [str(program), "--list"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            timeout=_LIST_SECONDS, check=True,
+            [str(program), *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=_LIST_SECONDS, check=True, cwd=folder,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError) as error:
-        raise BuildError(f"{program} --list: {error}") from error
+        raise BuildError(f"{program} {' '.join(arguments)}: {error}") from error
     return done.stdout
 
 

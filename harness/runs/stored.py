@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from harness.errors import UsageError, nearest
@@ -33,6 +34,33 @@ def find_run(results: Path, name: str | None) -> Path:
     if name not in by_id:
         raise UsageError(f"there is no run {name!r} in {results}{nearest(name, by_id)}")
     return by_id[name]
+
+
+_SHOWN = 5
+
+
+def seen_by_runs(results: Path, rule: str) -> Iterator[tuple[str, tuple[tuple[str, str, str], ...]]]:
+    """What the newest runs that asked a rule saw: (run id, ((cell, status, reason), ...)), newest first.
+
+    It is what was judged then, from ``verdicts.json``; a file that is gone or no longer whole is passed over.
+    """
+    shown = 0
+    for folder in reversed(run_folders(results)):
+        cells = tuple(_rule_in(path, rule) for path in sorted(folder.glob("cells/*/verdicts.json")))
+        if told := tuple(cell for cell in cells if cell):
+            yield folder.name, told
+            shown += 1
+        if shown == _SHOWN:
+            return
+
+
+def _rule_in(path: Path, rule: str) -> tuple[str, str, str] | None:
+    try:
+        verdicts = json.loads(path.read_text(encoding="utf-8"))
+        found = next((entry for entry in verdicts["rules"] if entry["rule"] == rule), None)
+        return (verdicts["cell"], found["status"], found["reason"]) if found else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def load_run(folder: Path, catalogue: Mapping[str, Rule]) -> RunDone:

@@ -1,0 +1,88 @@
+"""Reproducers, compiled with the system's compiler and run on the running kernel, see what the payload sees."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UsageError
+from harness.observations.model import Half, Observation, errno_name
+from harness.observations.stream import parse_line
+from harness.payload.build import probe_list, trace
+from harness.rules.load import load_catalogue
+from harness.rules.model import ProbeName, Rule
+from harness.rules.reproducer import parse_trace, reproducer
+from tests.guest.test_payload import program
+
+RULES = load_catalogue()
+PROBES = {p.id: ProbeName(p.operation, p.region, p.span, p.layout) for p in probe_list()}
+SPANS = ("exact", "plain", "into", "gap-amid")  # the plainest of a family's probes
+
+
+# Families whose probes are more than calls on memory that other calls made; `rules show` says so.
+UNWRITTEN = {"races", "heap", "userfaultfd", "force", "system"}
+
+
+def candidates() -> dict[str, list[str]]:
+    """The probes of every family, one of each operation, plainest span first."""
+    found: dict[str, dict[str, str]] = {}
+    for info in sorted(probe_list(), key=lambda p: SPANS.index(p.span) if p.span in SPANS else len(SPANS)):
+        found.setdefault(info.family, {}).setdefault(info.operation, info.id)
+    return {family: list(by_operation.values()) for family, by_operation in found.items()}
+
+
+def written(probes: list[str]) -> tuple[str, str] | None:
+    """The first probe that can be written down and its program."""
+    for probe_id in probes:
+        with suppress(UsageError):
+            probe = PROBES[probe_id]
+            return probe_id, reproducer(rule_of(probe), probe, parse_trace(trace(probe_id)))
+    return None
+
+
+def rule_of(probe: ProbeName) -> Rule:
+    return next(rule for rule in RULES.values() if rule.speaks_for(probe))
+
+
+def sealed_half(probe: str, folder: Path) -> Half:
+    done = subprocess.run([program(), "--run", probe], cwd=folder, capture_output=True, check=True)
+    found = [record for line in done.stdout.splitlines() if isinstance(record := parse_line(line), Observation)]
+    return found[0].sealed
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no cc here")
+@pytest.mark.parametrize("family", candidates())
+def test_a_reproducer_says_what_the_payload_says(family: str, tmp_path: Path) -> None:
+    found = written(candidates()[family])
+    if found is None:
+        assert family in UNWRITTEN
+        return
+    probe_id, text = found
+    sealed = sealed_half(probe_id, tmp_path)
+    if sealed.stage != "done":
+        pytest.skip(f"not offered here: {sealed.said}")
+    source = tmp_path / "reproducer.c"
+    source.write_text(text)
+    subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-o", tmp_path / "program", source], check=True)
+    done = subprocess.run([tmp_path / "program"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    answer = re.findall(r" answered (-?\d+) \((.*)\)", done.stdout)[-1]
+    assert (answer[0] == "-1") == bool(sealed.errno), (done.stdout, sealed.said)
+    if sealed.errno:
+        assert answer[1] == os.strerror(sealed.errno), errno_name(sealed.errno)
+    assert done.returncode == 0, (source.read_text(), done.stdout, done.stderr)
+
+
+def test_a_race_is_no_small_program() -> None:
+    probe = next(p for p in PROBES.values() if p.operation == "race-munmap")
+    with pytest.raises(UsageError, match="not a few system calls"):
+        reproducer(
+            RULES["race-unmap"],
+            probe,
+            parse_trace('{"trace":"x","layout":"SSS","base":1,"destination":2,"page_size":4096}'),
+        )
