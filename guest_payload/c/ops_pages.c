@@ -205,7 +205,8 @@ static const struct operation operations[] = {
 	{"swap-out", need_swap, swap_out, 0, 0, 0, NARROWLY},
 	{"swap-out-in", need_swap, swap_out_and_in, 0, 0, 0, NARROWLY},
 	{"collapse", NULL, collapse, 0, 0, 0,
-	 {{SET(HUGE_SCATTERED_R), SET(EXACT) | SET(INTO)}, {SET(HUGE_R), SET(EXACT)}}},
+	 /* Up to 6.12 at least, what is to be collapsed must be writable. */
+	 {{SET(HUGE_SCATTERED_R) | SET(HUGE_SCATTERED_RW), SET(EXACT)}, {SET(HUGE_SCATTERED_RW), SET(INTO)}}},
 };
 
 const struct family family_pages = {"pages", operations, COUNT(operations)};

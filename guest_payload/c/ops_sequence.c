@@ -232,15 +232,17 @@ static long sequence(struct window *w, const struct operation *op)
 	STEP(name, step, "munmap", UNMAP, covers), STEP(name, step, "mmap-fixed", MAP, covers), \
 	STEP(name, step, "mprotect", PROTECT, covers)
 /* The whole window is sealed, and a part of it, or all, is treated. */
-#define AFTER(name, step) \
+#define AFTER_UNDISCARDED(name, step) \
 	CHANGES(name, step, {SET(ANON_R), SET(EXACT) | SET(MIDDLE)}, {SET(SHARED_ANON_RW), SET(EXACT)}), \
-	STEP(name, step, "mremap", MOVE, {SET(ANON_R) | SET(SHARED_ANON_RW), SET(EXACT)}), \
+	STEP(name, step, "mremap", MOVE, {SET(ANON_R) | SET(SHARED_ANON_RW), SET(EXACT)})
+#define AFTER(name, step) \
+	AFTER_UNDISCARDED(name, step), \
 	STEP(name, step, "madvise-dontneed", ADVISE, {SET(ANON_R), SET(EXACT) | SET(MIDDLE)})
 /* Something plain between or beside sealed units is. */
 #define BESIDE_PLAIN(name, step) CHANGES(name, step, {SET(ANON_R) | SET(SHARED_ANON_RW), SET(BESIDE)})
 
 static const struct operation operations[] = {
-	AFTER("mlock", lock),
+	AFTER_UNDISCARDED("mlock", lock), /* MADV_DONTNEED is not for locked memory */
 	AFTER("munlock", lock_unlock),
 	AFTER("munlockall", lock_all),
 	AFTER("cold", cold),
@@ -262,7 +264,8 @@ static const struct operation operations[] = {
 	AFTER("neighbours-gone", neighbours_come_and_go),
 	AFTER("neighbour-moved-in", neighbour_moves_in),
 	CHANGES("gap-filled", fill_gap, {SET(ANON_R) | SET(CLEAN_R), SET(GAP_BETWEEN)}),
-	BESIDE_PLAIN("plain-unmapped", unmap_plain),
+	STEP("plain-unmapped", unmap_plain, "munmap", UNMAP, {SET(ANON_R) | SET(SHARED_ANON_RW), SET(BESIDE)}),
+	STEP("plain-unmapped", unmap_plain, "mmap-fixed", MAP, {SET(ANON_R) | SET(SHARED_ANON_RW), SET(BESIDE)}),
 	BESIDE_PLAIN("plain-reprotected", protect_plain),
 	BESIDE_PLAIN("plain-reprotected-back", protect_plain_and_back),
 };

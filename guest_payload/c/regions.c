@@ -164,6 +164,7 @@ const struct region regions[REGIONS] = {
 	[HUGE_R] = {"anon-huge-r", PROT_READ, PRIVATE_ANON, FILLED, make_huge},
 	[HUGE_PART_R] = {"anon-huge-part-r", PROT_READ, PRIVATE_ANON, FILLED, make_huge_part},
 	[HUGE_SCATTERED_R] = {"anon-huge-scattered-r", PROT_READ, PRIVATE_ANON, FILLED, make_huge_scattered},
+	[HUGE_SCATTERED_RW] = {"anon-huge-scattered-rw", RW, PRIVATE_ANON, FILLED, make_huge_scattered},
 	[HUGETLB_PRIVATE_RW] = {"hugetlb-private-rw", RW, PRIVATE_ANON | MAP_HUGETLB, FILLED, make_hugetlb},
 	[HUGETLB_PRIVATE_R] = {"hugetlb-private-r", PROT_READ, PRIVATE_ANON | MAP_HUGETLB, FILLED, make_hugetlb},
 	[HUGETLB_SHARED_RW] = {"hugetlb-shared-rw", RW, SHARED_ANON | MAP_HUGETLB, FILLED, make_hugetlb},

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Regions that need more than a mapping: locks, keys, huge pages, other system calls, mappings the kernel made. */
 #define _GNU_SOURCE
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/ioctl.h>
 #include <sys/ipc.h>
 #include <sys/shm.h>
@@ -301,24 +299,31 @@ void make_text(struct window *w)
 		(void)*(volatile char *)unit_at(w, i);
 }
 
-void make_vdso(struct window *w)
-{
-	w->base = (char *)getauxval(AT_SYSINFO_EHDR);
-	if (!w->base)
-		fail_step(w, "[vdso]", EOPNOTSUPP);
-}
-
-/* The line of /proc/self/maps that ends in the name begins with the address. */
-void make_vvar(struct window *w)
+/*
+ * The unit is the whole mapping: the kernel does not let its own be split. The line of /proc/self/maps that ends in the
+ * name begins with where it is.
+ */
+static void find_system_mapping(struct window *w, const char *name)
 {
 	char text[8192];
-	char *line;
+	char *line, *end;
 
 	read_text("/proc/self/maps", text, sizeof(text));
-	line = strstr(text, "[vvar]");
+	line = strstr(text, name);
 	if (!line)
-		fail_step(w, "[vvar]", EOPNOTSUPP);
+		fail_step(w, name, EOPNOTSUPP);
 	while (line > text && line[-1] != '\n')
 		line--;
-	w->base = (char *)strtoul(line, NULL, 16);
+	w->base = (char *)strtoul(line, &end, 16);
+	w->unit = strtoul(end + 1, NULL, 16) - (size_t)w->base;
+}
+
+void make_vdso(struct window *w)
+{
+	find_system_mapping(w, "[vdso]");
+}
+
+void make_vvar(struct window *w)
+{
+	find_system_mapping(w, "[vvar]");
 }

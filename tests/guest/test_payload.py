@@ -124,14 +124,16 @@ class TestStream:
     def test_every_half_ran_to_its_end_or_says_why_not(self, whole: Stream) -> None:
         for seen in whole.observations.values():
             assert seen.layout == listed()[seen.probe].layout
-            if "huge" not in seen.probe:
+            if "huge" not in seen.probe and not seen.probe.startswith("system-"):  # whose units are whole mappings
                 assert seen.unit == whole.plan.page_size
             assert seen.unit % whole.plan.page_size == 0
             for half in (seen.control, seen.sealed):
                 assert half.signal is None, seen
                 assert not half.timeout, seen
                 if half.stage != "done":
-                    assert half.step and half.stage == ("operation" if seen.probe.startswith("after-") else "setup"), seen
+                    assert half.step and half.stage == ("operation" if seen.probe.startswith("after-") else "setup"), (
+                        seen
+                    )
                     assert half.step_errno == EOPNOTSUPP
 
     def test_two_runs_give_the_same_facts(self, whole: Stream, tmp_path: Path) -> None:
