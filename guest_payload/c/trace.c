@@ -2,7 +2,6 @@
 /* Every system call of sys() passes here; with --trace those that make the window and operate on it are written down. */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -21,40 +20,18 @@ static const struct {
 	{"SYS_process_madvise", -1, 1}, {"SYS_process_vm_writev", -1, 1},
 };
 
-/* A line, written in one piece: a child may be writing too. What does not fit is cut. */
-static char line[1024];
-static size_t used;
-
-__attribute__((format(printf, 1, 2))) static void put(const char *format, ...)
-{
-	va_list arguments;
-	int wrote;
-
-	va_start(arguments, format);
-	wrote = vsnprintf(line + used, sizeof(line) - used, format, arguments);
-	va_end(arguments);
-	used += wrote > 0 && (size_t)wrote < sizeof(line) - used ? (size_t)wrote : 0;
-}
-
-static void send(void)
-{
-	if (write(STDOUT_FILENO, line, used) < 0)
-		_exit(3);
-	used = 0;
-}
-
 static void put_pointer(const char *name, const long arguments[6])
 {
 	for (size_t i = 0; i < sizeof(pointers) / sizeof(*pointers); i++) {
 		if (strcmp(name, pointers[i].name))
 			continue;
 		if (pointers[i].text >= 0)
-			put(",\"text\":[%d,\"%s\"]", pointers[i].text,
+			dprintf(STDOUT_FILENO, ",\"text\":[%d,\"%s\"]", pointers[i].text,
 				(const char *)arguments[pointers[i].text]);
 		if (pointers[i].iovec >= 0) {
 			const struct iovec *v = (const struct iovec *)arguments[pointers[i].iovec];
 
-			put(",\"iovec\":[%d,%ld,%ld]", pointers[i].iovec, (long)v->iov_base,
+			dprintf(STDOUT_FILENO, ",\"iovec\":[%d,%ld,%ld]", pointers[i].iovec, (long)v->iov_base,
 				(long)v->iov_len);
 		}
 	}
@@ -62,14 +39,13 @@ static void put_pointer(const char *name, const long arguments[6])
 
 static void record(const char *name, const long a[6], int count, long result, int error)
 {
-	put("{\"call\":\"%s\",\"stage\":\"%s\",\"pid\":%d,\"result\":%ld,\"errno\":%d", name,
+	dprintf(STDOUT_FILENO, "{\"call\":\"%s\",\"stage\":\"%s\",\"pid\":%d,\"result\":%ld,\"errno\":%d", name,
 		traced->stage == STAGE_SETUP ? "setup" : "operation", (int)getpid(), result, error);
 	put_pointer(name, a);
-	put(",\"arguments\":[");
+	dprintf(STDOUT_FILENO, ",\"arguments\":[");
 	for (int i = 0; i < count; i++)
-		put("%s%ld", i ? "," : "", a[i]);
-	put("]}\n");
-	send();
+		dprintf(STDOUT_FILENO, "%s%ld", i ? "," : "", a[i]);
+	dprintf(STDOUT_FILENO, "]}\n");
 }
 
 static bool matters(void)
@@ -92,11 +68,9 @@ long call(const char *name, int count, long number, long a, long b, long c, long
 
 void *fill(void *at, int value, size_t length)
 {
-	if (matters()) {
-		put("{\"call\":\"memset\",\"stage\":\"setup\",\"pid\":%d,\"arguments\":[%ld,%d,%zu]}\n",
+	if (matters())
+		dprintf(STDOUT_FILENO, "{\"call\":\"memset\",\"stage\":\"setup\",\"pid\":%d,\"arguments\":[%ld,%d,%zu]}\n",
 			(int)getpid(), (long)at, value, length);
-		send();
-	}
 	return memset(at, value, length);
 }
 
@@ -106,9 +80,8 @@ _Noreturn void trace(const struct probe *probe)
 	static struct facts facts;
 	long base = (long)WINDOW_BASE;
 
-	put("{\"trace\":\"%s\",\"layout\":\"%s\",\"base\":%ld,\"destination\":%ld,\"page_size\":%ld}\n",
+	dprintf(STDOUT_FILENO, "{\"trace\":\"%s\",\"layout\":\"%s\",\"base\":%ld,\"destination\":%ld,\"page_size\":%ld}\n",
 		probe->id, probe->span->layout, base, (long)DESTINATION, sysconf(_SC_PAGESIZE));
-	send();
 	traced = &facts;
 	half(probe, false, &facts);
 }
