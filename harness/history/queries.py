@@ -86,7 +86,7 @@ def runs(connection: Connection, limit: int | None = None) -> tuple[RunLine, ...
         .order_by(RunRow.started.desc(), RunRow.id.desc())
         .limit(limit)
     )  # fmt: skip
-    found = connection.execute(wanted).tuples().all()
+    found = connection.execute(wanted).all()
     return tuple(RunLine(*row) for row in reversed(found))
 
 
@@ -111,7 +111,7 @@ def rule_history(connection: Connection, rule: str) -> RuleHistory:
         .where(ResultRow.rule_number == found.number)
         .order_by(RunRow.started, RunRow.id, CellRow.number)
     )  # fmt: skip
-    points = tuple(Point(*row) for row in connection.execute(wanted).tuples())
+    points = tuple(Point(*row) for row in connection.execute(wanted))
     return RuleHistory(found.id, found.family, found.contract, found.statement, points)
 
 
@@ -132,7 +132,7 @@ def flaky(connection: Connection) -> tuple[Flaky, ...]:
         .group_by(*same, answer)
     )
     groups: dict[tuple[str, ...], dict[str, int]] = {}
-    for *key, status, number in connection.execute(wanted).tuples():
+    for *key, status, number in connection.execute(wanted):
         groups.setdefault(tuple(key), {})[status.strip()] = number
     found = [
         Flaky(key[0], key[1], key[2], sum(statuses.values()), statuses)
@@ -155,7 +155,7 @@ def slowest(connection: Connection, limit: int) -> tuple[Slow, ...]:
         .order_by(mean.desc(), CellRow.cell)
         .limit(limit)
     )  # fmt: skip
-    return tuple(Slow(*row) for row in connection.execute(wanted).tuples())
+    return tuple(Slow(*row) for row in connection.execute(wanted))
 
 
 def latest_results(connection: Connection, run: str) -> Sequence[tuple[str, str, str, str]]:
@@ -168,4 +168,4 @@ def latest_results(connection: Connection, run: str) -> Sequence[tuple[str, str,
         .where(CellRow.run_id == run)
         .order_by(RuleRow.number, CellRow.number)
     )
-    return connection.execute(wanted).tuples().all()
+    return connection.execute(wanted).all()

@@ -68,7 +68,7 @@ def record(connection: Connection, found: Recorded) -> None:
         return
     connection.execute(insert(CellRow), [dict(cell) for cell in found.cells])
     numbered = select(CellRow.cell, CellRow.number).where(CellRow.run_id == run)
-    cells = dict(connection.execute(numbered).tuples().all())
+    cells = dict(connection.execute(numbered).all())
     rules = _rule_numbers(connection, found.rules)
     rows: list[dict[str, Any]] = [
         {"rule_number": rules[rule], "cell_number": cells[cell], **result}
@@ -90,4 +90,4 @@ def _rule_numbers(connection: Connection, rules: Mapping[str, Mapping[str, str]]
         row = known.get(name)
         if row is not None and any(getattr(row, key) != value for key, value in facts.items()):
             connection.execute(update(RuleRow).where(RuleRow.id == name).values(**facts))
-    return dict(connection.execute(select(RuleRow.id, RuleRow.number)).tuples().all())
+    return dict(connection.execute(select(RuleRow.id, RuleRow.number)).all())

@@ -80,7 +80,7 @@
     roving(shownRows[0], shownColumns[0]);
   }
 
-  byId("controls").addEventListener("input", filter);
+  for (const kind of ["input", "change"]) byId("controls").addEventListener(kind, filter);
   byId("controls").addEventListener("submit", (event) => event.preventDefault());
   byId("controls").addEventListener("reset", () => {
     for (const chip of document.querySelectorAll(".chip")) chip.setAttribute("aria-pressed", "false");
