@@ -93,6 +93,11 @@ def _nouns(file: MatrixFile, tree: Tree, path: Path, digest: str) -> Matrix:
         place: Key = ("selections", name)
         _known(tree, path, (*place, "kernels"), wish.kernels, kernels)
         _known(tree, path, (*place, "profiles"), wish.profiles, profiles)
+        plain = [other for other, entry in file.selections.items() if not entry.also]
+        for position, other in enumerate(wish.also):
+            if other not in plain:
+                message = f"no selection {other!r} without an 'also' of its own{nearest(other, plain)}"
+                raise _fault(tree, path, (*place, "also", position), message)
         selections[name] = _selection(name, wish)
         for position, kernel in enumerate(wish.kernels):
             if not set(kernels[kernel].arches) & set(wish.architectures):
@@ -122,7 +127,7 @@ def _profile(name: str, entry: ProfileEntry) -> Profile:
 
 
 def _selection(name: str, entry: SelectionEntry) -> Selection:
-    return Selection(name, entry.kernels, entry.architectures, entry.profiles)
+    return Selection(name, entry.kernels, entry.architectures, entry.profiles, entry.also)
 
 
 def _known(tree: Tree, path: Path, place: Key, words: Iterable[str], valid: Iterable[str]) -> None:

@@ -76,12 +76,13 @@ STANDARD_PROFILE = Profile("standard", smp=2, memory=512, numa=2, swap=64, hugep
 
 @dataclass(frozen=True)
 class Selection:
-    """A named part of the matrix: kernels by architectures by profiles."""
+    """A named part of the matrix: kernels by architectures by profiles, and what the selections in ``also`` mean."""
 
     name: str
     kernels: tuple[str, ...]
     arches: tuple[Arch, ...] = ARCHES
     profiles: tuple[str, ...] = ("standard",)
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

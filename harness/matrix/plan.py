@@ -6,7 +6,7 @@ import fnmatch
 from collections.abc import Iterable, Sequence
 
 from harness.errors import UsageError, nearest
-from harness.matrix.model import ARCHES, SYNONYMS, Arch, CellSpec, KernelSpec, Matrix, Profile
+from harness.matrix.model import ARCHES, SYNONYMS, Arch, CellSpec, KernelSpec, Matrix, Profile, Selection
 
 DEFAULT = "default"
 STANDARD = "standard"
@@ -32,13 +32,14 @@ def plan_cells(
             raise UsageError(f"unknown architecture {arch!r}{called}")
     machines = _profiles(matrix, profiles)
     chosen = _chosen(matrix, selection, kernels)
-    cells = tuple(
+    meant = [
         CellSpec(kernel, arch, profile)
         for kernel, wished, own in chosen
         for arch in wished
         if not arches or arch in arches
         for profile in (machines or own)
-    )
+    ]
+    cells = tuple({cell.id: cell for cell in meant}.values())
     if not cells:
         raise UsageError(f"nothing to do: no kernel asked for is on {', '.join(arches)}")
     return cells
@@ -64,6 +65,11 @@ def _selected(matrix: Matrix, name: str) -> tuple[_Choice, ...]:
     if name not in matrix.selections:
         raise UsageError(f"{matrix.path}: unknown selection {name!r}{nearest(name, matrix.selections)}")
     wish = matrix.selections[name]
+    own = _wished(matrix, wish)
+    return own + tuple(choice for other in wish.also for choice in _wished(matrix, matrix.selections[other]))
+
+
+def _wished(matrix: Matrix, wish: Selection) -> tuple[_Choice, ...]:
     machines = tuple(matrix.profiles[profile] for profile in wish.profiles)
     specs = (matrix.kernels[kernel] for kernel in wish.kernels)
     return tuple((spec, tuple(a for a in spec.arches if a in wish.arches), machines) for spec in specs)

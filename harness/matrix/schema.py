@@ -148,17 +148,19 @@ class ProfileEntry(Strict):
 
 
 class SelectionEntry(Strict):
-    """A named part of the matrix; ``kernels`` are names."""
+    """A named part of the matrix; ``kernels`` are names, ``also`` those of other selections."""
 
     kernels: tuple[Name, ...] = Field(min_length=1)
     architectures: tuple[Arch, ...] = Field(default=ARCHES, min_length=1)
     profiles: tuple[ProfileName, ...] = Field(default=("standard",), min_length=1)
+    also: tuple[Name, ...] = ()
 
     @model_validator(mode="after")
     def _each_once(self) -> SelectionEntry:
         _refuse_repeats("kernels", self.kernels)
         _refuse_repeats("architectures", self.architectures)
         _refuse_repeats("profiles", self.profiles)
+        _refuse_repeats("also", self.also)
         return self
 
 
