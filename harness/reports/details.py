@@ -145,8 +145,14 @@ def _garbage(cell: CellRecord) -> str:
     return f"{plural(cell.garbage, 'line')} in the stream were no records" if cell.garbage else ""
 
 
+def _lacking(cell: CellRecord) -> str:
+    """What the profile asked for and the guest could not set up: rules that need it were skipped."""
+    notes = cell.machine.notes if cell.machine else ()
+    return f"could not be provided: {'; '.join(notes)}" if notes else ""
+
+
 def _machines(page: Page, done: RunDone) -> None:
-    for title, fact in (("Acceleration", _acceleration), ("Streams", _garbage)):
+    for title, fact in (("Acceleration", _acceleration), ("Machines", _lacking), ("Streams", _garbage)):
         told = _grouped(done.record.cells, fact)
         if told:
             page.head(title)
