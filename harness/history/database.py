@@ -116,7 +116,7 @@ def _engine(url: URL, begin: str) -> Iterator[Engine]:
     try:
         engine = create_engine(url, connect_args=_connect_args(url))
     except (ArgumentError, NoSuchModuleError) as problem:
-        raise UsageError(f"{shown(url)} is no database this can open: {problem}") from problem
+        raise UsageError(f"{shown(url)} is no database this can open: {str(problem).splitlines()[0]}") from problem
     if url.get_backend_name() == "sqlite":
         _own_transactions(engine, begin)
     try:
