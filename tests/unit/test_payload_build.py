@@ -92,8 +92,8 @@ class TestProbes:
 
     def test_every_family_of_the_contract_is_there(self) -> None:
         assert {p.family for p in probe_list()} == {
-            "arguments", "munmap", "mmap-fixed", "mprotect", "mremap", "madvise", "process-madvise", "fork", "heap", "shm",
-            "pages", "userfaultfd", "force", "file", "threads", "system", "sequences", "races",
+            "arguments", "munmap", "mmap-fixed", "mprotect", "mremap", "madvise", "process-madvise", "fork", "heap",
+            "shm", "pages", "userfaultfd", "force", "file", "threads", "system", "sequences", "races",
         }  # fmt: skip
 
 
