@@ -34,6 +34,8 @@ def cli() -> None:
     sealmatrix run -s nightly           every release the archive has
     sealmatrix run --host               the kernel this machine runs
     sealmatrix show                     the newest run again
+    sealmatrix compare A B              what changed between runs, cells or kernels
+    sealmatrix qualify ...              may this candidate ship, under a written policy
     sealmatrix doctor                   what is missing on this machine
 
     Exit status: 0 all good, 1 a rule failed, 2 usage, 3 no answer from a kernel, 130 interrupted.

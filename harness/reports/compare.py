@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.reports.cells import plural
-from harness.reports.comparing import Comparison, counted, phrase, side_label
+from harness.reports.comparing import Comparison, counted, phrase, side_label, word
 from harness.reports.ink import MARKS, Page
 from harness.reports.sides import apart
 from harness.verdicts.compare import CHANGES, ORDER, Change, Pair, ProbeChange, RuleChange, told
@@ -73,7 +73,9 @@ def _heads(page: Page, comparison: Comparison) -> None:
         for pair in comparison.pairs:
             old, new = side_label(pair.before), side_label(pair.after)
             runs = f" (run {pair.before.run} → {pair.after.run})" if pair.before.run != pair.after.run else ""
-            news_here = counted(pair.counts, "rule") or "nothing changed"
+            news_here = counted(pair.counts, "rule", across=pair.across) or (
+                "alike" if pair.across else "nothing changed"
+            )
             page.line(f"{old} → {new}{runs}: {news_here}", style="bold")
     for remark in comparison.remarks:
         page.line(f"note: {remark}", style="yellow")
@@ -81,15 +83,21 @@ def _heads(page: Page, comparison: Comparison) -> None:
 
 def _changes(page: Page, comparison: Comparison, every: bool) -> None:
     found = news(comparison.pairs)
+    across = comparison.what == "across"
     for change in CHANGES:
         items = [item for item in found if item.change.change == change]
         if items:
-            page.head(change.capitalize())
-        if change in _BRIEF and not every:
-            _brief(page, items)
-            continue
+            page.head(word(change, across=across).capitalize())
+        brief = [] if every else [item for item in items if change in _BRIEF or (across and _merely_skipped(item))]
+        _brief(page, brief)
         for item in items:
-            _item(page, item, every)
+            if item not in brief:
+                _item(page, item, every)
+
+
+def _merely_skipped(item: News) -> bool:
+    """What one machine does not offer is told by name; what it did not answer is told in full."""
+    return item.change.change == "lost coverage" and not item.pairs[0].regressed_in(item.change)
 
 
 def _brief(page: Page, items: Sequence[News]) -> None:
@@ -99,7 +107,7 @@ def _brief(page: Page, items: Sequence[News]) -> None:
         assert worst is not None
         groups.setdefault(phrase(item.pairs[0], worst), []).append(item.change.rule.id)
     for words, rules in groups.items():
-        page.line(f"{words}: {', '.join(rules)}", _IN)
+        page.line(f"{words}: {', '.join(dict.fromkeys(rules))}", _IN)
 
 
 def _item(page: Page, item: News, every: bool) -> None:
@@ -111,7 +119,7 @@ def _item(page: Page, item: News, every: bool) -> None:
     head = f"{glyph} {rule.id} ({rule.contract}, {rule.level}): {phrase(pair, worst)}"
     page.line(f"{head} [{where}]", _IN, _STYLES[change.change])
     page.line(rule.statement, _DEEP, "dim")
-    page.line(f"{counted(change.counts)}, of {sum(change.counts.values())}", _DEEP)
+    page.line(f"{counted(change.counts, across=pair.across)}, of {sum(change.counts.values())}", _DEEP)
     for probe in change.probes if every else change.probes[:1]:
         _probe(page, pair, probe)
 
@@ -145,7 +153,7 @@ def _series(page: Page, series: Series, every: bool) -> None:
         for stretch in stretches:
             _stretch(page, stretch, every)
     for words, rules in brief.items():
-        page.line(f"{words}: {', '.join(rules)}", _IN)
+        page.line(f"{words}: {', '.join(dict.fromkeys(rules))}", _IN)
     if not changed:
         page.line("nothing changed", _IN)
 
@@ -189,5 +197,6 @@ def last_line(page: Page, comparison: Comparison) -> Text:
     for i, change in enumerate(told_changes):
         number = comparison.counts[change]
         text.append(", " if i else "", style="not bold")
-        text.append(f"{number} {change}", style=_STYLES[change] if number else "dim")
+        name = word(change, across=comparison.what == "across")
+        text.append(f"{number} {name}", style=_STYLES[change] if number else "dim")
     return text

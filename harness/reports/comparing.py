@@ -138,7 +138,25 @@ def side_label(side: Side) -> str:
     return " ".join(filter(None, (side.kernel, version, side.arch, profile)))
 
 
-def counted(counts: Mapping[Change, int], noun: str = "probe") -> str:
+# Between machines nothing comes first: what one of them does not answer is not lost, and what it fails is not new.
+ACROSS: Mapping[Change, str] = {
+    "introduced": "failing only on the second",
+    "lost coverage": "answered only on the first",
+    "flaky": "flaky",
+    "changed": "different",
+    "fixed": "failing only on the first",
+    "gained": "answered only on the second",
+    "unchanged": "alike",
+}
+
+
+def word(change: Change, *, across: bool = False) -> str:
+    """What a change is called: by itself along versions and runs, otherwise between machines."""
+    return ACROSS[change] if across else change
+
+
+def counted(counts: Mapping[Change, int], noun: str = "probe", *, across: bool = False) -> str:
     """``1 probe introduced, 3 changed``; unchanged ones are left out."""
     parts = [(change, n) for change, n in counts.items() if n and change != "unchanged"]
-    return ", ".join(f"{plural(n, noun) if not i else n} {change}" for i, (change, n) in enumerate(parts))
+    told = (f"{plural(n, noun) if not i else n} {word(change, across=across)}" for i, (change, n) in enumerate(parts))
+    return ", ".join(told)

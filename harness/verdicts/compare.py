@@ -113,7 +113,11 @@ class Pair:
     @property
     def regressed(self) -> bool:
         """Whether anything was introduced or lost. Across machines, a probe that does not apply is not lost."""
-        return any(_regressed(probe, self.across) for rule in self.rules for probe in rule.probes)
+        return any(self.regressed_in(rule) for rule in self.rules)
+
+    def regressed_in(self, rule: RuleChange) -> bool:
+        """Whether anything was introduced or lost in one rule."""
+        return any(_regressed(probe, self.across) for probe in rule.probes)
 
 
 def _regressed(probe: ProbeChange, across: bool) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 from junitparser import Error, Failure, JUnitXml, Skipped
+from lxml import etree
 from rich.console import Console
 
 from harness.errors import UsageError
@@ -20,7 +21,7 @@ from harness.reports.junit_compare import comparison_xml
 from harness.reports.sides import Picked, apart, pick, sides_of
 from harness.runs.execute import RunDone
 from harness.runs.record import CellRecord, write_run
-from harness.verdicts.model import RuleResult, Status
+from harness.verdicts.model import STATUSES, RuleResult, Status
 from tests.builders import cell, default_matrix, result, rule, run
 
 ROOT = Path(__file__).parents[2]
@@ -196,6 +197,22 @@ def test_junit_keeps_an_old_failure_a_failure() -> None:
     old, new = sides_of(lost)
     xml = comparison_xml(compare_picks(Picked("a", lost, (old,)), Picked("b", lost, (new,))))
     assert isinstance(next(iter(next(iter(JUnitXml.fromstring(xml.encode()))))).result[0], Error)
+
+
+@pytest.mark.parametrize("dialect", ["gitlab", "jenkins"])
+@pytest.mark.parametrize("after", STATUSES)
+def test_junit_is_what_both_servers_read(dialect: str, after: Status) -> None:
+    schema = etree.XMLSchema(etree.parse(ROOT / "tests" / "data" / "junit" / f"{dialect}.xsd"))
+    schema.assertValid(etree.fromstring(comparison_xml(two_kernels(after, "because")).encode()))
+
+
+def test_machines_are_told_apart_without_a_before_and_an_after() -> None:
+    x86 = (cell("debian-6.12"), results())
+    arm = (cell("debian-6.12", "arm64"), [result(RULES[0], "skip", "not offered here"), *results("miss")[1:]])
+    comparison = compare_machines(whole(made(x86, arm)))
+    text = printed(comparison)
+    assert "Answered only on the first\n  passes on x86_64, does not apply on arm64: munmap-across" in text
+    assert (comparison.exit_code, "ost coverage" in text) == (0, False)
 
 
 def test_hostile_text_of_a_guest_reaches_no_terminal_and_no_markup() -> None:
