@@ -75,7 +75,7 @@ def suite(
         cases,
         package="sealmatrix",
         hostname=cell.id,
-        timestamp=_timestamp(cell.started or run.started),
+        timestamp=timestamp(cell.started or run.started),
         properties={name: one_line(value) for name, value in _properties(run, cell).items() if value},
     )
 
@@ -105,7 +105,7 @@ def document(suites: Sequence[Element]) -> str:
     return f'<?xml version="1.0" encoding="utf-8"?>\n{tostring(root, encoding="unicode")}\n'
 
 
-def _timestamp(iso: str) -> str:
+def timestamp(iso: str) -> str:
     """UTC without the offset: the form both dialects know."""
     try:
         return datetime.fromisoformat(iso).replace(tzinfo=None).isoformat(timespec="seconds")

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from junit_xml import TestCase, TestSuite
 
 from harness.reports.comparing import Comparison, counted, phrase
-from harness.reports.junit import one_line, to_xml, xml_text
+from harness.reports.junit import one_line, timestamp, to_xml, xml_text
 from harness.reports.sides import apart
 from harness.verdicts.compare import Pair, ProbeChange, RuleChange, Side, told
 
@@ -59,6 +59,7 @@ def _suite(pair: Pair, classname: str) -> TestSuite:
         [_case(pair, change, classname) for change in pair.rules],
         package="sealmatrix-compare",
         hostname=pair.after.cell,
+        timestamp=timestamp(pair.after.started),
         properties={name: one_line(value) for name, value in _properties(pair).items() if value},
     )
 
@@ -72,7 +73,8 @@ def _gone(side: Side, classname: str) -> TestSuite:
             f"lost coverage: the cell {side.cell} is not there any more", failure_type="lost-coverage"
         )
         cases.append(case)
-    return TestSuite(classname, cases, package="sealmatrix-compare", hostname=side.cell)
+    started = timestamp(side.started)
+    return TestSuite(classname, cases, package="sealmatrix-compare", hostname=side.cell, timestamp=started)
 
 
 def _properties(pair: Pair) -> Mapping[str, str]:

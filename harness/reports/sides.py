@@ -70,6 +70,7 @@ def _side(done: RunDone, cells: Sequence[CellRecord]) -> Side:
         page_size=page_size,
         results=results,
         repeats=tuple(repeats),
+        started=first.started or done.record.started,
         facts=KernelFacts(version, first.arch, page_size) if version and page_size else None,
     )
 

@@ -47,6 +47,7 @@ class Side:
 
     ``run`` and ``cell`` say where it lies, ``kernel`` is its name in the matrix, ``version`` the upstream version it
     was built from ("" where no kernel could be had), ``page_size`` is in bytes (0 where it never came up).
+    ``started`` is UTC, in ISO 8601.
     """
 
     run: str
@@ -60,6 +61,7 @@ class Side:
     results: Results = field(repr=False)
     repeats: tuple[Results, ...] = field(default=(), repr=False)
     facts: KernelFacts | None = None
+    started: str = ""
 
 
 @dataclass(frozen=True)
