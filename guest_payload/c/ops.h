@@ -72,6 +72,9 @@ long advise_here(struct window *w, const struct operation *op);  /* a: advice */
 int open_userfaultfd(struct window *w, unsigned long features);
 long register_range(int fd, void *start, size_t length, unsigned long mode);
 
+/* Makes huge pages of the range's pages. */
+long collapse_range(void *start, size_t length);
+
 /* Numbers the system tells: the one that follows the key in a text file, or 0. */
 unsigned long number_in(const char *path, const char *key);
 

@@ -167,7 +167,7 @@ static long swap_out_and_in(struct window *w, const struct operation *op)
 static long collapse(struct window *w, const struct operation *op)
 {
 	(void)op;
-	return sys(SYS_madvise, w->start, w->length, ADV_COLLAPSE);
+	return collapse_range(w->start, w->length);
 }
 
 #define R_HERE (SET(ANON_RW) | SET(ANON_R) | SET(ANON_NONE) | SET(SHARED_ANON_RW) | SET(COPIED_R) | SET(FILE_SHARED_RW))

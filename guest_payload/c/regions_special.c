@@ -76,10 +76,24 @@ static size_t transparent_huge_page(struct window *w)
 	return size;
 }
 
-/* One huge page after the other, whatever the policy of the system: MADV_COLLAPSE (6.1) asks for them, and waits. */
+/* MADV_COLLAPSE (6.1) may find a page in somebody else's hands for a moment, and says so with EAGAIN: ask again. */
+long collapse_range(void *start, size_t length)
+{
+	enum { TRIES = 100 };
+	long result = -1;
+
+	for (int i = 0; i < TRIES; i++) {
+		result = sys(SYS_madvise, start, length, ADV_COLLAPSE);
+		if (result == 0 || errno != EAGAIN)
+			break;
+	}
+	return result;
+}
+
+/* One huge page after the other, whatever the policy of the system. */
 static void collapse(struct window *w, size_t length)
 {
-	if (sys(SYS_madvise, w->base, length, ADV_COLLAPSE))
+	if (collapse_range(w->base, length))
 		fail_step(w, "transparent huge pages (MADV_COLLAPSE)", errno);
 }
 

@@ -172,8 +172,6 @@ def compare_rules(before: Side, after: Side, memory: Memory) -> tuple[RuleChange
 def _rule(name: str, before: Side, after: Side, memory: Memory) -> RuleChange:
     old, new = before.results.get(name), after.results.get(name)
     rule = (new or old or _never()).rule
-    if old and new and not before.repeats and not after.repeats and _alike(old, new):
-        return RuleChange(rule, "unchanged", old, new, (), {"unchanged": len(new.verdicts)})
     olds, news = by_probe(old), by_probe(new)
     varied = {**_varied(name, before), **_varied(name, after)}
     steady = set(varied) - set(_varied(name, after))
@@ -191,14 +189,6 @@ def _rule(name: str, before: Side, after: Side, memory: Memory) -> RuleChange:
     changed = sorted((c for c in found if c.change != "unchanged"), key=lambda c: ORDER[c.change])
     counts = {change: counted[change] for change in CHANGES if counted[change]}
     return RuleChange(rule, _worst(counts, new), old, new, tuple(changed), counts)
-
-
-def _alike(old: RuleResult, new: RuleResult) -> bool:
-    """Whether two results tell the same, probe by probe: most do, and this is much quicker than finding out why."""
-    return len(old.verdicts) == len(new.verdicts) and all(
-        a.probe == b.probe and a.status == b.status and a.kind == b.kind and a.observed == b.observed
-        for a, b in zip(old.verdicts, new.verdicts, strict=True)
-    )
 
 
 def _never() -> RuleResult:

@@ -10,16 +10,15 @@ from itertools import pairwise
 from harness.rules.model import Rule
 from harness.verdicts.compare import (
     Change,
-    Memory,
     Pair,
     RuleChange,
     Side,
+    by_probe,
     compare_rules,
     standing,
 )
 from harness.verdicts.model import RuleResult, Verdict
 
-_SILENT = frozenset({"error", "miss"})
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?(?:[-~]?rc(\d+))?")
 
 
@@ -50,10 +49,10 @@ class Series:
     def rules(self) -> Mapping[str, tuple[Rule, tuple[Stretch, ...]]]:
         """Every rule with its stretches, oldest first."""
         names = dict.fromkeys(name for side in reversed(self.sides) for name in side.results)
-        changes = [{change.rule.id: change for change in step.rules} for step in self.steps]
-        return {name: self._stretches(name, [step.get(name) for step in changes]) for name in names}
+        return {name: self._stretches(name) for name in names}
 
-    def _stretches(self, name: str, changes: Sequence[RuleChange | None]) -> tuple[Rule, tuple[Stretch, ...]]:
+    def _stretches(self, name: str) -> tuple[Rule, tuple[Stretch, ...]]:
+        changes = [{change.rule.id: change for change in step.rules}.get(name) for step in self.steps]
         found = [Stretch(self.sides[0], self.sides[0], 1, self.sides[0].results.get(name))]
         for side, step in zip(self.sides[1:], changes, strict=True):
             last = found[-1]
@@ -83,17 +82,9 @@ def compare_series(sides: Sequence[Side]) -> Series:
     steps = []
     memory: dict[tuple[str, str], tuple[Verdict, Side]] = {}
     for before, after in pairwise(ordered):
-        memory |= _before_gap(before, after)
+        for name, result in before.results.items():
+            for probe, verdict in by_probe(result).items():
+                if standing(verdict) not in ("none", "skip"):
+                    memory[name, probe] = verdict, before
         steps.append(Pair(before, after, compare_rules(before, after, memory)))
     return Series(tuple(ordered), tuple(steps))
-
-
-def _before_gap(before: Side, after: Side) -> Memory:
-    """The answers of ``before`` under rules that ``after`` does not answer in full."""
-    found = {}
-    for name, result in before.results.items():
-        new = after.results.get(name)
-        if new is None or _SILENT & set(new.counts) or len(new.verdicts) != len(result.verdicts):
-            answered = (v for v in result.verdicts if standing(v) not in ("none", "skip"))
-            found.update({(name, verdict.probe): (verdict, before) for verdict in answered})
-    return found
