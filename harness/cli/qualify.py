@@ -54,7 +54,7 @@ def qualify(
     load = loader(catalogue)
     picked = pick(results, candidate, load, run)
     day: date = as_of.date() if as_of else datetime.now(UTC).date()
-    dossier = judge_picks(picked, pick(results, baseline, load, run), policy, data, day)
+    dossier = judge_picks(picked, pick(results, baseline, load, run), policy, data, day, catalogue)
     folder = output or results / f"qualification-{new_run_id()}"
     seal = write_qualification(dossier, folder)
     if as_json:

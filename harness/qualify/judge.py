@@ -9,6 +9,7 @@ from typing import Literal
 
 from harness.qualify.policy import KINDS_EXCUSED, Excuse, Policy, Waiver
 from harness.reports.comparing import phrase
+from harness.rules.model import Rule
 from harness.verdicts.compare import Change, Pair, RuleChange, Side, told
 from harness.verdicts.model import RuleResult
 
@@ -61,11 +62,15 @@ class AllowedUse:
 
 @dataclass(frozen=True)
 class Case:
-    """What is to be judged. ``unfinished`` says, by cell, why a cell of the candidate gave no whole answer."""
+    """What is to be judged, and the catalogue's ``rules``: one that was not asked was not kept.
+
+    ``unfinished`` says, by cell, why a cell of the candidate gave no whole answer.
+    """
 
     candidate: tuple[Side, ...]
     pairs: tuple[Pair, ...]
     unfinished: Mapping[str, str]
+    rules: tuple[Rule, ...]
 
 
 @dataclass(frozen=True)
@@ -174,6 +179,8 @@ def _answers(policy: Policy, case: Case, today: date) -> Check:
                 waived += len(silent) if found[-1].waiver else 0
         if not asked or 100 * (asked - missing + waived) < policy.coverage.answered * asked:
             short.append(f"{side.cell}: {asked - missing} of {asked} probes")
+        elif unasked := [rule.id for rule in case.rules if policy.requires(rule) and rule.id not in side.results]:
+            short.append(f"{side.cell}: {len(unasked)} required rules were not asked, the first is {unasked[0]}")
         elif side.cell in case.unfinished:
             short.append(f"{side.cell}: {case.unfinished[side.cell]}")
     if short:

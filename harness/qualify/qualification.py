@@ -14,28 +14,34 @@ from harness.qualify.judge import Case, qualify
 from harness.qualify.page import page
 from harness.qualify.policy import Policy
 from harness.qualify.report import POLICY, Dossier, cell_ids, report_json
-from harness.reports.sides import Picked, match
+from harness.reports.sides import Picked, match, narrowing
 from harness.rules.load import CATALOGUE
+from harness.rules.model import Rule
 from harness.runs.compose import catalogue_digest
 from harness.runs.record import write_atomically
 from harness.runs.repeats import first_id
 from harness.verdicts.compare import compare
 
 
-def judge_picks(candidate: Picked, baseline: Picked, policy: Policy, data: bytes, today: date) -> Dossier:
+def judge_picks(
+    candidate: Picked, baseline: Picked, policy: Policy, data: bytes, today: date, catalogue: Mapping[str, Rule]
+) -> Dossier:
     """Judge a candidate against its baseline. Raises ``UsageError`` when both are the same, or cannot be matched."""
     matched = match(baseline, candidate)
     for before, after in matched.pairs:
         if (before.run, before.cell) == (after.run, after.cell):
             raise UsageError(f"candidate and baseline are the same: {after.cell} of run {after.run}")
     pairs = tuple(compare(before, after) for before, after in matched.pairs)
-    case = Case(candidate.sides, pairs, unfinished(candidate))
+    case = Case(candidate.sides, pairs, unfinished(candidate), tuple(catalogue.values()))
     return Dossier(qualify(policy, case, today), candidate, baseline, pairs, data, catalogue_digest())
 
 
 def unfinished(picked: Picked) -> Mapping[str, str]:
     """Why cells of a pick gave no whole answer, by the id of the cell they are or repeat."""
     wanted = set(cell_ids(picked))
+    if globs := narrowing(picked.done):
+        # Probes that were not planned leave no trace in the results.
+        return {first_id(cell): f"the run was narrowed to {' '.join(globs)}" for cell in wanted}
     cells = [cell for cell in picked.done.record.cells if cell.id in wanted and cell.state != "finished"]
     return {first_id(cell.id): cell.reason or f"the cell is {cell.state}" for cell in cells}
 

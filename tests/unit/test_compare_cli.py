@@ -26,7 +26,7 @@ BROKEN = SEALED | {
     "mprotect": [12] * 3,
     "munmap": [0] * 3,
 }
-POLICY = "version: 1\ntitle: T\narchitectures: [x86_64]\nrequire:\n  - levels: [required]\n"
+POLICY = "version: 1\ntitle: T\narchitectures: [x86_64]\nrequire:\n  - {levels: [required], families: [munmap]}\n"
 WAIVER = "  - {rule: munmap-blocked, kernels: ['*'], excuses: [bypass], reason: r, owner: o, expires: 2999-01-01}\n"
 
 

@@ -59,7 +59,7 @@ def dossier(
     done = run(Path("r"), cells)
     old, new = sides_of(done)
     parsed = parse_policy(policy.encode(), Path("p.yaml"), RULES)
-    return judge_picks(Picked("c", done, (new,)), Picked("b", done, (old,)), parsed, policy.encode(), today)
+    return judge_picks(Picked("c", done, (new,)), Picked("b", done, (old,)), parsed, policy.encode(), today, RULES)
 
 
 def judged(after: Sequence[RuleResult], policy: str = HEAD, **more: object) -> Qualification:
@@ -132,6 +132,21 @@ def test_silence_is_never_a_pass() -> None:
     assert any("the guest was lost" in check.says for check in found.checks)
 
 
+def test_a_rule_that_was_not_asked_was_not_kept() -> None:
+    found = judged(results()[1:], before=results()[1:])
+    assert not_met(found) == ["At least 100 % of the required probes gave an answer on every cell"]
+    assert "1 required rules were not asked, the first is munmap-across" in found.checks[2].says
+
+
+def test_a_run_narrowed_to_some_probes_qualifies_nothing() -> None:
+    done = run(Path("r"), [(cell("a"), results()), (cell("b"), results())])
+    done = replace(done, record=done.record.model_copy(update={"options": {"probes": ["munmap/*"]}}))
+    old, new = sides_of(done)
+    policy = parse_policy(HEAD.encode(), Path("p"), RULES)
+    made = judge_picks(Picked("b", done, (new,)), Picked("a", done, (old,)), policy, b"", TODAY, RULES)
+    assert made.qualification.checks[2].says == "b.x86_64: the run was narrowed to munmap/*"
+
+
 def test_no_answer_can_be_waived_by_name() -> None:
     policy = HEAD + "waivers:\n" + waiver(excuses="[no answer]")
     assert judged(results("error"), policy, before=results("error")).verdict == "qualified with waivers"
@@ -159,7 +174,7 @@ def test_an_architecture_or_baseline_that_was_not_tested_is_not_met() -> None:
     done = run(Path("r"), [(cell("b"), results()), (cell("c"), results()), (cell("c", "arm64"), results())])
     old, *new = sides_of(done)
     policy = parse_policy(both.encode(), Path("p"), RULES)
-    made = judge_picks(Picked("c", done, tuple(new)), Picked("b", done, (old,)), policy, b"", TODAY)
+    made = judge_picks(Picked("c", done, tuple(new)), Picked("b", done, (old,)), policy, b"", TODAY, RULES)
     assert not_met(made.qualification) == ["Every cell has a baseline"]
 
 
@@ -168,7 +183,7 @@ def test_a_candidate_is_not_its_own_baseline() -> None:
     picked = Picked("a", done, sides_of(done))
     policy = parse_policy(HEAD.encode(), Path("p"), RULES)
     with pytest.raises(UsageError, match="candidate and baseline are the same"):
-        judge_picks(picked, picked, policy, b"", TODAY)
+        judge_picks(picked, picked, policy, b"", TODAY, RULES)
 
 
 def test_a_failure_in_one_repeat_is_a_failure() -> None:
@@ -177,7 +192,7 @@ def test_a_failure_in_one_repeat_is_a_failure() -> None:
     done = run(Path("r"), pairs)
     old, new = sides_of(done)
     policy = parse_policy(HEAD.encode(), Path("p"), RULES)
-    found = judge_picks(Picked("c", done, (new,)), Picked("b", done, (old,)), policy, b"", TODAY).qualification
+    found = judge_picks(Picked("c", done, (new,)), Picked("b", done, (old,)), policy, b"", TODAY, RULES).qualification
     assert not_met(found) == ["Required rules hold"]
 
 
