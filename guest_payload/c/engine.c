@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,6 +53,31 @@ static void hold(void)
 	map_facts();
 }
 
+static cpu_set_t allowed; /* before we confined ourselves to one CPU */
+
+/*
+ * One half runs at a time, and a fork whose child wakes up on another CPU costs four times as much where CPUs are
+ * emulated. Measured: 6.7 ms against 1.8 ms.
+ */
+static void use_one_cpu(void)
+{
+	cpu_set_t one;
+
+	if (sched_getaffinity(0, sizeof(allowed), &allowed))
+		return;
+	CPU_ZERO(&one);
+	for (int i = 0; i < CPU_SETSIZE && !CPU_COUNT(&one); i++)
+		if (CPU_ISSET(i, &allowed))
+			CPU_SET(i, &one);
+	sched_setaffinity(0, sizeof(one), &one);
+}
+
+void use_all_cpus(void)
+{
+	if (CPU_COUNT(&allowed))
+		sched_setaffinity(0, sizeof(allowed), &allowed);
+}
+
 void engine_start(long deadline_ms)
 {
 	struct rlimit none = {1, 1}; /* not 0: with that, a program that core dumps are piped to would still be run */
@@ -64,6 +90,7 @@ void engine_start(long deadline_ms)
 	signal(SIGCHLD, SIG_DFL);
 	setrlimit(RLIMIT_CORE, &none);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	use_one_cpu();
 	engine.deadline_ms = deadline_ms;
 	map_facts();
 }

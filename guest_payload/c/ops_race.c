@@ -237,6 +237,7 @@ static bool two_cpus(int cpus[2])
 	cpu_set_t set;
 	int found = 0;
 
+	use_all_cpus();
 	if (sched_getaffinity(0, sizeof(set), &set))
 		return false;
 	for (int i = 0; i < CPU_SETSIZE && found < 2; i++)

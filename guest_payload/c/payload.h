@@ -234,6 +234,7 @@ _Noreturn void trace(const struct probe *probe);
 
 /* engine.c */
 void engine_start(long deadline_ms);
+void use_all_cpus(void); /* for this thread and its children; a half is confined to one otherwise */
 void run_halves(const struct probe *probe, struct facts **control, struct facts **sealed);
 
 /* report.c */
