@@ -20,6 +20,7 @@ from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import ARCHES
 from harness.matrix.plan import plan_cells
 from harness.reports.jsonout import summary_json
+from harness.reports.page.programs import reproduce
 from harness.reports.terminal import print_run
 from harness.reports.write import write_reports
 from harness.runs.compose import Composed, Options, compose_host, compose_matrix
@@ -119,7 +120,7 @@ def _go(composed: Composed, aside: Console, *, quiet: bool, as_json: bool, show_
         aside.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
     with progress(aside, quiet, [cell.id for cell in composed.plan.cells]) as tell:
         done = execute(composed.plan, composed.make_guest, tell)
-    write_reports(done)
+    write_reports(done, reproduce)
     if remark := remember(done.folder):
         aside.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
     if as_json:

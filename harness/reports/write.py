@@ -10,15 +10,18 @@ from harness.errors import StoreError
 from harness.reports.cells import cell_folder
 from harness.reports.jsonout import summary_json
 from harness.reports.junit import classnames, document, element, suite
-from harness.reports.page import Sightings, page_html
+from harness.reports.page import Reproduce, Sightings, page_html
 from harness.runs.execute import RunDone
 from harness.runs.record import write_atomically
 
 _WRITERS = 4
 
 
-def write_reports(done: RunDone) -> tuple[Path, ...]:
-    """Write the reports into the run's folder and return their paths, the run's own last. Raises ``StoreError``."""
+def write_reports(done: RunDone, reproduce: Reproduce | None = None) -> tuple[Path, ...]:
+    """Write the reports into the run's folder and return their paths, the run's own last. Raises ``StoreError``.
+
+    ``reproduce`` makes the programs the page shows for what went wrong.
+    """
     names = classnames(done.record.cells)
     sightings = Sightings()
     suites = []
@@ -32,7 +35,7 @@ def write_reports(done: RunDone) -> tuple[Path, ...]:
             written.append(pool.submit(_write, folder / "junit.xml", document(suites[-1:])))
         for name, text in (
             ("junit.xml", document(suites)),
-            ("report.html", page_html(done, sightings)),
+            ("report.html", page_html(done, sightings, reproduce)),
             ("verdicts.json", json.dumps(summary_json(done), indent=1) + "\n"),
         ):
             written.append(pool.submit(_write, done.folder / name, text))

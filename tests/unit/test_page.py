@@ -260,5 +260,5 @@ def test_a_lost_cell_shows_its_consoles_end(tmp_path: Path) -> None:
 
 def test_reproducers_are_there_for_what_went_wrong() -> None:
     done: RunDone = default_matrix(Path("r"))
-    _, large = data(page_html(done, reproduce=lambda probe: f"// {probe}" if "munmap" in probe else ""))
-    assert large["reproducers"] == {"munmap/anon-0/into": "// munmap/anon-0/into"}
+    _, large = data(page_html(done, reproduce=lambda rule, probe: f"// {probe}" if "munmap" in probe else ""))
+    assert large["reproducers"] == {"munmap-across munmap/anon-0/into": "// munmap/anon-0/into"}

@@ -30,8 +30,8 @@ from harness.rules.model import Rule
 from harness.runs.execute import RunDone
 from harness.verdicts.model import KINDS, STATUSES, RuleResult
 
-Reproduce = Callable[[str], str]
-"""From a probe's id to the source of a program that shows what it does, or "" where there is none."""
+Reproduce = Callable[[Rule, str], str]
+"""From a rule and a probe's id to the source of a program that shows it, or "" where there is none."""
 
 _FINDINGS = 40
 # Characters that HTML cannot carry, and halves of characters that UTF-8 cannot.
@@ -186,15 +186,13 @@ def _tile(result: RuleResult | None, letter: str) -> Tile | None:
 
 
 def _reproducers(grid: Grid, reproduce: Reproduce | None) -> Mapping[str, str]:
-    """Programs for the probes that went wrong somewhere; a page with one for every probe would be too heavy."""
+    """By rule and probe: a program for each cell's worst verdict; one for every probe would be too many."""
     if reproduce is None:
         return {}
-    broken = {
-        v.probe
-        for row in grid.results
-        for r in row
-        if r and r.status in ("fail", "known")
-        for v in r.verdicts
-        if v.status in ("fail", "known")
+    wrong = {
+        (rule.id, result.worst.probe): rule
+        for rule, row in zip(grid.rules, grid.results, strict=True)
+        for result in row
+        if result and result.status in ("fail", "known")
     }
-    return {probe: text for probe in sorted(broken) if (text := reproduce(probe))}
+    return {f"{name} {probe}": text for (name, probe), rule in wrong.items() if (text := reproduce(rule, probe))}

@@ -185,6 +185,7 @@
       el("dl", { class: "pairs" }, ...pairs.filter(([, text]) => text).flatMap(([name, text]) => [el("dt", {}, name), el("dd", {}, text)])),
       el("h3", {}, "Repeat it"),
       command(`${kernel.repeat} -r ${quoted(probe)}`),
+      el("p", { class: "further" }, `As a C program of its own: sealmatrix rules show ${rule.id} --probe ${quoted(probe)} --reproducer`),
     ];
   }
   const explain = (status) => document.querySelector(`.chip[data-status="${status}"]`).title;
@@ -263,8 +264,8 @@
       const seen = facts.observations[facts.seen[column][number]];
       if (seen) box.append(observation(facts, seen));
       else box.append(el("p", { class: "soft" }, "There is no observation of this probe."));
-      const program = facts.reproducers[name];
-      if (program) box.append(el("h3", {}, "As a program"), command(program));
+      const program = at && facts.reproducers[`${rules[at[0]].id} ${name}`];
+      if (program) box.append(el("h3", {}, "As a C program of its own"), command(program));
     };
     box.addEventListener("toggle", fill);
     if (unfolded) {
