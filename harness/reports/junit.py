@@ -114,7 +114,7 @@ def timestamp(iso: str) -> str:
 
 
 def _seconds(result: RuleResult, times: Mapping[str, int]) -> float | None:
-    microseconds = sum(times.get(verdict.probe, 0) for verdict in result.verdicts)
+    microseconds = sum([times.get(verdict.probe, 0) for verdict in result.verdicts])
     # junit-xml prints sums with str(), and below 0.1 ms that has an exponent, which an xs:decimal must not have.
     return max(round(microseconds / 1e6, 4), 0.0001) if microseconds else None
 

@@ -162,9 +162,8 @@ def test_journals_in_any_form_read_the_same(tmp_path: Path) -> None:
     path.write_bytes(b"\n".join([*bad[:2], *good, *bad[2:]]))
     found = Sightings()
     assert dict(found.read("cell", path)) == {"a": 7, "b": 7}
-    assert found.of("cell", ["a", "b", "c", "x"]) == [0, 0, -1, -1]
+    assert found.of(["cell", "another"], ["a", "b", "c", "x"]) == [[0, 0, -1, -1], [-1] * 4]
     assert len(found.distinct) == 1
-    assert found.of("another", ["a"]) == [-1]
     assert dict(found.read("gone", tmp_path / "no")) == {}
 
 
@@ -174,7 +173,7 @@ def test_a_second_probe_hidden_in_a_line_is_not_believed(tmp_path: Path) -> None
     path.write_text(hidden + "\n")
     found = Sightings()
     found.read("cell", path)
-    assert found.of("cell", ["a", "b"]) == [-1, -1]
+    assert found.of(["cell"], ["a", "b"]) == [[-1, -1]]
 
 
 def test_a_nightly_run_stays_under_three_megabytes(tmp_path: Path) -> None:

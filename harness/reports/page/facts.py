@@ -130,17 +130,19 @@ def kernel_facts(column: Column) -> dict[str, Any]:
 
 def evidence(grid: Grid, done: RunDone, sightings: Sightings) -> dict[str, Any]:
     """The large object: every verdict and observation. The page carries it compressed."""
-    probes: Table[str] = Table()
-    lists: Table[tuple[int, ...]] = Table()
+    spoken: Table[tuple[str, ...]] = Table()
+    answers: Table[tuple[int, ...]] = Table()
     verdicts: Table[tuple[str, str, str, str, str]] = Table()
     judged = [
         [
-            r and [lists.number(probes.numbers(v.probe for v in r.verdicts)),
-                   lists.number(verdicts.numbers(_verdict(v) for v in r.verdicts))]
+            r and [spoken.number(tuple([v.probe for v in r.verdicts])),
+                   answers.number(verdicts.numbers([_verdict(v) for v in r.verdicts]))]
             for r in row
         ]
         for row in grid.results
     ]  # fmt: skip
+    probes: Table[str] = Table()
+    lists = [probes.numbers(names) for names in spoken.things()]
     halves: Table[str] = Table()
     observations = [
         [o["layout"], o["unit"], *(halves.number(json.dumps(o[half])) for half in ("control", "sealed"))]
@@ -149,12 +151,13 @@ def evidence(grid: Grid, done: RunDone, sightings: Sightings) -> dict[str, Any]:
     names = probes.things()
     return {
         "probes": names,
-        "lists": lists.things(),
+        "lists": lists,
+        "answers": answers.things(),
         "verdicts": verdicts.things(),
         "judged": judged,
         "halves": [json.loads(half) for half in halves.things()],
         "observations": observations,
-        "seen": [sightings.of(column.cell.id, names) for column in grid.columns],
+        "seen": sightings.of([column.cell.id for column in grid.columns], names),
         "console": [excerpts(done, column.cell, done.results.get(column.cell.id, ())) for column in grid.columns],
     }
 

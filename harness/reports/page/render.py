@@ -9,7 +9,6 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from itertools import groupby
@@ -28,7 +27,7 @@ from harness.reports.page.seen import Sightings
 from harness.reports.page.timeline import timelines
 from harness.rules.model import Rule
 from harness.runs.execute import RunDone
-from harness.verdicts.model import KINDS, STATUSES, RuleResult
+from harness.verdicts.model import KINDS, STATUSES, Kind, Status
 
 Reproduce = Callable[[Rule, str], str]
 """From a rule and a probe's id to the source of a program that shows it, or "" where there is none."""
@@ -36,16 +35,6 @@ Reproduce = Callable[[Rule, str], str]
 _FINDINGS = 40
 # Characters that HTML cannot carry, and halves of characters that UTF-8 cannot.
 _NOT_HTML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One cell of the grid. ``letter`` tells behaviours apart where nothing is promised."""
-
-    status: str
-    glyph: str
-    says: str
-    letter: str
 
 
 def page_html(
@@ -162,27 +151,28 @@ def _told_findings(done: RunDone) -> Sequence[Mapping[str, Any]]:
     ]
 
 
-def _families(
-    grid: Grid, letters: Sequence[Sequence[str]]
-) -> Sequence[tuple[str, Sequence[tuple[int, Rule, Sequence[Tile | None]]]]]:
+def _families(grid: Grid, letters: Sequence[Sequence[str]]) -> Sequence[tuple[str, Sequence[tuple[Rule, Markup]]]]:
+    """By family: each rule with the tiles of its row."""
     rows = [
-        (number, rule, [_tile(result, _at(letters[number], i)) for i, result in enumerate(grid.results[number])])
-        for number, rule in enumerate(grid.rules)
+        (rule, Markup().join(_tile(r and r.status, r and r.kind, of[i] if of else "") for i, r in enumerate(row)))
+        for rule, row, of in zip(grid.rules, grid.results, letters, strict=True)
     ]
-    return [(family, list(group)) for family, group in groupby(rows, lambda row: row[1].family)]
+    return [(family, list(group)) for family, group in groupby(rows, lambda row: row[0].family)]
 
 
-def _at(letters: Sequence[str], place: int) -> str:
-    return letters[place] if letters else ""
-
-
-def _tile(result: RuleResult | None, letter: str) -> Tile | None:
-    if result is None:
-        return None
-    says = f"{result.status} {result.kind}" if result.kind else result.status
-    if letter:
-        says += f", behaviour {letter}"
-    return Tile(result.status, MARKS[result.status].glyph, says, letter)
+@cache
+def _tile(status: Status | None, kind: Kind | None, letter: str) -> Markup:
+    """One cell of the grid. ``letter`` tells behaviours apart where nothing is promised."""
+    if status is None:
+        return Markup('<td class="none" role="gridcell" aria-label="not run"></td>')
+    says = f"{status} {kind}" if kind else status
+    if not letter:
+        return Markup('<td class="{}" role="gridcell" aria-label="{}">{}</td>').format(
+            status, says, MARKS[status].glyph
+        )
+    return Markup('<td class="{}" role="gridcell" aria-label="{}, behaviour {}">{}<sup>{}</sup></td>').format(
+        status, says, letter, MARKS[status].glyph, letter
+    )
 
 
 def _reproducers(grid: Grid, reproduce: Reproduce | None) -> Mapping[str, str]:

@@ -16,11 +16,12 @@ from typing import Any
 from harness.observations.model import Observation
 from harness.observations.stream import parse_line
 
-# As the C payload writes it. A line in any other form takes the slow way, with the same result.
+# As the C payload writes it. A journal with an observation in any other form takes the slow way, with the same result.
+_OURS = b'{"type":"observation",'
 _BEGIN = re.compile(
     rb'\{"type":"observation","probe":"([!#-\[\]-~]{1,200})",("layout":"\w+","unit":\d+),"microseconds":(\d{1,10}),'
 )
-_IS_OBSERVATION = re.compile(rb'"type"\s*:\s*"observation"')
+_WORD = b'"observation"'
 # Microseconds no probe can have taken: an hour.
 _LONGEST = 3_600_000_000
 NONE = -1
@@ -45,44 +46,61 @@ class Sightings:
             data = journal.read_bytes()
         except OSError:
             data = b""
-        times: dict[str, int] = {}
-        numbers: dict[str, int] = {}
-        for line in data.split(b"\n"):
-            if match := _BEGIN.match(line):
-                name, shape, spent = match.groups()
-                number = self._numbers.get((shape, line[match.end() :]))
-                if number is None:
-                    number = self._new(line, match)
-                probe, microseconds = name.decode("ascii"), int(spent)
-            else:
-                probe, microseconds, number = self._slow(line)
-            if number != NONE and numbers.setdefault(probe, number) == number and 0 < microseconds < _LONGEST:
-                times.setdefault(probe, microseconds)
-        # Kept as a plain row of numbers: a thousand cells of dictionaries would not fit.
+        lines = data.split(b"\n")
+        found = self._quick(lines)
+        if found is None:
+            found = _first_ones([self._slow(line) for line in lines if _WORD in line])
+        times, numbers = found
         for probe in numbers:
             self._places.setdefault(probe, len(self._places))
+        # Kept as a plain row of numbers: a thousand cells of dictionaries would not fit.
         self._cells[cell] = array("i", [numbers.get(probe, NONE) for probe in self._places])
         return times
 
-    def of(self, cell: str, probes: Sequence[str]) -> list[int]:
-        """The numbers of a cell's observations of these probes; -1 where there is none."""
-        kept = self._cells.get(cell, array("i"))
-        places = [self._places.get(probe, len(kept)) for probe in probes]
-        return [kept[place] if place < len(kept) else NONE for place in places]
+    def of(self, cells: Sequence[str], probes: Sequence[str]) -> list[list[int]]:
+        """The numbers of each cell's observations of these probes; -1 where there is none."""
+        last = len(self._places)
+        places = [self._places.get(probe, last) for probe in probes]
+        found = []
+        for cell in cells:
+            kept = self._cells.get(cell, array("i"))
+            row = [*kept, *[NONE] * (last + 1 - len(kept))]
+            found.append([row[place] for place in places])
+        return found
 
-    def _new(self, line: bytes, match: re.Match[bytes]) -> int:
-        """Number what follows a probe's name and time for the first time."""
-        rest = line[match.end() :]
-        record = parse_line(line)
-        # A second "probe" further on would be another probe's to the parser.
-        if not isinstance(record, Observation) or record.probe.encode() != match[1] or b'"probe"' in rest:
+    def _quick(self, lines: Sequence[bytes]) -> tuple[dict[str, int], dict[str, int]] | None:
+        """Times and numbers by probe; None unless every observation is new to its journal and in the payload's form."""
+        ours = [line for line in lines if line.startswith(_OURS)]
+        if any(_WORD in line for line in lines if not line.startswith(_OURS)):
+            return None
+        begins = [match for line in ours if (match := _BEGIN.match(line))]
+        if len(begins) != len(ours):
+            return None
+        parts = [match.groups() for match in begins]
+        keys = [(part[1], line[match.end() :]) for part, line, match in zip(parts, ours, begins, strict=True)]
+        known = [self._numbers.get(key) for key in keys]
+        numbers = [
+            self._new(line, key) if number is None else number
+            for line, key, number in zip(ours, keys, known, strict=True)
+        ]
+        probes = [part[0].decode("ascii") for part in parts]
+        spent = [int(part[2]) for part in parts]
+        if NONE in numbers or len(set(probes)) != len(probes):
+            return None
+        if spent and not 0 < min(spent) <= max(spent) < _LONGEST:
+            return None
+        return dict(zip(probes, spent, strict=True)), dict(zip(probes, numbers, strict=True))
+
+    def _new(self, line: bytes, key: tuple[bytes, bytes]) -> int:
+        """Number a line that is new. A second "probe" further on would be another probe's to the parser."""
+        if line.count(b'"probe"') > 1 or not isinstance(parse_line(line), Observation):
             return NONE
-        number = self._numbers[match[2], rest] = self._add(line)
+        number = self._numbers[key] = self._add(line)
         return number
 
     def _slow(self, line: bytes) -> tuple[str, int, int]:
-        record = parse_line(line) if _IS_OBSERVATION.search(line) else None
-        if not isinstance(record, Observation):
+        record = parse_line(line)
+        if not isinstance(record, Observation) or line.count(b'"probe"') > 1:
             return "", 0, NONE
         return record.probe, record.microseconds, self._add(line)
 
@@ -93,3 +111,10 @@ class Sightings:
         if number == len(self.distinct):
             self.distinct.append(kept)
         return number
+
+
+def _first_ones(found: Sequence[tuple[str, int, int]]) -> tuple[dict[str, int], dict[str, int]]:
+    """Times and numbers by probe: the first of several observations stands; an impossible time is none."""
+    first = {probe: (spent, number) for probe, spent, number in reversed(found) if number != NONE}
+    times = {probe: spent for probe, (spent, _) in first.items() if 0 < spent < _LONGEST}
+    return times, {probe: number for probe, (_, number) in first.items()}

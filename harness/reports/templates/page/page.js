@@ -213,7 +213,7 @@
     const judged = facts.judged[row][column];
     const probes = facts.lists[judged[0]];
     const groups = new Map();
-    facts.lists[judged[1]].forEach((number, i) => groups.set(number, [...(groups.get(number) || []), probes[i]]));
+    facts.answers[judged[1]].forEach((number, i) => groups.set(number, [...(groups.get(number) || []), probes[i]]));
     const rank = ([status, kind]) => ORDER.indexOf(status) * 10 + (kind ? outline.kinds.indexOf(kind) : 9);
     const sorted = [...groups].sort((a, b) => rank(facts.verdicts[a[0]]) - rank(facts.verdicts[b[0]]));
     return [
