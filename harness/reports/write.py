@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from harness.errors import StoreError
@@ -26,7 +29,7 @@ def write_reports(done: RunDone, reproduce: Reproduce | None = None) -> tuple[Pa
     sightings = Sightings()
     suites = []
     # Each file is forced to the disk, and most of the time that takes is spent waiting: the next is made meanwhile.
-    with ThreadPoolExecutor(_WRITERS) as pool:
+    with _not_collecting(), ThreadPoolExecutor(_WRITERS) as pool:
         written = []
         for cell in done.record.cells:
             folder = cell_folder(done, cell.id)
@@ -40,6 +43,18 @@ def write_reports(done: RunDone, reproduce: Reproduce | None = None) -> tuple[Pa
         ):
             written.append(pool.submit(_write, done.folder / name, text))
         return tuple(future.result() for future in written)
+
+
+@contextmanager
+def _not_collecting() -> Iterator[None]:
+    """Let the garbage collector rest: reports make no cycles, and it would walk millions of verdicts again and again."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def page_of(done: RunDone) -> str:
