@@ -47,7 +47,7 @@ def write_reports(done: RunDone, reproduce: Reproduce | None = None) -> tuple[Pa
 
 @contextmanager
 def _not_collecting() -> Iterator[None]:
-    """Let the garbage collector rest: reports make no cycles, and it would walk millions of verdicts again and again."""
+    """Let the garbage collector rest: reports make no cycles, and it would walk millions of verdicts for nothing."""
     was = gc.isenabled()
     gc.disable()
     try:
