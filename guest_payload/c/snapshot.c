@@ -164,7 +164,8 @@ static void note_mapping(const struct window *w, struct unit_fact *facts, const 
 		memcpy(fact->perms, m->perms, sizeof(fact->perms));
 		name_backing(m, fact);
 		fact->offset = -1;
-		if (m->path[0] == '/')
+		/* A name given by prctl(PR_SET_VMA) hides the path of shared memory, not that it has an object. */
+		if (m->path[0] == '/' || begins(m->path, "[anon_shmem:"))
 			fact->offset = (long)((m->offset + (uint64_t)(at - m->start)) / w->unit);
 		fact->seal = '?';
 	}

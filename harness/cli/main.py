@@ -14,6 +14,7 @@ from harness.cli.compare import compare
 from harness.cli.doctor import doctor
 from harness.cli.history import history
 from harness.cli.kernels import kernels
+from harness.cli.mutants import mutants
 from harness.cli.qualify import qualify
 from harness.cli.report import report
 from harness.cli.rules import rules
@@ -42,7 +43,7 @@ def cli() -> None:
     """
 
 
-for command in (run, show, compare, report, qualify, verify_command, history, site, rules, kernels, doctor):
+for command in (run, show, compare, report, qualify, verify_command, history, site, rules, kernels, mutants, doctor):
     cli.add_command(command)
 
 

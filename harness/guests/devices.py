@@ -62,7 +62,7 @@ def sandbox() -> Argv:
 
 # Translated code is cached in at most this much memory (MiB). QEMU's default of a gigabyte would let a long
 # payload push the emulator over its 300 MB; a boot and the whole payload fit into a fraction of it.
-_TCG_CACHE = 64
+_TCG_CACHE = 32
 
 
 def cpu_model(machine_profile: Profile, kernel: Kernel, acceleration: str) -> str:

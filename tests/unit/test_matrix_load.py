@@ -50,7 +50,7 @@ def test_good_matrix() -> None:
     assert matrix.kernels["mine"].source == FileSource(Path("/somewhere/build/bzImage"))
     assert matrix.profiles["big"].memory == 1024
     assert matrix.profiles["big"].cpu == {"x86_64": "max"}
-    assert matrix.profiles["standard"].smp == 2  # always there
+    assert matrix.profiles["standard"].smp == 1  # always there
     assert matrix.selections["default"].kernels == ("one", "large")
     assert len(matrix.sha256) == 64
 
