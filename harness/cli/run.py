@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -18,7 +19,7 @@ from harness.history.record import remember
 from harness.kernels.resolve import Progress
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import ARCHES
-from harness.matrix.plan import plan_cells
+from harness.matrix.plan import plan_cells, selected_probes
 from harness.reports.jsonout import summary_json
 from harness.reports.page.programs import reproduce
 from harness.reports.terminal import print_run
@@ -35,7 +36,9 @@ from harness.runs.stored import find_run
 @click.option("-a", "--arch", "arches", multiple=True, type=click.Choice(ARCHES), help="Only this architecture.")
 @click.option("-p", "--profile", "profiles", multiple=True, metavar="NAME", help="Machine profile(s) to boot on.")
 @click.option("--host", is_flag=True, help="Run on this machine's own kernel, without a guest.")
-@click.option("-r", "--run", "probes", multiple=True, metavar="GLOB", help="Only probes whose id matches; repeatable.")
+@click.option(
+    "-r", "--run", "probes", multiple=True, metavar="GLOB", help="Only probes whose id matches, or all but !GLOB."
+)
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Cells at once [default: as cores and memory allow].")
 @click.option(
     "--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True, help="Acceleration."
@@ -100,6 +103,7 @@ def run(
     else:
         matrix = load_matrix(path or default_path())
         specs = plan_cells(matrix, selection=selection, kernels=globs, arches=arches, profiles=profiles)
+        options = replace(options, probes=probes or selected_probes(matrix, selection=selection, kernels=globs))
         with _preparing(aside, quiet=quiet) as say:
             composed = compose_matrix(options, matrix, specs, say)
     return _go(composed, aside, quiet=quiet, as_json=as_json, show_all=show_all)

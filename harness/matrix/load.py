@@ -127,7 +127,7 @@ def _profile(name: str, entry: ProfileEntry) -> Profile:
 
 
 def _selection(name: str, entry: SelectionEntry) -> Selection:
-    return Selection(name, entry.kernels, entry.architectures, entry.profiles, entry.also)
+    return Selection(name, entry.kernels, entry.architectures, entry.profiles, entry.also, entry.probes)
 
 
 def _known(tree: Tree, path: Path, place: Key, words: Iterable[str], valid: Iterable[str]) -> None:

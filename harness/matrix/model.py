@@ -76,13 +76,17 @@ STANDARD_PROFILE = Profile("standard", smp=1, memory=256, numa=2, swap=64, hugep
 
 @dataclass(frozen=True)
 class Selection:
-    """A named part of the matrix: kernels by architectures by profiles, and what the selections in ``also`` mean."""
+    """A named part of the matrix: kernels by architectures by profiles, and what the selections in ``also`` mean.
+
+    ``probes`` are globs over probe ids, with ``!`` before those to leave out; none means all.
+    """
 
     name: str
     kernels: tuple[str, ...]
     arches: tuple[Arch, ...] = ARCHES
     profiles: tuple[str, ...] = ("standard",)
     also: tuple[str, ...] = ()
+    probes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

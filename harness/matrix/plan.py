@@ -45,6 +45,13 @@ def plan_cells(
     return cells
 
 
+def selected_probes(matrix: Matrix, *, selection: str | None = None, kernels: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the globs of the probes that ``plan_cells`` with the same words means; none for all of them."""
+    if kernels and selection is None:
+        return ()
+    return matrix.selections[selection or DEFAULT].probes
+
+
 _Choice = tuple[KernelSpec, tuple[Arch, ...], tuple[Profile, ...]]
 
 

@@ -148,12 +148,13 @@ class ProfileEntry(Strict):
 
 
 class SelectionEntry(Strict):
-    """A named part of the matrix; ``kernels`` are names, ``also`` those of other selections."""
+    """A named part of the matrix; ``kernels`` are names, ``also`` those of other selections, ``probes`` globs."""
 
     kernels: tuple[Name, ...] = Field(min_length=1)
     architectures: tuple[Arch, ...] = Field(default=ARCHES, min_length=1)
     profiles: tuple[ProfileName, ...] = Field(default=("standard",), min_length=1)
     also: tuple[Name, ...] = ()
+    probes: tuple[Annotated[str, Field(min_length=1)], ...] = ()
 
     @model_validator(mode="after")
     def _each_once(self) -> SelectionEntry:
@@ -161,6 +162,7 @@ class SelectionEntry(Strict):
         _refuse_repeats("architectures", self.architectures)
         _refuse_repeats("profiles", self.profiles)
         _refuse_repeats("also", self.also)
+        _refuse_repeats("probes", self.probes)
         return self
 
 

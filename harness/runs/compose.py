@@ -93,16 +93,23 @@ def compose_host(options: Options) -> Composed:
 
 
 def workload(payload: Payload, globs: Sequence[str], probe_seconds: float, *, kmsg: bool) -> Workload:
-    """The payload with its arguments. Raises ``UsageError`` when the globs leave no probe."""
+    """The payload with its arguments; a glob after ``!`` leaves probes out. ``UsageError`` when no probe is left."""
+    wanted = [glob for glob in globs if not glob.startswith("!")]
+    unwanted = [glob.removeprefix("!") for glob in globs if glob.startswith("!")]
     names = [ProbeName(p.operation, p.region, p.span, p.layout) for p in payload.probes]
-    planned = tuple(n for n in names if not globs or any(fnmatchcase(n.id, glob) for glob in globs))
+    planned = tuple(n for n in names if (not wanted or _any(n.id, wanted)) and not _any(n.id, unwanted))
     if not planned:
         raise UsageError(f"no probe matches {' or '.join(globs)}; `sealmatrix rules show RULE` lists a rule's probes")
     arguments = ["--deadline-ms", str(round(probe_seconds * 1000))]
     arguments += ["--kmsg"] if kmsg else []
-    for glob in globs:
-        arguments += ["--run", glob]
+    for option, patterns in (("--run", wanted), ("--exclude", unwanted)):
+        for glob in patterns:
+            arguments += [option, glob]
     return Workload("c", payload.id, payload.sha256, payload.path.read_bytes(), tuple(arguments), planned)
+
+
+def _any(name: str, globs: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, glob) for glob in globs)
 
 
 def default_jobs(cells: Sequence[Cell]) -> int:

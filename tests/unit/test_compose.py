@@ -1,0 +1,62 @@
+"""What of the payload a run asks for."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UsageError
+from harness.matrix.load import load_matrix, shipped_path
+from harness.matrix.plan import selected_probes
+from harness.payload.build import Payload, ProbeInfo, build, probe_list
+from harness.rules.load import load_catalogue
+from harness.rules.model import ProbeName
+from harness.runs.compose import workload
+from harness.verdicts.judge import assign
+
+IDS = ("munmap/anon-rw/exact", "munmap/anon-r/head", "after-cold-munmap/anon-r/exact", "race-munmap/anon-rw/plain")
+
+
+@pytest.fixture
+def payload(tmp_path: Path) -> Payload:
+    elf = tmp_path / "payload"
+    elf.write_bytes(b"ELF")
+    infos = [ProbeInfo(name, "f", *name.split("/"), "SSS") for name in IDS]
+    return Payload("x86_64", elf, "0" * 64, "id", "zig", tuple(infos))
+
+
+@pytest.mark.parametrize(
+    ("globs", "planned", "arguments"),
+    [
+        ((), IDS, ()),
+        (("munmap/*",), IDS[:2], ("--run", "munmap/*")),
+        (("!after-*", "!race-*"), IDS[:2], ("--exclude", "after-*", "--exclude", "race-*")),
+        (("!*/anon-rw/*", "*munmap/*"), IDS[1:3], ("--run", "*munmap/*", "--exclude", "*/anon-rw/*")),
+    ],
+)
+def test_globs(payload: Payload, globs: tuple[str, ...], planned: tuple[str, ...], arguments: tuple[str, ...]) -> None:
+    work = workload(payload, globs, 2.5, kmsg=False)
+    assert tuple(probe.id for probe in work.planned) == planned
+    assert work.arguments == ("--deadline-ms", "2500", *arguments)
+
+
+def test_no_probe_left_is_bad_input(payload: Payload) -> None:
+    with pytest.raises(UsageError, match="no probe matches"):
+        workload(payload, ("!*",), 1, kmsg=True)
+
+
+def test_the_shipped_selections() -> None:
+    """The default matrix leaves out only what nightly asks, and asks nothing that is not there."""
+    matrix = load_matrix(shipped_path())
+    assert selected_probes(matrix, selection="nightly") == ()
+    assert selected_probes(matrix, kernels=["debian-6.12"]) == ()
+    left_out = selected_probes(matrix)
+    assert left_out
+    assert all(glob.startswith("!") for glob in left_out)
+    names = tuple(ProbeName(p.operation, p.region, p.span, p.layout) for p in probe_list())
+    assert all(any(fnmatchcase(name.id, glob[1:]) for name in names) for glob in left_out), "a glob that takes nothing"
+    catalogue = load_catalogue()
+    asked = {rule.family for rule, _ in assign(catalogue, workload(build("x86_64"), left_out, 1, kmsg=True).planned)}
+    assert asked >= {"arguments", "munmap", "mmap-fixed", "mremap", "mprotect", "madvise", "fork"}
