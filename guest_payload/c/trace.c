@@ -2,6 +2,7 @@
 /* Every system call of sys() passes here; with --trace those that make the window and operate on it are written down. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -20,32 +21,54 @@ static const struct {
 	{"SYS_process_madvise", -1, 1}, {"SYS_process_vm_writev", -1, 1},
 };
 
-static void put_pointer(const char *name, const long arguments[6])
+/* A line is put together first and written at once: a parent and its child write to the same pipe. */
+struct line {
+	char text[1024];
+	size_t length;
+};
+
+static void __attribute__((format(printf, 2, 3))) append(struct line *line, const char *format, ...)
+{
+	size_t room = sizeof(line->text) - line->length;
+	va_list values;
+	int length;
+
+	va_start(values, format);
+	length = vsnprintf(line->text + line->length, room, format, values);
+	va_end(values);
+	if (length > 0)
+		line->length += (size_t)length < room ? (size_t)length : room - 1;
+}
+
+static void append_pointer(struct line *line, const char *name, const long arguments[6])
 {
 	for (size_t i = 0; i < sizeof(pointers) / sizeof(*pointers); i++) {
 		if (strcmp(name, pointers[i].name))
 			continue;
 		if (pointers[i].text >= 0)
-			dprintf(STDOUT_FILENO, ",\"text\":[%d,\"%s\"]", pointers[i].text,
-				(const char *)arguments[pointers[i].text]);
+			append(line, ",\"text\":[%d,\"%s\"]", pointers[i].text,
+			       (const char *)arguments[pointers[i].text]);
 		if (pointers[i].iovec >= 0) {
 			const struct iovec *v = (const struct iovec *)arguments[pointers[i].iovec];
 
-			dprintf(STDOUT_FILENO, ",\"iovec\":[%d,%ld,%ld]", pointers[i].iovec, (long)v->iov_base,
-				(long)v->iov_len);
+			append(line, ",\"iovec\":[%d,%ld,%ld]", pointers[i].iovec, (long)v->iov_base, (long)v->iov_len);
 		}
 	}
 }
 
 static void record(const char *name, const long a[6], int count, long result, int error)
 {
-	dprintf(STDOUT_FILENO, "{\"call\":\"%s\",\"stage\":\"%s\",\"pid\":%d,\"result\":%ld,\"errno\":%d", name,
-		traced->stage == STAGE_SETUP ? "setup" : "operation", (int)getpid(), result, error);
-	put_pointer(name, a);
-	dprintf(STDOUT_FILENO, ",\"arguments\":[");
+	struct line line = {.length = 0};
+
+	append(&line, "{\"call\":\"%s\",\"stage\":\"%s\",\"pid\":%d,\"result\":%ld,\"errno\":%d", name,
+	       traced->stage == STAGE_SETUP ? "setup" : "operation", (int)getpid(), result, error);
+	append_pointer(&line, name, a);
+	append(&line, ",\"arguments\":[");
 	for (int i = 0; i < count; i++)
-		dprintf(STDOUT_FILENO, "%s%ld", i ? "," : "", a[i]);
-	dprintf(STDOUT_FILENO, "]}\n");
+		append(&line, "%s%ld", i ? "," : "", a[i]);
+	append(&line, "]}\n");
+	if (write(STDOUT_FILENO, line.text, line.length) != (ssize_t)line.length)
+		_exit(3);
 }
 
 static bool matters(void)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import junitparser
 import pytest
@@ -31,6 +32,10 @@ def sealmatrix(*words: str, folder: Path, **environment: str) -> subprocess.Comp
 def only_run(folder: Path) -> Path:
     (run,) = (path for path in folder.iterdir() if (path / "run.json").is_file())
     return run
+
+
+def statuses(cell: dict[str, Any]) -> set[str]:
+    return {status for status, count in cell["counts"].items() if count}
 
 
 def qemu_processes(folder: Path) -> list[str]:
@@ -92,9 +97,9 @@ def test_a_kernel_that_is_none_does_not_harm_the_others(tmp_path: Path) -> None:
     assert run.returncode == 3, run.stdout + run.stderr
     assert "Traceback" not in run.stderr
     cells = {c["cell"]: c for c in json.loads((only_run(tmp_path) / "verdicts.json").read_text())["cells"]}
-    assert cells["broken.arm64"]["counts"].keys() == {"miss"}
+    assert statuses(cells["broken.arm64"]) == {"miss"}
     assert cells["broken.arm64"]["reason"]
-    assert "miss" not in cells["debian-6.12.arm64"]["counts"]
+    assert "miss" not in statuses(cells["debian-6.12.arm64"])
 
 
 def test_ctrl_c_ends_the_guests_and_keeps_what_was_seen(tmp_path: Path) -> None:
@@ -132,7 +137,7 @@ def test_unreachable_mirror(tmp_path: Path) -> None:
     assert run.returncode == 3, run.stdout + run.stderr
     assert "Traceback" not in run.stderr
     (cell,) = json.loads((only_run(tmp_path) / "verdicts.json").read_text())["cells"]
-    assert cell["counts"].keys() == {"miss"}
+    assert statuses(cell) == {"miss"}
     assert "\n" not in cell["reason"]
 
 
@@ -141,7 +146,7 @@ def test_the_host(tmp_path: Path) -> None:
     verdicts = json.loads(run.stdout)
     (cell,) = verdicts["cells"]
     assert run.returncode == verdicts["exit_code"]
-    assert cell["counts"]
+    assert statuses(cell)
 
 
 @pytest.mark.parametrize(
