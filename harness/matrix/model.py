@@ -70,7 +70,7 @@ class Profile:
     hugepages: int = 0
 
 
-STANDARD_PROFILE = Profile("standard", smp=1, memory=256, numa=2, swap=64, hugepages=8)
+STANDARD_PROFILE = Profile("standard", smp=1, memory=256, swap=64, hugepages=8)
 """The machine that has everything a rule may need; used where a matrix does not write ``standard`` down itself."""
 
 
