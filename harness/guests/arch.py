@@ -51,9 +51,9 @@ ARCH_FACTS: Mapping[Arch, ArchFacts] = {
             "tcg": "q35,sata=off,smbus=off,usb=off,vmport=off",
             "kvm": "q35,sata=off,smbus=off,usb=off,vmport=off",
         },
-        # "max" has protection keys under TCG too; "host" shows a kernel what the processor really has. Without CMPXCHG16B,
-        # which slab uses where there is one: after it, QEMU 7.2 now and then leaves an address in EFLAGS, and the guest
-        # dies of a debug exception with the trap flag set. Seen in boots of 6.12.95 and 6.12.43.
+        # "max" has protection keys under TCG too; "host" shows a kernel what the processor really has. Without
+        # CMPXCHG16B, which slab uses where there is one: after it, QEMU 7.2 now and then leaves an address in EFLAGS,
+        # and the guest dies of a debug exception with the trap flag set. Seen in boots of 6.12.95 and 6.12.43.
         cpu={"tcg": "max,cx16=off", "kvm": "host"},
         console=("-device", "isa-serial,chardev=console"),
         # The early console costs nothing measurable and shows a kernel that dies before it knows its serial port.
