@@ -23,12 +23,14 @@ from harness.kernels.lock import read_lock
 from harness.kernels.model import Kernel
 from harness.kernels.resolve import Resolved, resolve
 from harness.kernels.store import SETTING, Store, telling
+from harness.kernels.tree import has_header
 from harness.matrix.load import lock_path
 from harness.matrix.model import Arch, CellSpec, DebianSource, Matrix
 from harness.payload.build import build
 
 Status = Literal["ok", "note", "wrong"]
-Kind = Literal["program", "file", "module"]
+Kind = Literal["program", "file", "header", "module"]
+Purpose = Literal["run", "build", "test"]
 
 # The default matrix takes 0.6 GB of store, payloads and the compiler's cache 0.3 GB.
 ROOM_NEEDED = 1 << 30
@@ -55,6 +57,7 @@ class Tool:
     kind: Kind
     name: str
     package: str
+    purpose: Purpose
     why: str
 
 
@@ -65,15 +68,19 @@ def read_tools(text: str | None = None) -> tuple[Tool, ...]:
     tools = []
     for line in text.splitlines():
         if line.strip() and not line.startswith("#"):
-            kind, name, package, why = line.split("\t")
+            kind, name, package, purpose, why = line.split("\t")
             if kind not in get_args(Kind):
                 raise ValueError(f"unknown kind {kind!r}")
-            tools.append(Tool(kind, name, package, why))  # type: ignore[arg-type]
+            if purpose not in get_args(Purpose):
+                raise ValueError(f"unknown purpose {purpose!r}")
+            tools.append(Tool(kind, name, package, purpose, why))  # type: ignore[arg-type]
     return tuple(tools)
 
 
 def find_tool(tool: Tool) -> str | None:
     """Return a tool's version ("there" when it tells none), or None when it is absent."""
+    if tool.kind == "header":
+        return "there" if has_header(tool.name) else None
     if tool.kind == "file":
         return "there" if Path(tool.name).exists() else None
     path = shutil.which(tool.name)
@@ -90,13 +97,16 @@ def find_tool(tool: Tool) -> str | None:
 
 
 def tool_checks(tools: Iterable[Tool], find: Callable[[Tool], str | None] = find_tool) -> Iterator[Check]:
-    """Look for every program and file; modules of Python matter to scripts/setup only."""
+    """Look for what running and building need; modules of Python and our tests' tools matter to scripts/setup only."""
     for tool in tools:
-        if tool.kind == "module":
+        if tool.kind == "module" or tool.purpose == "test":
             continue
         version = find(tool)
         name = Path(tool.name).name
-        if version is None:
+        if version is None and tool.purpose == "build":
+            remedy = f"apt-get install {tool.package}, to build kernels from source"
+            yield Check(name, "note", f"absent; it {tool.why}", remedy=remedy)
+        elif version is None:
             yield Check(name, "wrong", f"absent; it {tool.why}", tool.package)
         else:
             yield Check(name, "ok", version)

@@ -215,14 +215,17 @@ def _make(arch: Arch) -> list[str]:
         if shutil.which(program) is None:
             raise ToolMissing(program, owner)
     # objtool, which x86_64 kernels are built with, reads ELF files through libelf.
-    if arch == "x86_64" and not _has_header("gelf.h"):
+    if arch == "x86_64" and not has_header("gelf.h"):
         raise ToolMissing("libelf's header gelf.h", "libelf-dev")
     full = compiler if native else f"{prefix}{compiler}"
     argv = ["make"] if native else ["make", f"CROSS_COMPILE={prefix}"]
     return [*argv, f"CC=ccache {full}"] if shutil.which("ccache") else argv
 
 
-def _has_header(name: str) -> bool:
+def has_header(name: str) -> bool:
+    """Whether the system's compiler finds a header; False where there is no compiler."""
+    if shutil.which("gcc") is None:
+        return False
     done = subprocess.run(
         ["gcc", "-E", "-x", "c", "-"],
         input=f"#include <{name}>\n".encode(),

@@ -6,12 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.checks import Check, Tool, install_line, python_check, read_tools, store_check, tool_checks
+from harness.cli.checks import (
+    Check,
+    Tool,
+    find_tool,
+    install_line,
+    python_check,
+    read_tools,
+    store_check,
+    tool_checks,
+)
 from harness.guests.arch import ARCH_FACTS
 from harness.kernels.store import Store
 
 ROOT = Path(__file__).parents[2]
-QEMU = Tool("program", "qemu-system-x86_64", "qemu-system-x86", "boots x86_64 guests")
+QEMU = Tool("program", "qemu-system-x86_64", "qemu-system-x86", "run", "boots x86_64 guests")
 
 
 def test_the_shipped_table_names_every_emulator_with_its_package() -> None:
@@ -23,11 +32,14 @@ def test_the_shipped_table_names_every_emulator_with_its_package() -> None:
 def test_setup_and_dockerfile_read_the_table_instead_of_repeating_it() -> None:
     texts = [(ROOT / name).read_text() for name in ("scripts/setup", "Dockerfile")]
     assert all("harness/cli/tools.tsv" in text for text in texts)
-    named = {tool.package for tool in read_tools()} - {"python3", "apt", "dpkg"}  # words of other meanings, too
+    named = {tool.package for tool in read_tools()} - {"python3", "apt", "dpkg", "gcc"}  # words of other meanings, too
     assert [package for text in texts for package in named if package in text] == []
 
 
-@pytest.mark.parametrize("row", ["program\tqemu", "gadget\ta\tb\tc", "program a b c", "program\ta\tb\tc\td"])
+@pytest.mark.parametrize(
+    "row",
+    ["program\tqemu", "gadget\ta\tb\trun\tc", "program a b run c", "program\ta\tb\tfun\tc", "program\ta\tb\trun\tc\td"],
+)
 def test_a_broken_row_is_refused(row: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         read_tools(row)
@@ -39,8 +51,21 @@ def test_an_absent_program_is_wrong_and_names_its_package() -> None:
     assert "boots x86_64 guests" in check.found
 
 
+def test_what_only_builds_kernels_is_a_note_and_what_only_tests_need_is_left_out() -> None:
+    flex = Tool("program", "flex", "flex", "build", "generates scanners")
+    cpio = Tool("program", "cpio", "cpio", "test", "reads our initramfs")
+    (check,) = tool_checks([flex, cpio], lambda tool: None)
+    assert (check.status, check.package) == ("note", "")  # nothing the default matrix has to wait for
+    assert "apt-get install flex" in check.remedy
+
+
+def test_headers_are_asked_of_the_compiler() -> None:
+    header = Tool("header", "no/such/header.h", "libnone-dev", "build", "is included")
+    assert find_tool(header) is None
+
+
 def test_a_present_program_is_told_with_its_version_and_modules_are_left_to_setup() -> None:
-    module = Tool("module", "ensurepip", "python3-venv", "makes the environment")
+    module = Tool("module", "ensurepip", "python3-venv", "run", "makes the environment")
     assert list(tool_checks([QEMU, module], lambda tool: "7.2")) == [Check("qemu-system-x86_64", "ok", "7.2")]
 
 
