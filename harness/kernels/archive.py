@@ -29,6 +29,11 @@ _KEYRING_FOLDERS = (Path("/usr/share/keyrings"), Path("/etc/apt/trusted.gpg.d"))
 Saying = Callable[[str], None]
 
 
+def is_kernel(name: str) -> bool:
+    """Say whether a package of this name may belong to a kernel."""
+    return name.startswith("linux-")
+
+
 @dataclass(frozen=True)
 class Package:
     """One package of one suite's index; ``depends`` are the names in its Depends field, ``size`` is in bytes."""
@@ -87,6 +92,12 @@ class AptArchive:
             self.store.write_record(record, content)
             return found
 
+    def named(self, suite: str, architecture: str, names: Iterable[str]) -> tuple[Package, ...]:
+        """Return a suite's packages of these names; asked seldom, so their index is always fetched."""
+        wanted = frozenset(names)
+        with self.store.lock(self._record(suite, architecture)):
+            return self._update(suite, architecture, wanted.__contains__)
+
     def download(self, architecture: str, packages: Sequence[Package], folder: Path, say: Saying) -> list[Path]:
         """Fetch packages with apt, which checks them against the signed index; then check their sha256 again."""
         (suite,) = {package.suite for package in packages}
@@ -113,7 +124,7 @@ class AptArchive:
         self._refreshed.add(which)
         return found
 
-    def _update(self, suite: str, architecture: str) -> tuple[Package, ...]:
+    def _update(self, suite: str, architecture: str, wanted: Callable[[str], bool] = is_kernel) -> tuple[Package, ...]:
         conf = self._root(suite, architecture)
         self._apt(conf, ["update"], conf.parent, f"the index of {suite} ({architecture})")
         targets = ["indextargets", "--format", "$(FILENAME)", "Created-By: Packages"]
@@ -122,7 +133,7 @@ class AptArchive:
         packages: list[Package] = []
         for name in filter(None, names):
             text = _run([*helper, name], conf.parent, "unpacking an index")
-            packages += parse_index(text, suite)
+            packages += parse_index(text, suite, wanted)
         return tuple(packages)
 
     def _root(self, suite: str, architecture: str) -> Path:
@@ -171,12 +182,13 @@ def system_mirror() -> str:
     raise KernelUnavailable(f"this system's apt has no Debian mirror configured; set {MIRROR_SETTING} to one")
 
 
-def parse_index(text: str, suite: str) -> list[Package]:
-    """Return the kernel packages (``linux-*``) of a Packages file; stanzas that lack a field are left out."""
+def parse_index(text: str, suite: str, wanted: Callable[[str], bool] = is_kernel) -> list[Package]:
+    """Return the packages of a Packages file that are wanted; stanzas that lack a field are left out."""
     packages = []
     for stanza in re.split(r"\n\n+", text):
-        # Most of 60,000 stanzas are not kernels: look before parsing.
-        if stanza.lstrip("\n").startswith("Package: linux-"):
+        # Most of 60,000 stanzas are not wanted: look at the first line before parsing.
+        name = stanza.lstrip("\n").partition("\n")[0].removeprefix("Package: ")
+        if wanted(name):
             package = _package(stanza, suite)
             if package is not None:
                 packages.append(package)

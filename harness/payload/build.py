@@ -83,7 +83,7 @@ def probe_list() -> tuple[ProbeInfo, ...]:
 
 @cache
 def _probe_list(ident: str) -> tuple[ProbeInfo, ...]:
-    program = _compile(_host_arch(), ident)
+    program = _compile(host_arch(), ident)
     listing = program.with_name(f"{program.name}.list")
     with telling(listing):
         if not listing.is_file():
@@ -96,12 +96,13 @@ def trace(probe: str) -> str:
 
     They do not depend on the kernel that runs. Raises ``BuildError`` when the payload cannot be run.
     """
-    program = build(_host_arch()).path
+    program = build(host_arch()).path
     with tempfile.TemporaryDirectory(prefix="sealmatrix-") as scratch:
         return _output(program, ["--trace", probe], Path(scratch))
 
 
-def _host_arch() -> Arch:
+def host_arch() -> Arch:
+    """This machine's architecture. Raises ``BuildError`` when the payload has none for it."""
     machine = platform.machine()
     if machine not in _HOST_ARCH:
         raise BuildError(f"cannot run the payload on a {machine} machine; use one of {', '.join(ARCHES)}")

@@ -8,7 +8,7 @@ import io
 import lzma
 import struct
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import zstandard
@@ -95,6 +95,11 @@ class FakeArchive:
         if not self.reachable:
             raise KernelUnavailable(f"cannot fetch the index of {suite} ({architecture}): Could not connect")
         return tuple(self.suites.get(suite, ()))
+
+    def named(self, suite: str, architecture: str, names: Iterable[str]) -> tuple[Package, ...]:
+        """See ``AptArchive``."""
+        wanted = set(names)
+        return tuple(package for package in self.packages(suite, architecture) if package.name in wanted)
 
     def download(self, architecture: str, packages: Sequence[Package], folder: Path, say: Saying) -> list[Path]:
         """See ``Archive``."""
