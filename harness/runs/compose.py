@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from hashlib import sha256
@@ -61,7 +61,14 @@ class Composed:
 def compose_matrix(options: Options, matrix: Matrix, specs: Sequence[CellSpec], progress: Progress) -> Composed:
     """A run of cells in QEMU. Fetches kernels and builds payloads; what cannot be had is missed, cell by cell."""
     resolution = provide(matrix, specs, offline=options.offline, progress=progress)
-    cells = repeated([_cell(spec, resolution) for spec in specs], options.repeat)
+    cells = [_cell(spec, resolution) for spec in specs]
+    source = {"path": str(matrix.path), "sha256": matrix.sha256}
+    return replace(compose_cells(options, cells, source), remarks=resolution.remarks)
+
+
+def compose_cells(options: Options, firsts: Sequence[Cell], source: dict[str, str]) -> Composed:
+    """A run in QEMU of cells whose kernels are at hand; ``source`` says where they come from."""
+    cells = repeated(firsts, options.repeat)
     jobs = options.jobs or default_jobs(cells)
     load = max(1.0, jobs / (os.cpu_count() or 1))
     workloads = {
@@ -74,8 +81,7 @@ def compose_matrix(options: Options, matrix: Matrix, specs: Sequence[CellSpec], 
         assert isinstance(cell.kernel, Kernel)  # execute() does not ask for a guest without one
         return QemuGuest(cell.kernel, cell.profile, folder, wishes)
 
-    source = {"path": str(matrix.path), "sha256": matrix.sha256}
-    return Composed(_plan(options, cells, workloads, jobs, source, "qemu"), make_guest, resolution.remarks)
+    return Composed(_plan(options, cells, workloads, jobs, source, "qemu"), make_guest)
 
 
 def compose_host(options: Options) -> Composed:
