@@ -122,12 +122,12 @@ class Board:
 
 def worst(told: Told) -> Status | None:
     """The worst status of a cell's rules."""
-    seen = {result.status for result in told.results}
-    return next((status for status in STATUSES if status in seen), None)
+    return next((status for status in STATUSES if told.statuses.get(status)), None)
 
 
 def ended(told: Told) -> str:
     """How a cell ended: ``12 pass, 3 skip``, worst first, and why it was lost where it was."""
-    counted = Counter(result.status for result in told.results)
-    sums = ", ".join(f"{counted[status]} {status}" for status in STATUSES if counted[status]) or "no rule was judged"
+    counted = told.statuses
+    sums = ", ".join(f"{counted[status]} {status}" for status in STATUSES if counted.get(status))
+    sums = sums or "no rule was judged"
     return f"{sums}; {told.note}" if told.note else sums

@@ -25,13 +25,14 @@ _STDERR_LINES = 5
 
 @dataclass
 class CellOutcome:
-    """How a cell went. ``lost`` is why its stream is not whole, "" when it is."""
+    """How a cell went. ``lost`` is why its stream is not whole, "" when it is; ``interrupted`` that we ended it."""
 
     cell: Cell
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     journalled: Journalled | None = None
     booted: Booted | None = None
     lost: str = ""
+    interrupted: bool = False
     exited: Exited | None = None
     crashes: tuple[Crash, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
@@ -60,7 +61,8 @@ class CellWorker:
             try:
                 self._go(outcome, journal)
             except GuestError as problem:
-                outcome.lost = "interrupted" if self._interrupted.is_set() else str(problem)
+                outcome.interrupted = self._interrupted.is_set()
+                outcome.lost = "interrupted" if outcome.interrupted else str(problem)
             except InfrastructureError as problem:
                 outcome.lost = str(problem)
             self._guest.stop()

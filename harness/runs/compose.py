@@ -25,13 +25,12 @@ from harness.payload.build import Payload, build
 from harness.rules.load import CATALOGUE, load_catalogue
 from harness.rules.model import ProbeName
 from harness.runs.execute import RunPlan, new_run_id
+from harness.runs.expect import expected_seconds
 from harness.runs.model import Cell, MakeGuest, Workload
 from harness.runs.record import CellRecord, MachineRecord, RunRecord, kernel_record
 from harness.runs.repeats import repeated
+from harness.runs.schedule import default_jobs
 from harness.verdicts.judge import assign
-
-# What QEMU needs beside the guest's own memory, in MiB; bench/matrix.py prints what it really takes.
-QEMU_OVERHEAD = 150
 
 
 @dataclass(frozen=True)
@@ -118,23 +117,6 @@ def _any(name: str, globs: Sequence[str]) -> bool:
     return any(fnmatchcase(name, glob) for glob in globs)
 
 
-def default_jobs(cells: Sequence[Cell]) -> int:
-    """How many cells fit side by side: by cores, by memory that is free now, and by how many there are.
-
-    However many CPUs a guest has, a payload keeps one of them busy at a time, but for the short while of the races.
-    """
-    needed = max((cell.profile.memory for cell in cells), default=0) + QEMU_OVERHEAD
-    return max(1, min(os.cpu_count() or 1, available_memory() // needed, len(cells)))
-
-
-def available_memory() -> int:
-    """MiB of memory the kernel thinks new programs can have (``MemAvailable``)."""
-    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) // 1024
-    raise UsageError("/proc/meminfo has no MemAvailable; choose the number of cells at once with --jobs")
-
-
 def _probe_seconds(arch: Arch, options: Options, load: float) -> float:
     """A half's deadline. Which acceleration a guest will get is known only once it runs: allow for the slower."""
     acceleration = "kvm" if options.acceleration == "kvm" else "tcg"
@@ -185,6 +167,7 @@ def _plan(
         workloads=workloads,
         assignment=assign(load_catalogue(), any_workload.planned),
         jobs=jobs,
+        expected=expected_seconds(options.results, [cell.id for cell in cells], options.probes),
     )
 
 

@@ -1,4 +1,4 @@
-"""A run: cells side by side, each in a thread of its own, and one record of all of them on disk."""
+"""A run: cells observed side by side, judged one after another, and one record of all of them on disk."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ import fcntl
 import json
 import os
 import secrets
-import threading
-import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.errors import InfrastructureError, Interrupted, StoreError, UsageError
+from harness.errors import Interrupted, StoreError, UsageError
 from harness.matrix.model import Arch
-from harness.runs.cell import CellOutcome, CellWorker
-from harness.runs.judging import judge_cell, kernel_facts, verdicts_json, write_plan
+from harness.runs.cell import CellOutcome
+from harness.runs.judging import KeptResults, judge_cell, kernel_facts, verdicts_json, write_plan
+from harness.runs.local import LocalPool
 from harness.runs.model import Cell, MakeGuest, Tell, Told, Workload
+from harness.runs.pool import Begun, Event, Pool
 from harness.runs.record import CellRecord, CellState, RunRecord, RunState, finished_cell, write_atomically, write_run
+from harness.runs.schedule import room
 from harness.verdicts.judge import Assignment
-from harness.verdicts.model import EXIT_NO_ANSWER, EXIT_OK, RuleResult, exit_code
+from harness.verdicts.model import EXIT_NO_ANSWER, EXIT_OK, STATUSES, RuleResult, exit_code
 
 
 @dataclass(frozen=True)
 class RunPlan:
     """A run before it starts. ``record`` has a waiting cell for each of ``cells``, in the same order, and among them
-    those of an earlier sitting, whose results are in ``earlier``."""
+    those of an earlier sitting, whose results are in ``earlier``. ``expected`` are seconds by cell, where known."""
 
     folder: Path
     record: RunRecord
@@ -38,6 +38,7 @@ class RunPlan:
     assignment: Assignment
     jobs: int
     earlier: Mapping[str, tuple[RuleResult, ...]] = field(default_factory=dict)
+    expected: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,117 +84,103 @@ def run_lock(folder: Path) -> Iterator[None]:
 
 
 class _Execution:
-    """The moving parts of one run. Worker threads enter by ``_cell``; the lock guards what they share."""
+    """One run, from the thread that started it: cells are observed elsewhere, and judged and written down here, one
+    after another, while the next ones are being observed."""
 
-    def __init__(self, plan: RunPlan, make_guest: MakeGuest, tell: Tell) -> None:
-        self._plan, self._make_guest, self._tell = plan, make_guest, tell
+    def __init__(self, plan: RunPlan, pool: Pool, tell: Tell) -> None:
+        self._plan, self._pool, self._tell = plan, pool, tell
         self._record = plan.record
-        self._results = dict(plan.earlier)
-        self._live: dict[str, CellWorker] = {}
-        self._lock = threading.Lock()
-        self._stopping = threading.Event()
+        self._judged: list[str] = []
 
     def go(self) -> RunDone:
         """Run all cells. ``KeyboardInterrupt`` ends the guests and marks what is not finished as interrupted."""
         state: RunState = "finished"
-        with run_lock(self._plan.folder), ThreadPoolExecutor(self._plan.jobs, "cell") as pool:
+        with run_lock(self._plan.folder), self._pool as pool:
             planned = next(iter(self._plan.workloads.values())).planned
             write_plan(self._plan.folder, self._record.payload_id, planned)
             self._write(self._record)
-            futures = [pool.submit(self._cell, cell) for cell in self._plan.cells]
             try:
-                for future in as_completed(futures):
-                    future.result()
+                pool.start(self._plan.cells)
+                self._take_all()
             except KeyboardInterrupt:
                 state = "interrupted"
-                self._stop(futures)
+                pool.stop()
+                self._take_all()
             except BaseException:
-                self._stop(futures)
+                pool.stop()
                 self._finish("interrupted")
                 raise
-            pool.shutdown(wait=True)
-            self._finish(state)
-        return RunDone(self._plan.folder, self._record, dict(self._results))
+            results = self._finish(state)
+        return RunDone(self._plan.folder, self._record, results)
 
-    def _stop(self, futures: Sequence[Future[None]]) -> None:
-        self._stopping.set()
-        for future in futures:
-            future.cancel()
-        with self._lock:
-            live = list(self._live.values())
-        for worker in live:
-            worker.interrupt()
+    def _take_all(self) -> None:
+        while (event := self._pool.event()) is not None:
+            self._take(event)
+            self._pool.ack()
 
-    def _finish(self, state: RunState) -> None:
-        with self._lock:
-            cells = tuple(
-                c if c.state in ("finished", "lost", "interrupted") else c.model_copy(update=_INTERRUPTED)
-                for c in self._record.cells
-            )
-            for cell in cells:
-                if cell.id not in self._results:
-                    self._results[cell.id] = judge_cell(self._plan.assignment, None, None, cell.reason, ())
-            now = datetime.now(UTC).isoformat(timespec="seconds")
-            self._write(self._record.model_copy(update={"cells": cells, "state": state, "finished": now}))
+    def _take(self, event: Event) -> None:
+        """Deal with an event; a second time, when the first was interrupted."""
+        match event:
+            case Begun(cell):
+                self._update(self._cell(cell).model_copy(update={"state": "running"}))
+            case CellOutcome():
+                self._judge(event)
+
+    def _judge(self, outcome: CellOutcome) -> None:
+        cell = outcome.cell
+        record = self._cell(cell)
+        took = sum(outcome.seconds.values())
+        self._tell(Told(cell.id, "judging", took))
+        upstream = record.kernel.version if record.kernel else ""
+        facts = kernel_facts(cell.arch, outcome.journalled, upstream)
+        results = judge_cell(self._plan.assignment, facts, outcome.journalled, outcome.lost, outcome.crashes)
+        state: CellState = "interrupted" if outcome.interrupted else "lost" if outcome.lost else "finished"
+        counted = Counter(result.status for result in results)
+        statuses = {status: counted[status] for status in STATUSES if counted[status]}
+        done = finished_cell(record, outcome, state, statuses)
+        verdicts = verdicts_json(self._record.id, done, facts, results)
+        write_atomically(self._folder(cell) / "verdicts.json", json.dumps(verdicts, indent=1) + "\n")
+        self._judged.append(cell.id)
+        self._update(done)
+        seen = len(outcome.journalled.observations) if outcome.journalled else 0
+        planned = len(self._plan.workloads[cell.arch].planned)
+        self._tell(Told(cell.id, "done", took, seen, planned, outcome.lost, statuses))
+
+    def _finish(self, state: RunState) -> KeptResults:
+        ended = ("finished", "lost", "interrupted")
+        cells = tuple(c if c.state in ended else c.model_copy(update=_INTERRUPTED) for c in self._record.cells)
+        others = dict(self._plan.earlier)
+        for cell in cells:
+            if cell.id not in self._judged and cell.id not in others:
+                others[cell.id] = judge_cell(self._plan.assignment, None, None, cell.reason, ())
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        self._write(self._record.model_copy(update={"cells": cells, "state": state, "finished": now}))
+        return KeptResults(self._plan.folder / "cells", self._judged, self._plan.assignment, others)
+
+    def _folder(self, cell: Cell) -> Path:
+        return self._plan.folder / "cells" / cell.id
+
+    def _cell(self, cell: Cell) -> CellRecord:
+        return next(c for c in self._record.cells if c.id == cell.id)
+
+    def _update(self, cell: CellRecord) -> None:
+        cells = tuple(cell if c.id == cell.id else c for c in self._record.cells)
+        self._write(self._record.model_copy(update={"cells": cells}))
 
     def _write(self, record: RunRecord) -> None:
         self._record = record
         write_run(self._plan.folder, record)
-
-    def _update(self, cell: CellRecord) -> None:
-        with self._lock:
-            cells = tuple(cell if c.id == cell.id else c for c in self._record.cells)
-            self._write(self._record.model_copy(update={"cells": cells}))
-
-    def _cell(self, cell: Cell) -> None:
-        record = next(c for c in self._record.cells if c.id == cell.id)
-        folder = self._plan.folder / "cells" / cell.id
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as problem:
-            raise StoreError(f"{folder}: cannot be written: {problem.strerror}") from problem
-        self._update(record.model_copy(update={"state": "running"}))
-        begun = time.monotonic()
-        outcome = self._observe(cell, folder)
-        self._tell(Told(cell.id, "judging", time.monotonic() - begun))
-        upstream = record.kernel.version if record.kernel else ""
-        facts = kernel_facts(cell.arch, outcome.journalled, upstream)
-        results = judge_cell(self._plan.assignment, facts, outcome.journalled, outcome.lost, outcome.crashes)
-        state: CellState = "finished"
-        if outcome.lost:
-            state = "interrupted" if self._stopping.is_set() else "lost"
-        done = finished_cell(record, outcome, state, Counter(result.status for result in results))
-        verdicts = verdicts_json(self._record.id, done, facts, results)
-        write_atomically(folder / "verdicts.json", json.dumps(verdicts, indent=1) + "\n")
-        with self._lock:
-            self._results[cell.id] = results
-        self._update(done)
-        seen = len(outcome.journalled.observations) if outcome.journalled else 0
-        planned = len(self._plan.workloads[cell.arch].planned)
-        self._tell(Told(cell.id, "done", time.monotonic() - begun, seen, planned, outcome.lost, results))
-
-    def _observe(self, cell: Cell, folder: Path) -> CellOutcome:
-        if isinstance(cell.kernel, InfrastructureError):
-            return CellOutcome(cell, lost=str(cell.kernel))
-        try:
-            guest = self._make_guest(cell, folder)
-        except InfrastructureError as problem:
-            return CellOutcome(cell, lost=str(problem))
-        worker = CellWorker(cell, self._plan.workloads[cell.arch], folder, guest, self._tell)
-        with self._lock:
-            self._live[cell.id] = worker
-        if self._stopping.is_set():
-            worker.interrupt()
-        try:
-            return worker.run()
-        finally:
-            with self._lock:
-                del self._live[cell.id]
 
 
 _INTERRUPTED = {"state": "interrupted", "reason": "the run was interrupted before this cell began"}
 
 
 def execute(plan: RunPlan, make_guest: MakeGuest, tell: Tell) -> RunDone:
-    """Run a plan to its end. What a guest does becomes verdicts; ``StoreError`` when results cannot be kept."""
-    return _Execution(plan, make_guest, tell).go()
+    """Run a plan on this machine. What a guest does becomes verdicts; ``StoreError`` when results cannot be kept."""
+    cells = plan.folder / "cells"
+    return execute_in(LocalPool(make_guest, plan.workloads, cells, room(plan.jobs), plan.expected, tell), plan, tell)
+
+
+def execute_in(pool: Pool, plan: RunPlan, tell: Tell) -> RunDone:
+    """Run a plan in a pool, which is released afterwards."""
+    return _Execution(plan, pool, tell).go()

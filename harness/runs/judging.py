@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,10 @@ from typing import Any
 from harness.errors import UsageError
 from harness.guests.console import Crash
 from harness.observations.journal import Journalled, read_journal
-from harness.rules.model import KernelFacts, ProbeName
+from harness.rules.model import KernelFacts, ProbeName, Rule
 from harness.runs.record import CellRecord, write_atomically
 from harness.verdicts.judge import Assignment, Evidence, judge
-from harness.verdicts.model import RuleResult
+from harness.verdicts.model import RuleResult, Verdict
 
 VERDICTS_SCHEMA = 1
 
@@ -97,6 +97,61 @@ def _rule_json(result: RuleResult) -> dict[str, Any]:
         "counts": dict(result.counts),
         "verdicts": [{k: v for k, v in asdict(verdict).items() if k != "rule"} for verdict in result.verdicts],
     }
+
+
+def read_verdicts(path: Path, rules: Mapping[str, Rule], shared: dict[str, str]) -> tuple[RuleResult, ...]:
+    """Read back what ``verdicts_json`` gave. Raises ``UsageError`` for a file that is not whole or of other rules.
+
+    ``shared`` keeps each text once: cells tell the same of the same probes.
+    """
+    try:
+        told: Mapping[str, Any] = json.loads(path.read_bytes())
+        return tuple(_read_rule(rules[entry["rule"]], entry["verdicts"], shared) for entry in told["rules"])
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise UsageError(f"{path}: cannot be read: {problem}") from problem
+
+
+def _read_rule(rule: Rule, verdicts: Sequence[Mapping[str, Any]], shared: dict[str, str]) -> RuleResult:
+    keep = shared.setdefault
+    return RuleResult(
+        rule,
+        tuple(
+            Verdict(
+                rule.id,
+                keep(found["probe"], found["probe"]),
+                found["status"],
+                keep(found["reason"], found["reason"]),
+                found["kind"],
+                keep(found["observed"], found["observed"]),
+                found["follows"],
+            )
+            for found in verdicts
+        ),
+    )
+
+
+class KeptResults(Mapping[str, tuple[RuleResult, ...]]):
+    """Results by cell, read from the cells' ``verdicts.json`` when they are first asked for: while a run goes on, its
+    finished cells take no memory. ``others`` are those that no file holds."""
+
+    def __init__(
+        self, cells: Path, names: Sequence[str], assignment: Assignment, others: Mapping[str, tuple[RuleResult, ...]]
+    ) -> None:
+        self._cells, self._names = cells, dict.fromkeys((*others, *names))
+        self._rules = {rule.id: rule for rule, _ in assignment}
+        self._known = dict(others)
+        self._shared: dict[str, str] = {}
+
+    def __getitem__(self, cell: str) -> tuple[RuleResult, ...]:
+        if cell not in self._known and cell in self._names:
+            self._known[cell] = read_verdicts(self._cells / cell / "verdicts.json", self._rules, self._shared)
+        return self._known[cell]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def write_plan(folder: Path, payload_id: str, planned: Sequence[ProbeName]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +12,7 @@ from harness.guests.model import Guest
 from harness.kernels.model import Kernel
 from harness.matrix.model import Arch, Profile
 from harness.rules.model import ProbeName
-from harness.verdicts.model import RuleResult
+from harness.verdicts.model import Status
 
 Stage = Literal["waiting", "booting", "pushing", "probing", "judging", "done"]
 
@@ -41,7 +41,8 @@ class Workload:
 
 @dataclass(frozen=True)
 class Told:
-    """An event of a run, for whoever shows progress. ``probes`` observations have arrived out of ``planned``."""
+    """An event of a run, for whoever shows progress. ``probes`` observations have arrived out of ``planned``;
+    ``statuses`` are the rules by status, once the cell is judged."""
 
     cell: str
     stage: Stage
@@ -49,7 +50,7 @@ class Told:
     probes: int = 0
     planned: int = 0
     note: str = ""
-    results: tuple[RuleResult, ...] = ()
+    statuses: Mapping[Status, int] = field(default_factory=dict)
 
 
 Tell = Callable[[Told], None]

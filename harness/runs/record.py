@@ -15,6 +15,7 @@ from harness.errors import StoreError, UsageError
 from harness.guests.model import Booted
 from harness.kernels.model import Kernel
 from harness.runs.cell import CellOutcome
+from harness.verdicts.model import Status
 
 SCHEMA = 1
 CellState = Literal["waiting", "running", "finished", "lost", "interrupted"]
@@ -146,7 +147,9 @@ def kernel_record(kernel: Kernel) -> KernelRecord:
     )
 
 
-def finished_cell(cell: CellRecord, outcome: CellOutcome, state: CellState, statuses: Mapping[str, int]) -> CellRecord:
+def finished_cell(
+    cell: CellRecord, outcome: CellOutcome, state: CellState, statuses: Mapping[Status, int]
+) -> CellRecord:
     """A cell's record after it ended."""
     machine, booted, exited = cell.machine, outcome.booted, outcome.exited
     if machine and booted:

@@ -14,6 +14,7 @@ from harness.guests.model import Exited, Output
 from harness.matrix.model import Profile
 from harness.rules.model import ProbeName, Rule, Selector
 from harness.runs.execute import RunDone, RunPlan, execute, new_run_id, run_lock
+from harness.runs.local import LocalPool
 from harness.runs.model import Cell, Told, Workload
 from harness.runs.record import CellRecord, RunRecord, read_run
 from harness.runs.stored import find_run, load_run
@@ -191,11 +192,17 @@ def test_ctrl_c_keeps_what_was_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         if told.probes == 1:
             probing.set()
 
-    def interrupted(_futures: object) -> object:
-        assert probing.wait(10)
-        raise KeyboardInterrupt
+    real = LocalPool.event
+    calls = []
 
-    monkeypatch.setattr("harness.runs.execute.as_completed", interrupted)
+    def event(pool: LocalPool) -> object:
+        calls.append(pool)
+        if len(calls) == 2:  # the first is that the cell has begun
+            assert probing.wait(10)
+            raise KeyboardInterrupt
+        return real(pool)
+
+    monkeypatch.setattr(LocalPool, "event", event)
     plan = run_plan(tmp_path / "r", [cell("a"), cell("b")], jobs=1)
     done = execute(plan, lambda c, _: hanging, tell)
     assert hanging.stopped.is_set()

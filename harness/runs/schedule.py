@@ -1,0 +1,92 @@
+"""Which cell next: the longest first, and only where there is room. Pure, but for the reading of ``/proc/meminfo``.
+
+The longest first because what is left to do at the end of a run keeps one core busy and the others idle: the shorter
+it is, the better. Room is counted in guests, in processors and in memory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from harness.errors import UsageError
+from harness.runs.model import Cell
+
+# What QEMU needs beside the guest's own memory, in MiB; bench/matrix.py prints what it really takes.
+QEMU_OVERHEAD = 150
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a guest takes: processors, and MiB of memory. ``up`` once it has booted, and touched what it will touch."""
+
+    cores: int
+    memory: int
+    up: bool = False
+
+
+@dataclass(frozen=True)
+class Room:
+    """What the guests of a run may take together: so many at once, processors, MiB that were free before the first."""
+
+    guests: int
+    cores: int
+    memory: int
+
+    def fits(self, need: Need, running: Collection[Need], free: int) -> bool:
+        """Whether one more guest may start while ``free`` MiB are free now. The first always may.
+
+        Memory has two sides. What was free at first bounds our own guests, also those that have not yet touched what
+        they may; what is free now, less what guests that still boot are going to touch, sees everybody else's.
+        """
+        if not running:
+            return True
+        booting = sum(other.memory for other in running if not other.up)
+        return (
+            len(running) < self.guests
+            and need.cores + sum(other.cores for other in running) <= self.cores
+            and need.memory + sum(other.memory for other in running) <= self.memory
+            and need.memory + booting <= free
+        )
+
+
+def need(cell: Cell, cores: int) -> Need:
+    """What a cell's guest takes on a machine of so many cores; a guest with more of them than that runs alone."""
+    return Need(min(cell.profile.smp, cores), cell.profile.memory + QEMU_OVERHEAD)
+
+
+def room(jobs: int) -> Room:
+    """This machine's room for ``jobs`` guests. Whoever asks for more guests than there are cores gets them."""
+    return Room(jobs, max(os.cpu_count() or 1, jobs), available_memory())
+
+
+def default_jobs(cells: Sequence[Cell]) -> int:
+    """How many cells fit side by side: by cores, by memory that is free now, and by how many there are."""
+    needed = min((cell.profile.memory for cell in cells), default=0) + QEMU_OVERHEAD
+    return max(1, min(os.cpu_count() or 1, available_memory() // needed, len(cells)))
+
+
+def available_memory() -> int:
+    """MiB of memory the kernel thinks new programs can have (``MemAvailable``)."""
+    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) // 1024
+    raise UsageError("/proc/meminfo has no MemAvailable; choose the number of cells at once with --jobs")
+
+
+def longest_first(cells: Iterable[Cell], expected: Mapping[str, float]) -> tuple[Cell, ...]:
+    """Order cells by the seconds they are expected to take.
+
+    Of a cell that never ran nothing is known. It is taken for as long as the longest: to begin early what turns out
+    short costs nothing, to begin late what turns out long costs the whole run. Equals keep the order of the matrix.
+    """
+    longest = max(expected.values(), default=0.0)
+    return tuple(sorted(cells, key=lambda cell: -expected.get(cell.id, longest)))
+
+
+def typical(seconds: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """One number for each cell out of those of earlier runs."""
+    return {cell: median(times) for cell, times in seconds.items() if times}
