@@ -24,8 +24,8 @@ from harness.mutants.catalogue import choose, load_mutants
 from harness.mutants.model import Edit, Mutant
 from harness.mutants.ours import OwnSuite
 from harness.mutants.records import Records
-from harness.mutants.report import Line, Report, make_report
-from harness.mutants.runner import Hear, Heard, Task, run_mutants, work_folder
+from harness.mutants.report import EXIT_NO_ANSWER, Line, Report, make_report
+from harness.mutants.runner import Hear, Heard, Task, build_mutants, run_mutants, work_folder
 from harness.mutants.suite import Suite
 from harness.rules.load import load_catalogue
 
@@ -47,6 +47,7 @@ def mutants() -> None:
     sealmatrix mutants list
     sealmatrix mutants run                                  our suite, Debian's 6.12 sources
     sealmatrix mutants run --source debian:7.3 --only 'fork-*'
+    sealmatrix mutants build                                ahead of several suites
     sealmatrix mutants run --tree ~/linux --suite-binary ./mseal_test
     sealmatrix mutants report
     """
@@ -133,8 +134,6 @@ def run_them(
 
     Exit status: 0 every mutant was noticed, 1 one got away, 3 one had no fair trial.
     """
-    if source and tree:
-        raise click.UsageError("--source and --tree both name sources; give one")
     if suite_binary and probes:
         raise click.UsageError("--run chooses probes of our own suite; a --suite-binary takes --suite-arg")
     known = load_mutants()
@@ -151,6 +150,31 @@ def run_them(
         task = Task(origin.path, origin.where, arch, chosen, work, results, jobs, again)
         records = run_mutants(task, suite, hear)
     return _print(_report(records, chosen), as_json=as_json)
+
+
+@mutants.command("build")
+@click.option("--source", metavar="debian:X.Y", help="A distribution's kernel source [default: debian:6.12].")
+@click.option("--tree", type=click.Path(path_type=Path, file_okay=False), help="A kernel source tree; only read.")
+@click.option("-a", "--arch", type=click.Choice(ARCHES), default="x86_64", show_default=True)
+@click.option("--only", multiple=True, metavar="GLOB", help="Mutants by id or kind; repeatable.")
+@click.option("-j", "--jobs", type=click.IntRange(1), help="Compilers at once [default: the cores].")
+@click.option("-q", "--quiet", is_flag=True, help="No progress, only the end.")
+def build_them(
+    source: str | None, tree: Path | None, arch: Arch, only: tuple[str, ...], jobs: int | None, quiet: bool
+) -> int:
+    """Build mutants ahead and keep their kernels, for `run` to take: any number of suites then need no compiler.
+
+    Exit status: 0 all are there, 3 one does not build.
+    """
+    chosen = choose(load_mutants(), only)
+    with _hearing(Console(stderr=True), quiet=quiet) as hear:
+        origin = _origin(source, tree, hear)
+        work = work_folder(default_root(), origin.where)
+        problems = build_mutants(Task(origin.path, origin.where, arch, chosen, work, RESULTS, jobs), hear)
+    for name, problem in problems.items():
+        click.echo(f"{name}: {problem}", err=True)
+    click.echo(f"{origin.where}, {arch}: {len(chosen)} mutants asked for, {len(problems)} do not build")
+    return EXIT_NO_ANSWER if problems else 0
 
 
 @mutants.command("report")
@@ -176,6 +200,8 @@ def _exactly(name: str) -> tuple[Mutant, ...]:
 
 
 def _origin(source: str | None, tree: Path | None, hear: Hear) -> SourceTree:
+    if source and tree:
+        raise click.UsageError("--source and --tree both name sources; give one")
     if tree is not None:
         return SourceTree(tree, f"tree {tree.resolve()}")
     kind, _, series = (source or "debian:6.12").partition(":")

@@ -16,10 +16,11 @@ from pathlib import Path
 from harness.errors import BuildError, InfrastructureError
 from harness.kernels.model import Kernel
 from harness.kernels.store import telling
-from harness.kernels.tree import SYSTEM_MAPPINGS, BuiltTree, build_tree, check_tree, own_fragments
+from harness.kernels.tree import SYSTEM_MAPPINGS, build_tree, check_tree, own_fragments
 from harness.matrix.model import Arch
 from harness.mutants.copy import TreeCopy, open_copy
-from harness.mutants.model import Mutant, Series
+from harness.mutants.kept import KeptImages
+from harness.mutants.model import Edit, Mutant, Series
 from harness.mutants.records import Record, Records, Session, State
 from harness.mutants.suite import Suite, SuiteResult, compare
 
@@ -66,17 +67,44 @@ def run_mutants(task: Task, suite: Suite, hear: Hear) -> Records:
     Raises ``UnfitSuite``, ``UsageError`` for a tree that is none, ``StoreError``, ``ToolMissing`` and the errors of
     the unchanged kernel's build; what goes wrong with one mutant is its record.
     """
+    with _opened(task, hear) as (workshop, pristine):
+        records, session = _open_session(task, workshop.series, suite, pristine, hear)
+        _Trials(task, suite, hear, workshop, records, session).go()
+    return records
+
+
+def build_mutants(task: Task, hear: Hear) -> dict[str, str]:
+    """Build every mutant of ``task`` that is not kept yet and keep it; returns why for each that could not be.
+
+    Raises what ``run_mutants`` raises, but for the suite.
+    """
+    problems: dict[str, str] = {}
+    with _opened(task, hear) as (workshop, pristine):
+        pristine.discard()
+        for done, mutant in enumerate(task.mutants):
+            variant = mutant.variant(workshop.series, task.arch)
+            if isinstance(variant, str) or workshop.kept.has(mutant.id, workshop.digest(mutant)):
+                continue
+            hear(Heard("building", mutant.id, done, len(task.mutants)))
+            try:
+                workshop.mutant(mutant, variant).discard()
+            except BuildError as problem:
+                problems[mutant.id] = str(problem)
+    return problems
+
+
+@contextmanager
+def _opened(task: Task, hear: Hear) -> Iterator[tuple[_Workshop, _Image]]:
+    """The tree's copy and the unchanged kernel built from it."""
     with ExitStack() as stack:
         series = check_tree(task.tree)
         touched = {name for mutant in task.mutants for name in mutant.files}
         hear(Heard("linking the tree", task.where, 0, len(task.mutants)))
         copy = stack.enter_context(open_copy(task.tree, task.work / "tree", touched))
-        workshop = _Workshop(task, series, copy)
         hear(Heard("building", "the unchanged kernel", 0, len(task.mutants)))
-        pristine = workshop.build("pristine")
-        records, session = _open_session(task, series, suite, pristine, hear)
-        _Trials(task, suite, hear, workshop, records, session).go()
-    return records
+        pristine = _build(task, series, copy, "pristine")
+        kept = KeptImages(task.work / "kept", pristine.kernel.sha256)
+        yield _Workshop(task, series, copy, pristine.kernel, kept), pristine
 
 
 def _open_session(task: Task, series: Series, suite: Suite, pristine: _Image, hear: Hear) -> tuple[Records, Session]:
@@ -121,27 +149,49 @@ class _Image:
             self.discard()
 
 
+def _build(task: Task, series: Series, copy: TreeCopy, name: str) -> _Image:
+    """Build the copy as it stands now."""
+    fragments = own_fragments(task.arch)
+    if series >= _SYSTEM_MAPPINGS_SINCE:
+        fragments = (*fragments, SYSTEM_MAPPINGS)
+    out = task.work / f"build-{task.arch}"
+    built = build_tree(copy.folder, task.arch, out, fragments, jobs=task.jobs, reconfigure=False)
+    image = _scratch(task, name)
+    with telling(image):
+        image.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(built.image, image)
+    return _Image(built.kernel(name, task.where, image), built.seconds)
+
+
+def _scratch(task: Task, name: str) -> Path:
+    return task.work / "images" / name
+
+
 @dataclass(frozen=True)
 class _Workshop:
+    """Where mutants are built, or taken from the shelf when they were built before."""
+
     task: Task
     series: Series
     copy: TreeCopy
+    pristine: Kernel
+    kept: KeptImages
 
-    def build(self, name: str) -> _Image:
-        """Build the copy as it stands now."""
-        fragments = own_fragments(self.task.arch)
-        if self.series >= _SYSTEM_MAPPINGS_SINCE:
-            fragments = (*fragments, SYSTEM_MAPPINGS)
-        out = self.task.work / f"build-{self.task.arch}"
-        built = build_tree(self.copy.folder, self.task.arch, out, fragments, jobs=self.task.jobs, reconfigure=False)
-        return _Image(built.kernel(name, self.task.where, self._keep(built, name)), built.seconds)
+    def digest(self, mutant: Mutant) -> str:
+        return mutant.digest(self.series, self.task.arch)
 
-    def _keep(self, built: BuiltTree, name: str) -> Path:
-        kept = self.task.work / "images" / name
-        with telling(kept):
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(built.image, kept)
-        return kept
+    def mutant(self, mutant: Mutant, variant: Sequence[Edit]) -> _Image:
+        """Raises ``BuildError`` when a pattern does not match or the compiler refuses."""
+        begun = time.monotonic()
+        image = _scratch(self.task, mutant.id)
+        known = self.kept.take(mutant.id, self.digest(mutant), image)
+        if known is not None:
+            kernel = replace(self.pristine, name=mutant.id, image=image, sha256=known)
+            return _Image(kernel, round(time.monotonic() - begun, 3))
+        with self.copy.mutated(variant):
+            built = _build(self.task, self.series, self.copy, mutant.id)
+        self.kept.keep(mutant.id, self.digest(mutant), built.kernel.image)
+        return built
 
 
 class _Trials:
@@ -182,14 +232,13 @@ class _Trials:
         if isinstance(variant, str):
             self._decide(self._record(mutant, "inapplicable", reason=variant))
             return None
-        known = None if self._task.every else self._records.fate(mutant.id, self._digest(mutant))
+        known = None if self._task.every else self._records.fate(mutant.id, self._workshop.digest(mutant))
         if known is not None:
             self._tell("known", mutant, known)
             return None
         self._hear(Heard("building", mutant.id, self._done, len(self._task.mutants)))
         try:
-            with self._workshop.copy.mutated(variant):
-                image = self._workshop.build(mutant.id)
+            image = self._workshop.mutant(mutant, variant)
         except BuildError as problem:
             self._decide(self._record(mutant, "not-built", reason=str(problem)))
             return None
@@ -222,10 +271,7 @@ class _Trials:
         lost: Sequence[str] = (),
         reason: str = "",
     ) -> Record:
-        return Record(mutant.id, self._digest(mutant), state, dict(by or {}), tuple(lost), reason)
-
-    def _digest(self, mutant: Mutant) -> str:
-        return mutant.digest(self._session.series, self._task.arch)
+        return Record(mutant.id, self._workshop.digest(mutant), state, dict(by or {}), tuple(lost), reason)
 
     def _decide(self, record: Record) -> None:
         self._records.write(record)
