@@ -10,26 +10,30 @@
 #include <string.h>
 #include <unistd.h>
 
-static int port = -1;
+static int incoming = -1, outgoing = -1, host_patience = -1;
 static char input[CHUNK];
 static size_t input_start, input_end;
 
 /* Waits for the port; a host that has closed it is the end of this guest. */
 static void wait_for(short events)
 {
-	struct pollfd want = {.fd = port, .events = events};
+	struct pollfd want = {.fd = events == POLLIN ? incoming : outgoing, .events = events};
+	int ready;
 
-	while (poll(&want, 1, -1) < 0)
+	while ((ready = poll(&want, 1, host_patience)) < 0)
 		if (errno != EINTR)
 			power_off("poll on the channel: %s", strerror(errno));
-	if (want.revents & POLLHUP)
+	if (!ready)
+		power_off("nothing was heard of the host for %d s", host_patience / 1000);
+	/* What a pipe still holds when its writer has gone is to be read first. */
+	if (want.revents & (POLLHUP | POLLERR) && !(want.revents & POLLIN))
 		power_off("the host closed the channel");
 }
 
 static void write_all(const char *bytes, size_t length)
 {
 	while (length) {
-		ssize_t n = write(port, bytes, length);
+		ssize_t n = write(outgoing, bytes, length);
 
 		if (n > 0) {
 			bytes += n;
@@ -71,17 +75,19 @@ void channel_fail(const char *format, ...)
  * a blocking write waits for it (drivers/char/virtio_console.c, will_write_block()). It must be a single write, and
  * from then on the port does not block, because a blocked write would never learn that the host has gone.
  */
-void channel_open(int fd, const char *hello, size_t length)
+void channel_open(int from, int into, int patience, const char *hello, size_t length)
 {
-	port = fd;
+	incoming = from;
+	outgoing = into;
+	host_patience = patience;
 	channel_send("hello", hello, length);
-	if (fcntl(port, F_SETFL, O_NONBLOCK) < 0)
+	if (fcntl(from, F_SETFL, O_NONBLOCK) < 0 || fcntl(into, F_SETFL, O_NONBLOCK) < 0)
 		power_off("O_NONBLOCK on the channel: %s", strerror(errno));
 }
 
 int channel_fd(void)
 {
-	return port;
+	return incoming;
 }
 
 int channel_pending(void)
@@ -92,7 +98,7 @@ int channel_pending(void)
 static void refill(void)
 {
 	for (;;) {
-		ssize_t n = read(port, input, sizeof(input));
+		ssize_t n = read(incoming, input, sizeof(input));
 
 		if (n > 0) {
 			input_start = 0;

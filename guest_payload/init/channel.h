@@ -13,10 +13,13 @@ struct frame {
 	size_t left; /* bytes of the body not yet read */
 };
 
-/* Adopt an open, blocking port and say hello on it, in at most 32 KiB; returns once the host is connected. */
-void channel_open(int fd, const char *hello, size_t length);
+/*
+ * Adopt what is open to read from and to write to, a blocking port or two pipes, and say hello there in at most 32 KiB;
+ * returns once the host is connected. `patience`: milliseconds after which a host that is waited for counts as gone, or -1.
+ */
+void channel_open(int from, int into, int patience, const char *hello, size_t length);
 
-/* Each of these powers the guest off when the host is gone or breaks the protocol. A body sent fits a chunk. */
+/* Each of these ends the guest when the host is gone or breaks the protocol. A body sent fits a chunk. */
 void channel_send(const char *kind, const void *body, size_t length);
 void channel_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 struct frame channel_receive(void);

@@ -2,6 +2,9 @@
  * PID 1 of a guest: sets the machine up, says hello on the channel and then carries out one command at a
  * time (docs/protocol.md, "The channel"). It judges nothing and knows nothing of sealing. One process, one
  * thread, no buffer larger than a chunk; whatever it cannot go on from ends the machine, loudly.
+ *
+ * Where another PID 1 has set the machine up (`init --resident WORK`), and on machines reached over a pair of pipes
+ * (`init --visitor WORK`), the same program is the agent: the protocol is the same, what it may touch is not.
  */
 #define _GNU_SOURCE
 #include "channel.h"
@@ -10,14 +13,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define PORT "org.sealmatrix.channel"
-#define WORK "/work/"
-
+#define VISITOR_PATIENCE (10 * 60 * 1000) /* ms: a connection that died without a word leaves nobody behind for ever */
 /* Reads one NUL-ended field of a body; 0 when it is longer than the room for it, or the body ends first. */
 static int read_field(struct frame *frame, char *into, size_t size)
 {
@@ -45,8 +49,8 @@ static int write_content(struct frame *frame, int fd)
 
 static void take_file(struct frame *frame)
 {
-	char path[sizeof(WORK) + 256] = WORK, mode[16];
-	char *name = path + strlen(WORK);
+	char path[512], mode[16];
+	char *name = path + snprintf(path, 256, "%s/", work);
 	int fd, result;
 
 	if (!read_field(frame, name, 256) || !read_field(frame, mode, sizeof(mode)) || !*name || *name == '.' ||
@@ -104,14 +108,33 @@ static void take_run(struct frame *frame)
 		run_program(argv);
 }
 
-int main(void)
+/* Says what we are; 0 when we are nothing. */
+static int find_role(int argc, char **argv)
+{
+	if (getpid() == 1)
+		return 1;
+	if (argc != 3 || argv[2][0] != '/' || strlen(argv[2]) > 250)
+		return 0;
+	role = !strcmp(argv[1], "--visitor") ? ROLE_VISITOR : ROLE_RESIDENT;
+	work = argv[2];
+	return role == ROLE_VISITOR || !strcmp(argv[1], "--resident");
+}
+
+int main(int argc, char **argv)
 {
 	static char hello[16384];
 
-	if (getpid() != 1)
+	if (!find_role(argc, argv))
 		return 2;
+	signal(SIGPIPE, SIG_IGN); /* writing to a host that is gone fails, and is told */
 	set_up_machine();
-	channel_open(open_port(PORT), hello, describe_machine(hello, sizeof(hello)));
+	if (role == ROLE_VISITOR) {
+		channel_open(STDIN_FILENO, STDOUT_FILENO, VISITOR_PATIENCE, hello, describe_machine(hello, sizeof(hello)));
+	} else {
+		int port = open_port(PORT);
+
+		channel_open(port, port, -1, hello, describe_machine(hello, sizeof(hello)));
+	}
 	for (;;) {
 		struct frame frame = channel_receive();
 

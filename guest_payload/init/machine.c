@@ -1,10 +1,12 @@
 #define _GNU_SOURCE
 #include "machine.h"
+#include "program.h"
 #include "resources.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <linux/netlink.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -12,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/reboot.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -22,6 +25,9 @@
 
 #define PORTS "/sys/class/virtio-ports"
 #define MODULES "/modules"
+
+enum role role = ROLE_INIT;
+const char *work = "/work";
 
 static char notes[16][160];
 static size_t note_count;
@@ -39,12 +45,28 @@ void say(const char *format, ...)
 	n = (int)strlen(line);
 	line[n++] = '\n';
 	/* The kernel's log keeps lines whole and in order with what the kernel says; it may not exist yet. */
-	kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+	kmsg = role == ROLE_VISITOR ? -1 : open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
 	if (write(kmsg < 0 ? STDERR_FILENO : kmsg, line, (size_t)n) < 0) {
 		/* there is nobody left to tell */
 	}
 	if (kmsg >= 0)
 		close(kmsg);
+}
+
+static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *place)
+{
+	(void)status, (void)kind, (void)place;
+	remove(path);
+	return 0;
+}
+
+/* Nothing stays behind on a machine we visit: neither what was started nor what was written. */
+static _Noreturn void leave(void)
+{
+	end_children();
+	if (chdir("/") == 0)
+		nftw(work, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+	_exit(0);
 }
 
 _Noreturn void power_off(const char *format, ...)
@@ -56,6 +78,8 @@ _Noreturn void power_off(const char *format, ...)
 	vsnprintf(why, sizeof(why), format, args);
 	va_end(args);
 	say("power off: %s", why);
+	if (role == ROLE_VISITOR)
+		leave();
 	reboot(RB_AUTOBOOT);
 	for (;;)
 		pause();
@@ -87,18 +111,23 @@ static const struct {
 	{"/dev", "devtmpfs", NULL},
 	{"/dev/shm", "tmpfs", "mode=1777"},
 	{"/tmp", "tmpfs", "mode=1777"},
-	{"/work", "tmpfs", "mode=0755"},
 };
+
+static void mount_one(const char *where, const char *type, const char *options)
+{
+	if (mkdir(where, 0755) < 0 && errno != EEXIST)
+		note_errno("mkdir", where);
+	/* EBUSY: a kernel with CONFIG_DEVTMPFS_MOUNT may have been here first. */
+	if (mount(type, where, type, 0, options) < 0 && errno != EBUSY)
+		note_errno("mount", where);
+}
 
 static void mount_all(void)
 {
-	for (size_t i = 0; i < sizeof(mounts) / sizeof(mounts[0]); i++) {
-		if (mkdir(mounts[i].where, 0755) < 0 && errno != EEXIST)
-			note_errno("mkdir", mounts[i].where);
-		/* EBUSY: a kernel with CONFIG_DEVTMPFS_MOUNT may have been here first. */
-		if (mount(mounts[i].type, mounts[i].where, mounts[i].type, 0, mounts[i].options) < 0 && errno != EBUSY)
-			note_errno("mount", mounts[i].where);
-	}
+	if (role == ROLE_INIT)
+		for (size_t i = 0; i < sizeof(mounts) / sizeof(mounts[0]); i++)
+			mount_one(mounts[i].where, mounts[i].type, mounts[i].options);
+	mount_one(work, "tmpfs", "mode=0755");
 }
 
 static const struct {
@@ -110,8 +139,6 @@ static const struct {
 
 static void apply_settings(void)
 {
-	struct rlimit none = {0, 0};
-
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
 		int fd = open(settings[i].path, O_WRONLY | O_CLOEXEC);
 
@@ -120,9 +147,6 @@ static void apply_settings(void)
 		if (fd >= 0)
 			close(fd);
 	}
-	/* Probes die by the hundred on purpose; their cores would fill the work directory. */
-	if (setrlimit(RLIMIT_CORE, &none) < 0)
-		note_errno("limit", "core");
 	/* However many processes a payload starts, PID 1 must still get its turn to end them. */
 	if (setpriority(PRIO_PROCESS, 0, -20) < 0)
 		note_errno("priority", "-20");
@@ -157,6 +181,16 @@ static void load_modules(void)
 
 void set_up_machine(void)
 {
+	struct rlimit none = {0, 0};
+
+	/* Probes die by the hundred on purpose; their cores would fill the work directory. */
+	if (setrlimit(RLIMIT_CORE, &none) < 0)
+		note_errno("limit", "core");
+	/* What loses its parent becomes our child, so that we can end it; PID 1 has that by nature. */
+	if (role != ROLE_INIT && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+		note_errno("prctl", "subreaper");
+	if (role == ROLE_VISITOR)
+		return;
 	mount_all();
 	apply_settings();
 	load_modules();

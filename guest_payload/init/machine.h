@@ -4,16 +4,27 @@
 
 #include <stddef.h>
 
-/* One line on the console. */
+/*
+ * What we are: PID 1 of a guest that has nothing else; a process beside another PID 1 (virtme); or a visitor on a
+ * machine that belongs to somebody, reached over a pair of pipes, which leaves it as it found it.
+ */
+enum role { ROLE_INIT, ROLE_RESIDENT, ROLE_VISITOR };
+extern enum role role;
+extern const char *work; /* the work directory, an absolute path */
+
+/* One line on the console; a visitor's go to standard error. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* A step of the set-up that failed: on the console now, in hello later. */
 void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Say why, then end the machine: QEMU runs with -no-reboot, so a reset is its exit on every architecture. */
+/*
+ * Say why, then end the machine: QEMU runs with -no-reboot, so a reset is its exit on every architecture. A visitor ends
+ * what it started and removes its work directory instead.
+ */
 _Noreturn void power_off(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Mount, load, set; a step that fails is noted for hello and the rest goes on. */
+/* Mount, load, set, as far as the role allows; a step that fails is noted for hello and the rest goes on. */
 void set_up_machine(void);
 
 /* The contents of a small file without its last newlines, ended by NUL; "" when it cannot be read. Returns the length. */

@@ -3,15 +3,19 @@
 #include "channel.h"
 #include "machine.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+enum { PATH_SIZE = 256 }; /* of the work directory's path; main() holds to it */
 
 #define KEPT_ERR (2u << 20) /* bytes of standard error forwarded; more than any sane diagnosis */
 
@@ -29,12 +33,17 @@ static void on_child(int signal)
 /* Never returns; an exec that fails is told through `report`, which a working exec closes. */
 static _Noreturn void become(char **argv, int out, int err, int report, const sigset_t *mask)
 {
-	static char *environment[] = {"PATH=/work", "HOME=/work", "TMPDIR=/work", NULL};
+	static char path[PATH_SIZE + 64], home[PATH_SIZE + 8], tmp[PATH_SIZE + 8];
+	static char *environment[] = {path, home, tmp, NULL};
 	int null = open("/dev/null", O_RDONLY), reason;
 
+	snprintf(path, sizeof(path), "PATH=%s:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", work);
+	snprintf(home, sizeof(home), "HOME=%s", work);
+	snprintf(tmp, sizeof(tmp), "TMPDIR=%s", work);
 	setsid();
 	setpriority(PRIO_PROCESS, 0, 0);
-	if (chdir("/work") == 0 && dup2(null, 0) == 0 && dup2(out, 1) == 1 && dup2(err, 2) == 2) {
+	signal(SIGPIPE, SIG_DFL);
+	if (chdir(work) == 0 && dup2(null, 0) == 0 && dup2(out, 1) == 1 && dup2(err, 2) == 2) {
 		sigprocmask(SIG_SETMASK, mask, NULL);
 		execve(argv[0], argv, environment);
 	}
@@ -115,17 +124,54 @@ static int pump(pid_t program, struct pipe_end ends[2], const sigset_t *unblocke
 	return status;
 }
 
+/* Sends SIGKILL to each of our children; returns how many there are, dead ones included. */
+static int kill_children(void)
+{
+	DIR *processes = opendir("/proc");
+	struct dirent *entry;
+	int count = 0;
+
+	while (processes && (entry = readdir(processes))) {
+		char file[300], line[512], *after;
+		pid_t pid = (pid_t)atoi(entry->d_name), parent;
+
+		snprintf(file, sizeof(file), "/proc/%s/stat", entry->d_name);
+		/* "PID (NAME) STATE PARENT ...", where NAME may hold anything */
+		if (pid <= 0 || !read_file(file, line, sizeof(line)) || !(after = strrchr(line, ')')))
+			continue;
+		if (sscanf(after + 1, " %*c %d", &parent) == 1 && parent == getpid()) {
+			kill(pid, SIGKILL);
+			count++;
+		}
+	}
+	if (processes)
+		closedir(processes);
+	return count;
+}
+
 /*
- * One signal to everything is enough, however wildly it forks: fork() is refused under the same lock once a
- * fatal signal is pending (kernel/fork.c, copy_process()). Whoever loses its parent becomes our child, so
- * there is nobody left when there is nobody to wait for. Only then are the pipes complete.
+ * As PID 1, one signal to everything is enough, however wildly it forks: fork() is refused under the same lock once a
+ * fatal signal is pending (kernel/fork.c, copy_process()). Elsewhere others would be hit: there our children are
+ * killed until we have none. Whoever loses its parent becomes our child, so there is nobody left when there is nobody
+ * to wait for.
  */
-static void sweep(struct pipe_end ends[2])
+void end_children(void)
 {
 	int ignored;
 
-	kill(-1, SIGKILL);
-	reap(-1, &ignored, 0);
+	if (role == ROLE_INIT) {
+		kill(-1, SIGKILL);
+		reap(-1, &ignored, 0);
+	} else {
+		while (kill_children() > 0)
+			waitpid(-1, &ignored, 0);
+	}
+}
+
+/* Only when nobody is left are the pipes complete. */
+static void sweep(struct pipe_end ends[2])
+{
+	end_children();
 	for (int i = 0; i < 2; i++) {
 		while (ends[i].fd >= 0 && forward(&ends[i]) > 0)
 			;
@@ -135,7 +181,8 @@ static void sweep(struct pipe_end ends[2])
 			say("dropped %zu bytes of standard error", ends[i].dropped);
 	}
 	/* What the console shows from here on belongs to no probe. */
-	say("end");
+	if (role != ROLE_VISITOR)
+		say("end");
 }
 
 static void send_exit(int status)

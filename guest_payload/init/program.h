@@ -2,7 +2,10 @@
 #ifndef SEALMATRIX_PROGRAM_H
 #define SEALMATRIX_PROGRAM_H
 
-/* Run argv in /work, forward what it writes, kill what it leaves; ends with an `exit` or a `fail` frame. */
+/* End every process we started, and every one of theirs. */
+void end_children(void);
+
+/* Run argv in the work directory, forward what it writes, kill what it leaves; ends with an `exit` or a `fail` frame. */
 void run_program(char **argv);
 
 #endif

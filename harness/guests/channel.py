@@ -17,6 +17,7 @@ PORT = "org.sealmatrix.channel"
 FRAME_LIMIT = 16 << 20
 _HEADER_LIMIT = 32  # "KIND SP LENGTH LF": 15 letters and 8 digits at most
 _READ = 256 << 10
+_LONGEST_WAIT = 3600.0  # seconds; poll() counts milliseconds in an int, and a deadline may be no deadline at all
 
 FROM_GUEST = frozenset({"hello", "done", "fail", "out", "err", "exit"})
 
@@ -31,6 +32,14 @@ class ChannelClosed(Exception):
 
 class DeadlinePassed(Exception):
     """Nothing came in time."""
+
+
+class Gone(Exception):
+    """The guest will answer no more. ``console`` quotes its console."""
+
+    def __init__(self, reason: str, console: tuple[str, ...] = ()) -> None:
+        self.console = console
+        super().__init__(reason)
 
 
 @dataclass(frozen=True)
@@ -142,7 +151,7 @@ class Channel:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise DeadlinePassed
-            if ready := poll.poll(left * 1000 + 1):
+            if ready := poll.poll(min(left, _LONGEST_WAIT) * 1000 + 1):
                 return [fd for fd, _ in ready]
 
     def _read(self) -> bytes:

@@ -10,21 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.guests.accel import KVM_FAILURES
-from harness.guests.channel import Channel, ChannelClosed, DeadlinePassed, Frame
+from harness.guests.channel import Channel, ChannelClosed, DeadlinePassed, Frame, Gone
 from harness.guests.console import find_crashes, last_lines
 from harness.guests.devices import Machine, argv
 from harness.guests.emulator import EmulatorProcess
 
 _CONSOLE_TAIL = 1 << 20  # bytes of a console read to explain an end
 _POWER_OFF = "sealmatrix: power off: "
-
-
-class Gone(Exception):
-    """The guest will answer no more. ``console`` quotes its console."""
-
-    def __init__(self, reason: str, console: tuple[str, ...] = ()) -> None:
-        self.console = console
-        super().__init__(reason)
 
 
 class Link:

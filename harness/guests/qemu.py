@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.errors import BootFailed, LostGuest, UsageError
+from harness.errors import BootFailed, LostGuest
 from harness.guests.accel import Choice, KvmMemory, Wanted, choices, emulator, emulator_version, host_facts
 from harness.guests.arch import host_arch
-from harness.guests.channel import FRAME_LIMIT, Frame, ProtocolError
 from harness.guests.deadlines import deadlines
 from harness.guests.devices import Machine, cpu_model
-from harness.guests.hello import Hello, parse_hello, read_object
-from harness.guests.link import Gone, Link
-from harness.guests.model import FLOOD, Booted, Deadlines, Event, Exited, Output
+from harness.guests.dialogue import Dialogue, await_hello, file_frame, run_frame, telling_as
+from harness.guests.link import Link
+from harness.guests.model import FLOOD, Booted, Deadlines, Event
 from harness.guests.pid1 import build_init, make_archive
 from harness.kernels.model import Kernel
 from harness.kernels.store import file_sha256, telling
@@ -74,7 +71,7 @@ class QemuGuest:
         self._init = init
         self._kvm_memory = kvm_memory or KvmMemory()
         self._link: Link | None = None
-        self._deadlines: Deadlines | None = None
+        self._dialogue: Dialogue | None = None
         self._stopped = threading.Event()
         self._starting = threading.Lock()
 
@@ -96,26 +93,13 @@ class QemuGuest:
 
     def push(self, name: str, content: bytes, mode: int = 0o755) -> str:
         """See ``Guest.push``. Raises ``UsageError`` for a name or size that cannot be."""
-        body = b"%s\0%o\0%s" % (os.fsencode(name), mode, content)
-        if not name or name[0] == "." or "/" in name or "\0" in name or len(os.fsencode(name)) > 200:
-            raise UsageError(f"{name!r} cannot be the name of a file in a guest; use a plain file name")
-        if len(body) > FRAME_LIMIT:
-            raise UsageError(f"{name}: {len(content)} bytes do not fit into a guest; the limit is {FRAME_LIMIT} bytes")
-        link, limits = self._running()
-        late = f"the guest did not take {name} within {limits.boot:g} s"
-        with _as(LostGuest):
-            link.send(Frame("file", body), limits.boot)
-            answer = link.receive(time.monotonic() + limits.boot, late)
-        if answer.kind != "done":
-            raise LostGuest(f"the guest could not take {name}: {_said(answer)}")
-        return f"/work/{name}"
+        file = file_frame(name, content, mode)
+        return self._running().push(name, file)
 
     def run(self, argv: Sequence[str]) -> Iterator[Event]:
         """See ``Guest.run``."""
-        words = [os.fsencode(word) for word in argv]
-        if not words or any(b"\0" in word for word in words):
-            raise UsageError("a program's arguments must be at least one word, without NUL bytes")
-        return self._run(b"".join(word + b"\0" for word in words))
+        program = run_frame(argv)
+        return self._running().run(program)
 
     def stop(self) -> None:
         """See ``Guest.stop``: QEMU is killed, for there is nothing in a guest that wants saving."""
@@ -157,15 +141,15 @@ class QemuGuest:
         link = self._start(replace(plan.machine, acceleration=way.acceleration))
         try:
             late = f"no hello within {limits.boot:g} s under {way.acceleration.upper()}"
-            with _as(BootFailed):
-                hello = _await_hello(link, begun + limits.boot, late)
+            with telling_as(BootFailed):
+                hello = await_hello(link, begun + limits.boot, late)
         except BaseException:
             link.kill()
             link.close()
             if link.kvm_gave_up:
                 self._kvm_memory.remember(*plan.key, link.kvm_gave_up)
             raise
-        self._deadlines = limits
+        self._dialogue = Dialogue(link, limits, self._wishes.flood)
         return Booted(
             hello.release,
             hello.machine,
@@ -191,69 +175,7 @@ class QemuGuest:
             self._link = Link(machine)
             return self._link
 
-    def _running(self) -> tuple[Link, Deadlines]:
-        if self._link is None or self._deadlines is None:
+    def _running(self) -> Dialogue:
+        if self._dialogue is None:
             raise LostGuest("the guest has not been booted")
-        return self._link, self._deadlines
-
-    def _run(self, body: bytes) -> Iterator[Event]:
-        link, limits = self._running()
-        written = 0
-        with _as(LostGuest):
-            link.send(Frame("run", body), limits.silence)
-            end = time.monotonic() + limits.total
-            while not isinstance(event := _event(_next(link, limits, end)), Exited):
-                written += len(event.data)
-                self._check_flood(written)
-                yield event
-        yield event
-
-    def _check_flood(self, written: int) -> None:
-        if written > self._wishes.flood:
-            raise LostGuest(f"flooded: the payload wrote more than {self._wishes.flood} bytes")
-
-
-@contextmanager
-def _as(kind: type[BootFailed] | type[LostGuest]) -> Iterator[None]:
-    """Tell what ends a link as the error callers know."""
-    try:
-        yield
-    except Gone as gone:
-        raise kind(str(gone), gone.console) from gone
-    except ProtocolError as error:
-        raise kind(f"the guest broke the channel's protocol: {error}") from error
-
-
-def _await_hello(link: Link, deadline: float, late: str) -> Hello:
-    frame = link.receive(deadline, late)
-    if frame.kind != "hello":
-        raise ProtocolError(f"{frame.kind!r} instead of 'hello'")
-    return parse_hello(frame.body)
-
-
-def _next(link: Link, limits: Deadlines, end: float) -> Frame:
-    silent = time.monotonic() + limits.silence
-    if silent < end:
-        return link.receive(silent, f"the payload was silent for {limits.silence:g} s")
-    return link.receive(end, f"the payload did not end within {limits.total:g} s")
-
-
-def _event(frame: Frame) -> Event:
-    """What a frame of a running program means. Raises ``ProtocolError``; ``Gone`` when it could not be run."""
-    match frame.kind:
-        case "out" | "err":
-            return Output(frame.kind, frame.body)
-        case "exit":
-            how = read_object("exit", frame.body)
-            status, number = how.get("status"), how.get("signal")
-            if isinstance(status, int) is isinstance(number, int):
-                raise ProtocolError(f"'exit' holds neither a status nor a signal: {frame.body[:80]!r}")
-            return Exited(status, number)
-        case "fail":
-            raise Gone(f"the guest could not run the payload: {_said(frame)}")
-        case _:
-            raise ProtocolError(f"{frame.kind!r} while a program runs")
-
-
-def _said(frame: Frame) -> str:
-    return frame.body.decode("utf-8", "replace")[:300] if frame.kind == "fail" else f"it answered {frame.kind!r}"
+        return self._dialogue
