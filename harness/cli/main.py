@@ -10,6 +10,7 @@ from types import FrameType
 import click
 
 from harness import __version__
+from harness.cli.bisect import bisect
 from harness.cli.compare import compare
 from harness.cli.doctor import doctor
 from harness.cli.history import history
@@ -36,6 +37,7 @@ def cli() -> None:
     sealmatrix run --host               the kernel this machine runs
     sealmatrix show                     the newest run again
     sealmatrix compare A B              what changed between runs, cells or kernels
+    sealmatrix bisect ...               the first build, or commit, that broke a rule
     sealmatrix qualify ...              may this candidate ship, under a written policy
     sealmatrix doctor                   what is missing on this machine
 
@@ -43,7 +45,21 @@ def cli() -> None:
     """
 
 
-for command in (run, show, compare, report, qualify, verify_command, history, site, rules, kernels, mutants, doctor):
+for command in (
+    run,
+    show,
+    compare,
+    bisect,
+    report,
+    qualify,
+    verify_command,
+    history,
+    site,
+    rules,
+    kernels,
+    mutants,
+    doctor,
+):
     cli.add_command(command)
 
 

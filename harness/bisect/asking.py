@@ -1,0 +1,179 @@
+"""Asking kernels: a run of one cell each, narrowed to the rule's probes, or what earlier runs have seen of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from harness.bisect.book import Purpose, Trial, Trouble
+from harness.bisect.predicate import Question, see
+from harness.errors import Interrupted, UsageError
+from harness.kernels.model import Kernel
+from harness.matrix.model import Arch, Profile
+from harness.observations.journal import read_journal
+from harness.payload.build import build
+from harness.rules.model import ProbeName, Rule
+from harness.runs.compose import Options, compose_cells
+from harness.runs.execute import RunDone, execute
+from harness.runs.judging import judge_stored, read_plan
+from harness.runs.model import Cell, Tell
+from harness.runs.record import CellRecord, read_run
+from harness.runs.repeats import repeated
+from harness.runs.stored import run_folders
+from harness.verdicts.judge import assign
+from harness.verdicts.model import RuleResult
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A kernel to ask, for which point, how often, and what for."""
+
+    point: str
+    kernel: Kernel
+    boots: int
+    purpose: Purpose
+
+
+class Ask(Protocol):
+    """What the searches put their questions to; the seam at which tests put kernels that do not exist."""
+
+    def boot(self, wanted: Sequence[Wanted]) -> list[Trial]:
+        """Boot kernels side by side; each boot is one trial. Raises ``Interrupted``."""
+        ...
+
+    def recall(self, wanted: Wanted) -> list[Trial]:
+        """What earlier runs have seen of the same kernel, at most ``wanted.boots`` trials, newest first."""
+        ...
+
+
+def rule_probes(rule: Rule, arch: Arch) -> tuple[str, ...]:
+    """The ids of the payload's probes that a rule speaks for. Raises ``UsageError`` when there is none."""
+    probes = tuple(p.id for p in _planned(arch) if rule.speaks_for(p))
+    if not probes:
+        raise UsageError(f"--rule {rule.id}: the payload has no probe for it")
+    return probes
+
+
+def _planned(arch: Arch) -> tuple[ProbeName, ...]:
+    return tuple(ProbeName(p.operation, p.region, p.span, p.layout) for p in build(arch).probes)
+
+
+@dataclass
+class Asker:
+    """The real thing. ``runs`` is where its runs go, ``stores`` are results folders with earlier ones."""
+
+    question: Question
+    arch: Arch
+    profile: Profile
+    runs: Path
+    options: Options
+    stores: Sequence[Path] = ()
+    tell: Tell = field(default=lambda told: None)
+    _index: dict[str, list[tuple[Path, CellRecord]]] | None = None
+
+    def boot(self, wanted: Sequence[Wanted]) -> list[Trial]:
+        """Boot all as one run."""
+        cells: dict[str, Wanted] = {}
+        firsts: list[Cell] = []
+        for want in wanted:
+            first = Cell(_cell_id(want.point, self.arch), self.arch, self.profile, want.kernel)
+            for cell in repeated([first], want.boots):
+                firsts.append(cell)
+                cells[cell.id] = want
+        composed = compose_cells(self.options, firsts, {})
+        done = execute(composed.plan, composed.make_guest, self.tell)
+        if done.record.state == "interrupted":
+            raise Interrupted("interrupted; what was answered is kept")
+        return [self._trial(done, record, cells[record.id]) for record in done.record.cells]
+
+    def recall(self, wanted: Wanted) -> list[Trial]:
+        """Judge again what is stored of the kernel: the catalogue may have changed, the observations have not."""
+        found: list[Trial] = []
+        for folder, record in self._stored().get(wanted.kernel.sha256, []):
+            if len(found) == wanted.boots:
+                break
+            result = self._judged(folder, record)
+            if result is not None and result.status not in ("error", "miss"):
+                found.append(self._made(folder, record, wanted, result, "stored"))
+        return found
+
+    def _trial(self, done: RunDone, record: CellRecord, want: Wanted) -> Trial:
+        result = next(r for r in done.results[record.id] if r.rule.id == self.question.rule.id)
+        return self._made(done.folder, record, want, result, "boot")
+
+    def _made(self, folder: Path, record: CellRecord, want: Wanted, result: RuleResult, origin: str) -> Trial:
+        observation = None
+        journal = folder / "cells" / record.id / "observations.jsonl"
+        if self.question.condition is not None and journal.exists():
+            observation = read_journal(journal).observations.get(self.question.probes[0])
+        seen = see(result, self.question.condition, observation)
+        return Trial(
+            point=want.point,
+            image=want.kernel.sha256,
+            purpose=want.purpose,
+            origin="stored" if origin == "stored" else "boot",
+            seen=seen,
+            trouble=trouble_of(self.question, seen.status, seen.holds),
+            reason=record.reason or seen.reason,
+            run=str(folder),
+            cell=record.id,
+            seconds=round(sum(record.seconds.values()), 3) if origin == "boot" else 0.0,
+        )
+
+    def _judged(self, folder: Path, record: CellRecord) -> RuleResult | None:
+        """The rule's result on a stored cell; None when it did not run the probes that are asked for."""
+        try:
+            planned = [p for p in read_plan(folder) if p.id in self.question.probes]
+        except UsageError:
+            return None
+        if len(planned) != len(self.question.probes):
+            return None
+        assignment = assign({self.question.rule.id: self.question.rule}, planned)
+        return judge_stored(assignment, folder / "cells" / record.id, record)[0]
+
+    def _stored(self) -> Mapping[str, list[tuple[Path, CellRecord]]]:
+        """Cells of earlier runs on the same machine with the same payload, by the sha256 of their kernel."""
+        if self._index is None:
+            self._index = {}
+            payload = build(self.arch).id
+            for folder, record in _cells(self.stores, payload):
+                if record.kernel is not None and record.arch == self.arch and _same_machine(record, self.profile):
+                    self._index.setdefault(record.kernel.sha256, []).append((folder, record))
+        return self._index
+
+
+def trouble_of(question: Question, status: str, holds: bool | None) -> Trouble:
+    """Why what was seen is no answer: ``no-answer`` may be tried again, ``skip`` may not."""
+    if status in ("error", "miss"):
+        return "no-answer"
+    if question.condition is not None:
+        return "skip" if holds is None else ""
+    return "skip" if status == "skip" else ""
+
+
+def _cells(stores: Sequence[Path], payload: str) -> Iterator[tuple[Path, CellRecord]]:
+    """Finished cells of all runs with a payload, newest run first; what is no whole run is passed over."""
+    folders = [folder for store in stores for folder in run_folders(store)]
+    for folder in sorted(folders, key=lambda path: path.name, reverse=True):
+        try:
+            run = read_run(folder)
+        except UsageError:
+            continue
+        if run.payload_id == payload:
+            yield from ((folder, cell) for cell in run.cells if cell.state == "finished")
+
+
+def _same_machine(record: CellRecord, profile: Profile) -> bool:
+    names = ("smp", "memory", "boot", "numa", "swap", "hugepages")
+    machine = record.machine
+    if machine is None or machine.guest != "qemu":
+        return False
+    return all(getattr(machine, name) == getattr(profile, name) for name in names)
+
+
+def _cell_id(point: str, arch: Arch) -> str:
+    # "~" of package versions marks repeats in a cell's id.
+    return f"{re.sub(r'[^A-Za-z0-9._+-]', '_', point)[:60]}.{arch}"

@@ -1,0 +1,38 @@
+"""The search over builds: the pure search says which, this fetches and boots them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.bisect.book import Purpose, Trial
+from harness.bisect.choices import Choice
+from harness.bisect.search import Ask, Found, Refused, Search
+from harness.bisect.steps import Steps
+from harness.errors import InfrastructureError
+from harness.kernels.model import Kernel
+
+
+def search_builds(steps: Steps, builds: Sequence[Choice], search: Search) -> Found | Refused:
+    """Search to the end. Raises ``Interrupted``, ``StoreError``."""
+    names = [choice.name for choice in builds]
+    numbers = {name: number for number, name in enumerate(names)}
+    while True:
+        known = {numbers[name]: tally for name, tally in steps.book.tallies(names).items()}
+        move = search.move(known, steps.book.boots)
+        if not isinstance(move, Ask):
+            return move
+        chosen = [builds[point] for point in move.boots]
+        boots = {names[point]: times for point, times in move.boots.items()}
+        steps.make(_kernels(steps, chosen, move.purpose, move.left), boots, move.purpose, move.left)
+
+
+def _kernels(steps: Steps, chosen: Sequence[Choice], purpose: Purpose, left: int) -> dict[str, Kernel]:
+    """Fetch them; one that cannot be had is a trial without an answer, and is tried again as often as those."""
+    kernels = {}
+    for choice in chosen:
+        steps.say(f"fetching {choice.name}", left)
+        try:
+            kernels[choice.name] = choice.get()
+        except InfrastructureError as problem:
+            steps.note(Trial(choice.name, "", purpose, trouble="no-answer", reason=str(problem)), left)
+    return kernels

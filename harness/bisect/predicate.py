@@ -1,0 +1,144 @@
+"""What makes a kernel good or bad: the rule's verdict, what one probe was seen to do, or that it did something else.
+
+Pure. A boot is kept as what was seen (``Seen``) and is judged good or bad afterwards, because for an open rule the good
+end says what good is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from harness.bisect.search import Answer
+from harness.errors import UsageError, nearest
+from harness.observations.model import Half, Observation, errno_name, signal_name
+from harness.rules.model import Rule
+from harness.verdicts.model import RuleResult, Status
+
+_CONDITION = re.compile(r"(?:(control|sealed)\.)?([a-z]+)(!?=)(\S+)\Z")
+_FIELDS = ("errno", "result", "signal", "said")
+# A known difference is a rule that is not kept; one that is fixed is kept.
+_ANSWERS: dict[Status, Answer] = {"fail": "bad", "known": "bad", "pass": "good", "fixed": "good"}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """``--observation``: a field of one half of one probe's observation, and what it must (not) be to be bad."""
+
+    half: Literal["control", "sealed"]
+    field: str
+    equal: bool
+    value: str
+
+    def holds(self, seen: Observation) -> bool:
+        """Whether the observation is as the condition says."""
+        half = seen.sealed if self.half == "sealed" else seen.control
+        return (_value(half, self.field) == self.value) == self.equal
+
+    def __str__(self) -> str:
+        return f"{self.half}.{self.field}{'' if self.equal else '!'}={self.value}"
+
+
+def parse_condition(text: str) -> Condition:
+    """Read ``errno=EPERM``, ``control.result!=0``. Raises ``UsageError``."""
+    match = _CONDITION.match(text)
+    if match is None:
+        raise UsageError(f"--observation {text}: write FIELD=VALUE or FIELD!=VALUE, such as errno=EPERM")
+    if match[2] not in _FIELDS:
+        raise UsageError(f"--observation {text}: an observation has no {match[2]!r}{nearest(match[2], _FIELDS)}")
+    return Condition("control" if match[1] == "control" else "sealed", match[2], match[3] == "=", match[4])
+
+
+def _value(half: Half, field: str) -> str:
+    match field:
+        case "errno":
+            return errno_name(half.errno)
+        case "signal":
+            return signal_name(half.signal) if half.signal is not None else "0"
+        case "result":
+            return str(half.result)
+        case _:
+            return half.said
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one boot showed of the rule. ``behaviour`` has what each probe was seen to do, ``holds`` whether the
+    condition was met (None without one, or without an observation)."""
+
+    status: Status
+    kind: str
+    reason: str
+    behaviour: tuple[tuple[str, str], ...]
+    holds: bool | None = None
+
+    @property
+    def told(self) -> str:
+        """What was seen, in one line: the worst probe's, or where all did the same, that."""
+        if self.status in ("fail", "known", "error", "miss", "skip"):
+            return " ".join(filter(None, (self.status, self.kind))) + (f": {self.reason}" if self.reason else "")
+        answers = list(dict.fromkeys(text for _, text in self.behaviour))
+        more = f" (and {len(answers) - 1} other answers of {len(self.behaviour)} probes)" if len(answers) > 1 else ""
+        return f"{self.status}: {answers[0]}{more}"
+
+    def differing(self, other: Seen) -> list[tuple[str, str, str]]:
+        """The probes that did something else than in ``other``: (id, what they did there, what they do here)."""
+        there = dict(other.behaviour)
+        return [(probe, there.get(probe, "not planned"), t) for probe, t in self.behaviour if there.get(probe) != t]
+
+
+def see(result: RuleResult, condition: Condition | None, observation: Observation | None) -> Seen:
+    """Condense what a cell answered to one rule. ``observation`` is of the probe that the condition is about."""
+    behaviour = tuple((v.probe, v.observed if v.status not in ("skip", "miss") else v.status) for v in result.verdicts)
+    holds = condition.holds(observation) if condition is not None and observation is not None else None
+    return Seen(result.status, result.kind or "", result.worst.reason, behaviour, holds)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of each kernel. ``probes`` are the ids it is narrowed to."""
+
+    rule: Rule
+    probes: tuple[str, ...]
+    condition: Condition | None = None
+
+    @property
+    def compares(self) -> bool:
+        """Whether good is what the good end does: nothing is promised, and no condition says what bad is."""
+        return self.condition is None and self.rule.outcome in ("open", "uncovered")
+
+    def answer(self, seen: Seen, reference: Seen | None) -> Answer:
+        """Say whether what was seen is good or bad. ``reference`` is what the good end showed, where that decides."""
+        if self.condition is not None and seen.status not in ("error", "miss"):
+            return "untestable" if seen.holds is None else "bad" if seen.holds else "good"
+        if seen.status in ("error", "miss", "skip"):
+            return "untestable"
+        if seen.status in _ANSWERS:
+            return _ANSWERS[seen.status]
+        if reference is None:
+            return "good"
+        return "good" if seen.behaviour == reference.behaviour else "bad"
+
+    def says(self) -> str:
+        """What bad means, for a person."""
+        if self.condition is not None:
+            return f"bad means {self.condition} of {self.probes[0]}"
+        if self.compares:
+            return "bad means that something else was observed than on the good end"
+        return "bad means that the kernel breaks the rule"
+
+
+def make_question(rule: Rule, probes: Sequence[str], wanted: str | None, condition: Condition | None) -> Question:
+    """Narrow a rule to the probes it has in this payload. Raises ``UsageError`` when none, or too many, are left."""
+    chosen = [probe for probe in probes if wanted is None or fnmatchcase(probe, wanted)]
+    if not chosen:
+        raise UsageError(f"--probe {wanted}: no probe of {rule.id} matches; it has {', '.join(probes[:3])}, ...")
+    if condition is not None and len(chosen) != 1:
+        some = ", ".join(chosen[:3])
+        raise UsageError(
+            f"--observation looks at one probe and {rule.id} has {len(chosen)}: name one with --probe ({some}, ...)"
+        )
+    return Question(rule, tuple(chosen), condition)

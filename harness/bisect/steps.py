@@ -1,0 +1,96 @@
+"""Making trials: what is common to searches over builds and over commits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.bisect.asking import Ask, Wanted
+from harness.bisect.book import Book, Purpose, Trial
+from harness.bisect.search import Answer
+from harness.bisect.session import Session
+from harness.kernels.model import Kernel
+
+
+@dataclass(frozen=True)
+class Heard:
+    """An event for whoever shows progress: something is going on, or a ``trial`` was made and says ``answer``.
+
+    ``told`` is what it showed. ``left`` more rounds are expected (None: nobody knows), which take about ``seconds``.
+    """
+
+    doing: str
+    trial: Trial | None = None
+    answer: Answer | None = None
+    left: int | None = None
+    seconds: float | None = None
+    told: str = ""
+
+
+Hear = Callable[[Heard], None]
+
+
+class Steps:
+    """Asks kernels, enters the answers into book and session, and says how long the rest will take."""
+
+    def __init__(self, session: Session, book: Book, ask: Ask, hear: Hear, name: Callable[[str], str] = str) -> None:
+        self.session, self.book, self.hear = session, book, hear
+        self._ask, self._name = ask, name
+        self._begun = time.monotonic()
+        self._rounds = 0
+
+    def say(self, doing: str, left: int | None = None) -> None:
+        """Tell what is being done now."""
+        self.hear(Heard(doing, None, None, left, self._seconds(left)))
+
+    def note(self, trial: Trial, left: int | None = None) -> None:
+        """Enter a trial that was no boot."""
+        self._enter([trial], left)
+
+    def make(self, kernels: Mapping[str, Kernel], boots: Mapping[str, int], purpose: Purpose, left: int) -> None:
+        """Have each point answer as often as it must: from what is stored, unless the answers are being checked, and
+        by booting it."""
+        wanted = []
+        for point, kernel in kernels.items():
+            twin = self._same(point, kernel, purpose, left)
+            times = boots[point]
+            if purpose != "check":
+                if twin:
+                    times = self.missing(point)
+                elif not self.session.task.fresh:
+                    recalled = self._ask.recall(Wanted(point, kernel, times, purpose))
+                    self._enter(recalled, left)
+                    times -= len(recalled)
+            if times > 0:
+                wanted.append(Wanted(point, kernel, times, purpose))
+        if wanted:
+            self.say("booting " + ", ".join(self._name(want.point) for want in wanted), left)
+            self._enter(self._ask.boot(wanted), left)
+        self._rounds += 1
+
+    def missing(self, point: str) -> int:
+        """How many more boots a point needs."""
+        return self.book.tally(point).missing(self.book.repeat, self.book.required)
+
+    def _same(self, point: str, kernel: Kernel, purpose: Purpose, left: int) -> str:
+        """Remark that another point has the very same kernel; "" when none has."""
+        if self.book.image(point) == kernel.sha256:
+            return ""
+        twin = next((t.point for t in self.book.trials if t.image == kernel.sha256 and t.seen is not None), "")
+        if twin:
+            same = f"the kernel is that of {self._name(twin)}, byte for byte"
+            self._enter([Trial(point, kernel.sha256, purpose, origin="same", reason=same)], left)
+        return twin
+
+    def _enter(self, trials: Sequence[Trial], left: int | None) -> None:
+        self.session.keep(list(trials))
+        self.book.add(trials)
+        for trial in trials:
+            answer = None if trial.origin == "same" else self.book.answer(trial)
+            self.hear(Heard("", trial, answer, left, self._seconds(left), self.book.told(trial)))
+
+    def _seconds(self, left: int | None) -> float | None:
+        if left is None or not self._rounds:
+            return None
+        return left * (time.monotonic() - self._begun) / self._rounds

@@ -1,0 +1,205 @@
+"""``sealmatrix bisect``: from "this rule broke" to the first bad build or commit."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from harness.bisect.bisection import Prepared, list_builds, prepare, run
+from harness.bisect.book import Trial
+from harness.bisect.session import Session, Task, begin, find, read, resume
+from harness.bisect.steps import Hear, Heard
+from harness.errors import Interrupted, UsageError
+from harness.guests.accel import Wanted
+from harness.matrix.load import default_path, load_matrix
+from harness.matrix.model import ARCHES, Arch
+from harness.matrix.schema import FLAVOURS
+
+_COLOURS = {"good": "green", "bad": "bold red", "untestable": "yellow"}
+
+
+@click.command()
+@click.option("--rule", metavar="ID", help="The rule; `sealmatrix rules list` has them.")
+@click.option("--good", metavar="K", help="A kernel that is good: a version, a kernel of the matrix, oldest; or a REV.")
+@click.option("--bad", metavar="K", help="A kernel that is bad.")
+@click.option("--fixed", is_flag=True, help="Find the first good kernel: the bad one is the older.")
+@click.option("--tree", type=click.Path(path_type=Path, file_okay=False), help="A kernel's git tree; only read.")
+@click.option("-a", "--arch", type=click.Choice(ARCHES), default="x86_64", show_default=True)
+@click.option("--probe", metavar="GLOB", help="Only this probe of the rule, or those that match.")
+@click.option("--observation", metavar="FIELD=VALUE", help="What is bad where nothing is promised: errno=EPERM.")
+@click.option("-k", "--kernels", multiple=True, metavar="GLOB", help="Search these kernels of the matrix, in order.")
+@click.option("--flavour", type=click.Choice(list(FLAVOURS)), default="cloud", show_default=True)
+@click.option("-p", "--profile", default="standard", show_default=True, metavar="NAME", help="The machine to boot on.")
+@click.option("--repeat", type=click.IntRange(1, 99), default=1, help="Boot every kernel this often.")
+@click.option("-j", "--jobs", type=click.IntRange(1), help="Guests at once, however many boots that takes in all.")
+@click.option("--check/--no-check", default=True, help="Ask the two neighbours again in the end [default: check].")
+@click.option("--fresh", is_flag=True, help="Boot every kernel, also where an earlier run has the answer.")
+@click.option("--offline", is_flag=True, help="Use only kernels that are stored already.")
+@click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
+@click.option("--scale", type=click.FloatRange(0.01), default=1.0, help="Stretch every deadline by this factor.")
+@click.option("-f", "--matrix", "path", type=click.Path(path_type=Path), help="The matrix [default: kernels.yaml].")
+@click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
+@click.option("--resume", "resumed", metavar="ID", help="Go on with an interrupted bisection; `last` is the newest.")
+@click.option("--show", "shown", metavar="ID", help="Show what a bisection found; `last` is the newest.")
+@click.option("--list", "listing", is_flag=True, help="Show the builds that can be searched, and stop.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress, only the end.")
+@click.option("--json", "as_json", is_flag=True, help="JSON on standard output instead of text.")
+def bisect(
+    rule: str | None,
+    good: str | None,
+    bad: str | None,
+    fixed: bool,
+    tree: Path | None,
+    arch: Arch,
+    probe: str | None,
+    observation: str | None,
+    kernels: tuple[str, ...],
+    flavour: str,
+    profile: str,
+    repeat: int,
+    jobs: int | None,
+    check: bool,
+    fresh: bool,
+    offline: bool,
+    accel: Wanted,
+    scale: float,
+    path: Path | None,
+    results: Path,
+    resumed: str | None,
+    shown: str | None,
+    listing: bool,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Find the first build, or the first commit, on which a rule is no longer kept.
+
+    \b
+    sealmatrix bisect --rule munmap-blocked --good 6.12.43 --bad newest
+    sealmatrix bisect --rule force-proc-mem --good 7.0.4 --bad 7.1.3       whatever it was: when did it change?
+    sealmatrix bisect --rule madvise-discard-zero --good 6.12 --bad 7.3 \\
+        --probe madvise-dontneed/zero-private-r/exact --observation errno=EPERM
+    sealmatrix bisect --rule munmap-blocked --fixed --bad 6.12.43 --good newest
+    sealmatrix bisect --tree ~/linux --rule munmap-blocked --good v6.12 --bad HEAD
+    sealmatrix bisect --tree ~/linux --rule munmap-blocked --good 6.16.12 --bad 6.17.8
+    sealmatrix bisect --resume last
+
+    Without --tree the candidates are all versions in the distribution's suites. With a tree and two revisions of it
+    git bisect drives and kernels are built; with a tree and two versions, builds are searched first, then the commits
+    between the two neighbours. A kernel that gives no answer is walked around. Ctrl-C keeps what was answered.
+    Exit status: 0 located, 2 usage, also ends that do not differ, 3 no answer or only a range, 130 interrupted.
+    """
+    if shown is not None:
+        return _show(results, shown, as_json=as_json)
+    aside = Console(stderr=True)
+    if resumed is not None:
+        if rule or good or bad or tree:
+            raise click.UsageError("--resume goes on with what was asked for; nothing can be chosen anew")
+        with resume(results, resumed) as session:
+            return _go(prepare(session.task), session, results, aside, quiet=quiet, as_json=as_json)
+    if listing and (rule is None or good is None or bad is None):
+        rule, good, bad = rule or "", good or "oldest", bad or "newest"
+    if rule is None or good is None or bad is None:
+        missing = [o for o, v in (("--rule", rule), ("--good", good), ("--bad", bad)) if v is None]
+        raise click.UsageError(f"{' and '.join(missing)} must be given; or --resume, --show, --list")
+    task = Task(
+        "builds", rule, arch, good, bad, fixed, probe or "", observation or "", profile, flavour, kernels,
+        str(path.resolve()) if path else "", str(tree.resolve()) if tree else "", repeat, jobs or 0, check, fresh,
+        offline, accel, scale,
+    )  # fmt: skip
+    if listing:
+        return _list(task, as_json=as_json)
+    prepared = prepare(task)
+    with begin(results, prepared.task) as session:
+        return _go(prepared, session, results, aside, quiet=quiet, as_json=as_json)
+
+
+def _go(prepared: Prepared, session: Session, results: Path, aside: Console, *, quiet: bool, as_json: bool) -> int:
+    for remark in prepared.remarks:
+        aside.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
+    try:
+        with _hearing(aside, quiet=quiet or as_json) as hear:
+            done = run(prepared, session, results, ("sealmatrix", *sys.argv[1:]), hear)
+    except (KeyboardInterrupt, Interrupted):
+        raise Interrupted(f"interrupted; `sealmatrix bisect --resume {session.id}` goes on") from None
+    return _print(done.answer, session.folder, as_json=as_json)
+
+
+def _print(answer: Mapping[str, Any], folder: Path, *, as_json: bool) -> int:
+    if as_json:
+        click.echo(json.dumps(answer, indent=1))
+    else:
+        for line in (*answer["text"], f"log: {folder / 'bisect.log'}; repeat: {folder / 'repeat.sh'}"):
+            click.echo(line)
+    return int(answer["exit_code"])
+
+
+def _show(results: Path, name: str, *, as_json: bool) -> int:
+    folder = find(results, name)
+    answer = read(folder)["answer"]
+    if answer is None:
+        raise UsageError(f"{folder.name} has no answer yet; `sealmatrix bisect --resume {folder.name}` goes on")
+    return _print(answer, folder, as_json=as_json)
+
+
+def _list(task: Task, *, as_json: bool) -> int:
+    choices = list_builds(task, load_matrix(Path(task.matrix) if task.matrix else default_path()))
+    if as_json:
+        rows = [{"name": c.name, "version": c.version, "release": c.release, "suite": c.suite} for c in choices.builds]
+        click.echo(json.dumps(rows, indent=1))
+        return 0
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("name", "version", "release", "suite"):
+        table.add_column(heading, no_wrap=True)
+    for choice in choices.builds:
+        table.add_row(choice.name, choice.version, choice.release, choice.suite)
+    console = Console(soft_wrap=True)
+    console.print(table)
+    console.print(f"{len(choices.builds)} builds", highlight=False)
+    for remark in choices.remarks:
+        click.echo(f"note: {remark}", err=True)
+    return 0
+
+
+@contextmanager
+def _hearing(console: Console, *, quiet: bool) -> Iterator[Hear]:
+    """Answers as lines; what is going on as a status where there is a terminal."""
+    if quiet:
+        yield lambda heard: None
+        return
+    with console.status("starting") as status:
+
+        def hear(heard: Heard) -> None:
+            if heard.trial is not None:
+                console.print(_told(heard.trial, heard), highlight=False, soft_wrap=True)
+            elif console.is_terminal:
+                status.update(f"{escape(heard.doing)}{_rest(heard)}")
+
+        yield hear
+
+
+def _told(trial: Trial, heard: Heard) -> str:
+    point = trial.point[:12] if len(trial.point) == 40 else trial.point
+    if heard.answer is None:
+        return f"{escape(point)}: {escape(trial.reason)}"
+    how = {"stored": " (stored)", "boot": f" ({trial.seconds:.1f} s)" if trial.seconds else ""}.get(trial.origin, "")
+    word = "no answer" if trial.trouble == "no-answer" else heard.answer
+    again = "again " if trial.purpose == "check" else ""
+    return f"{escape(point)}: {again}[{_COLOURS[heard.answer]}]{word}[/] {escape(heard.told)}{how}{_rest(heard)}"
+
+
+def _rest(heard: Heard) -> str:
+    if not heard.left:
+        return ""
+    steps = "1 step" if heard.left == 1 else f"{heard.left} steps"
+    if heard.seconds is None:
+        return f"; {steps} left"
+    return f"; {steps} left, about {int(heard.seconds) // 60}:{int(heard.seconds) % 60:02}"
