@@ -21,8 +21,9 @@ from harness.errors import InfrastructureError, UsageError, nearest
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import Matrix, Profile
 from harness.rules.load import load_catalogue
-from harness.runs.compose import Options, default_jobs
+from harness.runs.compose import Options
 from harness.runs.model import Cell
+from harness.runs.schedule import default_jobs
 
 
 @dataclass(frozen=True)
