@@ -17,7 +17,17 @@ from types import TracebackType
 from typing import Self
 
 from harness.errors import StoreError, UsageError
-from harness.observations.model import Begin, End, Garbage, Observation, Plan
+from harness.observations.model import (
+    Begin,
+    End,
+    Fact,
+    Garbage,
+    Observation,
+    Outcome,
+    Plan,
+    Printed,
+    Record,
+)
 from harness.observations.stream import StreamParser
 
 SYNC_SECONDS = 1.0
@@ -25,7 +35,10 @@ SYNC_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Journalled:
-    """All that a journal holds. ``notes`` are our own lines in order; ``begun`` keeps the order of beginning."""
+    """All that a journal holds. ``notes`` are our own lines in order; ``begun`` keeps the order of beginning.
+
+    ``facts``, ``printed`` and ``outcome`` are a scenario's.
+    """
 
     plan: Plan | None
     begun: tuple[str, ...]
@@ -33,6 +46,9 @@ class Journalled:
     garbage: tuple[Garbage, ...]
     ended: bool
     notes: tuple[Mapping[str, object], ...]
+    facts: tuple[Fact, ...] = ()
+    printed: tuple[str, ...] = ()
+    outcome: Outcome | None = None
 
 
 class Journal:
@@ -97,8 +113,11 @@ class Collector:
         self.garbage: list[Garbage] = []
         self.ended = False
         self.notes: list[Mapping[str, object]] = []
+        self.facts: dict[str, Fact] = {}
+        self.printed: list[str] = []
+        self.outcome: Outcome | None = None
 
-    def add(self, record: Plan | Begin | Observation | End | Garbage) -> None:
+    def add(self, record: Record | Garbage) -> None:
         """Take one record. A second plan, or a second observation of a probe, is garbage: the first one stands."""
         match record:
             case Plan() if self.plan is None:
@@ -107,8 +126,14 @@ class Collector:
                 self.begun.setdefault(record.probe)
             case Observation() if record.probe not in self.observations:
                 self.observations[record.probe] = record
+            case Fact() if record.name not in self.facts:
+                self.facts[record.name] = record
+            case Printed():
+                self.printed.append(record.text)
+            case Outcome() if self.outcome is None:
+                self.outcome = record
             case End():
-                self.ended = record.probes == len(self.observations)
+                self.ended = record.probes == len(self.observations) + (self.outcome is not None)
             case Garbage():
                 self.garbage.append(record)
             case _:
@@ -117,7 +142,15 @@ class Collector:
     def journalled(self) -> Journalled:
         """Everything so far, frozen."""
         return Journalled(
-            self.plan, tuple(self.begun), dict(self.observations), tuple(self.garbage), self.ended, tuple(self.notes)
+            self.plan,
+            tuple(self.begun),
+            dict(self.observations),
+            tuple(self.garbage),
+            self.ended,
+            tuple(self.notes),
+            tuple(self.facts.values()),
+            tuple(self.printed),
+            self.outcome,
         )
 
 

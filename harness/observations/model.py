@@ -8,9 +8,9 @@ import signal as signal_names
 from collections.abc import Mapping
 from dataclasses import field
 from functools import cached_property
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
@@ -162,9 +162,43 @@ class Begin:
     type: Literal["begin"] = "begin"
 
 
+_Plain = bool | int | str | None
+Value = _Plain | tuple[_Plain, ...]
+"""What a scenario may say of something: facts are plain."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Fact:
+    """What a scenario found; ``wanted`` has the values that are right where it expects one."""
+
+    name: Annotated[str, Field(min_length=1, max_length=500)]
+    value: Value
+    wanted: tuple[Value, ...] | None = None
+    type: Literal["fact"] = "fact"
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Printed:
+    """A line that a scenario printed."""
+
+    text: str
+    type: Literal["printed"] = "printed"
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Outcome:
+    """How a scenario ended: ``text`` says why, ``line`` where in its file (0 where that is not known)."""
+
+    probe: str
+    ended: Literal["done", "skipped", "raised", "exited", "timeout", "killed"]
+    text: str
+    line: int
+    type: Literal["outcome"] = "outcome"
+
+
 @dataclass(frozen=True, config=_STRICT)
 class End:
-    """The payload says it wrote everything."""
+    """The payload says it wrote everything: so many observations, a scenario's outcome being one."""
 
     probes: int
     type: Literal["end"] = "end"
@@ -179,4 +213,4 @@ class Garbage:
     reason: str
 
 
-Record = Plan | Begin | Observation | End
+Record = Plan | Begin | Observation | Fact | Printed | Outcome | End

@@ -7,13 +7,13 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from harness.observations.model import Begin, End, Garbage, Observation, Plan, Record
+from harness.observations.model import Garbage, Record
 
 STREAM_VERSION = 1
 # The longest line we produce is a plan of some thousand ids (about 200 KB).
 MAX_LINE = 4 * 1024 * 1024
 _EXCERPT = 120
-_RECORD: TypeAdapter[Record] = TypeAdapter(Annotated[Plan | Begin | Observation | End, Field(discriminator="type")])
+_RECORD: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="type")])
 
 
 def printable(data: bytes) -> str:
