@@ -20,6 +20,7 @@ from harness.cli.qualify import qualify
 from harness.cli.report import report
 from harness.cli.rules import rules
 from harness.cli.run import run
+from harness.cli.scenario import scenario
 from harness.cli.show import show
 from harness.cli.site import site
 from harness.cli.verify import verify_command
@@ -35,6 +36,7 @@ def cli() -> None:
     sealmatrix run                      the default matrix: Debian kernels, x86_64 and arm64
     sealmatrix run -s nightly           every release the archive has
     sealmatrix run --host               the kernel this machine runs
+    sealmatrix scenario FILE.py         a question of your own, in ten lines of Python
     sealmatrix show                     the newest run again
     sealmatrix compare A B              what changed between runs, cells or kernels
     sealmatrix bisect ...               the first build, or commit, that broke a rule
@@ -47,6 +49,7 @@ def cli() -> None:
 
 for command in (
     run,
+    scenario,
     show,
     compare,
     bisect,

@@ -94,7 +94,7 @@ def run(
     if resume is not None:
         if host or selection or globs or arches or profiles or probes or repeat > 1:
             raise click.UsageError("--resume goes on with what the run was asked for; nothing can be chosen anew")
-        with _preparing(aside, quiet=quiet) as say:
+        with preparing(aside, quiet=quiet) as say:
             composed = _compose_rest(find_run(results, resume), options, path, say)
     elif host:
         if selection or globs or arches or profiles or path:
@@ -104,7 +104,7 @@ def run(
         matrix = load_matrix(path or default_path())
         specs = plan_cells(matrix, selection=selection, kernels=globs, arches=arches, profiles=profiles)
         options = replace(options, probes=probes or selected_probes(matrix, selection=selection, kernels=globs))
-        with _preparing(aside, quiet=quiet) as say:
+        with preparing(aside, quiet=quiet) as say:
             composed = compose_matrix(options, matrix, specs, say)
     return _go(composed, aside, quiet=quiet, as_json=as_json, show_all=show_all)
 
@@ -135,7 +135,7 @@ def _go(composed: Composed, aside: Console, *, quiet: bool, as_json: bool, show_
 
 
 @contextmanager
-def _preparing(console: Console, *, quiet: bool) -> Iterator[Progress]:
+def preparing(console: Console, *, quiet: bool) -> Iterator[Progress]:
     """Show what is being fetched: a spinner with the newest line on a terminal, changed lines where there is none."""
     if quiet:
         yield lambda name, arch, text: None

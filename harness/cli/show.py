@@ -10,8 +10,10 @@ from rich.console import Console
 
 from harness.reports.jsonout import summary_json
 from harness.reports.listing import print_verdicts
+from harness.reports.scenario import print_scenario, scenario_json
 from harness.reports.terminal import print_run
 from harness.rules.load import load_catalogue
+from harness.runs.judging import read_scenario
 from harness.runs.stored import find_run, load_run
 from harness.verdicts.model import STATUSES
 
@@ -39,12 +41,18 @@ def show(
     sealmatrix show 20261123-214500-3fa2 --status fail     what failed, probe by probe
     sealmatrix show --rule 'madvise-*' --cell '*arm64*'    every verdict of some rules on some cells
     """
-    done = load_run(find_run(results, name), load_catalogue())
+    folder = find_run(results, name)
+    done = load_run(folder, load_catalogue())
+    script = read_scenario(folder)
     console = Console()
-    if as_json:
+    if as_json and script:
+        click.echo(json.dumps(scenario_json(done, script), indent=1))
+    elif as_json:
         click.echo(json.dumps(summary_json(done), indent=1))
     elif rule or status or cell != "*":
         print_verdicts(console, done, cell=cell, rule=rule or "*", status=status)
+    elif script:
+        print_scenario(console, done, script)
     else:
         print_run(console, done, every=show_all)
     return done.exit_code

@@ -19,9 +19,10 @@ from harness.payload.build import build
 from harness.rules.load import load_catalogue
 from harness.rules.model import Rule
 from harness.runs.cell import CellWorker
-from harness.runs.compose import catalogue_digest, workload
+from harness.runs.compose import catalogue_digest
 from harness.runs.judging import judge_cell, kernel_facts
 from harness.runs.model import Cell, Told
+from harness.runs.workloads import workload
 from harness.verdicts.judge import assign
 from harness.verdicts.model import RuleResult
 

@@ -20,10 +20,10 @@ from harness.runs.record import write_atomically
 _WRITERS = 4
 
 
-def write_reports(done: RunDone, reproduce: Reproduce | None = None) -> tuple[Path, ...]:
+def write_reports(done: RunDone, reproduce: Reproduce | None = None, *, page: bool = True) -> tuple[Path, ...]:
     """Write the reports into the run's folder and return their paths, the run's own last. Raises ``StoreError``.
 
-    ``reproduce`` makes the programs the page shows for what went wrong.
+    ``reproduce`` makes the programs the page shows for what went wrong; ``page`` says whether there is one.
     """
     names = classnames(done.record.cells)
     sightings = Sightings()
@@ -36,11 +36,11 @@ def write_reports(done: RunDone, reproduce: Reproduce | None = None) -> tuple[Pa
             times = sightings.read(cell.id, folder / "observations.jsonl")
             suites.append(element(suite(done.record, cell, names[cell.id], done.results.get(cell.id, ()), times)))
             written.append(pool.submit(_write, folder / "junit.xml", document(suites[-1:])))
-        for name, text in (
-            ("junit.xml", document(suites)),
-            ("report.html", page_html(done, sightings, reproduce)),
-            ("verdicts.json", json.dumps(summary_json(done), indent=1) + "\n"),
-        ):
+        reports = {"junit.xml": document(suites)}
+        if page:
+            reports["report.html"] = page_html(done, sightings, reproduce)
+        reports["verdicts.json"] = json.dumps(summary_json(done), indent=1) + "\n"
+        for name, text in reports.items():
             written.append(pool.submit(_write, done.folder / name, text))
         return tuple(future.result() for future in written)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from harness.errors import GuestError, InfrastructureError, LostGuest
 from harness.guests.console import Crash, find_crashes
 from harness.guests.model import Booted, Exited, Guest, Output
 from harness.observations.journal import Collector, Journal, Journalled
-from harness.observations.model import Garbage, Observation, Plan
+from harness.observations.model import Garbage, Observation, Outcome, Plan, Record
 from harness.observations.stream import StreamParser, printable
 from harness.runs.model import Cell, Stage, Tell, Told, Workload
 
@@ -23,9 +23,16 @@ MAX_GARBAGE = 1000
 _STDERR_LINES = 5
 
 
+JOURNAL = "observations.jsonl"
+SECOND_JOURNAL = "crosscheck.jsonl"
+
+
 @dataclass
 class CellOutcome:
-    """How a cell went. ``lost`` is why its stream is not whole, "" when it is; ``interrupted`` that we ended it."""
+    """How a cell went. ``lost`` is why its stream is not whole, "" when it is; ``interrupted`` that we ended it.
+
+    ``second`` is what the other payload saw, where there was one.
+    """
 
     cell: Cell
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
@@ -36,6 +43,7 @@ class CellOutcome:
     exited: Exited | None = None
     crashes: tuple[Crash, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    second: Journalled | None = None
 
 
 class CellWorker:
@@ -44,7 +52,8 @@ class CellWorker:
     def __init__(self, cell: Cell, workload: Workload, folder: Path, guest: Guest, tell: Tell) -> None:
         self._cell, self._workload, self._folder, self._guest, self._tell = cell, workload, folder, guest, tell
         self._begun = time.monotonic()
-        self._collector = Collector()
+        self._planned = len(workload.planned) + (len(workload.second.planned) if workload.second else 0)
+        self._seen = 0
         self._interrupted = threading.Event()
 
     def interrupt(self) -> None:
@@ -55,11 +64,15 @@ class CellWorker:
     def run(self) -> CellOutcome:
         """Run the cell to its end. Never raises for what a guest does; ``StoreError`` when the disk refuses."""
         outcome = CellOutcome(self._cell)
+        listeners = {}
         with ExitStack() as stack:
             stack.callback(self._guest.stop)
-            journal = stack.enter_context(Journal(self._folder / "observations.jsonl"))
+            for name, workload in ((JOURNAL, self._workload), (SECOND_JOURNAL, self._workload.second)):
+                if workload is not None:
+                    journal = stack.enter_context(Journal(self._folder / name))
+                    listeners[name] = _Listener(workload, journal, self._observed)
             try:
-                self._go(outcome, journal)
+                self._go(outcome, *listeners.values())
             except GuestError as problem:
                 outcome.interrupted = self._interrupted.is_set()
                 outcome.lost = "interrupted" if outcome.interrupted else str(problem)
@@ -69,65 +82,56 @@ class CellWorker:
             outcome.crashes = self._read_console()
             if outcome.lost:
                 outcome.lost = _with_crash(outcome.lost, outcome.crashes)
-                journal.note("lost", reason=outcome.lost)
-        outcome.journalled = self._collector.journalled()
+                listeners[JOURNAL].journal.note("lost", reason=outcome.lost)
+        outcome.journalled = listeners[JOURNAL].collector.journalled()
+        if SECOND_JOURNAL in listeners:
+            outcome.second = listeners[SECOND_JOURNAL].collector.journalled()
         return outcome
 
-    def _go(self, outcome: CellOutcome, journal: Journal) -> None:
+    def _go(self, outcome: CellOutcome, first: _Listener, second: _Listener | None = None) -> None:
         self._say("booting")
         with _timed(outcome.seconds, "boot"):
             outcome.booted = self._guest.boot()
-        self._say("pushing")
         with _timed(outcome.seconds, "push"):
-            path = self._guest.push(f"payload-{self._workload.name}", self._workload.content)
+            argv = self._push(first.workload)
         with _timed(outcome.seconds, "payload"):
-            outcome.exited, said = self._probe([path, *self._workload.arguments], journal)
-        outcome.lost = _why_incomplete(self._workload, self._collector, outcome.exited, said)
+            outcome.exited, outcome.lost = self._probe(argv, first)
+        if second is None or outcome.lost:
+            return
+        with _timed(outcome.seconds, "crosscheck"):
+            _, lost = self._probe(self._push(second.workload), second)
+        outcome.lost = f"in the second payload: {lost}" if lost else ""
 
-    def _probe(self, argv: Sequence[str], journal: Journal) -> tuple[Exited, bytes]:
-        """Run the payload. Returns how it ended and the tail of what it wrote on standard error."""
-        parser = StreamParser()
+    def _push(self, workload: Workload) -> list[str]:
+        """Push a payload and its files. Returns the command that runs it."""
+        self._say("pushing")
+        path = self._guest.push(f"payload-{workload.name}", workload.content)
+        for name, content in workload.files:
+            self._guest.push(name, content, 0o644)
+        return [path, *workload.arguments]
+
+    def _probe(self, argv: Sequence[str], listener: _Listener) -> tuple[Exited, str]:
+        """Run a payload. Returns how it ended, and why its stream is not whole ("" when it is)."""
         errors = bytearray()
         exited: Exited | None = None
         self._say("probing")
         for event in self._guest.run(argv):
             match event:
                 case Output("out", data):
-                    for line, record in parser.feed(data):
-                        self._take(line, record, journal)
+                    listener.feed(data)
                 case Output(_, data):
                     errors += data
                     del errors[:-4096]
                 case Exited():
                     exited = event
-        for line, record in parser.close():
-            self._take(line, record, journal)
+        listener.close()
         if exited is None:
             raise LostGuest("the guest ended the payload without saying how")
-        return exited, bytes(errors)
+        return exited, _why_incomplete(listener.workload, listener.collector, exited, bytes(errors))
 
-    def _take(self, line: bytes, record: object, journal: Journal) -> None:
-        if isinstance(record, Garbage):
-            if len(self._collector.garbage) < MAX_GARBAGE:
-                journal.note("garbage", offset=record.offset, excerpt=record.excerpt, reason=record.reason)
-                self._collector.add(record)
-                return
-            raise LostGuest(
-                f"the payload wrote more than {MAX_GARBAGE} lines that are no records; the last: {record.excerpt}"
-            )
-        journal.line(line)
-        self._collector.add(record)  # type: ignore[arg-type]
-        if isinstance(record, Plan):
-            self._check_plan(record)
-        if isinstance(record, Observation):
-            self._say("probing")
-
-    def _check_plan(self, plan: Plan) -> None:
-        """The guest must be about to do what we shall judge, with the payload we pushed."""
-        if plan.id != self._workload.id:
-            raise LostGuest(f"the payload says it is {plan.id}, but {self._workload.id} was pushed")
-        if plan.probes != tuple(probe.id for probe in self._workload.planned):
-            raise LostGuest("the payload plans other probes than it lists on the host")
+    def _observed(self) -> None:
+        self._seen += 1
+        self._say("probing")
 
     def _read_console(self) -> tuple[Crash, ...]:
         if self._guest.console is None or not self._guest.console.exists():
@@ -135,8 +139,48 @@ class CellWorker:
         return find_crashes(self._guest.console.read_bytes().decode("utf-8", "replace"))
 
     def _say(self, stage: Stage) -> None:
-        seen = len(self._collector.observations)
-        self._tell(Told(self._cell.id, stage, time.monotonic() - self._begun, seen, len(self._workload.planned)))
+        self._tell(Told(self._cell.id, stage, time.monotonic() - self._begun, self._seen, self._planned))
+
+
+class _Listener:
+    """Takes one payload's stream: every record to the journal, and together in the collector."""
+
+    def __init__(self, workload: Workload, journal: Journal, observed: Callable[[], None]) -> None:
+        self.workload, self.journal, self.collector = workload, journal, Collector()
+        self._parser, self._observed = StreamParser(), observed
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes of the stream."""
+        for line, record in self._parser.feed(data):
+            self._take(line, record)
+
+    def close(self) -> None:
+        """The stream has ended."""
+        for line, record in self._parser.close():
+            self._take(line, record)
+
+    def _take(self, line: bytes, record: Record | Garbage) -> None:
+        if isinstance(record, Garbage):
+            if len(self.collector.garbage) < MAX_GARBAGE:
+                self.journal.note("garbage", offset=record.offset, excerpt=record.excerpt, reason=record.reason)
+                self.collector.add(record)
+                return
+            raise LostGuest(
+                f"the payload wrote more than {MAX_GARBAGE} lines that are no records; the last: {record.excerpt}"
+            )
+        self.journal.line(line)
+        self.collector.add(record)
+        if isinstance(record, Plan):
+            self._check_plan(record)
+        if isinstance(record, Observation | Outcome):
+            self._observed()
+
+    def _check_plan(self, plan: Plan) -> None:
+        """The guest must be about to do what we shall judge, with the payload we pushed."""
+        if plan.id != self.workload.id:
+            raise LostGuest(f"the payload says it is {plan.id}, but {self.workload.id} was pushed")
+        if plan.probes != tuple(probe.id for probe in self.workload.planned):
+            raise LostGuest("the payload plans other probes than it lists on the host")
 
 
 def _why_incomplete(workload: Workload, collector: Collector, exited: Exited, errors: bytes) -> str:

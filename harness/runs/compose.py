@@ -7,7 +7,6 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,20 +16,19 @@ from harness.guests.accel import Wanted
 from harness.guests.arch import host_arch
 from harness.guests.deadlines import deadlines
 from harness.guests.host import HostGuest
+from harness.guests.model import Deadlines
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.kernels.model import Kernel
 from harness.kernels.resolve import Progress, Resolution, provide
 from harness.matrix.model import ARCHES, Arch, CellSpec, Matrix, Profile
-from harness.payload.build import Payload, build
-from harness.rules.load import CATALOGUE, load_catalogue
-from harness.rules.model import ProbeName
+from harness.rules.load import CATALOGUE
 from harness.runs.execute import RunPlan, new_run_id
 from harness.runs.expect import expected_seconds
 from harness.runs.model import Cell, MakeGuest, Workload
 from harness.runs.record import CellRecord, MachineRecord, RunRecord, kernel_record
 from harness.runs.repeats import repeated
 from harness.runs.schedule import default_jobs
-from harness.verdicts.judge import assign
+from harness.runs.workloads import Probes, Task
 
 
 @dataclass(frozen=True)
@@ -57,21 +55,29 @@ class Composed:
     remarks: tuple[str, ...] = ()
 
 
-def compose_matrix(options: Options, matrix: Matrix, specs: Sequence[CellSpec], progress: Progress) -> Composed:
-    """A run of cells in QEMU. Fetches kernels and builds payloads; what cannot be had is missed, cell by cell."""
+def compose_matrix(
+    options: Options, matrix: Matrix, specs: Sequence[CellSpec], progress: Progress, task: Task | None = None
+) -> Composed:
+    """A run of cells in QEMU. Fetches kernels and builds payloads; what cannot be had is missed, cell by cell.
+
+    Guests do ``task``: the probes of ``options``, if none is given.
+    """
     resolution = provide(matrix, specs, offline=options.offline, progress=progress)
     cells = [_cell(spec, resolution) for spec in specs]
     source = {"path": str(matrix.path), "sha256": matrix.sha256}
-    return replace(compose_cells(options, cells, source), remarks=resolution.remarks)
+    return replace(compose_cells(options, cells, source, task), remarks=resolution.remarks)
 
 
-def compose_cells(options: Options, firsts: Sequence[Cell], source: dict[str, str]) -> Composed:
+def compose_cells(
+    options: Options, firsts: Sequence[Cell], source: dict[str, str], task: Task | None = None
+) -> Composed:
     """A run in QEMU of cells whose kernels are at hand; ``source`` says where they come from."""
+    task = task or Probes(options.probes)
     cells = repeated(firsts, options.repeat)
     jobs = options.jobs or default_jobs(cells)
     load = max(1.0, jobs / (os.cpu_count() or 1))
     workloads = {
-        arch: workload(build(arch), options.probes, _probe_seconds(arch, options, load), kmsg=True)
+        arch: task.workload(arch, _limits(arch, options, load), kmsg=True)
         for arch in sorted({cell.arch for cell in cells})
     }
     wishes = Wishes(acceleration=options.acceleration, load=load, scale=options.scale)
@@ -80,47 +86,28 @@ def compose_cells(options: Options, firsts: Sequence[Cell], source: dict[str, st
         assert isinstance(cell.kernel, Kernel)  # execute() does not ask for a guest without one
         return QemuGuest(cell.kernel, cell.profile, folder, wishes)
 
-    return Composed(_plan(options, cells, workloads, jobs, source, "qemu"), make_guest)
+    return Composed(_plan(options, task, cells, workloads, jobs, source, "qemu"), make_guest)
 
 
-def compose_host(options: Options) -> Composed:
+def compose_host(options: Options, task: Task | None = None) -> Composed:
     """A run of one cell: the kernel this machine runs, without a guest."""
+    task = task or Probes(options.probes)
     arch = _this_arch()
     uname = platform.uname()
     cell = Cell(f"host-{uname.node}.{arch}".replace("/", "_"), arch, Profile("host", os.cpu_count() or 1, 0), None)
     seconds = deadlines(arch, "none", arch, scale=options.scale)
-    workloads = {arch: workload(build(arch), options.probes, seconds.probe, kmsg=False)}
+    workloads = {arch: task.workload(arch, seconds, kmsg=False)}
 
     def make_guest(_cell: Cell, _folder: Path) -> HostGuest:
         return HostGuest(seconds)
 
-    return Composed(_plan(options, repeated([cell], options.repeat), workloads, 1, {}, "host"), make_guest)
+    return Composed(_plan(options, task, repeated([cell], options.repeat), workloads, 1, {}, "host"), make_guest)
 
 
-def workload(payload: Payload, globs: Sequence[str], probe_seconds: float, *, kmsg: bool) -> Workload:
-    """The payload with its arguments; a glob after ``!`` leaves probes out. ``UsageError`` when no probe is left."""
-    wanted = [glob for glob in globs if not glob.startswith("!")]
-    unwanted = [glob.removeprefix("!") for glob in globs if glob.startswith("!")]
-    names = [ProbeName(p.operation, p.region, p.span, p.layout) for p in payload.probes]
-    planned = tuple(n for n in names if (not wanted or _any(n.id, wanted)) and not _any(n.id, unwanted))
-    if not planned:
-        raise UsageError(f"no probe matches {' or '.join(globs)}; `sealmatrix rules show RULE` lists a rule's probes")
-    arguments = ["--deadline-ms", str(round(probe_seconds * 1000))]
-    arguments += ["--kmsg"] if kmsg else []
-    for option, patterns in (("--run", wanted), ("--exclude", unwanted)):
-        for glob in patterns:
-            arguments += [option, glob]
-    return Workload("c", payload.id, payload.sha256, payload.path.read_bytes(), tuple(arguments), planned)
-
-
-def _any(name: str, globs: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, glob) for glob in globs)
-
-
-def _probe_seconds(arch: Arch, options: Options, load: float) -> float:
-    """A half's deadline. Which acceleration a guest will get is known only once it runs: allow for the slower."""
+def _limits(arch: Arch, options: Options, load: float) -> Deadlines:
+    """A guest's deadlines. Which acceleration it will get is known only once it runs: allow for the slower."""
     acceleration = "kvm" if options.acceleration == "kvm" else "tcg"
-    return deadlines(arch, acceleration, host_arch(), load=load, scale=options.scale).probe
+    return deadlines(arch, acceleration, host_arch(), load=load, scale=options.scale)
 
 
 def _cell(spec: CellSpec, resolution: Resolution) -> Cell:
@@ -137,6 +124,7 @@ def _this_arch() -> Arch:
 
 def _plan(
     options: Options,
+    task: Task,
     cells: tuple[Cell, ...],
     workloads: Mapping[Arch, Workload],
     jobs: int,
@@ -165,7 +153,7 @@ def _plan(
         record=record,
         cells=cells,
         workloads=workloads,
-        assignment=assign(load_catalogue(), any_workload.planned),
+        assignment=task.question(any_workload.planned),
         jobs=jobs,
         expected=expected_seconds(options.results, [cell.id for cell in cells], options.probes),
     )

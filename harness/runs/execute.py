@@ -16,13 +16,12 @@ from pathlib import Path
 from harness.errors import Interrupted, StoreError, UsageError
 from harness.matrix.model import Arch
 from harness.runs.cell import CellOutcome
-from harness.runs.judging import KeptResults, judge_cell, kernel_facts, verdicts_json, write_plan
+from harness.runs.judging import KeptResults, Question, judge_cell, kernel_facts, verdicts_json, write_plan
 from harness.runs.local import LocalPool
 from harness.runs.model import Cell, MakeGuest, Tell, Told, Workload
 from harness.runs.pool import Begun, Event, Pool
 from harness.runs.record import CellRecord, CellState, RunRecord, RunState, finished_cell, write_atomically, write_run
 from harness.runs.schedule import room
-from harness.verdicts.judge import Assignment
 from harness.verdicts.model import EXIT_NO_ANSWER, EXIT_OK, STATUSES, RuleResult, exit_code
 
 
@@ -35,7 +34,7 @@ class RunPlan:
     record: RunRecord
     cells: tuple[Cell, ...]
     workloads: Mapping[Arch, Workload]
-    assignment: Assignment
+    assignment: Question
     jobs: int
     earlier: Mapping[str, tuple[RuleResult, ...]] = field(default_factory=dict)
     expected: Mapping[str, float] = field(default_factory=dict)
@@ -97,7 +96,7 @@ class _Execution:
         state: RunState = "finished"
         with run_lock(self._plan.folder), self._pool as pool:
             planned = next(iter(self._plan.workloads.values())).planned
-            write_plan(self._plan.folder, self._record.payload_id, planned)
+            write_plan(self._plan.folder, self._record.payload_id, planned, self._plan.assignment)
             self._write(self._record)
             try:
                 pool.start(self._plan.cells)

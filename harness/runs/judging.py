@@ -12,9 +12,11 @@ from harness.errors import UsageError
 from harness.guests.console import Crash
 from harness.observations.journal import Journalled, read_journal
 from harness.rules.model import KernelFacts, ProbeName, Rule
+from harness.runs.cell import JOURNAL
 from harness.runs.record import CellRecord, write_atomically
 from harness.verdicts.judge import Assignment, Evidence, judge
 from harness.verdicts.model import RuleResult, Verdict
+from harness.verdicts.scenario import Scenario, expectation, judge_scenario
 
 VERDICTS_SCHEMA = 1
 
@@ -30,14 +32,20 @@ def kernel_facts(arch: str, journalled: Journalled | None, upstream: str = "") -
         return None
 
 
+Question = Assignment | Scenario
+"""What a run asks: rules of the catalogue of probes, or what a scenario expects."""
+
+
 def judge_cell(
-    assignment: Assignment,
+    question: Question,
     kernel: KernelFacts | None,
     journalled: Journalled | None,
     lost: str,
     crashes: Sequence[Crash],
 ) -> tuple[RuleResult, ...]:
     """Judge one cell."""
+    if isinstance(question, Scenario):
+        return judge_scenario(question, journalled, lost, crashes)
     evidence = Evidence(
         kernel=kernel,
         observations=journalled.observations if journalled else {},
@@ -45,19 +53,19 @@ def judge_cell(
         crashes=tuple(crashes),
         lost=lost,
     )
-    return judge(assignment, evidence)
+    return judge(question, evidence)
 
 
-def judge_stored(assignment: Assignment, folder: Path, record: CellRecord) -> tuple[RuleResult, ...]:
+def judge_stored(question: Question, folder: Path, record: CellRecord) -> tuple[RuleResult, ...]:
     """Judge a cell again from its folder in ``results/``, under the catalogue at hand."""
-    path = folder / "observations.jsonl"
+    path = folder / JOURNAL
     journalled = read_journal(path) if path.exists() else None
     lost = record.reason
     if not lost and record.state != "finished":
         lost = f"the cell is {record.state}"
     crashes = [Crash(**c.model_dump()) for c in record.crashes]
     facts = kernel_facts(record.arch, journalled, record.kernel.version if record.kernel else "")
-    return judge_cell(assignment, facts, journalled, lost, crashes)
+    return judge_cell(question, facts, journalled, lost, crashes)
 
 
 def verdicts_json(
@@ -99,13 +107,17 @@ def _rule_json(result: RuleResult) -> dict[str, Any]:
     }
 
 
-def read_verdicts(path: Path, rules: Mapping[str, Rule], shared: dict[str, str]) -> tuple[RuleResult, ...]:
+def read_verdicts(path: Path, question: Question, shared: dict[str, str]) -> tuple[RuleResult, ...]:
     """Read back what ``verdicts_json`` gave. Raises ``UsageError`` for a file that is not whole or of other rules.
 
     ``shared`` keeps each text once: cells tell the same of the same probes.
     """
     try:
         told: Mapping[str, Any] = json.loads(path.read_bytes())
+        if isinstance(question, Scenario):
+            rules = {entry["rule"]: expectation(question, entry["rule"], entry["statement"]) for entry in told["rules"]}
+        else:
+            rules = {rule.id: rule for rule, _ in question}
         return tuple(_read_rule(rules[entry["rule"]], entry["verdicts"], shared) for entry in told["rules"])
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise UsageError(f"{path}: cannot be read: {problem}") from problem
@@ -135,16 +147,16 @@ class KeptResults(Mapping[str, tuple[RuleResult, ...]]):
     finished cells take no memory. ``others`` are those that no file holds."""
 
     def __init__(
-        self, cells: Path, names: Sequence[str], assignment: Assignment, others: Mapping[str, tuple[RuleResult, ...]]
+        self, cells: Path, names: Sequence[str], question: Question, others: Mapping[str, tuple[RuleResult, ...]]
     ) -> None:
         self._cells, self._names = cells, dict.fromkeys((*others, *names))
-        self._rules = {rule.id: rule for rule, _ in assignment}
+        self._question = question
         self._known = dict(others)
         self._shared: dict[str, str] = {}
 
     def __getitem__(self, cell: str) -> tuple[RuleResult, ...]:
         if cell not in self._known and cell in self._names:
-            self._known[cell] = read_verdicts(self._cells / cell / "verdicts.json", self._rules, self._shared)
+            self._known[cell] = read_verdicts(self._cells / cell / "verdicts.json", self._question, self._shared)
         return self._known[cell]
 
     def __iter__(self) -> Iterator[str]:
@@ -154,17 +166,34 @@ class KeptResults(Mapping[str, tuple[RuleResult, ...]]):
         return len(self._names)
 
 
-def write_plan(folder: Path, payload_id: str, planned: Sequence[ProbeName]) -> None:
+def write_plan(folder: Path, payload_id: str, planned: Sequence[ProbeName], question: Question = ()) -> None:
     """Keep what was planned: without it, a probe that left no trace could not be missed."""
-    probes = [[p.operation, p.region, p.span, p.layout] for p in planned]
-    write_atomically(folder / "plan.json", json.dumps({"payload_id": payload_id, "probes": probes}) + "\n")
+    plan: dict[str, Any] = {"payload_id": payload_id}
+    plan["probes"] = [[p.operation, p.region, p.span, p.layout] for p in planned]
+    if isinstance(question, Scenario):
+        plan["scenario"] = asdict(question)
+    write_atomically(folder / "plan.json", json.dumps(plan) + "\n")
 
 
 def read_plan(folder: Path) -> tuple[ProbeName, ...]:
-    """Read ``plan.json``. Raises ``UsageError`` when it is not there or is not whole."""
+    """Read the probes of ``plan.json``. Raises ``UsageError`` when it is not there or is not whole."""
     path = folder / "plan.json"
     try:
-        data: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return tuple(ProbeName(*fields) for fields in data["probes"])
+        return tuple(ProbeName(*fields) for fields in _plan(path)["probes"])
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise UsageError(f"{path}: cannot be read: {problem}") from problem
+
+
+def read_scenario(folder: Path) -> Scenario | None:
+    """Read the scenario of ``plan.json``; None where the run asked rules. Raises ``UsageError`` as ``read_plan``."""
+    path = folder / "plan.json"
+    try:
+        told = _plan(path).get("scenario")
+        return Scenario(told["name"], told["text"], tuple(told["expectations"])) if told else None
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise UsageError(f"{path}: cannot be read: {problem}") from problem
+
+
+def _plan(path: Path) -> Mapping[str, Any]:
+    plan: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return plan

@@ -29,7 +29,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Workload:
-    """The payload as a cell needs it: bytes, identity, arguments, and what it plans to do."""
+    """The payload as a cell needs it: bytes, identity, arguments, and what it plans to do.
+
+    ``files`` are pushed beside it; ``second`` is the other payload, which runs after it in the same guest and must see
+    the same.
+    """
 
     name: str
     id: str
@@ -37,6 +41,8 @@ class Workload:
     content: bytes
     arguments: tuple[str, ...]
     planned: tuple[ProbeName, ...]
+    files: tuple[tuple[str, bytes], ...] = ()
+    second: Workload | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from harness.matrix.plan import selected_probes
 from harness.payload.build import Payload, ProbeInfo, build, probe_list
 from harness.rules.load import load_catalogue
 from harness.rules.model import ProbeName
-from harness.runs.compose import workload
+from harness.runs.workloads import workload
 from harness.verdicts.judge import assign
 
 IDS = ("munmap/anon-rw/exact", "munmap/anon-r/head", "after-cold-munmap/anon-r/exact", "race-munmap/anon-rw/plain")

@@ -51,7 +51,7 @@ class Area:
         return self.start + self.length
 
     def __len__(self):
-        return -(-self.length // PAGE)
+        return (self.length + PAGE - 1) // PAGE
 
     def __getitem__(self, which):
         pages = range(len(self))[which]

@@ -4,6 +4,7 @@ The script runs in a process of its own, so that whatever becomes of it, what it
 the last but one record is ``outcome``. Judging is the host's business, expectations included.
 """
 
+import contextlib
 import io
 import marshal
 import os
@@ -90,7 +91,7 @@ def _play(path):
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - pathlib takes as long to import as all of this
             code = compile(file.read(), path, "exec", dont_inherit=True)
-        exec(code, module.__dict__)  # noqa: S102 - that is what it is for
+        exec(code, module.__dict__)
     except Skip as reason:
         return "skipped", str(reason), _line_of(reason, path)
     except SetupFailed as problem:
@@ -133,10 +134,8 @@ def _outcome(path, deadline):
         os._exit(0)
     os.close(writing)
     said, status = read_until_dead(pid, reading, deadline)
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)  # what it left behind
-    except ProcessLookupError:
-        pass
     if status is None:
         return "timeout", f"no end within {deadline:g} s", 0
     if os.WIFSIGNALED(status):

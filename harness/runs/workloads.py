@@ -1,0 +1,99 @@
+"""What guests are given to do: probes of the C payload, or a user's scenario for the Python payload."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Protocol
+
+from harness.errors import UsageError
+from harness.guests.model import Deadlines
+from harness.matrix.model import Arch
+from harness.payload.build import Payload, build
+from harness.payload.python import build_python
+from harness.rules.load import load_catalogue
+from harness.rules.model import ProbeName
+from harness.runs.judging import Question
+from harness.runs.model import Workload
+from harness.verdicts.judge import assign
+from harness.verdicts.scenario import Scenario, slug
+
+
+class Task(Protocol):
+    """What all cells of a run do, and what is asked of them."""
+
+    def workload(self, arch: Arch, limits: Deadlines, *, kmsg: bool) -> Workload:
+        """The payload for an architecture. Raises ``BuildError`` when it cannot be built, ``UsageError``."""
+        ...
+
+    def question(self, planned: Sequence[ProbeName]) -> Question:
+        """What the cells are judged by."""
+        ...
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Probes of the C payload, judged by the catalogue."""
+
+    globs: tuple[str, ...] = ()
+
+    def workload(self, arch: Arch, limits: Deadlines, *, kmsg: bool) -> Workload:
+        """See ``Task``."""
+        return workload(build(arch), self.globs, limits.probe, kmsg=kmsg)
+
+    def question(self, planned: Sequence[ProbeName]) -> Question:
+        """See ``Task``."""
+        return assign(load_catalogue(), planned)
+
+
+@dataclass(frozen=True)
+class Script:
+    """A scenario, judged by what it expects. ``seconds`` is its deadline, half of a guest's silence if not given."""
+
+    scenario: Scenario
+    seconds: float | None = None
+
+    def workload(self, arch: Arch, limits: Deadlines, *, kmsg: bool) -> Workload:
+        """See ``Task``."""
+        if self.seconds is not None and self.seconds > limits.silence * 0.8:
+            raise UsageError(
+                f"a scenario may take {limits.silence * 0.8:g} s here, not {self.seconds:g} s; stretch all with --scale"
+            )
+        payload, probe = build_python(arch), self.scenario.probe
+        seconds = self.seconds or limits.silence / 2
+        name = f"{slug(self.scenario.name)}.py"
+        arguments = ["-m", "guest", "--deadline-ms", str(round(seconds * 1000)), *(["--kmsg"] if kmsg else [])]
+        return Workload(
+            "python",
+            payload.id,
+            payload.sha256,
+            payload.path.read_bytes(),
+            (*arguments, probe.id, name),
+            (probe,),
+            files=((name, self.scenario.text.encode()),),
+        )
+
+    def question(self, planned: Sequence[ProbeName]) -> Question:
+        """See ``Task``."""
+        return self.scenario
+
+
+def workload(payload: Payload, globs: Sequence[str], probe_seconds: float, *, kmsg: bool) -> Workload:
+    """The payload with its arguments; a glob after ``!`` leaves probes out. ``UsageError`` when no probe is left."""
+    wanted = [glob for glob in globs if not glob.startswith("!")]
+    unwanted = [glob.removeprefix("!") for glob in globs if glob.startswith("!")]
+    names = [ProbeName(p.operation, p.region, p.span, p.layout) for p in payload.probes]
+    planned = tuple(n for n in names if (not wanted or _any(n.id, wanted)) and not _any(n.id, unwanted))
+    if not planned:
+        raise UsageError(f"no probe matches {' or '.join(globs)}; `sealmatrix rules show RULE` lists a rule's probes")
+    arguments = ["--deadline-ms", str(round(probe_seconds * 1000))]
+    arguments += ["--kmsg"] if kmsg else []
+    for option, patterns in (("--run", wanted), ("--exclude", unwanted)):
+        for glob in patterns:
+            arguments += [option, glob]
+    return Workload("c", payload.id, payload.sha256, payload.path.read_bytes(), tuple(arguments), planned)
+
+
+def _any(name: str, globs: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, glob) for glob in globs)
