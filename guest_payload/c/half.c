@@ -20,18 +20,25 @@ _Noreturn void fail_step(struct window *w, const char *step, int error)
 	_exit(0);
 }
 
-void add_extra(struct window *w, const char *key, long number, const char *text)
+static void add(struct window *w, struct extra extra)
 {
 	struct facts *f = w->facts;
-	struct extra *e;
 
 	if (f->extras == EXTRAS_MAX)
 		return;
-	e = &f->extra[f->extras];
-	e->key = key;
-	e->number = number;
-	strncpy(e->text, text ? text : "", sizeof(e->text) - 1);
+	f->extra[f->extras] = extra;
 	f->extras++; /* last: the engine may read this after our death */
+}
+
+void add_extra(struct window *w, const char *key, long number)
+{
+	add(w, (struct extra){key, number, false});
+}
+
+void add_text(struct window *w, const char *key, const char *text)
+{
+	strncpy(w->facts->text, text, sizeof(w->facts->text) - 1);
+	add(w, (struct extra){key, 0, true});
 }
 
 static bool is_sealed(char c)
@@ -162,7 +169,6 @@ _Noreturn void half(const struct probe *probe, bool sealed, struct facts *facts)
 	};
 
 	facts->unit = w.unit;
-	arm_fault_handler();
 	set_up(&w, probe);
 	facts->stage = STAGE_SEAL;
 	if (sealed)

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* Options, what the system offers, and the loop over operation x region x span. */
+/* Options, and what the system offers. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <fnmatch.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/vfs.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "payload.h"
@@ -22,82 +20,6 @@
 enum { USAGE = 2, DEADLINE_MS = 10000, PATTERNS_MAX = 4096 };
 
 long started_by;
-
-static const struct family *const families[] = {
-	&family_arguments, &family_munmap,          &family_mmap_fixed,  &family_mprotect, &family_mremap,
-	&family_madvise,   &family_process_madvise, &family_fork,        &family_threads,  &family_heap,
-	&family_shm,       &family_pages,           &family_userfaultfd, &family_force,    &family_file,
-	&family_sequences, &family_system,          &family_races,       &family_selftest,
-};
-
-/* ------------------------------------------------------------------ which probes there are */
-
-static bool covered(const struct operation *op, size_t region, size_t span)
-{
-	for (int i = 0; i < COVERS_MAX; i++)
-		if (op->covers[i].regions >> region & 1 && op->covers[i].spans >> span & 1)
-			return true;
-	return false;
-}
-
-static bool matches(const char *id, char **globs, int count)
-{
-	for (int i = 0; i < count; i++)
-		if (fnmatch(globs[i], id, 0) == 0)
-			return true;
-	return false;
-}
-
-/* A selftest is run only when a pattern names it: "*" must not take a machine down. */
-static bool asked_for(const struct selection *s, const char *id)
-{
-	for (int i = 0; i < s->runs; i++)
-		if (strncmp(s->run[i], "selftest-", 9) == 0 && fnmatch(s->run[i], id, 0) == 0)
-			return true;
-	return false;
-}
-
-static bool selected(const struct selection *s, const struct probe *p)
-{
-	if (p->operation->traits & SELFTEST)
-		return asked_for(s, p->id);
-	return (!s->runs || matches(p->id, s->run, s->runs)) && !matches(p->id, s->exclude, s->excludes);
-}
-
-static void name_probe(struct probe *p)
-{
-	char *end = stpcpy(p->id, p->operation->name);
-
-	*end++ = '/';
-	end = stpcpy(end, p->region->name);
-	*end++ = '/';
-	strcpy(end, p->span->name);
-}
-
-/* The cursor counts through all combinations, chosen or not: span fastest, then region, operation, family. */
-bool next_probe(const struct selection *s, struct probe *p, size_t *cursor)
-{
-	size_t skipped = 0;
-
-	for (size_t f = 0; f < sizeof(families) / sizeof(*families); f++) {
-		size_t size = families[f]->count * REGIONS * SPANS;
-
-		while (*cursor < skipped + size) {
-			size_t n = (*cursor)++ - skipped;
-			size_t span = n % SPANS, region = n / SPANS % REGIONS;
-			const struct operation *op = &families[f]->operations[n / SPANS / REGIONS];
-
-			if (!covered(op, region, span))
-				continue;
-			*p = (struct probe){families[f], op, &regions[region], &spans[span], ""};
-			name_probe(p);
-			if (selected(s, p))
-				return true;
-		}
-		skipped += size;
-	}
-	return false;
-}
 
 /* ------------------------------------------------------------------ what the system offers */
 
@@ -290,85 +212,40 @@ static void parse_options(int argc, char **argv, struct options *o)
 static _Noreturn void trace_probe(const char *id)
 {
 	struct selection all = {0};
-	struct probe probe;
+	struct plan plan = make_plan(&all);
 
-	for (size_t cursor = 0; next_probe(&all, &probe, &cursor);)
+	for (size_t i = 0; i < plan.count; i++) {
+		struct probe probe = probe_at(&plan, i);
+
 		if (!strcmp(probe.id, id))
 			trace(&probe);
+	}
 	usage("there is no probe", id);
-}
-
-static long now_us(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
-
-/* A log that cannot be written is said once, and then let be: the stream tells the same. */
-static void log_begin(int *kmsg, const char *probe)
-{
-	char line[160];
-	int length = snprintf(line, sizeof(line), "<6>sealmatrix: begin %s\n", probe);
-
-	if (*kmsg < 0 || write(*kmsg, line, (size_t)length) == length)
-		return;
-	dprintf(STDERR_FILENO, "payload: /dev/kmsg: %s\n", strerror(errno));
-	close(*kmsg);
-	*kmsg = -1;
-}
-
-/* Without the system call there is nothing to learn from a probe: say so for each, and start no process. */
-static void observe_nothing(const struct probe *probe, int error)
-{
-	struct facts nothing = {.step = "mseal", .step_errno = error, .unit = (size_t)sysconf(_SC_PAGESIZE)};
-
-	report_begin(probe->id);
-	report_observation(probe, &nothing, &nothing, 0);
-}
-
-static void observe(const struct probe *probe, int *kmsg)
-{
-	struct facts *control, *sealed;
-	long started;
-
-	log_begin(kmsg, probe->id);
-	report_begin(probe->id);
-	started = now_us();
-	run_halves(probe, &control, &sealed);
-	report_observation(probe, control, sealed, now_us() - started);
 }
 
 int main(int argc, char **argv)
 {
 	struct options o = {0};
 	struct system system;
-	struct probe probe;
-	long observations = 0;
-	int kmsg = -1;
+	struct plan plan;
+	int kmsg = -1, lanes;
 
 	if (argc == 4 && !strcmp(argv[1], "--after-exec"))
 		return after_exec(argv[2], argv[3]);
 	parse_options(argc, argv, &o);
-	if (o.list) {
-		report_list(&o.selection);
-		return 0;
-	}
 	if (o.trace)
 		trace_probe(o.trace);
+	plan = make_plan(&o.selection);
+	if (o.list) {
+		report_list(&plan);
+		return 0;
+	}
 	started_by = getppid();
 	system = look_around();
+	lanes = lanes_for(&system);
 	if (o.kmsg && (kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC)) < 0)
 		dprintf(STDERR_FILENO, "payload: /dev/kmsg: %s\n", strerror(errno));
-	engine_start(o.deadline_ms);
-	report_plan(&o.selection, &system);
-	for (size_t cursor = 0; next_probe(&o.selection, &probe, &cursor); observations++) {
-		if (system.mseal == ENOSYS)
-			observe_nothing(&probe, system.mseal);
-		else
-			observe(&probe, &kmsg);
-	}
-	report_end(observations);
+	report_plan(&plan, &system, lanes);
+	run_plan(&plan, &system, lanes, o.deadline_ms, kmsg);
 	return 0;
 }

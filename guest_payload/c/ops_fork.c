@@ -84,7 +84,7 @@ static long child_seals(struct window *w, const struct operation *op)
 {
 	long sealed = in_child(w, op, seal_here);
 
-	add_extra(w, "child_mseal", sealed ? errno : 0, NULL);
+	add_extra(w, "child_mseal", sealed ? errno : 0);
 	return unmap_here(w, op);
 }
 
@@ -103,7 +103,7 @@ static long vforked_child_seals(struct window *w, const struct operation *op)
 
 	if (pid < 0)
 		fail_step(w, "vfork", errno);
-	add_extra(w, "child_mseal", await(pid), NULL);
+	add_extra(w, "child_mseal", await(pid));
 	return unmap_here(w, op);
 }
 

@@ -202,8 +202,8 @@ static const struct operation operations[] = {
 	{"set-mempolicy-home-node", bind_first, set_home_node, 0, 0, 0, NARROWLY},
 	{"move-pages", NULL, move_pages, 0, 0, 0, NARROWLY},
 	{"move-pages-migrate", need_second_node, move_pages, 0, 1, 0, NARROWLY},
-	{"swap-out", need_swap, swap_out, 0, 0, 0, NARROWLY},
-	{"swap-out-in", need_swap, swap_out_and_in, 0, 0, 0, NARROWLY},
+	{"swap-out", need_swap, swap_out, 0, 0, POOL, NARROWLY},
+	{"swap-out-in", need_swap, swap_out_and_in, 0, 0, POOL, NARROWLY},
 	{"collapse", NULL, collapse, 0, 0, 0,
 	 /* Up to 6.12 at least, what is to be collapsed must be writable. */
 	 {{SET(HUGE_SCATTERED_R) | SET(HUGE_SCATTERED_RW), SET(EXACT)}, {SET(HUGE_SCATTERED_RW), SET(INTO)}}},

@@ -277,10 +277,10 @@ static void tell(struct window *w, const struct race *race, long rounds)
 		used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s %d %s %s %ld %ld", i ? "; " : "", seal,
 					 o->error, states[o->then], states[o->end], o->count, o->first);
 	}
-	add_extra(w, "rounds", rounds, NULL);
-	add_extra(w, "outcomes", 0, text);
+	add_extra(w, "rounds", rounds);
+	add_text(w, "outcomes", text);
 	if (race->left_out)
-		add_extra(w, "outcomes_left_out", race->left_out, NULL);
+		add_extra(w, "outcomes_left_out", race->left_out);
 }
 
 /* a: index of the contest. The result is 0 when the race was run. */
@@ -311,7 +311,7 @@ static long race(struct window *w, const struct operation *op)
 	return 0;
 }
 
-#define RACE(name, contest) {"race-" name, need_two_cpus, race, contest, 0, 0, {{SET(ANON_RW), SET(EXACT)}}}
+#define RACE(name, contest) {"race-" name, need_two_cpus, race, contest, 0, ALONE, {{SET(ANON_RW), SET(EXACT)}}}
 
 static const struct operation operations[] = {
 	RACE("munmap", 0),

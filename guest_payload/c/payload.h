@@ -12,9 +12,11 @@
  *	half.c       one process from set-up to the last fact
  *	snapshot.c   looking at the window
  *	engine.c     processes, deadlines, orphans
+ *	lanes.c      probes side by side, one process for each CPU
  *	report.c     facts to JSON lines
  *	trace.c      the system calls of one probe, for whoever wants to do the same without us
- *	main.c       options and the loop over the tables
+ *	plan.c       which probes there are, and in which order
+ *	main.c       options, and what the system offers
  */
 #ifndef SEALMATRIX_PAYLOAD_H
 #define SEALMATRIX_PAYLOAD_H
@@ -82,6 +84,7 @@ enum region_trait {
 	FILLED = 1, /* unit i is filled with a0+i; otherwise its pages are only read */
 	MIXED = 2,  /* the units' protections differ: see unit_protection() */
 	UNREAD = 4, /* contents must not be touched, not even to look at them */
+	POOLED = 8, /* made of what the machine has little of (huge pages): never two such probes at once */
 };
 
 /* A set of regions by a set of spans; an operation is probed on the union of its covers. */
@@ -95,6 +98,8 @@ enum operation_trait {
 	ADDRESS = 1,  /* the result is an address */
 	SEALS = 2,    /* seals by itself, in the control half too: look for seals in both */
 	SELFTEST = 4, /* tests the engine, never the kernel; never part of a plan unless asked for */
+	POOL = 8,     /* needs what the machine has little of (swap, huge pages): never two such probes at once */
+	ALONE = 16,   /* changes the machine, or needs all of its CPUs: nothing else may run meanwhile */
 };
 
 struct operation {
@@ -120,6 +125,17 @@ struct probe {
 	char id[96];
 };
 
+/* The order of a plan, and who runs what: lane 0; whichever lane is free; none, but when all lanes have ended. */
+enum phase { POOLED_PHASE, FREE_PHASE, ALONE_PHASE, PHASES };
+
+struct plan {
+	uint32_t *codes; /* one a probe; see plan.c */
+	size_t size;     /* of their mapping */
+	size_t count, until[PHASES]; /* where each phase ends */
+};
+
+enum { NO_LANE = -1 };
+
 /* ------------------------------------------------------------------ facts */
 
 enum stage { STAGE_SETUP, STAGE_SEAL, STAGE_BEFORE, STAGE_OPERATION, STAGE_AFTER, STAGE_DONE };
@@ -136,7 +152,7 @@ struct unit_fact {
 struct extra {
 	const char *key;
 	long number;
-	char text[EXTRA_TEXT]; /* used instead of the number unless empty */
+	bool is_text; /* facts.text instead of the number */
 };
 
 /* Shared between the engine and the processes of one half. Strings are literals: all are copies of one image. */
@@ -152,6 +168,7 @@ struct facts {
 	int error;
 	int extras;
 	struct extra extra[EXTRAS_MAX];
+	char text[EXTRA_TEXT];
 	char write[UNITS_MAX + 1];
 	int mprotect[UNITS_MAX], munmap[UNITS_MAX];
 	/* written by the engine */
@@ -209,7 +226,8 @@ int unit_protection(const struct region *region, int i);
 /* half.c */
 _Noreturn void half(const struct probe *probe, bool sealed, struct facts *facts);
 _Noreturn void fail_step(struct window *w, const char *step, int error);
-void add_extra(struct window *w, const char *key, long number, const char *text);
+void add_extra(struct window *w, const char *key, long number);
+void add_text(struct window *w, const char *key, const char *text); /* one of them in each half */
 
 /* regions.c */
 int open_object(struct window *w, const char *kind, const char *name, int units);
@@ -233,7 +251,8 @@ void *fill(void *at, int value, size_t length);
 _Noreturn void trace(const struct probe *probe);
 
 /* engine.c */
-void engine_start(long deadline_ms);
+void engine_start(long deadline_ms, int cpu); /* the how-manieth of those there are */
+void clear_orphans(void);
 void use_all_cpus(void); /* for this thread and its children; a half is confined to one otherwise */
 void run_halves(const struct probe *probe, struct facts **control, struct facts **sealed);
 
@@ -252,16 +271,24 @@ struct system {
 	long hugepages;   /* of the default size */
 	char cmdline[2048];
 };
-void report_list(const struct selection *s);
-void report_plan(const struct selection *s, const struct system *system);
-void report_begin(const char *probe);
+void report_list(const struct plan *plan);
+void report_plan(const struct plan *plan, const struct system *system, int lanes);
+void report_begin(const char *probe, int lane);
 void report_observation(const struct probe *probe, const struct facts *control, const struct facts *sealed,
 			long microseconds);
 void report_end(long observations);
+void report_flush(void);
+
+/* plan.c */
+struct plan make_plan(const struct selection *s);
+struct probe probe_at(const struct plan *plan, size_t index);
+
+/* lanes.c */
+int lanes_for(const struct system *system);
+void run_plan(const struct plan *plan, const struct system *system, int lanes, long deadline_ms, int kmsg);
 
 /* main.c */
 extern long started_by; /* the process that started the payload */
-bool next_probe(const struct selection *s, struct probe *probe, size_t *cursor);
 
 /* tables */
 extern const struct span spans[SPANS];

@@ -49,7 +49,7 @@ static void keep_child_view(struct window *w)
 		describe_unit(&seen[i], end);
 		end += strlen(end);
 	}
-	add_extra(w, "child_after", 0, text);
+	add_text(w, "child_after", text);
 }
 
 /* Let a forked child act on the window it inherited. Its result and errno become the operation's. */
@@ -70,7 +70,7 @@ long in_child(struct window *w, const struct operation *op, long (*act)(struct w
 	}
 	status = await(pid);
 	if (status)
-		add_extra(w, "child_status", status, NULL);
+		add_extra(w, "child_status", status);
 	errno = f->error;
 	return f->result;
 }

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Facts to JSON lines on standard output. No line is spread over two write(2)s. */
+/*
+ * Facts to JSON lines on standard output. No line is spread over two write(2)s, and lanes that share a pipe cannot cut
+ * into each other's lines: what is written while they run is no longer than a pipe takes at once (pipe(7), PIPE_BUF).
+ */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -133,11 +137,11 @@ static void put_id(const struct probe *probe)
 	put_string_field("probe", probe->id);
 }
 
-void report_list(const struct selection *s)
+void report_list(const struct plan *plan)
 {
-	struct probe probe;
+	for (size_t i = 0; i < plan->count; i++) {
+		struct probe probe = probe_at(plan, i);
 
-	for (size_t cursor = 0; next_probe(s, &probe, &cursor);) {
 		put("{");
 		put_id(&probe);
 		put_string_field("family", probe.family->name);
@@ -150,10 +154,9 @@ void report_list(const struct selection *s)
 	}
 }
 
-void report_plan(const struct selection *s, const struct system *system)
+void report_plan(const struct plan *plan, const struct system *system, int lanes)
 {
 	struct utsname names = {0};
-	struct probe probe;
 
 	uname(&names);
 	put("{\"type\":\"plan\",\"stream\":1,\"payload\":\"c\"");
@@ -161,6 +164,7 @@ void report_plan(const struct selection *s, const struct system *system)
 	put_string_field("machine", names.machine);
 	put_string_field("release", names.release);
 	put_number_field("page_size", sysconf(_SC_PAGESIZE));
+	put_number_field("lanes", lanes);
 	put_key("pid1");
 	put(getpid() == 1 ? "true" : "false");
 	put_key("features");
@@ -178,10 +182,10 @@ void report_plan(const struct selection *s, const struct system *system)
 	put("}");
 	put_key("probes");
 	put("[");
-	for (size_t cursor = 0, n = 0; next_probe(s, &probe, &cursor); n++) {
-		if (n)
+	for (size_t i = 0; i < plan->count; i++) {
+		if (i)
 			put(",");
-		put_string(probe.id);
+		put_string(probe_at(plan, i).id);
 	}
 	put("]");
 	end_line();
@@ -190,11 +194,33 @@ void report_plan(const struct selection *s, const struct system *system)
 	out.size = 0;
 }
 
-void report_begin(const char *probe)
+/* The longest line there can be of a probe: a half has two snapshots, three lists and the extras, of which one is a text. */
+enum { HALF_MAX = 2 * UNITS_MAX * (UNIT_TEXT + 3) + 2 * UNITS_MAX * 6 + EXTRA_TEXT + EXTRAS_MAX * 48 + 256 };
+_Static_assert(2 * HALF_MAX + 256 <= PIPE_BUF, "an observation fits into one write to a pipe");
+
+void report_begin(const char *probe, int lane)
 {
+	size_t observed = out.used;
+
 	put("{\"type\":\"begin\"");
 	put_string_field("probe", probe);
+	if (lane != NO_LANE)
+		put_number_field("lane", lane);
 	end_line();
+	if (out.used > PIPE_BUF) { /* both lines together are too long: the observation first */
+		size_t begin = out.used - observed;
+		char kept[256];
+
+		memcpy(kept, out.text + observed, begin);
+		out.used = observed;
+		send();
+		put_bytes(kept, begin);
+	}
+	send();
+}
+
+void report_flush(void)
+{
 	send();
 }
 
@@ -234,8 +260,8 @@ static void put_extras(const struct facts *f)
 	put_key("extra");
 	put("{");
 	for (int i = 0; i < f->extras && i < EXTRAS_MAX; i++) {
-		if (f->extra[i].text[0])
-			put_string_field(f->extra[i].key, f->extra[i].text);
+		if (f->extra[i].is_text)
+			put_string_field(f->extra[i].key, f->text);
 		else
 			put_number_field(f->extra[i].key, f->extra[i].number);
 	}

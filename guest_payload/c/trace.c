@@ -106,5 +106,6 @@ _Noreturn void trace(const struct probe *probe)
 	dprintf(STDOUT_FILENO, "{\"trace\":\"%s\",\"layout\":\"%s\",\"base\":%ld,\"destination\":%ld,\"page_size\":%ld}\n",
 		probe->id, probe->span->layout, base, (long)DESTINATION, sysconf(_SC_PAGESIZE));
 	traced = &facts;
+	arm_fault_handler();
 	half(probe, false, &facts);
 }

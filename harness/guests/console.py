@@ -30,7 +30,8 @@ class Crash:
     without time stamps, oldest first. ``during`` is the probe whose ``sealmatrix: begin`` mark was the last
     before it, None before the first probe and after the payload's end. ``fatal`` tells a crash from a note
     (warnings, hung tasks, stalls and memory running out: a slow or small machine can cause them).
-    ``line`` is the 1-based line of the console.
+    Where lanes run probes side by side, the process that the report names tells which of them it was; where it
+    names none of ours, ``also`` has the others that ran. ``line`` is the 1-based line of the console.
     """
 
     kind: Kind
@@ -39,6 +40,12 @@ class Crash:
     during: str | None
     fatal: bool
     line: int = 0
+    also: tuple[str, ...] = ()
+
+    @property
+    def suspects(self) -> tuple[str, ...]:
+        """The probes it may have come from."""
+        return () if self.during is None else (self.during, *self.also)
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,10 @@ _TRIGGERS: tuple[_Trigger, ...] = (
     _trigger("warning", r"WARNING: |INFO: (?:possible|suspicious|inconsistent) ", fatal=False),
 )
 
-_MARK = re.compile(r"sealmatrix: (?:begin (?P<probe>\S+)|(?P<end>end))\s*$")
+_MARK = re.compile(r"sealmatrix: (?:begin (?P<probe>\S+)(?: in lane (?P<lane>\d+))?|end)\s*$")
+# A lane's processes have its name (guest_payload/c/lanes.c), and a report that of the process it happened in:
+# dump_stack_print_info(), mm/page_alloc.c: bad_page(), mm/kasan/report.c.
+_LANE = re.compile(r"(?:Comm: |in process |by task )sealmatrix-(?P<lane>\d+)(?:/| |$)")
 _STAMP = re.compile(r"(?:<\d+>)?\[ *\d+\.\d{6}\](?:\[ *[TC]\d+[^\]]{0,32}\])? ?")
 _GLUED = re.compile(r"(?<=.)(?=\[ *\d+\.\d{6}\])")
 _CONTROL = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|c)?|[^\t\x20-\x7e\u00a1-\uffff]")
@@ -114,27 +124,45 @@ def last_lines(text: str, count: int = 10) -> tuple[str, ...]:
     return tuple(message for _, message in messages(text))[-count:]
 
 
+class Running:
+    """The probes that run at some place of a console, as far as its marks tell."""
+
+    def __init__(self) -> None:
+        self.by_lane: dict[int | None, str] = {}
+
+    def take(self, message: str) -> bool:
+        """Whether a message is a mark. A probe without a lane runs alone."""
+        mark = _MARK.match(message)
+        if mark is None:
+            return False
+        lane = int(mark["lane"]) if mark["lane"] else None
+        if lane is None or None in self.by_lane:
+            self.by_lane.clear()
+        if mark["probe"]:
+            self.by_lane[lane] = mark["probe"]
+        return True
+
+
 def find_crashes(text: str) -> tuple[Crash, ...]:
     """Return the reports on a console, oldest first, the first ``MAX_REPORTS`` of them. Any text is valid input."""
     found: list[Crash] = []
     report: _Report | None = None
-    during: str | None = None
+    running = Running()
     for number, message in messages(text):
-        if mark := _MARK.match(message):
-            during = mark["probe"]
+        if running.take(message):
             continue
         trigger = next((t for t in _TRIGGERS if t.pattern.match(message)), None)
         if trigger is None:
             if report is not None:
                 report.add(message)
-        elif report is not None and report.takes(trigger, during):
+        elif report is not None and report.takes(trigger, running):
             report.follow(trigger, message)
         else:
             if report is not None:
                 found.append(report.crash())
             if len(found) >= MAX_REPORTS:
                 return tuple(found)
-            report = _Report(trigger, message, number, during)
+            report = _Report(trigger, message, number, running)
     if report is not None:
         found.append(report.crash())
     return tuple(found)
@@ -143,14 +171,21 @@ def find_crashes(text: str) -> tuple[Crash, ...]:
 class _Report:
     """One report while its lines are read."""
 
-    def __init__(self, trigger: _Trigger, message: str, number: int, during: str | None) -> None:
-        self._crash = Crash(trigger.kind, message, (message,), during, trigger.fatal, number)
+    def __init__(self, trigger: _Trigger, message: str, number: int, running: Running) -> None:
+        self._crash = Crash(trigger.kind, message, (message,), None, trigger.fatal, number)
+        self._running = dict(running.by_lane)
+        self._lane: int | None = None
+        self._look_for_lane(message)
         self._function = ""
         self._age = self._tracing = 0
         self._ended = False
         self._dead = trigger.kind == "panic"
 
-    def takes(self, trigger: _Trigger, during: str | None) -> bool:
+    def _look_for_lane(self, message: str) -> None:
+        if self._lane is None and (named := _LANE.search(message)):
+            self._lane = int(named["lane"])
+
+    def takes(self, trigger: _Trigger, running: Running) -> bool:
         """Whether what now begins is only more of this report.
 
         Nothing is new after a panic. A consequence belongs to the report before it, unless that is long past; a
@@ -158,7 +193,9 @@ class _Report:
         """
         if self._dead:
             return True
-        if during != self._crash.during:
+        if self._running and not set(running.by_lane.values()) & set(self._running.values()):
+            return False  # every probe that ran when it began has ended
+        if running.by_lane and not self._running:
             return False
         if trigger.follow:
             return self._age <= _REPORT_LINES
@@ -173,6 +210,7 @@ class _Report:
         self._age, self._ended = 0, False
 
     def add(self, message: str) -> None:
+        self._look_for_lane(message)
         self._age += 1
         self._ended = self._ended or self._age > _REPORT_LINES
         if self._ended:
@@ -194,4 +232,5 @@ class _Report:
         title = self._crash.title
         if self._function and not _PLACED.search(title):
             title = f"{title} in {self._function}"
-        return replace(self._crash, title=title)
+        running = [self._running[self._lane]] if self._lane in self._running else list(self._running.values())
+        return replace(self._crash, title=title, during=next(iter(running), None), also=tuple(running[1:]))

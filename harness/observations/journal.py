@@ -116,14 +116,20 @@ class Collector:
         self.facts: dict[str, Fact] = {}
         self.printed: list[str] = []
         self.outcome: Outcome | None = None
+        self._places: Mapping[str, int] = {}
+        self._lanes: dict[int | None, str] = {}
 
     def add(self, record: Record | Garbage) -> None:
         """Take one record. A second plan, or a second observation of a probe, is garbage: the first one stands."""
         match record:
             case Plan() if self.plan is None:
                 self.plan = record
+                self._places = {probe: place for place, probe in enumerate(record.probes)}
             case Begin():
+                if why := self._out_of_turn(record):
+                    self.garbage.append(Garbage(0, record.probe, why))
                 self.begun.setdefault(record.probe)
+                self._lanes[record.lane] = record.probe
             case Observation() if record.probe not in self.observations:
                 self.observations[record.probe] = record
             case Fact() if record.name not in self.facts:
@@ -138,6 +144,19 @@ class Collector:
                 self.garbage.append(record)
             case _:
                 self.garbage.append(Garbage(0, record.type, "said a second time"))
+
+    def _out_of_turn(self, begin: Begin) -> str:
+        """Why this probe may not begin now, or "": a lane keeps to the plan's order and ends one before the next."""
+        last = self._lanes.get(begin.lane)
+        if self.plan is None or begin.probe not in self._places:
+            return "begun without having been planned"
+        if begin.lane is not None and not 0 <= begin.lane < self.plan.lanes:
+            return f"begun in lane {begin.lane} of {self.plan.lanes}"
+        if last is not None and self._places[begin.probe] <= self._places.get(last, -1):
+            return f"begun after {last}, which the plan has later"
+        if last is not None and last not in self.observations:
+            return f"begun before {last} was observed"
+        return ""
 
     def journalled(self) -> Journalled:
         """Everything so far, frozen."""

@@ -140,7 +140,7 @@ class Observation:
 
 @dataclass(frozen=True, config=_STRICT)
 class Plan:
-    """What the payload is about to do, and what it found the kernel to be."""
+    """What the payload is about to do, and what it found the kernel to be. ``lanes`` probes may run side by side."""
 
     stream: int
     payload: str
@@ -151,14 +151,16 @@ class Plan:
     pid1: bool
     probes: tuple[str, ...]
     features: Mapping[str, int | str] = field(default_factory=dict)
+    lanes: int = 1
     type: Literal["plan"] = "plan"
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Begin:
-    """A probe's first process is about to start."""
+    """A probe's first process is about to start; in a ``lane`` unless nothing else runs meanwhile."""
 
     probe: str
+    lane: int | None = None
     type: Literal["begin"] = "begin"
 
 

@@ -106,7 +106,7 @@ def _consoles(page: Page, done: RunDone) -> None:
         page.head("Reports on consoles")
     for cell in cells:
         for crash in cell.crashes:
-            during = f" during {crash.during}" if crash.during else ""
+            during = f" during {' or '.join((crash.during, *crash.also))}" if crash.during else ""
             page.line(f"{label(cell)}: {crash.title}{during}", _IN, "red" if crash.fatal else "yellow")
             for line in crash.lines[:_CRASH_LINES]:
                 page.line(line, _DEEP, "dim")

@@ -185,8 +185,8 @@ def _output(result: RuleResult, crashes: Sequence[CrashRecord]) -> Iterator[str]
         yield from _group(group)
     probes = {verdict.probe for verdict in result.verdicts}
     for crash in crashes:
-        if crash.during in probes:
-            yield f"on the console during {crash.during}: {crash.title}"
+        if crash.during in probes or probes.intersection(crash.also):
+            yield f"on the console during {' or '.join(filter(None, (crash.during, *crash.also)))}: {crash.title}"
             yield from (f"    {line}" for line in crash.lines)
 
 

@@ -68,7 +68,7 @@ class MachineRecord(_Model):
 
 
 class CrashRecord(_Model):
-    """A report the console showed; ``during`` is the probe that was running."""
+    """A report the console showed; ``during`` is the probe that was running, ``also`` those it may be as well."""
 
     kind: str
     title: str
@@ -76,6 +76,7 @@ class CrashRecord(_Model):
     during: str | None
     fatal: bool
     line: int = 0
+    also: tuple[str, ...] = ()
 
 
 class CellRecord(_Model):

@@ -74,8 +74,8 @@ def judge(assignment: Assignment, evidence: Evidence) -> tuple[RuleResult, ...]:
     """Judge every planned probe under every rule that speaks for it, in the catalogue's order."""
     fatal: dict[str, Crash] = {}
     for crash in evidence.crashes:
-        if crash.fatal and crash.during is not None:
-            fatal.setdefault(crash.during, crash)
+        for probe in crash.suspects if crash.fatal else ():
+            fatal.setdefault(probe, crash)
     return tuple(
         RuleResult(rule, tuple(_verdict(rule, probe, evidence, fatal) for probe in probes))
         for rule, probes in assignment
@@ -111,7 +111,9 @@ def _unanswered(
     """What there is to say of a probe without looking at its halves; None when they must be looked at."""
     if probe.id in fatal:
         crash = fatal[probe.id]
-        return Finding("fail", f"the kernel reported while the probe ran: {crash.title}", "crash")
+        beside = ", ".join(other for other in crash.suspects if other != probe.id)
+        ran = f"ran, and beside it {beside}" if beside else "ran"
+        return Finding("fail", f"the kernel reported while the probe {ran}: {crash.title}", "crash")
     if seen is not None:
         return None if evidence.kernel else Finding("error", "observed, but the payload never said on which kernel")
     why = evidence.lost or "the stream ended without it"

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from harness.matrix.model import Arch
+from harness.observations.journal import Collector
 from harness.observations.model import Begin, End, Garbage, Half, Observation, Plan, Record
 from harness.observations.stream import parse_line
 from harness.payload import ProbeInfo, build, compile_static, probe_list
@@ -75,13 +76,13 @@ def observe(cwd: Path, *arguments: str) -> Stream:
     plan, *middle, end = records(done.stdout)
     assert isinstance(plan, Plan)
     assert isinstance(end, End)
-    begins, seen = middle[::2], middle[1::2]
-    assert all(isinstance(r, Begin) for r in begins)
-    assert [r.probe for r in begins if isinstance(r, Begin)] == list(plan.probes)
-    observations = [r for r in seen if isinstance(r, Observation)]
-    assert [o.probe for o in observations] == list(plan.probes)
-    assert end.probes == len(plan.probes)
-    return Stream(plan, {o.probe: o for o in observations})
+    collector = Collector()  # which holds each lane to the plan's order
+    for record in (plan, *middle, end):
+        collector.add(record)
+    assert not collector.garbage
+    assert set(collector.begun) == set(collector.observations) == set(plan.probes)
+    assert collector.ended
+    return Stream(plan, collector.observations)
 
 
 @pytest.fixture(scope="module")
@@ -345,7 +346,7 @@ class TestWithoutMseal:
         assert isinstance(plan, Plan)
         assert plan.features["mseal"] == ENOSYS
         assert end == End(len(listed()))
-        assert [r.probe for r in middle if isinstance(r, Begin)] == list(listed())
+        assert [r for r in middle if isinstance(r, Begin)] == [Begin(probe) for probe in listed()]
         for seen in middle[1::2]:
             assert isinstance(seen, Observation)
             assert seen.layout == listed()[seen.probe].layout

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from harness.guests.console import Running, clean
 from harness.reports.cells import cell_folder
 from harness.runs.execute import RunDone
 from harness.runs.record import CellRecord
@@ -16,8 +17,6 @@ _MOST = 2 << 20
 _LINES = 24
 _TAIL = 20
 _TOLD: frozenset[Status] = frozenset({"fail", "error"})
-# The payload marks each probe in the kernel's log (docs/protocol.md, "begin").
-_BEGIN = re.compile(r"sealmatrix: (?:begin (\S+)|end)\s*$")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -26,7 +25,12 @@ def excerpts(done: RunDone, cell: CellRecord, results: Sequence[RuleResult]) -> 
     found: dict[str, Any] = {}
     if cell.crashes:
         found["crashes"] = [
-            {"title": crash.title, "during": crash.during or "", "lines": list(crash.lines[:_LINES])}
+            {
+                "title": crash.title,
+                "during": crash.during or "",
+                "also": list(crash.also),
+                "lines": list(crash.lines[:_LINES]),
+            }
             for crash in cell.crashes
         ]
     broken = {v.probe for r in results if r.status in _TOLD for v in r.verdicts if v.status in _TOLD}
@@ -41,14 +45,15 @@ def excerpts(done: RunDone, cell: CellRecord, results: Sequence[RuleResult]) -> 
 
 
 def during(lines: Sequence[str], probes: set[str]) -> dict[str, list[str]]:
-    """The lines between the begin of each of these probes and the next; probes without a line are left out."""
+    """The lines while each of these probes ran, alone or beside another; probes without a line are left out."""
     found: dict[str, list[str]] = {}
-    current = ""
+    running = Running()
     for line in lines:
-        if mark := _BEGIN.search(line):
-            current = mark[1] or ""
-        elif current in probes and len(found.setdefault(current, [])) < _LINES:
-            found[current].append(line)
+        if running.take(clean(line)):
+            continue
+        for probe in probes.intersection(running.by_lane.values()):
+            if len(found.setdefault(probe, [])) < _LINES:
+                found[probe].append(line)
     return found
 
 

@@ -226,7 +226,9 @@
   function consoleParts(said, probes) {
     const parts = [];
     for (const crash of said.crashes || []) {
-      if (!crash.during || probes.includes(crash.during)) parts.push([`${crash.title}${crash.during ? ` during ${crash.during}` : ""}`, crash.lines]);
+      const suspects = crash.during ? [crash.during, ...(crash.also || [])] : [];
+      if (suspects.length && !suspects.some((probe) => probes.includes(probe))) continue;
+      parts.push([`${crash.title}${suspects.length ? ` during ${suspects.join(" or ")}` : ""}`, crash.lines]);
     }
     for (const [probe, lines] of Object.entries(said.probes || {})) {
       if (probes.includes(probe)) parts.push([`during ${probe}`, lines]);

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/* Which probes there are: operation x region x span, as far as the tables and the selection go, in the order they run. */
+#define _GNU_SOURCE
+#include <fnmatch.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "payload.h"
+
+static const struct family *const families[] = {
+	&family_arguments, &family_munmap,          &family_mmap_fixed,  &family_mprotect, &family_mremap,
+	&family_madvise,   &family_process_madvise, &family_fork,        &family_threads,  &family_heap,
+	&family_shm,       &family_pages,           &family_userfaultfd, &family_force,    &family_file,
+	&family_sequences, &family_system,          &family_races,       &family_selftest,
+};
+enum { FAMILIES = sizeof(families) / sizeof(*families) };
+
+/* A probe as a number that counts through all combinations: span fastest, then region, operation, family. */
+static struct probe decode(size_t code)
+{
+	size_t span = code % SPANS, region = code / SPANS % REGIONS, operation = code / SPANS / REGIONS, family = 0;
+	struct probe p;
+	char *end;
+
+	while (operation >= families[family]->count)
+		operation -= families[family++]->count;
+	p = (struct probe){
+		.family = families[family],
+		.operation = &families[family]->operations[operation],
+		.region = &regions[region],
+		.span = &spans[span],
+	};
+	end = stpcpy(p.id, p.operation->name);
+	*end++ = '/';
+	end = stpcpy(end, p.region->name);
+	*end++ = '/';
+	strcpy(end, p.span->name);
+	return p;
+}
+
+static bool covered(const struct operation *op, size_t region, size_t span)
+{
+	for (int i = 0; i < COVERS_MAX; i++)
+		if (op->covers[i].regions >> region & 1 && op->covers[i].spans >> span & 1)
+			return true;
+	return false;
+}
+
+static bool matches(const char *id, char **globs, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (fnmatch(globs[i], id, 0) == 0)
+			return true;
+	return false;
+}
+
+/* A selftest is run only when a pattern names it: "*" must not take a machine down. */
+static bool asked_for(const struct selection *s, const char *id)
+{
+	for (int i = 0; i < s->runs; i++)
+		if (strncmp(s->run[i], "selftest-", 9) == 0 && fnmatch(s->run[i], id, 0) == 0)
+			return true;
+	return false;
+}
+
+static bool selected(const struct selection *s, const struct probe *p)
+{
+	if (p->operation->traits & SELFTEST)
+		return asked_for(s, p->id);
+	return (!s->runs || matches(p->id, s->run, s->runs)) && !matches(p->id, s->exclude, s->excludes);
+}
+
+static enum phase phase_of(const struct probe *p)
+{
+	if (p->operation->traits & ALONE)
+		return ALONE_PHASE;
+	return p->operation->traits & POOL || p->region->traits & POOLED ? POOLED_PHASE : FREE_PHASE;
+}
+
+static uint32_t *room_for(size_t codes)
+{
+	void *at = mmap(NULL, (codes + 1) * sizeof(uint32_t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (at == MAP_FAILED) {
+		perror("payload: mmap");
+		_exit(3);
+	}
+	return at;
+}
+
+/* Every combination that the tables cover and the selection wants; how many there are. */
+static size_t collect(const struct selection *s, uint32_t *codes)
+{
+	size_t code = 0, found = 0;
+
+	for (size_t f = 0; f < FAMILIES; f++)
+		for (size_t o = 0; o < families[f]->count; o++)
+			for (size_t region = 0; region < REGIONS; region++)
+				for (size_t span = 0; span < SPANS; span++, code++) {
+					struct probe p;
+
+					if (!covered(&families[f]->operations[o], region, span))
+						continue;
+					p = decode(code);
+					if (selected(s, &p))
+						codes[found++] = (uint32_t)code;
+				}
+	return found;
+}
+
+static size_t combinations(void)
+{
+	size_t operations = 0;
+
+	for (size_t f = 0; f < FAMILIES; f++)
+		operations += families[f]->count;
+	return operations * REGIONS * SPANS;
+}
+
+/* In the order of the tables, phase by phase. */
+struct plan make_plan(const struct selection *s)
+{
+	size_t most = combinations();
+	uint32_t *found = room_for(most); /* only the pages that are written ever exist */
+	size_t count = collect(s, found);
+	struct plan plan = {.codes = room_for(count), .size = (count + 1) * sizeof(*found)};
+
+	for (int phase = 0; phase < PHASES; phase++) {
+		for (size_t i = 0; i < count; i++) {
+			struct probe p = decode(found[i]);
+
+			if (phase_of(&p) == (enum phase)phase)
+				plan.codes[plan.count++] = found[i];
+		}
+		plan.until[phase] = plan.count;
+	}
+	munmap(found, (most + 1) * sizeof(*found));
+	return plan;
+}
+
+struct probe probe_at(const struct plan *plan, size_t index)
+{
+	return decode(plan->codes[index]);
+}
