@@ -25,7 +25,7 @@ enum {
 
 static struct {
 	struct facts *facts; /* two: control, sealed */
-	long tick_ms, deadline; /* in ticks */
+	long deadline, grace; /* in ticks */
 	bool held; /* there is a process that SIGKILL did not end; waiting for it again would only cost time */
 } engine;
 
@@ -41,15 +41,15 @@ static void on_tick(int signal_number)
 	ticks++;
 }
 
-static void start_ticking(long deadline_ms)
+void start_ticking(long deadline_ms)
 {
 	struct sigaction action = {.sa_handler = on_tick};
 	long ms = deadline_ms / 4 < 1 ? 1 : deadline_ms / 4 < TICK_MS ? deadline_ms / 4 : TICK_MS;
 	struct timeval period = {ms / 1000, ms % 1000 * 1000};
 	struct itimerval timer = {period, period};
 
-	engine.tick_ms = ms;
 	engine.deadline = (deadline_ms + ms - 1) / ms;
+	engine.grace = GRACE_MS / ms;
 	sigaction(SIGALRM, &action, NULL);
 	setitimer(ITIMER_REAL, &timer, NULL);
 }
@@ -158,7 +158,7 @@ static void kill_children(void)
  */
 void clear_orphans(void)
 {
-	long first = ticks, grace = engine.held ? 0 : GRACE_MS / engine.tick_ms;
+	long first = ticks, grace = engine.held ? 0 : engine.grace;
 
 	if (waitpid(-1, NULL, WNOHANG) < 0)
 		return;
@@ -194,7 +194,7 @@ static void run_half(const struct probe *probe, bool sealed, struct facts *facts
 	if (!reap_within(engine.deadline, (pid_t)pid, &status)) {
 		facts->timeout = true;
 		kill((pid_t)pid, SIGKILL);
-		facts->unkillable = !reap_within(GRACE_MS / engine.tick_ms, (pid_t)pid, &status);
+		facts->unkillable = !reap_within(engine.grace, (pid_t)pid, &status);
 		if (facts->unkillable)
 			hold();
 	} else if (WIFSIGNALED(status)) {

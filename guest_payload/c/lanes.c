@@ -189,6 +189,7 @@ void run_plan(const struct plan *plan, const struct system *system, int lanes, l
 	*run.next = plan->until[POOLED_PHASE];
 	if (lanes > 1 && !run.nothing) {
 		prctl(PR_SET_CHILD_SUBREAPER, 1);
+		start_ticking(deadline_ms);
 		for (int i = 0; i < lanes; i++)
 			pids[i] = start_lane(&run, i);
 		await_lanes(pids, lanes);

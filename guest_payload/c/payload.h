@@ -252,6 +252,7 @@ _Noreturn void trace(const struct probe *probe);
 
 /* engine.c */
 void engine_start(long deadline_ms, int cpu); /* the how-manieth of those there are */
+void start_ticking(long deadline_ms); /* as engine_start() does, for a process that only waits */
 void clear_orphans(void);
 void use_all_cpus(void); /* for this thread and its children; a half is confined to one otherwise */
 void run_halves(const struct probe *probe, struct facts **control, struct facts **sealed);

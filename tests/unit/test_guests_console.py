@@ -124,6 +124,56 @@ def test_quoted_lines_are_clean_and_few(name):
         assert all(line.isprintable() and not line.startswith("[") for line in crash.lines)
 
 
+# --- lanes -----------------------------------------------------------------------------------------------------------
+
+TWO_LANES = """\
+[    1.000000] sealmatrix: begin munmap/anon-r/exact in lane 1
+[    1.000001] sealmatrix: begin munmap/anon-rw/exact in lane 0
+[    1.000002] sealmatrix: begin mprotect-rw/anon-r/exact in lane 1
+[    1.100000] BUG: unable to handle page fault for address: 00000000deadbeef
+[    1.100001] sealmatrix: begin munmap/anon-r/into in lane 0
+[    1.100003] CPU: 1 UID: 0 PID: 61 Comm: {process} Not tainted 7.3.4 #1
+[    1.100011] Kernel panic - not syncing: Fatal exception
+"""
+IN_LANE_0, IN_LANE_1 = "munmap/anon-rw/exact", "mprotect-rw/anon-r/exact"
+
+
+@pytest.mark.parametrize(
+    ("process", "suspects"),
+    [
+        ("sealmatrix-1", {IN_LANE_1}),
+        ("sealmatrix-0", {IN_LANE_0}),
+        ("kworker/0:1", {IN_LANE_0, IN_LANE_1}),
+        ("sealmatrix-12", {IN_LANE_0, IN_LANE_1}),
+    ],
+)
+def test_of_probes_side_by_side_the_one_whose_process_is_named(process, suspects):
+    (crash,) = find_crashes(TWO_LANES.format(process=process))
+    assert set(crash.suspects) == suspects
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "BUG: Bad page state in process sealmatrix-1  pfn:01234",
+        "BUG: KASAN: use-after-free in f+0x1/0x2\nRead of size 8 at addr ffff888012345678 by task sealmatrix-1/61",
+    ],
+)
+def test_reports_that_name_the_process_themselves(line):
+    (crash,) = find_crashes("".join(TWO_LANES.splitlines(keepends=True)[:3]) + line + "\n")
+    assert crash.suspects == (IN_LANE_1,)
+
+
+def test_what_runs_alone_is_the_only_suspect():
+    alone = "sealmatrix: begin race-munmap/anon-rw/exact\nBUG: Bad rss-counter state mm:1 type:MM_ANONPAGES val:1\n"
+    (crash,) = find_crashes("".join(TWO_LANES.splitlines(keepends=True)[:3]) + alone)
+    assert crash.suspects == ("race-munmap/anon-rw/exact",)
+    (crash,) = find_crashes(alone.splitlines()[0] + "\n" + TWO_LANES.format(process="ksmd"))
+    assert set(crash.suspects) == {IN_LANE_0, IN_LANE_1}
+    (crash,) = find_crashes("".join(TWO_LANES.splitlines(keepends=True)[:3]) + "sealmatrix: end\nBUG: late\n")
+    assert crash.suspects == ()
+
+
 # --- what makes consoles hard to read --------------------------------------------------------------------------------
 
 OOPS = """\

@@ -220,6 +220,17 @@ def test_nothing_starts_as_pass() -> None:
     assert verdict(rule(), observation(), crashes=(crash,)).kind == "crash"
 
 
+def test_a_crash_beside_which_two_probes_ran() -> None:
+    """Where it cannot be told whose it was both are told of it; where it can, the other only lost its guest."""
+    ours, other = "munmap/anon-rw/SSS", "mprotect/anon-rw/SSS"
+    crash = Crash(kind="panic", title="panic", lines=("x",), during=other, fatal=True, also=(ours,))
+    found = verdict(rule(), None, begun=(other, ours), crashes=(crash,), lost="gone")
+    assert (found.status, found.kind) == ("fail", "crash")
+    assert other in found.reason
+    found = verdict(rule(), None, begun=(other, ours), crashes=(replace(crash, also=()),), lost="gone")
+    assert (found.status, found.kind) == ("error", None)
+
+
 def test_a_probe_without_a_rule_is_refused() -> None:
     with pytest.raises(Exception, match="no rule speaks for 1 probes"):
         assign({}, [ProbeName("munmap", "anon-rw", "exact", "SSS")])

@@ -242,9 +242,15 @@ def test_pictures_show_every_version_and_what_fails() -> None:
 
 
 def test_console_lines_of_a_probe_are_those_between_its_begin_and_the_next() -> None:
-    lines = ["[1] boot", "[2] sealmatrix: begin a/b/c", "[3] WARNING", "[4] sealmatrix: begin d/e/f", "[5] other",
-             "[6] sealmatrix: end", "[7] late"]  # fmt: skip
-    assert during(lines, {"a/b/c"}) == {"a/b/c": ["[3] WARNING"]}
+    said = ("boot", "sealmatrix: begin a/b/c", "WARNING", "sealmatrix: begin d/e/f", "other", "sealmatrix: end", "late")
+    lines = [f"[    {second}.000000] {text}" for second, text in enumerate(said)]
+    assert during(lines, {"a/b/c"}) == {"a/b/c": ["[    2.000000] WARNING"]}
+
+
+def test_console_lines_while_probes_run_side_by_side_are_of_both() -> None:
+    lines = ["sealmatrix: begin a/b/c in lane 0", "sealmatrix: begin d/e/f in lane 1", "WARNING",
+             "sealmatrix: begin g/h/i in lane 0", "other", "sealmatrix: begin j/k/l", "alone"]  # fmt: skip
+    assert during(lines, {"a/b/c", "d/e/f"}) == {"a/b/c": ["WARNING"], "d/e/f": ["WARNING", "other"]}
 
 
 def test_a_lost_cell_shows_its_consoles_end(tmp_path: Path) -> None:

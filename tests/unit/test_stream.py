@@ -130,6 +130,38 @@ def test_the_first_observation_stands_and_a_wrong_count_is_no_end() -> None:
     assert not found.ended
 
 
+def begin(probe: str, lane: int | None = None) -> Begin:
+    return Begin(probe, lane)
+
+
+def seen(probe: str) -> Observation:
+    found = parse_line(json.dumps(SEEN | {"probe": probe}).encode())
+    assert isinstance(found, Observation)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("records", "why"),
+    [
+        ([begin("a", 0), begin("b", 1), seen("b"), begin("c", 1), seen("a"), seen("c"), begin("d")], ""),
+        ([begin("a"), seen("a"), begin("c"), seen("c")], ""),
+        ([begin("b", 0), seen("b"), begin("a", 0)], "begun after b, which the plan has later"),
+        ([begin("a", 0), begin("b", 0)], "begun before a was observed"),
+        ([begin("a", 2)], "begun in lane 2 of 2"),
+        ([begin("z", 0)], "begun without having been planned"),
+    ],
+)
+def test_a_lane_keeps_to_the_plan(records: list[Begin | Observation], why: str) -> None:
+    collector = Collector()
+    plan = parse_line(json.dumps(PLAN | {"probes": ["a", "b", "c", "d"], "lanes": 2}).encode())
+    assert isinstance(plan, Plan)
+    for record in (plan, *records):
+        collector.add(record)
+    assert [garbage.reason for garbage in collector.garbage] == ([why] if why else [])
+    # Whatever was wrong, what had begun and was not observed is no miss.
+    assert set(collector.begun) == {record.probe for record in records if isinstance(record, Begin)}
+
+
 def test_a_disk_that_is_full_is_one_line() -> None:
     full = Path("/dev/full")
     if not full.exists():
