@@ -158,6 +158,14 @@ size_t channel_read(struct frame *frame, void *into, size_t most)
 	return n;
 }
 
+int channel_field(struct frame *frame, char *into, size_t size)
+{
+	for (size_t i = 0; i < size && channel_read(frame, into + i, 1); i++)
+		if (!into[i])
+			return 1;
+	return 0;
+}
+
 void channel_skip(struct frame *frame)
 {
 	char scrap[512];

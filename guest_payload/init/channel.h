@@ -26,6 +26,9 @@ struct frame channel_receive(void);
 size_t channel_read(struct frame *frame, void *into, size_t most); /* 0 only at the body's end */
 void channel_skip(struct frame *frame);
 
+/* Reads one NUL-ended field of a body; 0 when it is longer than the room for it, or the body ends first. */
+int channel_field(struct frame *frame, char *into, size_t size);
+
 int channel_fd(void);
 int channel_pending(void); /* bytes already taken off the port wait to be read */
 

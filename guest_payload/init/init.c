@@ -10,6 +10,7 @@
 #include "channel.h"
 #include "machine.h"
 #include "program.h"
+#include "renew.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,14 +23,6 @@
 
 #define PORT "org.sealmatrix.channel"
 #define VISITOR_PATIENCE (10 * 60 * 1000) /* ms: a connection that died without a word leaves nobody behind for ever */
-/* Reads one NUL-ended field of a body; 0 when it is longer than the room for it, or the body ends first. */
-static int read_field(struct frame *frame, char *into, size_t size)
-{
-	for (size_t i = 0; i < size && channel_read(frame, into + i, 1); i++)
-		if (!into[i])
-			return 1;
-	return 0;
-}
 
 static int write_content(struct frame *frame, int fd)
 {
@@ -53,7 +46,7 @@ static void take_file(struct frame *frame)
 	char *name = path + snprintf(path, 256, "%s/", work);
 	int fd, result;
 
-	if (!read_field(frame, name, 256) || !read_field(frame, mode, sizeof(mode)) || !*name || *name == '.' ||
+	if (!channel_field(frame, name, 256) || !channel_field(frame, mode, sizeof(mode)) || !*name || *name == '.' ||
 	    strchr(name, '/')) {
 		channel_skip(frame);
 		channel_fail("file: the name must be a plain file name and the mode an octal number");
@@ -129,11 +122,11 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN); /* writing to a host that is gone fails, and is told */
 	set_up_machine();
 	if (role == ROLE_VISITOR) {
-		channel_open(STDIN_FILENO, STDOUT_FILENO, VISITOR_PATIENCE, hello, describe_machine(hello, sizeof(hello)));
+		channel_open(STDIN_FILENO, STDOUT_FILENO, VISITOR_PATIENCE, hello, describe_machine(hello, sizeof(hello), ""));
 	} else {
 		int port = open_port(PORT);
 
-		channel_open(port, port, -1, hello, describe_machine(hello, sizeof(hello)));
+		channel_open(port, port, -1, hello, describe_machine(hello, sizeof(hello), ""));
 	}
 	for (;;) {
 		struct frame frame = channel_receive();
@@ -142,6 +135,8 @@ int main(int argc, char **argv)
 			take_file(&frame);
 		else if (!strcmp(frame.kind, "run"))
 			take_run(&frame);
+		else if (role == ROLE_INIT && !strcmp(frame.kind, "renew"))
+			take_renew(&frame);
 		else if (!strcmp(frame.kind, "stop"))
 			power_off("asked to stop");
 		else

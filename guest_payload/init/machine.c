@@ -297,7 +297,7 @@ static size_t put_raw(char *into, size_t size, size_t at, const char *text)
 	return at + n;
 }
 
-size_t describe_machine(char *into, size_t size)
+size_t describe_machine(char *into, size_t size, const char *renewed)
 {
 	struct utsname self;
 	char cmdline[4096], number[64];
@@ -314,6 +314,10 @@ size_t describe_machine(char *into, size_t size)
 	snprintf(number, sizeof(number), ",\"page_size\":%ld,\"cmdline\":", sysconf(_SC_PAGESIZE));
 	at = put_raw(into, size, at, number);
 	at = put_string(into, size, at, cmdline);
+	if (*renewed) {
+		at = put_raw(into, size, at, ",\"renewed\":");
+		at = put_string(into, size, at, renewed);
+	}
 	at = put_raw(into, size, at, ",\"notes\":[");
 	for (size_t i = 0; i < note_count; i++) {
 		at = put_raw(into, size, at, i ? "," : "");

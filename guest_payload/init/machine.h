@@ -36,7 +36,7 @@ int open_uevents(void);
 /* Wait for the port the host named and open it, blocking. */
 int open_port(const char *name);
 
-/* The body of hello; returns its length. */
-size_t describe_machine(char *into, size_t size);
+/* The body of hello; returns its length. `renewed` is the name a restored guest was given, "" in one that just booted. */
+size_t describe_machine(char *into, size_t size, const char *renewed);
 
 #endif

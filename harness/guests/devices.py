@@ -15,8 +15,34 @@ Argv = tuple[str, ...]
 
 
 @dataclass(frozen=True)
+class SwapDisk:
+    """A disk a guest can swap to: the kernel's option and module for it, QEMU's device, and its name in the guest.
+
+    ``saves`` says whether QEMU can save a guest that has one.
+    """
+
+    option: str
+    module: str
+    device: str
+    name: str
+    saves: bool
+
+
+# Best first. Kernels for the cloud and for real machines have NVMe built in and virtio's disk as a module, but QEMU
+# cannot save the state of an NVMe disk ("unmigratable" in hw/nvme/ctrl.c).
+SWAP_DISKS = (
+    SwapDisk("VIRTIO_BLK", "virtio_blk", "virtio-blk-pci,drive=swap", "vda", saves=True),
+    SwapDisk("BLK_DEV_NVME", "nvme", "nvme,drive=swap,serial=swap", "nvme0n1", saves=False),
+)
+
+
+@dataclass(frozen=True)
 class Machine:
-    """Everything a guest's QEMU is started with; it inherits ``channel_fd`` as its end of the channel."""
+    """Everything a guest's QEMU is started with.
+
+    It inherits ``channel_fd`` as its end of the channel and, where they are not -1, ``monitor_fd`` for QMP and
+    ``incoming_fd``, the state of a saved guest that it restores instead of booting a kernel.
+    """
 
     kernel: Kernel
     profile: Profile
@@ -24,7 +50,15 @@ class Machine:
     emulator: Path
     initramfs: Path
     console: Path
+    swap_disk: SwapDisk = SWAP_DISKS[-1]
     channel_fd: int = -1
+    monitor_fd: int = -1
+    incoming_fd: int = -1
+
+    @property
+    def inherited(self) -> tuple[int, ...]:
+        """The descriptors QEMU is started with."""
+        return tuple(fd for fd in (self.channel_fd, self.monitor_fd, self.incoming_fd) if fd >= 0)
 
 
 def option(value: Path | str) -> str:
@@ -40,10 +74,11 @@ def argv(machine: Machine) -> Argv:
         *sandbox(),
         *board(machine),
         *memory(machine.profile),
-        *swap(machine.profile),
-        *boot(machine),
+        *swap(machine),
+        *(boot(machine) if machine.incoming_fd < 0 else incoming(machine)),
         *console(machine),
         *channel(machine),
+        *monitor(machine),
     )
 
 
@@ -109,36 +144,28 @@ def _node(profile: Profile, node: int) -> Argv:
     )  # fmt: skip
 
 
-SWAP_MODULE = ("BLK_DEV_NVME", "nvme")
-_SWAP_DEVICE = "nvme0n1"
-
-
-def swap(profile: Profile) -> Argv:
-    """A disk to swap to: empty, and what is written to it goes to a file of QEMU's own that has no name any more.
-
-    NVMe, because it is what kernels for the cloud and for real machines have in common; virtio's disk is a module
-    in both.
-    """
-    if not profile.swap:
+def swap(machine: Machine) -> Argv:
+    """A disk to swap to: empty, and what is written to it goes to a file of QEMU's own that has no name any more."""
+    if not machine.profile.swap:
         return ()
-    nothing = f"file.driver=null-co,file.read-zeroes=on,file.size={profile.swap << 20}"
+    nothing = f"file.driver=null-co,file.read-zeroes=on,file.size={machine.profile.swap << 20}"
     return (
         "-drive", f"if=none,id=swap,format=raw,snapshot=on,{nothing}",
-        "-device", "nvme,drive=swap,serial=swap",
+        "-device", machine.swap_disk.device,
     )  # fmt: skip
 
 
-def wanted(profile: Profile) -> tuple[str, ...]:
+def wanted(profile: Profile, disk: SwapDisk) -> tuple[str, ...]:
     """What PID 1 is to provide, as parameters the kernel itself ignores (they have a dot, so they look a module's)."""
     hugepages = (f"sealmatrix.hugepages={profile.hugepages}",) if profile.hugepages else ()
-    return (*hugepages, f"sealmatrix.swap={_SWAP_DEVICE}") if profile.swap else hugepages
+    return (*hugepages, f"sealmatrix.swap={disk.name}") if profile.swap else hugepages
 
 
 def boot(machine: Machine) -> Argv:
     """Kernel, initial RAM file system, kernel parameters; the profile's come last, where they win."""
     parameters: Sequence[str] = (
         *ARCH_FACTS[machine.kernel.arch].boot,
-        *wanted(machine.profile),
+        *wanted(machine.profile, machine.swap_disk),
         *machine.profile.boot,
     )
     return (
@@ -149,9 +176,9 @@ def boot(machine: Machine) -> Argv:
 
 
 def console(machine: Machine) -> Argv:
-    """The first serial line, into a file that is kept whole."""
+    """The first serial line, into a file that is kept whole: a restored guest's begins with how it once booted."""
     return (
-        "-chardev", f"file,id=console,path={option(machine.console)}",
+        "-chardev", f"file,id=console,append=on,path={option(machine.console)}",
         *ARCH_FACTS[machine.kernel.arch].console,
     )  # fmt: skip
 
@@ -162,4 +189,19 @@ def channel(machine: Machine) -> Argv:
         "-device", "virtio-serial-pci",
         "-chardev", f"socket,id=channel,fd={machine.channel_fd}",
         "-device", f"virtserialport,chardev=channel,name={PORT}",
+    )  # fmt: skip
+
+
+def incoming(machine: Machine) -> Argv:
+    """A saved guest in place of a kernel; it goes on as soon as it is read."""
+    return ("-incoming", f"fd:{machine.incoming_fd}")
+
+
+def monitor(machine: Machine) -> Argv:
+    """QMP over a socket only the two of us know, for a guest that is to be saved."""
+    if machine.monitor_fd < 0:
+        return ()
+    return (
+        "-chardev", f"socket,id=monitor,fd={machine.monitor_fd}",
+        "-mon", "chardev=monitor,mode=control",
     )  # fmt: skip

@@ -21,13 +21,13 @@ class EmulatorProcess:
     ends: whoever boots a guest does so from a thread that lives as long as the guest does.
     """
 
-    def __init__(self, argv: Sequence[str], channel: int) -> None:
+    def __init__(self, argv: Sequence[str], inherited: Sequence[int]) -> None:
         wrapper = find_tool("setpriv", "util-linux")
         try:
             self._process = subprocess.Popen(
                 [str(wrapper), "--pdeathsig", "KILL", "--", *argv],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                pass_fds=[channel], start_new_session=True,
+                pass_fds=inherited, start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             raise BootFailed(f"cannot start {argv[0]}: {error.strerror}") from error

@@ -13,7 +13,10 @@ PROTOCOL = 1
 
 @dataclass(frozen=True)
 class Hello:
-    """The body of a ``hello`` frame; ``page_size`` in bytes, ``notes`` the set-up steps that failed."""
+    """The body of a ``hello`` frame; ``page_size`` in bytes, ``notes`` the set-up steps that failed.
+
+    ``renewed`` is the name a restored guest was given, "" in one that has just booted.
+    """
 
     release: str
     version: str
@@ -21,6 +24,7 @@ class Hello:
     page_size: int
     cmdline: str
     notes: tuple[str, ...]
+    renewed: str = ""
 
 
 def read_object(kind: str, body: bytes) -> dict[str, Any]:
@@ -41,6 +45,7 @@ def parse_hello(body: bytes) -> Hello:
         raise ProtocolError(f"PID 1 speaks protocol {said.get('protocol')!r}, not {PROTOCOL}")
     notes = said.get("notes")
     texts = {name: said.get(name) for name in ("release", "version", "machine", "cmdline")}
+    texts["renewed"] = said.get("renewed", "")
     wrong = [name for name, value in texts.items() if not isinstance(value, str)]
     page_size = said.get("page_size")
     if not isinstance(page_size, int) or isinstance(page_size, bool) or page_size <= 0:

@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from harness.guests.channel import Channel, ChannelClosed, DeadlinePassed, Frame
 from harness.guests.console import find_crashes, last_lines
 from harness.guests.devices import Machine, argv
 from harness.guests.emulator import EmulatorProcess
+from harness.guests.monitor import Monitor, MonitorLost
 
 _CONSOLE_TAIL = 1 << 20  # bytes of a console read to explain an end
 _POWER_OFF = "sealmatrix: power off: "
@@ -23,21 +25,24 @@ class Link:
     """Starts QEMU and holds everything that must be released with it. Raises ``BootFailed`` and ``ToolMissing``.
 
     Used from one thread, which must be the one that lives as long as the guest (see ``EmulatorProcess``); ``kill``
-    and ``close`` may come from any. ``kvm_gave_up`` holds the reason where QEMU put the blame on KVM itself.
+    and ``close`` may come from any. ``kvm_gave_up`` holds the reason where QEMU put the blame on KVM itself. One
+    that is ``monitored`` can save its guest, once.
     """
 
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
+    def __init__(self, machine: Machine, *, monitored: bool = False) -> None:
         self.kvm_gave_up = ""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self.argv = argv(replace(machine, channel_fd=theirs.fileno()))
-            try:
-                self.process = EmulatorProcess(self.argv, theirs.fileno())
-            except BaseException:
-                ours.close()
-                raise
-        self._channel = Channel(ours)
+        self._monitor: Monitor | None = None
+        with ExitStack() as theirs, ExitStack() as ours:
+            channel, channel_fd = _pair(ours, theirs)
+            self.machine = replace(machine, channel_fd=channel_fd)
+            if monitored:
+                monitor, monitor_fd = _pair(ours, theirs)
+                self._monitor = Monitor(monitor)
+                self.machine = replace(self.machine, monitor_fd=monitor_fd)
+            self.argv = argv(self.machine)
+            self.process = EmulatorProcess(self.argv, self.machine.inherited)
+            ours.pop_all()
+        self._channel = Channel(channel)
         self._channel.watch(self.process.stderr_fd)
         self._using = threading.Lock()
         self._killed = False
@@ -65,6 +70,22 @@ class Link:
             except DeadlinePassed:
                 raise self._hung(late) from None
 
+    def save(self, descriptor: int, seconds: float) -> None:
+        """Write the guest's state to an open file within so many seconds; the guest then goes on.
+
+        It also does when QEMU refuses, which raises ``MonitorError``. Raises ``Gone``.
+        """
+        assert self._monitor is not None
+        with self._using:
+            self._check()
+            try:
+                self._monitor.save(descriptor, seconds)
+            except MonitorLost as lost:
+                self.process.kill()
+                raise self._hung(str(lost)) from None
+            finally:
+                self._monitor.close()
+
     def kill(self) -> None:
         """End QEMU now. A ``send`` or ``receive`` that waits in another thread raises ``Gone``."""
         self._killed = True
@@ -77,6 +98,8 @@ class Link:
                 self._closed = True
                 self._channel.close()
                 self.process.close()
+                if self._monitor is not None:
+                    self._monitor.close()
 
     def _check(self) -> None:
         if self._killed:
@@ -131,6 +154,14 @@ class Link:
 
     def _console(self) -> str:
         return read_tail(self.machine.console)
+
+
+def _pair(ours: ExitStack, theirs: ExitStack) -> tuple[socket.socket, int]:
+    """A connected pair: our end, and the number of the other's."""
+    here, there = socket.socketpair()
+    ours.enter_context(here)
+    theirs.enter_context(there)
+    return here, there.fileno()
 
 
 def _ending(last: tuple[str, ...]) -> str:

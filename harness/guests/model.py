@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 # Bytes a payload may write before its guest counts as lost; a whole suite writes a tenth of it.
 FLOOD = 64 << 20
+
+Start = Literal["cold", "warm"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,11 @@ class Deadlines:
 
 @dataclass(frozen=True)
 class Booted:
-    """What a guest said of itself when it came up, and how it was run."""
+    """What a guest said of itself when it came up, and how it was run.
+
+    ``start`` is "cold" for one that booted and "warm" for one that was restored from a saved guest; ``saved_guest`` is
+    the key of the one it came from, or was saved as.
+    """
 
     release: str
     machine: str
@@ -37,6 +43,9 @@ class Booted:
     versions: Mapping[str, str] = field(default_factory=dict)  # e.g. {"qemu": "7.2.22"}
     digests: Mapping[str, str] = field(default_factory=dict)  # sha256: initramfs, vmlinux, ...
     notes: tuple[str, ...] = ()  # set-up steps that failed in the guest
+    start: Start = "cold"
+    start_reason: str = ""
+    saved_guest: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from harness.errors import ImageError, KernelUnavailable, StoreError
-from harness.guests.devices import SWAP_MODULE
+from harness.guests.devices import SWAP_DISKS, SwapDisk
 from harness.guests.initramfs import initramfs
 from harness.kernels.model import Kernel
 from harness.kernels.store import default_root, telling, write_atomically
@@ -20,11 +21,15 @@ _CHANNEL = (("VIRTIO_PCI", "virtio_pci"), ("VIRTIO_CONSOLE", "virtio_console"))
 
 @dataclass(frozen=True)
 class Archive:
-    """An initial RAM file system on disk; ``modules`` are the file names it loads, in order."""
+    """An initial RAM file system on disk; ``modules`` are the file names it loads, in order.
+
+    ``swap_disk`` is the disk it can swap to, if it is to.
+    """
 
     path: Path
     sha256: str
     modules: tuple[str, ...]
+    swap_disk: SwapDisk = SWAP_DISKS[-1]
 
 
 def build_init(arch: Arch) -> Path:
@@ -61,15 +66,25 @@ def channel_modules(kernel: Kernel) -> tuple[tuple[str, bytes], ...]:
     return kernel.modules(wanted) if wanted else ()
 
 
-def swap_modules(kernel: Kernel, profile: Profile) -> tuple[tuple[str, bytes], ...]:
-    """Return the modules of the disk a profile swaps to. Where they cannot be had, the guest says so when it is up."""
-    option, module = SWAP_MODULE
-    if not profile.swap or (kernel.config and kernel.config.get(option) != "m"):
-        return ()
+def swap_disk(kernel: Kernel) -> tuple[SwapDisk, tuple[tuple[str, bytes], ...]]:
+    """Return the best disk this kernel can swap to, with its modules.
+
+    Where none can be had, it is the last one all the same, and the guest says so when it is up. A kernel whose
+    configuration is unknown gets that too: what it has built in cannot be found out.
+    """
+    if kernel.config:
+        for disk in SWAP_DISKS:
+            match kernel.config.get(disk.option):
+                case "y":
+                    return disk, ()
+                case "m":
+                    with contextlib.suppress(KernelUnavailable):
+                        return disk, kernel.modules((disk.module,))
+        return SWAP_DISKS[-1], ()
     try:
-        return kernel.modules((module,))
+        return SWAP_DISKS[-1], kernel.modules((SWAP_DISKS[-1].module,))
     except KernelUnavailable:
-        return ()
+        return SWAP_DISKS[-1], ()
 
 
 def make_archive(kernel: Kernel, init: Path, cache: Path | None = None, profile: Profile | None = None) -> Archive:
@@ -78,8 +93,10 @@ def make_archive(kernel: Kernel, init: Path, cache: Path | None = None, profile:
     ``profile`` says what else than the channel needs modules.
     """
     modules = channel_modules(kernel)
-    if profile is not None:
-        modules += tuple(module for module in swap_modules(kernel, profile) if module not in modules)
+    disk = SWAP_DISKS[-1]
+    if profile is not None and profile.swap:
+        disk, extra = swap_disk(kernel)
+        modules += tuple(module for module in extra if module not in modules)
     try:
         content = initramfs(init.read_bytes(), modules)
     except OSError as error:
@@ -89,4 +106,4 @@ def make_archive(kernel: Kernel, init: Path, cache: Path | None = None, profile:
     if not path.is_file() or path.stat().st_size != len(content):
         with telling(path):
             write_atomically(path, content)
-    return Archive(path, digest, tuple(name for name, _ in modules))
+    return Archive(path, digest, tuple(name for name, _ in modules), disk)

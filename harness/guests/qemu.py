@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import BootFailed, LostGuest
-from harness.guests.accel import Choice, KvmMemory, Wanted, choices, emulator, emulator_version, host_facts
+from harness.guests.accel import Choice, KvmMemory, Wanted, choices, emulator, host_facts
 from harness.guests.arch import host_arch
+from harness.guests.channel import Frame
 from harness.guests.deadlines import deadlines
 from harness.guests.devices import Machine, cpu_model
-from harness.guests.dialogue import Dialogue, await_hello, file_frame, run_frame, telling_as
+from harness.guests.dialogue import Dialogue, file_frame, run_frame
+from harness.guests.identity import Identity, identify
 from harness.guests.link import Link
 from harness.guests.model import FLOOD, Booted, Deadlines, Event
 from harness.guests.pid1 import build_init, make_archive
+from harness.guests.saved import SavedGuest, SavedGuests, facts_of
+from harness.guests.startup import Startup, Up, empty_console
+from harness.guests.warm import why_cold
 from harness.kernels.model import Kernel
 from harness.kernels.store import file_sha256, telling
 from harness.matrix.model import Profile
@@ -27,13 +31,15 @@ class Wishes:
     """What a caller may choose about a guest beside kernel and profile.
 
     ``load`` is how many guests run side by side per core and ``scale`` the user's own factor; both stretch the
-    deadlines. ``flood`` is how many bytes a payload may write before the guest counts as lost.
+    deadlines. ``flood`` is how many bytes a payload may write before the guest counts as lost. ``fresh`` forbids saved
+    guests: the kernel is booted, and nothing is saved.
     """
 
     acceleration: Wanted = "auto"
     load: float = 1.0
     scale: float = 1.0
     flood: int = FLOOD
+    fresh: bool = True
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class _Plan:
     machine: Machine
     ways: tuple[Choice, ...]
     key: tuple[str, str]
-    versions: dict[str, str]
+    emulator: Identity
     digests: dict[str, str]
 
 
@@ -64,12 +70,15 @@ class QemuGuest:
         *,
         init: Path | None = None,
         kvm_memory: KvmMemory | None = None,
+        saved: SavedGuests | None = None,
     ) -> None:
         self.console: Path | None = folder / "console.log"
         self._kernel, self._profile, self._log = kernel, profile, folder / "console.log"
         self._wishes = wishes or Wishes()
         self._init = init
         self._kvm_memory = kvm_memory or KvmMemory()
+        self._saved = saved or SavedGuests()
+        self._restored: SavedGuest | None = None
         self._link: Link | None = None
         self._dialogue: Dialogue | None = None
         self._stopped = threading.Event()
@@ -99,7 +108,7 @@ class QemuGuest:
     def run(self, argv: Sequence[str]) -> Iterator[Event]:
         """See ``Guest.run``."""
         program = run_frame(argv)
-        return self._running().run(program)
+        return self._run(self._running(), program)
 
     def stop(self) -> None:
         """See ``Guest.stop``: QEMU is killed, for there is nothing in a guest that wants saving."""
@@ -113,69 +122,83 @@ class QemuGuest:
     def _plan(self) -> _Plan:
         kernel = self._kernel
         program = emulator(kernel.arch)
-        version = emulator_version(program)
-        key = (version, cpu_model(self._profile, kernel, "kvm"))
+        identity = identify(program)
+        key = (identity.version, cpu_model(self._profile, kernel, "kvm"))
         init = self._init or build_init(kernel.arch)
         archive = make_archive(kernel, init, profile=self._profile)
         ways = choices(self._wishes.acceleration, kernel.arch, host_facts(), self._kvm_memory.failure(*key))
-        machine = Machine(kernel, self._profile, ways[0].acceleration, program, archive.path, self._log)
-        with telling(self._log):
-            self._log.parent.mkdir(parents=True, exist_ok=True)
-            self._log.write_bytes(b"")
+        way = ways[0].acceleration
+        machine = Machine(kernel, self._profile, way, program, archive.path, self._log, archive.swap_disk)
+        empty_console(self._log)
         digests = {"initramfs": archive.sha256, "init": file_sha256(init)}
-        return _Plan(machine, ways, key, {"qemu": version}, digests)
+        return _Plan(machine, ways, key, identity, digests)
 
     def _boot_after_kvm(self, plan: _Plan, way: Choice, problem: BootFailed) -> Booted:
         """Boot under TCG what failed under KVM; only when that works is KVM known to be at fault."""
         with telling(self._log):
             self._log.replace(self._log.with_name("console.kvm.log"))
-            self._log.write_bytes(b"")
         booted = self._boot(plan, replace(way, reason=f"KVM failed: {problem}"))
         self._kvm_memory.remember(*plan.key, str(problem))
         return booted
 
     def _boot(self, plan: _Plan, way: Choice) -> Booted:
-        """Start QEMU one way and wait for hello. Whatever happens but hello leaves nothing running."""
+        """Bring the guest up one way."""
         limits = self._limits(way)
-        begun = time.monotonic()
-        link = self._start(replace(plan.machine, acceleration=way.acceleration))
+        machine = replace(plan.machine, acceleration=way.acceleration)
+        startup = Startup(machine, limits.boot, self._start, self._saved)
+        cold = why_cold(machine, fresh=self._wishes.fresh)
         try:
-            late = f"no hello within {limits.boot:g} s under {way.acceleration.upper()}"
-            with telling_as(BootFailed):
-                hello = await_hello(link, begun + limits.boot, late)
-        except BaseException:
-            link.kill()
-            link.close()
-            if link.kvm_gave_up:
-                self._kvm_memory.remember(*plan.key, link.kvm_gave_up)
+            if cold:
+                up = startup.boot(cold)
+            else:
+                up = startup.restore_or_boot(facts_of(machine, plan.digests["initramfs"], plan.emulator))
+        except BootFailed:
+            if self._link is not None and self._link.kvm_gave_up:
+                self._kvm_memory.remember(*plan.key, self._link.kvm_gave_up)
             raise
-        self._dialogue = Dialogue(link, limits, self._wishes.flood)
-        return Booted(
-            hello.release,
-            hello.machine,
-            hello.page_size,
-            hello.cmdline,
-            way.acceleration,
-            way.reason,
-            time.monotonic() - begun,
-            link.argv,
-            plan.versions,
-            plan.digests,
-            hello.notes,
-        )
+        self._dialogue, self._restored = Dialogue(up.link, limits, self._wishes.flood), up.restored
+        return _booted(plan, way, up)
+
+    def _run(self, dialogue: Dialogue, program: Frame) -> Iterator[Event]:
+        """Run a program. A saved guest of which a copy was lost is not used again: it might be what is wrong."""
+        try:
+            yield from dialogue.run(program)
+        except LostGuest:
+            if self._restored is not None and not self._stopped.is_set():
+                self._saved.discard(self._restored)
+            raise
 
     def _limits(self, way: Choice) -> Deadlines:
         wishes = self._wishes
         return deadlines(self._kernel.arch, way.acceleration, host_arch(), load=wishes.load, scale=wishes.scale)
 
-    def _start(self, machine: Machine) -> Link:
+    def _start(self, machine: Machine, monitored: bool) -> Link:
         with self._starting:  # against a stop() that comes just now: it sees either no link or a whole one
             if self._stopped.is_set():
                 raise BootFailed("the guest was stopped")
-            self._link = Link(machine)
+            self._link = Link(machine, monitored=monitored)
             return self._link
 
     def _running(self) -> Dialogue:
         if self._dialogue is None:
             raise LostGuest("the guest has not been booted")
         return self._dialogue
+
+
+def _booted(plan: _Plan, way: Choice, up: Up) -> Booted:
+    return Booted(
+        up.hello.release,
+        up.hello.machine,
+        up.hello.page_size,
+        up.hello.cmdline,
+        way.acceleration,
+        way.reason,
+        up.seconds,
+        up.link.argv,
+        {"qemu": plan.emulator.version},
+        plan.digests,
+        up.hello.notes,
+        up.start,
+        up.reason,
+        up.saved_guest,
+    )

@@ -1,0 +1,122 @@
+"""Bringing one machine up, one way: restored from a saved guest where there is one that can be trusted, else booted."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from dataclasses import replace as changed
+from pathlib import Path
+from typing import Any
+
+from harness.errors import BootFailed, StoreError
+from harness.guests.devices import Machine
+from harness.guests.dialogue import await_hello, telling_as
+from harness.guests.hello import Hello
+from harness.guests.link import Link
+from harness.guests.model import Start
+from harness.guests.monitor import MonitorError
+from harness.guests.saved import SavedGuest, SavedGuests
+from harness.guests.warm import Doubt, begin_console, renew
+from harness.kernels.store import telling
+
+StartLink = Callable[[Machine, bool], Link]
+"""Starts QEMU; with True it can be asked to save its guest."""
+
+
+@dataclass(frozen=True)
+class Up:
+    """A guest that has said hello; see ``Booted`` for ``start``. ``restored`` is what it came from."""
+
+    link: Link
+    hello: Hello
+    seconds: float
+    start: Start
+    reason: str
+    saved_guest: str = ""
+    restored: SavedGuest | None = None
+
+
+@dataclass(frozen=True)
+class Startup:
+    """What it takes to bring a machine up within ``seconds``. Raises ``BootFailed``; nothing is left running then."""
+
+    machine: Machine
+    seconds: float
+    start: StartLink
+    saved: SavedGuests
+
+    def boot(self, cold: str) -> Up:
+        """Boot, because of ``cold``."""
+        return self._boot(cold, None)
+
+    def restore_or_boot(self, facts: Mapping[str, Any]) -> Up:
+        """Restore the guest saved under ``facts``; where there is none, or any doubt about it, boot and save."""
+        saved = self.saved.find(facts)
+        if saved is None:
+            return self._boot("no such guest had been saved", facts)
+        try:
+            return self._restore(saved)
+        except Doubt as doubt:
+            self.saved.discard(saved)
+            return self._boot(f"saved guest {saved.key} was thrown away: {doubt}", facts)
+
+    def _restore(self, saved: SavedGuest) -> Up:
+        begun = time.monotonic()
+        try:
+            begin_console(saved, self.machine.console)
+            state = os.open(saved.state, os.O_RDONLY | os.O_CLOEXEC)
+        except (OSError, StoreError) as problem:
+            raise Doubt(str(problem)) from problem
+        try:
+            link = self.start(changed(self.machine, incoming_fd=state), False)
+        finally:
+            os.close(state)
+        with _or_nothing(link):
+            hello = renew(link, saved, self.seconds)
+        reason = f"restored from a guest that had booted in {saved.boot_seconds:g} s at {saved.saved}"
+        return Up(link, hello, time.monotonic() - begun, "warm", reason, saved.key, saved)
+
+    def _boot(self, cold: str, facts: Mapping[str, Any] | None) -> Up:
+        """Boot the kernel; with ``facts``, the guest is saved under them once it is up."""
+        begun = time.monotonic()
+        with telling(self.machine.console):
+            self.machine.console.write_bytes(b"")
+        link = self.start(self.machine, facts is not None)
+        with _or_nothing(link):
+            late = f"no hello within {self.seconds:g} s under {self.machine.acceleration.upper()}"
+            with telling_as(BootFailed):
+                hello = await_hello(link, begun + self.seconds, late)
+            up = Up(link, hello, time.monotonic() - begun, "cold", cold)
+            return up if facts is None else self._keep(up, facts)
+
+    def _keep(self, up: Up, facts: Mapping[str, Any]) -> Up:
+        def save(descriptor: int) -> None:
+            with telling_as(BootFailed):
+                up.link.save(descriptor, self.seconds)
+
+        try:
+            kept = self.saved.keep(self.machine, facts, up.hello, up.seconds, save)
+        except (MonitorError, StoreError) as problem:
+            return changed(up, reason=f"{up.reason}, and it could not be: {problem}")
+        return changed(up, saved_guest=kept.key)
+
+
+@contextmanager
+def _or_nothing(link: Link) -> Iterator[None]:
+    """End a guest that does not come up, whatever the reason."""
+    try:
+        yield
+    except BaseException:
+        link.kill()
+        link.close()
+        raise
+
+
+def empty_console(path: Path) -> None:
+    """Make the console's file and its folder, so that what cannot be written is told before anything is started."""
+    with telling(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
