@@ -13,6 +13,7 @@ from harness import __version__
 from harness.cli.bisect import bisect
 from harness.cli.compare import compare
 from harness.cli.doctor import doctor
+from harness.cli.guests import guests
 from harness.cli.history import history
 from harness.cli.kernels import kernels
 from harness.cli.mutants import mutants
@@ -60,6 +61,7 @@ for command in (
     site,
     rules,
     kernels,
+    guests,
     mutants,
     doctor,
 ):

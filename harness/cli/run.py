@@ -47,6 +47,7 @@ from harness.runs.stored import find_run
 @click.option(
     "--repeat", type=click.IntRange(1, 99), default=1, help="Run every cell this often; what differs is flaky."
 )
+@click.option("--fresh", is_flag=True, help="Boot every kernel; use no guest that was saved, and save none.")
 @click.option("--resume", metavar="ID", help="Go on with an interrupted run: only the cells without a verdict.")
 @click.option("--offline", is_flag=True, help="Use only kernels that are stored already.")
 @click.option("-f", "--matrix", "path", type=click.Path(path_type=Path), help="The matrix [default: kernels.yaml].")
@@ -67,6 +68,7 @@ def run(
     accel: Wanted,
     scale: float,
     repeat: int,
+    fresh: bool,
     resume: str | None,
     offline: bool,
     path: Path | None,
@@ -88,7 +90,7 @@ def run(
     Results go to results/RUN-ID/: junit.xml for a CI server, verdicts.json for programs. Ctrl-C ends the guests and
     keeps what was seen. Exit status: 0 all good, 1 a rule failed, 3 a kernel gave no answer.
     """
-    options = Options(results, ("sealmatrix", *sys.argv[1:]), probes, jobs, accel, offline, scale, repeat)
+    options = Options(results, ("sealmatrix", *sys.argv[1:]), probes, jobs, accel, offline, scale, repeat, fresh)
     aside = Console(stderr=True)
     quiet = quiet or as_json
     if resume is not None:

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 # Bytes a payload may write before its guest counts as lost; a whole suite writes a tenth of it.
 FLOOD = 64 << 20
 
-Start = Literal["cold", "warm"]
+Start = Literal["", "cold", "warm"]
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Deadlines:
 class Booted:
     """What a guest said of itself when it came up, and how it was run.
 
-    ``start`` is "cold" for one that booted and "warm" for one that was restored from a saved guest; ``saved_guest`` is
-    the key of the one it came from, or was saved as.
+    ``start`` is "cold" for one that booted, "warm" for one that was restored from a saved guest, "" for the host
+    itself; ``saved_guest`` is the key of the one it came from, or was saved as.
     """
 
     release: str
@@ -43,7 +43,7 @@ class Booted:
     versions: Mapping[str, str] = field(default_factory=dict)  # e.g. {"qemu": "7.2.22"}
     digests: Mapping[str, str] = field(default_factory=dict)  # sha256: initramfs, vmlinux, ...
     notes: tuple[str, ...] = ()  # set-up steps that failed in the guest
-    start: Start = "cold"
+    start: Start = ""
     start_reason: str = ""
     saved_guest: str = ""
 

@@ -137,6 +137,16 @@ def _acceleration(cell: CellRecord) -> str:
     return ": ".join(filter(None, (machine.acceleration, machine.acceleration_reason)))
 
 
+def _start(cell: CellRecord) -> str:
+    """How it came up. What a restored guest came from differs from cell to cell, and stands in ``run.json``."""
+    machine = cell.machine
+    if machine is None or not machine.start:
+        return ""
+    if machine.start == "warm":
+        return "warm: restored from a saved guest"
+    return ": ".join(filter(None, (machine.start, machine.start_reason)))
+
+
 def _note(cell: CellRecord) -> str:
     return cell.kernel.note if cell.kernel else ""
 
@@ -152,12 +162,13 @@ def _lacking(cell: CellRecord) -> str:
 
 
 def _machines(page: Page, done: RunDone) -> None:
-    for title, fact in (("Acceleration", _acceleration), ("Machines", _lacking), ("Streams", _garbage)):
+    facts = (("Acceleration", _acceleration), ("Start", _start), ("Machines", _lacking), ("Streams", _garbage))
+    for title, fact in facts:
         told = _grouped(done.record.cells, fact)
         if told:
             page.head(title)
         for text, cells in told.items():
-            alike = fact is _acceleration and len(told) == 1 and len(cells) > 1
+            alike = fact in (_acceleration, _start) and len(told) == 1 and len(cells) > 1
             who = "all cells that booted" if alike else together(done.record, cells)
             page.line(f"{who}: {text}", _IN)
 

@@ -59,6 +59,7 @@ def _cell(cell: CellRecord, results: tuple[RuleResult, ...]) -> dict[str, Any]:
         "state": cell.state,
         "reason": cell.reason,
         "acceleration": machine.acceleration if machine else "",
+        "start": machine.start if machine else "",
         "counts": {status: statuses.count(status) for status in STATUSES},
         "rules": {result.rule.id: _result(result) for result in results},
     }

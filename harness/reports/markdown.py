@@ -123,7 +123,7 @@ def _kernels(done: RunDone) -> Iterator[str]:
     yield "|:--|:--|:--|:--|"
     for cell in done.record.cells:
         machine = cell.machine
-        acceleration = machine.acceleration if machine else ""
+        acceleration = ", ".join(filter(None, (machine.acceleration, machine.start))) if machine else ""
         state = text(f"{cell.state}: {cell.reason}" if cell.reason else cell.state)
         yield f"| {text(label(cell))} | {text(release(cell))} | {acceleration} | {state} |"
     yield ""

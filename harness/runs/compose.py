@@ -34,7 +34,7 @@ from harness.runs.workloads import Probes, Task
 @dataclass(frozen=True)
 class Options:
     """What the user chose about a run, whatever its cells are. ``probes`` are globs; ``scale`` stretches deadlines,
-    ``repeat`` says how often each cell is run."""
+    ``repeat`` says how often each cell is run, ``fresh`` that each boots its kernel, whatever was saved."""
 
     results: Path
     command: tuple[str, ...]
@@ -44,6 +44,7 @@ class Options:
     offline: bool = False
     scale: float = 1.0
     repeat: int = 1
+    fresh: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def compose_cells(
         arch: task.workload(arch, _limits(arch, options, load), kmsg=True)
         for arch in sorted({cell.arch for cell in cells})
     }
-    wishes = Wishes(acceleration=options.acceleration, load=load, scale=options.scale)
+    wishes = Wishes(acceleration=options.acceleration, load=load, scale=options.scale, fresh=options.fresh)
 
     def make_guest(cell: Cell, folder: Path) -> QemuGuest:
         assert isinstance(cell.kernel, Kernel)  # execute() does not ask for a guest without one

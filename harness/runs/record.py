@@ -46,7 +46,8 @@ class KernelRecord(_Model):
 class MachineRecord(_Model):
     """The machine a cell ran on, as asked for and as it came up.
 
-    ``argv`` is the emulator's, as run; ``notes`` are the set-up steps that failed in the guest.
+    ``argv`` is the emulator's, as run; ``notes`` are the set-up steps that failed in the guest. ``start`` is "cold" or
+    "warm", and ``saved_guest`` the key of the saved guest it came from, or was saved as.
     """
 
     guest: str
@@ -65,6 +66,9 @@ class MachineRecord(_Model):
     versions: dict[str, str] = {}
     digests: dict[str, str] = {}
     notes: tuple[str, ...] = ()
+    start: str = ""
+    start_reason: str = ""
+    saved_guest: str = ""
 
 
 class CrashRecord(_Model):

@@ -1,13 +1,15 @@
 """Stands in for QEMU in unit tests: takes its arguments, speaks the guest's end of the channel, and misbehaves.
 
-What it does is said by the kernel parameter ``fake=``, the last one given.
+What it does is said by the kernel parameter ``fake=``, the last one given. A saved guest is its command line.
 """
 
+import array
 import json
 import os
 import pathlib
 import socket
 import sys
+import threading
 import time
 
 KERNEL_SAYS = {
@@ -29,6 +31,54 @@ def take(stream):
     return kind.decode(), stream.read(int(length))
 
 
+def inherited(name):
+    fd = next((a for a in sys.argv if a.startswith(f"socket,id={name}")), "").rpartition("=")[2]
+    return socket.socket(fileno=int(fd)) if fd else None
+
+
+def restored():
+    """The state of the guest that is to be restored, "" for one that boots."""
+    return os.fdopen(int(value("-incoming").removeprefix("fd:"))).read() if "-incoming" in sys.argv else ""
+
+
+def serve_monitor(connection, fake):
+    """QMP, as far as saving a guest goes."""
+    held = -1
+
+    def say(**told):
+        connection.sendall(json.dumps(told).encode() + b"\r\n")
+
+    say(QMP={})
+    while True:
+        data, ancillary, _, _ = connection.recvmsg(65536, socket.CMSG_LEN(4))
+        if not data:
+            return
+        asked = json.loads(data)["execute"]
+        for _, _, content in ancillary:
+            held = array.array("i", content)[0]
+        if fake == "monitor-dies":
+            os._exit(3)
+        if asked == "migrate" and fake == "unmigratable":
+            say(error={"desc": "State blocked by non-migratable device"})
+            continue
+        say(**{"return": {"status": "postmigrate"} if asked == "query-status" else {}})
+        if asked == "migrate":
+            os.write(held, value("-append").encode())
+            for status in ("setup", "active", "completed"):
+                say(event="MIGRATION", data={"status": status})
+
+
+def renewed(fake, body):
+    """What a restored guest answers."""
+    name = body.split(b"\0")[0].decode()
+    return {
+        "forgets-name": hello(renewed="another"),
+        "swapped": frame("fail", b"renew: something was swapped out when this guest was saved"),
+        "other-release": hello(renewed=name, release="6.13.0"),
+        "rude-later": frame("done"),
+    }.get(fake) or hello(renewed=name)
+
+
 def hello(**changes):
     said = {
         "protocol": 1,
@@ -36,7 +86,7 @@ def hello(**changes):
         "version": "#1",
         "machine": "x86_64",
         "page_size": 4096,
-        "cmdline": value("-append"),
+        "cmdline": COMMAND_LINE,
         "notes": [],
     }
     return frame("hello", json.dumps(said | changes).encode())
@@ -59,43 +109,61 @@ def answer(fake, kind, argv):
     }.get(fake, frame("out", argv) + frame("err", b"oh") + frame("exit", b'{"status":0,"signal":null}'))
 
 
+def start(fake, console):
+    """What happens before the channel is used: an exit status, or None to go on."""
+    if "-incoming" in sys.argv:
+        if fake != "dies-restored":
+            return None
+        sys.stderr.write("qemu: Unknown ramblock\n")
+        return 1
+    console.write("[    0.000000] Linux version 6.12.0\r\n")
+    console.flush()
+    if value("-accel") == "kvm" and fake != "kvm-works":
+        sys.stderr.write("KVM internal error. Suberror: 1\n")
+        sys.stderr.flush()
+        time.sleep(600)
+    if fake == "refused":
+        sys.stderr.write("qemu: could not load kernel\n")
+        return 1
+    if fake == "early-panic":
+        console.write(KERNEL_SAYS["panic"])
+    return 0 if fake in ("reset", "early-panic") else None
+
+
+def serve(fake, channel, console):
+    """Answer whatever comes, until the end; an exit status."""
+    with channel.makefile("rb") as stream:
+        while True:
+            kind, body = take(stream)
+            channel.sendall(renewed(fake, body) if kind == "renew" else answer(fake, kind, body))
+            if kind == "run" and fake in KERNEL_SAYS:
+                console.write(KERNEL_SAYS[fake])
+                console.flush()
+            if kind == "run" and fake == "panic":
+                return 0
+            if kind == "run" and fake == "killed":
+                os.kill(os.getpid(), 9)
+
+
 def main():
     if "--version" in sys.argv:
         print("QEMU emulator version 9.9.9 (fake)")
         return 0
-    fake = value("-append").rpartition("fake=")[2]
+    fake = COMMAND_LINE.rpartition("fake=")[2]
     log = next(a for a in sys.argv if a.startswith("file,id=console")).rpartition("path=")[2]
     with pathlib.Path(log).open("a") as console:
-        console.write("[    0.000000] Linux version 6.12.0\r\n")
-        console.flush()
-        if value("-accel") == "kvm" and fake != "kvm-works":
-            sys.stderr.write("KVM internal error. Suberror: 1\n")
-            sys.stderr.flush()
-            time.sleep(600)
-        if fake == "refused":
-            sys.stderr.write("qemu: could not load kernel\n")
-            return 1
-        if fake == "reset":
-            return 0
-        if fake == "early-panic":
-            console.write(KERNEL_SAYS["panic"])
-            return 0
-        fd = int(next(a for a in sys.argv if a.startswith("socket,id=channel")).rpartition("=")[2])
-        channel = socket.socket(fileno=fd)
+        status = start(fake, console)
+        if status is not None:
+            return status
+        channel = inherited("channel")
+        if monitor := inherited("monitor"):
+            threading.Thread(target=serve_monitor, args=(monitor, fake), daemon=True).start()
         if fake == "silent":
             time.sleep(600)
-        channel.sendall({"old": hello(protocol=0), "rude": frame("out", b"x")}.get(fake) or hello())
-        with channel.makefile("rb") as stream:
-            while True:
-                kind, body = take(stream)
-                channel.sendall(answer(fake, kind, body))
-                if kind == "run" and fake in KERNEL_SAYS:
-                    console.write(KERNEL_SAYS[fake])
-                    console.flush()
-                if kind == "run" and fake == "panic":
-                    return 0
-                if kind == "run" and fake == "killed":
-                    os.kill(os.getpid(), 9)
+        if "-incoming" not in sys.argv:
+            channel.sendall({"old": hello(protocol=0), "rude": frame("out", b"x")}.get(fake) or hello())
+        return serve(fake, channel, console)
 
 
+COMMAND_LINE = restored() or (value("-append") if "-append" in sys.argv else "")
 sys.exit(main())

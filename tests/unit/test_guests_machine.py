@@ -13,8 +13,8 @@ from harness.errors import BootFailed, ImageError, KernelUnavailable, ToolMissin
 from harness.guests.accel import HostFacts, KvmMemory, choices, emulator_version, find_tool, host_facts
 from harness.guests.arch import ARCH_FACTS
 from harness.guests.deadlines import deadlines
-from harness.guests.devices import Machine, argv
-from harness.guests.pid1 import channel_modules, make_archive, swap_modules
+from harness.guests.devices import SWAP_DISKS, Machine, argv
+from harness.guests.pid1 import channel_modules, make_archive, swap_disk
 from harness.kernels.model import Kernel, Origin
 from harness.matrix.model import ARCHES, Profile
 
@@ -29,7 +29,9 @@ KERNEL = Kernel(
     origin=Origin("file", "somewhere"),
     config={"VIRTIO_PCI": "y", "VIRTIO_CONSOLE": "y"},
 )
-MACHINE = Machine(KERNEL, Profile("standard"), "tcg", Path("/usr/bin/qemu"), Path("/c/i.cpio"), Path("/r/c.log"), 7)
+MACHINE = Machine(
+    KERNEL, Profile("standard"), "tcg", Path("/usr/bin/qemu"), Path("/c/i.cpio"), Path("/r/c.log"), channel_fd=7
+)
 
 
 def value(words: tuple[str, ...], name: str) -> str:
@@ -72,10 +74,20 @@ def test_nodes_share_memory_and_processors():
 
 
 def test_swap_and_huge_pages_are_asked_of_pid_1():
-    words = argv(replace(MACHINE, profile=Profile("rich", swap=64, hugepages=8, boot=("quiet",))))
-    assert "file.size=67108864" in value(words, "-drive")
-    assert "nvme,drive=swap,serial=swap" in words
-    assert value(words, "-append").endswith("sealmatrix.hugepages=8 sealmatrix.swap=nvme0n1 quiet")
+    rich = Profile("rich", swap=64, hugepages=8, boot=("quiet",))
+    for disk in SWAP_DISKS:
+        words = argv(replace(MACHINE, profile=rich, swap_disk=disk))
+        assert "file.size=67108864" in value(words, "-drive")
+        assert disk.device in words
+        assert value(words, "-append").endswith(f"sealmatrix.hugepages=8 sealmatrix.swap={disk.name} quiet")
+
+
+def test_a_saved_guest_comes_in_place_of_a_kernel():
+    words = argv(replace(MACHINE, incoming_fd=9))
+    assert value(words, "-incoming") == "fd:9"
+    assert not {"-kernel", "-initrd", "-append", "-mon"} & set(words)
+    assert {"chardev=monitor,mode=control", "socket,id=monitor,fd=8"} <= set(argv(replace(MACHINE, monitor_fd=8)))
+    assert replace(MACHINE, monitor_fd=8, incoming_fd=9).inherited == (7, 8, 9)
 
 
 @pytest.mark.parametrize("arch", ARCHES)
@@ -89,7 +101,7 @@ def test_boot_parameters_keep_away_from_memory(arch):
 
 def test_a_comma_in_a_path_is_no_new_option():
     words = argv(replace(MACHINE, console=Path("/r/a,b/c.log")))
-    assert "file,id=console,path=/r/a,,b/c.log" in words
+    assert "file,id=console,append=on,path=/r/a,,b/c.log" in words
 
 
 def test_the_channel_is_an_inherited_descriptor():
@@ -136,19 +148,32 @@ def test_a_kernel_that_cannot_have_a_channel():
 
 
 @pytest.mark.parametrize(
-    ("config", "swap", "names"),
+    ("config", "device", "names", "otherwise"),
     [
-        ({"BLK_DEV_NVME": "m"}, 64, ["nvme.ko"]),
-        ({"BLK_DEV_NVME": "m"}, 0, []),
-        ({"BLK_DEV_NVME": "y"}, 64, []),
-        ({"SWAP": "y"}, 64, []),
-        ({}, 64, ["nvme.ko"]),
+        ({"VIRTIO_BLK": "m", "BLK_DEV_NVME": "y"}, "vda", ["virtio_blk.ko"], "nvme0n1"),
+        ({"VIRTIO_BLK": "m", "BLK_DEV_NVME": "m"}, "vda", ["virtio_blk.ko"], "nvme0n1"),
+        ({"VIRTIO_BLK": "y"}, "vda", [], "vda"),
+        ({"BLK_DEV_NVME": "m"}, "nvme0n1", ["nvme.ko"], "nvme0n1"),
+        ({"BLK_DEV_NVME": "y"}, "nvme0n1", [], "nvme0n1"),
+        ({"SWAP": "y"}, "nvme0n1", [], "nvme0n1"),
+        ({}, "nvme0n1", ["nvme.ko"], "nvme0n1"),
     ],
 )
-def test_the_modules_a_swap_disk_needs(config, swap, names):
+def test_the_disk_a_guest_swaps_to(config, device, names, otherwise):
+    """The one that can be saved where it can be had; ``otherwise`` where no modules are to be had."""
     kernel = replace(KERNEL, config=config, modules=packed)
-    assert [name for name, _ in swap_modules(kernel, Profile("p", swap=swap))] == names
-    assert swap_modules(replace(kernel, modules=unavailable), Profile("p", swap=swap)) == ()
+    disk, modules = swap_disk(kernel)
+    assert (disk.name, [name for name, _ in modules]) == (device, names)
+    disk, modules = swap_disk(replace(kernel, modules=unavailable))
+    assert (disk.name, modules) == (otherwise, ())
+
+
+def test_only_a_profile_with_swap_has_its_modules_packed(tmp_path):
+    init = tmp_path / "init"
+    init.write_bytes(b"\x7fELF")
+    kernel = replace(KERNEL, config={**KERNEL.config, "VIRTIO_BLK": "m"}, modules=packed)
+    assert make_archive(kernel, init, tmp_path, Profile("p", swap=64)).modules == ("virtio_blk.ko",)
+    assert make_archive(kernel, init, tmp_path, Profile("p")).modules == ()
 
 
 def test_an_archive_is_kept_under_its_digest(tmp_path):

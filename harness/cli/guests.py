@@ -1,0 +1,61 @@
+"""``sealmatrix guests``: the guests that were saved, and removing them."""
+
+from __future__ import annotations
+
+import json
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from harness.guests.saved import LIMIT, SavedGuest, SavedGuests
+
+
+@click.group()
+def guests() -> None:
+    """Saved guests: what `sealmatrix run` restores instead of booting a kernel again.
+
+    \b
+    sealmatrix guests list     which there are, the one used last first
+    sealmatrix guests clear    remove them all; the next run boots
+    """
+
+
+@guests.command("list")
+@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+def list_command(as_json: bool) -> None:
+    """List the saved guests and the room they take."""
+    found = SavedGuests().all()
+    if as_json:
+        click.echo(json.dumps([_as_json(guest) for guest in found], indent=1))
+        return
+    table = Table("guest", "kernel", "arch", "profile", "saved", "boot", "MB", box=None, header_style="bold")
+    for guest in found:
+        boot, size = f"{guest.boot_seconds:.1f} s", f"{guest.size / 1e6:.0f}"
+        table.add_row(guest.key[:12], guest.kernel, guest.arch, guest.profile, guest.saved, boot, size)
+    console = Console()
+    if found:
+        console.print(table)
+    total = sum(guest.size for guest in found)
+    console.print(f"{len(found)} saved, {total / 1e6:.0f} MB of at most {LIMIT / 1e6:.0f} MB", highlight=False)
+
+
+@guests.command("clear")
+def clear_command() -> None:
+    """Remove every saved guest. Runs that are restoring one now are not disturbed."""
+    count = SavedGuests().clear()
+    click.echo(f"{count} removed")
+
+
+def _as_json(guest: SavedGuest) -> dict[str, object]:
+    return {
+        "key": guest.key,
+        "kernel": guest.kernel,
+        "arch": guest.arch,
+        "profile": guest.profile,
+        "saved": guest.saved,
+        "boot_seconds": guest.boot_seconds,
+        "sha256": guest.sha256,
+        "size": guest.size,
+        "facts": dict(guest.facts),
+    }
