@@ -11,6 +11,7 @@ import click
 
 from harness import __version__
 from harness.cli.bisect import bisect
+from harness.cli.cluster import worker
 from harness.cli.compare import compare
 from harness.cli.doctor import doctor
 from harness.cli.guests import guests
@@ -38,6 +39,7 @@ def cli() -> None:
     sealmatrix run -s nightly           every release the archive has
     sealmatrix run --host               the kernel this machine runs
     sealmatrix scenario FILE.py         a question of your own, in ten lines of Python
+    sealmatrix worker ADDRESS           run cells for others, see --cluster of `sealmatrix run`
     sealmatrix show                     the newest run again
     sealmatrix compare A B              what changed between runs, cells or kernels
     sealmatrix bisect ...               the first build, or commit, that broke a rule
@@ -51,6 +53,7 @@ def cli() -> None:
 for command in (
     run,
     scenario,
+    worker,
     show,
     compare,
     bisect,

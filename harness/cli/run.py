@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 
+from harness.cli.cluster import execute_there, reached
 from harness.cli.progress import progress
 from harness.guests.accel import Wanted
 from harness.history.record import remember
@@ -25,9 +27,12 @@ from harness.reports.page.programs import reproduce
 from harness.reports.terminal import print_run
 from harness.reports.write import write_reports
 from harness.runs.compose import Composed, Options, compose_host, compose_matrix
-from harness.runs.execute import execute
+from harness.runs.execute import RunDone, execute
 from harness.runs.resume import left_over, recorded_options, resumed, specs_left
 from harness.runs.stored import find_run
+
+if TYPE_CHECKING:
+    from harness.cluster.pool import Cluster
 
 
 @click.command()
@@ -48,6 +53,7 @@ from harness.runs.stored import find_run
     "--repeat", type=click.IntRange(1, 99), default=1, help="Run every cell this often; what differs is flaky."
 )
 @click.option("--fresh", is_flag=True, help="Boot every kernel; use no guest that was saved, and save none.")
+@click.option("--cluster", metavar="ADDRESS", help="Run on the workers of this Dask scheduler (tcp://host:8786).")
 @click.option("--resume", metavar="ID", help="Go on with an interrupted run: only the cells without a verdict.")
 @click.option("--offline", is_flag=True, help="Use only kernels that are stored already.")
 @click.option("-f", "--matrix", "path", type=click.Path(path_type=Path), help="The matrix [default: kernels.yaml].")
@@ -69,6 +75,7 @@ def run(
     scale: float,
     repeat: int,
     fresh: bool,
+    cluster: str | None,
     resume: str | None,
     offline: bool,
     path: Path | None,
@@ -85,6 +92,7 @@ def run(
     sealmatrix run -k 'debian-6.12*' -a arm64      some kernels, one architecture
     sealmatrix run -k debian-7.3 -r 'munmap/*'     some probes only
     sealmatrix run --host                          the kernel of this machine
+    sealmatrix run --cluster tcp://192.0.2.7:8786  on other machines: see `sealmatrix worker`
     sealmatrix run --resume 20261123-214500-3fa2   what an interrupted run had left to do
 
     Results go to results/RUN-ID/: junit.xml for a CI server, verdicts.json for programs. Ctrl-C ends the guests and
@@ -93,22 +101,29 @@ def run(
     options = Options(results, ("sealmatrix", *sys.argv[1:]), probes, jobs, accel, offline, scale, repeat, fresh)
     aside = Console(stderr=True)
     quiet = quiet or as_json
-    if resume is not None:
-        if host or selection or globs or arches or profiles or probes or repeat > 1:
-            raise click.UsageError("--resume goes on with what the run was asked for; nothing can be chosen anew")
-        with preparing(aside, quiet=quiet) as say:
-            composed = _compose_rest(find_run(results, resume), options, path, say)
-    elif host:
-        if selection or globs or arches or profiles or path:
-            raise click.UsageError("--host runs this machine's kernel; it takes no selection, kernel, arch or profile")
-        composed = compose_host(options)
-    else:
-        matrix = load_matrix(path or default_path())
-        specs = plan_cells(matrix, selection=selection, kernels=globs, arches=arches, profiles=profiles)
-        options = replace(options, probes=probes or selected_probes(matrix, selection=selection, kernels=globs))
-        with preparing(aside, quiet=quiet) as say:
-            composed = compose_matrix(options, matrix, specs, say)
-    return _go(composed, aside, quiet=quiet, as_json=as_json, show_all=show_all)
+    chosen = bool(selection or globs or arches or profiles)
+    if resume is not None and (host or chosen or probes or repeat > 1):
+        raise click.UsageError("--resume goes on with what the run was asked for; nothing can be chosen anew")
+    if host and (chosen or path):
+        raise click.UsageError("--host runs this machine's kernel; it takes no selection, kernel, arch or profile")
+    if cluster is not None and (host or jobs):
+        raise click.UsageError(
+            "--cluster runs cells elsewhere, as many at once as its workers take: no --host, no --jobs"
+        )
+    with reached(cluster) as there:
+        if host:
+            composed = compose_host(options)
+        else:
+            with preparing(aside, quiet=quiet) as say:
+                if resume is not None:
+                    composed = _compose_rest(find_run(results, resume), options, path, say)
+                else:
+                    matrix = load_matrix(path or default_path())
+                    specs = plan_cells(matrix, selection=selection, kernels=globs, arches=arches, profiles=profiles)
+                    probes = probes or selected_probes(matrix, selection=selection, kernels=globs)
+                    composed = compose_matrix(replace(options, probes=probes), matrix, specs, say)
+        done = _go(composed, there, aside, quiet=quiet)
+    return _report(done, aside, as_json=as_json, show_all=show_all)
 
 
 def _compose_rest(folder: Path, options: Options, path: Path | None, say: Progress) -> Composed:
@@ -121,11 +136,16 @@ def _compose_rest(folder: Path, options: Options, path: Path | None, say: Progre
     return resumed(compose_matrix(options, matrix, specs_left(record, matrix), say), folder, record)
 
 
-def _go(composed: Composed, aside: Console, *, quiet: bool, as_json: bool, show_all: bool) -> int:
+def _go(composed: Composed, there: Cluster | None, aside: Console, *, quiet: bool) -> RunDone:
     for remark in composed.remarks:
         aside.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
     with progress(aside, quiet, [cell.id for cell in composed.plan.cells]) as tell:
-        done = execute(composed.plan, composed.make_guest, tell)
+        if there is not None:
+            return execute_there(there, composed, tell)
+        return execute(composed.plan, composed.make_guest, tell)
+
+
+def _report(done: RunDone, aside: Console, *, as_json: bool, show_all: bool) -> int:
     write_reports(done, reproduce)
     if remark := remember(done.folder):
         aside.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)

@@ -96,6 +96,12 @@ def _json(line: bytes) -> object:
         return None
 
 
+def ran_on(cell: CellRecord) -> str:
+    """The machine of a cluster a cell ran on, and those that were lost with it before; "" for a cell of a local run."""
+    where = f"{cell.host.get('name', 'unknown')} ({cell.host['worker']})" if cell.host else ""
+    return "; ".join(filter(None, (where, *(f"{worker} was lost with it" for worker in cell.lost_on))))
+
+
 def status_counts(done: RunDone) -> Mapping[Status, int]:
     """Rules per status over all cells, worst first, zeros kept: a rule counts once for each cell."""
     counted = Counter(result.status for results in done.results.values() for result in results)

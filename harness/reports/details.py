@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from harness.reports.cells import kernel_name, label, plural, release, together
+from harness.reports.cells import kernel_name, label, plural, ran_on, release, together
 from harness.reports.findings import Finding, differences, findings, missing, readings
 from harness.reports.grid import Grid, reasons_for
 from harness.reports.ink import MARKS, Page
@@ -162,7 +162,13 @@ def _lacking(cell: CellRecord) -> str:
 
 
 def _machines(page: Page, done: RunDone) -> None:
-    facts = (("Acceleration", _acceleration), ("Start", _start), ("Machines", _lacking), ("Streams", _garbage))
+    facts = (
+        ("Acceleration", _acceleration),
+        ("Start", _start),
+        ("Workers", ran_on),
+        ("Machines", _lacking),
+        ("Streams", _garbage),
+    )
     for title, fact in facts:
         told = _grouped(done.record.cells, fact)
         if told:

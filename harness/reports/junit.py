@@ -23,7 +23,7 @@ from xml.etree.ElementTree import Element, indent, tostring
 
 from junit_xml import TestCase, TestSuite
 
-from harness.reports.cells import kernel_name, plural, profile_suffix, release
+from harness.reports.cells import kernel_name, plural, profile_suffix, ran_on, release
 from harness.reports.ink import escaped
 from harness.runs.record import CellRecord, CrashRecord, RunRecord
 from harness.verdicts.model import RuleResult, Status, Verdict
@@ -139,6 +139,7 @@ def _properties(run: RunRecord, cell: CellRecord) -> Mapping[str, str]:
         "start": machine.start if machine else "",
         "start_reason": machine.start_reason if machine else "",
         "saved_guest": machine.saved_guest if machine else "",
+        "worker": ran_on(cell),
         "payload": run.payload,
         "payload_id": run.payload_id,
         "payload_sha256": cell.payload_sha256,

@@ -31,7 +31,8 @@ SECOND_JOURNAL = "crosscheck.jsonl"
 class CellOutcome:
     """How a cell went. ``lost`` is why its stream is not whole, "" when it is; ``interrupted`` that we ended it.
 
-    ``second`` is what the other payload saw, where there was one.
+    ``second`` is what the other payload saw, where there was one. ``host`` are facts of the machine that ran it where
+    that is another than ours, ``lost_on`` those that were lost with it before.
     """
 
     cell: Cell
@@ -44,6 +45,8 @@ class CellOutcome:
     crashes: tuple[Crash, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     second: Journalled | None = None
+    host: dict[str, str] = field(default_factory=dict)
+    lost_on: tuple[str, ...] = ()
 
 
 class CellWorker:

@@ -49,11 +49,12 @@ class Options:
 
 @dataclass(frozen=True)
 class Composed:
-    """A run ready to go, and what its user should be told first."""
+    """A run ready to go, and what its user should be told first. ``wishes`` are those of its guests in QEMU."""
 
     plan: RunPlan
     make_guest: MakeGuest
     remarks: tuple[str, ...] = ()
+    wishes: Wishes | None = None
 
 
 def compose_matrix(
@@ -87,7 +88,8 @@ def compose_cells(
         assert isinstance(cell.kernel, Kernel)  # execute() does not ask for a guest without one
         return QemuGuest(cell.kernel, cell.profile, folder, wishes)
 
-    return Composed(_plan(options, task, cells, workloads, jobs, source, "qemu"), make_guest)
+    plan = _plan(options, task, cells, workloads, jobs, source, "qemu")
+    return Composed(plan, make_guest, wishes=wishes)
 
 
 def compose_host(options: Options, task: Task | None = None) -> Composed:

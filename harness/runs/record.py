@@ -84,7 +84,8 @@ class CrashRecord(_Model):
 
 
 class CellRecord(_Model):
-    """One cell. ``seconds`` by stage; ``reason`` says why a cell that is not finished is not."""
+    """One cell. ``seconds`` by stage; ``reason`` says why a cell that is not finished is not. ``host`` is the machine
+    that ran it where that is not the run's own, ``lost_on`` the workers that were lost with it before."""
 
     id: str
     profile: str
@@ -101,6 +102,8 @@ class CellRecord(_Model):
     exit_status: int | None = None
     exit_signal: int | None = None
     statuses: dict[str, int] = {}
+    host: dict[str, str] = {}
+    lost_on: tuple[str, ...] = ()
 
 
 class SittingRecord(_Model):
@@ -172,6 +175,8 @@ def finished_cell(
             "exit_status": exited.status if exited else None,
             "exit_signal": exited.signal if exited else None,
             "statuses": dict(statuses),
+            "host": outcome.host,
+            "lost_on": outcome.lost_on,
         }
     )
 

@@ -20,6 +20,7 @@ ROOMS = (
     "observations",
     "verdicts",
     "runs",
+    "cluster",
     "reports",
     "history",
     "bisect",

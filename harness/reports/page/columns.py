@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from harness.kernels.versions import upstream, version_key
 from harness.matrix.model import ARCHES
-from harness.reports.cells import kernel_name, profile_suffix, release
+from harness.reports.cells import kernel_name, profile_suffix, ran_on, release
 from harness.runs.record import CellRecord, RunRecord
 
 _VERSION = re.compile(r"\d+\.\d+(?:\.\d+)?(?:-rc\d+)?")
@@ -27,6 +27,11 @@ class Column:
     release: str
     variety: str
     repeat: str
+
+    @property
+    def ran_on(self) -> str:
+        """Which machine of a cluster, see ``ran_on``."""
+        return ran_on(self.cell)
 
     @property
     def lane(self) -> str:

@@ -1,0 +1,74 @@
+"""``sealmatrix worker``, and the way to a cluster for other commands. Dask is imported only when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cluster.facts import own_facts
+from harness.errors import UsageError
+from harness.runs.compose import Composed
+from harness.runs.execute import RunDone, execute_in
+from harness.runs.model import Tell
+
+if TYPE_CHECKING:
+    from harness.cluster.pool import Cluster
+
+
+@click.command()
+@click.argument("address")
+@click.option("-j", "--jobs", type=click.IntRange(1), help="Cells at once [default: as many as there are cores].")
+@click.option("--name", help="What the worker is called; unique among the scheduler's [default: its address].")
+def worker(address: str, jobs: int | None, name: str | None) -> None:
+    """Run cells for others: a worker of the Dask scheduler at ADDRESS.
+
+    \b
+    dask scheduler                                          on one machine, which prints its address
+    sealmatrix worker tcp://192.0.2.7:8786                  on each machine that is to boot kernels
+    sealmatrix run --cluster tcp://192.0.2.7:8786           on yours
+
+    It announces cores, memory, the architectures it can emulate and KVM as Dask resources, keeps the kernels it is
+    sent in its cache, and ends when the scheduler goes away (3) or a signal comes (130); no guest outlives it. TLS is
+    set up as for any Dask worker, in Dask's own configuration.
+    """
+    _dask("worker").serve(address, own_facts(jobs), name, lambda line: click.echo(f"sealmatrix worker {line}"))
+
+
+@contextmanager
+def reached(address: str | None) -> Iterator[Cluster | None]:
+    """A connection to the cluster at an address; None without one."""
+    if address is None:
+        yield None
+        return
+    with _dask("pool").connected(address) as cluster:
+        yield cluster
+
+
+def execute_there(cluster: Cluster, composed: Composed, tell: Tell) -> RunDone:
+    """Run what was composed on a cluster's workers."""
+    if composed.wishes is None:
+        raise UsageError("only guests in QEMU can run on a cluster")
+    record = composed.plan.record
+    facts = {
+        "jobs": sum(worker.cells for worker in cluster.workers.values()),
+        "options": record.options | {"cluster": cluster.address},
+    }
+    plan = replace(composed.plan, record=record.model_copy(update=facts))
+    return execute_in(_dask("pool").ClusterPool(cluster, plan, composed.wishes, tell), plan, tell)
+
+
+def _dask(module: str) -> Any:
+    """A module of the cluster room that needs Dask."""
+    try:
+        return importlib.import_module(f"harness.cluster.{module}")
+    except ModuleNotFoundError as problem:
+        if problem.name is None or problem.name.startswith("harness"):
+            raise
+        raise UsageError(
+            f"a cluster needs dask.distributed ({problem.name} is not installed): pip install 'sealmatrix[cluster]'"
+        ) from None

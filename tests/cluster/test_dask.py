@@ -1,0 +1,284 @@
+"""A real Dask scheduler and real workers on the loopback interface; only the guests are scripted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from harness.cluster.pool import ClusterPool, connected
+from harness.cluster.worker import NoScheduler
+from harness.errors import UsageError
+from harness.guests.qemu import Wishes
+from harness.kernels.model import Kernel, Origin
+from harness.matrix.model import Profile
+from harness.runs.execute import RunDone, RunPlan, execute, execute_in
+from harness.runs.model import Cell, Told
+from tests.unit.test_runs import WHOLE, guest, run_plan, statuses
+
+ROOT = Path(__file__).parents[2]
+CLOSED = "tcp://127.0.0.1:1"
+
+Start = Callable[..., "Process"]
+
+
+class Process:
+    """A child whose output is read line by line, and that is gone after the test."""
+
+    def __init__(self, *words: str, **environment: str) -> None:
+        self.child = subprocess.Popen(
+            [sys.executable, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | environment,
+        )  # fmt: skip
+        self.said: list[str] = []
+
+    def until(self, word: str) -> str:
+        """Read on to the next line that has a word."""
+        assert self.child.stdout is not None
+        for line in self.child.stdout:
+            self.said.append(line)
+            if word in line:
+                return line
+        raise AssertionError(f"ended without {word!r}:\n{''.join(self.said)}")
+
+    def kill(self) -> None:
+        self.child.kill()
+        self.child.wait()
+        assert self.child.stdout is not None
+        self.child.stdout.close()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Process]]:
+    with ExitStack() as stack:
+
+        def started(*words: str, **environment: str) -> Process:
+            process = Process(*words, **environment)
+            stack.callback(process.kill)
+            return process
+
+        yield started
+
+
+@pytest.fixture
+def scheduler(start: Start) -> tuple[Process, str]:
+    words = [
+        "-m",
+        "distributed.cli.dask_scheduler",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--no-dashboard",
+        "--no-show",
+    ]
+    process = start(*words)
+    return process, process.until("Scheduler at:").split()[-1]
+
+
+def worker(start: Start, address: str, tmp_path: Path, name: str, behaviour: str = "well") -> Process:
+    """A worker with a store of its own, which has nothing but what the compiler makes."""
+    process = start("tests/data/fake_worker.py", address, name, behaviour, SEALMATRIX_CACHE=str(tmp_path / name))
+    process.until("ready")
+    return process
+
+
+def kernel(tmp_path: Path) -> Kernel:
+    image = tmp_path / "image"
+    image.write_bytes(b"the image")
+    return Kernel(
+        name="k", release="6.12.0-fake", arch="x86_64", flavour="cloud", image=image, image_format="bzImage",
+        sha256=sha256(b"the image").hexdigest(), origin=Origin("file", "here"),
+        config={"VIRTIO_PCI": "y", "VIRTIO_CONSOLE": "m"},
+        modules=lambda names: tuple((f"{name}.ko", b"module") for name in names),
+    )  # fmt: skip
+
+
+def plan_of(tmp_path: Path, *names: str) -> RunPlan:
+    made = kernel(tmp_path)
+    cells = [Cell(name, "x86_64", Profile("standard"), made) for name in names]
+    plan = run_plan(tmp_path / "r", cells)
+    work = replace(plan.workloads["x86_64"], sha256=sha256(b"ELF").hexdigest())
+    return replace(plan, workloads={"x86_64": work})
+
+
+def run_there(address: str, plan: RunPlan, tell: Callable[[Told], None], patience: float = 5.0) -> RunDone:
+    with connected(address) as cluster:
+        return execute_in(ClusterPool(cluster, plan, Wishes(), tell, patience), plan, tell)
+
+
+def test_results_are_those_of_a_local_run(scheduler: tuple[Process, str], start: Start, tmp_path: Path) -> None:
+    _, address = scheduler
+    workers = [worker(start, address, tmp_path, name) for name in ("one", "two")]
+    told: list[Told] = []
+    names = ("a", "b", "c", "d", "e", "f")
+    done = run_there(address, plan_of(tmp_path, *names), told.append)
+    assert done.exit_code == 0
+    local = run_plan(tmp_path / "local", [Cell("a", "x86_64", Profile("standard"), None)])
+    here = execute(local, lambda c, folder: guest(folder, *WHOLE), lambda _: None)
+    for name in names:
+        assert done.results[name] == here.results["a"]
+        cell = tmp_path / "r/cells" / name
+        assert (cell / "observations.jsonl").read_bytes() == (
+            tmp_path / "local/cells/a/observations.jsonl"
+        ).read_bytes()
+        assert (cell / "console.log").read_text() == "it boots\n"
+    assert {cell.host["name"] for cell in done.record.cells} == {os.uname().nodename}
+    ran_on = {cell.host["worker"] for cell in done.record.cells}
+    assert 1 <= len(ran_on) <= 2
+    assert {t.stage for t in told if t.cell == "a"} >= {"booting", "pushing", "probing", "judging", "done"}
+    assert all(process.child.poll() is None for process in workers)
+
+
+def test_a_lost_workers_cells_run_elsewhere(scheduler: tuple[Process, str], start: Start, tmp_path: Path) -> None:
+    """Killed in mid-cell, as the out-of-memory killer would."""
+    _, address = scheduler
+    bad = worker(start, address, tmp_path, "bad", "hangs")
+    good: list[Process] = []
+
+    def tell(told: Told) -> None:
+        if told.stage == "probing" and told.probes == 1 and not good:
+            good.append(worker(start, address, tmp_path, "good"))
+            bad.child.send_signal(signal.SIGKILL)
+
+    done = run_there(address, plan_of(tmp_path, "a"), tell)
+    (cell,) = done.record.cells
+    assert statuses(done, "a") == ["pass", "pass"], cell
+    assert done.exit_code == 0
+    assert len(cell.lost_on) == 1
+    assert cell.lost_on[0] != cell.host["worker"]
+
+
+def test_a_cell_that_loses_two_workers_is_missed(scheduler: tuple[Process, str], start: Start, tmp_path: Path) -> None:
+    """And no third is given up for it: a kernel that takes its host down would take them all."""
+    _, address = scheduler
+    dead = tmp_path / "dead"
+    dead.mkdir()
+    workers = [worker(start, address, tmp_path, str(n), f"deadly:{dead}") for n in range(3)]
+    done = run_there(address, plan_of(tmp_path, "a"), lambda _: None, patience=20)
+    (cell,) = done.record.cells
+    assert statuses(done, "a") == ["miss", "miss"]
+    assert done.exit_code == 3
+    assert "went away" in cell.reason
+    assert len(set(cell.lost_on)) == 2
+    assert len(list(dead.iterdir())) == 2
+    (alive,) = [w for w in workers if w.child.poll() is None]
+    alive.until("stopped")
+
+
+def test_ctrl_c_ends_the_guests_and_keeps_what_was_seen(
+    scheduler: tuple[Process, str], start: Start, tmp_path: Path
+) -> None:
+    _, address = scheduler
+    there = worker(start, address, tmp_path, "w", "hangs")
+    struck: list[bool] = []
+
+    class Struck(ClusterPool):
+        def event(self) -> object:  # type: ignore[override]
+            if probing.is_set() and not struck:
+                struck.append(True)
+                raise KeyboardInterrupt
+            return super().event()
+
+        def ack(self) -> None:
+            super().ack()
+            assert probing.wait(60)
+
+    probing = threading.Event()
+    plan = plan_of(tmp_path, "a", "b", "c")
+    with connected(address) as cluster:
+        pool = Struck(cluster, plan, Wishes(), lambda told: probing.set() if told.probes == 1 else None, 20)
+        done = execute_in(pool, plan, lambda _: None)
+    assert done.exit_code == 130
+    assert {cell.state for cell in done.record.cells} == {"interrupted"}
+    assert ["pass", "error"] in [statuses(done, name) for name in ("a", "b", "c")]
+    there.until("stopped")
+    assert there.child.poll() is None
+
+
+def test_a_submitter_that_is_killed_leaves_no_guest(
+    scheduler: tuple[Process, str], start: Start, tmp_path: Path
+) -> None:
+    _, address = scheduler
+    there = worker(start, address, tmp_path, "w", "hangs")
+    submitter = start(
+        "-c",
+        "import sys, pathlib\n"
+        "from tests.cluster.test_dask import plan_of, run_there\n"
+        "run_there(sys.argv[1], plan_of(pathlib.Path(sys.argv[2]), 'a'), lambda told: print(told.stage, flush=True))\n",
+        address, str(tmp_path),
+    )  # fmt: skip
+    submitter.until("probing")
+    submitter.child.send_signal(signal.SIGKILL)
+    there.until("stopped")
+    assert there.child.poll() is None
+
+
+def test_a_scheduler_that_goes_away_is_one_line(scheduler: tuple[Process, str], start: Start, tmp_path: Path) -> None:
+    process, address = scheduler
+    there = worker(start, address, tmp_path, "w", "hangs")
+
+    def tell(told: Told) -> None:
+        if told.probes == 1:
+            process.child.send_signal(signal.SIGKILL)
+
+    done = run_there(address, plan_of(tmp_path, "a", "b"), tell)
+    assert done.exit_code == 3
+    assert all("went away" in cell.reason and "\n" not in cell.reason for cell in done.record.cells)
+    there.until("stopped")
+    assert "went away" in there.until("ended")
+    assert there.child.wait(30) == 3
+
+
+def test_a_worker_that_is_stopped_hands_its_cells_on(
+    scheduler: tuple[Process, str], start: Start, tmp_path: Path
+) -> None:
+    _, address = scheduler
+    leaving = worker(start, address, tmp_path, "leaving", "hangs")
+    stays: list[Process] = []
+
+    def tell(told: Told) -> None:
+        if told.probes == 1 and not stays:
+            stays.append(worker(start, address, tmp_path, "stays"))
+            leaving.child.send_signal(signal.SIGTERM)
+
+    done = run_there(address, plan_of(tmp_path, "a"), tell)
+    assert statuses(done, "a") == ["pass", "pass"], done.record.cells
+    assert leaving.child.wait(30) == 130
+
+
+def test_what_cannot_begin_is_one_line(scheduler: tuple[Process, str], start: Start, tmp_path: Path) -> None:
+    _, address = scheduler
+    plan = plan_of(tmp_path, "a")
+    with pytest.raises(NoScheduler, match="no Dask scheduler answers") as caught:
+        run_there(CLOSED, plan, lambda _: None)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UsageError, match="no scheduler's address"):
+        run_there("carrier-pigeon://loft", plan, lambda _: None)
+    with pytest.raises(NoScheduler, match="sealmatrix worker"):
+        run_there(address, plan, lambda _: None)
+    worker(start, address, tmp_path, "old", "old")
+    with pytest.raises(UsageError, match=r"sealmatrix 0\.0\.9") as other:
+        run_there(address, plan, lambda _: None)
+    assert "\n" not in str(other.value)
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_cell_nobody_can_run_is_missed(scheduler: tuple[Process, str], start: Start, tmp_path: Path) -> None:
+    _, address = scheduler
+    worker(start, address, tmp_path, "w")
+    made = kernel(tmp_path)
+    cells = [Cell("a", "x86_64", Profile("standard", memory=1 << 30), made), Cell("b", "x86_64", Profile("s"), made)]
+    plan = run_plan(tmp_path / "r", cells)
+    done = run_there(address, plan, lambda _: None, patience=2.0)
+    assert statuses(done, "a") == ["miss", "miss"]
+    assert "memory" in done.record.cells[0].reason
