@@ -81,5 +81,9 @@ _UNAMES: Mapping[str, Arch] = {facts.uname: arch for arch, facts in ARCH_FACTS.i
 
 def host_arch() -> str:
     """The architecture of this machine in our words where we have one, else as the machine calls itself."""
-    machine = platform.machine()
+    return arch_called(platform.machine())
+
+
+def arch_called(machine: str) -> str:
+    """The architecture ``uname -m`` calls ``machine`` in our words, where we have one."""
     return _UNAMES.get(machine, machine)

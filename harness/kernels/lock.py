@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from harness.errors import ConfigError, StoreError
 from harness.kernels.builds import Build
 from harness.kernels.store import Store, write_atomically
-from harness.matrix.model import Arch, DebianSource, FileSource, KernelSpec
+from harness.matrix.model import Arch, DebianSource, FileSource, KernelSpec, MachineSource, TreeSource
 
 Key = tuple[str, Arch]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -119,6 +119,10 @@ def asked(spec: KernelSpec) -> str:
     source = spec.source
     if isinstance(source, FileSource):
         return f"file {source.image.name}"
+    if isinstance(source, TreeSource):
+        return " ".join(filter(None, ("tree", source.tree.name, source.commit, *(f.name for f in source.fragments))))
+    if isinstance(source, MachineSource):
+        return "machine"
     return f"debian {','.join(source.suites)} {source.flavour} {_wish(source)}"
 
 

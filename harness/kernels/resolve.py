@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 from harness.errors import InfrastructureError, KernelUnavailable, StoreError, ToolMissing
 from harness.kernels.archive import AptArchive, Archive
@@ -15,9 +16,10 @@ from harness.kernels.fetch import debian_modules, fetch_candidate, file_modules,
 from harness.kernels.lock import Key, Lock, Locked, asked, locked, read_lock, update_lock
 from harness.kernels.model import Kernel
 from harness.kernels.store import Store
+from harness.kernels.tree_source import built_source
 from harness.kernels.versions import version_key
 from harness.matrix.load import lock_path
-from harness.matrix.model import Arch, CellSpec, DebianSource, FileSource, KernelSpec, Matrix
+from harness.matrix.model import Arch, CellSpec, DebianSource, FileSource, KernelSpec, MachineSource, Matrix, TreeSource
 
 Progress = Callable[[str, Arch, str], None]
 """Called from several threads with (kernel name, architecture, what is being done)."""
@@ -61,12 +63,16 @@ def provide(
     """Resolve the kernels of ``cells`` under the matrix's lock file, and keep what was found in it.
 
     ``offline`` uses only what is stored; ``refresh`` reads the suites' indexes anew; ``update`` disregards the lock.
-    One kernel that cannot be had is an error in its own place and does not stop the others. Raises ``ConfigError``
-    for a damaged lock file. That it cannot be written is remarked: what was resolved can be run all the same.
+    What a machine runs is nobody's to provide. One kernel that cannot be had is an error in its own place and does not
+    stop the others. Raises ``ConfigError`` for a damaged lock file. That it cannot be written is remarked: what was resolved can be run all the same.
     """
     store = store or Store()
     path = lock_path(matrix)
-    wanted = tuple(dict.fromkeys((cell.kernel.name, cell.arch) for cell in cells))
+    wanted = tuple(
+        dict.fromkeys(
+            (cell.kernel.name, cell.arch) for cell in cells if not isinstance(cell.kernel.source, MachineSource)
+        )
+    )
     resolution = resolve(
         [(matrix.kernels[name], arch) for name, arch in wanted],
         store=store,
@@ -147,7 +153,7 @@ class _Resolver:
     def attempt(self, spec: KernelSpec, arch: Arch) -> tuple[Resolved, _Outcome | None]:
         """Resolve one entry; what cannot be had is returned, not raised."""
         try:
-            outcome = self._file(spec, arch) if isinstance(spec.source, FileSource) else self._debian(spec, arch)
+            outcome = self._outcome(spec, arch)
             kernel = kernel_of(self.store, outcome.build, spec.name, self._modules(spec, outcome.build), outcome.note)
             if kernel is None:
                 raise KernelUnavailable("vanished from the store while it was being read; run again")
@@ -157,25 +163,35 @@ class _Resolver:
         self.progress(spec.name, arch, f"ready: {kernel.release}")
         return kernel, outcome
 
+    def _outcome(self, spec: KernelSpec, arch: Arch) -> _Outcome:
+        match spec.source:
+            case DebianSource():
+                return self._debian(spec, arch)
+            case FileSource() as source:
+                self.progress(spec.name, arch, "reading")
+                return self._as_it_is(spec, stored_file(self.store, source, arch), source.image)
+            case TreeSource() as source:
+                build = built_source(self.store, source, arch, partial(self.progress, spec.name, arch))
+                return self._as_it_is(spec, build, source.tree)
+            case MachineSource():
+                raise KernelUnavailable("is whatever a machine runs; there is nothing to fetch")
+
     def _modules(self, spec: KernelSpec, build: Build) -> Callable[[tuple[str, ...]], tuple[tuple[str, bytes], ...]]:
         if isinstance(spec.source, DebianSource):
             return debian_modules(self.store, None if self.offline else self.archive, build)
-        if spec.source.modules is not None:
+        if isinstance(spec.source, FileSource) and spec.source.modules is not None:
             return file_modules(self.store, build, spec.source.modules)
         return partial(_no_modules, build)
 
-    # --- files ------------------------------------------------------------------------------------------------------
+    # --- files and trees --------------------------------------------------------------------------------------------
 
-    def _file(self, spec: KernelSpec, arch: Arch) -> _Outcome:
+    def _as_it_is(self, spec: KernelSpec, build: Build, place: Path) -> _Outcome:
         """A file is what it is now: whoever rebuilt a kernel means the new one, and is told that it changed."""
-        assert isinstance(spec.source, FileSource)
-        self.progress(spec.name, arch, "reading")
-        build = stored_file(self.store, spec.source, arch)
-        entry, before = locked(spec, build), self.lock.entries.get((spec.name, arch))
+        entry, before = locked(spec, build), self.lock.entries.get((spec.name, build.arch))
         if entry == before:
             return _Outcome(build)
         changed = before is not None and before.image != entry.image
-        remark = f"{spec.name} ({arch}): {spec.source.image} is another build than was locked; the new one is used"
+        remark = f"{spec.name} ({build.arch}): {place} is another build than was locked; the new one is used"
         return _Outcome(build, entry=entry, remarks=(remark,) if changed else ())
 
     # --- Debian -----------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -123,13 +123,28 @@ class Store:
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Hold the named lock, waiting for whoever holds it now, in this or another process."""
+        with self._lock_file(name) as descriptor:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+
+    def try_lock(self, name: str) -> ExitStack | None:
+        """Take the named lock and return what gives it back, or None while somebody else holds it."""
+        with ExitStack() as stack:
+            descriptor = stack.enter_context(self._lock_file(name))
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return None
+            return stack.pop_all()
+
+    @contextmanager
+    def _lock_file(self, name: str) -> Iterator[int]:
         path = self.root / "locks" / hashlib.sha256(name.encode()).hexdigest()[:32]
         with telling(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
+            yield descriptor
         finally:
             os.close(descriptor)
 

@@ -16,19 +16,30 @@ from harness.matrix.model import (
     STANDARD_PROFILE,
     DebianSource,
     FileSource,
+    GuestKind,
+    InQemu,
+    InVirtme,
     KernelSpec,
+    MachineSource,
     Matrix,
+    OverSsh,
     Profile,
     Selection,
     Source,
+    TreeSource,
 )
 from harness.matrix.sayings import first_fault
 from harness.matrix.schema import (
     DebianKernel,
     FileKernel,
+    KernelEntry,
+    Machine,
+    MachineKernel,
     MatrixFile,
-    ProfileEntry,
     SelectionEntry,
+    SshProfile,
+    TreeKernel,
+    VirtmeProfile,
 )
 from harness.matrix.tree import Key, Tree, dotted, parse_tree
 
@@ -87,7 +98,7 @@ def _nouns(file: MatrixFile, tree: Tree, path: Path, digest: str) -> Matrix:
     for name, entry in file.profiles.items():
         if name in ARCHES:
             raise _fault(tree, path, ("profiles", name), "a profile cannot be called like an architecture")
-        profiles[name] = _profile(name, entry)
+        profiles[name] = _profile(name, entry, path.absolute().parent)
     selections = {}
     for name, wish in file.selections.items():
         place: Key = ("selections", name)
@@ -107,13 +118,24 @@ def _nouns(file: MatrixFile, tree: Tree, path: Path, digest: str) -> Matrix:
     return Matrix(path, digest, freeze(kernels), freeze(profiles), freeze(selections))
 
 
-def _kernel(name: str, entry: DebianKernel | FileKernel, folder: Path) -> KernelSpec:
+def _kernel(name: str, entry: KernelEntry, folder: Path) -> KernelSpec:
     return KernelSpec(name, _source(entry, folder), entry.architectures, entry.labels)
 
 
-def _source(entry: DebianKernel | FileKernel, folder: Path) -> Source:
-    if isinstance(entry, DebianKernel):
-        return DebianSource(entry.suites, entry.flavour_meant, entry.release, entry.version, entry.package)
+def _source(entry: KernelEntry, folder: Path) -> Source:
+    match entry:
+        case DebianKernel():
+            return DebianSource(entry.suites, entry.flavour_meant, entry.release, entry.version, entry.package)
+        case TreeKernel():
+            fragments = tuple(folder / fragment for fragment in entry.fragments)
+            return TreeSource(folder / entry.tree, entry.commit or "", fragments)
+        case MachineKernel():
+            return MachineSource()
+        case FileKernel():
+            return _file(entry, folder)
+
+
+def _file(entry: FileKernel, folder: Path) -> FileSource:
     image, config, modules = (
         folder / value if value is not None else None for value in (entry.image, entry.config, entry.modules)
     )
@@ -121,9 +143,24 @@ def _source(entry: DebianKernel | FileKernel, folder: Path) -> Source:
     return FileSource(image, config, modules)
 
 
-def _profile(name: str, entry: ProfileEntry) -> Profile:
+def _profile(name: str, entry: Machine, folder: Path) -> Profile:
+    if isinstance(entry, SshProfile):
+        return Profile(name, 0, 0, guest=_over_ssh(entry, folder))
     cpu = MappingProxyType(entry.cpu)
-    return Profile(name, entry.smp, entry.memory, cpu, entry.boot, entry.numa, entry.swap, entry.hugepages)
+    guest: GuestKind = InQemu()
+    if isinstance(entry, VirtmeProfile):
+        guest = InVirtme(MappingProxyType({arch: folder / root for arch, root in entry.root.items()}))
+    return Profile(name, entry.smp, entry.memory, cpu, entry.boot, entry.numa, entry.swap, entry.hugepages, guest)
+
+
+def _over_ssh(entry: SshProfile, folder: Path) -> OverSsh:
+    key, known_hosts = (
+        folder / Path(value).expanduser() if value is not None else None for value in (entry.key, entry.known_hosts)
+    )
+    return OverSsh(
+        entry.host, entry.port, entry.user or "", key, entry.secret or "", entry.jump or "", known_hosts,
+        entry.directories, entry.install, entry.patience,
+    )  # fmt: skip
 
 
 def _selection(name: str, entry: SelectionEntry) -> Selection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 Arch = Literal["x86_64", "arm64"]
 ARCHES: tuple[Arch, ...] = ("x86_64", "arm64")
@@ -39,7 +39,24 @@ class FileSource:
     modules: Path | None = None
 
 
-Source = DebianSource | FileSource
+@dataclass(frozen=True)
+class TreeSource:
+    """A kernel to be built from a source tree: our minimal configuration and ``fragments`` after it.
+
+    With ``commit``, ``tree`` is a git repository and that commit of it is meant, else the tree as it lies there.
+    """
+
+    tree: Path
+    commit: str = ""
+    fragments: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class MachineSource:
+    """Whatever kernel a machine reached over SSH runs."""
+
+
+Source = DebianSource | FileSource | TreeSource | MachineSource
 
 
 @dataclass(frozen=True)
@@ -53,11 +70,54 @@ class KernelSpec:
 
 
 @dataclass(frozen=True)
+class InQemu:
+    """A guest in QEMU with an initial RAM file system of our own and nothing else."""
+
+    kind: ClassVar[str] = "qemu"
+
+
+@dataclass(frozen=True)
+class InVirtme:
+    """A guest in QEMU on a root directory, which it sees but cannot change; ``roots`` by architecture."""
+
+    roots: Mapping[Arch, Path]
+    kind: ClassVar[str] = "virtme"
+
+
+@dataclass(frozen=True)
+class OverSsh:
+    """A machine that answers SSH, and is not ours.
+
+    ``user`` and ``jump`` ("user@host:port") may be empty. ``secret`` is the *name* of an environment variable that
+    holds the key's passphrase or, without a key, a password. ``known_hosts`` defaults to the user's own.
+    ``directories`` are tried in their order. ``install`` is a command of this side that makes the machine boot a
+    kernel, its words with ``{image}``, ``{release}``, ``{arch}``, ``{host}``, ``{port}`` and ``{user}``; the machine
+    then has ``patience`` seconds to come back.
+    """
+
+    host: str
+    port: int = 22
+    user: str = ""
+    key: Path | None = None
+    secret: str = ""
+    jump: str = ""
+    known_hosts: Path | None = None
+    directories: tuple[str, ...] = ("/dev/shm", "/tmp", "/var/tmp", "~")
+    install: tuple[str, ...] = ()
+    patience: int = 300
+    kind: ClassVar[str] = "ssh"
+
+
+GuestKind = InQemu | InVirtme | OverSsh
+
+
+@dataclass(frozen=True)
 class Profile:
     """A machine to boot a kernel on: ``memory`` in MiB, ``cpu`` a QEMU CPU model for each architecture.
 
     ``numa`` is its number of memory nodes, ``swap`` the MiB of a disk to swap to (0: none) and ``hugepages`` how many
     huge pages of the kernel's default size are set aside. What of these could not be had, the guest says when it is up.
+    ``guest`` is how it is entered; over SSH, everything else is as it is.
     """
 
     name: str
@@ -68,6 +128,7 @@ class Profile:
     numa: int = 1
     swap: int = 0
     hugepages: int = 0
+    guest: GuestKind = InQemu()
 
 
 STANDARD_PROFILE = Profile("standard", smp=1, memory=256, swap=64, hugepages=8)

@@ -6,7 +6,18 @@ import fnmatch
 from collections.abc import Iterable, Sequence
 
 from harness.errors import UsageError, nearest
-from harness.matrix.model import ARCHES, SYNONYMS, Arch, CellSpec, KernelSpec, Matrix, Profile, Selection
+from harness.matrix.model import (
+    ARCHES,
+    SYNONYMS,
+    Arch,
+    CellSpec,
+    KernelSpec,
+    MachineSource,
+    Matrix,
+    OverSsh,
+    Profile,
+    Selection,
+)
 
 DEFAULT = "default"
 STANDARD = "standard"
@@ -50,6 +61,23 @@ def selected_probes(matrix: Matrix, *, selection: str | None = None, kernels: Se
     if kernels and selection is None:
         return ()
     return matrix.selections[selection or DEFAULT].probes
+
+
+def refuse_impossible(cells: Iterable[CellSpec]) -> None:
+    """Raise ``UsageError`` for a kernel that cannot come to the machine it is to run on."""
+    for cell in cells:
+        remote = isinstance(cell.profile.guest, OverSsh)
+        runs_there = isinstance(cell.kernel.source, MachineSource)
+        if runs_there and not remote:
+            raise UsageError(
+                f"{cell.kernel.name} is whatever a machine runs, and the profile {cell.profile.name} is none that is "
+                "reached over SSH; choose one with `guest: ssh` (-p NAME)"
+            )
+        if isinstance(cell.profile.guest, OverSsh) and not runs_there and not cell.profile.guest.install:
+            raise UsageError(
+                f"the profile {cell.profile.name} has no `install`, so its machine runs what it runs and not "
+                f"{cell.kernel.name}; choose a kernel with `source: machine`, or say how one is installed there"
+            )
 
 
 _Choice = tuple[KernelSpec, tuple[Arch, ...], tuple[Profile, ...]]

@@ -12,7 +12,19 @@ import pydantic
 
 from harness.errors import ConfigError, nearest
 from harness.matrix.model import SYNONYMS
-from harness.matrix.schema import DebianKernel, FileKernel, MatrixFile, ProfileEntry, SelectionEntry, Strict, Unknown
+from harness.matrix.schema import (
+    DebianKernel,
+    FileKernel,
+    MachineKernel,
+    MatrixFile,
+    ProfileEntry,
+    SelectionEntry,
+    SshProfile,
+    Strict,
+    TreeKernel,
+    Unknown,
+    VirtmeProfile,
+)
 from harness.matrix.tree import Key, Node, Tree, dotted
 
 if TYPE_CHECKING:
@@ -28,11 +40,22 @@ _SAYINGS = {
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
     "int_parsing_size": "must be a whole number of sensible size",
-    "union_tag_not_found": "source is missing; it is debian or file",
+    "union_tag_not_found": "source is missing; it is debian, file, tree or machine",
 }
 
-_ENTRIES: Mapping[str, type[Strict]] = {"profiles": ProfileEntry, "selections": SelectionEntry}
-_SOURCES: Mapping[str, type[Strict]] = {"debian": DebianKernel, "file": FileKernel}
+_SOURCES: Mapping[str, type[Strict]] = {
+    "debian": DebianKernel,
+    "file": FileKernel,
+    "tree": TreeKernel,
+    "machine": MachineKernel,
+}
+_GUESTS: Mapping[str, type[Strict]] = {"qemu": ProfileEntry, "virtme": VirtmeProfile, "ssh": SshProfile}
+# The sections whose entries are of several kinds: the key that tells which, what it is without that key, the kinds.
+_KINDS: Mapping[str, tuple[str, str, Mapping[str, type[Strict]]]] = {
+    "kernels": ("source", "", _SOURCES),
+    "profiles": ("guest", "qemu", _GUESTS),
+}
+_TAGS = {*_SOURCES, *_GUESTS}
 
 
 def first_fault(error: pydantic.ValidationError, tree: Tree, path: Path) -> ConfigError:
@@ -66,9 +89,10 @@ def _explain(detail: ErrorDetails, tree: Tree) -> tuple[int, Key, str]:
 def _unknown_word(place: Key, detail: ErrorDetails, tree: Tree) -> tuple[int, Key, str]:
     context = detail.get("ctx", {})
     if detail["type"] == "union_tag_invalid":
-        place = (*place, "source")
+        key, _, kinds = _KINDS[str(place[0])]
+        place = (*place, key)
         word: Any = context.get("tag")
-        valid = tuple(_SOURCES)
+        valid = tuple(kinds)
     else:
         word = detail["input"]
         valid = _quoted(str(context.get("expected", "")))
@@ -94,7 +118,7 @@ def _place(loc: tuple[int | str, ...], root: Node) -> tuple[Key, Key]:
         if inside or (isinstance(node, list) and isinstance(part, int) and part < len(node)):
             node = node[part]
             path = (*path, part)
-        elif part not in _SOURCES and part != "[key]":
+        elif part not in _TAGS and part != "[key]":
             return path, tuple(loc[position:])
     return path, ()
 
@@ -102,13 +126,14 @@ def _place(loc: tuple[int | str, ...], root: Node) -> tuple[Key, Key]:
 def _valid_keys(place: Key, root: Node) -> tuple[str, ...]:
     if not place:
         return tuple(MatrixFile.model_fields)
-    if place[0] in _ENTRIES:
-        return tuple(_ENTRIES[str(place[0])].model_fields)
+    if place[0] == "selections":
+        return tuple(SelectionEntry.model_fields)
     node: Any = root
     for part in place:
         node = node[part]
-    source = node.get("source")
-    return tuple(_SOURCES[source].model_fields) if source in _SOURCES else ()
+    key, otherwise, kinds = _KINDS[str(place[0])]
+    kind = node.get(key, otherwise)
+    return tuple(kinds[kind].model_fields) if kind in kinds else ()
 
 
 def _near(word: str, valid: tuple[str, ...]) -> str:

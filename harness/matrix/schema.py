@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from harness.matrix.model import ARCHES, Arch
+from harness.matrix.model import ARCHES, Arch, OverSsh
 
 DEBIAN_ARCH: Mapping[Arch, str] = {"x86_64": "amd64", "arm64": "arm64"}
 
@@ -26,6 +26,12 @@ _RELEASE = re.compile(r"(newest|\d{1,4}(\.\d{1,6}){1,3}(-rc\d{1,3})?)\Z")
 _VERSION = re.compile(r"\d[A-Za-z0-9.+~:-]{0,79}\Z")
 _PACKAGE = re.compile(r"linux-image-[a-z0-9.+{}-]{2,80}\Z")
 _CPU = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.,=+-]{0,199}\Z")
+_COMMIT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./^~-]{0,199}\Z")
+_HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:%_-]{0,252}\Z")
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}\Z")
+_JUMP = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]{0,63}@)?(\[[0-9A-Fa-f:%.]+\]|[A-Za-z0-9][A-Za-z0-9._-]*)(:\d{1,5})?\Z")
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,63}\Z")
+_DIRECTORY = re.compile(r"(~|/)[A-Za-z0-9_./+-]{0,150}\Z")
 _BOOT = re.compile(r"[\x21-\x7e]{1,200}\Z")
 
 
@@ -46,6 +52,12 @@ Version = Annotated[str, _matching(_VERSION, "a package version such as 6.12.43-
 Package = Annotated[str, _matching(_PACKAGE, "a kernel metapackage such as linux-image-cloud-{arch}")]
 Cpu = Annotated[str, _matching(_CPU, "a QEMU CPU model such as max,pauth-impdef=on")]
 Boot = Annotated[str, _matching(_BOOT, "one boot parameter: printable, without spaces")]
+Commit = Annotated[str, _matching(_COMMIT, "a commit, tag or branch")]
+Host = Annotated[str, _matching(_HOST, "a host name or an address")]
+User = Annotated[str, _matching(_USER, "a user name (a password never stands here)")]
+Jump = Annotated[str, _matching(_JUMP, "[user@]host[:port] (a password never stands here)")]
+Variable = Annotated[str, _matching(_VARIABLE, "the name of an environment variable, such as BOARD_SECRET")]
+Directory = Annotated[str, _matching(_DIRECTORY, "an absolute directory, or one under ~, in plain characters")]
 
 
 class Strict(BaseModel):
@@ -129,9 +141,25 @@ class FileKernel(_Kernel):
         return self
 
 
+class TreeKernel(_Kernel):
+    """``source: tree``. Paths are relative to the matrix's own folder."""
+
+    source: Literal["tree"]
+    tree: str = Field(min_length=1)
+    commit: Commit | None = None
+    fragments: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+
+
+class MachineKernel(_Kernel):
+    """``source: machine``: what a machine reached over SSH runs."""
+
+    source: Literal["machine"]
+
+
 class ProfileEntry(Strict):
     """A machine; ``memory`` and ``swap`` in MiB, ``numa`` in nodes, ``hugepages`` in huge pages."""
 
+    guest: Literal["qemu"] = "qemu"
     smp: int = Field(default=1, ge=1, le=64)
     memory: int = Field(default=256, ge=96, le=65536)
     cpu: dict[Arch, Cpu] = {}
@@ -145,6 +173,39 @@ class ProfileEntry(Strict):
         if self.memory < 64 * self.numa:
             raise ValueError(f"memory {self.memory} is too little for {self.numa} nodes; give each at least 64 (MiB)")
         return self
+
+
+class VirtmeProfile(ProfileEntry):
+    """``guest: virtme``; ``root`` names directories by architecture, for the host's own its root unless named."""
+
+    guest: Literal["virtme"]  # type: ignore[assignment]
+    root: dict[Arch, Annotated[str, Field(min_length=1)]] = {}
+
+
+class SshProfile(Strict):
+    """``guest: ssh``: a machine that is as it is. Paths are relative to the matrix's own folder, or begin with ~."""
+
+    guest: Literal["ssh"]
+    host: Host
+    port: int = Field(default=22, ge=1, le=65535)
+    user: User | None = None
+    key: str | None = Field(default=None, min_length=1)
+    secret: Variable | None = None
+    jump: Jump | None = None
+    known_hosts: str | None = Field(default=None, min_length=1)
+    directories: tuple[Directory, ...] = Field(default=OverSsh.directories, min_length=1)
+    install: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    patience: int = Field(default=300, ge=1, le=86400)
+
+
+def _guest_of(entry: object) -> str:
+    return str(entry.get("guest", "qemu")) if isinstance(entry, dict) else "qemu"
+
+
+Machine = Annotated[
+    Annotated[ProfileEntry, Tag("qemu")] | Annotated[VirtmeProfile, Tag("virtme")] | Annotated[SshProfile, Tag("ssh")],
+    Discriminator(_guest_of),
+]
 
 
 class SelectionEntry(Strict):
@@ -166,7 +227,7 @@ class SelectionEntry(Strict):
         return self
 
 
-KernelEntry = Annotated[DebianKernel | FileKernel, Field(discriminator="source")]
+KernelEntry = Annotated[DebianKernel | FileKernel | TreeKernel | MachineKernel, Field(discriminator="source")]
 
 
 class MatrixFile(Strict):
@@ -174,7 +235,7 @@ class MatrixFile(Strict):
 
     version: Literal["1"]
     kernels: dict[Name, KernelEntry] = Field(min_length=1)
-    profiles: dict[ProfileName, ProfileEntry] = {}
+    profiles: dict[ProfileName, Machine] = {}
     selections: dict[Name, SelectionEntry] = {}
 
 

@@ -1,0 +1,211 @@
+"""A machine that answers SSH as a guest: somebody's board, a cloud instance, this one. It is left as it was found.
+
+PID 1's program is pushed by SFTP into a private directory and started there as an agent that speaks the channel over
+its standard input and output. It carries out what it is told, and when the connection ends, however it ends, it kills
+what it started, removes the directory and goes.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import paramiko
+
+from harness.errors import BootFailed, LostGuest
+from harness.guests.arch import arch_called
+from harness.guests.channel import Gone
+from harness.guests.dialogue import Dialogue, await_hello, file_frame, run_frame, telling_as
+from harness.guests.hello import Hello
+from harness.guests.model import FLOOD, Booted, Deadlines, Event
+from harness.guests.pid1 import build_init
+from harness.guests.ssh_connect import connected, place_of
+from harness.guests.ssh_install import install
+from harness.guests.ssh_line import SshLine
+from harness.guests.ssh_place import Unusable, ask, private_directory, put_agent, remove
+from harness.kernels.model import Kernel
+from harness.kernels.store import Store, file_sha256
+from harness.matrix.model import Arch, OverSsh
+
+_CONNECT_SECONDS = 30.0
+_BETWEEN_TRIES = 2.0  # seconds, while a machine is coming back or is used by another cell
+
+
+class SshGuest:
+    """A ``Guest`` over SSH. ``arch`` is what the payload is built for; the machine must be one.
+
+    ``kernel`` is put on the machine first, by the target's ``install``; without one, the machine runs what it runs.
+    ``limits.boot`` is what connecting and each answer may take. It has no console.
+    """
+
+    def __init__(
+        self,
+        target: OverSsh,
+        arch: Arch,
+        limits: Deadlines,
+        *,
+        kernel: Kernel | None = None,
+        folder: Path | None = None,
+        flood: int = FLOOD,
+        agent: Callable[[Arch], Path] = build_init,
+        environment: Mapping[str, str] = os.environ,
+        store: Store | None = None,
+    ) -> None:
+        self.console: Path | None = None
+        self._target, self._arch, self._limits, self._flood = target, arch, limits, flood
+        self._kernel, self._folder, self._agent, self._environment = kernel, folder, agent, environment
+        self._where = str(place_of(target))
+        self._store = store or Store()
+        self._stack = ExitStack()
+        self._closing = threading.Lock()
+        self._stopped = threading.Event()
+        self._line: SshLine | None = None
+        self._dialogue: Dialogue | None = None
+
+    def boot(self) -> Booted:
+        """See ``Guest.boot``: connects, after installing a kernel where one is given, and starts the agent."""
+        agent = self._agent(self._arch)
+        self._take_turn()
+        begun = time.monotonic()
+        if self._kernel is not None:
+            install(self._target, self._kernel, self._folder, self._stopped)
+            client = self._come_back(self._kernel.release)
+        else:
+            client = self._connect()
+        machine, uid = self._who(client)
+        work, line, hello, notes = self._settle(client, agent.read_bytes())
+        self._line, self._dialogue = line, Dialogue(line, self._limits, self._flood, work)
+        if uid != "0":
+            notes += (f"the payload ran as user {uid}, not as root: what needs root could not be had",)
+        transport = client.get_transport()
+        return Booted(
+            release=hello.release,
+            machine=machine,
+            page_size=hello.page_size,
+            cmdline=hello.cmdline,
+            acceleration="none",
+            acceleration_reason=f"the payload ran on {self._target.host}, reached over SSH",
+            boot_seconds=time.monotonic() - begun,
+            versions={"ssh server": transport.remote_version if transport else "unknown"},
+            digests={"init": file_sha256(agent)},
+            notes=(*hello.notes, *notes),
+        )
+
+    def push(self, name: str, content: bytes, mode: int = 0o755) -> str:
+        """See ``Guest.push``. Raises ``UsageError`` for a name or size that cannot be."""
+        file = file_frame(name, content, mode)
+        return self._running().push(name, file)
+
+    def run(self, argv: Sequence[str]) -> Iterator[Event]:
+        """See ``Guest.run``. What a lost connection left behind is ended by the agent itself."""
+        program = run_frame(argv)
+        return self._running().run(program)
+
+    def stop(self) -> None:
+        """See ``Guest.stop``: the agent cleans up and goes; the connection is closed."""
+        self._stopped.set()
+        if self._line is not None:
+            self._line.leave()
+        with self._closing:
+            self._stack.close()
+
+    def _take_turn(self) -> None:
+        """One cell at a time on one machine, whichever process it belongs to."""
+        while not self._stopped.is_set():
+            turn = self._store.try_lock(f"ssh {self._target.host} {self._target.port}")
+            if turn is not None:
+                return self._keep(turn)
+            self._stopped.wait(_BETWEEN_TRIES)
+        raise BootFailed("the guest was stopped")
+
+    def _connect(self) -> paramiko.SSHClient:
+        seconds = min(self._limits.boot, _CONNECT_SECONDS)
+        with ExitStack() as attempt:
+            client = attempt.enter_context(connected(self._target, seconds, self._environment))
+            self._keep(attempt.pop_all())
+        return client
+
+    def _keep(self, owned: ExitStack) -> None:
+        """Hold something until ``stop``, which may have come already."""
+        with self._closing:
+            self._stack.push(owned)
+            if self._stopped.is_set():
+                self._stack.close()
+                raise BootFailed("the guest was stopped")
+
+    def _come_back(self, release: str) -> paramiko.SSHClient:
+        """Connect, again and again, until the machine runs ``release``."""
+        end = time.monotonic() + self._target.patience
+        last = "it did not answer"
+        while time.monotonic() < end and not self._stopped.is_set():
+            try:
+                client = self._connect()
+                runs = self._ask(client, "uname -r")
+            except BootFailed as problem:
+                last = str(problem)
+            else:
+                if runs == release:
+                    return client
+                client.close()
+                last = f"it runs {runs}"
+            self._stopped.wait(_BETWEEN_TRIES)
+        if self._stopped.is_set():
+            raise BootFailed("the guest was stopped")
+        raise BootFailed(f"{self._where} did not come up with {release} within {self._target.patience} s; {last}")
+
+    def _who(self, client: paramiko.SSHClient) -> tuple[str, str]:
+        """What the machine calls its architecture, and who we are there. Raises ``BootFailed`` for another one."""
+        words = self._ask(client, "uname -m; id -u").split()
+        if len(words) != 2:
+            raise BootFailed(f"{self._where} is no Linux machine: `uname -m; id -u` says {' '.join(words)[:80]!r}")
+        found = arch_called(words[0])
+        if found != self._arch:
+            raise BootFailed(f"{self._where} is {found}, not {self._arch}; name that architecture for its kernel")
+        return words[0], words[1]
+
+    def _ask(self, client: paramiko.SSHClient, command: str) -> str:
+        with telling_as(BootFailed):
+            return ask(client, command, self._where, self._limits.boot)
+
+    def _settle(self, client: paramiko.SSHClient, agent: bytes) -> tuple[str, SshLine, Hello, tuple[str, ...]]:
+        """Start the agent in the first directory that will have it. Returns where that is, and what was passed over."""
+        passed: list[str] = []
+        for wish in self._target.directories:
+            try:
+                with telling_as(BootFailed):
+                    work = private_directory(client, wish, self._limits.boot)
+                    line, hello = self._start(client, work, agent)
+            except Unusable as problem:
+                passed.append(f"{wish}: {problem}")
+                continue
+            return work, line, hello, tuple(f"directory passed over: {text}" for text in passed)
+        raise BootFailed(
+            f"{self._where} has no directory for the payload: {'; '.join(passed)}; name one in `directories`"
+        )
+
+    def _start(self, client: paramiko.SSHClient, work: str, agent: bytes) -> tuple[SshLine, Hello]:
+        transport = client.get_transport()
+        assert transport is not None
+        try:
+            path = put_agent(client, work, agent, self._limits.boot)
+            line = SshLine(transport, f"exec {path} --visitor {work}", self._where, self._limits.boot)
+        except Unusable:
+            remove(client, work)
+            raise
+        try:
+            return line, await_hello(line, time.monotonic() + self._limits.boot, f"no hello from {self._where} in time")
+        except Gone:
+            remove(client, work)
+            # 126 is the shell's word for a file it may not execute (POSIX, 2.8.2).
+            if line.status == 126:
+                raise Unusable("nothing can be executed there (noexec?)") from None
+            raise
+
+    def _running(self) -> Dialogue:
+        if self._dialogue is None:
+            raise LostGuest("the guest has not been booted")
+        return self._dialogue

@@ -1,0 +1,81 @@
+"""Making a machine that is not ours boot a kernel of ours, by its owner's own command."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from harness.errors import BootFailed
+from harness.guests.ssh_connect import place_of
+from harness.kernels.model import Kernel
+from harness.kernels.store import telling
+from harness.matrix.model import OverSsh
+
+_LOOK_SECONDS = 0.2  # how soon a stop is noticed while the command runs
+
+
+def words_of(target: OverSsh, kernel: Kernel) -> list[str]:
+    """The command with its placeholders filled in. What is no placeholder of ours stays as it is."""
+    place = place_of(target)
+    values = {
+        "{image}": str(kernel.image), "{release}": kernel.release, "{arch}": kernel.arch,
+        "{host}": place.host, "{port}": str(place.port), "{user}": place.user,
+    }  # fmt: skip
+    return [_filled(word, values) for word in target.install]
+
+
+def _filled(word: str, values: dict[str, str]) -> str:
+    for name, value in values.items():
+        word = word.replace(name, value)
+    return word
+
+
+def install(target: OverSsh, kernel: Kernel, folder: Path | None, stopped: threading.Event) -> None:
+    """Run the command, what it says going to ``folder/install.log``. Raises ``BootFailed`` unless it succeeds in time.
+
+    It may return before the machine has gone down: whoever waits for the machine waits for its release.
+    """
+    argv = words_of(target, kernel)
+    log = folder / "install.log" if folder else Path(os.devnull)
+    with telling(log):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        stream = log.open("wb")
+    with stream:
+        try:
+            process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        except OSError as problem:
+            raise BootFailed(f"install: {argv[0]} cannot be run: {problem.strerror}") from None
+        try:
+            status = _wait(process, time.monotonic() + target.patience, stopped)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if stopped.is_set():
+        raise BootFailed("the guest was stopped")
+    if status is None:
+        raise BootFailed(f"install: {argv[0]} did not end within {target.patience} s ({log.name})")
+    if status:
+        raise BootFailed(f"install: {argv[0]} ended with status {status}: {_last_line(log)}")
+
+
+def _wait(process: subprocess.Popen[bytes], end: float, stopped: threading.Event) -> int | None:
+    while time.monotonic() < end and not stopped.is_set():
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(_LOOK_SECONDS)
+    return None
+
+
+def _last_line(log: Path) -> str:
+    try:
+        lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
+    except OSError:
+        lines = []
+    return lines[-1][:200] if lines else "it said nothing"

@@ -1,0 +1,111 @@
+"""A private directory on a machine reached over SSH, and the agent in it."""
+
+from __future__ import annotations
+
+import contextlib
+import posixpath
+import re
+import secrets
+import stat
+from collections.abc import Iterator
+
+import paramiko
+
+from harness.guests.channel import Gone
+
+_AGENT = "agent"
+_PLAIN = re.compile(r"/[A-Za-z0-9_./+-]*\Z")
+
+
+class Unusable(Exception):
+    """A directory cannot hold the payload; says why."""
+
+
+def ask(client: paramiko.SSHClient, command: str, where: str, seconds: float) -> str:
+    """Run a command there and return what it writes. Raises ``Gone`` when it cannot be run or fails."""
+    transport = client.get_transport()
+    assert transport is not None
+    try:
+        with contextlib.closing(transport.open_session(timeout=seconds)) as channel:
+            channel.settimeout(seconds)
+            channel.exec_command(command)
+            said = channel.makefile("rb").read()
+            status = channel.recv_exit_status()
+    except (paramiko.SSHException, EOFError, OSError) as problem:
+        raise Gone(f"{where} does not carry out `{command}`: {problem or type(problem).__name__}") from None
+    if status != 0:
+        raise Gone(f"{where} does not carry out `{command}`: status {status}; is it a Linux machine with a shell?")
+    return bytes(said).decode("utf-8", "replace").strip()
+
+
+def private_directory(client: paramiko.SSHClient, wish: str, seconds: float) -> str:
+    """Make a directory in ``wish`` that only we can enter. Raises ``Unusable``, and ``Gone`` without SFTP."""
+    with _sftp(client, seconds) as sftp:
+        try:
+            base = posixpath.normpath(posixpath.join(sftp.normalize("."), wish.replace("~", ".", 1)))
+            path = posixpath.join(base, f"sealmatrix-{secrets.token_hex(8)}")
+            if not _PLAIN.match(path) or len(path) > 200:
+                raise Unusable("its path is too long, or has characters a shell may take amiss")
+            sftp.mkdir(path, 0o700)
+            made = sftp.lstat(path)
+        except OSError as problem:
+            raise Unusable(_reason(problem)) from None
+        if stat.S_IMODE(made.st_mode or 0) & 0o077:
+            with contextlib.suppress(OSError):
+                sftp.rmdir(path)
+            raise Unusable("a directory made there is open to others")
+        return path
+
+
+def put_agent(client: paramiko.SSHClient, work: str, agent: bytes, seconds: float) -> str:
+    """Write the agent into the directory. Raises ``Unusable`` when it does not arrive whole."""
+    path = posixpath.join(work, _AGENT)
+    with _sftp(client, seconds) as sftp:
+        try:
+            with sftp.open(path, "wx") as file:
+                file.write(agent)
+            whole = sftp.stat(path).st_size == len(agent)
+            sftp.chmod(path, 0o700)
+        except OSError as problem:
+            raise Unusable(_room(client, work, len(agent), seconds) or _reason(problem)) from None
+        if not whole:
+            raise Unusable(_room(client, work, len(agent), seconds) or "what is written there does not arrive whole")
+        return path
+
+
+def remove(client: paramiko.SSHClient, work: str) -> None:
+    """Remove what ``private_directory`` and ``put_agent`` made, where the agent did not live to do it."""
+    with contextlib.suppress(OSError, EOFError, paramiko.SSHException, Gone), _sftp(client, 10.0) as sftp:
+        with contextlib.suppress(OSError):
+            sftp.remove(posixpath.join(work, _AGENT))
+        sftp.rmdir(work)
+
+
+@contextlib.contextmanager
+def _sftp(client: paramiko.SSHClient, seconds: float) -> Iterator[paramiko.SFTPClient]:
+    try:
+        sftp = client.open_sftp()
+    except (paramiko.SSHException, EOFError, OSError) as problem:
+        said = problem or type(problem).__name__
+        raise Gone(f"no files can be put there: sftp is refused ({said}); give its sshd a `Subsystem sftp`") from None
+    with sftp:
+        channel = sftp.get_channel()
+        assert channel is not None
+        channel.settimeout(seconds)
+        yield sftp
+
+
+def _room(client: paramiko.SSHClient, work: str, needed: int, seconds: float) -> str:
+    """Say so where a directory's file system is full: SFTP (version 3) knows only "failure"."""
+    try:
+        line = ask(client, f"df -Pk {work}", "the machine", seconds).splitlines()[-1].split()
+        free = int(line[3])
+    except (Gone, IndexError, ValueError):
+        return ""
+    return (
+        f"no space left: {free} KiB free, {needed >> 10} KiB needed at least" if free << 10 < needed + (1 << 14) else ""
+    )
+
+
+def _reason(problem: OSError) -> str:
+    return problem.strerror or str(problem) or type(problem).__name__

@@ -1,0 +1,117 @@
+"""A real OpenSSH server on the loopback interface, for one test: own keys, own configuration, run by whoever we are."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from harness.matrix.model import OverSsh
+
+SSHD = Path("/usr/sbin/sshd")
+_SFTP = Path("/usr/lib/openssh/sftp-server")
+
+
+@dataclass
+class Server:
+    """``target`` reaches it; ``folder`` holds its keys, its log and the key it accepts."""
+
+    folder: Path
+    port: int
+    target: OverSsh
+    process: subprocess.Popen[bytes]
+    extra: tuple[str, ...] = field(default=())
+
+    def with_(self, **changes: object) -> OverSsh:
+        return replace(self.target, **changes)  # type: ignore[arg-type]
+
+    def sessions(self) -> list[int]:
+        """The processes that serve its connections: children of the listener."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                after = entry.read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if int(after[1]) == self.process.pid:
+                found.append(int(entry.parent.name))
+        return found
+
+
+def keygen(path: Path, passphrase: str = "", kind: str = "ed25519") -> Path:
+    argv = ["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", "", "-f", str(path)]
+    subprocess.run(argv, check=True, stdin=subprocess.DEVNULL)
+    return path
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def running(folder: Path, *extra: str, port: int | None = None) -> Iterator[Server]:
+    """Start one, wait until it listens, end it. ``extra`` are lines of its configuration."""
+    folder.mkdir(parents=True, exist_ok=True)
+    key, host_key = folder / "key", folder / "host_key"
+    for path in (key, host_key):
+        if not path.exists():
+            keygen(path)
+    (folder / "authorized").write_bytes(key.with_suffix(".pub").read_bytes())
+    port = port or free_port()
+    known = folder / "known_hosts"
+    known.write_text(f"[127.0.0.1]:{port} {' '.join(host_key.with_suffix('.pub').read_text().split()[:2])}\n")
+    (folder / "sshd_config").write_text(
+        "\n".join(
+            [
+                *extra,
+                f"Port {port}",
+                "ListenAddress 127.0.0.1",
+                f"HostKey {host_key}",
+                f"AuthorizedKeysFile {folder / 'authorized'}",
+                "PidFile none",
+                "StrictModes no",
+                "UsePAM no",
+                "PasswordAuthentication no",
+                "KbdInteractiveAuthentication no",
+                f"Subsystem sftp {_SFTP}",
+            ]
+        )
+        + "\n"
+    )
+    if os.geteuid() == 0:  # where sshd separates its privileges into; a package's service would have made it
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    log = (folder / "sshd.log").open("ab")
+    argv = [str(SSHD), "-D", "-e", "-f", str(folder / "sshd_config")]
+    with (
+        log,
+        subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True) as process,
+    ):
+        target = OverSsh("127.0.0.1", port, getpass.getuser(), key, known_hosts=known)
+        server = Server(folder, port, target, process)
+        try:
+            _await(port, process, folder)
+            yield server
+        finally:
+            for pid in [*server.sessions(), process.pid]:
+                try:
+                    os.kill(pid, 15)
+                except ProcessLookupError:
+                    continue
+
+
+def _await(port: int, process: subprocess.Popen[bytes], folder: Path) -> None:
+    while True:
+        if process.poll() is not None:
+            raise AssertionError(f"sshd ended: {(folder / 'sshd.log').read_text()}")
+        try:
+            with socket.create_connection(("127.0.0.1", port), 1) as connection:
+                assert connection.recv(4).startswith(b"SSH-")
+                return
+        except ConnectionRefusedError:
+            os.sched_yield()
