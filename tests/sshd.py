@@ -55,7 +55,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(folder: Path, *extra: str, port: int | None = None) -> Iterator[Server]:
+def running(folder: Path, *extra: str, port: int | None = None, sftp: bool = True) -> Iterator[Server]:
     """Start one, wait until it listens, end it. ``extra`` are lines of its configuration."""
     folder.mkdir(parents=True, exist_ok=True)
     key, host_key = folder / "key", folder / "host_key"
@@ -79,7 +79,7 @@ def running(folder: Path, *extra: str, port: int | None = None) -> Iterator[Serv
                 "UsePAM no",
                 "PasswordAuthentication no",
                 "KbdInteractiveAuthentication no",
-                f"Subsystem sftp {_SFTP}",
+                *([f"Subsystem sftp {_SFTP}"] if sftp else []),
             ]
         )
         + "\n"

@@ -17,6 +17,7 @@ from rich.console import Console
 from harness.cli.cluster import execute_there, reached
 from harness.cli.progress import progress
 from harness.guests.accel import Wanted
+from harness.guests.ssh_connect import target_of
 from harness.history.record import remember
 from harness.kernels.resolve import Progress
 from harness.matrix.load import default_path, load_matrix
@@ -26,7 +27,7 @@ from harness.reports.jsonout import summary_json
 from harness.reports.page.programs import reproduce
 from harness.reports.terminal import print_run
 from harness.reports.write import write_reports
-from harness.runs.compose import Composed, Options, compose_host, compose_matrix
+from harness.runs.compose import Composed, Options, compose_host, compose_matrix, compose_ssh
 from harness.runs.execute import RunDone, execute
 from harness.runs.resume import left_over, recorded_options, resumed, specs_left
 from harness.runs.stored import find_run
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 @click.option("-a", "--arch", "arches", multiple=True, type=click.Choice(ARCHES), help="Only this architecture.")
 @click.option("-p", "--profile", "profiles", multiple=True, metavar="NAME", help="Machine profile(s) to boot on.")
 @click.option("--host", is_flag=True, help="Run on this machine's own kernel, without a guest.")
+@click.option(
+    "--ssh", metavar="[USER@]HOST[:PORT]", help="Run on the kernel of a machine that answers SSH; it is not changed."
+)
 @click.option(
     "-r", "--run", "probes", multiple=True, metavar="GLOB", help="Only probes whose id matches, or all but !GLOB."
 )
@@ -69,6 +73,7 @@ def run(
     arches: tuple[str, ...],
     profiles: tuple[str, ...],
     host: bool,
+    ssh: str | None,
     probes: tuple[str, ...],
     jobs: int | None,
     accel: Wanted,
@@ -92,6 +97,7 @@ def run(
     sealmatrix run -k 'debian-6.12*' -a arm64      some kernels, one architecture
     sealmatrix run -k debian-7.3 -r 'munmap/*'     some probes only
     sealmatrix run --host                          the kernel of this machine
+    sealmatrix run --ssh root@board                the kernel of that machine
     sealmatrix run --cluster tcp://192.0.2.7:8786  on other machines: see `sealmatrix worker`
     sealmatrix run --resume 20261123-214500-3fa2   what an interrupted run had left to do
 
@@ -102,17 +108,23 @@ def run(
     aside = Console(stderr=True)
     quiet = quiet or as_json
     chosen = bool(selection or globs or arches or profiles)
-    if resume is not None and (host or chosen or probes or repeat > 1):
+    if resume is not None and (host or ssh or chosen or probes or repeat > 1):
         raise click.UsageError("--resume goes on with what the run was asked for; nothing can be chosen anew")
-    if host and (chosen or path):
-        raise click.UsageError("--host runs this machine's kernel; it takes no selection, kernel, arch or profile")
-    if cluster is not None and (host or jobs):
+    if host and ssh:
+        raise click.UsageError("--host is this machine, --ssh another one; choose")
+    if (host or ssh) and (chosen or path):
         raise click.UsageError(
-            "--cluster runs cells elsewhere, as many at once as its workers take: no --host, no --jobs"
+            "--host and --ssh run a machine's kernel; they take no selection, kernel, arch or profile"
+        )
+    if cluster is not None and (host or ssh or jobs):
+        raise click.UsageError(
+            "--cluster runs cells elsewhere, as many at once as its workers take: no --host, --ssh, --jobs"
         )
     with reached(cluster) as there:
         if host:
             composed = compose_host(options)
+        elif ssh:
+            composed = compose_ssh(options, target_of(ssh))
         else:
             with preparing(aside, quiet=quiet) as say:
                 if resume is not None:
@@ -132,6 +144,8 @@ def _compose_rest(folder: Path, options: Options, path: Path | None, say: Progre
     options = recorded_options(record, options)
     if not record.matrix:
         return resumed(compose_host(options), folder, record)
+    if "ssh" in record.matrix:
+        return resumed(compose_ssh(options, target_of(record.matrix["ssh"])), folder, record)
     matrix = load_matrix(path or Path(record.matrix["path"]))
     return resumed(compose_matrix(options, matrix, specs_left(record, matrix), say), folder, record)
 

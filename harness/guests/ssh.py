@@ -29,10 +29,22 @@ from harness.guests.ssh_line import SshLine
 from harness.guests.ssh_place import Unusable, ask, private_directory, put_agent, remove
 from harness.kernels.model import Kernel
 from harness.kernels.store import Store, file_sha256
-from harness.matrix.model import Arch, OverSsh
+from harness.matrix.model import ARCHES, Arch, OverSsh
 
 _CONNECT_SECONDS = 30.0
 _BETWEEN_TRIES = 2.0  # seconds, while a machine is coming back or is used by another cell
+
+
+def detect_arch(target: OverSsh, seconds: float, environment: Mapping[str, str] = os.environ) -> Arch:
+    """Ask a machine what it is. Raises ``BootFailed``, also for an architecture there is no payload for."""
+    where = str(place_of(target))
+    with connected(target, min(seconds, _CONNECT_SECONDS), environment) as client, telling_as(BootFailed):
+        machine = ask(client, "uname -m", where, seconds)
+    found = arch_called(machine)
+    for arch in ARCHES:
+        if arch == found:
+            return arch
+    raise BootFailed(f"{where} is {machine[:40]!r}; the payload is built for {' and '.join(ARCHES)} only")
 
 
 class SshGuest:
@@ -69,7 +81,15 @@ class SshGuest:
     def boot(self) -> Booted:
         """See ``Guest.boot``: connects, after installing a kernel where one is given, and starts the agent."""
         agent = self._agent(self._arch)
-        self._take_turn()
+        try:
+            self._take_turn()
+            return self._boot(agent)
+        except BaseException:
+            with self._closing:
+                self._stack.close()
+            raise
+
+    def _boot(self, agent: Path) -> Booted:
         begun = time.monotonic()
         if self._kernel is not None:
             install(self._target, self._kernel, self._folder, self._stopped)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import paramiko
 
-from harness.errors import BootFailed
+from harness.errors import BootFailed, UsageError
 from harness.matrix.model import OverSsh
 
 _KEEPALIVE = 10  # seconds between signs of life
@@ -64,6 +64,15 @@ def parse_place(text: str, user: str = "") -> Place:
             f"{text.rpartition('@')[2]!r} is no host[:port] with at most a user@ before it (never a password)"
         )
     return Place(host, int(port), name or user or getpass.getuser())
+
+
+def target_of(text: str) -> OverSsh:
+    """The target ``[user@]host[:port]`` means, with the user's own keys. Raises ``UsageError``."""
+    try:
+        place = parse_place(text)
+    except ValueError as problem:
+        raise UsageError(str(problem)) from None
+    return OverSsh(place.host, place.port, place.user)
 
 
 @contextlib.contextmanager

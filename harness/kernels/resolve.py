@@ -64,7 +64,8 @@ def provide(
 
     ``offline`` uses only what is stored; ``refresh`` reads the suites' indexes anew; ``update`` disregards the lock.
     What a machine runs is nobody's to provide. One kernel that cannot be had is an error in its own place and does not
-    stop the others. Raises ``ConfigError`` for a damaged lock file. That it cannot be written is remarked: what was resolved can be run all the same.
+    stop the others. Raises ``ConfigError`` for a damaged lock file. That it cannot be written is remarked: what was
+    resolved can be run all the same.
     """
     store = store or Store()
     path = lock_path(matrix)

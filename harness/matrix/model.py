@@ -108,7 +108,14 @@ class OverSsh:
     kind: ClassVar[str] = "ssh"
 
 
-GuestKind = InQemu | InVirtme | OverSsh
+@dataclass(frozen=True)
+class OnHost:
+    """This machine itself, without a guest."""
+
+    kind: ClassVar[str] = "host"
+
+
+GuestKind = InQemu | InVirtme | OverSsh | OnHost
 
 
 @dataclass(frozen=True)

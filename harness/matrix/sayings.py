@@ -55,7 +55,6 @@ _KINDS: Mapping[str, tuple[str, str, Mapping[str, type[Strict]]]] = {
     "kernels": ("source", "", _SOURCES),
     "profiles": ("guest", "qemu", _GUESTS),
 }
-_TAGS = {*_SOURCES, *_GUESTS}
 
 
 def first_fault(error: pydantic.ValidationError, tree: Tree, path: Path) -> ConfigError:
@@ -111,6 +110,9 @@ def _place(loc: tuple[int | str, ...], root: Node) -> tuple[Key, Key]:
 
     Returns the part that exists, and the words after its end.
     """
+    # An entry that is one of several kinds has its kind's tag behind its name, whatever its keys are called.
+    if len(loc) > 2 and loc[0] in _KINDS and loc[2] in _KINDS[str(loc[0])][2]:
+        loc = loc[:2] + loc[3:]
     node: Any = root
     path: Key = ()
     for position, part in enumerate(loc):
@@ -118,7 +120,7 @@ def _place(loc: tuple[int | str, ...], root: Node) -> tuple[Key, Key]:
         if inside or (isinstance(node, list) and isinstance(part, int) and part < len(node)):
             node = node[part]
             path = (*path, part)
-        elif part not in _TAGS and part != "[key]":
+        elif part != "[key]":
             return path, tuple(loc[position:])
     return path, ()
 

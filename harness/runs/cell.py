@@ -111,7 +111,9 @@ class CellWorker:
         path = self._guest.push(f"payload-{workload.name}", workload.content)
         for name, content in workload.files:
             self._guest.push(name, content, 0o644)
-        return [path, *workload.arguments]
+        # Where there is no console of its own, the kernel's log is somebody else's: it is not written into.
+        unwanted = () if self._guest.console else ("--kmsg",)
+        return [path, *(word for word in workload.arguments if word not in unwanted)]
 
     def _probe(self, argv: Sequence[str], listener: _Listener) -> tuple[Exited, str]:
         """Run a payload. Returns how it ended, and why its stream is not whole ("" when it is)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
@@ -17,13 +18,17 @@ from harness.guests.arch import host_arch
 from harness.guests.deadlines import deadlines
 from harness.guests.host import HostGuest
 from harness.guests.model import Deadlines
-from harness.guests.qemu import QemuGuest, Wishes
+from harness.guests.qemu import Wishes
+from harness.guests.ssh import detect_arch
+from harness.guests.ssh_connect import place_of
 from harness.kernels.model import Kernel
 from harness.kernels.resolve import Progress, Resolution, provide
-from harness.matrix.model import ARCHES, Arch, CellSpec, Matrix, Profile
+from harness.matrix.model import ARCHES, Arch, CellSpec, MachineSource, Matrix, OnHost, OverSsh, Profile
+from harness.matrix.plan import refuse_impossible
 from harness.rules.load import CATALOGUE
 from harness.runs.execute import RunPlan, new_run_id
 from harness.runs.expect import expected_seconds
+from harness.runs.guests import guest_maker, remote_limits
 from harness.runs.model import Cell, MakeGuest, Workload
 from harness.runs.record import CellRecord, MachineRecord, RunRecord, kernel_record
 from harness.runs.repeats import repeated
@@ -60,10 +65,11 @@ class Composed:
 def compose_matrix(
     options: Options, matrix: Matrix, specs: Sequence[CellSpec], progress: Progress, task: Task | None = None
 ) -> Composed:
-    """A run of cells in QEMU. Fetches kernels and builds payloads; what cannot be had is missed, cell by cell.
+    """A run of cells of the matrix. Fetches kernels and builds payloads; what cannot be had is missed, cell by cell.
 
     Guests do ``task``: the probes of ``options``, if none is given.
     """
+    refuse_impossible(specs)
     resolution = provide(matrix, specs, offline=options.offline, progress=progress)
     cells = [_cell(spec, resolution) for spec in specs]
     source = {"path": str(matrix.path), "sha256": matrix.sha256}
@@ -73,7 +79,7 @@ def compose_matrix(
 def compose_cells(
     options: Options, firsts: Sequence[Cell], source: dict[str, str], task: Task | None = None
 ) -> Composed:
-    """A run in QEMU of cells whose kernels are at hand; ``source`` says where they come from."""
+    """A run of cells whose kernels are at hand; ``source`` says where they come from."""
     task = task or Probes(options.probes)
     cells = repeated(firsts, options.repeat)
     jobs = options.jobs or default_jobs(cells)
@@ -83,13 +89,17 @@ def compose_cells(
         for arch in sorted({cell.arch for cell in cells})
     }
     wishes = Wishes(acceleration=options.acceleration, load=load, scale=options.scale, fresh=options.fresh)
+    plan = _plan(options, task, cells, workloads, jobs, source)
+    return Composed(plan, guest_maker(wishes), wishes=wishes)
 
-    def make_guest(cell: Cell, folder: Path) -> QemuGuest:
-        assert isinstance(cell.kernel, Kernel)  # execute() does not ask for a guest without one
-        return QemuGuest(cell.kernel, cell.profile, folder, wishes)
 
-    plan = _plan(options, task, cells, workloads, jobs, source, "qemu")
-    return Composed(plan, make_guest, wishes=wishes)
+def compose_ssh(options: Options, target: OverSsh, task: Task | None = None) -> Composed:
+    """A run of one cell: the kernel that a machine reached over SSH runs. Raises ``BootFailed`` when it is not."""
+    place = place_of(target)
+    arch = detect_arch(target, remote_limits("x86_64", options.scale).boot)
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", place.host)
+    cell = Cell(f"ssh-{name}.{arch}", arch, Profile("ssh", 0, 0, guest=target), None)
+    return compose_cells(options, [cell], {"ssh": str(place)}, task)
 
 
 def compose_host(options: Options, task: Task | None = None) -> Composed:
@@ -97,14 +107,15 @@ def compose_host(options: Options, task: Task | None = None) -> Composed:
     task = task or Probes(options.probes)
     arch = _this_arch()
     uname = platform.uname()
-    cell = Cell(f"host-{uname.node}.{arch}".replace("/", "_"), arch, Profile("host", os.cpu_count() or 1, 0), None)
+    profile = Profile("host", os.cpu_count() or 1, 0, guest=OnHost())
+    cell = Cell(f"host-{uname.node}.{arch}".replace("/", "_"), arch, profile, None)
     seconds = deadlines(arch, "none", arch, scale=options.scale)
     workloads = {arch: task.workload(arch, seconds, kmsg=False)}
 
     def make_guest(_cell: Cell, _folder: Path) -> HostGuest:
         return HostGuest(seconds)
 
-    return Composed(_plan(options, task, repeated([cell], options.repeat), workloads, 1, {}, "host"), make_guest)
+    return Composed(_plan(options, task, repeated([cell], options.repeat), workloads, 1, {}), make_guest)
 
 
 def _limits(arch: Arch, options: Options, load: float) -> Deadlines:
@@ -114,6 +125,8 @@ def _limits(arch: Arch, options: Options, load: float) -> Deadlines:
 
 
 def _cell(spec: CellSpec, resolution: Resolution) -> Cell:
+    if isinstance(spec.kernel.source, MachineSource):
+        return Cell(spec.id, spec.arch, spec.profile, None)
     return Cell(spec.id, spec.arch, spec.profile, resolution.kernels[spec.kernel.name, spec.arch])
 
 
@@ -132,7 +145,6 @@ def _plan(
     workloads: Mapping[Arch, Workload],
     jobs: int,
     matrix: dict[str, str],
-    guest: str,
 ) -> RunPlan:
     run_id = new_run_id()
     any_workload = next(iter(workloads.values()))
@@ -149,7 +161,7 @@ def _plan(
         payload_id=any_workload.id,
         catalogue_sha256=catalogue_digest(),
         jobs=jobs,
-        cells=tuple(_cell_record(cell, workloads[cell.arch], guest) for cell in cells),
+        cells=tuple(_cell_record(cell, workloads[cell.arch]) for cell in cells),
     )
     return RunPlan(
         folder=options.results / run_id,
@@ -162,21 +174,22 @@ def _plan(
     )
 
 
-def _cell_record(cell: Cell, payload: Workload, guest: str) -> CellRecord:
+def _cell_record(cell: Cell, payload: Workload) -> CellRecord:
     profile = cell.profile
     return CellRecord(
         id=cell.id,
         profile=profile.name,
         arch=cell.arch,
         kernel=kernel_record(cell.kernel) if isinstance(cell.kernel, Kernel) else None,
-        machine=_machine_record(profile, guest),
+        machine=_machine_record(profile),
         payload_sha256=payload.sha256,
     )
 
 
-def _machine_record(profile: Profile, guest: str) -> MachineRecord:
-    asked = {f.name: getattr(profile, f.name) for f in fields(Profile) if f.name in MachineRecord.model_fields}
-    return MachineRecord(guest=guest, **asked)
+def _machine_record(profile: Profile) -> MachineRecord:
+    names = MachineRecord.model_fields.keys() - {"guest"}
+    asked = {f.name: getattr(profile, f.name) for f in fields(Profile) if f.name in names}
+    return MachineRecord(guest=profile.guest.kind, **asked)
 
 
 def catalogue_digest() -> str:

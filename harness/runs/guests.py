@@ -1,0 +1,34 @@
+"""Which guest a cell gets: its profile says how it is entered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.guests.deadlines import deadlines
+from harness.guests.model import Deadlines, Guest
+from harness.guests.qemu import QemuGuest, Wishes
+from harness.guests.ssh import SshGuest
+from harness.kernels.model import Kernel
+from harness.matrix.model import Arch, OverSsh
+from harness.runs.model import Cell, MakeGuest
+
+
+def guest_maker(wishes: Wishes) -> MakeGuest:
+    """Return what makes a guest for any cell; one with a kernel that could not be had is never asked for."""
+
+    def make(cell: Cell, folder: Path) -> Guest:
+        kernel = cell.kernel if isinstance(cell.kernel, Kernel) else None
+        match cell.profile.guest:
+            case OverSsh() as target:
+                limits = remote_limits(cell.arch, wishes.scale)
+                return SshGuest(target, cell.arch, limits, kernel=kernel, folder=folder, flood=wishes.flood)
+            case _:
+                assert kernel is not None  # only what a machine reached over SSH runs is nobody's to provide
+                return QemuGuest(kernel, cell.profile, folder, wishes)
+
+    return make
+
+
+def remote_limits(arch: Arch, scale: float) -> Deadlines:
+    """The deadlines of a machine nobody here knows: those of an emulated guest, for boards are slow too."""
+    return deadlines(arch, "tcg", arch, scale=scale)

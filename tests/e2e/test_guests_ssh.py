@@ -1,0 +1,355 @@
+"""Guests over SSH against a real OpenSSH server on the loopback interface."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.errors import BootFailed, LostGuest
+from harness.guests.arch import host_arch
+from harness.guests.model import Deadlines, Event, Exited, Output
+from harness.guests.pid1 import build_init
+from harness.guests.ssh import SshGuest, detect_arch
+from harness.kernels.model import Kernel, Origin
+from harness.kernels.store import Store
+from harness.matrix.model import ARCHES, Arch, OverSsh
+from tests.sshd import Server, keygen, running
+
+ROOT = Path(__file__).parents[2]
+SEALMATRIX = [sys.executable, "-m", "harness"]
+LIMITS = Deadlines(boot=30, probe=1, silence=30, total=60)
+HERE: Arch = next(arch for arch in ARCHES if arch == host_arch())
+OTHER: Arch = next(arch for arch in ARCHES if arch != HERE)
+GREET = b"#!/bin/sh\necho out\necho err >&2\npwd\nexit 7\n"
+LINGER = b"#!/bin/sh\necho $$\nsetsid sleep 1000 &\nwait\n"
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts file systems")
+
+MakeGuest = Callable[..., SshGuest]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running(tmp_path_factory.mktemp("sshd")) as one:
+        yield one
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Where guests make their directories; every test leaves it empty."""
+    folder = tmp_path / "place"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def guest(server: Server, place: Path, tmp_path: Path) -> Iterator[MakeGuest]:
+    made: list[SshGuest] = []
+
+    def make(target: OverSsh | None = None, arch: Arch = HERE, limits: Deadlines = LIMITS, **more: object) -> SshGuest:
+        target = target or server.with_(directories=(str(place),))
+        # A store of each test's own: tests that run side by side are not to wait for each other's machine.
+        more.setdefault("store", Store(tmp_path / "store"))
+        made.append(SshGuest(target, arch, limits, agent=build_init, **more))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    with ExitStack() as stack:
+
+        def mount(options: str) -> Path:
+            folder = tmp_path / f"tmpfs-{re.sub('[^a-z0-9]', '-', options)}"
+            folder.mkdir()
+            subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(folder)], check=True)
+            stack.callback(subprocess.run, ["umount", "-l", str(folder)], check=True)
+            return folder
+
+        yield mount
+
+
+def ran(guest: SshGuest, script: bytes) -> list[Event]:
+    return list(guest.run([guest.push("program", script)]))
+
+
+def text(events: list[Event], stream: str) -> bytes:
+    return b"".join(event.data for event in events if isinstance(event, Output) and event.stream == stream)
+
+
+def emptied(folder: Path, seconds: float = 20) -> bool:
+    """The agent removes its directory by itself, some moments after its connection has gone."""
+    end = time.monotonic() + seconds
+    while list(folder.iterdir()) and time.monotonic() < end:
+        os.sched_yield()
+    return not list(folder.iterdir())
+
+
+def test_a_machine_is_a_guest_and_is_left_as_it_was(guest: MakeGuest, place: Path) -> None:
+    one = guest()
+    booted = one.boot()
+    assert (booted.release, booted.machine) == (platform.release(), platform.machine())
+    assert booted.page_size == os.sysconf("SC_PAGE_SIZE")
+    (work,) = place.iterdir()
+    assert work.stat().st_mode & 0o777 == 0o700
+    events = ran(one, GREET)
+    assert text(events, "out") == f"out\n{work}\n".encode()
+    assert text(events, "err") == b"err\n"
+    assert events[-1] == Exited(7, None)
+    assert ran(one, b"#!/bin/sh\nkill -SEGV $$\n")[-1] == Exited(None, signal.SIGSEGV)
+    one.stop()
+    assert list(place.iterdir()) == []
+
+
+def test_what_a_payload_leaves_running_is_ended(guest: MakeGuest) -> None:
+    one = guest()
+    one.boot()
+    events = ran(one, b"#!/bin/sh\nsetsid sleep 1000 &\necho $!\n")
+    pid = int(text(events, "out"))
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_an_unknown_host_key_is_refused(guest: MakeGuest, server: Server, tmp_path: Path) -> None:
+    known = tmp_path / "known_hosts"
+    printed = subprocess.run(
+        ["ssh-keygen", "-lf", str(server.folder / "host_key.pub")], capture_output=True, text=True, check=True
+    ).stdout.split()[1]
+    with pytest.raises(BootFailed, match="its host key is unknown") as refusal:
+        guest(server.with_(known_hosts=known)).boot()
+    assert printed in str(refusal.value)
+    known.write_text(str(refusal.value).rpartition(f"{known}: ")[2] + "\n")
+    assert guest(server.with_(known_hosts=known)).boot().machine  # the remedy it names is one
+
+
+def test_a_changed_host_key_is_refused(guest: MakeGuest, server: Server, tmp_path: Path) -> None:
+    known = tmp_path / "known_hosts"
+    other = keygen(tmp_path / "other").with_suffix(".pub").read_text().split()
+    known.write_text(f"[127.0.0.1]:{server.port} {other[0]} {other[1]}\n")
+    with pytest.raises(BootFailed, match=r"its host key CHANGED: .*ssh-keygen -R"):
+        guest(server.with_(known_hosts=known)).boot()
+
+
+def test_a_key_nobody_accepts(guest: MakeGuest, server: Server, tmp_path: Path) -> None:
+    with pytest.raises(BootFailed, match=r"refused the key .*stranger"):
+        guest(server.with_(key=keygen(tmp_path / "stranger"))).boot()
+
+
+def test_a_key_with_a_passphrase(guest: MakeGuest, tmp_path: Path) -> None:
+    folder = tmp_path / "sshd"
+    folder.mkdir()
+    keygen(folder / "key", "open sesame")
+    with running(folder) as server:
+        with pytest.raises(BootFailed, match="has a passphrase"):
+            guest(server.target).boot()
+        target = server.with_(secret="THE_SECRET")
+        with pytest.raises(BootFailed, match="THE_SECRET, which is not set"):
+            guest(target, environment={}).boot()
+        with pytest.raises(BootFailed) as refusal:
+            guest(target, environment={"THE_SECRET": "open barley"}).boot()
+        assert "barley" not in str(refusal.value)
+        assert guest(target, environment={"THE_SECRET": "open sesame"}).boot().machine
+
+
+def test_through_a_jump_host(guest: MakeGuest, server: Server) -> None:
+    jump = f"{server.target.user}@127.0.0.1:{server.port}"
+    one = guest(server.with_(jump=jump))
+    one.boot()
+    assert ran(one, GREET)[-1] == Exited(7, None)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        closed = listener.getsockname()[1]
+    with pytest.raises(BootFailed, match=f"does not lead to 127.0.0.1:{closed}"):
+        guest(server.with_(jump=jump, port=closed), store=Store(server.folder / "store")).boot()
+
+
+def test_a_dropped_connection_loses_the_guest_and_leaves_nothing(guest: MakeGuest, server: Server, place: Path) -> None:
+    one = guest()
+    one.boot()
+    pid = 0
+    with pytest.raises(LostGuest, match=r"the connection to .* was lost"):
+        for event in one.run([one.push("linger", LINGER)]):
+            assert isinstance(event, Output)
+            pid = int(event.data)
+            for session in server.sessions():
+                os.kill(session, signal.SIGKILL)
+    one.stop()
+    assert emptied(place)
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_stop_from_another_thread(guest: MakeGuest, place: Path) -> None:
+    one = guest()
+    one.boot()
+    with pytest.raises(LostGuest, match="stopped"):
+        for _ in one.run([one.push("linger", LINGER)]):
+            threading.Thread(target=one.stop).start()
+    assert emptied(place)
+    with pytest.raises(BootFailed, match="stopped"):
+        one.boot()
+
+
+def test_deadlines_hold(guest: MakeGuest) -> None:
+    one = guest(limits=replace(LIMITS, silence=0.5))
+    one.boot()
+    with pytest.raises(LostGuest, match=r"silent for 0\.5 s"):
+        ran(one, LINGER)
+
+
+def test_a_server_that_never_speaks(guest: MakeGuest, server: Server) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        target = server.with_(port=mute.getsockname()[1])
+        with pytest.raises(BootFailed, match=r"127\.0\.0\.1"):
+            guest(target, limits=replace(LIMITS, boot=0.5)).boot()
+    with pytest.raises(BootFailed, match="Connection refused"):
+        guest(target).boot()
+
+
+def test_the_wrong_architecture(guest: MakeGuest, server: Server) -> None:
+    assert detect_arch(server.target, 30) == HERE
+    with pytest.raises(BootFailed, match=f"is {HERE}, not {OTHER}"):
+        guest(arch=OTHER).boot()
+
+
+@needs_root
+def test_a_directory_nothing_can_be_executed_in(
+    guest: MakeGuest, server: Server, mounted: Callable[[str], Path], place: Path
+) -> None:
+    noexec = mounted("noexec")
+    with pytest.raises(BootFailed, match=r"tmpfs-noexec: nothing can be executed there"):
+        guest(server.with_(directories=(str(noexec),))).boot()
+    assert list(noexec.iterdir()) == []
+    one = guest(server.with_(directories=(str(noexec), "/nonexistent", str(place))))
+    notes = one.boot().notes
+    assert [note.partition(": ")[0] for note in notes] == ["directory passed over"] * 2
+    assert ran(one, GREET)[-1] == Exited(7, None)
+
+
+@needs_root
+def test_a_full_disk(guest: MakeGuest, server: Server, mounted: Callable[[str], Path]) -> None:
+    full = mounted("size=16k")
+    with pytest.raises(BootFailed, match=r"size-16k: no space left: \d+ KiB free, \d+ KiB needed"):
+        guest(server.with_(directories=(str(full),))).boot()
+    assert list(full.iterdir()) == []
+    small = mounted("size=128k")
+    one = guest(server.with_(directories=(str(small),)))
+    one.boot()
+    with pytest.raises(LostGuest, match="No space left on device"):
+        one.push("large", bytes(1 << 20))
+
+
+def test_servers_that_are_no_use(guest: MakeGuest, tmp_path: Path) -> None:
+    with running(tmp_path / "a", sftp=False) as server, pytest.raises(BootFailed, match="Subsystem sftp"):
+        guest(server.target).boot()
+    refusal = pytest.raises(BootFailed, match=r"is no Linux machine: .*welcome")
+    with running(tmp_path / "b", "ForceCommand echo welcome") as server, refusal:
+        guest(server.target).boot()
+
+
+# --- a kernel of ours on a machine that is not ----------------------------------------------------------------------
+
+
+def kernel(release: str) -> Kernel:
+    return Kernel("k", release, HERE, "own", Path("/store/image"), "Image", "0" * 64, Origin("file", "here"))
+
+
+def test_a_kernel_is_installed_and_waited_for(guest: MakeGuest, tmp_path: Path) -> None:
+    """The machine goes down for it: the command starts the server that answers afterwards."""
+    folder = tmp_path / "sshd"
+    with running(folder) as server:
+        pass
+    ready = tmp_path / "go"
+    install = ("sh", "-c", 'echo "$0" >"$1"', "{image} {release} {arch} {host}:{port} {user} {other}", str(ready))
+    with ExitStack() as stack:
+        came = threading.Event()
+
+        def come_up() -> None:
+            while not ready.exists():
+                if came.wait(0.05):
+                    return
+            stack.enter_context(running(folder, port=server.port))
+
+        reboot = threading.Thread(target=come_up)
+        reboot.start()
+        try:
+            one = guest(server.with_(install=install), kernel=kernel(platform.release()), folder=tmp_path)
+            assert one.boot().release == platform.release()
+        finally:
+            came.set()
+            reboot.join()
+        one.stop()
+    user = server.target.user
+    assert ready.read_text() == f"/store/image {platform.release()} {HERE} 127.0.0.1:{server.port} {user} {{other}}\n"
+
+
+def test_an_installation_that_fails(guest: MakeGuest, server: Server, tmp_path: Path) -> None:
+    def boot(release: str, *install: str) -> None:
+        target = server.with_(install=install, patience=3)
+        guest(target, kernel=kernel(release), folder=tmp_path).boot()
+
+    with pytest.raises(BootFailed, match="ended with status 3: no such board"):
+        boot("6.1", "sh", "-c", "echo no such board; exit 3")
+    with pytest.raises(BootFailed, match="cannot be run"):
+        boot("6.1", str(tmp_path / "absent"))
+    with pytest.raises(BootFailed, match=rf"did not come up with 9\.9 within 3 s; it runs {platform.release()}"):
+        boot("9.9", "true")
+
+
+# --- a whole run -----------------------------------------------------------------------------------------------------
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    (path,) = folder.glob("*/verdicts.json")
+    (cell,) = json.loads(path.read_text())["cells"]
+    return {rule: entry["status"] for rule, entry in cell["rules"].items()}
+
+
+def test_the_same_kernel_gives_the_same_verdicts_and_no_secret_is_kept(tmp_path: Path) -> None:
+    """This machine's kernel, through SSH and directly; nothing in the run's folder gives a key or passphrase away."""
+    secret = "correct horse battery"
+    folder = tmp_path / "sshd"
+    folder.mkdir()
+    keygen(folder / "key", secret)
+    (tmp_path / "kernels.yaml").write_text(
+        f"version: 1\nkernels:\n  here: {{source: machine, architectures: [{HERE}]}}\n"
+        "profiles:\n  board:\n    guest: ssh\n    host: 127.0.0.1\n    port: PORT\n    key: sshd/key\n"
+        "    known_hosts: sshd/known_hosts\n    secret: BOARD_SECRET\n"
+        "selections:\n  default: {kernels: [here], profiles: [board]}\n"
+    )
+    some = ["-r", "munmap/*", "-r", "mprotect/anon-*"]
+    with running(folder) as server:
+        matrix = tmp_path / "kernels.yaml"
+        matrix.write_text(matrix.read_text().replace("PORT", str(server.port)))
+        done = subprocess.run(
+            [*SEALMATRIX, "run", *some, "--results", "remote"],
+            cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"BOARD_SECRET": secret}, check=False,
+        )  # fmt: skip
+    direct = subprocess.run(
+        [*SEALMATRIX, "run", "--host", *some, "--results", "direct"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, direct.returncode) == (0, 0), done.stdout + done.stderr + direct.stderr
+    assert statuses(tmp_path / "remote") == statuses(tmp_path / "direct")
+    key = (folder / "key").read_text().splitlines()[2]
+    kept = [path for path in (tmp_path / "remote").rglob("*") if path.is_file()]
+    assert kept
+    told = done.stdout + done.stderr + "".join(path.read_text("utf-8", "replace") for path in kept)
+    assert secret not in told
+    assert key not in told
+    (run,) = (tmp_path / "remote").glob("*/run.json")
+    (cell,) = json.loads(run.read_text())["cells"]
+    assert (cell["machine"]["guest"], cell["machine"]["release"]) == ("ssh", platform.release())
