@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,25 @@ from typing import Any
 from harness.bisect.asking import Ask, Asker, rule_probes
 from harness.bisect.book import Book
 from harness.bisect.choices import Choice, Choices, between, from_matrix, from_suites
-from harness.bisect.outcome import Outcome, lines, log_lines, to_json
+from harness.bisect.outcome import COMMIT, Outcome, State, annotated, lines, log_lines, to_json
 from harness.bisect.overbuilds import search_builds
+from harness.bisect.overcommits import Build, CommitSearch, Located, Untestable, Workshop
 from harness.bisect.predicate import Question, make_question, parse_condition
+from harness.bisect.repository import Checkout, Repository, open_repository
 from harness.bisect.search import Refused, Search
 from harness.bisect.session import Session, Task
 from harness.bisect.steps import Hear, Heard, Steps
-from harness.errors import InfrastructureError, UsageError, nearest
+from harness.errors import InfrastructureError, ToolMissing, UsageError, nearest
+from harness.kernels.store import default_root
+from harness.kernels.tree import check_tools
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import Matrix, Profile
 from harness.rules.load import load_catalogue
 from harness.runs.compose import Options
+from harness.runs.execute import run_lock
 from harness.runs.model import Cell
 from harness.runs.schedule import default_jobs
+from harness.verdicts.model import EXIT_NO_ANSWER
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,7 @@ class Prepared:
     matrix: Matrix
     profile: Profile
     builds: tuple[Choice, ...] = ()
+    repository: Repository | None = None
     remarks: tuple[str, ...] = ()
 
 
@@ -54,16 +61,43 @@ def prepare(task: Task) -> Prepared:
     rule = rules[task.rule]
     question = make_question(rule, rule_probes(rule, task.arch), task.probe or None, condition)
     prepared = Prepared(task, question, matrix, matrix.profiles[task.profile])
-    choices = list_builds(task, matrix)
+    if task.tree:
+        prepared = _with_tree(prepared)
+    return prepared if prepared.task.over == "commits" else _with_builds(prepared)
+
+
+def _with_builds(prepared: Prepared) -> Prepared:
+    """Settle which builds are searched."""
+    task = prepared.task
+    choices = list_builds(task, prepared.matrix)
     if task.builds:  # a session that goes on searches what it began with
         there = {choice.name: choice for choice in choices.builds}
         if gone := [name for name in task.builds if name not in there]:
             raise UsageError(f"{gone[0]} can no longer be had, and the search began with it; begin a new one")
         builds = tuple(there[name] for name in task.builds)
     else:
-        builds = between(choices, matrix, task.good, task.bad, fixed=task.fixed)
+        builds = between(choices, prepared.matrix, task.good, task.bad, fixed=task.fixed)
     frozen = replace(task, builds=tuple(choice.name for choice in builds))
     return replace(prepared, task=frozen, builds=builds, remarks=choices.remarks)
+
+
+def _with_tree(prepared: Prepared) -> Prepared:
+    """Look at the tree: two revisions of it are a search over commits, anything else one over builds first."""
+    task = prepared.task
+    try:
+        check_tools(task.arch)
+        repository = open_repository(Path(task.tree))
+    except ToolMissing as problem:
+        raise UsageError(f"--tree {task.tree}: {problem}") from problem
+    if not task.good_commit and not (repository.knows(task.good) or repository.knows(task.bad)):
+        return replace(prepared, task=replace(task, over="joined"), repository=repository)
+    if task.over == "joined":
+        return replace(prepared, repository=repository)
+    good = task.good_commit or repository.resolve("--good", task.good)
+    bad = task.bad_commit or repository.resolve("--bad", task.bad)
+    repository.check_ends((task.good, good), (task.bad, bad), fixed=task.fixed)
+    frozen = replace(task, over="commits", good_commit=good, bad_commit=bad)
+    return replace(prepared, task=frozen, repository=repository)
 
 
 def list_builds(task: Task, matrix: Matrix) -> Choices:
@@ -100,7 +134,7 @@ def bisect_builds(prepared: Prepared, session: Session, ask: Ask, hear: Hear) ->
     names = [choice.name for choice in builds]
     ends = (names[0], names[-1])
     book = Book(prepared.question, ends[1] if task.fixed else ends[0], task.repeat)
-    book.add(session.trials)
+    book.add(trial for trial in session.trials if trial.point in names)
 
     def heard(event: Heard) -> None:
         if event.trial is not None:
@@ -128,6 +162,66 @@ def bisect_builds(prepared: Prepared, session: Session, ask: Ask, hear: Hear) ->
         outcome = replace(outcome, state="unchecked")
     session.write("bisect.log", "\n".join(log_lines(book, task, ends, outcome)) + "\n")
     return outcome, book
+
+
+def bisect_commits(
+    prepared: Prepared, session: Session, ask: Ask, hear: Hear, make: Callable[[Repository, Checkout], Build]
+) -> tuple[Outcome, Book]:
+    """Search over commits. Raises as ``bisect_builds`` does, and ``UsageError`` where git refuses."""
+    task, repository = prepared.task, prepared.repository
+    assert repository is not None
+    good, bad = task.good_commit, task.bad_commit
+    book = Book(prepared.question, good, task.repeat)
+    book.add(trial for trial in session.trials if COMMIT.match(trial.point))
+    work = work_folder(repository)
+    with run_lock(work):
+        checkout = Checkout(work / "tree", repository)
+        checkout.prepare()
+        steps = Steps(session, book, ask, hear, lambda commit: commit[:12])
+        search = CommitSearch(
+            steps, repository, checkout, make(repository, checkout), lambda log: _log(session, book, log)
+        )  # fmt: skip
+        end = search.go(good, bad, fixed=task.fixed, check=int(task.check))
+    if isinstance(end, Refused):
+        older, newer = (bad, good) if task.fixed else (good, bad)
+        point = newer if end.point else older
+        raise _refusal(point, book, task, "--good" if point == good else "--bad")
+    size = repository.count(*((bad, good) if task.fixed else (good, bad)))
+    return _commit_outcome(end, repository, size, check=task.check), book
+
+
+def _commit_outcome(end: Located | Untestable, repository: Repository, size: int, *, check: bool) -> Outcome:
+    if isinstance(end, Untestable):
+        described = tuple(map(repository.describe, (*end.commits, end.first)))
+        return Outcome("commits", "range", end.last, end.first, size, end.commits, candidates=described)
+    remarks = ("a merge: none of its parents shows the change",) if end.parents[1:] else ()
+    state: State = "found" if end.checked or not check else "unchecked"
+    last = end.parents[0] if end.parents else ""
+    return Outcome(
+        "commits", state, last, end.first, size, commit=repository.describe(end.first), remarks=remarks
+    )  # fmt: skip
+
+
+def _log(session: Session, book: Book, log: str) -> None:
+    """Git's log, and the same with what was seen of each commit."""
+    session.write("git-bisect.log", log)
+    session.write("bisect.log", annotated(log, book))
+
+
+def work_folder(repository: Repository) -> Path:
+    """Where the checkout and the builds of a repository are kept, so that the next bisection builds little."""
+    return default_root() / "bisect" / repository.key
+
+
+def workshop(prepared: Prepared, session: Session) -> Callable[[Repository, Checkout], Build]:
+    """What really builds kernels."""
+    task = prepared.task
+
+    def make(repository: Repository, checkout: Checkout) -> Build:
+        out = work_folder(repository) / f"build-{task.arch}"
+        return Workshop(repository, checkout, task.arch, out, session.folder)
+
+    return make
 
 
 def _refusal(point: str, book: Book, task: Task, option: str) -> Exception:
@@ -158,9 +252,47 @@ class Done:
 
 def run(prepared: Prepared, session: Session, results: Path, command: Sequence[str], hear: Hear) -> Done:
     """Go from the task to the answer and keep it. Raises ``NoDifference``, ``InfrastructureError``, ``Interrupted``."""
-    outcome, book = bisect_builds(prepared, session, asker(prepared, session, results, command), hear)
+    return go(prepared, session, asker(prepared, session, results, command), hear, workshop(prepared, session))
+
+
+def go(
+    prepared: Prepared, session: Session, ask: Ask, hear: Hear, make: Callable[[Repository, Checkout], Build]
+) -> Done:
+    """The same with everything that touches kernels handed in."""
+    if prepared.task.over == "commits":
+        return _answered(prepared, session, *bisect_commits(prepared, session, ask, hear, make))
+    done = _answered(prepared, session, *bisect_builds(prepared, session, ask, hear), keep=not prepared.repository)
+    if prepared.repository is None:
+        return done
+    try:
+        narrowed = _between_neighbours(prepared, done.outcome, prepared.repository)
+        within = _answered(prepared, session, *bisect_commits(narrowed, session, ask, hear, make), keep=False)
+    except UsageError as problem:
+        remark = f"the commits between the two could not be searched: {problem}"
+        answer = {**done.answer, "text": [*done.answer["text"], f"note: {remark}"], "exit_code": EXIT_NO_ANSWER}
+        session.save(answer)
+        return Done(done.outcome, answer)
+    text = [*done.answer["text"], "", *within.answer["text"]]
+    answer = {**within.answer, "builds": done.answer, "text": text}
+    session.save(answer)
+    return Done(within.outcome, answer)
+
+
+def _between_neighbours(prepared: Prepared, outcome: Outcome, repository: Repository) -> Prepared:
+    """The search over commits that follows one over builds. Raises ``UsageError`` when the tree lacks their tags."""
+    old, new = (repository.resolve("tag", f"v{version}") for version in outcome.versions)
+    good, bad = (new, old) if prepared.task.fixed else (old, new)
+    names = [f"v{version}" for version in outcome.versions]
+    ends = [(names[1], good), (names[0], bad)] if prepared.task.fixed else [(names[0], good), (names[1], bad)]
+    repository.check_ends(ends[0], ends[1], fixed=prepared.task.fixed)
+    return replace(prepared, task=replace(prepared.task, good_commit=good, bad_commit=bad))
+
+
+def _answered(prepared: Prepared, session: Session, outcome: Outcome, book: Book, *, keep: bool = True) -> Done:
+    """Write down an answer, and the script; ``keep`` it as the session's, which ends that."""
     task = prepared.task
     session.write("repeat.sh", repeat_script(task, outcome), 0o755)
     answer = {**to_json(outcome, book, task), "text": lines(outcome, book, task)}
-    session.save(answer)
+    if keep:
+        session.save(answer)
     return Done(outcome, answer)

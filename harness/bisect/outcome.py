@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +13,8 @@ from harness.bisect.search import boots_allowed
 from harness.bisect.session import Task
 from harness.verdicts.model import EXIT_NO_ANSWER, EXIT_OK
 
+COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
+_MARKED = re.compile(r"# (\w+): \[([0-9a-f]+)\] ")
 State = Literal["found", "range", "unchecked"]
 
 
@@ -91,7 +94,7 @@ def lines(outcome: Outcome, book: Book, task: Task) -> list[str]:
 
 
 def _named(name: str) -> str:
-    return name[:12] if len(name) == 40 and "." not in name else name
+    return name[:12] if COMMIT.match(name) else name
 
 
 def _about(commit: Commit) -> list[str]:
@@ -117,7 +120,7 @@ def _remarks(outcome: Outcome, book: Book, task: Task) -> list[str]:
 
 
 def spent(outcome: Outcome, book: Book) -> str:
-    """What the answer took."""
+    """What the answer took. Commits that do not build cost git steps beyond the boots."""
     booted = [t for t in book.trials if t.origin == "boot" and t.run]
     checks = sum(1 for t in booted if t.purpose == "check")
     stored = sum(1 for t in book.trials if t.origin == "stored")
@@ -160,6 +163,16 @@ def _logged(trial: Trial, book: Book, ends: Sequence[str]) -> list[str]:
         return [f"# no answer: [{trial.point}] {how}{trial.reason}"]
     head = f"# {word}: [{trial.point}] {how}{book.told(trial)}"
     return [head] if trial.point in ends or trial.purpose == "check" else [head, f"{word} {trial.point}"]
+
+
+def annotated(log: str, book: Book) -> str:
+    """Git's log with what was seen of each commit below its name."""
+    said = []
+    for line in log.splitlines():
+        said.append(line)
+        if (marked := _MARKED.match(line)) is not None:
+            said.append(f"#   {book.why(marked[2])}")
+    return "\n".join(said) + "\n"
 
 
 def to_json(outcome: Outcome, book: Book, task: Task) -> dict[str, Any]:

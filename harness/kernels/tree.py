@@ -28,6 +28,8 @@ from harness.matrix.model import SYNONYMS, Arch
 
 OWN = Path(__file__).resolve().parent / "own"
 SYSTEM_MAPPINGS = OWN / "mseal-system-mappings.config"
+# The kernel can seal system mappings from this series on (5796d3967c09).
+_SYSTEM_MAPPINGS_SINCE = (6, 16)
 
 _TOOLS = (("make", "make"), ("flex", "flex"), ("bison", "bison"), ("bc", "bc"))
 _COMPILERS: Mapping[Arch, tuple[str, str, str]] = {
@@ -100,9 +102,10 @@ class BuiltTree:
         )
 
 
-def own_fragments(arch: Arch) -> tuple[Path, ...]:
-    """The fragments of our minimal kernel for ``arch``; ``SYSTEM_MAPPINGS`` may be added for trees from 6.16 on."""
-    return OWN / "base.config", OWN / f"{arch}.config"
+def own_fragments(arch: Arch, series: tuple[int, int] = (0, 0)) -> tuple[Path, ...]:
+    """The fragments of our minimal kernel for ``arch``, with what a tree of ``series`` (``check_tree``) can have."""
+    fragments = OWN / "base.config", OWN / f"{arch}.config"
+    return (*fragments, SYSTEM_MAPPINGS) if series >= _SYSTEM_MAPPINGS_SINCE else fragments
 
 
 def build_tree(
@@ -150,19 +153,23 @@ def build_tree(
     )
 
 
+def series_of(makefile: str) -> tuple[int, int] | None:
+    """Return (major, minor) as a kernel's top Makefile has them; None when it is no kernel's."""
+    found = dict(re.findall(r"^(VERSION|PATCHLEVEL) = (\d+)$", makefile, re.MULTILINE))
+    return (int(found["VERSION"]), int(found["PATCHLEVEL"])) if len(found) == 2 else None
+
+
 def check_tree(tree: Path) -> tuple[int, int]:
     """Return (major, minor) of a kernel tree. Raises ``UsageError`` when it is none or was built in place."""
-    makefile = tree / "Makefile"
     try:
-        text = makefile.read_text("utf-8", "replace")
+        series = series_of((tree / "Makefile").read_text("utf-8", "replace"))
     except OSError:
-        text = ""
-    found = dict(re.findall(r"^(VERSION|PATCHLEVEL) = (\d+)$", text, re.MULTILINE))
-    if found.keys() != {"VERSION", "PATCHLEVEL"} or not (tree / "Kbuild").is_file():
+        series = None
+    if series is None or not (tree / "Kbuild").is_file():
         raise UsageError(f"{tree}: no kernel source tree; name the folder its top Makefile lies in")
     if (tree / ".config").exists() or (tree / "include/config").exists():
         raise UsageError(f"{tree}: was built in place; run `make mrproper` there, or name a clean checkout")
-    return int(found["VERSION"]), int(found["PATCHLEVEL"])
+    return series
 
 
 def parse_fragment(text: str) -> tuple[Option, ...]:
@@ -205,11 +212,10 @@ def _configure(argv: Sequence[str], out: Path, text: str, log: Path, *, reconfig
         (out / "wanted.config").replace(kept)
 
 
-def _make(arch: Arch) -> list[str]:
-    """make with the compiler for ``arch``, through ccache where there is one. Raises ``ToolMissing``."""
+def check_tools(arch: Arch) -> None:
+    """Raise ``ToolMissing`` for what a build for ``arch`` would stop at."""
     compiler, prefix, package = _COMPILERS[arch]
-    machine = platform.machine()
-    native = SYNONYMS.get(machine, machine) == arch
+    native = _is_native(arch)
     tools = (*_TOOLS, ("gcc", "gcc"), *(() if native else ((f"{prefix}{compiler}", package),)))
     for program, owner in tools:
         if shutil.which(program) is None:
@@ -217,6 +223,18 @@ def _make(arch: Arch) -> list[str]:
     # objtool, which x86_64 kernels are built with, reads ELF files through libelf.
     if arch == "x86_64" and not has_header("gelf.h"):
         raise ToolMissing("libelf's header gelf.h", "libelf-dev")
+
+
+def _is_native(arch: Arch) -> bool:
+    machine = platform.machine()
+    return SYNONYMS.get(machine, machine) == arch
+
+
+def _make(arch: Arch) -> list[str]:
+    """make with the compiler for ``arch``, through ccache where there is one. Raises ``ToolMissing``."""
+    check_tools(arch)
+    compiler, prefix, _ = _COMPILERS[arch]
+    native = _is_native(arch)
     full = compiler if native else f"{prefix}{compiler}"
     argv = ["make"] if native else ["make", f"CROSS_COMPILE={prefix}"]
     return [*argv, f"CC=ccache {full}"] if shutil.which("ccache") else argv

@@ -16,16 +16,13 @@ from pathlib import Path
 from harness.errors import BuildError, InfrastructureError
 from harness.kernels.model import Kernel
 from harness.kernels.store import telling
-from harness.kernels.tree import SYSTEM_MAPPINGS, build_tree, check_tree, own_fragments
+from harness.kernels.tree import build_tree, check_tree, own_fragments
 from harness.matrix.model import Arch
 from harness.mutants.copy import TreeCopy, open_copy
 from harness.mutants.kept import KeptImages
 from harness.mutants.model import Edit, Mutant, Series
 from harness.mutants.records import Record, Records, Session, State
 from harness.mutants.suite import Suite, SuiteResult, compare
-
-# System mappings can be sealed from this series on (5796d3967c09).
-_SYSTEM_MAPPINGS_SINCE: Series = (6, 16)
 
 
 @dataclass(frozen=True)
@@ -151,9 +148,7 @@ class _Image:
 
 def _build(task: Task, series: Series, copy: TreeCopy, name: str) -> _Image:
     """Build the copy as it stands now."""
-    fragments = own_fragments(task.arch)
-    if series >= _SYSTEM_MAPPINGS_SINCE:
-        fragments = (*fragments, SYSTEM_MAPPINGS)
+    fragments = own_fragments(task.arch, series)
     out = task.work / f"build-{task.arch}"
     built = build_tree(copy.folder, task.arch, out, fragments, jobs=task.jobs, reconfigure=False)
     image = _scratch(task, name)

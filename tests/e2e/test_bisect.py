@@ -1,0 +1,201 @@
+"""Bisections as a user runs them: over real builds, and over the commits of a kernel source package made a history.
+
+Both histories share one built tree, which the cache keeps: after the first time a step compiles what a commit changed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.kernels.sources import debian_source
+from harness.mutants.catalogue import load_mutants
+from harness.mutants.edit import apply_edit
+from tests.kernel_history import Change, commits, git, kernel_repository
+
+ROOT = Path(__file__).parents[2]
+BUILDS = "SEALMATRIX_BUILD_KERNELS"
+SEALMATRIX = [sys.executable, "-m", "harness", "bisect", "-f", str(ROOT / "kernels.yaml")]
+BROKEN = "\nthis is not C\n"
+
+pytestmark = pytest.mark.kernels
+
+
+def bisect(*words: str, results: Path, code: int = 0) -> dict[str, Any]:
+    command = [*SEALMATRIX, "--results", str(results), "--json", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=3000, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    print("\n".join(found["text"]))
+    return found
+
+
+def test_over_builds(tmp_path: Path) -> None:
+    """The write through /proc/self/mem, open to all until 7.1; the second time nothing needs to boot."""
+    words = ["--rule", "force-proc-mem", "--good", "debian-6.12", "--bad", "debian-7.2"]
+    for name in ("debian-6.12", "debian-6.17.8", "debian-7.0.13", "debian-7.1.3", "debian-7.2"):
+        words += ["-k", name]
+    found = bisect(*words, results=tmp_path)
+    assert (found["state"], found["last"]["name"], found["first"]["name"]) == ("found", "debian-7.0.13", "debian-7.1.3")
+    assert found["boots"] - found["boots_to_check"] <= 5  # ceil(log2 5) + 2
+    assert found["boots_to_check"] == 2
+    again = bisect(*words, "--no-check", results=tmp_path)
+    assert (again["first"]["name"], again["boots"]) == ("debian-7.1.3", 0)
+
+
+def harmless(number: int, file: str = "mm/madvise.c") -> Change:
+    """A commit that changes the image and nothing that a program can see."""
+    what = f"const int sealmatrix_history_{number} __attribute__((__used__)) = {number};\n"
+    return Change(f"{file}: keep the number {number}", file, what)
+
+
+def weaken(mutant: str, repository: Path) -> list[Change]:
+    """The edits of a mutant as commits; the last one completes the defect."""
+    changes = []
+    texts: dict[str, str] = {}
+    for edit in load_mutants()[mutant].edits[6, 12]:
+        old = texts.get(edit.file) or git(repository, "show", f"package:{edit.file}") + "\n"
+        texts[edit.file] = apply_edit(old, edit)
+        changes.append(Change(f"mm: simplify {edit.scope}", edit.file, texts[edit.file], old))
+    return changes
+
+
+@pytest.fixture(scope="module")
+def repository() -> Path:
+    missing = [tool for tool in ("git", "flex", "bison", "bc", "gcc", "make") if not _there(tool)]
+    assert not missing, f"not installed: {missing}; scripts/setup --everything installs them"
+    return kernel_repository(debian_source("6.12", lambda text: None))
+
+
+def _there(tool: str) -> bool:
+    return any(Path(folder, tool).exists() for folder in os.environ["PATH"].split(":"))
+
+
+def over_commits(
+    repository: Path, branch: str, names: list[str], rule: str, results: Path, arch: str = "x86_64"
+) -> dict[str, Any]:
+    before = git(repository, "for-each-ref")
+    found = bisect(
+        "--tree", str(repository), "--good", names[0], "--bad", branch, "--rule", rule, "--arch", arch, results=results
+    )  # fmt: skip
+    assert git(repository, "for-each-ref") == before
+    for trial in found["trials"]:
+        print(f"{trial['point'][:12]} {trial['purpose']:6} {trial['answer']} {trial['told'][:70]} {trial['seconds']} s")
+    return found
+
+
+@pytest.mark.timeout(1800)  # the first build of a kernel takes minutes
+def test_over_commits(repository: Path, tmp_path: Path) -> None:
+    """14 commits: one weakens munmap, two do not build."""
+    *_, defect = weaken_in_one("munmap-unchecked", repository)
+    changes = [
+        harmless(1), defect, harmless(3, "mm/mprotect.c"),
+        Change("mm/mseal.c: a slip of the keyboard", "mm/mseal.c", BROKEN), harmless(5),
+        Change("mm/mseal.c: mend it", "mm/mseal.c", "\n", BROKEN), harmless(7),
+        Change("Documentation: one more word", "Documentation/userspace-api/mseal.rst", "Sealed.\n"),
+        *(harmless(number) for number in range(9, 14)),
+    ]  # fmt: skip
+    names = commits(repository, "munmap", changes)
+    found = over_commits(repository, "munmap", names, "munmap-blocked", tmp_path)
+    assert found["state"] == "found"
+    assert found["first"]["name"] == names[2]
+    assert found["last"]["name"] == names[1]
+    assert found["commit"]["subject"] == defect.subject
+    assert found["commit"]["author"] == "A U Thor <author@example.org>"
+    assert found["commit"]["files"] == ["mm/vma.c"]
+    assert found["regzbot"] == f"#regzbot introduced: {names[2][:12]}"
+    assert "build" in {trial["trouble"] for trial in found["trials"]}
+
+
+def weaken_in_one(mutant: str, repository: Path) -> list[Change]:
+    changes = weaken(mutant, repository)
+    return [Change(changes[0].subject, changes[0].file, changes[-1].new, changes[0].old)]
+
+
+@pytest.mark.timeout(1800)
+def test_over_commits_the_other_way_round_and_interrupted(repository: Path, tmp_path: Path) -> None:
+    """Where mprotect was mended: the first good of 14 commits. Interrupted after its first answer, it goes on."""
+    (defect,) = weaken_in_one("mprotect-unchecked", repository)
+    changes = [
+        defect, harmless(1), harmless(2),
+        *(harmless(number, "mm/mlock.c") for number in range(3, 6)),
+        Change("mm/mseal.c: a slip of the keyboard", "mm/mseal.c", BROKEN), harmless(7),
+        Change("mm/mseal.c: mend it", "mm/mseal.c", "\n", BROKEN), harmless(9),
+        Change("mm: look at seals again", defect.file, defect.old, defect.new),
+        harmless(11), harmless(12), harmless(13),
+    ]  # fmt: skip
+    names = commits(repository, "mprotect", changes)
+    words = [
+        "--tree",
+        str(repository),
+        "--fixed",
+        "--bad",
+        names[1],
+        "--good",
+        "mprotect",
+        "--rule",
+        "mprotect-blocked",
+    ]
+    command = [*SEALMATRIX, "--results", str(tmp_path), *words]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith(names[-1][:12]):
+                break
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, out + err
+    assert "--resume" in err
+    found = bisect("--resume", "last", results=tmp_path)
+    assert (found["state"], found["first"]["name"], found["last"]["name"]) == ("found", names[11], names[10])
+    assert found["commit"]["subject"] == "mm: look at seals again"
+    assert found["regzbot"].startswith("#regzbot fix: ")
+
+
+@pytest.mark.timeout(3600)
+def test_over_commits_for_arm64(repository: Path, tmp_path: Path) -> None:
+    if not os.environ.get(BUILDS):
+        pytest.skip(f"builds a kernel for a second architecture: set {BUILDS}=1")
+    (defect,) = weaken_in_one("munmap-unchecked", repository)
+    names = commits(repository, "arm64", [harmless(1), defect, harmless(3)])
+    found = over_commits(repository, "arm64", names, "munmap-blocked", tmp_path, "arm64")
+    assert (found["state"], found["first"]["name"]) == ("found", names[2])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--rule", "munmap-block", "--good", "6.12", "--bad", "7.3"], "did you mean 'munmap-blocked'"),
+        (["--rule", "munmap-blocked", "--good", "7.1.3", "--bad", "6.12.43"], "is newer than the bad one"),
+        (["--rule", "munmap-blocked", "--good", "7.1.3", "--bad", "7.1.3"], "are the same kernel"),
+        (["--rule", "munmap-blocked", "--good", "5.99", "--bad", "7.1.3"], "--good 5.99: no such kernel here"),
+        (["--rule", "munmap-blocked", "--good", "a", "--bad", "b", "--tree", "."], "no such kernel here"),
+        (["--rule", "munmap-blocked", "--good", "HEAD~1", "--bad", "HEAD", "--tree", "."], "holds no kernel source"),
+        (["--rule", "munmap-blocked", "--good", "6.12"], "--bad must be given"),
+        (["--rule", "munmap-blocked", "--good", "6.12", "--bad", "7.3", "--observation", "x"], "FIELD=VALUE"),
+        (["--rule", "munmap-blocked", "--good", "6.12", "--bad", "7.3", "--observation", "errno=0"], "name one with"),
+        (["--rule", "munmap-blocked", "--good", "6.12", "--bad", "7.3", "-p", "big"], "--profile big"),
+        (["--rule", "munmap-blocked", "--good", "6.12", "--bad", "7.3", "-k", "x"], "has no such kernel"),
+        (["--resume", "last"], "holds no bisection"),
+    ],
+)
+def test_bad_input_is_one_line_and_starts_nothing(words: list[str], message: str, tmp_path: Path) -> None:
+    folder = tmp_path / "tree"
+    git(tmp_path, "init", "-q", "tree")
+    for name in ("one", "two"):
+        (folder / name).write_text(name)
+        git(folder, "add", ".")
+        git(folder, "commit", "-qm", name)
+    command = [*SEALMATRIX, "--results", str(tmp_path / "results"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "results").exists()
