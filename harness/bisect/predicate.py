@@ -18,7 +18,7 @@ from harness.observations.model import Half, Observation, errno_name, signal_nam
 from harness.rules.model import Rule
 from harness.verdicts.model import RuleResult, Status
 
-_CONDITION = re.compile(r"(?:(control|sealed)\.)?([a-z]+)(!?=)(\S+)\Z")
+_CONDITION = re.compile(r"(?:(control|sealed)\.)?([a-z]+)(!?=)([^\s=]+)\Z")
 _FIELDS = ("errno", "result", "signal", "said")
 # A known difference is a rule that is not kept; one that is fixed is kept.
 _ANSWERS: dict[Status, Answer] = {"fail": "bad", "known": "bad", "pass": "good", "fixed": "good"}

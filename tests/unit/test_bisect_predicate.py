@@ -1,0 +1,131 @@
+"""What makes a kernel good or bad, and what stored runs answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.bisect.asking import Asker, Wanted, rule_probes
+from harness.bisect.book import ATTEMPTS, Book, Trial
+from harness.bisect.predicate import Question, Seen, make_question, parse_condition, see
+from harness.bisect.search import Tally
+from harness.errors import UsageError
+from harness.matrix.model import STANDARD_PROFILE
+from harness.observations.model import Half, Observation
+from harness.rules.load import load_catalogue
+from harness.runs.compose import Options
+from tests import builders
+from tests.bisect_fakes import BAD, GOOD, LOST, SKIP, kernel, question
+
+HALF = Half("done", result=-1, errno=1, before=("-",), after=("-",), write="-", mprotect=(0,), munmap=(0,))
+
+
+def observed(errno: int, result: int = -1) -> Observation:
+    return Observation("madvise/a/exact", "S", 4096, 1, HALF, replace(HALF, errno=errno, result=result))
+
+
+def trial(point: str, seen: Seen | None, **changes: object) -> Trial:
+    trouble = {"miss": "no-answer", "skip": "skip"}.get(seen.status, "") if seen else "build"
+    return replace(Trial(point, point, "search", "boot", seen, trouble, "why", f"/r/{point}"), **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "errno", "result", "holds"),
+    [
+        ("errno=EPERM", 1, -1, True),
+        ("errno=EPERM", 5, -1, False),
+        ("errno!=EPERM", 5, -1, True),
+        ("sealed.errno=0", 0, 0, True),
+        ("control.errno=EPERM", 0, 0, True),
+        ("result=0", 0, 0, True),
+        ("said=EIO", 5, -1, True),
+        ("signal=SIGSEGV", 5, -1, False),
+    ],
+)
+def test_conditions(text: str, errno: int, result: int, holds: bool) -> None:
+    condition = parse_condition(text)
+    assert condition.holds(observed(errno, result)) is holds
+    assert parse_condition(str(condition)) == condition
+
+
+@pytest.mark.parametrize("text", ["", "errno", "errno=", "other.errno=0", "errnum=EPERM", "errno==1", "errno EPERM"])
+def test_conditions_that_are_none(text: str) -> None:
+    with pytest.raises(UsageError, match="--observation"):
+        parse_condition(text)
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [
+        ("fail", "bad"),
+        ("known", "bad"),
+        ("pass", "good"),
+        ("fixed", "good"),
+        ("error", "untestable"),
+        ("miss", "untestable"),
+        ("skip", "untestable"),
+    ],
+)
+def test_the_verdict_decides_where_something_is_promised(status: str, answer: str) -> None:
+    seen = see(builders.result(builders.rule("munmap-blocked"), status), None, None)  # type: ignore[arg-type]
+    assert question().answer(seen, None) == answer
+
+
+def test_a_condition_decides_whatever_the_verdict() -> None:
+    rule = builders.rule("madvise-open", "madvise", "open")
+    asked = make_question(rule, ["madvise/a/exact"], None, parse_condition("errno=EPERM"))
+    seen = see(builders.result(rule, "observed"), asked.condition, observed(1))
+    assert asked.answer(seen, None) == "bad"
+    assert asked.answer(replace(seen, holds=False), None) == "good"
+    assert asked.answer(replace(seen, holds=None), None) == "untestable"
+    assert asked.answer(replace(seen, status="error"), None) == "untestable"
+
+
+def test_probes_are_narrowed() -> None:
+    rule, probes = builders.rule("r"), ("munmap/a/exact", "munmap/a/head", "munmap/b/exact")
+    assert make_question(rule, probes, "*/a/*", None).probes == probes[:2]
+    with pytest.raises(UsageError, match="no probe of r matches"):
+        make_question(rule, probes, "mmap/*", None)
+    with pytest.raises(UsageError, match="looks at one probe and r has 3: name one"):
+        make_question(rule, probes, None, parse_condition("errno=0"))
+
+
+def test_every_rule_has_probes_to_ask() -> None:
+    for rule in load_catalogue().values():
+        assert isinstance(make_question(rule, rule_probes(rule, "x86_64"), None, None), Question)
+
+
+def test_tallies() -> None:
+    book = Book(question(), "a")
+    book.add([trial("a", GOOD), trial("b", BAD), trial("b", GOOD), trial("c", SKIP), trial("d", None, reason="x.c:1")])
+    assert book.tally("a") == Tally(1)
+    assert book.tally("b") == Tally(1, 1)
+    assert book.tally("c").untestable == "skip: why"
+    assert book.tally("d").untestable == "build: x.c:1"
+    for number in range(ATTEMPTS):
+        assert not book.tally("e").untestable, number
+        book.add([trial("e", LOST)])
+    assert book.tally("e").untestable == "no-answer: why"
+    assert book.required == 5  # b disagrees with itself
+    assert book.standing("a") == "open"
+    assert book.boots == 4 + ATTEMPTS + 1
+
+
+def test_the_same_kernel_has_the_same_answers() -> None:
+    book = Book(question(), "a")
+    book.add([trial("a", GOOD, image="one"), trial("b", None, image="one", origin="same", trouble="", run="")])
+    assert book.standing("b") == "good"
+    assert book.boots == 1
+
+
+def test_stored_runs_answer_for_the_same_kernel(tmp_path: Path) -> None:
+    """What is no whole run, or another machine's, payload's or kernel's, answers nothing."""
+    (tmp_path / "20260101-000000-0000").mkdir()
+    (tmp_path / "20260101-000000-0000" / "run.json").write_text("{")
+    rule = load_catalogue()["munmap-blocked"]
+    asked = make_question(rule, rule_probes(rule, "x86_64"), None, None)
+    options = Options(tmp_path, ())
+    asker = Asker(asked, "x86_64", STANDARD_PROFILE, tmp_path / "runs", options, [tmp_path, tmp_path / "none"])
+    assert asker.recall(Wanted("p", kernel("k"), 1, "search")) == []
