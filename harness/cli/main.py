@@ -5,31 +5,41 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from types import FrameType
 
 import click
 
 from harness import __version__
-from harness.cli.bisect import bisect
-from harness.cli.cluster import worker
-from harness.cli.compare import compare
-from harness.cli.doctor import doctor
-from harness.cli.guests import guests
-from harness.cli.history import history
-from harness.cli.kernels import kernels
-from harness.cli.mutants import mutants
-from harness.cli.qualify import qualify
-from harness.cli.report import report
-from harness.cli.rules import rules
-from harness.cli.run import run
-from harness.cli.scenario import scenario
-from harness.cli.show import show
-from harness.cli.site import site
-from harness.cli.verify import verify_command
+from harness.cli.lazy import LazyGroup
 from harness.errors import Interrupted, SealmatrixError, UsageError
 
+# The order is that of use; what stands here is what `--help` shows.
+COMMANDS: Mapping[str, tuple[str, str, str]] = {
+    "run": ("harness.cli.run", "run", "Boot kernels, run the payload in each, judge what it saw."),
+    "scenario": ("harness.cli.scenario", "scenario", "Run a Python script on kernels, show what each of them said."),
+    "show": ("harness.cli.show", "show", "Show a run again: the newest, or RUN by its id or folder."),
+    "compare": ("harness.cli.compare", "compare", "Show what changed from A to B, rule by rule."),
+    "bisect": ("harness.cli.bisect", "bisect", "Find the first build, or the first commit, on which a rule is broken."),
+    "report": ("harness.cli.report", "report", "Write a run in a form other tools read."),
+    "qualify": ("harness.cli.qualify", "qualify", "Judge a candidate against its baseline under a written policy."),
+    "verify": ("harness.cli.verify", "verify_command", "Hold a qualification's folder against its sha256sums."),
+    "history": ("harness.cli.history", "history", "All runs together: the database, flaky rules, durations."),
+    "site": ("harness.cli.site", "site", "Static pages of all runs, to be served from anywhere."),
+    "rules": ("harness.cli.rules", "rules", "The catalogue of rules: every promise and where it comes from."),
+    "kernels": ("harness.cli.kernels", "kernels", "The kernels of the matrix: resolving, fetching, locking."),
+    "guests": ("harness.cli.guests", "guests", "The guests that were saved: listing and removing them."),
+    "mutants": ("harness.cli.mutants", "mutants", "Kernels with one deliberate defect each: does a suite notice?"),
+    "worker": ("harness.cli.cluster", "worker", "Run cells for others: a worker of a Dask scheduler."),
+    "doctor": ("harness.cli.doctor", "doctor", "Say what is missing on this machine, and what installs it."),
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+@click.group(
+    cls=LazyGroup,
+    commands_by_name=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="sealmatrix")
 def cli() -> None:
     """Does this kernel keep the promises of memory sealing, mseal(2), and what changed?
@@ -48,27 +58,6 @@ def cli() -> None:
 
     Exit status: 0 all good, 1 a rule failed, 2 usage, 3 no answer from a kernel, 130 interrupted.
     """
-
-
-for command in (
-    run,
-    scenario,
-    worker,
-    show,
-    compare,
-    bisect,
-    report,
-    qualify,
-    verify_command,
-    history,
-    site,
-    rules,
-    kernels,
-    guests,
-    mutants,
-    doctor,
-):
-    cli.add_command(command)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
