@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,15 +19,10 @@ from harness.cli.cluster import execute_there, reached
 from harness.cli.progress import progress
 from harness.guests.accel import Wanted
 from harness.guests.ssh_connect import target_of
-from harness.history.record import remember
 from harness.kernels.resolve import Progress
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import ARCHES
 from harness.matrix.plan import plan_cells, selected_probes
-from harness.reports.jsonout import summary_json
-from harness.reports.page.programs import reproduce
-from harness.reports.terminal import print_run
-from harness.reports.write import write_reports
 from harness.runs.compose import Composed, Options, compose_host, compose_matrix, compose_ssh
 from harness.runs.execute import RunDone, execute
 from harness.runs.resume import left_over, recorded_options, resumed, specs_left
@@ -134,8 +130,12 @@ def run(
                     specs = plan_cells(matrix, selection=selection, kernels=globs, arches=arches, profiles=profiles)
                     probes = probes or selected_probes(matrix, selection=selection, kernels=globs)
                     composed = compose_matrix(replace(options, probes=probes), matrix, specs, say)
-        done = _go(composed, there, aside, quiet=quiet)
-    return _report(done, aside, as_json=as_json, show_all=show_all)
+        # What only the end needs takes as long to import as a warm guest to answer: that is done while the guests work.
+        with ThreadPoolExecutor(1, "ending") as pool:
+            ending = pool.submit(import_module, "harness.cli.ending")
+            done = _go(composed, there, aside, quiet=quiet)
+    ending.result().end(done, aside, as_json=as_json, show_all=show_all)
+    return done.exit_code
 
 
 def _compose_rest(folder: Path, options: Options, path: Path | None, say: Progress) -> Composed:
@@ -157,17 +157,6 @@ def _go(composed: Composed, there: Cluster | None, aside: Console, *, quiet: boo
         if there is not None:
             return execute_there(there, composed, tell)
         return execute(composed.plan, composed.make_guest, tell)
-
-
-def _report(done: RunDone, aside: Console, *, as_json: bool, show_all: bool) -> int:
-    write_reports(done, reproduce)
-    if remark := remember(done.folder):
-        aside.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
-    if as_json:
-        click.echo(json.dumps(summary_json(done), indent=1))
-    else:
-        print_run(Console(), done, every=show_all)
-    return done.exit_code
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from harness.kernels.builds import Build, describe_file, is_complete, make_build
 from harness.kernels.config import parse_config
 from harness.kernels.debian import Candidate
 from harness.kernels.model import ModuleLoader
-from harness.kernels.modules import Loaded, ModuleSet, folder_files, folder_key, pack
+from harness.kernels.modules import Loaded, ModuleSet, folder_files, folder_key, kept, pack
 from harness.kernels.store import Store
 from harness.matrix.model import Arch, FileSource
 from harness.matrix.schema import DEBIAN_ARCH
@@ -109,7 +109,7 @@ def _loader(
 ) -> ModuleLoader:
     config = store.find(build.config) if build.config else None
     options = parse_config(config.read_bytes() if config else b"")
-    return ModuleSet(build.release, options, lambda: pack(store, key, every_file))
+    return kept(store, key, ModuleSet(build.release, options, lambda: pack(store, key, every_file)))
 
 
 def _triples(packages: tuple[Package, ...]) -> tuple[tuple[str, str, str], ...]:

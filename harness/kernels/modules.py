@@ -14,9 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from elftools.common.exceptions import ELFError
-from elftools.elf.elffile import ELFFile
-
 from harness.errors import ImageError, KernelUnavailable
 from harness.kernels.images import decompress
 from harness.kernels.store import Store, file_sha256, telling
@@ -81,6 +78,10 @@ def _closure(names: Iterable[str], tree: _Tree) -> Loaded:
 
 def depends(module: bytes) -> tuple[str, ...]:
     """Return what a module's ``.modinfo`` says it depends on. Raises ``ImageError`` for what is no module."""
+    # Imported here: a set of modules is read once and then kept (``kept``), and every run would pay for it.
+    from elftools.common.exceptions import ELFError  # noqa: PLC0415
+    from elftools.elf.elffile import ELFFile  # noqa: PLC0415
+
     try:
         section = ELFFile(io.BytesIO(module)).get_section_by_name(".modinfo")
         data = bytes(section.data()) if section is not None else None
@@ -91,6 +92,30 @@ def depends(module: bytes) -> tuple[str, ...]:
     entries = (entry for entry in data.split(b"\0") if entry.startswith(b"depends="))
     words = next(entries, b"depends=").removeprefix(b"depends=").decode("utf-8", "replace")
     return tuple(_canonical(word) for word in words.split(",") if word)
+
+
+def kept(store: Store, key: str, load: Callable[[tuple[str, ...]], Loaded]) -> Callable[[tuple[str, ...]], Loaded]:
+    """Return a loader that reads each set of modules once: what ``load`` gave is in the store, under ``key``."""
+
+    def loader(names: tuple[str, ...]) -> Loaded:
+        of = " ".join((key, *names))
+        record = f"modules/{hashlib.sha256(of.encode()).hexdigest()}"
+        known = _stored(store, store.read_record(record))
+        if known is not None:
+            return known
+        loaded = load(names)
+        store.write_record(record, {"of": of, "files": [[name, store.put(data)] for name, data in loaded]})
+        return loaded
+
+    return loader
+
+
+def _stored(store: Store, record: Mapping[str, Any] | None) -> Loaded | None:
+    """The modules a record names; None when it names none, or one of them is gone."""
+    if record is None or not isinstance(record.get("files"), list):
+        return None
+    found = [(str(name), store.find(str(digest))) for name, digest in record["files"]]
+    return tuple((name, path.read_bytes()) for name, path in found if path) if all(p for _, p in found) else None
 
 
 def pack(store: Store, key: str, files: Callable[[], Iterator[tuple[str, bytes]]]) -> Path:

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 from click.testing import CliRunner
 
 from harness.cli.history import history
 from harness.errors import StoreError, UsageError
-from harness.history.database import database_url, reading, shown, writing
+from harness.history.database import HEAD, database_url, reading, shown, writing
+from harness.history.migrate import MIGRATIONS
 from harness.history.queries import flaky, rule_history, rule_names, runs, slowest
 from harness.history.read import read_folder
 from harness.history.record import import_folders, remember
@@ -88,6 +90,11 @@ def test_a_run_that_was_killed_is_judged_from_what_it_left(tmp_path: Path) -> No
     assert (found.run["state"], found.run["exit_code"]) == ("interrupted", 3)
     with run_lock(done.folder), pytest.raises(UsageError, match="still going on"):
         read_folder(done.folder, {})
+
+
+def test_the_newest_shape_is_the_last_migration() -> None:
+    """The tables are held against a constant, so that alembic need not be imported."""
+    assert ScriptDirectory(str(MIGRATIONS)).get_current_head() == HEAD
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.errors import ImageError, KernelUnavailable
 from harness.kernels import deb
-from harness.kernels.modules import ModuleSet, depends, folder_files, folder_key, pack
+from harness.kernels.modules import ModuleSet, depends, folder_files, folder_key, kept, pack
 from harness.kernels.store import Store
 from tests.unit.kernel_fakes import make_deb, module
 
@@ -39,6 +39,27 @@ def test_dependencies_come_first(tmp_path: Path) -> None:
     loaded = module_set(tmp_path)(("d", "a"))
     assert [name for name, _ in loaded] == ["a.ko", "b_x.ko", "c.ko", "d.ko"]
     assert all(data.startswith(b"\x7fELF") for _, data in loaded)
+
+
+def test_a_set_is_read_once(tmp_path: Path) -> None:
+    store, asked = Store(tmp_path), []
+
+    def load(names: tuple[str, ...]) -> tuple[tuple[str, bytes], ...]:
+        asked.append(names)
+        return (("a.ko", b"one"), ("b.ko", b"two"))
+
+    loader = kept(store, "key", load)
+    first = loader(("b",))
+    assert kept(store, "key", load)(("b",)) == first == (("a.ko", b"one"), ("b.ko", b"two"))
+    assert asked == [("b",)]
+    loader(("c",))
+    kept(store, "other", load)(("b",))
+    assert asked == [("b",), ("c",), ("b",)]
+    for blob in (tmp_path / "blobs").rglob("*"):
+        if blob.is_file():
+            blob.unlink()
+    assert kept(Store(tmp_path), "key", load)(("b",)) == first  # read again where its bytes are gone
+    assert len(asked) == 4
 
 
 def test_what_is_built_in_yields_nothing(tmp_path: Path) -> None:

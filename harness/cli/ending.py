@@ -1,0 +1,26 @@
+"""What a run ends with: its reports, the history, the table."""
+
+from __future__ import annotations
+
+import json
+
+import click
+from rich.console import Console
+
+from harness.history.record import remember
+from harness.reports.jsonout import summary_json
+from harness.reports.page.programs import reproduce
+from harness.reports.terminal import print_run
+from harness.reports.write import write_reports
+from harness.runs.execute import RunDone
+
+
+def end(done: RunDone, aside: Console, *, as_json: bool, show_all: bool) -> None:
+    """Write a run's reports, keep it in the history, and show it."""
+    write_reports(done, reproduce)
+    if remark := remember(done.folder):
+        aside.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
+    if as_json:
+        click.echo(json.dumps(summary_json(done), indent=1))
+    else:
+        print_run(Console(), done, every=show_all)
