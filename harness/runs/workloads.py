@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Protocol
@@ -84,7 +84,8 @@ def workload(payload: Payload, globs: Sequence[str], probe_seconds: float, *, km
     wanted = [glob for glob in globs if not glob.startswith("!")]
     unwanted = [glob.removeprefix("!") for glob in globs if glob.startswith("!")]
     names = [ProbeName(p.operation, p.region, p.span, p.layout) for p in payload.probes]
-    planned = tuple(n for n in names if (not wanted or _any(n.id, wanted)) and not _any(n.id, unwanted))
+    asked, left_out = matcher(wanted or ["*"]), matcher(unwanted)
+    planned = tuple(n for n in names if asked(n.id) and not left_out(n.id))
     if not planned:
         raise UsageError(f"no probe matches {' or '.join(globs)}; `sealmatrix rules show RULE` lists a rule's probes")
     arguments = ["--deadline-ms", str(round(probe_seconds * 1000))]
@@ -95,5 +96,8 @@ def workload(payload: Payload, globs: Sequence[str], probe_seconds: float, *, km
     return Workload("c", payload.id, payload.sha256, payload.path.read_bytes(), tuple(arguments), planned)
 
 
-def _any(name: str, globs: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, glob) for glob in globs)
+def matcher(globs: Sequence[str]) -> Callable[[str], bool]:
+    """Say of a name whether any of the globs matches it; most selections name many probes one by one."""
+    exact = frozenset(glob for glob in globs if not any(c in glob for c in "*?["))
+    patterns = [glob for glob in globs if glob not in exact]
+    return lambda name: name in exact or any(fnmatchcase(name, glob) for glob in patterns)

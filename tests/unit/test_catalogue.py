@@ -6,9 +6,11 @@ import errno
 
 import pytest
 
+from harness.matrix.load import default_path, load_matrix
 from harness.payload.build import probe_list
 from harness.rules.load import load_catalogue, rule_named, unclaimed
 from harness.rules.model import LEVELS, ProbeName, Rule, covers, parse_version
+from harness.runs.workloads import matcher
 
 RULES = load_catalogue()
 PROBES = tuple(ProbeName(p.operation, p.region, p.span, p.layout) for p in probe_list())
@@ -16,6 +18,13 @@ PROBES = tuple(ProbeName(p.operation, p.region, p.span, p.layout) for p in probe
 
 def test_every_probe_is_claimed() -> None:
     assert unclaimed(RULES, PROBES) == ()
+
+
+def test_the_smoke_selection_touches_every_family() -> None:
+    wanted = load_matrix(default_path()).selections["smoke"].probes
+    chosen = [probe for probe in probe_list() if matcher(wanted)(probe.id)]
+    assert sorted(probe.id for probe in chosen) == sorted(wanted), "a line that is no probe"
+    assert {probe.family for probe in chosen} == {probe.family for probe in probe_list()}
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=list(RULES))
