@@ -18,7 +18,6 @@ from rich.console import Console
 from harness.cli.cluster import execute_there, reached
 from harness.cli.progress import progress
 from harness.guests.accel import Wanted
-from harness.guests.ssh_connect import target_of
 from harness.kernels.resolve import Progress
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import ARCHES
@@ -120,7 +119,7 @@ def run(
         if host:
             composed = compose_host(options)
         elif ssh:
-            composed = compose_ssh(options, target_of(ssh))
+            composed = _compose_ssh(options, ssh)
         else:
             with preparing(aside, quiet=quiet) as say:
                 if resume is not None:
@@ -145,9 +144,15 @@ def _compose_rest(folder: Path, options: Options, path: Path | None, say: Progre
     if not record.matrix:
         return resumed(compose_host(options), folder, record)
     if "ssh" in record.matrix:
-        return resumed(compose_ssh(options, target_of(record.matrix["ssh"])), folder, record)
+        return resumed(_compose_ssh(options, record.matrix["ssh"]), folder, record)
     matrix = load_matrix(path or Path(record.matrix["path"]))
     return resumed(compose_matrix(options, matrix, specs_left(record, matrix), say), folder, record)
+
+
+def _compose_ssh(options: Options, place: str) -> Composed:
+    from harness.guests.ssh_connect import target_of  # noqa: PLC0415  paramiko is for those who need it
+
+    return compose_ssh(options, target_of(place))
 
 
 def _go(composed: Composed, there: Cluster | None, aside: Console, *, quiet: bool) -> RunDone:

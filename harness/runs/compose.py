@@ -19,8 +19,6 @@ from harness.guests.deadlines import deadlines
 from harness.guests.host import HostGuest
 from harness.guests.model import Deadlines
 from harness.guests.qemu import Wishes
-from harness.guests.ssh import detect_arch
-from harness.guests.ssh_connect import place_of
 from harness.kernels.model import Kernel
 from harness.kernels.resolve import Progress, Resolution, provide
 from harness.matrix.model import ARCHES, Arch, CellSpec, MachineSource, Matrix, OnHost, OverSsh, Profile
@@ -95,6 +93,9 @@ def compose_cells(
 
 def compose_ssh(options: Options, target: OverSsh, task: Task | None = None) -> Composed:
     """A run of one cell: the kernel that a machine reached over SSH runs. Raises ``BootFailed`` when it is not."""
+    from harness.guests.ssh import detect_arch  # noqa: PLC0415  paramiko is for those who need it
+    from harness.guests.ssh_connect import place_of  # noqa: PLC0415
+
     place = place_of(target)
     arch = detect_arch(target, remote_limits("x86_64", options.scale).boot)
     name = re.sub(r"[^A-Za-z0-9._-]", "_", place.host)

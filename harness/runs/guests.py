@@ -7,7 +7,6 @@ from pathlib import Path
 from harness.guests.deadlines import deadlines
 from harness.guests.model import Deadlines, Guest
 from harness.guests.qemu import QemuGuest, Wishes
-from harness.guests.ssh import SshGuest
 from harness.kernels.model import Kernel
 from harness.matrix.model import Arch, OverSsh
 from harness.runs.model import Cell, MakeGuest
@@ -20,6 +19,8 @@ def guest_maker(wishes: Wishes) -> MakeGuest:
         kernel = cell.kernel if isinstance(cell.kernel, Kernel) else None
         match cell.profile.guest:
             case OverSsh() as target:
+                from harness.guests.ssh import SshGuest  # noqa: PLC0415  paramiko is for those who need it
+
                 limits = remote_limits(cell.arch, wishes.scale)
                 return SshGuest(target, cell.arch, limits, kernel=kernel, folder=folder, flood=wishes.flood)
             case _:
