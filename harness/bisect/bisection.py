@@ -118,7 +118,7 @@ def asker(prepared: Prepared, session: Session, results: Path, command: Sequence
         offline=task.offline,
         scale=task.scale,
     )
-    stores = [results, *(path for path in results.glob("bisect/*/runs") if path != session.runs)]
+    stores = [results, *results.glob("bisect/*/runs")]
     return Asker(prepared.question, task.arch, prepared.profile, session.runs, options, stores)
 
 

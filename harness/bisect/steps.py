@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.bisect.asking import Ask, Wanted
 from harness.bisect.book import Book, Purpose, Trial
@@ -59,7 +60,7 @@ class Steps:
                 if twin:
                     times = self.missing(point)
                 elif not self.session.task.fresh:
-                    recalled = self._ask.recall(Wanted(point, kernel, times, purpose))
+                    recalled = self._recalled(Wanted(point, kernel, times, purpose))
                     self._enter(recalled, left)
                     times -= len(recalled)
             if times > 0:
@@ -72,6 +73,12 @@ class Steps:
     def missing(self, point: str) -> int:
         """How many more boots a point needs."""
         return self.book.tally(point).missing(self.book.repeat, self.book.required)
+
+    def _recalled(self, want: Wanted) -> list[Trial]:
+        """What is stored and not in the book: a round that was interrupted may have finished some of its boots."""
+        known = {(Path(trial.run).resolve(), trial.cell) for trial in self.book.trials if trial.run}
+        found = self._ask.recall(want)
+        return [t for t in found if (Path(t.run).resolve(), t.cell) not in known][: want.boots]
 
     def _same(self, point: str, kernel: Kernel, purpose: Purpose, left: int) -> str:
         """Remark that another point has the very same kernel; "" when none has."""
