@@ -1,0 +1,78 @@
+"""The second payload: ``python -m crosscheck [--list] [--run GLOB]... [--exclude GLOB]... [--deadline-ms N] [--kmsg]``.
+
+Options and stream are those of the C payload (docs/protocol.md).
+"""
+
+import errno
+import gc
+import os
+import sys
+import time
+from fnmatch import fnmatchcase
+
+from crosscheck.half import run_half
+from crosscheck.probes import all_probes
+from guest import _identity
+from guest.calls import PAGE, syscall
+from guest.stream import emit, emit_plan, log_begin
+
+
+def main(arguments):
+    """Observe the probes that were chosen. Returns the exit status."""
+    wanted, unwanted, deadline, kmsg, only_list = [], [], 10.0, False, False
+    while arguments:
+        match arguments.pop(0):
+            case "--list":
+                only_list = True
+            case "--id":
+                print(_identity.ID)
+                return 0
+            case "--kmsg":
+                kmsg = True
+            case "--run" if arguments:
+                wanted.append(arguments.pop(0))
+            case "--exclude" if arguments:
+                unwanted.append(arguments.pop(0))
+            case "--deadline-ms" if arguments and arguments[0].isdigit():
+                deadline = int(arguments.pop(0)) / 1000
+            case other:
+                os.write(2, f"crosscheck: {other}: no such option, or it lacks its value\n".encode())
+                return 2
+    probes = [p for p in all_probes() if (not wanted or _any(p.id, wanted)) and not _any(p.id, unwanted)]
+    if only_list:
+        for p in probes:
+            emit(probe=p.id, family=p.family, operation=p.operation, region=p.region, span=p.span, layout=p.layout)
+        return 0
+    _observe_all(probes, deadline, kmsg)
+    return 0
+
+
+def _any(name, globs):
+    return any(fnmatchcase(name, glob) for glob in globs)
+
+
+def _observe_all(probes, deadline, kmsg):
+    gc.disable()
+    gc.freeze()  # a collection in a child would copy every page it looks at
+    emit_plan([probe.id for probe in probes])
+    missing = syscall("mseal", 0, 0, 0).errno == errno.ENOSYS
+    for probe in probes:
+        if kmsg:
+            log_begin(probe.id)
+        emit(type="begin", probe=probe.id)
+        begun = time.monotonic()
+        if missing:  # without the system call there is nothing to learn: say so for each, and start no process
+            control = sealed = {"stage": "setup", "step": "mseal", "step_errno": errno.ENOSYS}
+            unit = PAGE
+        else:
+            control, unit = run_half(probe, deadline, sealed=False)
+            sealed, _ = run_half(probe, deadline, sealed=True)
+        emit(
+            type="observation", probe=probe.id, layout=probe.layout, unit=unit,
+            microseconds=int((time.monotonic() - begun) * 1e6), control=control, sealed=sealed,
+        )  # fmt: skip
+    emit(type="end", probes=len(probes))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
