@@ -18,6 +18,7 @@ from harness.errors import Interrupted, SealmatrixError, UsageError
 COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "run": ("harness.cli.run", "run", "Boot kernels, run the payload in each, judge what it saw."),
     "scenario": ("harness.cli.scenario", "scenario", "Run a Python script on kernels, show what each of them said."),
+    "crosscheck": ("harness.cli.crosscheck", "crosscheck", "Two payloads in the same guests, which must see the same."),
     "show": ("harness.cli.show", "show", "Show a run again: the newest, or RUN by its id or folder."),
     "compare": ("harness.cli.compare", "compare", "Show what changed from A to B, rule by rule."),
     "bisect": ("harness.cli.bisect", "bisect", "Find the first build, or the first commit, on which a rule is broken."),

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 @click.option("--fresh", is_flag=True, help="Boot every kernel; use no guest that was saved, and save none.")
 @click.option("--cluster", metavar="ADDRESS", help="Run on the workers of this Dask scheduler (tcp://host:8786).")
 @click.option("--resume", metavar="ID", help="Go on with an interrupted run: only the cells without a verdict.")
+@click.option("--crosscheck", is_flag=True, help="Have the Python payload observe too what it can; see crosscheck.")
 @click.option("--offline", is_flag=True, help="Use only kernels that are stored already.")
 @click.option("-f", "--matrix", "path", type=click.Path(path_type=Path), help="The matrix [default: kernels.yaml].")
 @click.option(
@@ -77,6 +78,7 @@ def run(
     fresh: bool,
     cluster: str | None,
     resume: str | None,
+    crosscheck: bool,
     offline: bool,
     path: Path | None,
     results: Path,
@@ -99,11 +101,12 @@ def run(
     Results go to results/RUN-ID/: junit.xml for a CI server, verdicts.json for programs. Ctrl-C ends the guests and
     keeps what was seen. Exit status: 0 all good, 1 a rule failed, 3 a kernel gave no answer.
     """
-    options = Options(results, ("sealmatrix", *sys.argv[1:]), probes, jobs, accel, offline, scale, repeat, fresh)
+    command = ("sealmatrix", *sys.argv[1:])
+    options = Options(results, command, probes, jobs, accel, offline, scale, repeat, fresh, crosscheck)
     aside = Console(stderr=True)
     quiet = quiet or as_json
     chosen = bool(selection or globs or arches or profiles)
-    if resume is not None and (host or ssh or chosen or probes or repeat > 1):
+    if resume is not None and (host or ssh or chosen or probes or repeat > 1 or crosscheck):
         raise click.UsageError("--resume goes on with what the run was asked for; nothing can be chosen anew")
     if host and ssh:
         raise click.UsageError("--host is this machine, --ssh another one; choose")

@@ -83,11 +83,15 @@ def probe_list() -> tuple[ProbeInfo, ...]:
 
 @cache
 def _probe_list(ident: str) -> tuple[ProbeInfo, ...]:
-    program = _compile(host_arch(), ident)
+    return kept_list(_compile(host_arch(), ident), ["--list"])
+
+
+def kept_list(program: Path, arguments: Sequence[str]) -> tuple[ProbeInfo, ...]:
+    """What a payload lists, asked once and kept beside it."""
     listing = program.with_name(f"{program.name}.list")
     with telling(listing):
         if not listing.is_file():
-            _keep(listing, _output(program, ["--list"]))
+            _keep(listing, _output(program, arguments))
         return parse_list(listing.read_text(encoding="utf-8"))
 
 

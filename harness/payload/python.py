@@ -18,19 +18,21 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from harness.errors import BuildError
 from harness.kernels.store import Store, telling
 from harness.matrix.model import Arch
-from harness.payload.build import host_arch, payload_root
+from harness.payload.build import ProbeInfo, host_arch, kept_list, payload_root
 from harness.payload.compiler import cache_root, compiler_version, first_error
 from harness.payload.packages import NAMES, PYTHON, Packages, Pinned, contents, obtain, pinned, system_packages
 
 _TRIPLE: Mapping[Arch, str] = {"x86_64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 _GLIBC = "2.36"  # of libc6-dev in packages.SUITE: the compiler's own headers follow it
 _CFLAGS = ("-O2", "-g0", "-fno-sanitize=all", "-Wall", "-Wextra", "-Werror")
-_LDFLAGS = ("-static", "--gc-sections", "-s")
+# Room below the program: what is mapped there is listed first, and nobody need read on (crosscheck/window.py).
+_LDFLAGS = ("-static", "--gc-sections", "-s", "--image-base=0x10000000")
 # Modules of the standard library that want what a guest has not: a network, a screen, shared libraries, a reader.
 _LEFT_OUT = frozenset(
     ("__phello__", "asyncio", "ctypes", "curses", "dbm", "distutils", "email", "ensurepip", "html", "http", "idlelib",
@@ -103,6 +105,16 @@ def build_python(
             _keep(target, _assemble(builder, arch, sources, ident), 0o755)
         made_of = tuple(Pinned(**row) for row in json.loads(target.with_suffix(".json").read_text(encoding="utf-8")))
         return PythonPayload(arch, target, hashlib.sha256(target.read_bytes()).hexdigest(), ident, made_of)
+
+
+def crosscheck_list() -> tuple[ProbeInfo, ...]:
+    """The probes of the second payload, as the build for this machine lists them."""
+    return _crosscheck_list(build_python(host_arch()).path)
+
+
+@cache
+def _crosscheck_list(program: Path) -> tuple[ProbeInfo, ...]:
+    return kept_list(program, ["-m", "crosscheck", "--list"])
 
 
 def _sources() -> _Sources:

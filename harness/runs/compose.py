@@ -37,7 +37,8 @@ from harness.runs.workloads import Probes, Task
 @dataclass(frozen=True)
 class Options:
     """What the user chose about a run, whatever its cells are. ``probes`` are globs; ``scale`` stretches deadlines,
-    ``repeat`` says how often each cell is run, ``fresh`` that each boots its kernel, whatever was saved."""
+    ``repeat`` says how often each cell is run, ``fresh`` that each boots its kernel, whatever was saved, ``crosscheck``
+    that the second payload observes what it can too."""
 
     results: Path
     command: tuple[str, ...]
@@ -48,6 +49,7 @@ class Options:
     scale: float = 1.0
     repeat: int = 1
     fresh: bool = False
+    crosscheck: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def compose_cells(
     options: Options, firsts: Sequence[Cell], source: dict[str, str], task: Task | None = None
 ) -> Composed:
     """A run of cells whose kernels are at hand; ``source`` says where they come from."""
-    task = task or Probes(options.probes)
+    task = task or Probes(options.probes, options.crosscheck)
     cells = repeated(firsts, options.repeat)
     jobs = options.jobs or default_jobs(cells)
     load = max(1.0, jobs / (os.cpu_count() or 1))
@@ -105,7 +107,7 @@ def compose_ssh(options: Options, target: OverSsh, task: Task | None = None) -> 
 
 def compose_host(options: Options, task: Task | None = None) -> Composed:
     """A run of one cell: the kernel this machine runs, without a guest."""
-    task = task or Probes(options.probes)
+    task = task or Probes(options.probes, options.crosscheck)
     arch = _this_arch()
     uname = platform.uname()
     profile = Profile("host", os.cpu_count() or 1, 0, guest=OnHost())
@@ -184,6 +186,7 @@ def _cell_record(cell: Cell, payload: Workload) -> CellRecord:
         kernel=kernel_record(cell.kernel) if isinstance(cell.kernel, Kernel) else None,
         machine=_machine_record(profile),
         payload_sha256=payload.sha256,
+        second_sha256=payload.second.sha256 if payload.second else "",
     )
 
 

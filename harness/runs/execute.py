@@ -132,7 +132,9 @@ class _Execution:
         self._tell(Told(cell.id, "judging", took))
         upstream = record.kernel.version if record.kernel else ""
         facts = kernel_facts(cell.arch, outcome.journalled, upstream)
-        results = judge_cell(self._plan.assignment, facts, outcome.journalled, outcome.lost, outcome.crashes)
+        results = judge_cell(
+            self._plan.assignment, facts, outcome.journalled, outcome.lost, outcome.crashes, outcome.second
+        )
         state: CellState = "interrupted" if outcome.interrupted else "lost" if outcome.lost else "finished"
         counted = Counter(result.status for result in results)
         statuses = {status: counted[status] for status in STATUSES if counted[status]}

@@ -12,7 +12,7 @@ from harness.errors import UsageError
 from harness.guests.console import Crash
 from harness.observations.journal import Journalled, read_journal
 from harness.rules.model import KernelFacts, ProbeName, Rule
-from harness.runs.cell import JOURNAL
+from harness.runs.cell import JOURNAL, SECOND_JOURNAL
 from harness.runs.record import CellRecord, write_atomically
 from harness.verdicts.judge import Assignment, Evidence, judge
 from harness.verdicts.model import RuleResult, Verdict
@@ -42,8 +42,9 @@ def judge_cell(
     journalled: Journalled | None,
     lost: str,
     crashes: Sequence[Crash],
+    second: Journalled | None = None,
 ) -> tuple[RuleResult, ...]:
-    """Judge one cell."""
+    """Judge one cell; ``second`` is what the other payload said, where there was one."""
     if isinstance(question, Scenario):
         return judge_scenario(question, journalled, lost, crashes)
     evidence = Evidence(
@@ -52,20 +53,22 @@ def judge_cell(
         begun=journalled.begun if journalled else (),
         crashes=tuple(crashes),
         lost=lost,
+        second=second.observations if second else {},
     )
     return judge(question, evidence)
 
 
 def judge_stored(question: Question, folder: Path, record: CellRecord) -> tuple[RuleResult, ...]:
     """Judge a cell again from its folder in ``results/``, under the catalogue at hand."""
-    path = folder / JOURNAL
-    journalled = read_journal(path) if path.exists() else None
+    journalled, second = (
+        read_journal(path) if path.exists() else None for path in (folder / JOURNAL, folder / SECOND_JOURNAL)
+    )
     lost = record.reason
     if not lost and record.state != "finished":
         lost = f"the cell is {record.state}"
     crashes = [Crash(**c.model_dump()) for c in record.crashes]
     facts = kernel_facts(record.arch, journalled, record.kernel.version if record.kernel else "")
-    return judge_cell(question, facts, journalled, lost, crashes)
+    return judge_cell(question, facts, journalled, lost, crashes, second)
 
 
 def verdicts_json(

@@ -85,7 +85,10 @@ class CrashRecord(_Model):
 
 class CellRecord(_Model):
     """One cell. ``seconds`` by stage; ``reason`` says why a cell that is not finished is not. ``host`` is the machine
-    that ran it where that is not the run's own, ``lost_on`` the workers that were lost with it before."""
+    that ran it where that is not the run's own, ``lost_on`` the workers that were lost with it before.
+
+    ``second_sha256`` is of the payload that checked the first one.
+    """
 
     id: str
     profile: str
@@ -95,6 +98,7 @@ class CellRecord(_Model):
     kernel: KernelRecord | None = None
     machine: MachineRecord | None = None
     payload_sha256: str = ""
+    second_sha256: str = ""
     started: str = ""
     seconds: dict[str, float] = {}
     garbage: int = 0

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Protocol
 
 from harness.errors import UsageError
 from harness.guests.model import Deadlines
 from harness.matrix.model import Arch
-from harness.payload.build import Payload, build
-from harness.payload.python import build_python
+from harness.payload.build import Payload, ProbeInfo, build
+from harness.payload.python import build_python, crosscheck_list
 from harness.rules.load import load_catalogue
 from harness.rules.model import ProbeName
 from harness.runs.judging import Question
@@ -34,13 +34,24 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Probes:
-    """Probes of the C payload, judged by the catalogue."""
+    """Probes of the C payload, judged by the catalogue; those of them that both payloads have, by both."""
 
     globs: tuple[str, ...] = ()
+    crosscheck: bool = False
 
     def workload(self, arch: Arch, limits: Deadlines, *, kmsg: bool) -> Workload:
         """See ``Task``."""
-        return workload(build(arch), self.globs, limits.probe, kmsg=kmsg)
+        first = workload(build(arch), self.globs, limits.probe, kmsg=kmsg)
+        return replace(first, second=self._second(arch, limits, kmsg)) if self.crosscheck else first
+
+    def _second(self, arch: Arch, limits: Deadlines, kmsg: bool) -> Workload | None:
+        """None where the globs leave the second payload nothing."""
+        planned = chosen(crosscheck_list(), self.globs)
+        if not planned:
+            return None
+        payload = build_python(arch)
+        arguments = ("-m", "crosscheck", *_options(self.globs, limits.probe, kmsg=kmsg))
+        return Workload("python", payload.id, payload.sha256, payload.path.read_bytes(), arguments, planned)
 
     def question(self, planned: Sequence[ProbeName]) -> Question:
         """See ``Task``."""
@@ -79,21 +90,41 @@ class Script:
         return self.scenario
 
 
+def crosscheck_globs() -> tuple[str, ...]:
+    """Globs of what both payloads can be asked: the operations the second one has."""
+    return tuple(dict.fromkeys(f"{probe.operation}/*" for probe in crosscheck_list()))
+
+
 def workload(payload: Payload, globs: Sequence[str], probe_seconds: float, *, kmsg: bool) -> Workload:
     """The payload with its arguments; a glob after ``!`` leaves probes out. ``UsageError`` when no probe is left."""
-    wanted = [glob for glob in globs if not glob.startswith("!")]
-    unwanted = [glob.removeprefix("!") for glob in globs if glob.startswith("!")]
-    names = [ProbeName(p.operation, p.region, p.span, p.layout) for p in payload.probes]
-    asked, left_out = matcher(wanted or ["*"]), matcher(unwanted)
-    planned = tuple(n for n in names if asked(n.id) and not left_out(n.id))
+    planned = chosen(payload.probes, globs)
     if not planned:
         raise UsageError(f"no probe matches {' or '.join(globs)}; `sealmatrix rules show RULE` lists a rule's probes")
-    arguments = ["--deadline-ms", str(round(probe_seconds * 1000))]
-    arguments += ["--kmsg"] if kmsg else []
+    arguments = _options(globs, probe_seconds, kmsg=kmsg)
+    return Workload("c", payload.id, payload.sha256, payload.path.read_bytes(), arguments, planned)
+
+
+def chosen(probes: Sequence[ProbeInfo], globs: Sequence[str]) -> tuple[ProbeName, ...]:
+    """The probes that globs mean, as a payload understands them."""
+    wanted, unwanted = _sorted(globs)
+    names = [ProbeName(p.operation, p.region, p.span, p.layout) for p in probes]
+    asked, left_out = matcher(wanted or ["*"]), matcher(unwanted)
+    return tuple(n for n in names if asked(n.id) and not left_out(n.id))
+
+
+def _options(globs: Sequence[str], probe_seconds: float, *, kmsg: bool) -> tuple[str, ...]:
+    wanted, unwanted = _sorted(globs)
+    options = ["--deadline-ms", str(round(probe_seconds * 1000))]
+    options += ["--kmsg"] if kmsg else []
     for option, patterns in (("--run", wanted), ("--exclude", unwanted)):
         for glob in patterns:
-            arguments += [option, glob]
-    return Workload("c", payload.id, payload.sha256, payload.path.read_bytes(), tuple(arguments), planned)
+            options += [option, glob]
+    return tuple(options)
+
+
+def _sorted(globs: Sequence[str]) -> tuple[list[str], list[str]]:
+    wanted = [glob for glob in globs if not glob.startswith("!")]
+    return wanted, [glob.removeprefix("!") for glob in globs if glob.startswith("!")]
 
 
 def matcher(globs: Sequence[str]) -> Callable[[str], bool]:

@@ -28,7 +28,7 @@ def disagreement(first: Observation, second: Observation) -> str | None:
 def _facts(half: Half) -> Iterator[tuple[str, str]]:
     yield "how it ended", _ending(half)
     yield "sealing", " ".join(map(errno_name, half.seal))
-    yield "answer", half.said
+    yield "answer", half.said if half.step is None else ""
     yield "before", _window(half.units_before)
     yield "after", _window(half.units_after)
     yield "stores", half.write

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from errno import EAGAIN, EMFILE, ENFILE, ENOMEM, ENOSPC, ENOSYS, EPERM
 from fnmatch import fnmatchcase
 
@@ -18,6 +18,7 @@ from harness.guests.console import Crash
 from harness.observations.model import Half, Observation, errno_name, signal_name
 from harness.rules.load import unclaimed
 from harness.rules.model import Expect, KernelFacts, Outcome, ProbeName, Rule
+from harness.verdicts.crosscheck import disagreement
 from harness.verdicts.model import Follows, Kind, RuleResult, Status, Verdict
 from harness.verdicts.rounds import read_outcomes
 from harness.verdicts.window import changes, sealed_units, spread_units, window_problems
@@ -31,7 +32,8 @@ _EXHAUSTED = frozenset({EAGAIN, EMFILE, ENFILE, ENOMEM, ENOSPC})
 class Evidence:
     """Everything one cell has to say. ``lost`` tells why the stream stopped early ("" when it did not).
 
-    ``kernel`` is None only where nothing was observed (no boot), and then nothing is asked of it.
+    ``kernel`` is None only where nothing was observed (no boot), and then nothing is asked of it. ``second`` is what
+    the other payload observed, where one was asked to.
     """
 
     kernel: KernelFacts | None
@@ -39,6 +41,7 @@ class Evidence:
     begun: tuple[str, ...] = ()
     crashes: tuple[Crash, ...] = ()
     lost: str = ""
+    second: Mapping[str, Observation] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,19 @@ def _verdict(rule: Rule, probe: ProbeName, evidence: Evidence, fatal: Mapping[st
         finding = _known(rule, probe, evidence.kernel, finding)
     # A run of many cells holds millions of these texts, of which few differ.
     observed = sys.intern(summary(seen)) if seen else ""
+    other = evidence.second.get(probe.id)
+    if seen and other and (differ := disagreement(seen, other)):
+        finding = _disputed(finding, differ)
+        observed = f"C: {observed} | Python: {summary(other)}"
     return Verdict(rule.id, sys.intern(probe.id), finding.status, finding.reason, finding.kind, observed, follows)
+
+
+def _disputed(finding: Finding, differ: str) -> Finding:
+    """One instrument's word against another's is no verdict on the kernel, unless that crashed."""
+    if finding.kind == "crash":
+        return finding
+    alone = f"{finding.status}: {finding.reason}" if finding.reason else finding.status
+    return Finding("error", f"the two payloads disagree: {differ}; by the C payload alone it is {alone}")
 
 
 def summary(seen: Observation) -> str:

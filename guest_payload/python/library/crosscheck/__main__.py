@@ -6,9 +6,10 @@ Options and stream are those of the C payload (docs/protocol.md).
 import errno
 import gc
 import os
+import re
 import sys
 import time
-from fnmatch import fnmatchcase
+from fnmatch import translate
 
 from crosscheck.half import run_half
 from crosscheck.probes import all_probes
@@ -38,7 +39,8 @@ def main(arguments):
             case other:
                 os.write(2, f"crosscheck: {other}: no such option, or it lacks its value\n".encode())
                 return 2
-    probes = [p for p in all_probes() if (not wanted or _any(p.id, wanted)) and not _any(p.id, unwanted)]
+    asked, left_out = _matcher(wanted or ["*"]), _matcher(unwanted)
+    probes = [p for p in all_probes() if asked(p.id) and not left_out(p.id)]
     if only_list:
         for p in probes:
             emit(probe=p.id, family=p.family, operation=p.operation, region=p.region, span=p.span, layout=p.layout)
@@ -47,8 +49,9 @@ def main(arguments):
     return 0
 
 
-def _any(name, globs):
-    return any(fnmatchcase(name, glob) for glob in globs)
+def _matcher(globs):
+    """Says of a name whether one of the globs matches it; one expression for all, since there may be a hundred."""
+    return re.compile("|".join(map(translate, globs)) or "(?!)").match
 
 
 def _observe_all(probes, deadline, kmsg):

@@ -16,7 +16,8 @@ LAYOUTS = {
     "plain": "pPPp", "plain-wide": "pPPPPp",
     "hole-start": "GPPp", "hole-middle": "PGP", "hole-end": "pPPG", "unmapped": "GG",
 }  # fmt: skip
-BASE, HUGE_BASE, DESTINATION = 0x600000000, 0x640000000, 0x700000000  # each far from everything else
+BASE = 0x400000  # below the program, so that a window is listed first
+HUGE_BASE, DESTINATION = 0x640000000, 0x700000000  # each far from everything else
 FILL, FILE_FILL, SOURCE_FILL = 0xA0, 0x50, 0xC0
 NEAR = 16  # units: how far off an address is still told relative to the window
 HUGE_LIMIT = 4 << 20
@@ -205,25 +206,29 @@ def _present(entry):
 
 
 def _listed(base, end, *, seals):
-    """The mappings of a place: (start, end, perms, offset, path, seal)."""
-    fd = os.open("/proc/self/smaps" if seals else "/proc/self/maps", os.O_RDONLY | os.O_CLOEXEC)
-    found, rest = [], b""
+    """The mappings of a place: [start, end, perms, offset, path, seal]. Nothing behind the place is read."""
+    found = []
+    for line in _lines(b"/proc/self/smaps" if seals else b"/proc/self/maps"):
+        if line[:1] in b"0123456789abcdef":
+            place, perms, offset, _device, _inode, *path = line.split(None, 5)
+            first, last = (int(word, 16) for word in place.split(b"-"))
+            if first >= end:
+                break
+            name = path[0].decode(errors="replace") if path else ""
+            found.append([first, last, perms.decode(), int(offset, 16), name, "-" if seals else "?"])
+        elif line[:8] == b"VmFlags:" and b" sl" in line:
+            found[-1][5] = "s"
+    return [entry for entry in found if entry[1] > base]
+
+
+def _lines(path):
+    fd, rest = os.open(path, os.O_RDONLY | os.O_CLOEXEC), b""
     try:
-        while part := os.read(fd, 65536):
+        while part := os.read(fd, 4096):
             *lines, rest = (rest + part).split(b"\n")
-            for line in lines:
-                if line[:1] in b"0123456789abcdef":
-                    place, perms, offset, _device, _inode, *path = line.split(None, 5)
-                    first, last = (int(word, 16) for word in place.split(b"-"))
-                    if first >= end:
-                        return [entry for entry in found if entry[1] > base]
-                    name = path[0].decode(errors="replace") if path else ""
-                    found.append([first, last, perms.decode(), int(offset, 16), name, "-" if seals else "?"])
-                elif line.startswith(b"VmFlags:") and b" sl" in line and found:
-                    found[-1][5] = "s"
+            yield from lines
     finally:
         os.close(fd)
-    return [entry for entry in found if entry[1] > base]
 
 
 def _backing(path, offset, unit):

@@ -1,0 +1,124 @@
+"""The options that commands which boot cells have in common, and what they choose."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from harness.cli.progress import progress
+from harness.cli.run import preparing
+from harness.guests.accel import Wanted
+from harness.guests.ssh_connect import target_of
+from harness.matrix.load import default_path, load_matrix
+from harness.matrix.model import ARCHES
+from harness.matrix.plan import plan_cells
+from harness.runs.compose import Composed, Options, compose_host, compose_matrix, compose_ssh
+from harness.runs.execute import RunDone, execute
+from harness.runs.workloads import Task
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which cells, and how they are run. The names are those of the options."""
+
+    selection: str | None
+    kernels: tuple[str, ...]
+    arches: tuple[str, ...]
+    profiles: tuple[str, ...]
+    host: bool
+    ssh: str | None
+    fresh: bool
+    jobs: int | None
+    accel: Wanted
+    scale: float
+    offline: bool
+    matrix: Path | None
+    results: Path
+    quiet: bool
+    as_json: bool
+
+    def options(self, *, probes: Sequence[str] = (), crosscheck: bool = False) -> Options:
+        """The same for the composer."""
+        command = ("sealmatrix", *sys.argv[1:])
+        asked = (tuple(probes), self.jobs, self.accel, self.offline, self.scale)
+        return Options(self.results, command, *asked, fresh=self.fresh, crosscheck=crosscheck)
+
+
+def cell_options(results: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Give a command these options; it is called with ``choice``, a ``Choice``, in their place."""
+    path = click.Path(path_type=Path)
+    options = (
+        click.option("-s", "--selection", metavar="NAME", help="A selection of kernels.yaml [default: default]."),
+        click.option("-k", "--kernels", multiple=True, metavar="GLOB", help="Kernels by name; repeatable."),
+        click.option(
+            "-a", "--arch", "arches", multiple=True, type=click.Choice(ARCHES), help="Only this architecture."
+        ),
+        click.option(
+            "-p", "--profile", "profiles", multiple=True, metavar="NAME", help="Machine profile(s) to boot on."
+        ),
+        click.option("--host", is_flag=True, help="Run on this machine's own kernel, without a guest."),
+        click.option(
+            "--ssh", metavar="TARGET", help="Run on the kernel of a machine reached over SSH (user@host:port)."
+        ),
+        click.option("--fresh", is_flag=True, help="Boot every kernel; use no guest that was saved, and save none."),
+        click.option("-j", "--jobs", type=click.IntRange(1), help="Cells at once [default: as there is room]."),
+        click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True),
+        click.option(
+            "--scale", type=click.FloatRange(0.01), default=1.0, help="Stretch every deadline by this factor."
+        ),
+        click.option("--offline", is_flag=True, help="Use only kernels that are stored already."),
+        click.option("-f", "--matrix", type=path, help="The matrix [default: kernels.yaml]."),
+        click.option("--results", type=path, default=Path(results), show_default=True, help="Where results go."),
+        click.option("-q", "--quiet", is_flag=True, help="No progress, only the end."),
+        click.option("--json", "as_json", is_flag=True, help="JSON on standard output instead of the table."),
+    )
+    names = [field.name for field in fields(Choice)]
+
+    def decorate(command: Callable[..., int]) -> Callable[..., int]:
+        @wraps(command)
+        def call(**given: Any) -> int:
+            choice = Choice(**{name: given.pop(name) for name in names})
+            return command(choice=choice, **given)
+
+        for option in reversed(options):
+            call = option(call)
+        return call
+
+    return decorate
+
+
+def run_cells(choice: Choice, options: Options, aside: Console, task: Task | None = None) -> RunDone:
+    """Compose and execute what was chosen, showing progress on ``aside``."""
+    quiet = choice.quiet or choice.as_json
+    composed = _compose(choice, options, aside, task)
+    for remark in composed.remarks:
+        aside.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
+    with progress(aside, quiet, [cell.id for cell in composed.plan.cells]) as tell:
+        return execute(composed.plan, composed.make_guest, tell)
+
+
+def _compose(choice: Choice, options: Options, aside: Console, task: Task | None) -> Composed:
+    chosen = bool(choice.selection or choice.kernels or choice.arches or choice.profiles or choice.matrix)
+    if choice.host and choice.ssh:
+        raise click.UsageError("--host is this machine, --ssh another one; choose")
+    if (choice.host or choice.ssh) and chosen:
+        raise click.UsageError(
+            "--host and --ssh run a machine's kernel; they take no selection, kernel, arch or profile"
+        )
+    if choice.host:
+        return compose_host(options, task)
+    if choice.ssh:
+        return compose_ssh(options, target_of(choice.ssh), task)
+    matrix = load_matrix(choice.matrix or default_path())
+    specs = plan_cells(
+        matrix, selection=choice.selection, kernels=choice.kernels, arches=choice.arches, profiles=choice.profiles
+    )
+    with preparing(aside, quiet=choice.quiet or choice.as_json) as say:
+        return compose_matrix(options, matrix, specs, say, task)

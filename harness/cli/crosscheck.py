@@ -1,0 +1,46 @@
+"""``sealmatrix crosscheck``: both payloads on the same guests, which must see the same."""
+
+from __future__ import annotations
+
+import json
+
+import click
+from rich.console import Console
+
+from harness.cli.choices import Choice, cell_options, run_cells
+from harness.reports.crosscheck import crosscheck_line
+from harness.reports.jsonout import summary_json
+from harness.reports.page.programs import reproduce
+from harness.reports.terminal import print_run
+from harness.reports.write import write_reports
+from harness.runs.workloads import crosscheck_globs
+
+
+@click.command()
+@click.option(
+    "-r", "--run", "probes", multiple=True, metavar="GLOB", help="Only probes whose id matches, or all but !GLOB."
+)
+@click.option("--all", "show_all", is_flag=True, help="Show every rule, also those that agree everywhere.")
+@cell_options(results="results/crosschecks")
+def crosscheck(probes: tuple[str, ...], show_all: bool, choice: Choice) -> int:
+    """Have the C payload and the Python payload observe the same probes in the same guests.
+
+    They were written apart, from the same contract. Where they differ on one kernel, one of them is wrong: the rule is
+    an error, with both observations. `sealmatrix run --crosscheck` does the same beside all other probes.
+
+    \b
+    sealmatrix crosscheck -k debian-newest              both architectures of one kernel
+    sealmatrix crosscheck -k debian-6.12 -r 'munmap/*'  one operation
+    sealmatrix crosscheck --host                        the kernel of this machine
+
+    Exit status: 0 all good, 1 a rule failed, 3 the payloads disagree or a kernel gave no answer.
+    """
+    options = choice.options(probes=probes or crosscheck_globs(), crosscheck=True)
+    done = run_cells(choice, options, Console(stderr=True))
+    write_reports(done, reproduce)
+    if choice.as_json:
+        click.echo(json.dumps(summary_json(done), indent=1))
+    else:
+        print_run(Console(), done, every=show_all)
+        click.echo(crosscheck_line(done))
+    return done.exit_code
