@@ -1,0 +1,138 @@
+"""Ways to bring one kernel up, each measured alike: bare, cold and warm through sealmatrix, and virtme-ng."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from bench.matrix import emulator
+from harness.guests import devices
+from harness.guests.accel import emulator as qemu_of
+from harness.guests.initramfs import initramfs
+from harness.guests.model import Guest
+from harness.guests.qemu import QemuGuest, Wishes
+from harness.kernels.model import Kernel
+from harness.matrix.model import CellSpec, InVirtme, Profile
+from harness.payload.build import Payload
+from harness.payload.compiler import compile_static
+from harness.runs.guests import guest_maker
+from harness.runs.model import Cell
+
+SCALE = 4.0  # for deadlines: a machine that is measured may be busy
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One go. ``stages`` in seconds of wall time, ``cpu_stages`` in QEMU's; ``start`` is cold, warm or ""."""
+
+    wall: float
+    cpu: float
+    peak_mb: float
+    start: str = ""
+    stages: Mapping[str, float] = field(default_factory=dict)
+    cpu_stages: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Course:
+    """What all contestants run: a kernel on a profile, and the probes of those that run a payload."""
+
+    spec: CellSpec
+    kernel: Kernel
+    payload: Payload
+    probes: Sequence[str]
+
+
+class NotHere(Exception):
+    """A contestant that cannot take part on this machine, and why."""
+
+
+Contestant = Callable[[Course], Sample]
+
+
+def bare(course: Course) -> Sample:
+    """The kernel, one processor, memory, nothing else: no console, no channel, no disk; PID 1 ends it at once."""
+    with tempfile.TemporaryDirectory(prefix="sealmatrix-bench-") as folder:
+        archive = Path(folder) / "off.cpio"
+        source = Path(__file__).with_name("off.c")
+        archive.write_bytes(initramfs(compile_static([source], course.spec.arch, "off").read_bytes()))
+        profile = replace(course.spec.profile, swap=0, hugepages=0)
+        program = qemu_of(course.spec.arch)
+        machine = devices.Machine(course.kernel, profile, "tcg", program, archive, Path(folder) / "none")
+        argv = [
+            str(program), *devices.bare(), *devices.board(machine), *devices.memory(profile), *devices.boot(machine),
+        ]  # fmt: skip
+        begun = time.monotonic()
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.monotonic() - begun
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise NotHere(f"QEMU exited with {process.returncode}")
+    return Sample(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6)
+
+
+def cold(course: Course) -> Sample:
+    """A cell of a run with --fresh."""
+    return _cell(course, QemuGuest(course.kernel, course.spec.profile, _folder(), Wishes("tcg", scale=SCALE)))
+
+
+def warm(course: Course) -> Sample:
+    """A cell of a run whose guest was saved; the first one boots and saves it."""
+    return _cell(
+        course, QemuGuest(course.kernel, course.spec.profile, _folder(), Wishes("tcg", scale=SCALE, fresh=False))
+    )
+
+
+def virtme(course: Course) -> Sample:
+    """A cell of a run whose profile has virtme-ng bring the guest up."""
+    profile = Profile("virtme", memory=course.spec.profile.memory, guest=InVirtme({}))
+    cell = Cell("virtme", course.spec.arch, profile, course.kernel)
+    guest = guest_maker(Wishes("tcg", scale=SCALE))(cell, _folder())
+    if isinstance(guest, QemuGuest):
+        raise NotHere("this sealmatrix has no guests in virtme-ng")
+    return _cell(course, guest)
+
+
+CONTESTANTS: Mapping[str, Contestant] = {"bare": bare, "cold": cold, "warm": warm, "virtme": virtme}
+
+
+def _folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="sealmatrix-bench-"))
+
+
+def _cell(course: Course, guest: Guest) -> Sample:
+    """Boot, push, run and stop, as a cell does; what reads and judges the stream costs no guest time."""
+    stages: dict[str, float] = {}
+    cpu: dict[str, float] = {}
+    content = course.payload.path.read_bytes()
+    with ExitStack() as stack:
+        stack.callback(guest.stop)
+        begun = last = time.monotonic()
+        peak = 0.0
+
+        def passed(stage: str) -> None:
+            nonlocal last, peak
+            stages[stage], last = time.monotonic() - last, time.monotonic()
+            pid = getattr(guest, "pid", None)
+            seen = emulator(pid) if pid else None
+            if seen:
+                cpu[stage] = seen.cpu_seconds - sum(cpu.values())
+                peak = seen.peak_mb
+
+        booted = guest.boot()
+        passed("ready")
+        path = guest.push("payload-c", content)
+        passed("push")
+        for _ in guest.run([path, "--kmsg", *(word for glob in course.probes for word in ("--run", glob))]):
+            pass
+        passed("suite")
+        guest.stop()
+        passed("stop")
+    return Sample(last - begun, sum(cpu.values()), peak, booted.start, stages, cpu)

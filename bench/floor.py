@@ -1,0 +1,175 @@
+#!/usr/bin/env python3
+"""How fast is the machine, and how close are we: one kernel bare, cold, warm and through virtme-ng, in turn.
+
+    bench/floor.py                                  debian-6.12 on x86_64, five rounds
+    bench/floor.py -k debian-6.12 -a arm64 -n 7     another kernel, more rounds
+    bench/floor.py --growth --out speed             whole runs too; also writes speed/floor.json and speed/floor.svg
+
+"bare" is the floor: the best arguments we know, no console, no channel, no disk, and a PID 1 that ends the machine at
+once. "cold" is a cell of `sealmatrix run --fresh`, "warm" one whose guest was saved. All take turns, so that what
+else the machine does falls on all alike; medians and ratios are printed with the project's limits beside them. Ratios
+of CPU seconds stand beside those of the clock, because they bear a busy machine better. Exit status: 0 within all
+limits, 1 over one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench.contestants import CONTESTANTS, Course, NotHere, Sample
+from bench.growth import Growth, growth, growth_text
+from bench.picture import bars
+from harness.kernels.model import Kernel
+from harness.kernels.resolve import provide
+from harness.matrix.load import default_path, load_matrix
+from harness.matrix.model import ARCHES, Arch
+from harness.matrix.plan import plan_cells, selected_probes
+from harness.payload.build import build
+
+STAGES = ("ready", "push", "suite", "stop")
+OF = ("wall", "cpu")
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """What must hold: ``value`` at most (or, with ``least``, at least) ``limit``; ``cpu`` is the same of CPU seconds."""
+
+    name: str
+    value: float
+    limit: float
+    cpu: float = 0.0
+    least: bool = False
+
+    @property
+    def kept(self) -> bool:
+        return self.value >= self.limit if self.least else self.value <= self.limit
+
+
+def main() -> int:
+    options = _options()
+    course = prepare(options.kernel, options.arch, options.run)
+    samples, absent = measure(course, options.rounds, options.without)
+    grown = growth(options.kernel, options.arch) if options.growth else []
+    held = ratios(samples)
+    told = {
+        "kernel": course.kernel.release,
+        "arch": options.arch,
+        "probes": list(course.probes),
+        "samples": {name: [asdict(sample) for sample in goes] for name, goes in samples.items()},
+        "absent": absent,
+        "ratios": [{**asdict(ratio), "kept": ratio.kept} for ratio in held],
+        "growth": [asdict(one) for one in grown],
+    }
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / "floor.json").write_text(json.dumps(told, indent=1) + "\n")
+        title = f"{course.kernel.release} ({options.arch}): seconds, medians of {options.rounds}"
+        (options.out / "floor.svg").write_text(bars(title, {name: medians(goes) for name, goes in samples.items()}))
+    print(json.dumps(told, indent=1) if options.json else text(course, samples, absent, held, grown))
+    return int(not all([*(ratio.kept for ratio in held), *(one.kept for one in grown)]))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure boots against the floor.")
+    parser.add_argument("-k", "--kernel", default="debian-6.12")
+    parser.add_argument("-a", "--arch", choices=ARCHES, default="x86_64")
+    parser.add_argument("-n", "--rounds", type=int, default=5)
+    parser.add_argument("-r", "--run", action="append", metavar="GLOB", help="these probes [default: smoke's]")
+    parser.add_argument("--without", action="append", default=[], choices=CONTESTANTS, help="leave one out")
+    parser.add_argument("--growth", action="store_true", help="also whole runs: by cells and workers, warm and cold")
+    parser.add_argument("--out", type=Path, help="a folder for floor.json and floor.svg")
+    parser.add_argument("--json", action="store_true", help="JSON instead of the table")
+    return parser.parse_args()
+
+
+def prepare(name: str, arch: Arch, globs: Sequence[str] | None) -> Course:
+    """Fetch the kernel and build the payload, so that neither is measured."""
+    matrix = load_matrix(default_path())
+    (spec,) = plan_cells(matrix, kernels=[name], arches=[arch])
+    kernel = provide(matrix, [spec], progress=lambda *_: None).kernels[spec.kernel.name, arch]
+    if not isinstance(kernel, Kernel):
+        raise kernel
+    return Course(spec, kernel, build(arch), globs or selected_probes(matrix, selection="smoke"))
+
+
+def measure(
+    course: Course, rounds: int, without: Sequence[str]
+) -> tuple[Mapping[str, Sequence[Sample]], Mapping[str, str]]:
+    """(samples, why a contestant has none), after one go each that is not counted: it fills caches and saves guests."""
+    samples: dict[str, list[Sample]] = {}
+    absent: dict[str, str] = dict.fromkeys(without, "left out")
+    for go in range(rounds + 1):
+        for name, contestant in CONTESTANTS.items():
+            if name not in absent:
+                try:
+                    sample = contestant(course)
+                except NotHere as reason:
+                    absent[name] = str(reason)
+                    continue
+                if go:
+                    samples.setdefault(name, []).append(sample)
+    return samples, absent
+
+
+def ratios(samples: Mapping[str, Sequence[Sample]]) -> list[Ratio]:
+    """The promises that can be held against these samples."""
+    found = []
+    if {"bare", "cold"} <= set(samples):
+        value, cpu = (
+            _whole(samples["cold"], of) / (_whole(samples["bare"], of) + _stage(samples["cold"], "suite", of))
+            for of in OF
+        )
+        found.append(Ratio("cold cell / (floor + suite)", value, 1.10, cpu))
+    if {"cold", "warm"} <= set(samples):
+        value, cpu = (_stage(samples["warm"], "ready", of) / _stage(samples["cold"], "ready", of) for of in OF)
+        found.append(Ratio("warm ready / cold ready", value, 0.12, cpu))
+    if {"cold", "virtme"} <= set(samples):
+        value, cpu = (_whole(samples["virtme"], of) / _whole(samples["cold"], of) for of in OF)
+        found.append(Ratio("virtme-ng / cold", value, 3.0, cpu, least=True))
+    return found
+
+
+def _whole(samples: Sequence[Sample], of: str = "wall") -> float:
+    return statistics.median(sample.wall if of == "wall" else sample.cpu for sample in samples)
+
+
+def _stage(samples: Sequence[Sample], stage: str, of: str = "wall") -> float:
+    return statistics.median((sample.stages if of == "wall" else sample.cpu_stages)[stage] for sample in samples)
+
+
+def medians(samples: Sequence[Sample]) -> Mapping[str, float]:
+    """Median seconds by stage; the whole is one stage where there are none."""
+    stages = [stage for stage in STAGES if stage in samples[0].stages]
+    return {stage: _stage(samples, stage) for stage in stages} or {"whole": _whole(samples)}
+
+
+def text(
+    course: Course,
+    samples: Mapping[str, Sequence[Sample]],
+    absent: Mapping[str, str],
+    held: Sequence[Ratio],
+    grown: Sequence[Growth],
+) -> str:
+    lines = [f"{course.kernel.release} ({course.spec.arch}), {len(course.probes)} globs of probes; medians, seconds"]
+    lines.append(f"{'':<8}{'wall':>8}{'CPU':>8}{'peak MB':>9}" + "".join(f"{stage:>8}" for stage in STAGES))
+    for name, goes in samples.items():
+        cpu, peak = (statistics.median(getattr(sample, what) for sample in goes) for what in ("cpu", "peak_mb"))
+        stages = "".join(f"{_stage(goes, s):>8.3f}" if s in goes[0].stages else f"{'':>8}" for s in STAGES)
+        lines.append(f"{name:<8}{_whole(goes):>8.3f}{cpu:>8.2f}{peak:>9.0f}{stages}")
+    lines += [f"{name:<8}not measured: {reason}" for name, reason in absent.items()]
+    lines.append("")
+    for ratio in held:
+        word = "at least" if ratio.least else "at most"
+        verdict = "ok" if ratio.kept else "OVER"
+        lines.append(f"{ratio.name:<30}{ratio.value:7.2f}  {verdict} ({word} {ratio.limit:g}); of CPU {ratio.cpu:.2f}")
+    return "\n".join([*lines, *growth_text(grown)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
