@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -53,58 +52,52 @@ class NotHere(Exception):
     """A contestant that cannot take part on this machine, and why."""
 
 
-Contestant = Callable[[Course], Sample]
+Contestant = Callable[[Course, Path], Sample]
+"""Has a folder of its own to write to."""
 
 
-def bare(course: Course) -> Sample:
+def bare(course: Course, folder: Path) -> Sample:
     """The kernel, one processor, memory, nothing else: no console, no channel, no disk; PID 1 ends it at once."""
-    with tempfile.TemporaryDirectory(prefix="sealmatrix-bench-") as folder:
-        archive = Path(folder) / "off.cpio"
-        source = Path(__file__).with_name("off.c")
-        archive.write_bytes(initramfs(compile_static([source], course.spec.arch, "off").read_bytes()))
-        profile = replace(course.spec.profile, swap=0, hugepages=0)
-        program = qemu_of(course.spec.arch)
-        machine = devices.Machine(course.kernel, profile, "tcg", program, archive, Path(folder) / "none")
-        argv = [
-            str(program), *devices.bare(), *devices.board(machine), *devices.memory(profile), *devices.boot(machine),
-        ]  # fmt: skip
-        begun = time.monotonic()
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.monotonic() - begun
-        process.returncode = os.waitstatus_to_exitcode(status)
+    archive = folder / "off.cpio"
+    source = Path(__file__).with_name("off.c")
+    archive.write_bytes(initramfs(compile_static([source], course.spec.arch, "off").read_bytes()))
+    profile = replace(course.spec.profile, swap=0, hugepages=0)
+    program = qemu_of(course.spec.arch)
+    machine = devices.Machine(course.kernel, profile, "tcg", program, archive, folder / "none")
+    argv = [
+        str(program), *devices.bare(), *devices.board(machine), *devices.memory(profile), *devices.boot(machine),
+    ]  # fmt: skip
+    begun = time.monotonic()
+    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.monotonic() - begun
+    process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise NotHere(f"QEMU exited with {process.returncode}")
     return Sample(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6)
 
 
-def cold(course: Course) -> Sample:
+def cold(course: Course, folder: Path) -> Sample:
     """A cell of a run with --fresh."""
-    return _cell(course, QemuGuest(course.kernel, course.spec.profile, _folder(), Wishes("tcg", scale=SCALE)))
+    return _cell(course, QemuGuest(course.kernel, course.spec.profile, folder, Wishes("tcg", scale=SCALE)))
 
 
-def warm(course: Course) -> Sample:
+def warm(course: Course, folder: Path) -> Sample:
     """A cell of a run whose guest was saved; the first one boots and saves it."""
-    return _cell(
-        course, QemuGuest(course.kernel, course.spec.profile, _folder(), Wishes("tcg", scale=SCALE, fresh=False))
-    )
+    return _cell(course, QemuGuest(course.kernel, course.spec.profile, folder, Wishes("tcg", scale=SCALE, fresh=False)))
 
 
-def virtme(course: Course) -> Sample:
+def virtme(course: Course, folder: Path) -> Sample:
     """A cell of a run whose profile has virtme-ng bring the guest up."""
     profile = Profile("virtme", memory=course.spec.profile.memory, guest=InVirtme({}))
     cell = Cell("virtme", course.spec.arch, profile, course.kernel)
-    guest = guest_maker(Wishes("tcg", scale=SCALE))(cell, _folder())
+    guest = guest_maker(Wishes("tcg", scale=SCALE))(cell, folder)
     if isinstance(guest, QemuGuest):
         raise NotHere("this sealmatrix has no guests in virtme-ng")
     return _cell(course, guest)
 
 
 CONTESTANTS: Mapping[str, Contestant] = {"bare": bare, "cold": cold, "warm": warm, "virtme": virtme}
-
-
-def _folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="sealmatrix-bench-"))
 
 
 def _cell(course: Course, guest: Guest) -> Sample:

@@ -18,6 +18,7 @@ import argparse
 import json
 import statistics
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ OF = ("wall", "cpu")
 
 @dataclass(frozen=True)
 class Ratio:
-    """What must hold: ``value`` at most (or, with ``least``, at least) ``limit``; ``cpu`` is the same of CPU seconds."""
+    """What must hold: ``value`` at most (with ``least``: at least) ``limit``; ``cpu`` is the same of CPU seconds."""
 
     name: str
     value: float
@@ -108,7 +109,8 @@ def measure(
         for name, contestant in CONTESTANTS.items():
             if name not in absent:
                 try:
-                    sample = contestant(course)
+                    with tempfile.TemporaryDirectory(prefix="sealmatrix-bench-") as folder:
+                        sample = contestant(course, Path(folder))
                 except NotHere as reason:
                     absent[name] = str(reason)
                     continue
