@@ -15,7 +15,7 @@ from crosscheck.half import run_half
 from crosscheck.probes import all_probes
 from guest import _identity
 from guest.calls import PAGE, syscall
-from guest.stream import emit, emit_plan, log_begin
+from guest.stream import KernelLog, emit, emit_plan
 
 
 def main(arguments):
@@ -58,10 +58,10 @@ def _observe_all(probes, deadline, kmsg):
     gc.disable()
     gc.freeze()  # a collection in a child would copy every page it looks at
     emit_plan([probe.id for probe in probes])
+    log = KernelLog(wanted=kmsg)
     missing = syscall("mseal", 0, 0, 0).errno == errno.ENOSYS
     for probe in probes:
-        if kmsg:
-            log_begin(probe.id)
+        log.begin(probe.id)
         emit(type="begin", probe=probe.id)
         begun = time.monotonic()
         if missing:  # without the system call there is nothing to learn: say so for each, and start no process

@@ -14,7 +14,7 @@ import sys
 
 from guest.calls import SetupFailed, syscall
 from guest.processes import read_until_dead
-from guest.stream import emit, emit_plan, log_begin, plain
+from guest.stream import KernelLog, emit, emit_plan, plain
 
 RLIMIT_CORE = 4
 
@@ -61,7 +61,7 @@ def _unique(name):
 
 
 class _Printed(io.TextIOBase):
-    """What a script prints, as records: standard output belongs to the stream."""
+    """What a script prints, and its tracebacks, as records: standard output belongs to the stream."""
 
     def __init__(self):
         self._line = ""
@@ -83,7 +83,7 @@ class _Printed(io.TextIOBase):
 
 def _play(path):
     """Run the script in this process. Returns how it ended: (ended, text, line)."""
-    printed = sys.stdout = _Printed()
+    printed = sys.stdout = sys.stderr = _Printed()
     module = type(sys)("__main__")
     module.__file__ = path
     sys.modules["__main__"] = module
@@ -129,7 +129,6 @@ def _outcome(path, deadline):
         # Not 0: with that, a program that core dumps are piped to would still be run.
         syscall("prlimit64", 0, RLIMIT_CORE, struct.pack("QQ", 1, 1), 0)
         ended, text, line = _play(path)
-        sys.stderr.flush()
         os.write(writing, marshal.dumps((ended, text[:2000], line)))
         os._exit(0)
     os.close(writing)
@@ -161,8 +160,7 @@ def main(arguments):
             raise SystemExit(f"guest.scenario: unknown option {option}")
     probe, path = arguments
     emit_plan([probe])
-    if kmsg:
-        log_begin(probe)
+    KernelLog(wanted=kmsg).begin(probe)
     emit(type="begin", probe=probe)
     ended, text, line = _outcome(path, deadline)
     emit(type="outcome", probe=probe, ended=ended, text=text, line=line)

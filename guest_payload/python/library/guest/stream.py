@@ -1,5 +1,6 @@
 """The stream of docs/protocol.md, as this payload writes it: one JSON object a line, one write each."""
 
+import contextlib
 import os
 
 from guest import _identity
@@ -67,14 +68,19 @@ def emit_plan(probes):
     )  # fmt: skip
 
 
-def log_begin(probe):
-    """Name the probe in the kernel's log, so that what the console says can be put down to it."""
-    try:
-        fd = os.open("/dev/kmsg", os.O_WRONLY | os.O_CLOEXEC)
-    except OSError:
-        return
-    os.write(fd, f"<6>sealmatrix: begin {probe}\n".encode())
-    os.close(fd)
+class KernelLog:
+    """Names probes in the kernel's log, so that what the console says can be put down to them."""
+
+    def __init__(self, *, wanted):
+        self._fd = -1
+        if wanted:
+            with contextlib.suppress(OSError):
+                self._fd = os.open("/dev/kmsg", os.O_WRONLY | os.O_CLOEXEC)
+
+    def begin(self, probe):
+        """A probe is about to begin."""
+        if self._fd >= 0:
+            os.write(self._fd, f"<6>sealmatrix: begin {probe}\n".encode())
 
 
 def _openable(path):
