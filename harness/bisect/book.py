@@ -58,12 +58,6 @@ class Book:
         """The sha256 of a point's kernel, "" while unknown."""
         return next((t.image for t in self.trials if t.point == point and t.image), "")
 
-    def twin(self, point: str) -> str:
-        """The point asked earlier whose kernel is the same, byte for byte; "" when there is none."""
-        image = self.image(point)
-        twins = (t.point for t in self.trials if image and t.image == image and t.point != point and t.run)
-        return next(twins, "") if not any(t.point == point and t.run for t in self.trials) else ""
-
     @property
     def reference(self) -> Seen | None:
         """What the good end showed."""
