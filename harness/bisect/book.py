@@ -22,7 +22,7 @@ class Trial:
     ``trouble`` says why it gave no answer: it did not build, there was no kernel or the guest or the probe broke
     (``no-answer``, tried again), or the rule does not apply. ``origin`` is ``stored`` for an answer of an earlier run
     and ``same`` for the remark that the kernel is another point's, byte for byte. ``run`` and ``cell`` say where
-    everything that was seen lies; ``seconds`` are those of the boot, or of a build that failed.
+    everything that was seen lies; ``seconds`` are those of the boot and of the build before it.
     """
 
     point: str

@@ -171,11 +171,9 @@ class CommitSearch:
             kernel = self._build(commit)
         except BuildError as problem:
             seconds = round(time.monotonic() - begun, 3)
-            self._steps.note(
-                Trial(commit, "", purpose, trouble="build", reason=str(problem), seconds=seconds), left
-            )  # fmt: skip
+            self._steps.note(Trial(commit, "", purpose, "boot", None, "build", str(problem), seconds=seconds), left)
             return
-        self._steps.make({commit: kernel}, {commit: boots}, purpose, left)
+        self._steps.make({commit: kernel}, {commit: boots}, purpose, left, time.monotonic() - begun)
 
     def _untestable(self, end: OnlySkipped, newer: str, new: Standing) -> Untestable:
         """Git lists the commits that were skipped and the oldest one with the new behaviour."""

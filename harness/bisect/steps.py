@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.bisect.asking import Ask, Wanted
@@ -49,9 +49,11 @@ class Steps:
         """Enter a trial that was no boot."""
         self._enter([trial], left)
 
-    def make(self, kernels: Mapping[str, Kernel], boots: Mapping[str, int], purpose: Purpose, left: int) -> None:
+    def make(
+        self, kernels: Mapping[str, Kernel], boots: Mapping[str, int], purpose: Purpose, left: int, spent: float = 0.0
+    ) -> None:
         """Have each point answer as often as it must: from what is stored, unless the answers are being checked, and
-        by booting it."""
+        by booting it. ``spent`` seconds went into the kernel before."""
         wanted = []
         for point, kernel in kernels.items():
             twin = self._same(point, kernel, purpose, left)
@@ -67,7 +69,8 @@ class Steps:
                 wanted.append(Wanted(point, kernel, times, purpose))
         if wanted:
             self.say("booting " + ", ".join(self._name(want.point) for want in wanted), left)
-            self._enter(self._ask.boot(wanted), left)
+            first, *others = self._ask.boot(wanted)
+            self._enter([replace(first, seconds=round(first.seconds + spent, 3)), *others], left)
         self._rounds += 1
 
     def missing(self, point: str) -> int:
