@@ -119,6 +119,7 @@ class Asker:
             run=str(folder),
             cell=record.id,
             seconds=round(sum(record.seconds.values()), 3) if origin == "boot" else 0.0,
+            version=want.kernel.version,
         )
 
     def _judged(self, folder: Path, record: CellRecord) -> RuleResult | None:

@@ -156,12 +156,16 @@ def bisect_builds(prepared: Prepared, session: Session, ask: Ask, hear: Hear) ->
         size=len(builds),
         between=tuple(names[move.last + 1 : move.first]),
         returned=tuple(names[i] for i in move.returned),
-        versions=(builds[move.last].version, builds[move.first].version),
+        versions=(_version(builds[move.last], book), _version(builds[move.first], book)),
     )
     if outcome.state == "found" and any(book.tally(n).untestable for n in (outcome.last, outcome.first)):
         outcome = replace(outcome, state="unchecked")
     session.write("bisect.log", "\n".join(log_lines(book, task, ends, outcome)) + "\n")
     return outcome, book
+
+
+def _version(choice: Choice, book: Book) -> str:
+    return choice.version or book.version(choice.name)
 
 
 def bisect_commits(

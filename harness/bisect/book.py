@@ -22,7 +22,8 @@ class Trial:
     ``trouble`` says why it gave no answer: it did not build, there was no kernel or the guest or the probe broke
     (``no-answer``, tried again), or the rule does not apply. ``origin`` is ``stored`` for an answer of an earlier run
     and ``same`` for the remark that the kernel is another point's, byte for byte. ``run`` and ``cell`` say where
-    everything that was seen lies; ``seconds`` are those of the boot and of the build before it.
+    everything that was seen lies; ``seconds`` are those of the boot and of the build before it. ``version`` is the
+    upstream version the kernel was built from.
     """
 
     point: str
@@ -35,6 +36,7 @@ class Trial:
     run: str = ""
     cell: str = ""
     seconds: float = 0.0
+    version: str = ""
 
 
 # How often a guest or a probe may break before the point is given up.
@@ -57,6 +59,10 @@ class Book:
     def image(self, point: str) -> str:
         """The sha256 of a point's kernel, "" while unknown."""
         return next((t.image for t in self.trials if t.point == point and t.image), "")
+
+    def version(self, point: str) -> str:
+        """The upstream version of a point's kernel, "" while unknown."""
+        return next((t.version for t in self.trials if t.point == point and t.version), "")
 
     @property
     def reference(self) -> Seen | None:

@@ -46,6 +46,7 @@ def test_over_builds(tmp_path: Path) -> None:
     assert (found["state"], found["last"]["name"], found["first"]["name"]) == ("found", "debian-7.0.13", "debian-7.1.3")
     assert found["boots"] - found["boots_to_check"] <= 5  # ceil(log2 5) + 2
     assert found["boots_to_check"] == 2
+    assert found["regzbot"] == "#regzbot introduced: v7.0.13..v7.1.3"
     again = bisect(*words, "--no-check", results=tmp_path)
     assert (again["first"]["name"], again["boots"]) == ("debian-7.1.3", 0)
 
