@@ -19,6 +19,12 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "run": ("harness.cli.run", "run", "Boot kernels, run the payload in each, judge what it saw."),
     "scenario": ("harness.cli.scenario", "scenario", "Run a Python script on kernels, show what each of them said."),
     "crosscheck": ("harness.cli.crosscheck", "crosscheck", "Two payloads in the same guests, which must see the same."),
+    "shell": (
+        "harness.cli.byhand",
+        "shell",
+        "A prompt inside a kernel's guest, with the payloads and busybox at hand.",
+    ),
+    "exec": ("harness.cli.byhand", "exec_", "Run one command inside a kernel's guest; its output and status are ours."),
     "show": ("harness.cli.show", "show", "Show a run again: the newest, or RUN by its id or folder."),
     "compare": ("harness.cli.compare", "compare", "Show what changed from A to B, rule by rule."),
     "bisect": ("harness.cli.bisect", "bisect", "Find the first build, or the first commit, on which a rule is broken."),
@@ -51,6 +57,7 @@ def cli() -> None:
     sealmatrix run --host               the kernel this machine runs
     sealmatrix scenario FILE.py         a question of your own, in ten lines of Python
     sealmatrix worker ADDRESS           run cells for others, see --cluster of `sealmatrix run`
+    sealmatrix shell KERNEL             a prompt inside a guest; `exec KERNEL -- CMD` for one command
     sealmatrix show                     the newest run again
     sealmatrix compare A B              what changed between runs, cells or kernels
     sealmatrix bisect ...               the first build, or commit, that broke a rule

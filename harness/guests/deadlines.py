@@ -8,6 +8,9 @@ other down, which ``load`` (guests side by side per core) says.
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 from harness.guests.model import Deadlines
 from harness.matrix.model import Arch
 
@@ -36,3 +39,8 @@ def deadlines(arch: Arch, acceleration: str, host_arch: str, *, load: float = 1.
     if acceleration == "tcg":
         slow *= _EMULATED * (_FOREIGN if arch != host_arch else 1.0)
     return Deadlines(boot=_BOOT * slow, probe=_PROBE * slow, silence=_SILENCE * shared, total=_TOTAL * slow)
+
+
+def unlimited(limits: Deadlines, *, boot: bool = False) -> Deadlines:
+    """The same for a person at a prompt: a program may be silent and go on for ever; with ``boot``, so may a boot."""
+    return replace(limits, silence=math.inf, total=math.inf, boot=math.inf if boot else limits.boot)

@@ -40,8 +40,9 @@ SWAP_DISKS = (
 class Machine:
     """Everything a guest's QEMU is started with.
 
-    It inherits ``channel_fd`` as its end of the channel and, where they are not -1, ``monitor_fd`` for QMP and
-    ``incoming_fd``, the state of a saved guest that it restores instead of booting a kernel.
+    It inherits ``channel_fd`` as its end of the channel and, where they are not -1, ``monitor_fd`` for QMP,
+    ``incoming_fd``, the state of a saved guest that it restores instead of booting a kernel, and ``terminal_fd``, what
+    is behind the guest's ``TERMINAL``. With ``gdb`` it waits, stopped, for a debugger at that socket.
     """
 
     kernel: Kernel
@@ -54,11 +55,14 @@ class Machine:
     channel_fd: int = -1
     monitor_fd: int = -1
     incoming_fd: int = -1
+    terminal_fd: int = -1
+    gdb: Path | None = None
 
     @property
     def inherited(self) -> tuple[int, ...]:
         """The descriptors QEMU is started with."""
-        return tuple(fd for fd in (self.channel_fd, self.monitor_fd, self.incoming_fd) if fd >= 0)
+        descriptors = (self.channel_fd, self.monitor_fd, self.incoming_fd, self.terminal_fd)
+        return tuple(fd for fd in descriptors if fd >= 0)
 
 
 def option(value: Path | str) -> str:
@@ -79,6 +83,8 @@ def argv(machine: Machine) -> Argv:
         *console(machine),
         *channel(machine),
         *monitor(machine),
+        *terminal(machine),
+        *debugger(machine),
     )
 
 
@@ -205,3 +211,23 @@ def monitor(machine: Machine) -> Argv:
         "-chardev", f"socket,id=monitor,fd={machine.monitor_fd}",
         "-mon", "chardev=monitor,mode=control",
     )  # fmt: skip
+
+
+TERMINAL = "/dev/hvc0"
+
+
+def terminal(machine: Machine) -> Argv:
+    """A terminal beside the console, for whoever looks at the guest by hand."""
+    if machine.terminal_fd < 0:
+        return ()
+    return (
+        "-chardev", f"socket,id=terminal,fd={machine.terminal_fd}",
+        "-device", "virtconsole,chardev=terminal",
+    )  # fmt: skip
+
+
+def debugger(machine: Machine) -> Argv:
+    """QEMU's stub for gdb, on a socket of this guest's own; the guest starts when the debugger lets it go on."""
+    if machine.gdb is None:
+        return ()
+    return ("-gdb", f"unix:path={option(machine.gdb)},server=on,wait=off", "-S")

@@ -11,7 +11,7 @@ from harness.errors import BootFailed, LostGuest
 from harness.guests.accel import Choice, KvmMemory, Wanted, choices, emulator, host_facts
 from harness.guests.arch import host_arch
 from harness.guests.channel import Frame
-from harness.guests.deadlines import deadlines
+from harness.guests.deadlines import deadlines, unlimited
 from harness.guests.devices import Machine, cpu_model
 from harness.guests.dialogue import Dialogue, file_frame, run_frame
 from harness.guests.identity import Identity, identify
@@ -32,7 +32,9 @@ class Wishes:
 
     ``load`` is how many guests run side by side per core and ``scale`` the user's own factor; both stretch the
     deadlines. ``flood`` is how many bytes a payload may write before the guest counts as lost. ``fresh`` forbids saved
-    guests: the kernel is booted, and nothing is saved.
+    guests: the kernel is booted, and nothing is saved. Whoever looks by hand has a terminal (``terminal_fd`` is what is
+    behind it), a debugger (``gdb`` is its socket, and the guest waits for it), and programs that may take for ever
+    (``endless``).
     """
 
     acceleration: Wanted = "auto"
@@ -40,6 +42,9 @@ class Wishes:
     scale: float = 1.0
     flood: int = FLOOD
     fresh: bool = True
+    terminal_fd: int = -1
+    gdb: Path | None = None
+    endless: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,10 @@ class QemuGuest:
         archive = make_archive(kernel, init, profile=self._profile)
         ways = choices(self._wishes.acceleration, kernel.arch, host_facts(), self._kvm_memory.failure(*key))
         way = ways[0].acceleration
-        machine = Machine(kernel, self._profile, way, program, archive.path, self._log, archive.swap_disk)
+        machine = Machine(
+            kernel, self._profile, way, program, archive.path, self._log, archive.swap_disk,
+            terminal_fd=self._wishes.terminal_fd, gdb=self._wishes.gdb,
+        )  # fmt: skip
         empty_console(self._log)
         digests = {"initramfs": archive.sha256, "init": file_sha256(init)}
         return _Plan(machine, ways, key, identity, digests)
@@ -170,7 +178,8 @@ class QemuGuest:
 
     def _limits(self, way: Choice) -> Deadlines:
         wishes = self._wishes
-        return deadlines(self._kernel.arch, way.acceleration, host_arch(), load=wishes.load, scale=wishes.scale)
+        limits = deadlines(self._kernel.arch, way.acceleration, host_arch(), load=wishes.load, scale=wishes.scale)
+        return unlimited(limits, boot=wishes.gdb is not None) if wishes.endless else limits
 
     def _start(self, machine: Machine, monitored: bool) -> Link:
         with self._starting:  # against a stop() that comes just now: it sees either no link or a whole one

@@ -11,6 +11,7 @@ import paramiko
 from harness.guests.channel import Frame, FrameDecoder, Gone, encode
 
 _READ = 256 << 10
+_LONGEST_WAIT = 3600.0  # seconds; a deadline may be none at all
 _KEPT = 8 << 10  # bytes of what the agent says on standard error
 _LEAVE_SECONDS = 10.0  # for an agent that has been told to leave to clean up and go
 
@@ -58,7 +59,7 @@ class SshLine:
             if left <= 0:
                 raise Gone(late)
             self._hear()
-            self._channel.settimeout(left)
+            self._channel.settimeout(min(left, _LONGEST_WAIT))
             try:
                 data = self._channel.recv(_READ)
             except TimeoutError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.guests.deadlines import deadlines
+from harness.guests.deadlines import deadlines, unlimited
 from harness.guests.model import Deadlines, Guest
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.kernels.model import Kernel
@@ -22,6 +22,8 @@ def guest_maker(wishes: Wishes) -> MakeGuest:
                 from harness.guests.ssh import SshGuest  # noqa: PLC0415  paramiko is for those who need it
 
                 limits = remote_limits(cell.arch, wishes.scale)
+                if wishes.endless:
+                    limits = unlimited(limits)
                 return SshGuest(target, cell.arch, limits, kernel=kernel, folder=folder, flood=wishes.flood)
             case _:
                 assert kernel is not None  # only what a machine reached over SSH runs is nobody's to provide

@@ -1,0 +1,179 @@
+"""``sealmatrix shell`` and ``sealmatrix exec``: a guest for a person."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.errors import GuestError, UsageError
+from harness.guests.accel import Wanted
+from harness.guests.qemu import Wishes
+from harness.guests.terminal import our_screen
+from harness.kernels.model import Kernel
+from harness.matrix.load import default_path, load_matrix
+from harness.matrix.model import ARCHES, Arch, InQemu
+from harness.matrix.plan import STANDARD
+from harness.runs.byhand import Hold, equip, opened, pick, run_command, run_shell
+from harness.runs.model import Cell
+
+_FLOOD = 1 << 62  # a person may read as much as a guest writes
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The options of both commands."""
+
+    kernel: str
+    arch: Arch | None
+    profile: str
+    accel: Wanted
+    scale: float
+    gdb: bool
+    console: bool
+    offline: bool
+    matrix: Path | None
+    quiet: bool
+
+
+def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("-q", "--quiet", is_flag=True, help="Say nothing of our own, but for errors."),
+        click.option("-f", "--matrix", type=click.Path(path_type=Path), help="The matrix [default: kernels.yaml]."),
+        click.option("--offline", is_flag=True, help="Use only what is stored already."),
+        click.option("--console", is_flag=True, help="Copy the guest's console to standard error."),
+        click.option("--gdb", is_flag=True, help="Wait, stopped, for a debugger; say how it attaches."),
+        click.option("--scale", type=click.FloatRange(0.01), default=1.0, help="Stretch the boot's deadline."),
+        click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), help="Acceleration [default: auto]."),
+        click.option("-p", "--profile", default=STANDARD, metavar="NAME", help="Machine profile to boot on."),
+        click.option("-a", "--arch", type=click.Choice(ARCHES), help="Its architecture [default: as here, if it can]."),
+        click.argument("kernel", metavar="KERNEL"),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@_options
+def shell(**options: Any) -> int:
+    """A prompt inside a kernel's guest, with the payloads and busybox at hand.
+
+    KERNEL is a name of kernels.yaml, or the path of an image. /work, where the prompt begins, has `payload` (its --list
+    names the probes) and `python3`; both are found by name. Nothing of the guest outlives it. Where there is no
+    terminal, standard input is a script for the shell, and its output stays apart.
+
+    \b
+    sealmatrix shell debian-6.12
+    sealmatrix shell debian-newest -a arm64
+    sealmatrix shell ../linux/arch/x86/boot/bzImage --gdb
+    echo 'uname -r' | sealmatrix shell debian-6.12
+
+    Exit status: the shell's; 3 when the guest did not boot or was lost; 130 when it was left by Ctrl-].
+    """
+    asked = _asked(options)
+    if screen := our_screen():
+        with _held(asked) as (cell, hold):
+            return run_shell(cell, hold, screen, _saying(asked))
+    script = sys.stdin.buffer.read()
+    with _held(asked) as (cell, hold), opened(cell, hold) as (guest, _):
+        equip(guest, cell, _saying(asked), [("script", script)])
+        return run_command(guest, ["sh", "./script"], _write)
+
+
+@click.command(name="exec")
+@click.option(
+    "--push",
+    "files",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Put a file into the work directory first; repeatable.",
+)
+@_options
+@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND [ARGUMENT]...")
+def exec_(files: tuple[Path, ...], words: tuple[str, ...], **options: Any) -> int:
+    """Run one command inside a kernel's guest; its output and status are ours.
+
+    The command is found as a shell finds it: busybox has the usual ones, the work directory has `payload`, `python3`
+    and what was pushed. Standard output and standard error stay apart, no terminal is needed, standard input is empty.
+
+    \b
+    sealmatrix exec debian-6.12 -- uname -a
+    sealmatrix exec debian-newest -a arm64 -- payload --run 'munmap/anon-rw/*'
+    sealmatrix exec debian-6.12 --push ./reproducer -- reproducer
+    sealmatrix exec debian-6.12 -- sh -c 'grep -c sl /proc/self/smaps; exit 7'
+
+    Exit status: the command's (128 + N when signal N ended it); 3 also when the guest did not boot or was lost.
+    """
+    asked = _asked(options)
+    pushed = _read(files)
+    with _held(asked) as (cell, hold), opened(cell, hold) as (guest, _):
+        equip(guest, cell, _saying(asked), pushed)
+        return run_command(guest, words, _write)
+
+
+def _asked(options: dict[str, Any]) -> _Asked:
+    # A debugger's breakpoints and a stopped start are plain under emulation; hardware is used when it is asked for.
+    accel: Wanted = options.pop("accel") or ("tcg" if options["gdb"] else "auto")
+    return _Asked(accel=accel, **options)
+
+
+@contextmanager
+def _held(asked: _Asked) -> Iterator[tuple[Cell, Hold]]:
+    """Find the kernel, make a folder for its guest, and show what its console said when it is lost."""
+    say = _saying(asked)
+    matrix = load_matrix(asked.matrix or default_path())
+    cell = pick(
+        matrix, asked.kernel, asked.arch, asked.profile,
+        offline=asked.offline, say=lambda name, arch, text: say(f"{name} {arch}: {text}"),
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="sealmatrix-") as name:
+        socket = Path(name) / "gdb" if asked.gdb else None
+        if socket is not None:
+            if not isinstance(cell.profile.guest, InQemu):
+                raise UsageError(f"the profile {cell.profile.name} is no guest of QEMU alone: --gdb needs one")
+            click.echo(f"sealmatrix: the guest waits; attach with: {attach(cell, socket)}", err=True)
+        wishes = Wishes(asked.accel, scale=asked.scale, flood=_FLOOD, gdb=socket, endless=True)
+        try:
+            yield cell, Hold(wishes, Path(name), asked.console)
+        except GuestError as problem:
+            if not asked.console:
+                _show(problem.console)
+            raise
+
+
+def attach(cell: Cell, socket: Path) -> str:
+    """The command that attaches a debugger to a guest that waits for one."""
+    kernel = cell.kernel
+    symbols = [str(kernel.image)] if isinstance(kernel, Kernel) and kernel.image_format == "vmlinux" else []
+    words = ["gdb-multiarch", "-ex", "set architecture aarch64"] if cell.arch == "arm64" else ["gdb"]
+    return shlex.join([*words, "-ex", f"target remote {socket}", *symbols])
+
+
+def _saying(asked: _Asked) -> Callable[[str], None]:
+    return lambda text: None if asked.quiet else click.echo(f"sealmatrix: {text}", err=True)
+
+
+def _read(files: Sequence[Path]) -> list[tuple[str, bytes]]:
+    try:
+        return [(path.name, path.read_bytes()) for path in files]
+    except OSError as problem:
+        raise UsageError(f"{problem.filename}: cannot be read: {problem.strerror}") from None
+
+
+def _write(stream: str, data: bytes) -> None:
+    target = sys.stdout.buffer if stream == "out" else sys.stderr.buffer
+    target.write(data)
+    target.flush()
+
+
+def _show(console: Sequence[str]) -> None:
+    for line in console:
+        click.echo(f"  {line}", err=True)

@@ -1,0 +1,169 @@
+"""A guest for a person: booted, equipped, one command or one shell in it. Nothing is judged and nothing kept."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.errors import InfrastructureError, Interrupted, LostGuest, UsageError, nearest
+from harness.guests.arch import host_arch
+from harness.guests.devices import TERMINAL
+from harness.guests.model import Booted, Exited, Guest, Output
+from harness.guests.qemu import Wishes
+from harness.guests.terminal import Screen, bridge, followed
+from harness.kernels.lock import read_lock
+from harness.kernels.model import Kernel
+from harness.kernels.resolve import Progress, provide, resolve
+from harness.kernels.store import Store
+from harness.matrix.load import lock_path
+from harness.matrix.model import ARCHES, Arch, CellSpec, FileSource, InQemu, KernelSpec, MachineSource, Matrix, OverSsh
+from harness.matrix.plan import plan_cells, refuse_impossible
+from harness.payload.build import build
+from harness.payload.busybox import busybox
+from harness.payload.python import build_python
+from harness.runs.guests import guest_maker
+from harness.runs.model import Cell
+
+_SIGNALLED = 128  # what a shell adds to the signal that killed a command
+Write = Callable[[str, bytes], None]
+
+
+@dataclass(frozen=True)
+class Hold:
+    """How a guest is held. ``console`` copies its console to standard error; ``gdb`` is where a debugger attaches."""
+
+    wishes: Wishes
+    folder: Path
+    console: bool = False
+
+
+def pick(matrix: Matrix, name: str, arch: Arch | None, profile: str, *, offline: bool, say: Progress) -> Cell:
+    """The cell a person means: a kernel of the matrix, or the path of an image. Raises what resolving raises."""
+    arches = [arch] if arch else []
+    if name not in matrix.kernels and Path(name).is_file():
+        return _of_image(matrix, Path(name), arches or list(ARCHES), profile, say)
+    if name not in matrix.kernels:
+        raise UsageError(f"no kernel {name!r} in {matrix.path}, and no such file{nearest(name, matrix.kernels)}")
+    specs = plan_cells(matrix, kernels=[name], arches=arches, profiles=[profile])
+    spec = next((spec for spec in specs if spec.arch == host_arch()), specs[0])
+    refuse_impossible([spec])
+    if isinstance(spec.kernel.source, MachineSource):
+        return Cell(spec.id, spec.arch, spec.profile, None)
+    kernel = provide(matrix, [spec], offline=offline, progress=say).kernels[name, spec.arch]
+    return _cell(spec, kernel)
+
+
+def _of_image(matrix: Matrix, image: Path, arches: Sequence[Arch], profile: str, say: Progress) -> Cell:
+    """A kernel that stands in no matrix; which architecture it is for, its bytes say."""
+    if profile not in matrix.profiles:
+        raise UsageError(f"{matrix.path}: unknown profile {profile!r}{nearest(profile, matrix.profiles)}")
+    config = image.with_name(".config")
+    source = FileSource(image.absolute(), config.absolute() if config.is_file() else None)
+    spec = KernelSpec(image.name, source, tuple(arches))
+    store, lock = Store(), read_lock(lock_path(matrix))
+    found = [resolve([(spec, arch)], store=store, lock=lock, progress=say).kernels[spec.name, arch] for arch in arches]
+    kernel = next((kernel for kernel in found if isinstance(kernel, Kernel)), found[0])
+    arch = kernel.arch if isinstance(kernel, Kernel) else arches[0]
+    return _cell(CellSpec(spec, arch, matrix.profiles[profile]), kernel)
+
+
+def _cell(spec: CellSpec, kernel: Kernel | InfrastructureError) -> Cell:
+    if isinstance(kernel, InfrastructureError):
+        raise kernel
+    return Cell(spec.id, spec.arch, spec.profile, kernel)
+
+
+@contextlib.contextmanager
+def opened(cell: Cell, hold: Hold) -> Iterator[tuple[Guest, Booted]]:
+    """Boot the cell's guest, and end it. Used from one thread. Raises ``GuestError``."""
+    guest = guest_maker(hold.wishes)(cell, hold.folder)
+    with contextlib.ExitStack() as stack:
+        if hold.console and guest.console:
+            stack.enter_context(followed(guest.console))
+        stack.callback(guest.stop)
+        yield guest, guest.boot()
+
+
+def equip(guest: Guest, cell: Cell, say: Callable[[str], None], files: Sequence[tuple[str, bytes]] = ()) -> None:
+    """Put both payloads and a person's files into the work directory and, where there is nothing, a shell and tools.
+
+    Raises ``GuestError``, and what building and fetching raise.
+    """
+    if isinstance(cell.profile.guest, InQemu):
+        tools = guest.push("busybox", busybox(cell.arch, say).read_bytes())
+        install = f"{tools} mkdir -p /bin && {tools} --install -s /bin"
+        done = list(guest.run([tools, "sh", "-c", install]))[-1]
+        if done != Exited(0, None):
+            raise LostGuest(f"busybox could not be installed in the guest: {done}")
+    guest.push("payload", build(cell.arch).path.read_bytes())
+    guest.push("python3", build_python(cell.arch, say).path.read_bytes())
+    for name, content in files:
+        guest.push(name, content)
+
+
+def run_command(guest: Guest, words: Sequence[str], write: Write) -> int:
+    """Run a command as a shell would find it, its output to ``write``. Returns its exit status as a shell has it."""
+    exited: Exited | None = None
+    for event in guest.run(["/bin/sh", "-c", 'exec "$@"', "sh", *words]):
+        match event:
+            case Output(stream, data):
+                write(stream, data)
+            case Exited():
+                exited = event
+    return status_of(exited)
+
+
+def run_shell(cell: Cell, hold: Hold, screen: Screen, say: Callable[[str], None]) -> int:
+    """A prompt in the cell's guest, on our terminal. Returns the shell's exit status.
+
+    Raises ``Interrupted`` when it was left by Ctrl-].
+    """
+    if isinstance(cell.profile.guest, OverSsh):
+        raise UsageError(f"{cell.profile.guest.host} is reached over SSH: ssh itself gives the better prompt there")
+    with contextlib.ExitStack() as stack:
+        ours, theirs = socket.socketpair()
+        stack.callback(ours.close)
+        with theirs:
+            wishes = replace(hold.wishes, terminal_fd=theirs.fileno())
+            guest, booted = stack.enter_context(opened(cell, replace(hold, wishes=wishes)))
+        equip(guest, cell, say)
+        say(f"{booted.release} ({cell.arch}, {booted.acceleration.upper()}); Ctrl-] leaves, `exit` ends")
+        left = threading.Event()
+
+        def leave() -> None:
+            left.set()
+            guest.stop()
+
+        with bridge(ours, leave):
+            try:
+                return status_of(_exit_of(guest, _prompt(cell, screen)))
+            except LostGuest:
+                if left.is_set():
+                    raise Interrupted("left") from None
+                raise
+            finally:
+                guest.stop()
+
+
+def _exit_of(guest: Guest, argv: Sequence[str]) -> Exited | None:
+    ends = [event for event in guest.run(argv) if isinstance(event, Exited)]
+    return ends[-1] if ends else None
+
+
+def _prompt(cell: Cell, screen: Screen) -> list[str]:
+    """The command that makes the guest's terminal ours. A session's leader that opens one has its signals from it."""
+    variables = [f"TERM={screen.kind}", f"PS1={cell.id}:\\w# "]
+    size = f"stty rows {screen.rows} cols {screen.columns}"
+    script = f'exec <{TERMINAL} >{TERMINAL} 2>&1; {size}; exec env "$@" sh -i'
+    return ["/bin/sh", "-c", script, "sh", *variables]
+
+
+def status_of(exited: Exited | None) -> int:
+    """An end as an exit status. Raises ``LostGuest`` for none."""
+    if exited is None:
+        raise LostGuest("the guest ended the command without saying how")
+    return exited.status if exited.status is not None else _SIGNALLED + (exited.signal or 0)
