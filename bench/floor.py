@@ -56,7 +56,7 @@ def main() -> int:
     options = _options()
     course = prepare(options.kernel, options.arch, options.run)
     samples, absent = measure(course, options.rounds, options.without)
-    grown = growth(options.kernel, options.arch) if options.growth else []
+    grown = growth(options.kernel, options.arch, course.probes) if options.growth else []
     held = ratios(samples)
     told = {
         "kernel": course.kernel.release,

@@ -34,23 +34,24 @@ class Growth:
         return not self.limit or self.wall <= self.limit
 
 
-def growth(kernel: str, arch: str) -> list[Growth]:
-    """Run the smoke selection's probes in every shape, warm and cold; medians."""
-    return [one for start in ("warm", "cold") for one in _shapes(kernel, arch, start)]
+def growth(kernel: str, arch: str, probes: Sequence[str]) -> list[Growth]:
+    """Run these probes in every shape, warm and cold; medians."""
+    chosen = ["-k", kernel, "-a", arch, *(word for probe in probes for word in ("-r", probe))]
+    return [one for start in ("warm", "cold") for one in _shapes(chosen, start)]
 
 
-def _shapes(kernel: str, arch: str, start: str) -> Iterator[Growth]:
+def _shapes(chosen: Sequence[str], start: str) -> Iterator[Growth]:
     for cells, workers in SHAPES:
-        goes = [_run(kernel, arch, start, cells, workers) for _ in range(ROUNDS)]
+        goes = [_run(chosen, start, cells, workers) for _ in range(ROUNDS)]
         wall, inside = (statistics.median(go[what] for go in goes) for what in (0, 1))
         limit = SMOKE if (start, cells, workers) == ("warm", 1, 1) else 0.0
         yield Growth(start, cells, workers, wall, inside, limit)
 
 
-def _run(kernel: str, arch: str, start: str, cells: int, workers: int) -> tuple[float, float]:
+def _run(chosen: Sequence[str], start: str, cells: int, workers: int) -> tuple[float, float]:
     """(wall, seconds in cells divided by workers)."""
     with tempfile.TemporaryDirectory(prefix="sealmatrix-bench-") as folder:
-        argv = [*SEALMATRIX, "run", "-s", "smoke", "-k", kernel, "-a", arch, "-q", "--offline", "--accel", "tcg"]
+        argv = [*SEALMATRIX, "run", *chosen, "-q", "--offline", "--accel", "tcg"]
         argv += ["--repeat", str(cells), "-j", str(workers), "--scale", "4", "--results", folder]
         argv += ["--fresh"] if start == "cold" else []
         begun = time.monotonic()

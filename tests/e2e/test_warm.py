@@ -1,0 +1,89 @@
+"""Warm guests on real kernels: restored ones are new where they must be, and tell the same as booted ones."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.guests.console import find_crashes
+from harness.guests.model import Output
+from harness.guests.qemu import QemuGuest, Wishes
+from harness.guests.saved import SavedGuests
+from harness.kernels.store import Store
+from harness.matrix.load import load_matrix
+from harness.matrix.model import ARCHES, STANDARD_PROFILE, Arch
+from tests.e2e.test_run import ROOT, sealmatrix
+
+pytestmark = pytest.mark.kernels
+
+
+def drawn(one: QemuGuest, content: bytes) -> tuple[str, int]:
+    """Random bytes and the time, as the guest has them."""
+    path = one.push("renewed", content)
+    out = b"".join(event.data for event in one.run([path]) if isinstance(event, Output))
+    random, seconds = out.decode().split()
+    return random, int(seconds)
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_copies_of_a_saved_guest_differ_in_what_must_differ(kernel, program, tmp_path: Path, arch: Arch) -> None:
+    """Randomness, the clock, the name; not what the kernel is, nor what it said while it booted."""
+    saved = SavedGuests(Store(tmp_path / "cache"))
+    random: list[str] = []
+    starts = []
+    releases = set()
+    for number in range(3):
+        one = QemuGuest(
+            kernel("debian-6.12", arch),
+            STANDARD_PROFILE,
+            tmp_path / str(number),
+            Wishes("tcg", fresh=False),
+            saved=saved,
+        )
+        try:
+            booted = one.boot()
+            starts.append(booted.start)
+            releases.add((booted.release, booted.cmdline, booted.notes))
+            bytes_drawn, seconds = drawn(one, program("renewed", arch))
+        finally:
+            one.stop()
+        random.append(bytes_drawn)
+        assert abs(seconds - time.time()) < 30
+        console = (tmp_path / str(number) / "console.log").read_text(errors="replace")
+        assert console.count("Linux version") == 1
+        assert console.count(f"restored from saved guest {booted.saved_guest}") == (booted.start == "warm")
+        assert not find_crashes(console)
+    assert starts == ["cold", "warm", "warm"]
+    assert len(set(random)) == 3
+    assert len(releases) == 1
+    assert releases.pop()[2] == ()  # swap and huge pages are there
+
+
+def judged(folder: Path) -> tuple[str, list[Any]]:
+    """(start, every verdict of the only cell)."""
+    (run,) = folder.glob("*/run.json")
+    (cell,) = json.loads(run.read_text())["cells"]
+    (verdicts,) = folder.glob("*/cells/*/verdicts.json")
+    return cell["machine"]["start"], json.loads(verdicts.read_text())["rules"]
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_a_warm_run_says_what_a_cold_one_says(tmp_path: Path, arch: Arch) -> None:
+    """Verdict for verdict, with every reason; docs/speed.md has the commands that show it for all kernels."""
+    probes = load_matrix(ROOT / "kernels.yaml").selections["smoke"].probes
+    smoke = [word for probe in probes for word in ("-r", probe)]
+    told = {}
+    for name, words in (("cold", ["--fresh"]), ("saving", []), ("warm", [])):
+        folder = tmp_path / name
+        folder.mkdir()
+        done = sealmatrix("run", "-k", "debian-6.12", "-a", arch, "--accel", "tcg", *smoke, *words, folder=folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+        told[name] = judged(folder)
+    assert told["cold"][0] == "cold"
+    assert told["warm"][0] == "warm"
+    assert len(told["warm"][1]) > 30
+    assert told["warm"][1] == told["saving"][1] == told["cold"][1]
