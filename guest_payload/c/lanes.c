@@ -39,7 +39,10 @@ static long now_us(void)
 	return t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-/* A log that cannot be written is said once, and then let be: the stream tells the same. */
+/*
+ * A log that cannot be written is said once, and then let be: the stream tells the same. At the level of an alert:
+ * whatever console shows a report of the kernel's shows the mark before it, too, also a quiet one.
+ */
 static void log_begin(struct run *run, const char *probe)
 {
 	char line[160], lane[16] = "";
@@ -49,7 +52,7 @@ static void log_begin(struct run *run, const char *probe)
 		return;
 	if (run->lane != NO_LANE)
 		snprintf(lane, sizeof(lane), " in lane %d", run->lane);
-	length = snprintf(line, sizeof(line), "<6>sealmatrix: begin %s%s\n", probe, lane);
+	length = snprintf(line, sizeof(line), "<1>sealmatrix: begin %s%s\n", probe, lane);
 	if (write(run->kmsg, line, (size_t)length) == length)
 		return;
 	dprintf(STDERR_FILENO, "payload: /dev/kmsg: %s\n", strerror(errno));

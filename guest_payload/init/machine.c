@@ -34,8 +34,8 @@ static size_t note_count;
 
 void say(const char *format, ...)
 {
-	char line[512] = "sealmatrix: ";
-	size_t prefix = strlen(line);
+	char line[512] = "<1>sealmatrix: "; /* an alert: also quiet consoles show it */
+	size_t level = 3, prefix = strlen(line);
 	va_list args;
 	int kmsg, n;
 
@@ -46,7 +46,7 @@ void say(const char *format, ...)
 	line[n++] = '\n';
 	/* The kernel's log keeps lines whole and in order with what the kernel says; it may not exist yet. */
 	kmsg = role == ROLE_VISITOR ? -1 : open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
-	if (write(kmsg < 0 ? STDERR_FILENO : kmsg, line, (size_t)n) < 0) {
+	if (kmsg < 0 ? write(STDERR_FILENO, line + level, (size_t)n - level) < 0 : write(kmsg, line, (size_t)n) < 0) {
 		/* there is nobody left to tell */
 	}
 	if (kmsg >= 0)

@@ -6,13 +6,13 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from types import FrameType
+from types import FrameType, TracebackType
 
 import click
 
 from harness import __version__
 from harness.cli.lazy import LazyGroup
-from harness.errors import Interrupted, SealmatrixError, UsageError
+from harness.errors import InfrastructureError, Interrupted, SealmatrixError, UsageError
 
 # The order is that of use; what stands here is what `--help` shows.
 COMMANDS: Mapping[str, tuple[str, str, str]] = {
@@ -72,8 +72,16 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What nobody expected: told whole, and never with the exit status of a rule that failed."""
+    sys.__excepthook__(kind, error, trace)
+    click.echo("sealmatrix: this is a defect of sealmatrix itself; nothing follows from it for any kernel", err=True)
+    sys.exit(InfrastructureError.exit_code)
+
+
 def main() -> None:
     """Entry point of the console script. SIGTERM and SIGHUP end a run the way Ctrl-C does."""
+    sys.excepthook = _defect
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminate)
     try:

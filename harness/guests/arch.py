@@ -13,6 +13,8 @@ _BOOT = (
     # A crash ends the guest at once: the panic restarts the machine and QEMU runs with -no-reboot.
     "panic=-1",
     "oops=panic",
+    # Whole reports, also of kernels that are built to keep quiet (CONFIG_CONSOLE_LOGLEVEL_DEFAULT).
+    "loglevel=7",
     # Addresses in a crash are those of System.map, boot after boot. And on arm64 a randomized kernel hides its page
     # tables from user space wherever the CPU lacks E0PD (kaslr_requires_kpti(), arch/arm64/kernel/cpufeature.c):
     # each system call then flushes the emulated TLB. Measured over 762 probes: 534,000 flushes against 19,000.

@@ -9,14 +9,14 @@ there. And one mishap is several reports: a bad access is told by ``BUG:``, agai
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 Kind = Literal["panic", "oops", "bug", "sanitizer", "warning", "hung-task", "lockup", "oom"]
 
 MAX_QUOTED = 20
-MAX_REPORTS = 50  # a kernel that complains without end has said enough
+MAX_REPORTS = 50  # notes; a kernel that complains without end has said enough, but a crash is always told
 _TRACE_HEAD = 8  # lines quoted after "Call Trace:"
 _REPORT_LINES = 150  # a report without an end mark ends here
 _MAX_LINE = 1000
@@ -144,7 +144,10 @@ class Running:
 
 
 def find_crashes(text: str) -> tuple[Crash, ...]:
-    """Return the reports on a console, oldest first, the first ``MAX_REPORTS`` of them. Any text is valid input."""
+    """Return the reports on a console, oldest first: every crash, and the first ``MAX_REPORTS`` of the notes.
+
+    Any text is valid input.
+    """
     found: list[Crash] = []
     report: _Report | None = None
     running = Running()
@@ -160,12 +163,25 @@ def find_crashes(text: str) -> tuple[Crash, ...]:
         else:
             if report is not None:
                 found.append(report.crash())
-            if len(found) >= MAX_REPORTS:
-                return tuple(found)
             report = _Report(trigger, message, number, running)
     if report is not None:
         found.append(report.crash())
-    return tuple(found)
+    notes = [crash for crash in found if not crash.fatal]
+    left_out = notes[MAX_REPORTS:]
+    return tuple(crash for crash in found if crash not in left_out)
+
+
+def unplaced(text: str, crashes: Sequence[Crash]) -> str:
+    """Say why what a console tells cannot be put down to the probes that ran, "" when it can.
+
+    Without a mark nothing can. A crash after the first mark that belongs to no probe came from one nevertheless, or
+    from what one left behind. One before it is the boot's own, which no probe is to blame for.
+    """
+    marks = [number for number, message in messages(text) if _MARK.match(message)]
+    if not marks:
+        return "the console has no mark of any probe, and no report could be put down to one"
+    late = [crash for crash in crashes if crash.fatal and not crash.suspects and crash.line > marks[0]]
+    return f"{late[0].title}, when no probe ran" if late else ""
 
 
 class _Report:
@@ -174,7 +190,7 @@ class _Report:
     def __init__(self, trigger: _Trigger, message: str, number: int, running: Running) -> None:
         self._crash = Crash(trigger.kind, message, (message,), None, trigger.fatal, number)
         self._running = dict(running.by_lane)
-        self._lane: int | None = None
+        self._lanes: set[int] = set()
         self._look_for_lane(message)
         self._function = ""
         self._age = self._tracing = 0
@@ -182,8 +198,13 @@ class _Report:
         self._dead = trigger.kind == "panic"
 
     def _look_for_lane(self, message: str) -> None:
-        if self._lane is None and (named := _LANE.search(message)):
-            self._lane = int(named["lane"])
+        if named := _LANE.search(message):
+            self._lanes.add(int(named["lane"]))
+
+    def _suspects(self) -> list[str]:
+        """The probes of the lanes that were named, where any was; otherwise all that ran when it began."""
+        named = [probe for lane, probe in self._running.items() if lane in self._lanes]
+        return named or list(self._running.values())
 
     def takes(self, trigger: _Trigger, running: Running) -> bool:
         """Whether what now begins is only more of this report.
@@ -193,8 +214,11 @@ class _Report:
         """
         if self._dead:
             return True
-        if self._running and not set(running.by_lane.values()) & set(self._running.values()):
+        now = set(running.by_lane.values())
+        if trigger.follow and self._running and not now & set(self._running.values()):
             return False  # every probe that ran when it began has ended
+        if not trigger.follow and not now >= set(self._suspects()):
+            return False  # no consequence, and a probe it may have come from has ended
         if running.by_lane and not self._running:
             return False
         if trigger.follow:
@@ -206,6 +230,7 @@ class _Report:
         self._dead = self._dead or trigger.kind == "panic"
         if trigger.fatal and not self._crash.fatal:
             self._crash = replace(self._crash, fatal=True, kind=trigger.kind)
+        self._look_for_lane(message)
         self._quote(message)
         self._age, self._ended = 0, False
 
@@ -232,5 +257,5 @@ class _Report:
         title = self._crash.title
         if self._function and not _PLACED.search(title):
             title = f"{title} in {self._function}"
-        running = [self._running[self._lane]] if self._lane in self._running else list(self._running.values())
-        return replace(self._crash, title=title, during=next(iter(running), None), also=tuple(running[1:]))
+        suspects = self._suspects()
+        return replace(self._crash, title=title, during=next(iter(suspects), None), also=tuple(suspects[1:]))

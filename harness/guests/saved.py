@@ -18,6 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from harness.errors import StoreError
 from harness.guests.arch import host_arch
 from harness.guests.devices import Machine, argv
 from harness.guests.hello import Hello
@@ -130,7 +131,8 @@ class SavedGuests:
                 _rename(scratch, folder)
         self._shrink(folder)
         kept = _read(folder)
-        assert kept is not None
+        if kept is None:  # removed again by another run, which keeps one of its own
+            raise StoreError(f"{folder}: the saved guest is gone; another run may be clearing them")
         return kept
 
     def discard(self, guest: SavedGuest) -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.errors import GuestError, InfrastructureError, LostGuest
-from harness.guests.console import Crash, find_crashes
+from harness.guests.console import Crash, find_crashes, unplaced
 from harness.guests.model import Booted, Exited, Guest, Output
 from harness.observations.journal import Collector, Journal, Journalled
 from harness.observations.model import Garbage, Observation, Outcome, Plan, Record
@@ -82,7 +82,10 @@ class CellWorker:
             except InfrastructureError as problem:
                 outcome.lost = str(problem)
             self._guest.stop()
-            outcome.crashes = self._read_console()
+            console = self._read_console()
+            outcome.crashes = find_crashes(console)
+            if self._marks() and self._seen and not outcome.lost:
+                outcome.lost = unplaced(console, outcome.crashes)
             if outcome.lost:
                 outcome.lost = _with_crash(outcome.lost, outcome.crashes)
                 listeners[JOURNAL].journal.note("lost", reason=outcome.lost)
@@ -138,10 +141,14 @@ class CellWorker:
         self._seen += 1
         self._say("probing")
 
-    def _read_console(self) -> tuple[Crash, ...]:
+    def _marks(self) -> bool:
+        """Whether the payload was to name its probes on a console."""
+        return self._guest.console is not None and "--kmsg" in self._workload.arguments
+
+    def _read_console(self) -> str:
         if self._guest.console is None or not self._guest.console.exists():
-            return ()
-        return find_crashes(self._guest.console.read_bytes().decode("utf-8", "replace"))
+            return ""
+        return self._guest.console.read_bytes().decode("utf-8", "replace")
 
     def _say(self, stage: Stage) -> None:
         self._tell(Told(self._cell.id, stage, time.monotonic() - self._begun, self._seen, self._planned))

@@ -72,7 +72,10 @@ def resumed(composed: Composed, folder: Path, record: RunRecord) -> Composed:
     waiting = {cell.id: cell for cell in fresh.record.cells}
     for cell in cells:
         _same_kernel(left[cell.id], waiting[cell.id])
-    _put_aside(folder, cells, len(record.sittings) + 1)
+    with run_lock(folder):
+        if read_run(folder) != record:
+            raise UsageError(f"run {record.id} has been resumed by somebody else meanwhile; look at it again")
+        _put_aside(folder, cells, len(record.sittings) + 1)
     sitting = SittingRecord(
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         command=fresh.record.command,

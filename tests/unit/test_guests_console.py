@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.guests.console import MAX_QUOTED, MAX_REPORTS, Crash, find_crashes, last_lines, messages
+from harness.guests.console import MAX_QUOTED, MAX_REPORTS, Crash, find_crashes, last_lines, messages, unplaced
 
 LOGS = Path(__file__).parents[1] / "data" / "console"
 
@@ -334,3 +334,61 @@ def test_a_hostile_console_is_read_in_good_time():
 
 def test_messages_number_lines_from_one():
     assert list(messages("a\n\n[    1.000000] b\r\n")) == [(1, "a"), (3, "b")]
+
+
+KASAN = "BUG: KASAN: use-after-free in f+0x1/0x2\n"
+
+
+def test_a_crash_is_told_however_many_notes_came_before_it() -> None:
+    found = find_crashes("WARNING: at f+0x1/0x2\n---[ end trace 0 ]---\n" * 60 + KASAN)
+    assert [crash.fatal for crash in found] == [False] * MAX_REPORTS + [True]
+
+
+def test_a_report_without_an_end_is_not_that_of_the_next_probe_of_its_lane() -> None:
+    console = (
+        "sealmatrix: begin long in lane 0\n"
+        "sealmatrix: begin first in lane 1\n"
+        "BUG: Bad page state in process sealmatrix-1  pfn:1\n"
+        "sealmatrix: begin second in lane 1\n"
+        "BUG: Bad page map in process sealmatrix-1  pte:1\n"
+    )
+    assert [crash.suspects for crash in find_crashes(console)] == [("first",), ("second",)]
+
+
+def test_a_report_that_names_no_lane_is_closed_by_the_end_of_any_probe_it_may_have_come_from() -> None:
+    console = (
+        "sealmatrix: begin long in lane 0\n"
+        "sealmatrix: begin first in lane 1\n"
+        "BUG: Bad page state, it says\n"
+        "sealmatrix: begin second in lane 1\n"
+        "BUG: Bad page state, it says\n"
+    )
+    assert [set(crash.suspects) for crash in find_crashes(console)] == [{"long", "first"}, {"long", "second"}]
+
+
+def test_a_report_that_goes_on_in_another_lane_suspects_both() -> None:
+    console = (
+        "sealmatrix: begin a in lane 0\n"
+        "sealmatrix: begin b in lane 1\n"
+        "BUG: Bad page state in process sealmatrix-1  pfn:1\n"
+        "BUG: Bad page state in process sealmatrix-0  pfn:2\n"
+    )
+    (crash,) = find_crashes(console)
+    assert set(crash.suspects) == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("console", "why"),
+    [
+        ("", "no mark of any probe"),
+        (KASAN, "no mark of any probe"),
+        ("sealmatrix: begin a\nsealmatrix: end\n" + KASAN, "use-after-free in f+0x1/0x2, when no probe ran"),
+        (KASAN + "sealmatrix: begin a\nsealmatrix: end\n", ""),  # the boot's own
+        ("sealmatrix: begin a\n" + KASAN + "sealmatrix: end\n", ""),  # the probe's verdict tells it
+        ("sealmatrix: begin a\nsealmatrix: end\nWARNING: at f+0x1/0x2\n", ""),
+    ],
+)
+def test_what_a_console_tells_must_be_some_probes(console: str, why: str) -> None:
+    found = unplaced(console, find_crashes(console))
+    assert why in found
+    assert bool(why) == bool(found)

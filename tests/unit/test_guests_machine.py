@@ -96,6 +96,7 @@ def test_boot_parameters_keep_away_from_memory(arch):
     ours = [parameter.partition("=")[0] for parameter in ARCH_FACTS[arch].boot]
     assert set(ours) <= {
         "console", "earlyprintk", "earlycon", "panic", "oops", "nokaslr", "cryptomgr.notests", "initcall_blacklist",
+        "loglevel",
     }  # fmt: skip
 
 

@@ -39,6 +39,18 @@ def cut_short(folder: Path) -> RunRecord:
     return record
 
 
+def test_a_run_that_somebody_else_resumed_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "r"
+    cut_short(folder)
+    record = left_over(folder)
+    fresh = {name: guest(tmp_path, *WHOLE) for name in "bc"}
+    rest = resumed(composed(folder, "abc", fresh), folder, record)
+    execute(rest.plan, rest.make_guest, lambda told: None)
+    with pytest.raises(UsageError, match="resumed by somebody else"):
+        resumed(composed(folder, "abc", fresh), folder, record)
+    assert {path.name for path in (folder / "cells").iterdir()} == set("abc")
+
+
 def test_only_what_has_no_verdict_yet_is_run(tmp_path: Path) -> None:
     folder = tmp_path / "r"
     cut_short(folder)

@@ -69,7 +69,10 @@ def emit_plan(probes):
 
 
 class KernelLog:
-    """Names probes in the kernel's log, so that what the console says can be put down to them."""
+    """Names probes in the kernel's log, so that what the console says can be put down to them.
+
+    At the level of an alert: a quiet console that shows reports shows the names as well.
+    """
 
     def __init__(self, *, wanted):
         self._fd = -1
@@ -80,7 +83,7 @@ class KernelLog:
     def begin(self, probe):
         """A probe is about to begin."""
         if self._fd >= 0:
-            os.write(self._fd, f"<6>sealmatrix: begin {probe}\n".encode())
+            os.write(self._fd, f"<1>sealmatrix: begin {probe}\n".encode())
 
 
 def _openable(path):
