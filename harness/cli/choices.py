@@ -44,11 +44,11 @@ class Choice:
     quiet: bool
     as_json: bool
 
-    def options(self, *, probes: Sequence[str] = (), crosscheck: bool = False) -> Options:
+    def options(self, *, probes: Sequence[str] = (), crosscheck: Sequence[str] = ()) -> Options:
         """The same for the composer."""
         command = ("sealmatrix", *sys.argv[1:])
         asked = (tuple(probes), self.jobs, self.accel, self.offline, self.scale)
-        return Options(self.results, command, *asked, fresh=self.fresh, crosscheck=crosscheck)
+        return Options(self.results, command, *asked, fresh=self.fresh, crosscheck=tuple(crosscheck))
 
 
 def cell_options(results: str) -> Callable[[Callable[..., int]], Callable[..., int]]:

@@ -35,7 +35,7 @@ def crosscheck(probes: tuple[str, ...], show_all: bool, choice: Choice) -> int:
 
     Exit status: 0 all good, 1 a rule failed, 3 the payloads disagree or a kernel gave no answer.
     """
-    options = choice.options(probes=probes or crosscheck_globs(), crosscheck=True)
+    options = choice.options(probes=probes or crosscheck_globs(), crosscheck=("*",))
     done = run_cells(choice, options, Console(stderr=True))
     write_reports(done, reproduce)
     if choice.as_json:

@@ -21,7 +21,7 @@ from harness.guests.accel import Wanted
 from harness.kernels.resolve import Progress
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import ARCHES
-from harness.matrix.plan import plan_cells, selected_probes
+from harness.matrix.plan import plan_cells, selected_crosscheck, selected_probes
 from harness.runs.compose import Composed, Options, compose_host, compose_matrix, compose_ssh
 from harness.runs.execute import RunDone, execute
 from harness.runs.resume import left_over, recorded_options, resumed, specs_left
@@ -102,7 +102,9 @@ def run(
     keeps what was seen. Exit status: 0 all good, 1 a rule failed, 3 a kernel gave no answer.
     """
     command = ("sealmatrix", *sys.argv[1:])
-    options = Options(results, command, probes, jobs, accel, offline, scale, repeat, fresh, crosscheck)
+    options = Options(
+        results, command, probes, jobs, accel, offline, scale, repeat, fresh, ("*",) if crosscheck else ()
+    )
     aside = Console(stderr=True)
     quiet = quiet or as_json
     chosen = bool(selection or globs or arches or profiles)
@@ -131,7 +133,9 @@ def run(
                     matrix = load_matrix(path or default_path())
                     specs = plan_cells(matrix, selection=selection, kernels=globs, arches=arches, profiles=profiles)
                     probes = probes or selected_probes(matrix, selection=selection, kernels=globs)
-                    composed = compose_matrix(replace(options, probes=probes), matrix, specs, say)
+                    second = options.crosscheck or selected_crosscheck(matrix, selection=selection, kernels=globs)
+                    chosen_options = replace(options, probes=probes, crosscheck=second)
+                    composed = compose_matrix(chosen_options, matrix, specs, say)
         # What only the end needs takes as long to import as a warm guest to answer: that is done while the guests work.
         with ThreadPoolExecutor(1, "ending") as pool:
             ending = pool.submit(import_module, "harness.cli.ending")

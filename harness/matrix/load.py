@@ -164,7 +164,9 @@ def _over_ssh(entry: SshProfile, folder: Path) -> OverSsh:
 
 
 def _selection(name: str, entry: SelectionEntry) -> Selection:
-    return Selection(name, entry.kernels, entry.architectures, entry.profiles, entry.also, entry.probes)
+    return Selection(
+        name, entry.kernels, entry.architectures, entry.profiles, entry.also, entry.probes, entry.crosscheck
+    )
 
 
 def _known(tree: Tree, path: Path, place: Key, words: Iterable[str], valid: Iterable[str]) -> None:

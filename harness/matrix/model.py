@@ -146,7 +146,8 @@ STANDARD_PROFILE = Profile("standard", smp=1, memory=256, swap=64, hugepages=8)
 class Selection:
     """A named part of the matrix: kernels by architectures by profiles, and what the selections in ``also`` mean.
 
-    ``probes`` are globs over probe ids, with ``!`` before those to leave out; none means all.
+    ``probes`` are globs over probe ids, with ``!`` before those to leave out; none means all. ``crosscheck`` are globs
+    of those that the second payload observes too; none means none.
     """
 
     name: str
@@ -155,6 +156,7 @@ class Selection:
     profiles: tuple[str, ...] = ("standard",)
     also: tuple[str, ...] = ()
     probes: tuple[str, ...] = ()
+    crosscheck: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,15 @@ def selected_probes(matrix: Matrix, *, selection: str | None = None, kernels: Se
     return matrix.selections[selection or DEFAULT].probes
 
 
+def selected_crosscheck(
+    matrix: Matrix, *, selection: str | None = None, kernels: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Return the globs of the probes that the second payload observes too, meant by the same words; none for none."""
+    if kernels and selection is None:
+        return ()
+    return matrix.selections[selection or DEFAULT].crosscheck
+
+
 def refuse_impossible(cells: Iterable[CellSpec]) -> None:
     """Raise ``UsageError`` for a kernel that cannot come to the machine it is to run on."""
     for cell in cells:

@@ -209,13 +209,15 @@ Machine = Annotated[
 
 
 class SelectionEntry(Strict):
-    """A named part of the matrix; ``kernels`` are names, ``also`` those of other selections, ``probes`` globs."""
+    """A named part of the matrix; ``kernels`` are names, ``also`` those of other selections, ``probes`` and
+    ``crosscheck`` globs."""
 
     kernels: tuple[Name, ...] = Field(min_length=1)
     architectures: tuple[Arch, ...] = Field(default=ARCHES, min_length=1)
     profiles: tuple[ProfileName, ...] = Field(default=("standard",), min_length=1)
     also: tuple[Name, ...] = ()
     probes: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    crosscheck: tuple[Annotated[str, Field(min_length=1)], ...] = ()
 
     @model_validator(mode="after")
     def _each_once(self) -> SelectionEntry:
@@ -224,6 +226,7 @@ class SelectionEntry(Strict):
         _refuse_repeats("profiles", self.profiles)
         _refuse_repeats("also", self.also)
         _refuse_repeats("probes", self.probes)
+        _refuse_repeats("crosscheck", self.crosscheck)
         return self
 
 

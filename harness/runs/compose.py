@@ -38,7 +38,7 @@ from harness.runs.workloads import Probes, Task
 class Options:
     """What the user chose about a run, whatever its cells are. ``probes`` are globs; ``scale`` stretches deadlines,
     ``repeat`` says how often each cell is run, ``fresh`` that each boots its kernel, whatever was saved, ``crosscheck``
-    that the second payload observes what it can too."""
+    are globs of what the second payload observes too."""
 
     results: Path
     command: tuple[str, ...]
@@ -49,7 +49,7 @@ class Options:
     scale: float = 1.0
     repeat: int = 1
     fresh: bool = False
-    crosscheck: bool = False
+    crosscheck: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

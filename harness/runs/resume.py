@@ -39,7 +39,7 @@ def recorded_options(record: RunRecord, options: Options) -> Options:
     """What the first sitting was asked for, with the results folder and the command line of this one."""
     names = {f.name for f in fields(Options)} - {"results", "command", "jobs", "offline"}
     kept: dict[str, Any] = {name: value for name, value in record.options.items() if name in names}
-    kept |= {"probes": tuple(record.options.get("probes", ()))}
+    kept |= {name: tuple(record.options.get(name, ())) for name in ("probes", "crosscheck")}
     return replace(options, **kept)
 
 
@@ -113,7 +113,10 @@ def _same_experiment(fresh: RunPlan, folder: Path, record: RunRecord) -> None:
 
 
 def _same_kernel(then: CellRecord, now: CellRecord) -> None:
-    """A kernel that could not be had in the first sitting may be had now; one that was had must be the same."""
+    """A kernel that could not be had in the first sitting may be had now; one that was had must be the same, and so
+    must the payload that checks the first."""
+    if then.second_sha256 != now.second_sha256:
+        raise UsageError(f"{then.id}: the payload of the crosscheck is another one now; begin a new run")
     if then.kernel is not None and (now.kernel is None or now.kernel.sha256 != then.kernel.sha256):
         found = f"sha256 {now.kernel.sha256[:16]}…" if now.kernel else "not to be had"
         raise UsageError(

@@ -34,10 +34,11 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Probes:
-    """Probes of the C payload, judged by the catalogue; those of them that both payloads have, by both."""
+    """Probes of the C payload, judged by the catalogue. Those of them that ``crosscheck`` means as well are observed by
+    the second payload too, where it has them."""
 
     globs: tuple[str, ...] = ()
-    crosscheck: bool = False
+    crosscheck: tuple[str, ...] = ()
 
     def workload(self, arch: Arch, limits: Deadlines, *, kmsg: bool) -> Workload:
         """See ``Task``."""
@@ -46,11 +47,13 @@ class Probes:
 
     def _second(self, arch: Arch, limits: Deadlines, kmsg: bool) -> Workload | None:
         """None where the globs leave the second payload nothing."""
-        planned = chosen(crosscheck_list(), self.globs)
+        second = frozenset(chosen(crosscheck_list(), self.crosscheck))
+        planned = tuple(probe for probe in chosen(crosscheck_list(), self.globs) if probe in second)
         if not planned:
             return None
         payload = build_python(arch)
-        arguments = ("-m", "crosscheck", *_options(self.globs, limits.probe, kmsg=kmsg))
+        only = [word for glob in self.crosscheck for word in ("--only", glob)]
+        arguments = ("-m", "crosscheck", *_options(self.globs, limits.probe, kmsg=kmsg), *only)
         return Workload("python", payload.id, payload.sha256, payload.path.read_bytes(), arguments, planned)
 
     def question(self, planned: Sequence[ProbeName]) -> Question:

@@ -7,7 +7,7 @@ import pytest
 from harness.errors import UsageError
 from harness.matrix.load import load_matrix, shipped_path
 from harness.matrix.model import CellSpec, Matrix
-from harness.matrix.plan import plan_cells
+from harness.matrix.plan import plan_cells, selected_crosscheck
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,13 @@ def test_globs_narrow_a_selection_that_was_named(matrix: Matrix) -> None:
     assert len(plan_cells(matrix, selection="default", kernels=["*16k"])) == 1
     with pytest.raises(UsageError, match=r"no kernel 'debian-7\.1\*' in the selection default"):
         plan_cells(matrix, selection="default", kernels=["debian-7.1*"])
+
+
+def test_what_the_second_payload_observes_is_the_selections(matrix: Matrix) -> None:
+    assert "*/anon-mixed/*" in selected_crosscheck(matrix, selection="nightly")
+    assert selected_crosscheck(matrix, selection="nightly", kernels=["debian-6.12"])
+    assert selected_crosscheck(matrix) == ()
+    assert selected_crosscheck(matrix, kernels=["debian-6.12"]) == ()
 
 
 def test_profiles_replace(matrix: Matrix) -> None:

@@ -128,6 +128,14 @@ def test_another_plan_and_another_kernel_are_refused(tmp_path: Path) -> None:
         resumed(composed(folder, "abc", {}), folder, record)
 
 
+def test_a_crosscheck_by_another_payload_is_another_experiment(tmp_path: Path) -> None:
+    folder = tmp_path / "r"
+    record = cut_short(folder)
+    checked = tuple(c.model_copy(update={"second_sha256": "ab" * 32}) for c in record.cells)
+    with pytest.raises(UsageError, match="the payload of the crosscheck is another one now"):
+        resumed(composed(folder, "abc", {}), folder, record.model_copy(update={"cells": checked}))
+
+
 def test_what_was_asked_for_is_kept_and_how_it_is_run_is_not(tmp_path: Path) -> None:
     asked = {
         "probes": ["munmap*"],

@@ -1,6 +1,7 @@
-"""The second payload: ``python -m crosscheck [--list] [--run GLOB]... [--exclude GLOB]... [--deadline-ms N] [--kmsg]``.
+"""The second payload: ``python -m crosscheck [--list] [--run GLOB]... [--exclude GLOB]... [--only GLOB]...``.
 
-Options and stream are those of the C payload (docs/protocol.md).
+Options and stream are those of the C payload (docs/protocol.md), also ``--deadline-ms``, ``--kmsg`` and ``--id``;
+``--only`` is a second choice, among those that ``--run`` and ``--exclude`` leave.
 """
 
 import errno
@@ -20,7 +21,7 @@ from guest.stream import KernelLog, emit, emit_plan
 
 def main(arguments):
     """Observe the probes that were chosen. Returns the exit status."""
-    wanted, unwanted, deadline, kmsg, only_list = [], [], 10.0, False, False
+    wanted, unwanted, only, deadline, kmsg, only_list = [], [], [], 10.0, False, False
     while arguments:
         match arguments.pop(0):
             case "--list":
@@ -32,6 +33,8 @@ def main(arguments):
                 kmsg = True
             case "--run" if arguments:
                 wanted.append(arguments.pop(0))
+            case "--only" if arguments:
+                only.append(arguments.pop(0))
             case "--exclude" if arguments:
                 unwanted.append(arguments.pop(0))
             case "--deadline-ms" if arguments and arguments[0].isdigit():
@@ -39,8 +42,8 @@ def main(arguments):
             case other:
                 os.write(2, f"crosscheck: {other}: no such option, or it lacks its value\n".encode())
                 return 2
-    asked, left_out = _matcher(wanted or ["*"]), _matcher(unwanted)
-    probes = [p for p in all_probes() if asked(p.id) and not left_out(p.id)]
+    asked, left_out, meant = _matcher(wanted or ["*"]), _matcher(unwanted), _matcher(only or ["*"])
+    probes = [p for p in all_probes() if asked(p.id) and meant(p.id) and not left_out(p.id)]
     if only_list:
         for p in probes:
             emit(probe=p.id, family=p.family, operation=p.operation, region=p.region, span=p.span, layout=p.layout)

@@ -14,20 +14,21 @@ _LONGEST = 4000
 
 def encode(value):
     """A value as JSON. The module json would do, but takes half as long to import as everything else together."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true" if value else "false"
-        case int():
-            return int.__repr__(value)
-        case str():
-            return f'"{value.translate(_ESCAPES)}"'
-        case dict():
-            return "{" + ",".join(f"{encode(k)}:{encode(v)}" for k, v in value.items()) + "}"
-        case list() | tuple():
-            return "[" + ",".join(map(encode, value)) + "]"
-    raise TypeError(f"no JSON for {type(value).__name__}")
+    kind = type(value)
+    if kind is str:
+        plainly = value.isascii() and value.isprintable() and '"' not in value and "\\" not in value
+        return f'"{value}"' if plainly else f'"{value.translate(_ESCAPES)}"'
+    if kind is list or kind is tuple:
+        return f"[{','.join(map(encode, value))}]"
+    if kind is dict:
+        return "{" + ",".join([f"{encode(k)}:{encode(v)}" for k, v in value.items()]) + "}"
+    if kind is bool:
+        return "true" if value else "false"
+    if value is None:
+        return "null"
+    if isinstance(value, int):
+        return int.__repr__(value)
+    raise TypeError(f"no JSON for {kind.__name__}")
 
 
 def plain(value):
