@@ -1,5 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Runs the two halves of a probe, each in a process of its own, each under a deadline, leaving nothing behind. */
+/*
+ * Runs the two halves of a probe, each in a process of its own, each under a deadline, leaving nothing behind.
+ *
+ * What a fork costs is, for the most part, the pages that parent or child write to afterwards: each is copied, and where
+ * CPUs are emulated all of them stop for each change of a page table entry. So the two write to different mappings. The
+ * engine's stack and its output (lanes.c, report.c) are not there in a half, and a half has a stack and statics
+ * (snapshot.c) that the engine has never touched.
+ */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -23,8 +30,19 @@ enum {
 	TICK_MS = 250,   /* at most */
 };
 
+/* What both see: what a half is to do, and its facts. */
+struct shared {
+	struct facts facts[2]; /* control, sealed */
+	struct probe probe;
+	bool sealed;
+	long engine;
+};
+
+enum { NEST_SIZE = 128 << 10 }; /* the stack of a half */
+
 static struct {
-	struct facts *facts; /* two: control, sealed */
+	struct shared *shared;
+	char *nest;
 	long deadline, grace; /* in ticks */
 	bool held; /* there is a process that SIGKILL did not end; waiting for it again would only cost time */
 } engine;
@@ -54,23 +72,27 @@ void start_ticking(long deadline_ms)
 	setitimer(ITIMER_REAL, &timer, NULL);
 }
 
-/* Memory for the facts of two halves. */
-static void map_facts(void)
+void *map_memory(size_t size, int flags)
 {
-	void *at = mmap(NULL, 2 * sizeof(struct facts), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS, -1, 0);
 
 	if (at == MAP_FAILED) {
 		perror("payload: mmap");
 		_exit(3);
 	}
-	engine.facts = at;
+	return at;
+}
+
+static void map_shared(void)
+{
+	engine.shared = map_memory(sizeof(struct shared), MAP_SHARED);
 }
 
 /* A process cannot be killed. It keeps the facts it has, for it may yet write into them. */
 static void hold(void)
 {
 	engine.held = true;
-	map_facts();
+	map_shared();
 }
 
 static cpu_set_t allowed; /* before we confined ourselves to one CPU */
@@ -104,7 +126,8 @@ void engine_start(long deadline_ms, int cpu)
 	use_one_cpu(cpu);
 	arm_fault_handler(); /* for the halves, which inherit it */
 	start_ticking(deadline_ms);
-	map_facts();
+	map_shared();
+	engine.nest = map_memory(NEST_SIZE, MAP_PRIVATE);
 }
 
 /* Reap a child, and tell how it ended; false when so many ticks pass first. */
@@ -160,7 +183,7 @@ void clear_orphans(void)
 {
 	long first = ticks, grace = engine.held ? 0 : engine.grace;
 
-	if (waitpid(-1, NULL, WNOHANG) < 0)
+	if (no_children())
 		return;
 	do {
 		kill_children();
@@ -173,28 +196,34 @@ void clear_orphans(void)
 		hold();
 }
 
-static void run_half(const struct probe *probe, bool sealed, struct facts *facts)
+static void be_half(void *argument)
 {
-	long self = getpid(), pid;
+	struct shared *shared = argument;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != shared->engine)
+		_exit(0);
+	half(&shared->probe, shared->sealed, &shared->facts[shared->sealed]);
+}
+
+static void run_half(struct shared *shared, bool sealed)
+{
+	struct facts *facts = &shared->facts[sealed];
+	pid_t pid;
 	int status = 0;
 
 	memset(facts, 0, sizeof(*facts));
-	pid = sys(SYS_clone, SIGCHLD, 0, 0, 0, 0);
-	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (getppid() != self)
-			_exit(0);
-		half(probe, sealed, facts);
-	}
+	shared->sealed = sealed;
+	pid = (pid_t)fork_onto(engine.nest + NEST_SIZE, be_half, shared);
 	if (pid < 0) {
 		facts->step = "fork";
 		facts->step_errno = errno;
 		return;
 	}
-	if (!reap_within(engine.deadline, (pid_t)pid, &status)) {
+	if (!reap_within(engine.deadline, pid, &status)) {
 		facts->timeout = true;
-		kill((pid_t)pid, SIGKILL);
-		facts->unkillable = !reap_within(engine.grace, (pid_t)pid, &status);
+		kill(pid, SIGKILL);
+		facts->unkillable = !reap_within(engine.grace, pid, &status);
 		if (facts->unkillable)
 			hold();
 	} else if (WIFSIGNALED(status)) {
@@ -205,10 +234,12 @@ static void run_half(const struct probe *probe, bool sealed, struct facts *facts
 
 void run_halves(const struct probe *probe, struct facts **control, struct facts **sealed)
 {
-	struct facts *facts = engine.facts; /* this probe's, even when a half makes the engine map others */
+	struct shared *shared = engine.shared; /* this probe's, even when a half makes the engine map another */
 
-	*control = &facts[0];
-	*sealed = &facts[1];
-	run_half(probe, false, *control);
-	run_half(probe, true, *sealed);
+	shared->probe = *probe;
+	shared->engine = getpid();
+	*control = &shared->facts[0];
+	*sealed = &shared->facts[1];
+	run_half(shared, false);
+	run_half(shared, true);
 }

@@ -5,7 +5,7 @@
  * but the count of what has been taken; where a probe ran is no fact of it.
  *
  * What the machine has little of is for lane 0 alone, which begins with it. What changes the machine, or wants all of
- * its CPUs, is run when the lanes have ended, by the process that started them.
+ * its CPUs, is run when the lanes have ended, by one more process like them.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -21,13 +21,15 @@
 
 #include "payload.h"
 
-enum { LANES_MAX = 2 };
+enum { LANES_MAX = 2, STACK_SIZE = 256 << 10 };
 
 struct run {
 	const struct plan *plan;
 	bool nothing; /* there is no mseal: no probe need be started */
 	long deadline_ms;
 	int kmsg, lane;
+	pid_t parent;
+	char *stack; /* of each lane, at the same place */
 	_Atomic size_t *next, *observed; /* shared by the lanes */
 };
 
@@ -79,49 +81,60 @@ static void observe(struct run *run, size_t index)
 	atomic_fetch_add(run->observed, 1);
 }
 
-/* A half is forked from us and needs none of this; the fewer mappings and pages it takes along the better. */
-static void start(struct run *run, int cpu)
-{
-	madvise(run->plan->codes, run->plan->size, MADV_DONTFORK);
-	madvise((void *)run->next, 1, MADV_DONTFORK);
-	engine_start(run->deadline_ms, cpu);
-}
-
 static void observe_all(struct run *run, size_t from, size_t until)
 {
 	while (from < until)
 		observe(run, from++);
 }
 
-/* The lane's CPU is the one of its number, and so is the name by which the kernel calls its processes in a report. */
-static _Noreturn void be_lane(struct run run, int lane)
+/* What is not among lanes has what they left, or all. */
+static void observe_share(struct run *run)
 {
-	const size_t *until = run.plan->until;
-	char name[16];
+	const size_t *until = run->plan->until;
 	size_t mine;
 
-	snprintf(name, sizeof(name), "sealmatrix-%d", lane);
-	prctl(PR_SET_NAME, name);
-	run.lane = lane;
-	start(&run, lane);
-	if (lane == 0)
-		observe_all(&run, 0, until[POOLED_PHASE]);
-	while ((mine = atomic_fetch_add(run.next, 1)) < until[FREE_PHASE])
-		observe(&run, mine);
+	if (run->lane == NO_LANE) {
+		observe_all(run, *run->observed, run->plan->count);
+		return;
+	}
+	if (run->lane == 0)
+		observe_all(run, 0, until[POOLED_PHASE]);
+	while ((mine = atomic_fetch_add(run->next, 1)) < until[FREE_PHASE])
+		observe(run, mine);
+}
+
+/*
+ * The lane's CPU is the one of its number, and so is the name by which the kernel calls its processes in a report. Halves
+ * are forked from it; the fewer mappings and pages they take along the better.
+ */
+static void be_lane(void *argument)
+{
+	struct run run = *(struct run *)argument;
+	char name[16];
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != run.parent)
+		_exit(0);
+	madvise(run.stack, STACK_SIZE, MADV_DONTFORK);
+	madvise(run.plan->codes, run.plan->size, MADV_DONTFORK);
+	madvise((void *)run.next, 1, MADV_DONTFORK);
+	if (run.lane != NO_LANE) {
+		snprintf(name, sizeof(name), "sealmatrix-%d", run.lane);
+		prctl(PR_SET_NAME, name);
+	}
+	engine_start(run.deadline_ms, run.lane == NO_LANE ? 0 : run.lane);
+	report_start();
+	observe_share(&run);
 	report_flush();
 	_exit(0);
 }
 
-static pid_t start_lane(const struct run *run, int lane)
+static pid_t start_lane(struct run *run, int lane)
 {
-	pid_t self = getpid(), pid = fork();
+	pid_t pid;
 
-	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (getppid() != self)
-			_exit(0);
-		be_lane(*run, lane);
-	}
+	run->lane = lane;
+	pid = (pid_t)fork_onto(run->stack + STACK_SIZE, be_lane, run);
 	if (pid < 0) {
 		perror("payload: fork of a lane");
 		clear_orphans();
@@ -159,18 +172,6 @@ static void await_lanes(const pid_t *pids, int count)
 	}
 }
 
-static void share_counts(struct run *run)
-{
-	_Atomic size_t *shared = mmap(NULL, 2 * sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	if (shared == MAP_FAILED) {
-		perror("payload: mmap");
-		_exit(3);
-	}
-	run->next = &shared[0];
-	run->observed = &shared[1];
-}
-
 int lanes_for(const struct system *system)
 {
 	return system->cpus < 1 ? 1 : system->cpus < LANES_MAX ? (int)system->cpus : LANES_MAX;
@@ -178,27 +179,28 @@ int lanes_for(const struct system *system)
 
 void run_plan(const struct plan *plan, const struct system *system, int lanes, long deadline_ms, int kmsg)
 {
+	_Atomic size_t *counts = map_memory(2 * sizeof(*counts), MAP_SHARED);
 	struct run run = {
 		.plan = plan,
 		.nothing = system->mseal == ENOSYS,
 		.deadline_ms = deadline_ms,
 		.kmsg = kmsg,
-		.lane = NO_LANE,
+		.parent = getpid(),
+		.stack = map_memory(STACK_SIZE, MAP_PRIVATE),
+		.next = &counts[0],
+		.observed = &counts[1],
 	};
 	pid_t pids[LANES_MAX];
-	size_t from = 0;
 
-	share_counts(&run);
 	*run.next = plan->until[POOLED_PHASE];
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	start_ticking(deadline_ms);
 	if (lanes > 1 && !run.nothing) {
-		prctl(PR_SET_CHILD_SUBREAPER, 1);
-		start_ticking(deadline_ms);
 		for (int i = 0; i < lanes; i++)
 			pids[i] = start_lane(&run, i);
 		await_lanes(pids, lanes);
-		from = plan->until[FREE_PHASE];
 	}
-	start(&run, 0);
-	observe_all(&run, from, plan->count);
+	pids[0] = start_lane(&run, NO_LANE);
+	await_lanes(pids, 1);
 	report_end((long)*run.observed);
 }

@@ -235,6 +235,7 @@ int main(int argc, char **argv)
 	parse_options(argc, argv, &o);
 	if (o.trace)
 		trace_probe(o.trace);
+	report_start();
 	plan = make_plan(&o.selection);
 	if (o.list) {
 		report_list(&plan);

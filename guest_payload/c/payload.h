@@ -12,6 +12,7 @@
  *	half.c       one process from set-up to the last fact
  *	snapshot.c   looking at the window
  *	engine.c     processes, deadlines, orphans
+ *	raw.c        system calls that leave no trace in memory
  *	lanes.c      probes side by side, one process for each CPU
  *	report.c     facts to JSON lines
  *	trace.c      the system calls of one probe, for whoever wants to do the same without us
@@ -246,6 +247,10 @@ long in_child(struct window *w, const struct operation *op,
 	      long (*act)(struct window *w, const struct operation *op));
 int await(long pid);
 
+/* raw.c */
+long fork_onto(char *stack, void (*run)(void *argument), void *argument); /* up to the end of a stack; run never returns */
+bool no_children(void);
+
 /* trace.c */
 void *fill(void *at, int value, size_t length);
 _Noreturn void trace(const struct probe *probe);
@@ -254,6 +259,7 @@ _Noreturn void trace(const struct probe *probe);
 void engine_start(long deadline_ms, int cpu); /* the how-manieth of those there are */
 void start_ticking(long deadline_ms); /* as engine_start() does, for a process that only waits */
 void clear_orphans(void);
+void *map_memory(size_t size, int flags); /* or else the end */
 void use_all_cpus(void); /* for this thread and its children; a half is confined to one otherwise */
 void run_halves(const struct probe *probe, struct facts **control, struct facts **sealed);
 
@@ -272,6 +278,7 @@ struct system {
 	long hugepages;   /* of the default size */
 	char cmdline[2048];
 };
+void report_start(void); /* in each process that reports */
 void report_list(const struct plan *plan);
 void report_plan(const struct plan *plan, const struct system *system, int lanes);
 void report_begin(const char *probe, int lane);

@@ -2,10 +2,8 @@
 /* Which probes there are: operation x region x span, as far as the tables and the selection go, in the order they run. */
 #define _GNU_SOURCE
 #include <fnmatch.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "payload.h"
 
@@ -80,17 +78,6 @@ static enum phase phase_of(const struct probe *p)
 	return p->operation->traits & POOL || p->region->traits & POOLED ? POOLED_PHASE : FREE_PHASE;
 }
 
-static uint32_t *room_for(size_t codes)
-{
-	void *at = mmap(NULL, (codes + 1) * sizeof(uint32_t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (at == MAP_FAILED) {
-		perror("payload: mmap");
-		_exit(3);
-	}
-	return at;
-}
-
 /* Every combination that the tables cover and the selection wants; how many there are. */
 static size_t collect(const struct selection *s, uint32_t *codes)
 {
@@ -124,10 +111,11 @@ static size_t combinations(void)
 struct plan make_plan(const struct selection *s)
 {
 	size_t most = combinations();
-	uint32_t *found = room_for(most); /* only the pages that are written ever exist */
+	uint32_t *found = map_memory((most + 1) * sizeof(*found), MAP_PRIVATE); /* of which few pages are ever written */
 	size_t count = collect(s, found);
-	struct plan plan = {.codes = room_for(count), .size = (count + 1) * sizeof(*found)};
+	struct plan plan = {.size = (count + 1) * sizeof(*found)};
 
+	plan.codes = map_memory(plan.size, MAP_PRIVATE);
 	for (int phase = 0; phase < PHASES; phase++) {
 		for (size_t i = 0; i < count; i++) {
 			struct probe p = decode(found[i]);

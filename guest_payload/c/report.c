@@ -21,32 +21,41 @@
 
 /* ------------------------------------------------------------------ a text that grows */
 
-static struct {
-	char *text; /* a mapping of its own: the program's pages stay few, and fork stays quick */
-	size_t used, size;
-} out;
+/* A mapping of its own that no half has: what is written here is not copied after each fork. */
+static struct output {
+	size_t used, size; /* of text */
+	char text[];
+} *out;
+
+enum { OUTPUT_SIZE = 16384 };
+
+void report_start(void)
+{
+	out = map_memory(OUTPUT_SIZE, MAP_PRIVATE);
+	madvise(out, OUTPUT_SIZE, MADV_DONTFORK);
+	out->used = 0;
+	out->size = OUTPUT_SIZE - sizeof(*out);
+}
 
 static void grow(size_t wanted)
 {
-	size_t size = out.size ? out.size : 16384;
+	size_t before = out->size + sizeof(*out), after = before;
 
-	while (size < wanted)
-		size *= 2;
-	if (size == out.size)
+	while (after - sizeof(*out) < wanted)
+		after *= 2;
+	if (after == before)
 		return;
-	out.text = out.size ? mremap(out.text, out.size, size, MREMAP_MAYMOVE)
-			    : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (out.text == MAP_FAILED)
+	out = mremap(out, before, after, MREMAP_MAYMOVE);
+	if (out == MAP_FAILED)
 		_exit(3);
-	madvise(out.text, size, MADV_DONTFORK); /* children never write records; the less they copy the better */
-	out.size = size;
+	out->size = after - sizeof(*out);
 }
 
 static void put_bytes(const char *bytes, size_t length)
 {
-	grow(out.used + length);
-	memcpy(out.text + out.used, bytes, length);
-	out.used += length;
+	grow(out->used + length);
+	memcpy(out->text + out->used, bytes, length);
+	out->used += length;
 }
 
 static void put(const char *text)
@@ -80,7 +89,7 @@ static void put_string(const char *text)
 
 static void put_key(const char *key)
 {
-	if (out.used && !strchr("{[", out.text[out.used - 1]))
+	if (out->used && !strchr("{[", out->text[out->used - 1]))
 		put(",");
 	put_string(key);
 	put(":");
@@ -118,15 +127,15 @@ static void end_line(void)
 /* Write what has been put, complete lines all of it. */
 static void send(void)
 {
-	for (const char *p = out.text; out.used;) {
-		ssize_t wrote = write(STDOUT_FILENO, p, out.used);
+	for (const char *p = out->text; out->used;) {
+		ssize_t wrote = write(STDOUT_FILENO, p, out->used);
 
 		if (wrote < 0 && errno == EINTR)
 			continue;
 		if (wrote <= 0)
 			_exit(3); /* nobody listens any more */
 		p += wrote;
-		out.used -= (size_t)wrote;
+		out->used -= (size_t)wrote;
 	}
 }
 
@@ -190,8 +199,6 @@ void report_plan(const struct plan *plan, const struct system *system, int lanes
 	put("]");
 	end_line();
 	send();
-	munmap(out.text, out.size); /* a plan is long, all that follows is short */
-	out.size = 0;
 }
 
 /* The longest line there can be of a probe: a half has two snapshots, three lists and the extras, of which one is a text. */
@@ -200,19 +207,19 @@ _Static_assert(2 * HALF_MAX + 256 <= PIPE_BUF, "an observation fits into one wri
 
 void report_begin(const char *probe, int lane)
 {
-	size_t observed = out.used;
+	size_t observed = out->used;
 
 	put("{\"type\":\"begin\"");
 	put_string_field("probe", probe);
 	if (lane != NO_LANE)
 		put_number_field("lane", lane);
 	end_line();
-	if (out.used > PIPE_BUF) { /* both lines together are too long: the observation first */
-		size_t begin = out.used - observed;
+	if (out->used > PIPE_BUF) { /* both lines together are too long: the observation first */
+		size_t begin = out->used - observed;
 		char kept[256];
 
-		memcpy(kept, out.text + observed, begin);
-		out.used = observed;
+		memcpy(kept, out->text + observed, begin);
+		out->used = observed;
 		send();
 		put_bytes(kept, begin);
 	}

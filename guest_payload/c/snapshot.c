@@ -13,17 +13,23 @@
 
 /* ------------------------------------------------------------------ touching memory that may fault */
 
-static sigjmp_buf landing;
-static volatile sig_atomic_t armed;
+/* What only halves write to, on pages of its own (engine.c says why). The largest page is one of 64 KiB. */
+static struct {
+	sigjmp_buf landing;
+	volatile sig_atomic_t armed;
+	bool has_keys;
+	unsigned int rights;
+	struct listing listing;
+} own __attribute__((aligned(65536)));
 
 static void on_fault(int signal_number)
 {
-	if (!armed) { /* not ours: a second fault kills us, and the engine reports it */
+	if (!own.armed) { /* not ours: a second fault kills us, and the engine reports it */
 		signal(signal_number, SIG_DFL);
 		return;
 	}
-	armed = 0;
-	siglongjmp(landing, signal_number);
+	own.armed = 0;
+	siglongjmp(own.landing, signal_number);
 }
 
 /*
@@ -31,19 +37,16 @@ static void on_fault(int signal_number)
  * gives the thread its own back: we do.
  */
 #ifdef __x86_64__
-static bool has_keys;
-static unsigned int rights;
-
 void keep_key_rights(void)
 {
-	__asm__ volatile(".byte 0x0f, 0x01, 0xee" : "=a"(rights) : "c"(0) : "rdx"); /* rdpkru */
-	has_keys = true;
+	__asm__ volatile(".byte 0x0f, 0x01, 0xee" : "=a"(own.rights) : "c"(0) : "rdx"); /* rdpkru */
+	own.has_keys = true;
 }
 
 static void restore_key_rights(void)
 {
-	if (has_keys)
-		__asm__ volatile(".byte 0x0f, 0x01, 0xef" : : "a"(rights), "c"(0), "d"(0)); /* wrpkru */
+	if (own.has_keys)
+		__asm__ volatile(".byte 0x0f, 0x01, 0xef" : : "a"(own.rights), "c"(0), "d"(0)); /* wrpkru */
 }
 #else
 void keep_key_rights(void)
@@ -68,18 +71,18 @@ void arm_fault_handler(void)
 static void read_unit(const char *address, size_t unit, size_t stride, char text[5])
 {
 	static const char digits[] = "0123456789abcdef";
-	int signal_number = sigsetjmp(landing, 0);
+	int signal_number = sigsetjmp(own.landing, 0);
 
 	if (signal_number == 0) {
 		const volatile uint64_t *words = (const volatile uint64_t *)address;
 		uint64_t first, differing = 0;
 		size_t step = stride / sizeof(*words);
 
-		armed = 1;
+		own.armed = 1;
 		first = words[0];
 		for (size_t i = step; i < unit / sizeof(*words); i += step)
 			differing |= words[i] ^ first;
-		armed = 0;
+		own.armed = 0;
 		differing |= first ^ (first << 8 | first >> 56);
 		if (differing) {
 			strcpy(text, "mix");
@@ -96,13 +99,13 @@ static void read_unit(const char *address, size_t unit, size_t stride, char text
 
 bool try_write(char *address)
 {
-	if (sigsetjmp(landing, 0)) {
+	if (sigsetjmp(own.landing, 0)) {
 		restore_key_rights();
 		return false;
 	}
-	armed = 1;
+	own.armed = 1;
 	*(volatile char *)address = 0x77;
-	armed = 0;
+	own.armed = 0;
 	return true;
 }
 
@@ -171,8 +174,6 @@ static void note_mapping(const struct window *w, struct unit_fact *facts, const 
 	}
 }
 
-static struct listing listing; /* static: not on a stack, of which fork would copy the pages */
-
 /* Read what is mapped in the window, and no further: the rest of the address space is not ours to list. */
 static void list_window(const struct window *w, struct unit_fact *facts)
 {
@@ -180,16 +181,16 @@ static void list_window(const struct window *w, struct unit_fact *facts)
 	struct mapping m = {0};
 	enum listed what;
 
-	open_listing(&listing, w->look);
-	while ((what = next_listed(&listing, &m)) != LISTED_END && m.start < end) {
+	open_listing(&own.listing, w->look);
+	while ((what = next_listed(&own.listing, &m)) != LISTED_END && m.start < end) {
 		if (what == LISTED_MAPPING)
 			note_mapping(w, facts, &m);
 		else
 			note_seal(w, facts, &m);
-		if (m.end >= end && (what == LISTED_FLAGS || !listing.smaps))
+		if (m.end >= end && (what == LISTED_FLAGS || !own.listing.smaps))
 			break;
 	}
-	close_listing(&listing);
+	close_listing(&own.listing);
 }
 
 /* Mappings of this process that smaps calls sealed, leaving out those of the kernel itself ([vdso] and its like). */
@@ -200,14 +201,14 @@ int count_seals(void)
 	bool ours = false;
 	int count = 0;
 
-	open_listing(&listing, true);
-	while ((what = next_listed(&listing, &m)) != LISTED_END) {
+	open_listing(&own.listing, true);
+	while ((what = next_listed(&own.listing, &m)) != LISTED_END) {
 		if (what == LISTED_MAPPING)
 			ours = !begins(m.path, "[v");
 		else
 			count += ours && m.sealed;
 	}
-	close_listing(&listing);
+	close_listing(&own.listing);
 	return count;
 }
 
