@@ -26,6 +26,12 @@ void open_listing(struct listing *l, bool smaps)
 		l->fd = (int)sys(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC);
 }
 
+void rewind_listing(struct listing *l)
+{
+	l->next = l->have = 0;
+	sys(SYS_lseek, l->fd, 0, SEEK_SET);
+}
+
 void close_listing(struct listing *l)
 {
 	sys(SYS_close, l->fd);

@@ -29,6 +29,9 @@ bool begins(const char *text, const char *prefix);
 /* Start from the lowest mapping. Falls back to maps where smaps cannot be had. */
 void open_listing(struct listing *l, bool smaps);
 
+/* From the lowest mapping again, as things are now. */
+void rewind_listing(struct listing *l);
+
 /* Step to the next mapping, or to the flags of the one stepped to last. */
 enum listed next_listed(struct listing *l, struct mapping *m);
 

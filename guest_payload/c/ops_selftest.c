@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ops.h"
@@ -72,6 +73,62 @@ static long panic(struct window *w, const struct operation *op)
 	return fd < 0 ? -1 : write(fd, "c", 1);
 }
 
+/* ------------------------------------------------------------------ what things cost here; bench/payload.py asks */
+
+enum { TIMES = 200 };
+
+static long mean_ns(struct window *w, void (*act)(struct window *w))
+{
+	struct timespec from, to;
+
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	for (int i = 0; i < TIMES; i++)
+		act(w);
+	clock_gettime(CLOCK_MONOTONIC, &to);
+	return ((to.tv_sec - from.tv_sec) * 1000000000 + to.tv_nsec - from.tv_nsec) / TIMES;
+}
+
+static void fork_and_wait(struct window *w)
+{
+	long pid = child_process();
+
+	(void)w;
+	if (pid == 0)
+		_exit(0);
+	if (pid > 0)
+		await(pid);
+}
+
+static void look(struct window *w)
+{
+	struct unit_fact seen[UNITS_MAX];
+
+	take_snapshot(w, seen);
+}
+
+static void call_system(struct window *w)
+{
+	(void)w;
+	sys(SYS_getppid);
+}
+
+/* A page of the window goes and comes back: two system calls and a fault. */
+static void fault(struct window *w)
+{
+	sys(SYS_madvise, w->start, w->unit, ADV_DONTNEED);
+	*(volatile char *)w->start = 1;
+}
+
+static long measure(struct window *w, const struct operation *op)
+{
+	(void)op;
+	add_extra(w, "fork_ns", mean_ns(w, fork_and_wait));
+	add_extra(w, "snapshot_ns", mean_ns(w, look));
+	add_extra(w, "syscall_ns", mean_ns(w, call_system));
+	add_extra(w, "fault_ns", mean_ns(w, fault));
+	return 0;
+}
+
 #define ONCE {{SET(ANON_RW), SET(EXACT)}}
 
 static const struct operation operations[] = {
@@ -81,6 +138,7 @@ static const struct operation operations[] = {
 	{"selftest-garbage", NULL, babble, 3, 0, SELFTEST, ONCE},
 	{"selftest-flood", NULL, babble, 1000000, 0, SELFTEST, ONCE},
 	{"selftest-die", NULL, die, 0, 0, SELFTEST, ONCE},
+	{"selftest-costs", NULL, measure, 0, 0, SELFTEST, ONCE},
 	{"selftest-panic", need_machine, panic, 0, 0, SELFTEST, ONCE},
 };
 

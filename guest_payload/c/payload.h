@@ -237,6 +237,7 @@ int open_object(struct window *w, const char *kind, const char *name, int units)
 void arm_fault_handler(void);
 void keep_key_rights(void); /* those the thread has now, also after faults */
 void take_snapshot(struct window *w, struct unit_fact *facts);
+void take_own_snapshot(struct window *w, struct unit_fact *facts); /* for a child: what was opened shows its parent */
 void describe_unit(const struct unit_fact *fact, char text[UNIT_TEXT]);
 bool try_write(char *address);
 int count_seals(void);

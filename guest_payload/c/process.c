@@ -42,7 +42,7 @@ static void keep_child_view(struct window *w)
 	char text[EXTRA_TEXT];
 	char *end = text;
 
-	take_snapshot(w, seen);
+	take_own_snapshot(w, seen);
 	for (int i = 0; i < w->units; i++) {
 		if (i)
 			end = stpcpy(end, "; ");

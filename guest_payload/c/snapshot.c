@@ -19,7 +19,9 @@ static struct {
 	volatile sig_atomic_t armed;
 	bool has_keys;
 	unsigned int rights;
+	bool open; /* what a process looks with is opened when it looks first, and closed by its end */
 	struct listing listing;
+	int pagemap;
 } own __attribute__((aligned(65536)));
 
 static void on_fault(int signal_number)
@@ -181,7 +183,6 @@ static void list_window(const struct window *w, struct unit_fact *facts)
 	struct mapping m = {0};
 	enum listed what;
 
-	open_listing(&own.listing, w->look);
 	while ((what = next_listed(&own.listing, &m)) != LISTED_END && m.start < end) {
 		if (what == LISTED_MAPPING)
 			note_mapping(w, facts, &m);
@@ -190,7 +191,6 @@ static void list_window(const struct window *w, struct unit_fact *facts)
 		if (m.end >= end && (what == LISTED_FLAGS || !own.listing.smaps))
 			break;
 	}
-	close_listing(&own.listing);
 }
 
 /* Mappings of this process that smaps calls sealed, leaving out those of the kernel itself ([vdso] and its like). */
@@ -227,7 +227,7 @@ static char presence_of(uint64_t entry)
 static void read_pagemap(const struct window *w, struct unit_fact *facts)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE), step = w->unit / page;
-	int fd = (int)sys(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	int fd = own.pagemap;
 	uint64_t entries[UNITS_MAX];
 
 	for (int i = 0; i < w->units; i++)
@@ -246,12 +246,29 @@ static void read_pagemap(const struct window *w, struct unit_fact *facts)
 				    (uintptr_t)unit_at(w, i) / page * sizeof(*entries)) == sizeof(*entries))
 				facts[i].presence = presence_of(entries[0]);
 	}
-	sys(SYS_close, fd);
+}
+
+static void open_eyes(const struct window *w)
+{
+	if (own.open) {
+		rewind_listing(&own.listing);
+		return;
+	}
+	open_listing(&own.listing, w->look);
+	own.pagemap = (int)sys(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	own.open = true;
+}
+
+void take_own_snapshot(struct window *w, struct unit_fact *facts)
+{
+	own.open = false;
+	take_snapshot(w, facts);
 }
 
 void take_snapshot(struct window *w, struct unit_fact *facts)
 {
 	memset(facts, 0, sizeof(*facts) * (size_t)w->units);
+	open_eyes(w);
 	list_window(w, facts);
 	read_pagemap(w, facts); /* before touching: reading a page brings it in */
 	for (int i = 0; i < w->units; i++) {
