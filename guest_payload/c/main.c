@@ -19,7 +19,7 @@
 
 enum { USAGE = 2, DEADLINE_MS = 10000, PATTERNS_MAX = 4096 };
 
-long started_by;
+long started_by, half_deadline_ms;
 
 /* ------------------------------------------------------------------ what the system offers */
 
@@ -242,6 +242,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	started_by = getppid();
+	half_deadline_ms = o.deadline_ms;
 	system = look_around();
 	lanes = lanes_for(&system);
 	if (o.kmsg && (kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC)) < 0)

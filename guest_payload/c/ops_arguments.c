@@ -143,6 +143,62 @@ static long seal_tagged(struct window *w, const struct operation *op)
 	return sys_mseal(tagged(w, w->start), w->length, 0);
 }
 
+/* ------------------------------------------------------------------ as a 32-bit task calls */
+
+enum { CALL32_GETPID = 20, CALL32_MUNMAP = 91, CALL32_MSEAL = 462 }; /* arch/x86/entry/syscalls/syscall_32.tbl */
+
+/*
+ * The gate by which 32-bit programs call the kernel is open to 64-bit ones, and what comes in by it is a 32-bit call:
+ * other numbers, arguments cut to 32 bits. The kernel kills whoever tries it where there is no CONFIG_IA32_EMULATION or
+ * that was turned off at boot (ia32_emulation=0).
+ */
+static long call32(long number, long a, long b, long c)
+{
+#ifdef __x86_64__
+	long result;
+
+	__asm__ volatile("int $0x80"
+			 : "=a"(result)
+			 : "0"(number), "b"(a), "c"(b), "d"(c)
+			 : "r8", "r9", "r10", "r11", "memory");
+	if ((int)result >= 0 || (int)result < -4095)
+		return (int)result;
+	errno = -(int)result;
+#else
+	(void)number, (void)a, (void)b, (void)c;
+	errno = ENOSYS;
+#endif
+	return -1;
+}
+
+static void ask_for_number(void)
+{
+	call32(CALL32_GETPID, 0, 0, 0);
+}
+
+static void need_call32(struct window *w, const struct operation *op)
+{
+	(void)op;
+#ifdef __x86_64__
+	if (try_call(ask_for_number))
+		return;
+#endif
+	(void)ask_for_number;
+	fail_step(w, "32-bit system calls", EOPNOTSUPP);
+}
+
+static long seal_32(struct window *w, const struct operation *op)
+{
+	(void)op;
+	return call32(CALL32_MSEAL, (long)w->start, (long)w->length, 0);
+}
+
+static long unmap_32(struct window *w, const struct operation *op)
+{
+	(void)op;
+	return call32(CALL32_MUNMAP, (long)w->start, (long)w->length, 0);
+}
+
 #define WELL (SET(PLAIN) | SET(EXACT))
 #define BADLY (SET(PLAIN) | SET(EXACT) | SET(HOLE_MIDDLE) | SET(UNMAPPED))
 #define ON(regions, spans) .covers = {{regions, spans}}
@@ -173,6 +229,10 @@ static const struct operation operations[] = {
 	{"mseal-map-limit-one-more", need_machine, seal_at_the_limit, 1, 0, SEALS | ALONE,
 	 ON(SET(ANON_RW) | SET(ANON_MIXED), SET(PLAIN) | SET(INTO))},
 	{"mseal-page", NULL, seal_a_page, 0, 0, SEALS, ON(R_HUGE_ALL, SET(BESIDE))},
+	{"mseal-32-bit", need_call32, seal_32, 0, 0, SEALS,
+	 ON(SET(ANON_RW) | SET(FILE_SHARED_RW), WELL | SET(HOLE_MIDDLE))},
+	{"munmap-32-bit", need_call32, unmap_32, 0, 0, 0,
+	 ON(SET(ANON_RW) | SET(ANON_R), SET(EXACT) | SET(INTO) | SET(BESIDE))},
 	{"mseal-tagged", need_tags, seal_tagged, 0, 0, SEALS, ON(R_TYPICAL, WELL | SET(HOLE_MIDDLE))},
 };
 

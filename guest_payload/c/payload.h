@@ -240,6 +240,7 @@ void take_snapshot(struct window *w, struct unit_fact *facts);
 void take_own_snapshot(struct window *w, struct unit_fact *facts); /* for a child: what was opened shows its parent */
 void describe_unit(const struct unit_fact *fact, char text[UNIT_TEXT]);
 bool try_write(char *address);
+bool try_call(void (*act)(void)); /* false when it faults */
 int count_seals(void);
 
 /* process.c */
@@ -297,7 +298,8 @@ int lanes_for(const struct system *system);
 void run_plan(const struct plan *plan, const struct system *system, int lanes, long deadline_ms, int kmsg);
 
 /* main.c */
-extern long started_by; /* the process that started the payload */
+extern long started_by;       /* the process that started the payload */
+extern long half_deadline_ms; /* how long one half of a probe may take */
 
 /* tables */
 extern const struct span spans[SPANS];

@@ -111,6 +111,16 @@ bool try_write(char *address)
 	return true;
 }
 
+bool try_call(void (*act)(void))
+{
+	if (sigsetjmp(own.landing, 0))
+		return false;
+	own.armed = 1;
+	act();
+	own.armed = 0;
+	return true;
+}
+
 /* ------------------------------------------------------------------ what the kernel lists */
 
 /*
