@@ -3,9 +3,9 @@
  * Two threads on two CPUs: one seals a range while the other changes it, again and again, each time on a fresh range
  * (what has been sealed cannot be used twice). The window itself only looks on.
  *
- * A race in which always the same comes first proves nothing. So whoever came first waits longer the next time, twice as
- * long each time it is first again, and half the step once the other was; and a slow machine, which does fewer rounds,
- * goes on until both have come first often enough, or until half the time a half of a probe has is over.
+ * A race in which always the same comes first proves nothing. So whoever came first waits a little longer the next
+ * time, and much longer once it has always been first; and a slow machine, which does fewer rounds, goes on until both
+ * have come first often enough, or until half the time a half of a probe has is over.
  *
  * A round is told by four facts: what mseal answered, what the operation answered, whether the range was as before at
  * the moment mseal had returned, and whether it was so in the end. The facts of all rounds are counted; which of them
@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -31,6 +32,7 @@ enum {
 	RANGE = 2,            /* units */
 	OUTCOMES_MAX = 8,
 	STEP = 8, JITTER = 32, LEAD_MAX = 1 << 20, /* turns of an idle loop */
+	PATIENT_STREAK = 12,  /* from then on steps double */
 	FILL = 0xa5,
 };
 
@@ -61,7 +63,7 @@ struct race {
 	int error;
 	int delay; /* turns */
 	int lead;  /* turns the sealing thread waits more than the other */
-	int step;  /* by which that was changed last: up where the other had come first */
+	int streak, step; /* how often the same side has come first, below 0 the other's; how far that was last changed */
 	long wins[2]; /* of the sealing thread, of the other */
 	struct outcome outcomes[OUTCOMES_MAX];
 	int outcome_count, left_out;
@@ -221,12 +223,13 @@ static int within(int least, int value, int most)
 
 static void handicap(struct race *race, bool sealed_first)
 {
-	bool again = race->step == 0 || (race->step > 0) == sealed_first;
-	int size = race->step < 0 ? -race->step : race->step;
+	bool again = race->streak > 0 ? sealed_first : !sealed_first;
 
-	size = within(STEP, again ? 2 * size : size / 2, LEAD_MAX);
-	race->step = sealed_first ? size : -size;
-	race->lead = within(-LEAD_MAX, race->lead + race->step, LEAD_MAX);
+	if (!again)
+		race->streak = race->step = 0;
+	race->streak += sealed_first ? 1 : -1;
+	race->step = within(STEP, again && abs(race->streak) > PATIENT_STREAK ? 2 * race->step : STEP, LEAD_MAX);
+	race->lead = within(-LEAD_MAX, race->lead + (sealed_first ? race->step : -race->step), LEAD_MAX);
 	race->wins[sealed_first ? 0 : 1]++;
 }
 
@@ -245,7 +248,8 @@ static struct outcome run_round(struct race *race, long round, bool seal)
 	await_number(&race->done, round);
 	o.error = race->error;
 	o.end = look(race);
-	handicap(race, o.error);
+	if (seal)
+		handicap(race, o.error);
 	sys(SYS_munmap, race->at, length); /* refused where it is sealed */
 	if (race->contest->act == act_mremap && !o.error)
 		sys(SYS_munmap, race->spare, length);

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from harness.kernels.config import parse_config
-from harness.kernels.images import bootable, embedded_config
+from harness.kernels.images import bootable
 from harness.kernels.model import Kernel, ModuleLoader, Origin
 from harness.kernels.store import Store
 from harness.matrix.model import Arch
@@ -54,12 +54,12 @@ def make_build(store: Store, image: bytes, config: bytes, arch: Arch, **facts: A
 
     ``facts`` are the remaining fields of ``Build``; ``release`` and ``version`` default to what the image says.
     """
-    ready = bootable(image, arch)
+    ready = bootable(image, arch, parse_config(config) if config else None)
     facts.setdefault("release", ready.release)
     facts.setdefault("version", re.split(r"[+-](?!rc\d)", facts["release"])[0])
     published = hashlib.sha256(image).hexdigest()
     boot = store.put(ready.data)
-    options = config or embedded_config(ready.data)
+    options = config or ready.config
     kept = store.put(options) if options else ""
     build = Build(arch=arch, image=published, boot=boot, format=ready.format, config=kept, **facts)
     store.write_record(f"builds/{build.id}", asdict(build))

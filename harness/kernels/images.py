@@ -16,13 +16,14 @@ import lzma
 import re
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import zstandard
 
 from harness.errors import ImageError
 from harness.kernels import lz4
+from harness.kernels.config import parse_config
 from harness.matrix.model import Arch
 
 MAX_UNPACKED = 512 * 1024 * 1024
@@ -39,20 +40,36 @@ _PAGE_SIZES = {1: 4096, 2: 16384, 3: 65536}
 
 @dataclass(frozen=True)
 class Bootable:
-    """An image QEMU boots: ``format`` is one of BZIMAGE, VMLINUX, IMAGE; ``release`` what ``uname -r`` will say."""
+    """An image QEMU boots: ``format`` is one of BZIMAGE, VMLINUX, IMAGE; ``release`` what ``uname -r`` will say.
+
+    ``config`` is the ``.config`` found in it (CONFIG_IKCONFIG), or nothing.
+    """
 
     format: str
     data: bytes
     release: str
     page_size: int
+    config: bytes = b""
 
 
-def bootable(data: bytes, arch: Arch) -> Bootable:
-    """Identify ``data`` and unpack it where that boots faster or is needed. Raises ``ImageError``."""
-    kind = identify(data)
-    image = _UNPACKERS[kind](data) if kind in _UNPACKERS else None
-    if image is None:
-        raise ImageError(f"not a kernel image: {_looks_like(data)}; accepted: {ACCEPTED}")
+def bootable(data: bytes, arch: Arch, config: Mapping[str, str] | None = None) -> Bootable:
+    """Identify ``data`` and unpack it where that boots faster or is needed. Raises ``ImageError``.
+
+    ``config`` is the kernel's, where it is known apart from what the image itself may carry.
+    """
+    match identify(data):
+        case "bzImage":
+            image = _bzimage(data, config)
+        case "vmlinux":
+            image = _vmlinux(data, config)
+        case "Image":
+            image = _image(data)
+        case "gzip":
+            image = _gzip(data)
+        case "zboot":
+            image = _zboot(data)
+        case _:
+            raise ImageError(f"not a kernel image: {_looks_like(data)}; accepted: {ACCEPTED}")
     is_for: Arch = "arm64" if image.format == IMAGE else "x86_64"
     if is_for != arch:
         raise ImageError(f"a {image.format} is a kernel for {is_for}, not for {arch}")
@@ -74,7 +91,17 @@ def identify(data: bytes) -> str:
 # --- x86_64 ---------------------------------------------------------------------------------------------------------
 
 
-def _bzimage(data: bytes) -> Bootable:
+def survives_pvh(config: Mapping[str, str]) -> bool:
+    """Whether a kernel built so can be entered through PVH.
+
+    On that way in memcmp() is called before KASAN has a shadow to look at (hypervisor_cpuid_base(), from
+    arch/x86/platform/pvh/enlighten.c), and it is spared instrumentation only with AMD_MEM_ENCRYPT (lib/Makefile:
+    KASAN_SANITIZE_string.o). Without, the machine resets with an empty console.
+    """
+    return config.get("KASAN") != "y" or config.get("AMD_MEM_ENCRYPT") == "y"
+
+
+def _bzimage(data: bytes, config: Mapping[str, str] | None) -> Bootable:
     if len(data) < 0x250:
         raise ImageError(f"a bzImage cut short after {len(data)} bytes")
     (protocol,) = struct.unpack_from("<H", data, 0x206)
@@ -90,9 +117,11 @@ def _bzimage(data: bytes) -> Bootable:
     if not name:  # lzo: QEMU boots the bzImage as it is, only slower
         return Bootable(BZIMAGE, data, _setup_release(data), 4096)
     vmlinux = _decompress(name, payload, "the bzImage's payload")
-    if not (vmlinux.startswith(b"\x7fELF") and has_pvh_note(vmlinux)):
-        return Bootable(BZIMAGE, data, _setup_release(data), 4096)
-    return Bootable(VMLINUX, vmlinux, banner(vmlinux) or _setup_release(data), 4096)
+    found = embedded_config(vmlinux)
+    known = parse_config(found) if config is None else config
+    if not (vmlinux.startswith(b"\x7fELF") and has_pvh_note(vmlinux) and survives_pvh(known)):
+        return Bootable(BZIMAGE, data, _setup_release(data), 4096, found)
+    return Bootable(VMLINUX, vmlinux, banner(vmlinux) or _setup_release(data), 4096, found)
 
 
 def _setup_release(data: bytes) -> str:
@@ -101,7 +130,7 @@ def _setup_release(data: bytes) -> str:
     return text.decode("ascii", "replace").split(" ")[0]
 
 
-def _vmlinux(data: bytes) -> Bootable:
+def _vmlinux(data: bytes, config: Mapping[str, str] | None) -> Bootable:
     if len(data) < 64 or data[4:6] != b"\x02\x01":
         raise ImageError("an ELF file, but not a 64-bit little-endian one")
     (machine,) = struct.unpack_from("<H", data, 18)
@@ -114,7 +143,12 @@ def _vmlinux(data: bytes) -> Bootable:
         raise ImageError("an ELF file, but no kernel: it has no 'Linux version' in it")
     if not has_pvh_note(data):
         raise ImageError("a vmlinux without PVH note, which QEMU cannot start; set CONFIG_PVH=y or give the bzImage")
-    return Bootable(VMLINUX, data, banner(data), 4096)
+    found = embedded_config(data)
+    if not survives_pvh(parse_config(found) if config is None else config):
+        raise ImageError(
+            "a vmlinux with KASAN and without AMD_MEM_ENCRYPT, which dies when QEMU enters it; give the bzImage"
+        )
+    return Bootable(VMLINUX, data, banner(data), 4096, found)
 
 
 def has_pvh_note(elf: bytes) -> bool:
@@ -149,7 +183,7 @@ def _image(data: bytes) -> Bootable:
     if not release:
         raise ImageError("an arm64 Image header with no kernel behind it: it has no 'Linux version' in it")
     (flags,) = struct.unpack_from("<Q", data, 0x18)
-    return Bootable(IMAGE, data, release, _PAGE_SIZES.get(flags >> 1 & 3, 0))
+    return Bootable(IMAGE, data, release, _PAGE_SIZES.get(flags >> 1 & 3, 0), embedded_config(data))
 
 
 def _gzip(data: bytes) -> Bootable:
@@ -172,15 +206,6 @@ def _inner(data: bytes, outer: str) -> Bootable:
     if identify(data) != IMAGE:
         raise ImageError(f"{outer} with no arm64 Image in it: {_looks_like(data)}")
     return _image(data)
-
-
-_UNPACKERS: dict[str, Callable[[bytes], Bootable]] = {
-    BZIMAGE: _bzimage,
-    VMLINUX: _vmlinux,
-    IMAGE: _image,
-    "gzip": _gzip,
-    "zboot": _zboot,
-}
 
 
 def banner(data: bytes) -> str:

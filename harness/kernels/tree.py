@@ -21,7 +21,7 @@ from pathlib import Path
 
 from harness.errors import BuildError, ToolMissing, UsageError
 from harness.kernels.config import parse_config
-from harness.kernels.images import IMAGE, VMLINUX
+from harness.kernels.images import BZIMAGE, IMAGE, VMLINUX, survives_pvh
 from harness.kernels.model import Kernel, Origin
 from harness.kernels.store import file_sha256, telling, write_atomically
 from harness.matrix.model import SYNONYMS, Arch
@@ -40,6 +40,7 @@ _TARGETS: Mapping[Arch, tuple[str, str, str]] = {
     "x86_64": ("vmlinux", "vmlinux", VMLINUX),
     "arm64": ("Image", "arch/arm64/boot/Image", IMAGE),
 }
+_WITHOUT_PVH = ("bzImage", "arch/x86/boot/bzImage", BZIMAGE)
 # Fixed, so that an unchanged tree gives an identical image (Documentation/kbuild/reproducible-builds.rst).
 _STAMPS = {
     "KBUILD_BUILD_TIMESTAMP": "1970-01-01",
@@ -134,7 +135,7 @@ def build_tree(
     _configure(argv, out, text, log, reconfigure=reconfigure)
     config = parse_config(_bytes(out / ".config"))
     notes = check_options(parse_fragment(text), config)
-    target, place, image_format = _TARGETS[arch]
+    target, place, image_format = _TARGETS[arch] if survives_pvh(config) else _WITHOUT_PVH
     _run([*argv, f"-j{jobs or os.cpu_count() or 1}", target], log, f"the kernel of {tree}")
     image = out / place
     if not image.is_file():

@@ -22,6 +22,7 @@ from harness.runs.cell import CellWorker
 from harness.runs.compose import catalogue_digest
 from harness.runs.judging import judge_cell, kernel_facts
 from harness.runs.model import Cell, Told
+from harness.runs.record import asked_config
 from harness.runs.workloads import workload
 from harness.verdicts.judge import assign
 from harness.verdicts.model import RuleResult
@@ -71,7 +72,7 @@ class OwnSuite:
                 self._live = None
         if outcome.booted is None:
             raise InfrastructureError(outcome.lost)
-        facts = kernel_facts(self._arch, outcome.journalled)
+        facts = kernel_facts(self._arch, outcome.journalled, config=asked_config(kernel))
         results = judge_cell(self._assignment, facts, outcome.journalled, outcome.lost, outcome.crashes)
         return summary(results, outcome.lost)
 

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from harness.errors import ConfigError, UsageError, nearest
 from harness.rules.model import (
     BOOT,
+    CONFIG,
     NEEDS,
     Contents,
     Covers,
@@ -37,8 +38,9 @@ def _words(value: object) -> object:
 
 
 def _need(text: str) -> str:
-    if text not in NEEDS and not text.startswith(BOOT):
-        raise ValueError(f"{text!r} is nothing a rule can need{nearest(text, (*NEEDS, BOOT + 'PARAMETER'))}")
+    if text not in NEEDS and not text.startswith((BOOT, CONFIG)):
+        can = (*NEEDS, f"{BOOT}PARAMETER", f"{CONFIG}OPTION")
+        raise ValueError(f"{text!r} is nothing a rule can need{nearest(text, can)}")
     return text
 
 
@@ -80,9 +82,10 @@ class _Expect(_Model):
     errnos: Words
     seals: Literal["kept", "range", "any"] = "kept"
     rounds: tuple[str, ...] = ()
+    wins: int = 0
 
     def noun(self) -> Expect:
-        return Expect(self.errnos, self.seals, self.rounds)
+        return Expect(self.errnos, self.seals, self.rounds, self.wins)
 
 
 class _Known(_Where):

@@ -58,6 +58,8 @@ class KernelFacts:
 
     ``upstream`` is the version it was built from where its release hides that; ``version`` is what ranges mean.
     ``features`` are those of the payload's plan (docs/protocol.md): of the kernel, and of the machine it runs on.
+    ``config`` has the options that rules ask for (``asked_options``), "n" for one that is off; one that is not there
+    is not known.
     """
 
     release: str
@@ -65,13 +67,14 @@ class KernelFacts:
     page_size: int
     upstream: str = ""
     features: Mapping[str, int | str] = field(default_factory=dict, compare=False, repr=False)
+    config: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     version: Version = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "version", parse_version(self.upstream or self.release))
 
 
-BOOT = "boot:"
+BOOT, CONFIG = "boot:", "config:"
 NEEDS: Mapping[str, tuple[str, int, str]] = {
     "swap": ("swap", 1, "swap"),
     "hugepages": ("hugepages", 1, "huge pages"),
@@ -80,7 +83,8 @@ NEEDS: Mapping[str, tuple[str, int, str]] = {
 }
 """What a rule may need of a machine: the feature of the payload's plan, the least of it, and its name for people.
 
-``boot:PARAMETER`` needs exactly that word on the kernel's command line.
+``boot:PARAMETER`` needs exactly that word on the kernel's command line, ``config:OPTION`` a kernel built with the
+option and ``config:!OPTION`` one built without.
 """
 
 
@@ -135,12 +139,14 @@ class Expect:
 
     ``errnos``: accepted error numbers by name (``"0"`` for success). ``seals``: which units are sealed afterwards:
     ``kept`` (those that were), ``range`` (those that were and exactly the units asked for), ``any``. ``rounds``: of a
-    race that was run many times, how a round may go, as ``"MSEAL OPERATION THEN END"`` (docs/protocol.md).
+    race that was run many times, how a round may go, as ``"MSEAL OPERATION THEN END"`` (docs/protocol.md), and ``wins``
+    how often each of these must have been seen for the race to prove anything.
     """
 
     errnos: tuple[str, ...]
     seals: Literal["kept", "range", "any"] = "kept"
     rounds: tuple[str, ...] = ()
+    wins: int = 0
 
 
 @dataclass(frozen=True)
@@ -188,13 +194,32 @@ class Rule:
         return any(probe in selector for selector in self.probes)
 
     def lacks(self, kernel: KernelFacts) -> str:
-        """What the rule needs and the machine did not have, "" when nothing. What a payload did not report is there."""
-        for need in self.needs:
-            if need.startswith(BOOT):
-                if need.removeprefix(BOOT) not in str(kernel.features.get("cmdline", need.removeprefix(BOOT))).split():
-                    return f"the boot parameter {need.removeprefix(BOOT)}"
-            else:
-                feature, least, what = NEEDS[need]
-                if int(kernel.features.get(feature, least)) < least:
-                    return what
-        return ""
+        """What the rule needs and was not there, as the end of "needs …"; "" when nothing.
+
+        What a payload did not report is there; a kernel's configuration has to be known.
+        """
+        return next(filter(None, (_lacking(need, kernel) for need in self.needs)), "")
+
+
+def asked_options(rules: Iterable[Rule]) -> frozenset[str]:
+    """The options of a kernel's configuration that rules need to be on or off."""
+    return frozenset(
+        need.removeprefix(CONFIG).lstrip("!") for rule in rules for need in rule.needs if need.startswith(CONFIG)
+    )
+
+
+def _lacking(need: str, kernel: KernelFacts) -> str:
+    if need.startswith(CONFIG):
+        option = need.removeprefix(CONFIG).lstrip("!")
+        built = kernel.config.get(option)
+        if built is None:
+            return f"to know whether the kernel was built with CONFIG_{option}, which nobody told"
+        wanted = not need.startswith(f"{CONFIG}!")
+        return "" if (built == "y") is wanted else f"a kernel built {'with' if wanted else 'without'} CONFIG_{option}"
+    if need.startswith(BOOT):
+        word = need.removeprefix(BOOT)
+        there = word in str(kernel.features.get("cmdline", word)).split()
+        return "" if there else f"the boot parameter {word}, which this machine did not have"
+    feature, least, what = NEEDS[need]
+    enough = int(kernel.features.get(feature, least)) >= least
+    return "" if enough else f"{what}, which this machine did not have"

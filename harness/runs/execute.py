@@ -16,7 +16,7 @@ from pathlib import Path
 from harness.errors import Interrupted, StoreError, UsageError
 from harness.matrix.model import Arch
 from harness.runs.cell import CellOutcome
-from harness.runs.judging import KeptResults, Question, judge_cell, kernel_facts, verdicts_json, write_plan
+from harness.runs.judging import KeptResults, Question, judge_cell, recorded_facts, verdicts_json, write_plan
 from harness.runs.local import LocalPool
 from harness.runs.model import Cell, MakeGuest, Tell, Told, Workload
 from harness.runs.pool import Begun, Event, Pool
@@ -130,8 +130,7 @@ class _Execution:
         record = self._cell(cell)
         took = sum(outcome.seconds.values())
         self._tell(Told(cell.id, "judging", took))
-        upstream = record.kernel.version if record.kernel else ""
-        facts = kernel_facts(cell.arch, outcome.journalled, upstream)
+        facts = recorded_facts(record, outcome.journalled)
         results = judge_cell(
             self._plan.assignment, facts, outcome.journalled, outcome.lost, outcome.crashes, outcome.second
         )

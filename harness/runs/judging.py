@@ -21,15 +21,24 @@ from harness.verdicts.scenario import Scenario, expectation, judge_scenario
 VERDICTS_SCHEMA = 1
 
 
-def kernel_facts(arch: str, journalled: Journalled | None, upstream: str = "") -> KernelFacts | None:
-    """What the payload found the kernel to be; None when it never said. ``upstream`` as in ``KernelFacts``."""
+def kernel_facts(
+    arch: str, journalled: Journalled | None, upstream: str = "", config: Mapping[str, str] | None = None
+) -> KernelFacts | None:
+    """What the payload found the kernel to be; None when it never said. The rest as in ``KernelFacts``."""
     if journalled is None or journalled.plan is None:
         return None
     try:
         plan = journalled.plan
-        return KernelFacts(plan.release, arch, plan.page_size, upstream, plan.features)
+        return KernelFacts(plan.release, arch, plan.page_size, upstream, plan.features, config or {})
     except ValueError:
         return None
+
+
+def recorded_facts(record: CellRecord, journalled: Journalled | None) -> KernelFacts | None:
+    """The same, with what the record of a cell knows of its kernel."""
+    if record.kernel is None:
+        return kernel_facts(record.arch, journalled)
+    return kernel_facts(record.arch, journalled, record.kernel.version, record.kernel.config)
 
 
 Question = Assignment | Scenario
@@ -67,7 +76,7 @@ def judge_stored(question: Question, folder: Path, record: CellRecord) -> tuple[
     if not lost and record.state != "finished":
         lost = f"the cell is {record.state}"
     crashes = [Crash(**c.model_dump()) for c in record.crashes]
-    facts = kernel_facts(record.arch, journalled, record.kernel.version if record.kernel else "")
+    facts = recorded_facts(record, journalled)
     return judge_cell(question, facts, journalled, lost, crashes, second)
 
 

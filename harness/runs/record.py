@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from harness.errors import StoreError, UsageError
 from harness.guests.model import Booted
 from harness.kernels.model import Kernel
+from harness.rules.load import load_catalogue
+from harness.rules.model import asked_options
 from harness.runs.cell import CellOutcome
 from harness.verdicts.model import Status
 
@@ -27,7 +29,7 @@ class _Model(BaseModel):
 
 
 class KernelRecord(_Model):
-    """The kernel of a cell: enough to find the same bytes again."""
+    """The kernel of a cell: enough to find the same bytes again. ``config`` has the options that rules ask for."""
 
     name: str
     release: str
@@ -39,6 +41,7 @@ class KernelRecord(_Model):
     origin_kind: str
     origin: str
     version: str = ""
+    config: dict[str, str] = {}
     packages: tuple[tuple[str, str, str], ...] = ()
     note: str = ""
 
@@ -141,6 +144,12 @@ class RunRecord(_Model):
     cells: tuple[CellRecord, ...]
 
 
+def asked_config(kernel: Kernel) -> dict[str, str]:
+    """The options of its configuration that the catalogue asks for, "n" for off; none where it is not known."""
+    options = sorted(asked_options(load_catalogue().values())) if kernel.config else ()
+    return {option: kernel.config.get(option, "n") for option in options}
+
+
 def kernel_record(kernel: Kernel) -> KernelRecord:
     """Write a resolved kernel down."""
     return KernelRecord(
@@ -152,6 +161,7 @@ def kernel_record(kernel: Kernel) -> KernelRecord:
         sha256=kernel.sha256,
         image_format=kernel.image_format,
         config_sha256=kernel.config_sha256,
+        config=asked_config(kernel),
         origin_kind=kernel.origin.kind,
         origin=kernel.origin.where,
         packages=kernel.origin.packages,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+from itertools import combinations
 
 import pytest
 
 from harness.matrix.load import default_path, load_matrix
 from harness.payload.build import probe_list
 from harness.rules.load import load_catalogue, rule_named, unclaimed
-from harness.rules.model import LEVELS, ProbeName, Rule, covers, parse_version
+from harness.rules.model import CONFIG, LEVELS, ProbeName, Rule, covers, parse_version
 from harness.runs.workloads import matcher
 
 RULES = load_catalogue()
@@ -49,8 +50,30 @@ def test_every_rule_is_sound(rule: Rule) -> None:
 def test_one_promise_per_probe() -> None:
     """A probe may be looked at twice, but only one rule says what it must answer."""
     for probe in PROBES:
-        judging = [r.id for r in RULES.values() if r.speaks_for(probe) and r.level in ("required", "permitted")]
-        assert len(judging) <= 1, f"{probe.id}: {judging}"
+        judging = [r for r in RULES.values() if r.speaks_for(probe) and r.level in ("required", "permitted")]
+        for one, other in combinations(judging, 2):
+            assert exclude_each_other(one, other), f"{probe.id}: {one.id}, {other.id}"
+
+
+def exclude_each_other(one: Rule, other: Rule) -> bool:
+    """Whether no kernel can be asked both: one needs to have been built with what the other needs it without."""
+    options = {need.removeprefix(CONFIG) for need in one.needs if need.startswith(CONFIG)}
+    others = {need.removeprefix(CONFIG) for need in other.needs if need.startswith(CONFIG)}
+    return any(f"!{option}" in others for option in options) or any(f"!{option}" in options for option in others)
+
+
+CLAUSES = {"A": 11, "U": 7, "R": 4, "P": 3, "M": 9, "O": 11}
+
+
+@pytest.mark.parametrize("clause", [f"{letter}{n}" for letter, last in CLAUSES.items() for n in range(1, last + 1)])
+def test_every_clause_of_the_contract_has_a_rule(clause: str) -> None:
+    assert [rule.id for rule in RULES.values() if clause in rule.contract.split()]
+
+
+def test_rules_name_clauses_there_are() -> None:
+    for rule in RULES.values():
+        for clause in rule.contract.split():
+            assert 1 <= int(clause[1:]) <= CLAUSES[clause[0]], f"{rule.id}: {clause}"
 
 
 @pytest.mark.parametrize(

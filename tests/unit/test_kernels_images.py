@@ -91,6 +91,33 @@ def test_bzimage_stays_when_unpacking_gains_nothing() -> None:
         assert found.data == bzimage(payload)
 
 
+SANITIZED = {"KASAN": "y"}
+SPARED = {"KASAN": "y", "AMD_MEM_ENCRYPT": "y"}
+
+
+def with_config(data: bytes, options: dict[str, str]) -> bytes:
+    text = "".join(f"CONFIG_{name}={value}\n" for name, value in options.items())
+    return data + b"IKCFG_ST" + gz(text.encode()) + b"IKCFG_ED"
+
+
+@pytest.mark.parametrize(("options", "kept"), [(SANITIZED, "bzImage"), (SPARED, "vmlinux"), ({}, "vmlinux")])
+def test_a_kernel_that_dies_when_entered_through_pvh_keeps_its_bzimage(options: dict[str, str], kept: str) -> None:
+    assert bootable(bzimage(gz(elf())), "x86_64", options).format == kept
+    # What the image itself carries does as well.
+    embedded = with_config(elf(), options)
+    found = bootable(bzimage(gz(embedded)), "x86_64")
+    assert found.format == kept
+    assert dict(parse_config(found.config)) == options
+
+
+def test_a_vmlinux_that_dies_when_entered_through_pvh_is_refused() -> None:
+    assert bootable(elf(), "x86_64", SPARED).format == "vmlinux"
+    with pytest.raises(ImageError, match=r"KASAN and without AMD_MEM_ENCRYPT.*give the bzImage"):
+        bootable(elf(), "x86_64", SANITIZED)
+    with pytest.raises(ImageError, match="give the bzImage"):
+        bootable(with_config(elf(), SANITIZED), "x86_64")
+
+
 @pytest.mark.parametrize(
     ("head", "kind"),
     [
