@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -83,7 +83,8 @@ class Asker:
             for cell in repeated([first], want.boots):
                 firsts.append(cell)
                 cells[cell.id] = want
-        composed = compose_cells(self.options, firsts, {})
+        fresh = self.options.fresh or any(map(_needs_fresh, wanted))
+        composed = compose_cells(replace(self.options, fresh=fresh), firsts, {})
         done = execute(composed.plan, composed.make_guest, self.tell)
         if done.record.state == "interrupted":
             raise Interrupted("interrupted; what was answered is kept")
@@ -142,6 +143,12 @@ class Asker:
                 if record.kernel is not None and record.arch == self.arch and _same_machine(record, self.profile):
                     self._index.setdefault(record.kernel.sha256, []).append((folder, record))
         return self._index
+
+
+def _needs_fresh(want: Wanted) -> bool:
+    """Whether a guest must boot: a saved one is the same boot again, which checks and repeats nothing, and a kernel
+    that was built for one step is not worth saving."""
+    return want.purpose == "check" or want.boots > 1 or want.kernel.origin.kind == "tree"
 
 
 def trouble_of(question: Question, status: str, holds: bool | None) -> Trouble:

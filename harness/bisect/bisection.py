@@ -117,6 +117,7 @@ def asker(prepared: Prepared, session: Session, results: Path, command: Sequence
         acceleration=task.acceleration,  # type: ignore[arg-type]
         offline=task.offline,
         scale=task.scale,
+        fresh=task.fresh,
     )
     stores = [results, *results.glob("bisect/*/runs")]
     return Asker(prepared.question, task.arch, prepared.profile, session.runs, options, stores)

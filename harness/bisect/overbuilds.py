@@ -8,7 +8,7 @@ from harness.bisect.book import Purpose, Trial
 from harness.bisect.choices import Choice
 from harness.bisect.search import Ask, Found, Refused, Search
 from harness.bisect.steps import Steps
-from harness.errors import InfrastructureError
+from harness.errors import ImageError, KernelUnavailable
 from harness.kernels.model import Kernel
 
 
@@ -27,12 +27,13 @@ def search_builds(steps: Steps, builds: Sequence[Choice], search: Search) -> Fou
 
 
 def _kernels(steps: Steps, chosen: Sequence[Choice], purpose: Purpose, left: int) -> dict[str, Kernel]:
-    """Fetch them; one that cannot be had is a trial without an answer, and is tried again as often as those."""
+    """Fetch them; one that cannot be had is a trial without an answer, and is tried again as often as those. A full disk
+    or a missing program is no kernel's fault and ends the search."""
     kernels = {}
     for choice in chosen:
         steps.say(f"fetching {choice.name}", left)
         try:
             kernels[choice.name] = choice.get()
-        except InfrastructureError as problem:
+        except (KernelUnavailable, ImageError) as problem:
             steps.note(Trial(choice.name, "", purpose, trouble="no-answer", reason=str(problem)), left)
     return kernels

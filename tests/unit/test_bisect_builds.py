@@ -17,7 +17,7 @@ from harness.bisect.outcome import lines, log_lines, regzbot, to_json
 from harness.bisect.predicate import Seen
 from harness.bisect.session import Session, Task
 from harness.bisect.steps import Heard
-from harness.errors import InfrastructureError, Interrupted, KernelUnavailable, UsageError
+from harness.errors import InfrastructureError, Interrupted, KernelUnavailable, StoreError, UsageError
 from harness.kernels.model import Kernel
 from harness.matrix.load import load_matrix, shipped_path
 from harness.matrix.model import STANDARD_PROFILE
@@ -122,6 +122,16 @@ def test_a_kernel_that_cannot_be_had(tmp_path: Path) -> None:
         outcome, _ = bisect_builds(prepared(builds), session, ask, lambda _: None)
     assert (outcome.last, outcome.first) == ("6.12.9-1", "6.13.3-1")
     assert "6.14.9-1" not in ask.booted
+
+
+def test_a_full_disk_ends_the_search(tmp_path: Path) -> None:
+    def refuse() -> Kernel:
+        raise StoreError("no space left")
+
+    builds = [replace(b, get=refuse) if b.name == "6.14.9-1" else b for b in BUILDS]
+    with sessions.begin(tmp_path, task()) as session, pytest.raises(StoreError, match="no space left"):
+        bisect_builds(prepared(builds), session, FakeAsk(broken_since("6.13.3-1")), lambda _: None)
+    assert len(sessions.read_trials(session.folder)) == 2  # the ends are kept
 
 
 @pytest.mark.parametrize(

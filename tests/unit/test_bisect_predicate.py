@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.bisect.asking import Asker, Wanted, rule_probes
+from harness.bisect.asking import Asker, Wanted, _needs_fresh, rule_probes
 from harness.bisect.book import ATTEMPTS, Book, Trial
 from harness.bisect.predicate import Question, Seen, make_question, parse_condition, see
 from harness.bisect.search import Tally
 from harness.errors import UsageError
+from harness.kernels.model import Origin
 from harness.matrix.model import STANDARD_PROFILE
 from harness.observations.model import Half, Observation
 from harness.rules.load import load_catalogue
@@ -95,6 +96,14 @@ def test_probes_are_narrowed() -> None:
 def test_every_rule_has_probes_to_ask() -> None:
     for rule in load_catalogue().values():
         assert isinstance(make_question(rule, rule_probes(rule, "x86_64"), None, None), Question)
+
+
+def test_what_must_not_be_restored_from_a_saved_guest() -> None:
+    stock = replace(kernel("k"), origin=Origin("debian", "trixie"))
+    assert not _needs_fresh(Wanted("p", stock, 1, "search"))
+    assert _needs_fresh(Wanted("p", stock, 1, "check"))
+    assert _needs_fresh(Wanted("p", stock, 3, "search"))
+    assert _needs_fresh(Wanted("p", kernel("k"), 1, "search"))  # built from a tree
 
 
 def test_tallies() -> None:
