@@ -27,7 +27,7 @@ def search_builds(steps: Steps, builds: Sequence[Choice], search: Search) -> Fou
 
 
 def _kernels(steps: Steps, chosen: Sequence[Choice], purpose: Purpose, left: int) -> dict[str, Kernel]:
-    """Fetch them; one that cannot be had is a trial without an answer, and is tried again as often as those. A full disk
+    """Fetch them; one that cannot be had is a trial without an answer, tried again as often as those. A full disk
     or a missing program is no kernel's fault and ends the search."""
     kernels = {}
     for choice in chosen:
