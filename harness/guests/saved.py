@@ -18,7 +18,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from harness.errors import StoreError
 from harness.guests.arch import host_arch
 from harness.guests.devices import Machine, argv
 from harness.guests.hello import Hello
@@ -105,8 +104,11 @@ class SavedGuests:
             os.utime(found.folder)
         return found
 
-    def keep(self, machine: Machine, facts: Mapping[str, Any], hello: Hello, seconds: float, save: Save) -> SavedGuest:
-        """Have ``save`` write a guest's state, and keep it, in place of whatever has its key. Raises ``StoreError``."""
+    def keep(self, machine: Machine, facts: Mapping[str, Any], hello: Hello, seconds: float, save: Save) -> str:
+        """Have ``save`` write a guest's state and keep it, in place of whatever has its key, which is returned.
+
+        Raises ``StoreError`` and whatever ``save`` does; nothing is left of it then.
+        """
         folder = self._folder / key_of(facts)
         with self._store.scratch() as scratch, telling(folder):
             state = scratch / "state"
@@ -130,10 +132,7 @@ class SavedGuests:
             with suppress(FileExistsError):  # another run was quicker: its guest is as good
                 _rename(scratch, folder)
         self._shrink(folder)
-        kept = _read(folder)
-        if kept is None:  # removed again by another run, which keeps one of its own
-            raise StoreError(f"{folder}: the saved guest is gone; another run may be clearing them")
-        return kept
+        return folder.name
 
     def discard(self, guest: SavedGuest) -> None:
         """Remove one; a run that is restoring it has it open and goes on."""

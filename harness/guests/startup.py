@@ -98,10 +98,10 @@ class Startup:
                 up.link.save(descriptor, self.seconds)
 
         try:
-            kept = self.saved.keep(self.machine, facts, up.hello, up.seconds, save)
+            key = self.saved.keep(self.machine, facts, up.hello, up.seconds, save)
         except (MonitorError, StoreError) as problem:
             return changed(up, reason=f"{up.reason}, and it could not be: {problem}")
-        return changed(up, saved_guest=kept.key)
+        return changed(up, saved_guest=key)
 
 
 @contextmanager

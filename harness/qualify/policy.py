@@ -115,12 +115,13 @@ class Waiver(_Strict):
 
 
 class Policy(_Strict):
-    """A whole file."""
+    """A whole file. ``start`` says whether the candidate's guests must have booted, or may have been restored."""
 
     version: Literal["1"]
     title: Sentence
     architectures: tuple[Arch, ...] = Field(min_length=1)
     require: tuple[Requirement, ...] = Field(min_length=1)
+    start: Literal["fresh", "any"] = "fresh"
     coverage: Coverage = Coverage()
     differences: Differences = Differences()
     waivers: tuple[Waiver, ...] = ()

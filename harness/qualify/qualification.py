@@ -18,7 +18,7 @@ from harness.reports.sides import Picked, match, narrowing
 from harness.rules.load import CATALOGUE
 from harness.rules.model import Rule
 from harness.runs.compose import catalogue_digest
-from harness.runs.record import write_atomically
+from harness.runs.record import CellRecord, write_atomically
 from harness.runs.repeats import first_id
 from harness.verdicts.compare import compare
 
@@ -32,18 +32,24 @@ def judge_picks(
         if (before.run, before.cell) == (after.run, after.cell):
             raise UsageError(f"candidate and baseline are the same: {after.cell} of run {after.run}")
     pairs = tuple(compare(before, after) for before, after in matched.pairs)
-    case = Case(candidate.sides, pairs, unfinished(candidate), tuple(catalogue.values()))
+    case = Case(candidate.sides, pairs, unfinished(candidate, policy), tuple(catalogue.values()))
     return Dossier(qualify(policy, case, today), candidate, baseline, pairs, data, catalogue_digest())
 
 
-def unfinished(picked: Picked) -> Mapping[str, str]:
+def unfinished(picked: Picked, policy: Policy) -> Mapping[str, str]:
     """Why cells of a pick gave no whole answer, by the id of the cell they are or repeat."""
     wanted = set(cell_ids(picked))
     if globs := narrowing(picked.done):
         # Probes that were not planned leave no trace in the results.
         return {first_id(cell): f"the run was narrowed to {' '.join(globs)}" for cell in wanted}
-    cells = [cell for cell in picked.done.record.cells if cell.id in wanted and cell.state != "finished"]
-    return {first_id(cell.id): cell.reason or f"the cell is {cell.state}" for cell in cells}
+    cells = [cell for cell in picked.done.record.cells if cell.id in wanted]
+    why = {first_id(cell.id): _restored(cell) for cell in cells if policy.start == "fresh" and _restored(cell)}
+    return why | {first_id(c.id): c.reason or f"the cell is {c.state}" for c in cells if c.state != "finished"}
+
+
+def _restored(cell: CellRecord) -> str:
+    warm = cell.machine is not None and cell.machine.start == "warm"
+    return "its guest was restored from a saved one; run it again with --fresh" if warm else ""
 
 
 def write_qualification(dossier: Dossier, folder: Path) -> str:

@@ -15,7 +15,7 @@ from harness.errors import BootFailed
 from harness.guests.devices import SWAP_DISKS, Machine
 from harness.guests.hello import Hello
 from harness.guests.identity import Identity, identify
-from harness.guests.saved import SavedGuests, facts_of, key_of
+from harness.guests.saved import SavedGuest, SavedGuests, facts_of, key_of
 from harness.guests.warm import why_cold
 from harness.kernels.store import Store
 from harness.matrix.model import Profile
@@ -35,6 +35,14 @@ def machine(tmp_path: Path) -> Machine:
     console = tmp_path / "console.log"
     console.write_text("Linux version\n")
     return replace(MACHINE, console=console)
+
+
+def keep(guests: SavedGuests, machine: Machine, size: int = 10, **of: str) -> SavedGuest:
+    found = facts(**of)  # type: ignore[arg-type]
+    guests.keep(machine, found, HELLO, 1.7, write(size))
+    kept = guests.find(found)
+    assert kept is not None
+    return kept
 
 
 def write(size: int):
@@ -90,7 +98,7 @@ def test_what_may_be_restored(machine, fresh, reason):
 def test_a_guest_is_kept_whole_and_found_again(tmp_path, machine):
     guests = SavedGuests(Store(tmp_path))
     assert guests.find(facts()) is None
-    kept = guests.keep(machine, facts(), HELLO, 1.7, write(10))
+    kept = keep(guests, machine)
     assert guests.find(facts()) == kept
     assert (kept.hello, kept.size, kept.boot_seconds) == (HELLO, 10, 1.7)
     assert kept.undamaged()
@@ -115,21 +123,21 @@ def test_a_save_that_fails_leaves_nothing(tmp_path, machine):
 @pytest.mark.parametrize("name", ["state", "guest.json", "console.log"])
 def test_a_guest_that_is_not_whole_is_not_there(tmp_path, machine, name):
     guests = SavedGuests(Store(tmp_path))
-    kept = guests.keep(machine, facts(), HELLO, 1.7, write(10))
+    kept = keep(guests, machine)
     (kept.folder / name).unlink()
     assert guests.find(facts()) is None
-    assert guests.keep(machine, facts(), HELLO, 1.7, write(10)) == guests.find(facts())  # it makes way for a whole one
+    assert keep(guests, machine)  # it makes way for a whole one
 
 
 def test_a_state_that_was_changed_is_damaged(tmp_path, machine):
-    kept = SavedGuests(Store(tmp_path)).keep(machine, facts(), HELLO, 1.7, write(10))
+    kept = keep(SavedGuests(Store(tmp_path)), machine)
     kept.state.write_bytes(b"t" * 10)
     assert not kept.undamaged()
 
 
 def test_a_record_of_other_facts_is_not_believed(tmp_path, machine):
     guests = SavedGuests(Store(tmp_path))
-    kept = guests.keep(machine, facts(), HELLO, 1.7, write(10))
+    kept = keep(guests, machine)
     record = json.loads((kept.folder / "guest.json").read_text())
     record["facts"]["initramfs"] = "other"
     (kept.folder / "guest.json").write_text(json.dumps(record))
@@ -140,10 +148,10 @@ def test_what_was_used_longest_ago_makes_room(tmp_path, machine):
     guests = SavedGuests(Store(tmp_path), limit=20_000)
     digests = ("1" * 64, "2" * 64, "3" * 64)
     for age, digest in enumerate(digests[:2]):
-        kept = guests.keep(machine, facts(initramfs=digest), HELLO, 1.7, write(8000))
+        kept = keep(guests, machine, 8000, initramfs=digest)
         os.utime(kept.folder, (1000 + age, 1000 + age))
     assert guests.find(facts(initramfs=digests[0]))  # used: now the newer one
-    guests.keep(machine, facts(initramfs=digests[2]), HELLO, 1.7, write(8000))
+    keep(guests, machine, 8000, initramfs=digests[2])
     assert [guests.find(facts(initramfs=digest)) is not None for digest in digests] == [True, False, True]
 
 
@@ -246,7 +254,7 @@ def test_nothing_is_left_of_a_guest_that_was_stopped(guest):  # noqa: F811
 
 def test_saved_guests_are_listed_and_cleared(tmp_path, machine, monkeypatch):
     monkeypatch.setenv("SEALMATRIX_CACHE", str(tmp_path))
-    kept = SavedGuests().keep(machine, facts(), HELLO, 1.7, write(2_000_000))
+    kept = keep(SavedGuests(), machine, 2_000_000)
     shown = CliRunner().invoke(guests, ["list"]).output
     assert kept.key[:12] in shown
     assert "1 saved, 2 MB of at most" in shown

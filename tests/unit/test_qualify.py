@@ -147,6 +147,19 @@ def test_a_run_narrowed_to_some_probes_qualifies_nothing() -> None:
     assert made.qualification.checks[2].says == "b.x86_64: the run was narrowed to munmap/*"
 
 
+def test_a_release_wants_fresh_boots_unless_its_policy_says_otherwise() -> None:
+    warm = cell("debian-7.3")
+    assert warm.machine
+    warm = warm.model_copy(update={"machine": warm.machine.model_copy(update={"start": "warm"})})
+    found = judged(results(), candidate=warm)
+    assert found.verdict == "not qualified"
+    assert (
+        "debian-7.3.x86_64: its guest was restored from a saved one; run it again with --fresh" in found.checks[2].says
+    )
+    head, _, rest = HEAD.partition("require:")
+    assert judged(results(), f"{head}start: any\nrequire:{rest}", candidate=warm).verdict == "qualified"
+
+
 def test_no_answer_can_be_waived_by_name() -> None:
     policy = HEAD + "waivers:\n" + waiver(excuses="[no answer]")
     assert judged(results("error"), policy, before=results("error")).verdict == "qualified with waivers"
