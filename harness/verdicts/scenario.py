@@ -117,7 +117,7 @@ def _unasked(ending: Finding) -> Finding:
 
 def expectation(scenario: Scenario, ident: str, statement: str) -> Rule:
     """What a scenario expects, as a rule: reports need no other words for it."""
-    return Rule(ident, "", "scenario", "required", "interface", statement, (scenario.name,), ())
+    return Rule(ident, scenario.name, "scenario", "required", "interface", statement, (f"{scenario.name}.py",), ())
 
 
 def _result(scenario: Scenario, ident: str, statement: str, found: Finding, observed: str) -> RuleResult:
