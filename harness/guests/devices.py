@@ -37,12 +37,26 @@ SWAP_DISKS = (
 
 
 @dataclass(frozen=True)
+class Root:
+    """A directory of this host that is a guest's root: it sees it and cannot change it, and its devices stay ours.
+
+    ``tools`` and ``agent`` are directories for what runs there first; ``parameters`` end the kernel's command line.
+    """
+
+    path: Path
+    tools: Path
+    agent: Path
+    parameters: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Machine:
     """Everything a guest's QEMU is started with.
 
     It inherits ``channel_fd`` as its end of the channel and, where they are not -1, ``monitor_fd`` for QMP,
     ``incoming_fd``, the state of a saved guest that it restores instead of booting a kernel, and ``terminal_fd``, what
-    is behind the guest's ``TERMINAL``. With ``gdb`` it waits, stopped, for a debugger at that socket.
+    is behind the guest's ``TERMINAL``. With ``gdb`` it waits, stopped, for a debugger at that socket. ``root``
+    is what it has beside its initial RAM file system, if anything.
     """
 
     kernel: Kernel
@@ -57,6 +71,7 @@ class Machine:
     incoming_fd: int = -1
     terminal_fd: int = -1
     gdb: Path | None = None
+    root: Root | None = None
 
     @property
     def inherited(self) -> tuple[int, ...]:
@@ -79,6 +94,7 @@ def argv(machine: Machine) -> Argv:
         *board(machine),
         *memory(machine.profile),
         *swap(machine),
+        *root(machine),
         *(boot(machine) if machine.incoming_fd < 0 else incoming(machine)),
         *console(machine),
         *channel(machine),
@@ -173,6 +189,7 @@ def boot(machine: Machine) -> Argv:
         *ARCH_FACTS[machine.kernel.arch].boot,
         *wanted(machine.profile, machine.swap_disk),
         *machine.profile.boot,
+        *(machine.root.parameters if machine.root else ()),
     )
     return (
         "-kernel", str(machine.kernel.image),
@@ -231,3 +248,18 @@ def debugger(machine: Machine) -> Argv:
     if machine.gdb is None:
         return ()
     return ("-gdb", f"unix:path={option(machine.gdb)},server=on,wait=off", "-S")
+
+
+def root(machine: Machine) -> Argv:
+    """A guest's root and what starts there, over 9p; QEMU itself refuses every write."""
+    if machine.root is None:
+        return ()
+    shares = (("/dev/root", machine.root.path), ("virtme.guesttools", machine.root.tools))
+    return tuple(
+        word
+        for number, (tag, path) in enumerate((*shares, ("sealmatrix", machine.root.agent)))
+        for word in (
+            "-fsdev", f"local,id=fs{number},path={option(path)},security_model=none,readonly=on,multidevs=remap",
+            "-device", f"virtio-9p-pci,fsdev=fs{number},mount_tag={tag}",
+        )
+    )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -101,9 +102,16 @@ def make_archive(kernel: Kernel, init: Path, cache: Path | None = None, profile:
         content = initramfs(init.read_bytes(), modules)
     except OSError as error:
         raise StoreError(f"{init}: cannot be read: {error.strerror}") from error
+    return keep_archive(content, modules, disk, cache)
+
+
+def keep_archive(
+    content: bytes, modules: Sequence[tuple[str, bytes]], disk: SwapDisk | None, cache: Path | None = None
+) -> Archive:
+    """Write an archive into the cache, under its digest, unless it is there."""
     digest = sha256(content).hexdigest()
     path = (cache or default_root()) / "initramfs" / f"{digest}.cpio"
     if not path.is_file() or path.stat().st_size != len(content):
         with telling(path):
             write_atomically(path, content)
-    return Archive(path, digest, tuple(name for name, _ in modules), disk)
+    return Archive(path, digest, tuple(name for name, _ in modules), disk or SWAP_DISKS[-1])

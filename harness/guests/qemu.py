@@ -12,12 +12,12 @@ from harness.guests.accel import Choice, KvmMemory, Wanted, choices, emulator, h
 from harness.guests.arch import host_arch
 from harness.guests.channel import Frame
 from harness.guests.deadlines import deadlines, unlimited
-from harness.guests.devices import Machine, cpu_model
+from harness.guests.devices import Machine, Root, cpu_model
 from harness.guests.dialogue import Dialogue, file_frame, run_frame
 from harness.guests.identity import Identity, identify
 from harness.guests.link import Link
 from harness.guests.model import FLOOD, Booted, Deadlines, Event
-from harness.guests.pid1 import build_init, make_archive
+from harness.guests.pid1 import Archive, build_init, make_archive
 from harness.guests.saved import SavedGuest, SavedGuests, facts_of
 from harness.guests.startup import Startup, Up, empty_console
 from harness.guests.warm import why_cold
@@ -65,6 +65,8 @@ class QemuGuest:
     ``KernelUnavailable``, ``StoreError``, ``BuildError`` or ``BootFailed``. ``init`` is PID 1's static ELF, compiled
     when not given. Boot from a thread that lives as long as the guest: QEMU is killed when that thread ends.
     """
+
+    work = "/work"
 
     def __init__(
         self,
@@ -130,16 +132,20 @@ class QemuGuest:
         identity = identify(program)
         key = (identity.version, cpu_model(self._profile, kernel, "kvm"))
         init = self._init or build_init(kernel.arch)
-        archive = make_archive(kernel, init, profile=self._profile)
+        archive, root = self._prepare(init)
         ways = choices(self._wishes.acceleration, kernel.arch, host_facts(), self._kvm_memory.failure(*key))
         way = ways[0].acceleration
         machine = Machine(
             kernel, self._profile, way, program, archive.path, self._log, archive.swap_disk,
-            terminal_fd=self._wishes.terminal_fd, gdb=self._wishes.gdb,
+            terminal_fd=self._wishes.terminal_fd, gdb=self._wishes.gdb, root=root,
         )  # fmt: skip
         empty_console(self._log)
         digests = {"initramfs": archive.sha256, "init": file_sha256(init)}
         return _Plan(machine, ways, key, identity, digests)
+
+    def _prepare(self, init: Path) -> tuple[Archive, Root | None]:
+        """What the kernel starts with: an initial RAM file system around ``init``, and a root where there is one."""
+        return make_archive(self._kernel, init, profile=self._profile), None
 
     def _boot_after_kvm(self, plan: _Plan, way: Choice, problem: BootFailed) -> Booted:
         """Boot under TCG what failed under KVM; only when that works is KVM known to be at fault."""
@@ -164,7 +170,7 @@ class QemuGuest:
             if self._link is not None and self._link.kvm_gave_up:
                 self._kvm_memory.remember(*plan.key, self._link.kvm_gave_up)
             raise
-        self._dialogue, self._restored = Dialogue(up.link, limits, self._wishes.flood), up.restored
+        self._dialogue, self._restored = Dialogue(up.link, limits, self._wishes.flood, self.work), up.restored
         return _booted(plan, way, up)
 
     def _run(self, dialogue: Dialogue, program: Frame) -> Iterator[Event]:

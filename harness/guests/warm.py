@@ -26,6 +26,8 @@ def why_cold(machine: Machine, *, fresh: bool) -> str:
     """Return why this machine must be booted, "" when it may be restored."""
     if fresh:
         return "a fresh boot was asked for"
+    if machine.root is not None:
+        return "QEMU cannot save a guest with a root of the host's"
     if machine.acceleration != "tcg":
         return (
             "only emulated guests are saved"  # under KVM a boot takes a fraction of a second, and depends on the host

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 from harness.guests.deadlines import deadlines, unlimited
 from harness.guests.model import Deadlines, Guest
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.kernels.model import Kernel
-from harness.matrix.model import Arch, OverSsh
+from harness.matrix.model import Arch, InVirtme, OverSsh
 from harness.runs.model import Cell, MakeGuest
 
 
@@ -25,6 +26,11 @@ def guest_maker(wishes: Wishes) -> MakeGuest:
                 if wishes.endless:
                     limits = unlimited(limits)
                 return SshGuest(target, cell.arch, limits, kernel=kernel, folder=folder, flood=wishes.flood)
+            case InVirtme():
+                # virtme-ng is not imported for guests that have no root.
+                virtme = importlib.import_module("harness.guests.virtme")
+                guest: Guest = virtme.VirtmeGuest(kernel, cell.profile, folder, wishes)
+                return guest
             case _:
                 assert kernel is not None  # only what a machine reached over SSH runs is nobody's to provide
                 return QemuGuest(kernel, cell.profile, folder, wishes)
