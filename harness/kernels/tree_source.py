@@ -7,11 +7,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from harness.errors import KernelUnavailable, ToolMissing, UsageError
+from harness.errors import KernelUnavailable, ToolMissing, UsageError, nearest
 from harness.kernels.archive import Saying
 from harness.kernels.builds import Build, make_build
 from harness.kernels.store import Store, telling
-from harness.kernels.tree import build_tree, own_fragments
+from harness.kernels.tree import OWN, build_tree, own_fragments
 from harness.matrix.model import Arch, TreeSource
 
 
@@ -21,13 +21,11 @@ def built_source(store: Store, source: TreeSource, arch: Arch, say: Saying) -> B
     The user's tree is only read: objects go to the store's folder, and so does the checkout of a commit. Raises
     ``UsageError`` for what is no tree, no commit or no fragment, and what ``build_tree`` raises.
     """
-    for fragment in source.fragments:
-        if not fragment.is_file():
-            raise UsageError(f"{fragment}: no such configuration fragment")
+    extra = tuple(_fragment(fragment) for fragment in source.fragments)
     # make uses every core by itself, and a checkout is one commit at a time.
     with store.lock("kernel builds"):
         tree, where = _checkout(store, source, say) if source.commit else (source.tree, _describe(source.tree))
-        fragments = (*own_fragments(arch), *source.fragments)
+        fragments = (*own_fragments(arch), *extra)
         say(f"building {where} (minutes at first, seconds after small changes)")
         folder = _folder(store, source, arch)
         built = build_tree(tree, arch, folder, fragments, reconfigure=False)
@@ -37,6 +35,17 @@ def built_source(store: Store, source: TreeSource, arch: Arch, say: Saying) -> B
         store, image, config, arch,
         kind="tree", where=where, suite="", flavour="own", release=built.release, package_version="",
     )  # fmt: skip
+
+
+def _fragment(path: Path) -> Path:
+    """A file, or one of our own by its bare name."""
+    own = OWN / f"{path.name}.config"
+    if path.is_file():
+        return path
+    if not path.suffix and own.is_file():
+        return own
+    ours = sorted(file.stem for file in OWN.glob("*.config"))
+    raise UsageError(f"{path}: no such configuration fragment, and none of ours{nearest(path.name, ours)}")
 
 
 def _folder(store: Store, source: TreeSource, arch: Arch) -> Path:
