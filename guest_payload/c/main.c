@@ -137,12 +137,13 @@ struct options {
 };
 
 static const char help[] =
-	"usage: payload [--list] [--run GLOB]... [--exclude GLOB]... [--deadline-ms N] [--kmsg] [--id] [--help]\n"
+	"usage: payload [--list] [--run GLOB]... [--exclude GLOB]... [--skip N] [--deadline-ms N] [--kmsg] [--id] [--help]\n"
 	"       payload --trace PROBE\n"
 	"Exercise mseal(2) and write what happened as JSON lines on standard output (docs/protocol.md).\n"
 	"  --list           print the probes, one JSON object a line, and stop\n"
 	"  --run GLOB       only the probes whose id (operation/region/span) matches; repeatable\n"
 	"  --exclude GLOB   not those; repeatable\n"
+	"  --skip N         not the first N probes of what is selected\n"
 	"  --deadline-ms N  how long one half of a probe may take (default 10000)\n"
 	"  --kmsg           write the id of each probe to the kernel log before it starts\n"
 	"  --trace PROBE    run the control half of one probe and print its system calls\n"
@@ -161,15 +162,15 @@ static _Noreturn void print_and_stop(const char *text)
 	_exit(0);
 }
 
-static long parse_deadline(const char *text)
+static long parse_number(const char *text, long least, long most, const char *complaint)
 {
 	char *end;
 	long value;
 
 	errno = 0;
 	value = strtol(text, &end, 10);
-	if (errno || end == text || *end || value < 1 || value > 86400000)
-		usage("--deadline-ms wants milliseconds from 1 to 86400000, not", text);
+	if (errno || end == text || *end || value < least || value > most)
+		usage(complaint, text);
 	return value;
 }
 
@@ -201,7 +202,11 @@ static void parse_options(int argc, char **argv, struct options *o)
 		else if (!strcmp(name, "--trace") && !last)
 			o->trace = argv[++i];
 		else if (!strcmp(name, "--deadline-ms") && !last)
-			o->deadline_ms = parse_deadline(argv[++i]);
+			o->deadline_ms = parse_number(argv[++i], 1, 86400000,
+						      "--deadline-ms wants milliseconds from 1 to 86400000, not");
+		else if (!strcmp(name, "--skip") && !last)
+			o->selection.skip = (size_t)parse_number(argv[++i], 0, 1000000,
+								 "--skip wants a number of probes, not");
 		else
 			usage(name[0] == '-' && last ? "unknown option, or one without its value:" : "unknown option", name);
 	}

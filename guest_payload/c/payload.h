@@ -269,6 +269,7 @@ void run_halves(const struct probe *probe, struct facts **control, struct facts 
 struct selection {
 	char **run, **exclude; /* globs */
 	int runs, excludes;
+	size_t skip; /* so many probes of the plan, from its beginning: another guest has them */
 };
 struct system {
 	int mseal; /* errno of mseal(0, 0, 0) */

@@ -51,8 +51,9 @@ def reached(address: str | None) -> Iterator[Cluster | None]:
 
 def execute_there(cluster: Cluster, composed: Composed, tell: Tell) -> RunDone:
     """Run what was composed on a cluster's workers."""
-    if composed.wishes is None:
-        raise UsageError("only guests in QEMU can run on a cluster")
+    others = [cell.id for cell in composed.plan.cells if cell.profile.guest.kind != "qemu"]
+    if composed.wishes is None or others:
+        raise UsageError(f"only guests in QEMU can run on a cluster, and {', '.join(others) or 'this'} is none")
     record = composed.plan.record
     facts = {
         "jobs": sum(worker.cells for worker in cluster.workers.values()),

@@ -145,6 +145,10 @@ class Collector:
             case _:
                 self.garbage.append(Garbage(0, record.type, "said a second time"))
 
+    def next_guest(self) -> None:
+        """What follows comes from another guest, which has been given the rest of the plan, or a part of that."""
+        self._lanes.clear()
+
     def _out_of_turn(self, begin: Begin) -> str:
         """Why this probe may not begin now, or "": a lane keeps to the plan's order and ends one before the next."""
         last = self._lanes.get(begin.lane)
@@ -183,7 +187,10 @@ def read_journal(path: Path) -> Journalled:
         raise UsageError(f"{path}: cannot be read: {problem.strerror}") from problem
     for line, record in (*parser.feed(data), *parser.close()):
         if line.startswith(b'{"type": "harness-'):
-            collector.notes.append(json.loads(line))
+            note = json.loads(line)
+            collector.notes.append(note)
+            if note["type"] == "harness-guest":
+                collector.next_guest()
         else:
             collector.add(record)
     return collector.journalled()

@@ -5,23 +5,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-from harness.errors import GuestError, InfrastructureError, LostGuest
-from harness.guests.console import Crash, find_crashes, unplaced
-from harness.guests.model import Booted, Exited, Guest, Output
-from harness.observations.journal import Collector, Journal, Journalled
-from harness.observations.model import Garbage, Observation, Outcome, Plan, Record
-from harness.observations.stream import StreamParser, printable
+from harness.errors import InfrastructureError
+from harness.guests.console import Crash
+from harness.guests.model import Booted, Exited, Guest
+from harness.observations.journal import Journal, Journalled
+from harness.runs.helper import Helped, help_out
+from harness.runs.listen import HandedOver, Listener, anything_may_begin, probe, push, read_console
 from harness.runs.model import Cell, Stage, Tell, Told, Workload
-
-# A payload that writes this many lines that are no records is not going to write a useful one.
-MAX_GARBAGE = 1000
-_STDERR_LINES = 5
-
+from harness.runs.shares import Pace, Shares
 
 JOURNAL = "observations.jsonl"
 SECOND_JOURNAL = "crosscheck.jsonl"
@@ -32,7 +30,8 @@ class CellOutcome:
     """How a cell went. ``lost`` is why its stream is not whole, "" when it is; ``interrupted`` that we ended it.
 
     ``second`` is what the other payload saw, where there was one. ``host`` are facts of the machine that ran it where
-    that is another than ours, ``lost_on`` those that were lost with it before.
+    that is another than ours, ``lost_on`` those that were lost with it before. ``helped`` are the further guests that
+    took over a share of the probes.
     """
 
     cell: Cell
@@ -47,22 +46,61 @@ class CellOutcome:
     second: Journalled | None = None
     host: dict[str, str] = field(default_factory=dict)
     lost_on: tuple[str, ...] = ()
+    helped: tuple[Helped, ...] = ()
 
 
 class CellWorker:
-    """Runs one cell from one thread; ``interrupt`` may be called from another."""
+    """Runs one cell from one thread; ``interrupt`` and ``help`` may be called from others.
 
-    def __init__(self, cell: Cell, workload: Workload, folder: Path, guest: Guest, tell: Tell) -> None:
+    ``freed`` is told when the cell's own guest is gone, which is before the cell has ended if others help it.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        workload: Workload,
+        folder: Path,
+        guest: Guest,
+        tell: Tell,
+        freed: Callable[[], None] = lambda: None,
+    ) -> None:
         self._cell, self._workload, self._folder, self._guest, self._tell = cell, workload, folder, guest, tell
+        self._freed = freed
         self._begun = time.monotonic()
         self._planned = len(workload.planned) + (len(workload.second.planned) if workload.second else 0)
         self._seen = 0
         self._interrupted = threading.Event()
+        self._pace = Pace(Shares([probe.id for probe in workload.planned]))
+        # Guards the helpers: no further one may come once the cell has begun to put together what was seen.
+        self._lock = threading.Lock()
+        self._helping: list[tuple[Guest, Future[Helped]]] = []
+        self._closed = False
+
+    @property
+    def cell(self) -> Cell:
+        """What it runs."""
+        return self._cell
+
+    @property
+    def pace(self) -> Pace:
+        """How fast the cell gets on, and what is left to do."""
+        return self._pace
 
     def interrupt(self) -> None:
-        """End the guest now; ``run`` then returns with what had been seen."""
+        """End the guests now; ``run`` then returns with what had been seen."""
         self._interrupted.set()
-        self._guest.stop()
+        with self._lock:
+            guests = [self._guest, *(guest for guest, _ in self._helping)]
+        for guest in guests:
+            guest.stop()
+
+    def help(self, guest: Guest, folder: Path, start: Callable[[Callable[[], Helped]], Future[Helped]]) -> None:
+        """Have one more guest of the same kernel take over half of what is left, in a thread that ``start`` gives."""
+        with self._lock:
+            if not self._closed and not self._interrupted.is_set():
+                self._pace.shares.invite()
+                work = partial(help_out, guest, folder, self._workload, self._pace.shares, self._observed)
+                self._helping.append((guest, start(work)))
 
     def run(self) -> CellOutcome:
         """Run the cell to its end. Never raises for what a guest does; ``StoreError`` when the disk refuses."""
@@ -73,20 +111,20 @@ class CellWorker:
             for name, workload in ((JOURNAL, self._workload), (SECOND_JOURNAL, self._workload.second)):
                 if workload is not None:
                     journal = stack.enter_context(Journal(self._folder / name))
-                    listeners[name] = _Listener(workload, journal, self._observed)
+                    begins = self._pace.begins if name == JOURNAL else anything_may_begin
+                    listeners[name] = Listener(workload, journal, self._observed, begins)
             try:
                 self._go(outcome, *listeners.values())
-            except GuestError as problem:
-                outcome.interrupted = self._interrupted.is_set()
-                outcome.lost = "interrupted" if outcome.interrupted else str(problem)
             except InfrastructureError as problem:
                 outcome.lost = str(problem)
             self._guest.stop()
-            console = self._read_console()
-            outcome.crashes = find_crashes(console)
-            if self._marks() and self._seen and not outcome.lost:
-                outcome.lost = unplaced(console, outcome.crashes)
+            self._freed()
+            outcome.crashes, unplaced = read_console(self._guest, self._workload)
+            outcome.lost = outcome.lost or (unplaced if listeners[JOURNAL].collector.observations else "")
+            self._gather(outcome, listeners[JOURNAL])
             if outcome.lost:
+                outcome.interrupted = self._interrupted.is_set()
+                outcome.lost = "interrupted" if outcome.interrupted else outcome.lost
                 outcome.lost = _with_crash(outcome.lost, outcome.crashes)
                 listeners[JOURNAL].journal.note("lost", reason=outcome.lost)
         outcome.journalled = listeners[JOURNAL].collector.journalled()
@@ -94,119 +132,54 @@ class CellWorker:
             outcome.second = listeners[SECOND_JOURNAL].collector.journalled()
         return outcome
 
-    def _go(self, outcome: CellOutcome, first: _Listener, second: _Listener | None = None) -> None:
+    def _go(self, outcome: CellOutcome, first: Listener, second: Listener | None = None) -> None:
         self._say("booting")
         with _timed(outcome.seconds, "boot"):
             outcome.booted = self._guest.boot()
         with _timed(outcome.seconds, "push"):
-            argv = self._push(first.workload)
+            self._say("pushing")
+            argv = push(self._guest, first.workload)
+        self._pace.starts(outcome.seconds["boot"] + outcome.seconds["push"])
         with _timed(outcome.seconds, "payload"):
             outcome.exited, outcome.lost = self._probe(argv, first)
         if second is None or outcome.lost:
             return
         with _timed(outcome.seconds, "crosscheck"):
-            _, lost = self._probe(self._push(second.workload), second)
+            _, lost = self._probe(push(self._guest, second.workload), second)
         outcome.lost = f"in the second payload: {lost}" if lost else ""
 
-    def _push(self, workload: Workload) -> list[str]:
-        """Push a payload and its files. Returns the command that runs it."""
-        self._say("pushing")
-        path = self._guest.push(f"payload-{workload.name}", workload.content)
-        for name, content in workload.files:
-            self._guest.push(name, content, 0o644)
-        # Where there is no console of its own, the kernel's log is somebody else's: it is not written into.
-        unwanted = () if self._guest.console else ("--kmsg",)
-        return [path, *(word for word in workload.arguments if word not in unwanted)]
-
-    def _probe(self, argv: Sequence[str], listener: _Listener) -> tuple[Exited, str]:
-        """Run a payload. Returns how it ended, and why its stream is not whole ("" when it is)."""
-        errors = bytearray()
-        exited: Exited | None = None
+    def _probe(self, argv: Sequence[str], listener: Listener) -> tuple[Exited | None, str]:
         self._say("probing")
-        for event in self._guest.run(argv):
-            match event:
-                case Output("out", data):
-                    listener.feed(data)
-                case Output(_, data):
-                    errors += data
-                    del errors[:-4096]
-                case Exited():
-                    exited = event
-        listener.close()
-        if exited is None:
-            raise LostGuest("the guest ended the payload without saying how")
-        return exited, _why_incomplete(listener.workload, listener.collector, exited, bytes(errors))
+        try:
+            return probe(self._guest, argv, listener)
+        except HandedOver:
+            return None, ""
+
+    def _gather(self, outcome: CellOutcome, listener: Listener) -> None:
+        """Wait for the guests that help, and put what they saw behind what the cell's own guest saw."""
+        self._pace.shares.end(self._pace.shares.first)
+        with self._lock:
+            self._closed = True
+            helping = [future for _, future in self._helping]
+        begun = time.monotonic()
+        outcome.helped = tuple(sorted((future.result() for future in helping), key=lambda one: one.begin))
+        sharing = [one for one in outcome.helped if one.shares]
+        for one in sharing:
+            listener.take_over(one.journal, one.number, one.garbage)
+            outcome.crashes += one.crashes
+            outcome.exited = one.exited
+        if sharing or outcome.exited is None:
+            outcome.seconds["payload"] = round(outcome.seconds.get("payload", 0.0) + time.monotonic() - begun, 3)
+            lost = next((f"in guest {one.number}: {one.lost}" for one in sharing if one.lost), "")
+            outcome.lost = outcome.lost or lost or listener.unseen()
 
     def _observed(self) -> None:
-        self._seen += 1
+        with self._lock:
+            self._seen += 1
         self._say("probing")
-
-    def _marks(self) -> bool:
-        """Whether the payload was to name its probes on a console."""
-        return self._guest.console is not None and "--kmsg" in self._workload.arguments
-
-    def _read_console(self) -> str:
-        if self._guest.console is None or not self._guest.console.exists():
-            return ""
-        return self._guest.console.read_bytes().decode("utf-8", "replace")
 
     def _say(self, stage: Stage) -> None:
         self._tell(Told(self._cell.id, stage, time.monotonic() - self._begun, self._seen, self._planned))
-
-
-class _Listener:
-    """Takes one payload's stream: every record to the journal, and together in the collector."""
-
-    def __init__(self, workload: Workload, journal: Journal, observed: Callable[[], None]) -> None:
-        self.workload, self.journal, self.collector = workload, journal, Collector()
-        self._parser, self._observed = StreamParser(), observed
-
-    def feed(self, data: bytes) -> None:
-        """Take bytes of the stream."""
-        for line, record in self._parser.feed(data):
-            self._take(line, record)
-
-    def close(self) -> None:
-        """The stream has ended."""
-        for line, record in self._parser.close():
-            self._take(line, record)
-
-    def _take(self, line: bytes, record: Record | Garbage) -> None:
-        if isinstance(record, Garbage):
-            if len(self.collector.garbage) < MAX_GARBAGE:
-                self.journal.note("garbage", offset=record.offset, excerpt=record.excerpt, reason=record.reason)
-                self.collector.add(record)
-                return
-            raise LostGuest(
-                f"the payload wrote more than {MAX_GARBAGE} lines that are no records; the last: {record.excerpt}"
-            )
-        self.journal.line(line)
-        self.collector.add(record)
-        if isinstance(record, Plan):
-            self._check_plan(record)
-        if isinstance(record, Observation | Outcome):
-            self._observed()
-
-    def _check_plan(self, plan: Plan) -> None:
-        """The guest must be about to do what we shall judge, with the payload we pushed."""
-        if plan.id != self.workload.id:
-            raise LostGuest(f"the payload says it is {plan.id}, but {self.workload.id} was pushed")
-        if plan.probes != tuple(probe.id for probe in self.workload.planned):
-            raise LostGuest("the payload plans other probes than it lists on the host")
-
-
-def _why_incomplete(workload: Workload, collector: Collector, exited: Exited, errors: bytes) -> str:
-    """Why the stream cannot be taken as whole, or "" when it can."""
-    if collector.plan is not None and collector.ended and exited.status == 0:
-        return ""
-    if exited.signal is not None:
-        ending = f"the payload was killed by signal {exited.signal}"
-    elif exited.status:
-        ending = f"the payload exited with status {exited.status}"
-    else:
-        ending = f"the payload ended after {len(collector.observations)} of {len(workload.planned)} observations"
-    tail = [printable(line) for line in errors.splitlines() if line.strip()][-_STDERR_LINES:]
-    return f"{ending}: {' | '.join(tail)}" if tail else ending
 
 
 def _with_crash(lost: str, crashes: Sequence[Crash]) -> str:

@@ -28,7 +28,8 @@ from harness.verdicts.model import EXIT_NO_ANSWER, EXIT_OK, STATUSES, RuleResult
 @dataclass(frozen=True)
 class RunPlan:
     """A run before it starts. ``record`` has a waiting cell for each of ``cells``, in the same order, and among them
-    those of an earlier sitting, whose results are in ``earlier``. ``expected`` are seconds by cell, where known."""
+    those of an earlier sitting, whose results are in ``earlier``. ``expected`` are seconds by cell, where known;
+    ``sharing`` says that there may be several guests for one cell."""
 
     folder: Path
     record: RunRecord
@@ -38,6 +39,7 @@ class RunPlan:
     jobs: int
     earlier: Mapping[str, tuple[RuleResult, ...]] = field(default_factory=dict)
     expected: Mapping[str, float] = field(default_factory=dict)
+    sharing: bool = False
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,8 @@ _INTERRUPTED = {"state": "interrupted", "reason": "the run was interrupted befor
 def execute(plan: RunPlan, make_guest: MakeGuest, tell: Tell) -> RunDone:
     """Run a plan on this machine. What a guest does becomes verdicts; ``StoreError`` when results cannot be kept."""
     cells = plan.folder / "cells"
-    return execute_in(LocalPool(make_guest, plan.workloads, cells, room(plan.jobs), plan.expected, tell), plan, tell)
+    local = LocalPool(make_guest, plan.workloads, cells, room(plan.jobs), plan.expected, tell, sharing=plan.sharing)
+    return execute_in(local, plan, tell)
 
 
 def execute_in(pool: Pool, plan: RunPlan, tell: Tell) -> RunDone:

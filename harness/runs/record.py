@@ -17,6 +17,7 @@ from harness.kernels.model import Kernel
 from harness.rules.load import load_catalogue
 from harness.rules.model import asked_options
 from harness.runs.cell import CellOutcome
+from harness.runs.helper import Helped
 from harness.verdicts.model import Status
 
 SCHEMA = 1
@@ -86,11 +87,24 @@ class CrashRecord(_Model):
     also: tuple[str, ...] = ()
 
 
+class HelperRecord(_Model):
+    """A further guest that took over a share of a cell's probes: ``probes`` of them, from ``first`` on, in the plan's
+    order. ``folder`` has its journal and console; ``reason`` says why it was of no use, or not to its end."""
+
+    guest: int
+    folder: str
+    first: str
+    probes: int
+    boot: float
+    acceleration: str
+    reason: str
+
+
 class CellRecord(_Model):
     """One cell. ``seconds`` by stage; ``reason`` says why a cell that is not finished is not. ``host`` is the machine
-    that ran it where that is not the run's own, ``lost_on`` the workers that were lost with it before.
-
-    ``second_sha256`` is of the payload that checked the first one.
+    that ran it where that is not the run's own, ``lost_on`` the workers that were lost with it before. ``helpers``
+    are the further guests that took over a share of its probes, ``second_sha256`` is of the payload that checked the
+    first one.
     """
 
     id: str
@@ -111,6 +125,7 @@ class CellRecord(_Model):
     statuses: dict[str, int] = {}
     host: dict[str, str] = {}
     lost_on: tuple[str, ...] = ()
+    helpers: tuple[HelperRecord, ...] = ()
 
 
 class SittingRecord(_Model):
@@ -191,7 +206,20 @@ def finished_cell(
             "statuses": dict(statuses),
             "host": outcome.host,
             "lost_on": outcome.lost_on,
+            "helpers": tuple(_helper_record(one) for one in outcome.helped),
         }
+    )
+
+
+def _helper_record(helped: Helped) -> HelperRecord:
+    return HelperRecord(
+        guest=helped.number,
+        folder=helped.journal.parent.name,
+        first=helped.first,
+        probes=helped.probes,
+        boot=helped.boot_seconds,
+        acceleration=helped.booted.acceleration if helped.booted else "",
+        reason=helped.lost,
     )
 
 

@@ -21,11 +21,13 @@ QEMU_OVERHEAD = 150
 
 @dataclass(frozen=True)
 class Need:
-    """What a guest takes: processors, and MiB of memory. ``up`` once it has booted, and touched what it will touch."""
+    """What a guest takes: processors, and MiB of memory. ``up`` once it has booted, and touched what it will touch;
+    ``machine`` names one that is there anyway, and of which there is one."""
 
     cores: int
     memory: int
     up: bool = False
+    machine: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Room:
             return True
         booting = sum(other.memory for other in running if not other.up)
         return (
-            len(running) < self.guests
+            not (need.machine and any(other.machine == need.machine for other in running))
+            and len(running) < self.guests
             and need.cores + sum(other.cores for other in running) <= self.cores
             and need.memory + sum(other.memory for other in running) <= self.memory
             and need.memory + booting <= free
@@ -55,6 +58,8 @@ class Room:
 
 def need(cell: Cell, cores: int) -> Need:
     """What a cell's guest takes on a machine of so many cores; a guest with more of them than that runs alone."""
+    if cell.profile.guest.kind in ("ssh", "host"):
+        return Need(0, 0, machine=str(cell.profile.guest))
     return Need(min(cell.profile.smp, cores), cell.profile.memory + QEMU_OVERHEAD)
 
 
@@ -64,9 +69,9 @@ def room(jobs: int) -> Room:
 
 
 def default_jobs(cells: Sequence[Cell]) -> int:
-    """How many cells fit side by side: by cores, by memory that is free now, and by how many there are."""
+    """How many guests fit side by side: by cores, and by memory that is free now. There may be more than cells."""
     needed = min((cell.profile.memory for cell in cells), default=0) + QEMU_OVERHEAD
-    return max(1, min(os.cpu_count() or 1, available_memory() // needed, len(cells)))
+    return max(1, min(os.cpu_count() or 1, available_memory() // needed))
 
 
 def available_memory() -> int:

@@ -1,0 +1,143 @@
+"""What a guest says while it runs a payload: into the journal, record by record, and put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from harness.errors import LostGuest
+from harness.guests.console import Crash, find_crashes, unplaced
+from harness.guests.model import Exited, Guest, Output
+from harness.observations.journal import Collector, Journal
+from harness.observations.model import Begin, Garbage, Observation, Outcome, Plan, Record
+from harness.observations.stream import StreamParser, printable
+from harness.runs.model import Workload
+
+# A payload that writes this many lines that are no records is not going to write a useful one.
+MAX_GARBAGE = 1000
+_STDERR_LINES = 5
+
+Begins = Callable[[str], bool]
+"""Asked when a probe begins; False when another guest has been given it."""
+
+
+class HandedOver(Exception):
+    """What is left of the plan is another guest's."""
+
+
+def anything_may_begin(_probe: str) -> bool:
+    """For a payload that shares nothing."""
+    return True
+
+
+def push(guest: Guest, workload: Workload) -> list[str]:
+    """Push a payload and its files. Returns the command that runs it."""
+    path = guest.push(f"payload-{workload.name}", workload.content)
+    for name, content in workload.files:
+        guest.push(name, content, 0o644)
+    # Where there is no console of its own, the kernel's log is somebody else's: it is not written into.
+    unwanted = () if guest.console else ("--kmsg",)
+    return [path, *(word for word in workload.arguments if word not in unwanted)]
+
+
+def probe(guest: Guest, argv: Sequence[str], listener: Listener) -> tuple[Exited, str]:
+    """Run a payload. Returns how it ended, and why its stream is not whole ("" when it is). Raises ``HandedOver``."""
+    errors = bytearray()
+    exited: Exited | None = None
+    for event in guest.run(argv):
+        match event:
+            case Output("out", data):
+                listener.feed(data)
+            case Output(_, data):
+                errors += data
+                del errors[:-4096]
+            case Exited():
+                exited = event
+    listener.close()
+    if exited is None:
+        raise LostGuest("the guest ended the payload without saying how")
+    return exited, why_incomplete(listener.workload, listener.collector, exited, bytes(errors))
+
+
+def read_console(guest: Guest, workload: Workload) -> tuple[tuple[Crash, ...], str]:
+    """What the console of a guest that has been stopped reports, and why that makes a suite no answer ("" when not):
+    the payload was to name its probes on it, and a report is none's."""
+    if guest.console is None or not guest.console.exists():
+        return (), ""
+    console = guest.console.read_bytes().decode("utf-8", "replace")
+    crashes = find_crashes(console)
+    return crashes, unplaced(console, crashes) if "--kmsg" in workload.arguments else ""
+
+
+class Listener:
+    """Takes one payload's stream: every record to the journal, and together in the collector."""
+
+    def __init__(self, workload: Workload, journal: Journal, observed: Callable[[], None], begins: Begins) -> None:
+        self.workload, self.journal, self.collector = workload, journal, Collector()
+        self._parser, self._observed, self._begins = StreamParser(), observed, begins
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes of the stream."""
+        for line, record in self._parser.feed(data):
+            self._take(line, record)
+
+    def close(self) -> None:
+        """The stream has ended."""
+        for line, record in self._parser.close():
+            self._take(line, record)
+
+    def take_over(self, journal: Path, guest: int, garbage: Sequence[Garbage]) -> None:
+        """Put what another guest saw behind what was seen here; its plan and its end are not the cell's."""
+        self.journal.note("guest", guest=guest)
+        self.collector.next_guest()
+        for found in garbage:
+            self._take(b"", found)
+        parser = StreamParser()
+        for line, record in parser.feed(journal.read_bytes()):
+            if isinstance(record, Begin | Observation):
+                self.journal.line(line)
+                self.collector.add(record)
+
+    def unseen(self) -> str:
+        """Why not everything that was planned was observed, "" when it was."""
+        seen, planned = len(self.collector.observations), len(self.workload.planned)
+        return "" if seen == planned else f"the guests ended after {seen} of {planned} observations"
+
+    def _take(self, line: bytes, record: Record | Garbage) -> None:
+        if isinstance(record, Begin) and not self._begins(record.probe):
+            raise HandedOver
+        if isinstance(record, Garbage):
+            if len(self.collector.garbage) < MAX_GARBAGE:
+                self.journal.note("garbage", offset=record.offset, excerpt=record.excerpt, reason=record.reason)
+                self.collector.add(record)
+                return
+            raise LostGuest(
+                f"the payload wrote more than {MAX_GARBAGE} lines that are no records; the last: {record.excerpt}"
+            )
+        self.journal.line(line)
+        self.collector.add(record)
+        if isinstance(record, Plan):
+            self._check_plan(record)
+        if isinstance(record, Observation | Outcome):
+            self._observed()
+
+    def _check_plan(self, plan: Plan) -> None:
+        """The guest must be about to do what we shall judge, with the payload we pushed."""
+        if plan.id != self.workload.id:
+            raise LostGuest(f"the payload says it is {plan.id}, but {self.workload.id} was pushed")
+        if plan.probes != tuple(probe.id for probe in self.workload.planned):
+            raise LostGuest("the payload plans other probes than it lists on the host")
+
+
+def why_incomplete(workload: Workload, collector: Collector, exited: Exited, errors: bytes) -> str:
+    """Why the stream cannot be taken as whole, or "" when it can."""
+    if collector.plan is not None and collector.ended and exited.status == 0:
+        return ""
+    if exited.signal is not None:
+        ending = f"the payload was killed by signal {exited.signal}"
+    elif exited.status:
+        ending = f"the payload exited with status {exited.status}"
+    else:
+        ending = f"the payload ended after {len(collector.observations)} of {len(workload.planned)} observations"
+    tail = [printable(line) for line in errors.splitlines() if line.strip()][-_STDERR_LINES:]
+    return f"{ending}: {' | '.join(tail)}" if tail else ending
