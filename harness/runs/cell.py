@@ -72,7 +72,8 @@ class CellWorker:
         self._interrupted = threading.Event()
         self._pace = Pace(Shares([probe.id for probe in workload.planned]))
         # Guards the helpers: no further one may come once the cell has begun to put together what was seen.
-        self._lock = threading.Lock()
+        # A helper that ends at once may bring the next one while its own start still goes on: reentrant.
+        self._lock = threading.RLock()
         self._helping: list[tuple[Guest, Future[Helped]]] = []
         self._closed = False
 
