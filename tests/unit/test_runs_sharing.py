@@ -253,7 +253,7 @@ def test_what_a_helper_saw_stands_when_the_first_guest_is_lost(tmp_path: Path, m
 
 
 def test_ctrl_c_ends_all_guests_of_a_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    both = threading.Event()
+    both, waits = threading.Event(), threading.Event()
     real = LocalPool.event
     struck: list[bool] = []
 
@@ -266,6 +266,7 @@ def test_ctrl_c_ends_all_guests_of_a_cell(tmp_path: Path, monkeypatch: pytest.Mo
 
     def helper_at(name: str) -> None:
         if name == NAMES[45]:
+            assert waits.wait(20)
             both.set()
             stage.guests[1].stopped.wait(20)
 
@@ -275,6 +276,7 @@ def test_ctrl_c_ends_all_guests_of_a_cell(tmp_path: Path, monkeypatch: pytest.Mo
 
     def waiting(name: str) -> None:
         if name == NAMES[20]:
+            waits.set()
             stage.guests[0].stopped.wait(20)
         else:
             real_wait(name)
