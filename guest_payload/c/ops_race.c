@@ -27,7 +27,7 @@
 enum {
 	ROUNDS = 2000,
 	CONTROL_ROUNDS = 200, /* enough to see that the operation works at all */
-	PATIENCE_MS = 600,    /* a slow machine does fewer rounds ... */
+	PATIENCE_MS = 300,    /* a slow machine does fewer rounds ... */
 	WINS = 40,            /* ... but has each side come first so often; rules ask for less (95-races.yaml) */
 	RANGE = 2,            /* units */
 	OUTCOMES_MAX = 8,

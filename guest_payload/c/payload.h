@@ -26,7 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { UNITS_MAX = 8, UNIT_TEXT = 48, EXTRAS_MAX = 4, EXTRA_TEXT = UNITS_MAX * (UNIT_TEXT + 2) };
+enum { UNITS_MAX = 8, UNIT_TEXT = 52, EXTRAS_MAX = 4, EXTRA_TEXT = UNITS_MAX * (UNIT_TEXT + 2) };
 
 /* ------------------------------------------------------------------ the nouns */
 

@@ -38,12 +38,15 @@ static struct probe decode(size_t code)
 	return p;
 }
 
-static bool covered(const struct operation *op, size_t region, size_t span)
+/* The spans that an operation is probed with on a region, a set. */
+static uint64_t spans_of(const struct operation *op, size_t region)
 {
+	uint64_t spans_covered = 0;
+
 	for (int i = 0; i < COVERS_MAX; i++)
-		if (op->covers[i].regions >> region & 1 && op->covers[i].spans >> span & 1)
-			return true;
-	return false;
+		if (op->covers[i].regions >> region & 1)
+			spans_covered |= op->covers[i].spans;
+	return spans_covered;
 }
 
 static bool matches(const char *id, char **globs, int count)
@@ -81,20 +84,21 @@ static enum phase phase_of(const struct probe *p)
 /* Every combination that the tables cover and the selection wants; how many there are. */
 static size_t collect(const struct selection *s, uint32_t *codes)
 {
-	size_t code = 0, found = 0;
+	size_t row = 0, found = 0; /* a row has all spans */
 
 	for (size_t f = 0; f < FAMILIES; f++)
 		for (size_t o = 0; o < families[f]->count; o++)
-			for (size_t region = 0; region < REGIONS; region++)
-				for (size_t span = 0; span < SPANS; span++, code++) {
-					struct probe p;
+			for (size_t region = 0; region < REGIONS; region++, row++) {
+				uint64_t left = spans_of(&families[f]->operations[o], region);
 
-					if (!covered(&families[f]->operations[o], region, span))
-						continue;
-					p = decode(code);
+				for (; left; left &= left - 1) {
+					size_t code = row * SPANS + (size_t)__builtin_ctzll(left);
+					struct probe p = decode(code);
+
 					if (selected(s, &p))
 						codes[found++] = (uint32_t)code;
 				}
+			}
 	return found;
 }
 

@@ -63,28 +63,41 @@ static void put(const char *text)
 	put_bytes(text, strlen(text));
 }
 
-static void put_number(long value)
+static const char *digits_of(long value, char room[24])
 {
-	char digits[24], *p = digits + sizeof(digits);
+	char *p = room + 23;
 	unsigned long rest = value < 0 ? -(unsigned long)value : (unsigned long)value;
 
+	*p = 0;
 	do
 		*--p = (char)('0' + rest % 10);
 	while (rest /= 10);
 	if (value < 0)
 		*--p = '-';
-	put_bytes(p, (size_t)(digits + sizeof(digits) - p));
+	return p;
+}
+
+static void put_number(long value)
+{
+	char room[24];
+
+	put(digits_of(value, room));
 }
 
 static void put_string(const char *text)
 {
-	put("\"");
+	char *to;
+
+	grow(out->used + 2 * strlen(text) + 2);
+	to = out->text + out->used;
+	*to++ = '"';
 	for (const char *p = text; *p; p++) {
 		if (*p == '"' || *p == '\\')
-			put("\\");
-		put_bytes(*p >= ' ' && *p <= '~' ? p : "?", 1);
+			*to++ = '\\';
+		*to++ = *p >= ' ' && *p <= '~' ? *p : '?';
 	}
-	put("\"");
+	*to++ = '"';
+	out->used = (size_t)(to - out->text);
 }
 
 static void put_key(const char *key)
@@ -231,18 +244,26 @@ void report_flush(void)
 	send();
 }
 
+/* "PERMS BACKING[+OFFSET] DATA PRESENCE SEAL". By hand: a probe has a dozen of them, and snprintf() is slow. */
 void describe_unit(const struct unit_fact *fact, char text[UNIT_TEXT])
 {
-	long offset = fact->offset;
+	char digits[24], *to = stpcpy(text, fact->mapped ? fact->perms : "-");
 
 	if (!fact->mapped)
-		snprintf(text, UNIT_TEXT, "-");
-	else if (offset < 0)
-		snprintf(text, UNIT_TEXT, "%s %s %s %c %c", fact->perms, fact->backing, fact->data, fact->presence,
-			 fact->seal);
-	else
-		snprintf(text, UNIT_TEXT, "%s %s+%ld %s %c %c", fact->perms, fact->backing, offset, fact->data,
-			 fact->presence, fact->seal);
+		return;
+	*to++ = ' ';
+	to = stpcpy(to, fact->backing);
+	if (fact->offset >= 0) {
+		*to++ = '+';
+		to = stpcpy(to, digits_of(fact->offset, digits));
+	}
+	*to++ = ' ';
+	to = stpcpy(to, fact->data);
+	*to++ = ' ';
+	*to++ = fact->presence;
+	*to++ = ' ';
+	*to++ = fact->seal;
+	*to = 0;
 }
 
 static void put_snapshot(const char *key, const struct unit_fact *facts, int units)
