@@ -82,7 +82,9 @@ def root_modules(kernel: Kernel) -> tuple[tuple[str, bytes], ...]:
             raise ImageError(f"{_called(kernel)} has no CONFIG_{option}=y, which a user space needs; {remedy}")
     for option, _ in _NEEDED:
         if kernel.config.get(option) not in ("y", "m"):
-            raise ImageError(f"{_called(kernel)} has no 9p (CONFIG_{option}), over which virtme's root comes; {remedy}")
+            other = " (it has virtio-fs, which takes a daemon and is not used)" if "VIRTIO_FS" in kernel.config else ""
+            what = f"has no 9p (CONFIG_{option}), over which virtme's root comes{other}"
+            raise ImageError(f"{_called(kernel)} {what}; {remedy}")
     wanted = tuple(module for option, module in _NEEDED if kernel.config[option] == "m")
     try:
         return _once(modules + (kernel.modules(wanted) if wanted else ()))
