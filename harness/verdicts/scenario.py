@@ -61,7 +61,7 @@ def judge_scenario(
     names = list(dict.fromkeys((*scenario.expectations, *expected)))
     unasked = [name for name in names if name not in expected]
     ending = _ending(scenario, journalled, lost, crashes, unasked)
-    results = [_result(scenario, slug(scenario.name), "The scenario runs to its end.", ending, "")]
+    results = [_result(scenario, slug(scenario.name), "the scenario runs to its end", ending, "")]
     ids = {slug(scenario.name)}
     for name in names:
         found = _judge_fact(expected[name]) if name in expected else _unasked(ending)

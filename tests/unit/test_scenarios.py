@@ -195,7 +195,7 @@ def test_what_differs_comes_first_side_by_side(tmp_path):
     assert "✓ EPERM" in text
     assert "✗ 0" in text
     assert "✗ fail: growing: found 0, expected EPERM [c (x86_64)]" in text
-    assert "! error: The scenario runs to its end.: NameError: x (line 3) [d (x86_64)]" in text
+    assert "! error: the scenario runs to its end: NameError: x (line 3) [d (x86_64)]" in text
     assert "? miss: growing: not in the archive [e (x86_64)]" in text
     assert "a \\x1b[31mred\\x1b[0m word" in text
 
