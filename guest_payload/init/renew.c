@@ -79,9 +79,9 @@ void take_renew(struct frame *frame)
 	else if ((problem = renew_clock(seconds, nanoseconds)))
 		channel_fail("renew: the clock: %s", problem);
 	else if (swap_in_use())
-		channel_fail("renew: something was swapped out when this guest was saved");
+		channel_fail("renew: something is swapped out, to a disk that is not saved");
 	else {
-		say("restored as %s", run);
+		say("renewed as %s", run);
 		channel_send("hello", hello, describe_machine(hello, sizeof(hello), run));
 	}
 }

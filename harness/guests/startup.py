@@ -19,7 +19,7 @@ from harness.guests.link import Link
 from harness.guests.model import Start
 from harness.guests.monitor import MonitorError
 from harness.guests.saved import SavedGuest, SavedGuests
-from harness.guests.warm import Doubt, begin_console, renew
+from harness.guests.warm import Doubt, begin_console, restored
 from harness.kernels.store import telling
 
 StartLink = Callable[[Machine, bool], Link]
@@ -75,7 +75,7 @@ class Startup:
         finally:
             os.close(state)
         with _or_nothing(link):
-            hello = renew(link, saved, self.seconds)
+            hello = restored(link, saved, self.seconds)
         reason = f"restored from a guest that had booted in {saved.boot_seconds:g} s at {saved.saved}"
         return Up(link, hello, time.monotonic() - begun, "warm", reason, saved.key, saved)
 

@@ -44,36 +44,43 @@ def begin_console(saved: SavedGuest, console: Path) -> None:
         console.write_bytes(saved.console.read_bytes() + line.encode())
 
 
-def renew(link: Link, saved: SavedGuest, seconds: float) -> Hello:
-    """Give a guest that is being restored a name, randomness and the time, and have it say hello again.
+def restored(link: Link, saved: SavedGuest, seconds: float) -> Hello:
+    """Renew a guest that is being restored, while the state it came from is checked against its digest.
 
-    While it does, the state it came from is checked against its digest. Raises ``Doubt``.
+    Raises ``Doubt``.
+    """
+    with ThreadPoolExecutor(1, "checksum") as pool:
+        undamaged = pool.submit(saved.undamaged)
+        try:
+            hello = renewed(link, saved.hello, seconds)
+        except (Doubt, Gone, ProtocolError) as problem:
+            if not undamaged.result():
+                raise Doubt("its state is damaged") from problem
+            raise problem if isinstance(problem, Doubt) else Doubt(str(problem)) from problem
+        if not undamaged.result():
+            raise Doubt("its state is damaged")
+    return hello
+
+
+def renewed(link: Link, before: Hello, seconds: float) -> Hello:
+    """Give a guest a name, randomness and the time, and have it say hello again.
+
+    Raises ``Doubt`` when it refuses or says other things than ``before``; ``Gone`` and ``ProtocolError``.
     """
     name = secrets.token_hex(16)
     now = time.time_ns()
     words = (name, str(now // 10**9), str(now % 10**9))
     body = b"".join(word.encode() + b"\0" for word in words) + secrets.token_bytes(_ENTROPY)
-    with ThreadPoolExecutor(1, "checksum") as pool:
-        undamaged = pool.submit(saved.undamaged)
-        try:
-            link.send(Frame("renew", body), seconds)
-            answer = link.receive(time.monotonic() + seconds, f"it did not answer within {seconds:g} s")
-            hello = _hello(answer)
-        except (Gone, ProtocolError) as problem:
-            raise Doubt(str(problem)) from problem
-        if not undamaged.result():
-            raise Doubt("its state is damaged")
+    link.send(Frame("renew", body), seconds)
+    answer = link.receive(time.monotonic() + seconds, f"it did not answer within {seconds:g} s")
+    if answer.kind == "fail":
+        raise Doubt(answer.body.decode("utf-8", "replace")[:300])
+    if answer.kind != "hello":
+        raise ProtocolError(f"{answer.kind!r} instead of 'hello'")
+    hello = parse_hello(answer.body)
     if hello.renewed != name:
         raise Doubt("it did not take its new name")
     hello = replace(hello, renewed="")
-    if hello != saved.hello:
-        raise Doubt("it says other things of itself than when it was saved")
+    if hello != before:
+        raise Doubt("it says other things of itself than when it had booted")
     return hello
-
-
-def _hello(frame: Frame) -> Hello:
-    if frame.kind == "fail":
-        raise ProtocolError(frame.body.decode("utf-8", "replace")[:300])
-    if frame.kind != "hello":
-        raise ProtocolError(f"{frame.kind!r} instead of 'hello'")
-    return parse_hello(frame.body)

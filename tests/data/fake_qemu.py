@@ -73,7 +73,7 @@ def renewed(fake, body):
     name = body.split(b"\0")[0].decode()
     return {
         "forgets-name": hello(renewed="another"),
-        "swapped": frame("fail", b"renew: something was swapped out when this guest was saved"),
+        "swapped": frame("fail", b"renew: something is swapped out, to a disk that is not saved"),
         "other-release": hello(renewed=name, release="6.13.0"),
         "rude-later": frame("done"),
     }.get(fake) or hello(renewed=name)

@@ -200,7 +200,7 @@ def test_a_fresh_guest_is_neither_restored_nor_saved(guest):  # noqa: F811
     [
         ("forgets-name", "it did not take its new name"),
         ("other-release", "it says other things of itself"),
-        ("swapped", "something was swapped out"),
+        ("swapped", "something is swapped out"),
         ("rude-later", "'done' instead of 'hello'"),
         ("dies-restored", "QEMU exited with status 1: qemu: Unknown ramblock"),
     ],
