@@ -43,7 +43,7 @@ def test_a_real_kernel_there_is_as_here(scheduler: tuple[Process, str], start: S
     assert there.returncode == 0, there.stdout + there.stderr
     assert "probing" in there.stderr
     assert f"{os.uname().nodename} (tcp://127.0.0.1:" in there.stdout
-    here, near = run(tmp_path / "near")
+    here, near = run(tmp_path / "near", "-j", "1")
     assert here.returncode == 0, here.stdout + here.stderr
     assert verdicts(far) == verdicts(near)
     (a,), (b,) = (json.loads((folder / "run.json").read_text())["cells"] for folder in (far, near))
