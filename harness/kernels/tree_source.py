@@ -28,7 +28,8 @@ def built_source(store: Store, source: TreeSource, arch: Arch, say: Saying) -> B
         fragments = (*own_fragments(arch), *extra)
         say(f"building {where} (minutes at first, seconds after small changes)")
         folder = _folder(store, source, arch)
-        built = build_tree(tree, arch, folder, fragments, reconfigure=False)
+        # One folder serves every commit: what was configured for the last one says nothing of what this one has.
+        built = build_tree(tree, arch, folder, fragments)
         with telling(built.image):
             image, config = built.image.read_bytes(), (folder / ".config").read_bytes()
     return make_build(

@@ -41,7 +41,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[Path, ...]]]
     """Instead of make: what tree was given, and an image that says its version."""
     seen: list[tuple[str, tuple[Path, ...]]] = []
 
-    def build(tree: Path, arch: str, out: Path, fragments: tuple[Path, ...], *, reconfigure: bool) -> BuiltTree:
+    def build(tree: Path, arch: str, out: Path, fragments: tuple[Path, ...]) -> BuiltTree:
         version = (tree / "Makefile").read_text().split()[-1]
         seen.append((version, fragments))
         out.mkdir(parents=True, exist_ok=True)
