@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,21 +10,22 @@ from typing import Any
 from harness.bisect.asking import Ask, Asker, rule_probes
 from harness.bisect.book import Book
 from harness.bisect.choices import Choice, Choices, between, from_matrix, from_suites
-from harness.bisect.outcome import COMMIT, Outcome, State, annotated, lines, log_lines, to_json
-from harness.bisect.overbuilds import search_builds
+from harness.bisect.outcome import COMMIT, Outcome, State, annotated, lines, log_lines, repeat_script, to_json
+from harness.bisect.overbuilds import look_again, search_builds
 from harness.bisect.overcommits import Build, CommitSearch, Located, Untestable, Workshop
 from harness.bisect.predicate import Question, make_question, parse_condition
 from harness.bisect.repository import Checkout, Repository, open_repository
 from harness.bisect.search import Refused, Search
-from harness.bisect.session import Session, Task
+from harness.bisect.session import Session, Task, pinned
 from harness.bisect.steps import Hear, Heard, Steps
 from harness.errors import InfrastructureError, ToolMissing, UsageError, nearest
 from harness.kernels.store import default_root
 from harness.kernels.tree import check_tools
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import Matrix, Profile
+from harness.payload.build import build
 from harness.rules.load import load_catalogue
-from harness.runs.compose import Options
+from harness.runs.compose import Options, catalogue_digest
 from harness.runs.execute import run_lock
 from harness.runs.model import Cell
 from harness.runs.schedule import default_jobs
@@ -58,6 +58,7 @@ def prepare(task: Task) -> Prepared:
     matrix = load_matrix(Path(task.matrix) if task.matrix else default_path())
     if task.profile not in matrix.profiles:
         raise UsageError(f"--profile {task.profile}: {matrix.path} has {', '.join(matrix.profiles)}")
+    task = pinned(task, payload=build(task.arch).id, catalogue=catalogue_digest(), matrix=matrix.sha256)
     rule = rules[task.rule]
     question = make_question(rule, rule_probes(rule, task.arch), task.probe or None, condition)
     prepared = Prepared(task, question, matrix, matrix.profiles[task.profile])
@@ -143,6 +144,8 @@ def bisect_builds(prepared: Prepared, session: Session, ask: Ask, hear: Hear) ->
         hear(event)
 
     steps = Steps(session, book, ask, heard)
+    if task.kernels:  # an entry of the matrix may mean another kernel by now; a package version cannot
+        look_again(steps, builds)
     search = Search(
         len(builds), task.fixed, task.repeat, cores(prepared), always=task.jobs > 1, check=int(task.check)
     )  # fmt: skip
@@ -235,16 +238,6 @@ def _refusal(point: str, book: Book, task: Task, option: str) -> Exception:
         return InfrastructureError(f"{option} {point} gave no answer to {task.rule}: {book.why(point)}")
     wrong, right = ("bad", "good") if option == "--good" else ("good", "bad")
     return NoDifference(f"{option} {point} is {wrong}, not {right}: {book.why(point)}; {book.question.says()}")
-
-
-def repeat_script(task: Task, outcome: Outcome) -> str:
-    """A script that repeats the last two steps and nothing else, from nothing that is stored."""
-    good, bad = (outcome.first, outcome.last) if task.fixed else (outcome.last, outcome.first)
-    words = ["sealmatrix", "bisect", "--good", good, "--bad", bad, *task.arguments, "--fresh", "--no-check"]
-    for glob in task.kernels:
-        words += ["--kernels", glob]
-    words += ["--tree", task.tree] if outcome.over == "commits" else []
-    return f'#!/bin/sh\n# Repeats the last two steps; further options may follow.\nexec {shlex.join(words)} "$@"\n'
 
 
 @dataclass(frozen=True)

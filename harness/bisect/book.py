@@ -9,7 +9,7 @@ from typing import Literal
 from harness.bisect.predicate import Question, Seen
 from harness.bisect.search import Answer, Standing, Tally, required_boots
 
-Origin = Literal["boot", "stored", "same"]
+Origin = Literal["boot", "stored", "same", "changed"]
 Trouble = Literal["", "build", "no-answer", "skip"]
 Purpose = Literal["ends", "search", "check"]
 
@@ -20,8 +20,9 @@ class Trial:
 
     ``point`` is a build's package version or a commit; ``image`` the sha256 of its kernel ("" where there was none).
     ``trouble`` says why it gave no answer: it did not build, there was no kernel or the guest or the probe broke
-    (``no-answer``, tried again), or the rule does not apply. ``origin`` is ``stored`` for an answer of an earlier run
-    and ``same`` for the remark that the kernel is another point's, byte for byte. ``run`` and ``cell`` say where
+    (``no-answer``, tried again), or the rule does not apply. ``origin`` is ``stored`` for an answer of an earlier run,
+    ``same`` for the remark that the kernel is another point's, byte for byte, and ``changed`` for the one that it is no
+    longer the kernel that was asked before. ``run`` and ``cell`` say where
     everything that was seen lies; ``seconds`` are those of the boot and of the build before it. ``version`` is the
     upstream version the kernel was built from.
     """
@@ -37,6 +38,11 @@ class Trial:
     cell: str = ""
     seconds: float = 0.0
     version: str = ""
+
+    @property
+    def is_remark(self) -> bool:
+        """Whether it says something of the kernel, and nothing was asked."""
+        return self.origin in ("same", "changed")
 
 
 # How often a guest or a probe may break before the point is given up.
@@ -57,12 +63,12 @@ class Book:
         self.trials.extend(trials)
 
     def image(self, point: str) -> str:
-        """The sha256 of a point's kernel, "" while unknown."""
-        return next((t.image for t in self.trials if t.point == point and t.image), "")
+        """The sha256 of a point's kernel as it was last met, "" while unknown."""
+        return next((t.image for t in reversed(self.trials) if t.point == point and t.image), "")
 
     def version(self, point: str) -> str:
         """The upstream version of a point's kernel, "" while unknown."""
-        return next((t.version for t in self.trials if t.point == point and t.version), "")
+        return next((t.version for t in reversed(self.trials) if t.point == point and t.version), "")
 
     @property
     def reference(self) -> Seen | None:
@@ -127,5 +133,7 @@ class Book:
         return f"{probe}: {after}; on {self.good}: {before}{more}"
 
     def _of(self, point: str) -> list[Trial]:
+        """The trials of a point's kernel, whichever point it was asked as; not those of what was its kernel before."""
         image = self.image(point)
-        return [t for t in self.trials if t.origin != "same" and (t.point == point or (image and t.image == image))]
+        asked = [trial for trial in self.trials if not trial.is_remark]
+        return [t for t in asked if (t.image == image if t.image else t.point == point)]

@@ -133,6 +133,16 @@ def spent(outcome: Outcome, book: Book) -> str:
     return ", ".join(told)
 
 
+def repeat_script(task: Task, outcome: Outcome) -> str:
+    """A script that repeats the last two steps and nothing else, from nothing that is stored."""
+    good, bad = (outcome.first, outcome.last) if task.fixed else (outcome.last, outcome.first)
+    words = ["sealmatrix", "bisect", "--good", good, "--bad", bad, *task.arguments, "--fresh", "--no-check"]
+    for glob in task.kernels:
+        words += ["--kernels", glob]
+    words += ["--tree", task.tree] if outcome.over == "commits" else []
+    return f'#!/bin/sh\n# Repeats the last two steps; further options may follow.\nexec {shlex.join(words)} "$@"\n'
+
+
 def log_lines(book: Book, task: Task, ends: Sequence[str], outcome: Outcome | None) -> list[str]:
     """The log of a search over builds, as ``git bisect log`` writes one."""
     said = [f"# {book.question.rule.id} on {task.arch}: {book.question.says()}"]
@@ -154,9 +164,9 @@ def log_lines(book: Book, task: Task, ends: Sequence[str], outcome: Outcome | No
 
 def _logged(trial: Trial, book: Book, ends: Sequence[str]) -> list[str]:
     word = {"good": "good", "bad": "bad", "untestable": "skip"}[book.answer(trial)]
-    how = {"boot": "", "stored": "stored, ", "same": "same kernel, "}[trial.origin]
-    if trial.origin == "same":
+    if trial.is_remark:
         return [f"# [{trial.point}] {trial.reason}"]
+    how = "stored, " if trial.origin == "stored" else ""
     if trial.purpose == "check":
         how += "checked again, "
     if trial.trouble == "no-answer":
@@ -206,7 +216,7 @@ def to_json(outcome: Outcome, book: Book, task: Task) -> dict[str, Any]:
 
 
 def _said(trial: Trial, book: Book) -> str | None:
-    return None if trial.origin == "same" else book.answer(trial)
+    return None if trial.is_remark else book.answer(trial)
 
 
 def _point(name: str, book: Book) -> dict[str, Any]:

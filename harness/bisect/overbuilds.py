@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from harness.bisect.book import Purpose, Trial
 from harness.bisect.choices import Choice
@@ -24,6 +25,15 @@ def search_builds(steps: Steps, builds: Sequence[Choice], search: Search) -> Fou
         chosen = [builds[point] for point in move.boots]
         boots = {names[point]: times for point, times in move.boots.items()}
         steps.make(_kernels(steps, chosen, move.purpose, move.left), boots, move.purpose, move.left)
+
+
+def look_again(steps: Steps, builds: Sequence[Choice]) -> None:
+    """Let go of what an earlier sitting saw of kernels that are others now. One that cannot be had at the moment keeps
+    its answers: nothing says that it is another."""
+    for choice in builds:
+        if steps.book.image(choice.name):
+            with suppress(KernelUnavailable, ImageError):
+                steps.meet(choice.name, choice.get(), "search", None)
 
 
 def _kernels(steps: Steps, chosen: Sequence[Choice], purpose: Purpose, left: int) -> dict[str, Kernel]:

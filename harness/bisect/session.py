@@ -37,7 +37,8 @@ Over = Literal["builds", "commits", "joined"]
 @dataclass(frozen=True)
 class Task:
     """What was asked for. ``builds`` freezes the list that is searched, ``good_commit`` and ``bad_commit`` the
-    commits that the two ends of a search over commits were when it began."""
+    commits that the two ends of a search over commits were when it began; ``payload_id``, ``catalogue_sha256`` and
+    ``matrix_sha256`` say, as in a run's record, what asked and judged."""
 
     over: Over
     rule: str
@@ -62,6 +63,9 @@ class Task:
     builds: tuple[str, ...] = ()
     good_commit: str = ""
     bad_commit: str = ""
+    payload_id: str = ""
+    catalogue_sha256: str = ""
+    matrix_sha256: str = ""
 
     @property
     def arguments(self) -> list[str]:
@@ -76,6 +80,21 @@ class Task:
         words += ["--fixed"] if self.fixed else []
         words += ["--repeat", str(self.repeat)] if self.repeat != 1 else []
         return words
+
+
+def pinned(task: Task, *, payload: str, catalogue: str, matrix: str) -> Task:
+    """Write down what asks and judges. Raises ``UsageError`` when the search began with something else: old answers
+    and new ones would not be to the same question."""
+    for what, then, now in (
+        ("payload", task.payload_id, payload),
+        ("catalogue", task.catalogue_sha256, catalogue),
+        ("matrix", task.matrix_sha256, matrix),
+    ):
+        if then not in ("", now):
+            raise UsageError(
+                f"the bisection cannot be resumed: its {what} was {then[:16]} and is {now[:16]} now; begin a new one"
+            )
+    return replace(task, payload_id=payload, catalogue_sha256=catalogue, matrix_sha256=matrix)
 
 
 class Session:

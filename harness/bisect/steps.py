@@ -56,15 +56,12 @@ class Steps:
         by booting it. ``spent`` seconds went into the kernel before."""
         wanted = []
         for point, kernel in kernels.items():
-            twin = self._same(point, kernel, purpose, left)
-            times = boots[point]
-            if purpose != "check":
-                if twin:
-                    times = self.missing(point)
-                elif not self.session.task.fresh:
-                    recalled = self._recalled(Wanted(point, kernel, times, purpose))
-                    self._enter(recalled, left)
-                    times -= len(recalled)
+            met = self.meet(point, kernel, purpose, left)
+            times = self.missing(point) if met and purpose != "check" else boots[point]
+            if times and purpose != "check" and not self.session.task.fresh:
+                recalled = self._recalled(Wanted(point, kernel, times, purpose))
+                self._enter(recalled, left)
+                times -= len(recalled)
             if times > 0:
                 wanted.append(Wanted(point, kernel, times, purpose))
         if wanted:
@@ -83,21 +80,28 @@ class Steps:
         found = self._ask.recall(want)
         return [t for t in found if (Path(t.run).resolve(), t.cell) not in known][: want.boots]
 
-    def _same(self, point: str, kernel: Kernel, purpose: Purpose, left: int) -> str:
-        """Remark that another point has the very same kernel; "" when none has."""
-        if self.book.image(point) == kernel.sha256:
-            return ""
-        twin = next((t.point for t in self.book.trials if t.image == kernel.sha256 and t.seen is not None), "")
-        if twin:
-            same = f"the kernel is that of {self._name(twin)}, byte for byte"
-            self._enter([Trial(point, kernel.sha256, purpose, origin="same", reason=same)], left)
-        return twin
+    def meet(self, point: str, kernel: Kernel, purpose: Purpose, left: int | None) -> bool:
+        """Remark that a point's kernel is another one than before, or the very same as another point's; either way the
+        point's answers are others now. False when there is nothing to remark."""
+        image, known = kernel.sha256, self.book.image(point)
+        if known == image:
+            return False
+        remarks = []
+        if known:
+            said = f"the kernel is another one now (sha256 {image[:16]}); what {known[:16]} answered does not count"
+            remarks.append(Trial(point, image, purpose, "changed", reason=said, version=kernel.version))
+        others = (t.point for t in self.book.trials if t.image == image and t.seen is not None and t.point != point)
+        if twin := next(others, ""):
+            said = f"the kernel is that of {self._name(twin)}, byte for byte"
+            remarks.append(Trial(point, image, purpose, "same", reason=said, version=kernel.version))
+        self._enter(remarks, left)
+        return bool(remarks)
 
     def _enter(self, trials: Sequence[Trial], left: int | None) -> None:
         self.session.keep(list(trials))
         self.book.add(trials)
         for trial in trials:
-            answer = None if trial.origin == "same" else self.book.answer(trial)
+            answer = None if trial.is_remark else self.book.answer(trial)
             self.hear(Heard("", trial, answer, left, self._seconds(left), self.book.told(trial)))
 
     def _seconds(self, left: int | None) -> float | None:

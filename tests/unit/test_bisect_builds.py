@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.bisect import session as sessions
-from harness.bisect.bisection import NoDifference, Prepared, bisect_builds
+from harness.bisect.bisection import NoDifference, Prepared, bisect_builds, prepare
 from harness.bisect.book import ATTEMPTS
 from harness.bisect.choices import Choice, Choices, between
 from harness.bisect.outcome import lines, log_lines, regzbot, to_json
@@ -220,3 +220,51 @@ def test_a_session_is_held_by_one_process(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="still going on"), sessions.resume(tmp_path, session.id):
             pass
         assert isinstance(session, Session)
+
+
+def test_a_search_goes_on_only_with_what_it_began_with(tmp_path: Path) -> None:
+    """Another payload, catalogue or matrix would answer another question."""
+    path = tmp_path / "kernels.yaml"
+    path.write_bytes(shipped_path().read_bytes())
+    ends = {"good": "debian-6.12", "bad": "debian-7.2", "kernels": ("debian-6.12", "debian-7.2")}
+    begun = prepare(task(matrix=str(path), **ends)).task
+    assert prepare(begun).task == begun
+    for name, what in (("payload_id", "payload"), ("catalogue_sha256", "catalogue"), ("matrix_sha256", "matrix")):
+        with pytest.raises(UsageError, match=f"its {what} was 0000000000000000 and is .* begin a new one"):
+            prepare(replace(begun, **{name: "0" * 64}))
+    path.write_text(path.read_text() + "# another one\n")
+    with pytest.raises(UsageError, match="its matrix was"):
+        prepare(begun)
+
+
+def test_a_kernel_that_is_another_one_when_the_search_goes_on(tmp_path: Path) -> None:
+    """An entry of the matrix means a newer build by now, which has not got what the older one had."""
+    first = FakeAsk(broken_since("6.13.9-1"), stop_after=3)
+    asked = task(kernels=("*",))
+    with sessions.begin(tmp_path, asked) as session, pytest.raises(Interrupted):
+        bisect_builds(prepared(BUILDS, kernels=("*",)), session, first, lambda _: None)
+    changed = first.booted[2]
+    assert "6.13.9-1" < changed < "6.15.9-1"
+    builds = [choice(name, "new" if name == changed else "") for name in VERSIONS]
+    with sessions.resume(tmp_path, "last") as session:
+        rest = FakeAsk(broken_since("6.15.9-1"))
+        outcome, book = bisect_builds(prepared(builds, kernels=("*",)), session, rest, lambda _: None)
+    assert (outcome.state, outcome.first) == ("found", "6.15.9-1")
+    assert changed in rest.booted
+    assert not {VERSIONS[0], VERSIONS[-1]} & set(rest.booted)
+    assert book.image(changed) == "new"
+    assert any("is another one now" in line for line in (session.folder / "bisect.log").read_text().splitlines())
+    assert book.boots == 3 + len(rest.booted)  # what was booted is counted, whatever it counts for
+    assert len(sessions.read_trials(session.folder)) == len(book.trials)
+
+
+def test_a_kernel_that_becomes_another_one_is_asked_anew(tmp_path: Path) -> None:
+    """Here for the last check: one answer of the old kernel and one of the new are not two of one kernel."""
+    images = iter(["old", "new", "new"])
+    builds = [replace(b, get=lambda n=b.name: kernel(n, next(images))) if b.name == "6.15.9-1" else b for b in BUILDS]
+    ask = FakeAsk(broken_since("6.15.9-1"))
+    with sessions.begin(tmp_path, task()) as session:
+        outcome, book = bisect_builds(prepared(builds), session, ask, lambda _: None)
+    assert (outcome.state, outcome.first) == ("found", "6.15.9-1")
+    assert ask.booted.count("6.15.9-1") == 3
+    assert book.tally("6.15.9-1").bad == 2
