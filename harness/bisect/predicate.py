@@ -33,9 +33,15 @@ class Condition:
     equal: bool
     value: str
 
-    def holds(self, seen: Observation) -> bool:
-        """Whether the observation is as the condition says."""
-        half = seen.sealed if self.half == "sealed" else seen.control
+    def of(self, seen: Observation) -> Half:
+        """The half it looks at."""
+        return seen.sealed if self.half == "sealed" else seen.control
+
+    def holds(self, seen: Observation) -> bool | None:
+        """Whether the observation is as the condition says; None when the half never came to what is asked about."""
+        half = self.of(seen)
+        if not _answered(half, self.field):
+            return None
         return (_value(half, self.field) == self.value) == self.equal
 
     def __str__(self) -> str:
@@ -50,6 +56,16 @@ def parse_condition(text: str) -> Condition:
     if match[2] not in _FIELDS:
         raise UsageError(f"--observation {text}: an observation has no {match[2]!r}{nearest(match[2], _FIELDS)}")
     return Condition("control" if match[1] == "control" else "sealed", match[2], match[3] == "=", match[4])
+
+
+def _answered(half: Half, field: str) -> bool:
+    """Whether a half can say something of a field. Where no result was written down the operation did not return, and
+    an errno of 0 is nobody's; a signal may have come of the operation itself, but not before it, and one that ended
+    a half out of time was ours."""
+    returned = half.stage in ("after", "done") and half.result is not None
+    if field == "signal":
+        return not half.timeout and (returned or (half.stage == "operation" and half.step is None))
+    return returned
 
 
 def _value(half: Half, field: str) -> str:
@@ -67,7 +83,7 @@ def _value(half: Half, field: str) -> str:
 @dataclass(frozen=True)
 class Seen:
     """What one boot showed of the rule. ``behaviour`` has what each probe was seen to do, ``holds`` whether the
-    condition was met (None without one, or without an observation)."""
+    condition was met (None without one, or where the operation it is about was not seen)."""
 
     status: Status
     kind: str
@@ -94,7 +110,10 @@ def see(result: RuleResult, condition: Condition | None, observation: Observatio
     """Condense what a cell answered to one rule. ``observation`` is of the probe that the condition is about."""
     behaviour = tuple((v.probe, v.observed if v.status not in ("skip", "miss") else v.status) for v in result.verdicts)
     holds = condition.holds(observation) if condition is not None and observation is not None else None
-    return Seen(result.status, result.kind or "", result.worst.reason, behaviour, holds)
+    reason = result.worst.reason
+    if condition is not None and observation is not None and holds is None:
+        reason = reason or f"{condition.half} half: {condition.of(observation).said}"
+    return Seen(result.status, result.kind or "", reason, behaviour, holds)
 
 
 @dataclass(frozen=True)
