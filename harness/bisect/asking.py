@@ -11,6 +11,8 @@ from typing import Protocol
 from harness.bisect.book import Purpose, Trial, Trouble
 from harness.bisect.predicate import Question, see
 from harness.errors import Interrupted, UsageError
+from harness.guests.accel import Wanted as Acceleration
+from harness.guests.devices import cpu_model
 from harness.kernels.model import Kernel
 from harness.matrix.model import Arch, Profile
 from harness.observations.journal import read_journal
@@ -140,7 +142,10 @@ class Asker:
             self._index = {}
             payload = build(self.arch).id
             for folder, record in _cells(self.stores, payload):
-                if record.kernel is not None and record.arch == self.arch and _same_machine(record, self.profile):
+                same = record.arch == self.arch and same_machine(
+                    record, self.arch, self.profile, self.options.acceleration
+                )
+                if record.kernel is not None and same:
                     self._index.setdefault(record.kernel.sha256, []).append((folder, record))
         return self._index
 
@@ -172,10 +177,14 @@ def _cells(stores: Sequence[Path], payload: str) -> Iterator[tuple[Path, CellRec
             yield from ((folder, cell) for cell in run.cells if cell.state == "finished")
 
 
-def _same_machine(record: CellRecord, profile: Profile) -> bool:
+def same_machine(record: CellRecord, arch: Arch, profile: Profile, wanted: Acceleration) -> bool:
+    """Whether a cell ran on the machine that a profile describes, under the acceleration that is wanted. One whose
+    processor was not written down may have had any."""
     names = ("smp", "memory", "boot", "numa", "swap", "hugepages")
     machine = record.machine
-    if machine is None or machine.guest != "qemu":
+    if machine is None or machine.guest != "qemu" or machine.acceleration not in ("kvm", "tcg"):
+        return False
+    if wanted not in ("auto", machine.acceleration) or machine.cpu != cpu_model(profile, arch, machine.acceleration):
         return False
     return all(getattr(machine, name) == getattr(profile, name) for name in names)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.guests.arch import ARCH_FACTS
 from harness.guests.channel import PORT
 from harness.kernels.model import Kernel
-from harness.matrix.model import Profile
+from harness.matrix.model import Arch, Profile
 
 Argv = tuple[str, ...]
 
@@ -122,12 +122,12 @@ def sandbox() -> Argv:
 _TCG_CACHE = 32
 
 
-def cpu_model(machine_profile: Profile, kernel: Kernel, acceleration: str) -> str:
+def cpu_model(machine_profile: Profile, arch: Arch, acceleration: str) -> str:
     """The -cpu of a cell: the profile's word for the architecture, else the architecture's default.
 
     Under KVM a profile's model would be emulated feature by feature; it is still what the user asked for.
     """
-    return machine_profile.cpu.get(kernel.arch, ARCH_FACTS[kernel.arch].cpu[acceleration])
+    return machine_profile.cpu.get(arch, ARCH_FACTS[arch].cpu[acceleration])
 
 
 def board(machine: Machine) -> Argv:
@@ -137,7 +137,7 @@ def board(machine: Machine) -> Argv:
     return (
         "-machine", facts.machine[machine.acceleration],
         "-accel", accel,
-        "-cpu", cpu_model(machine.profile, machine.kernel, machine.acceleration),
+        "-cpu", cpu_model(machine.profile, machine.kernel.arch, machine.acceleration),
         "-smp", processors(machine.profile),
     )  # fmt: skip
 

@@ -46,6 +46,7 @@ class Booted:
     start: Start = ""
     start_reason: str = ""
     saved_guest: str = ""
+    cpu: str = ""  # the emulator's model of a processor
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ class QemuGuest:
         kernel = self._kernel
         program = emulator(kernel.arch)
         identity = identify(program)
-        key = (identity.version, cpu_model(self._profile, kernel, "kvm"))
+        key = (identity.version, cpu_model(self._profile, kernel.arch, "kvm"))
         init = self._init or build_init(kernel.arch)
         archive, root = self._prepare(init)
         ways = choices(self._wishes.acceleration, kernel.arch, host_facts(), self._kvm_memory.failure(*key))
@@ -216,4 +216,5 @@ def _booted(plan: _Plan, way: Choice, up: Up) -> Booted:
         up.start,
         up.reason,
         up.saved_guest,
+        cpu_model(up.link.machine.profile, up.link.machine.kernel.arch, way.acceleration),
     )

@@ -192,7 +192,7 @@ def _cell_record(cell: Cell, payload: Workload) -> CellRecord:
 
 
 def _machine_record(profile: Profile) -> MachineRecord:
-    names = MachineRecord.model_fields.keys() - {"guest"}
+    names = MachineRecord.model_fields.keys() - {"guest", "cpu"}  # which processor depends on the acceleration it gets
     asked = {f.name: getattr(profile, f.name) for f in fields(Profile) if f.name in names}
     return MachineRecord(guest=profile.guest.kind, **asked)
 

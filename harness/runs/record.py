@@ -50,8 +50,9 @@ class KernelRecord(_Model):
 class MachineRecord(_Model):
     """The machine a cell ran on, as asked for and as it came up.
 
-    ``argv`` is the emulator's, as run; ``notes`` are the set-up steps that failed in the guest. ``start`` is "cold" or
-    "warm", and ``saved_guest`` the key of the saved guest it came from, or was saved as.
+    ``cpu`` is the emulator's model of a processor, and ``argv`` its arguments, as run; ``notes`` are the set-up steps
+    that failed in the guest. ``start`` is "cold" or "warm", and ``saved_guest`` the key of the saved guest it came
+    from, or was saved as.
     """
 
     guest: str
@@ -64,6 +65,7 @@ class MachineRecord(_Model):
     release: str = ""
     page_size: int = 0
     cmdline: str = ""
+    cpu: str = ""
     acceleration: str = ""
     acceleration_reason: str = ""
     argv: tuple[str, ...] = ()

@@ -7,18 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from harness.bisect.asking import Asker, Wanted, _needs_fresh, rule_probes
+from harness.bisect.asking import Asker, Wanted, _needs_fresh, rule_probes, trouble_of
 from harness.bisect.book import ATTEMPTS, Book, Trial
 from harness.bisect.predicate import Question, Seen, make_question, parse_condition, see
 from harness.bisect.search import Tally
 from harness.errors import UsageError
+from harness.guests.accel import Wanted as Acceleration
+from harness.guests.arch import ARCH_FACTS
 from harness.kernels.model import Origin
-from harness.matrix.model import STANDARD_PROFILE
+from harness.matrix.model import STANDARD_PROFILE, Profile
 from harness.observations.model import Half, Observation
+from harness.payload.build import build
 from harness.rules.load import load_catalogue
-from harness.runs.compose import Options
+from harness.runs.compose import Options, _machine_record
+from harness.runs.execute import execute
+from harness.runs.record import kernel_record
 from tests import builders
 from tests.bisect_fakes import BAD, GOOD, LOST, SKIP, kernel, question
+from tests.fakes import BOOTED
+from tests.unit.test_runs import WHOLE, cell, guest, run_plan
 
 HALF = Half("done", result=-1, errno=1, before=("-",), after=("-",), write="-", mprotect=(0,), munmap=(0,))
 
@@ -49,6 +56,36 @@ def test_conditions(text: str, errno: int, result: int, holds: bool) -> None:
     condition = parse_condition(text)
     assert condition.holds(observed(errno, result)) is holds
     assert parse_condition(str(condition)) == condition
+
+
+UNRETURNED = replace(HALF, stage="before", result=None, errno=0, after=(), write="", mprotect=(), munmap=())
+
+
+@pytest.mark.parametrize(
+    ("half", "answers"),
+    [
+        (replace(UNRETURNED, stage="setup", step="mseal", step_errno=38), ""),  # a kernel without mseal
+        (replace(UNRETURNED, stage="seal"), ""),
+        (replace(UNRETURNED, stage="before", signal=9), ""),
+        (replace(UNRETURNED, stage="operation", step="fork", step_errno=12), ""),
+        (replace(UNRETURNED, stage="operation", signal=9, timeout=True), ""),  # the signal was ours
+        (replace(UNRETURNED, stage="operation", signal=11), "signal"),
+        (replace(HALF, stage="after", signal=11), "errno result said signal"),
+        (HALF, "errno result said signal"),
+    ],
+)
+@pytest.mark.parametrize("field", ["errno", "result", "said", "signal"])
+@pytest.mark.parametrize("relation", ["=0", "!=0", "=EPERM", "!=EPERM"])
+def test_a_half_that_never_ran_its_operation_says_nothing(half: Half, answers: str, field: str, relation: str) -> None:
+    rule = builders.rule("madvise-open", "madvise", "open")
+    for which in ("sealed", "control"):
+        asked = make_question(rule, ["madvise/a/exact"], None, parse_condition(f"{which}.{field}{relation}"))
+        seen = see(builders.result(rule, "skip"), asked.condition, replace(observed(0, 0), **{which: half}))
+        assert (seen.holds is not None) == (field in answers.split())
+        if field not in answers.split():
+            assert asked.answer(seen, None) == "untestable"
+            assert trouble_of(asked, seen.status, seen.holds) == "skip"
+            assert seen.reason == f"{which} half: {half.said}"
 
 
 @pytest.mark.parametrize("text", ["", "errno", "errno=", "other.errno=0", "errnum=EPERM", "errno==1", "errno EPERM"])
@@ -138,3 +175,39 @@ def test_stored_runs_answer_for_the_same_kernel(tmp_path: Path) -> None:
     options = Options(tmp_path, ())
     asker = Asker(asked, "x86_64", STANDARD_PROFILE, tmp_path / "runs", options, [tmp_path, tmp_path / "none"])
     assert asker.recall(Wanted("p", kernel("k"), 1, "search")) == []
+
+
+def stored_run(folder: Path, profile: Profile, cpu: str) -> None:
+    """A run of kernel "k" with the payload at hand, as it is left on the disk."""
+    plan = run_plan(folder / "20260101-000000-0000", [cell("c")])
+    asked = {"kernel": kernel_record(kernel("k")), "machine": _machine_record(profile)}
+    cells = tuple(record.model_copy(update=asked) for record in plan.record.cells)
+    record = plan.record.model_copy(update={"cells": cells, "payload_id": build("x86_64").id})
+    made = guest(folder, b"".join(WHOLE), booted=replace(BOOTED, cpu=cpu))
+    execute(replace(plan, record=record), lambda _cell, _folder: made, lambda _told: None)
+
+
+TCG = ARCH_FACTS["x86_64"].cpu["tcg"]
+
+
+@pytest.mark.parametrize(
+    ("ran_on", "wanted", "acceleration", "answers"),
+    [
+        (TCG, "", "auto", 1),
+        (TCG, "", "tcg", 1),
+        (TCG, "", "kvm", 0),
+        (TCG, "Haswell", "auto", 0),
+        ("Haswell", "Haswell", "auto", 1),
+        ("Haswell", "", "auto", 0),
+        ("", "", "auto", 0),  # written before processors were
+    ],
+)
+def test_stored_runs_answer_for_the_same_machine(
+    ran_on: str, wanted: str, acceleration: Acceleration, answers: int, tmp_path: Path
+) -> None:
+    profile = replace(STANDARD_PROFILE, cpu={"x86_64": wanted} if wanted else {})
+    stored_run(tmp_path, profile, ran_on)
+    options = Options(tmp_path, (), acceleration=acceleration)
+    asker = Asker(question(), "x86_64", profile, tmp_path / "runs", options, [tmp_path])
+    found = asker.recall(Wanted("p", kernel("k"), 1, "search"))
+    assert [trial.seen.status for trial in found if trial.seen] == ["pass"] * answers

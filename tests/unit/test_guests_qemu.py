@@ -70,6 +70,7 @@ def test_boot_tells_everything_a_run_records(guest):
     assert told.versions == {"qemu": "9.9.9 (fake)"}
     assert set(told.digests) == {"initramfs", "init"}
     assert told.argv[0].endswith("qemu-system-x86_64")
+    assert told.cpu == told.argv[told.argv.index("-cpu") + 1]
 
 
 def test_push_and_run(guest):
