@@ -114,6 +114,8 @@ class ClusterPool:
 
     def __init__(self, cluster: Cluster, plan: RunPlan, wishes: Wishes, tell: Tell, patience: float = PATIENCE) -> None:
         self._cluster, self._client, self._plan, self._tell = cluster, cluster.client, plan, tell
+        # Workers remember what they were told to end: a run that is resumed comes under another name.
+        self._sitting = f"{plan.record.id}-{len(plan.record.sittings)}"
         self._wishes, self._patience = wishes, patience
         self._events = Events()
         self._shelf = Shelf()
@@ -125,7 +127,7 @@ class ClusterPool:
         self._hands = ThreadPoolExecutor(5, "cluster")
 
     def __enter__(self) -> Self:
-        self._client.subscribe_topic(remote.topic(self._plan.record.id), self._heard)
+        self._client.subscribe_topic(remote.topic(self._sitting), self._heard)
         self._do(self._watching)
         return self
 
@@ -178,7 +180,7 @@ class ClusterPool:
         try:
             if futures:
                 self._client.cancel(futures)
-            run = self._plan.record.id
+            run = self._sitting
             workers = list(_told(self._client))
             self._client.run(remote.interrupt, run, workers=workers, on_error="return")
         except (OSError, TimeoutError, RuntimeError):
@@ -197,7 +199,7 @@ class ClusterPool:
     def _submit(self, sent: _Sent, near: str | None = None) -> None:
         cell = sent.cell
         try:
-            parcel = pack(self._plan.record.id, cell, self._plan.workloads[cell.arch], self._wishes, self._shelf)
+            parcel = pack(self._sitting, cell, self._plan.workloads[cell.arch], self._wishes, self._shelf)
         except InfrastructureError as problem:
             self._give_up(sent, str(problem))
             return
@@ -208,7 +210,7 @@ class ClusterPool:
         future = self._client.submit(
             remote.observe,
             parcel,
-            key=f"{remote.topic(self._plan.record.id)}-{cell.id}-{sent.times}",
+            key=f"{remote.topic(self._sitting)}-{cell.id}-{sent.times}",
             resources=dict(sent.demands),
             workers=[near] if near else None,
             allow_other_workers=bool(near),
@@ -288,13 +290,15 @@ class ClusterPool:
             self._give_up(sent, _lost_workers(sent.attempts) if sent.attempts else reason)
 
     def _take(self, sent: _Sent, answer: Returned) -> None:
+        if not self._claim(sent):  # given up meanwhile; its folder tells of that
+            return
         folder = self._folder(sent.cell)
         with telling(folder):
             folder.mkdir(parents=True, exist_ok=True)
             outcome = answer.outcome(sent.cell, folder)
         outcome.lost_on = tuple(sent.attempts[:-1])
         outcome.host = self._host(answer.worker)
-        self._end(sent, outcome)
+        self._events.put(outcome)
 
     def _stock(self, sent: _Sent, answer: Missing) -> None:
         """Give a worker what it lacks, and send the cell again, to it if it is still there."""
@@ -317,11 +321,15 @@ class ClusterPool:
         outcome.lost_on = tuple(sent.attempts)
         self._end(sent, outcome)
 
-    def _end(self, sent: _Sent, outcome: CellOutcome) -> None:
+    def _claim(self, sent: _Sent) -> bool:
+        """Whether it is ours to bring out the outcome of a cell: there is one, whoever has it first."""
         with self._lock:
-            if sent.done:
-                return
-            sent.done = True
+            claimed, sent.done = not sent.done, True
+        return claimed
+
+    def _end(self, sent: _Sent, outcome: CellOutcome) -> None:
+        if not self._claim(sent):
+            return
         folder = self._folder(sent.cell)
         with telling(folder):
             folder.mkdir(parents=True, exist_ok=True)

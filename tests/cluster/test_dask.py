@@ -7,15 +7,19 @@ import signal
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from harness.cluster.pool import ClusterPool, connected
+from harness.cluster.facts import own_facts
+from harness.cluster.pool import Cluster, ClusterPool, _Sent, connected
+from harness.cluster.remote import Returned
 from harness.cluster.worker import NoScheduler
 from harness.errors import UsageError
 from harness.guests.qemu import Wishes
@@ -282,3 +286,13 @@ def test_a_cell_nobody_can_run_is_missed(scheduler: tuple[Process, str], start: 
     done = run_there(address, plan, lambda _: None, patience=2.0)
     assert statuses(done, "a") == ["miss", "miss"]
     assert "memory" in done.record.cells[0].reason
+
+
+def test_an_answer_that_comes_after_the_cell_was_given_up_changes_nothing(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, "a")
+    pool = ClusterPool(Cluster(SimpleNamespace(), CLOSED, own_facts(1), {}), plan, Wishes(), lambda told: None)  # type: ignore[arg-type]
+    sent = _Sent(plan.cells[0], {}, 0)
+    late = Returned("", None, "", False, None, (), {}, {"observations.jsonl": zlib.compress(b"late\n")})
+    pool._give_up(sent, "two workers were lost")
+    pool._take(sent, late)
+    assert not (tmp_path / "r/cells/a/observations.jsonl").exists()
