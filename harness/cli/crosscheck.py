@@ -33,9 +33,10 @@ def crosscheck(probes: tuple[str, ...], show_all: bool, choice: Choice) -> int:
     sealmatrix crosscheck -k debian-6.12 -r 'munmap/*'  one operation
     sealmatrix crosscheck --host                        the kernel of this machine
 
-    Exit status: 0 all good, 1 a rule failed, 3 the payloads disagree or a kernel gave no answer.
+    Exit status: 0 all good, 1 a rule failed, 2 nothing of what was asked for is in both,
+    3 the payloads disagree or a kernel gave no answer.
     """
-    options = choice.options(probes=probes or crosscheck_globs(), crosscheck=("*",))
+    options = choice.options(probes=crosscheck_globs(probes), crosscheck=("*",))
     done = run_cells(choice, options, Console(stderr=True))
     write_reports(done, reproduce)
     if choice.as_json:

@@ -15,7 +15,7 @@ ModuleLoader = Callable[[tuple[str, ...]], tuple[tuple[str, bytes], ...]]
 class Origin:
     """Where the bytes came from, in enough detail to fetch or name them again.
 
-    ``kind`` is ``"debian"`` or ``"file"``. ``packages`` lists (name, version, sha256) of every package used.
+    ``kind`` is ``"debian"``, ``"file"`` or ``"tree"``. ``packages`` lists (name, version, sha256) of each package used.
     ``note`` says anything a reader of the report must know ("mirror unreachable, newest stored build used").
     """
 

@@ -37,7 +37,7 @@ SYNC_SECONDS = 1.0
 class Journalled:
     """All that a journal holds. ``notes`` are our own lines in order; ``begun`` keeps the order of beginning.
 
-    ``facts``, ``printed`` and ``outcome`` are a scenario's.
+    ``facts``, ``printed`` and ``outcome`` are a scenario's; of facts of one name all are kept (see ``named``).
     """
 
     plan: Plan | None
@@ -113,7 +113,7 @@ class Collector:
         self.garbage: list[Garbage] = []
         self.ended = False
         self.notes: list[Mapping[str, object]] = []
-        self.facts: dict[str, Fact] = {}
+        self.facts: list[Fact] = []
         self.printed: list[str] = []
         self.outcome: Outcome | None = None
         self._places: Mapping[str, int] = {}
@@ -132,8 +132,8 @@ class Collector:
                 self._lanes[record.lane] = record.probe
             case Observation() if record.probe not in self.observations:
                 self.observations[record.probe] = record
-            case Fact() if record.name not in self.facts:
-                self.facts[record.name] = record
+            case Fact():
+                self.facts.append(record)
             case Printed():
                 self.printed.append(record.text)
             case Outcome() if self.outcome is None:
@@ -171,7 +171,7 @@ class Collector:
             tuple(self.garbage),
             self.ended,
             tuple(self.notes),
-            tuple(self.facts.values()),
+            tuple(self.facts),
             tuple(self.printed),
             self.outcome,
         )

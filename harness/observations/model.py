@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno as errno_names
 import re
 import signal as signal_names
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from functools import cached_property
 from typing import Annotated, Literal
@@ -177,6 +178,30 @@ class Fact:
     value: Value
     wanted: tuple[Value, ...] | None = None
     type: Literal["fact"] = "fact"
+
+
+def numbered(names: Iterable[str], taken: Iterable[str] = ()) -> Iterator[str]:
+    """Tell names apart: the second ``x`` is ``x (2)``, or the next number that is not taken."""
+    used, counts = set(taken), Counter[str]()
+    for name in names:
+        while True:
+            counts[name] += 1
+            unique = name if counts[name] == 1 else f"{name} ({counts[name]})"
+            if unique not in used:
+                break
+        used.add(unique)
+        yield unique
+
+
+def named(facts: Sequence[Fact]) -> Mapping[str, Fact]:
+    """A scenario's facts by names of their own, in the order they were said, whichever of its processes said them.
+
+    What is expected is counted apart, as it stands in the script's text; what was merely found makes way.
+    """
+    expected = tuple(numbered(fact.name for fact in facts if fact.wanted is not None))
+    found = numbered((fact.name for fact in facts if fact.wanted is None), expected)
+    names = iter(expected)
+    return {next(found if fact.wanted is None else names): fact for fact in facts}
 
 
 @dataclass(frozen=True, config=_STRICT)

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.observations.journal import Journalled, read_journal
-from harness.observations.model import Fact, Value
+from harness.observations.model import Fact, Value, named
 from harness.reports.cells import cell_folder, kernel_name, plural, release, status_counts, together
 from harness.reports.ink import MARKS, Ink, Page
 from harness.reports.terminal import last_line
@@ -35,7 +35,7 @@ class _Group:
 
     @property
     def facts(self) -> Mapping[str, Fact]:
-        return {fact.name: fact for fact in self.journalled.facts} if self.journalled else {}
+        return named(self.journalled.facts) if self.journalled else {}
 
     @property
     def verdicts(self) -> Mapping[str, Verdict]:
@@ -164,7 +164,7 @@ def _cell_json(done: RunDone, name: str) -> dict[str, Any]:
         "state": cell.state,
         "reason": cell.reason,
         "ended": {"how": outcome.ended, "text": outcome.text, "line": outcome.line} if outcome else None,
-        "facts": {fact.name: _value(fact.value) for fact in facts},
+        "facts": {name: _value(fact.value) for name, fact in named(facts).items()},
         "expectations": [
             {"name": r.rule.statement, "rule": r.rule.id, "status": r.status, "reason": r.worst.reason}
             for r in done.results[name]

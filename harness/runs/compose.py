@@ -73,7 +73,8 @@ def compose_matrix(
     resolution = provide(matrix, specs, offline=options.offline, progress=progress)
     cells = [_cell(spec, resolution) for spec in specs]
     source = {"path": str(matrix.path), "sha256": matrix.sha256}
-    return replace(compose_cells(options, cells, source, task), remarks=resolution.remarks)
+    composed = compose_cells(options, cells, source, task)
+    return replace(composed, remarks=(*resolution.remarks, *composed.remarks))
 
 
 def compose_cells(
@@ -90,7 +91,7 @@ def compose_cells(
     }
     wishes = Wishes(acceleration=options.acceleration, load=load, scale=options.scale, fresh=options.fresh)
     plan = _plan(options, task, cells, workloads, jobs, source)
-    return Composed(plan, guest_maker(wishes), wishes=wishes)
+    return Composed(plan, guest_maker(wishes), task.remarks(), wishes)
 
 
 def compose_ssh(options: Options, target: OverSsh, task: Task | None = None) -> Composed:
@@ -118,7 +119,8 @@ def compose_host(options: Options, task: Task | None = None) -> Composed:
     def make_guest(_cell: Cell, _folder: Path) -> HostGuest:
         return HostGuest(seconds)
 
-    return Composed(_plan(options, task, repeated([cell], options.repeat), workloads, 1, {}), make_guest)
+    plan = _plan(options, task, repeated([cell], options.repeat), workloads, 1, {})
+    return Composed(plan, make_guest, task.remarks())
 
 
 def _limits(arch: Arch, options: Options, load: float) -> Deadlines:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.errors import ConfigError, UsageError
+from harness.observations.model import numbered
 from harness.payload.packages import PYTHON
-from harness.verdicts.scenario import Scenario, declared
+from harness.verdicts.scenario import Scenario
 
 _LONGEST = 1 << 20
 
@@ -23,7 +24,7 @@ def read_script(path: Path) -> Scenario:
         raise UsageError(f"{path}: cannot be read: {problem.strerror}") from None
     except UnicodeDecodeError as problem:
         raise UsageError(f"{path}: not UTF-8 (byte {problem.start}); a scenario is a Python script") from None
-    return Scenario(path.stem, text, declared(_expected(_parse(path, text))))
+    return Scenario(path.stem, text, tuple(numbered(_expected(_parse(path, text)))))
 
 
 def _parse(path: Path, text: str) -> ast.Module:

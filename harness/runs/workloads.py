@@ -31,6 +31,10 @@ class Task(Protocol):
         """What the cells are judged by."""
         ...
 
+    def remarks(self) -> tuple[str, ...]:
+        """What the user should know before anything boots."""
+        ...
+
 
 @dataclass(frozen=True)
 class Probes:
@@ -45,10 +49,20 @@ class Probes:
         first = workload(build(arch), self.globs, limits.probe, kmsg=kmsg)
         return replace(first, second=self._second(arch, limits, kmsg)) if self.crosscheck else first
 
+    def remarks(self) -> tuple[str, ...]:
+        """See ``Task``."""
+        if self.crosscheck and not self._both():
+            return (f"nothing is crosschecked: the Python payload has none of {_named(self.globs)}",)
+        return ()
+
+    def _both(self) -> tuple[ProbeName, ...]:
+        """What both payloads are to observe."""
+        second = frozenset(chosen(crosscheck_list(), self.crosscheck))
+        return tuple(probe for probe in chosen(crosscheck_list(), self.globs) if probe in second)
+
     def _second(self, arch: Arch, limits: Deadlines, kmsg: bool) -> Workload | None:
         """None where the globs leave the second payload nothing."""
-        second = frozenset(chosen(crosscheck_list(), self.crosscheck))
-        planned = tuple(probe for probe in chosen(crosscheck_list(), self.globs) if probe in second)
+        planned = self._both()
         if not planned:
             return None
         payload = build_python(arch)
@@ -92,10 +106,19 @@ class Script:
         """See ``Task``."""
         return self.scenario
 
+    def remarks(self) -> tuple[str, ...]:
+        """See ``Task``."""
+        return ()
 
-def crosscheck_globs() -> tuple[str, ...]:
-    """Globs of what both payloads can be asked: the operations the second one has."""
-    return tuple(dict.fromkeys(f"{probe.operation}/*" for probe in crosscheck_list()))
+
+def crosscheck_globs(asked: Sequence[str] = ()) -> tuple[str, ...]:
+    """Globs of what both payloads are asked; by default the operations the second one has. Raises ``UsageError``."""
+    if asked and not chosen(crosscheck_list(), asked):
+        raise UsageError(
+            f"there is nothing to crosscheck: the Python payload has no probe that {_named(asked)} means; "
+            "docs/crosscheck.md says which it has, and without -r it is asked all of them"
+        )
+    return tuple(asked) or tuple(dict.fromkeys(f"{probe.operation}/*" for probe in crosscheck_list()))
 
 
 def workload(payload: Payload, globs: Sequence[str], probe_seconds: float, *, kmsg: bool) -> Workload:
@@ -113,6 +136,10 @@ def chosen(probes: Sequence[ProbeInfo], globs: Sequence[str]) -> tuple[ProbeName
     names = [ProbeName(p.operation, p.region, p.span, p.layout) for p in probes]
     asked, left_out = matcher(wanted or ["*"]), matcher(unwanted)
     return tuple(n for n in names if asked(n.id) and not left_out(n.id))
+
+
+def _named(globs: Sequence[str]) -> str:
+    return " or ".join(globs) or "all probes"
 
 
 def _options(globs: Sequence[str], probe_seconds: float, *, kmsg: bool) -> tuple[str, ...]:

@@ -7,12 +7,12 @@ script's text declares and no guest said is no pass: the reason is how the scena
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.guests.console import Crash
 from harness.observations.journal import Journalled
-from harness.observations.model import Fact, Outcome, Value
+from harness.observations.model import Fact, Outcome, Value, named
 from harness.rules.model import ProbeName, Rule
 from harness.verdicts.judge import Finding
 from harness.verdicts.model import RuleResult, Verdict
@@ -57,7 +57,7 @@ def judge_scenario(
 ) -> tuple[RuleResult, ...]:
     """Judge one cell: first how the scenario ended, then its expectations in the order of the text and the stream."""
     facts = journalled.facts if journalled else ()
-    expected = {fact.name: fact for fact in facts if fact.wanted is not None}
+    expected = {name: fact for name, fact in named(facts).items() if fact.wanted is not None}
     names = list(dict.fromkeys((*scenario.expectations, *expected)))
     unasked = [name for name in names if name not in expected]
     ending = _ending(scenario, journalled, lost, crashes, unasked)
@@ -109,7 +109,8 @@ def _ended(outcome: Outcome, unasked: Sequence[str]) -> Finding:
 def _unasked(ending: Finding) -> Finding:
     """An expectation of the text that was never said: as the scenario's end has it."""
     if ending.status == "pass":
-        return Finding("skip", "the scenario went another way and never came to it")
+        # A child that died before it came to this, or a call that failed in an `if`, is no reason to call all well.
+        return Finding("miss", "never asked: the scenario ended without coming to it")
     if ending.status == "fail":
         return Finding("error", f"never reached: {ending.reason}")
     return Finding(ending.status, ending.reason if ending.status != "error" else f"never reached: {ending.reason}")
@@ -132,13 +133,3 @@ def _unused(ident: str, ids: set[str]) -> str:
         number += 1
     ids.add(unique)
     return unique
-
-
-def declared(names: Iterable[str]) -> tuple[str, ...]:
-    """Names as the guest's library gives them out: the second of the same name is told apart by a number."""
-    counted: dict[str, int] = {}
-    found = []
-    for name in names:
-        counted[name] = counted.get(name, 0) + 1
-        found.append(name if counted[name] == 1 else f"{name} ({counted[name]})")
-    return tuple(found)

@@ -15,6 +15,7 @@ from harness.guests.host import HostGuest
 from harness.guests.model import Output
 from harness.matrix.model import Profile
 from harness.observations.journal import Collector, Journalled
+from harness.observations.model import named
 from harness.observations.stream import StreamParser
 from harness.payload.build import host_arch
 from harness.runs.cell import CellWorker
@@ -44,7 +45,7 @@ def on_the_host(text: str, folder: Path, seconds: float | None = None) -> tuple[
 
 
 def values(seen: Journalled) -> dict[str, object]:
-    return {fact.name: fact.value for fact in seen.facts}
+    return {name: fact.value for name, fact in named(seen.facts).items()}
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,16 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from harness.cli.main import cli
 from harness.errors import UsageError
 from harness.matrix.load import load_matrix, shipped_path
 from harness.matrix.plan import selected_probes
 from harness.payload.build import Payload, ProbeInfo, build, probe_list
 from harness.rules.load import load_catalogue
 from harness.rules.model import ProbeName
-from harness.runs.workloads import workload
+from harness.runs.workloads import Probes, crosscheck_globs, workload
 from harness.verdicts.judge import assign
 
 IDS = ("munmap/anon-rw/exact", "munmap/anon-r/head", "after-cold-munmap/anon-r/exact", "race-munmap/anon-rw/plain")
@@ -60,3 +62,20 @@ def test_the_shipped_selections() -> None:
     catalogue = load_catalogue()
     asked = {rule.family for rule, _ in assign(catalogue, workload(build("x86_64"), left_out, 1, kmsg=True).planned)}
     assert asked >= {"arguments", "munmap", "mmap-fixed", "mremap", "mprotect", "madvise", "fork"}
+
+
+def test_a_crosscheck_of_nothing_is_bad_input(tmp_path: Path) -> None:
+    assert crosscheck_globs(("munmap/*",)) == ("munmap/*",)
+    assert "munmap/*" in crosscheck_globs()
+    with pytest.raises(UsageError, match=r"nothing to crosscheck: the Python payload has no probe that race-\* means"):
+        crosscheck_globs(("race-*",))
+    results = tmp_path / "results"
+    done = CliRunner().invoke(cli, ["crosscheck", "--host", "-r", "race-*", "--results", str(results)])
+    assert isinstance(done.exception, UsageError)
+    assert not results.exists()
+
+
+def test_a_run_says_that_it_crosschecks_nothing() -> None:
+    assert Probes(("race-*",), ("*",)).remarks() == ("nothing is crosschecked: the Python payload has none of race-*",)
+    assert Probes(("race-*",)).remarks() == ()
+    assert Probes(("munmap/*",), ("*",)).remarks() == ()

@@ -16,6 +16,7 @@ from harness.errors import BootFailed, ConfigError, KernelUnavailable, LostGuest
 from harness.guests.deadlines import deadlines
 from harness.guests.model import Exited
 from harness.matrix.model import Profile
+from harness.observations.model import numbered
 from harness.reports.scenario import print_scenario, scenario_json
 from harness.reports.write import write_reports
 from harness.runs.execute import RunDone, RunPlan, execute
@@ -24,7 +25,7 @@ from harness.runs.record import CellRecord, RunRecord
 from harness.runs.script import read_script
 from harness.runs.stored import load_run
 from harness.runs.workloads import Script
-from harness.verdicts.scenario import Scenario, declared, slug
+from harness.verdicts.scenario import Scenario, slug
 from tests.fakes import FakeGuest
 
 SCENARIO = Scenario("resize", "import guest\n", ("growing", "shrinking"))
@@ -142,7 +143,7 @@ PANIC = f"sealmatrix: begin {PROBE}\n[    1.000000] Kernel panic - not syncing: 
         ((PLAN, BEGIN, GROWING, SHRINKING, outcome("exited", "sys.exit(4)"), END), {},
          ["error", "pass", "pass"], 3, "sys.exit(4)"),
         ((PLAN, BEGIN, outcome("skipped", "no protection keys", 4), END), {}, ["skip"] * 3, 0, "no protection keys"),
-        ((PLAN, BEGIN, GROWING, outcome(), END), {}, ["pass", "pass", "skip"], 0, ""),
+        ((PLAN, BEGIN, GROWING, outcome(), END), {}, ["pass", "pass", "miss"], 3, ""),
         ((PLAN, BEGIN, GROWING, SHRINKING, outcome()), {}, ["pass"] * 3, 3, ""),
     ],
 )  # fmt: skip
@@ -154,13 +155,13 @@ def test_every_ending_has_its_outcome(tmp_path, script, facts, expected, code, r
     assert all(reasons(done)[i] for i, status in enumerate(expected) if status != "pass")
 
 
-def test_hostile_records_are_garbage_and_the_first_word_stands(tmp_path):
+def test_hostile_records_are_garbage_and_the_first_outcome_stands(tmp_path):
     done = one(
         tmp_path, PLAN, BEGIN, b'{"type":"fact","name":"","value":1}\n', encode(type="fact", name="x", value={"a": 1}),
-        GROWING, fact("growing", 0, 0), b"\xff\xfe\n", SHRINKING, outcome("raised", "boom"), outcome(), END,
+        GROWING, b"\xff\xfe\n", SHRINKING, outcome("raised", "boom"), outcome(), END,
     )  # fmt: skip
     assert statuses(done) == ["error", "pass", "pass"]
-    assert done.record.cells[0].garbage == 5
+    assert done.record.cells[0].garbage == 4
 
 
 def test_names_that_look_alike_stay_apart(tmp_path):
@@ -168,8 +169,27 @@ def test_names_that_look_alike_stay_apart(tmp_path):
     done = one(tmp_path, PLAN, BEGIN, GROWING, SHRINKING, *same, outcome(), END)
     ids = [result.rule.id for result in done.results["a.x86_64"]]
     assert ids == ["resize", "resize-growing", "resize-shrinking", "resize-growing-2", "resize-growing-3"]
-    assert declared(["a", "b", "a", "a"]) == ("a", "b", "a (2)", "a (3)")
+    assert tuple(numbered(["a", "b", "a", "a"])) == ("a", "b", "a (2)", "a (3)")
+    assert tuple(numbered(["a (2)", "a", "a"], ["a"])) == ("a (2)", "a (3)", "a (4)")
     assert slug("…") == "scenario"
+
+
+def test_every_expectation_counts_however_often_its_name_is_said(tmp_path):
+    """Two children of a script know nothing of each other; the second answer must not hide behind the first."""
+    done = one(tmp_path, PLAN, BEGIN, GROWING, SHRINKING, fact("growing", 0, "EPERM"), outcome(), END)
+    assert [(r.rule.statement, r.status) for r in done.results["a.x86_64"]][1:] == [
+        ("growing", "pass"), ("shrinking", "pass"), ("growing (2)", "fail"),
+    ]  # fmt: skip
+    assert done.exit_code == 1
+    assert done.record.cells[0].garbage == 0
+
+
+def test_what_is_found_and_expected_under_one_name_is_no_expectation_that_was_not_reached(tmp_path):
+    done = one(tmp_path, PLAN, BEGIN, fact("growing", "found"), GROWING, SHRINKING, outcome(), END)
+    assert statuses(done) == ["pass"] * 3
+    assert scenario_json(done, SCENARIO)["cells"][0]["facts"] == {
+        "growing (2)": "found", "growing": "EPERM", "shrinking": "EPERM",
+    }  # fmt: skip
 
 
 def shown(done: RunDone) -> str:

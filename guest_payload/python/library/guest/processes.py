@@ -34,14 +34,18 @@ def in_child(function, *arguments, deadline=DEADLINE):
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
+        child, ending = os.getpid(), None
         syscall("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         try:
             os.close(reading)
             value, problem = plain(function(*arguments)), ""
         except Exception as error:  # noqa: BLE001 - whatever it is, the parent is told, and nobody else can be
+            ending = error
             value, problem = None, f"raised {type(error).__name__}: {error}"
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a child must not run the parent's scenario on
+            ending = error
             value, problem = None, f"ended by {type(error).__name__}"
+        end_forked(child, ending)
         os.write(writing, marshal.dumps((value, problem)))
         os._exit(0)
     os.close(writing)
@@ -56,6 +60,18 @@ def in_child(function, *arguments, deadline=DEADLINE):
     if not said:
         return Child(None, f"exited with status {os.WEXITSTATUS(status)}")
     return Child(*marshal.loads(said))
+
+
+def end_forked(owner, problem):
+    """End this process here unless it is the owner: what was forked and came to the end tells nothing in its name.
+
+    Its exit status is Python's own: what ``sys.exit()`` was given, 1 for any other exception.
+    """
+    if os.getpid() == owner:
+        return
+    if isinstance(problem, SystemExit):
+        problem = problem.code
+    os._exit(problem & 0xFF if isinstance(problem, int) else problem is not None)
 
 
 def read_until_dead(pid, reading, deadline):

@@ -11,14 +11,14 @@ import os
 import signal
 import struct
 import sys
+import threading
 
 from guest.calls import SetupFailed, syscall
-from guest.processes import read_until_dead
+from guest.processes import end_forked, read_until_dead
 from guest.stream import KernelLog, emit, emit_plan, plain
 
 RLIMIT_CORE = 4
-
-_said = {}
+_GRAVITY = ("done", "skipped", "exited", "raised")  # of what the script's threads came to, the last counts
 
 
 class Skip(Exception):
@@ -26,13 +26,16 @@ class Skip(Exception):
 
 
 def observe(name, *value, **facts):
-    """Tell the host a fact, or several: ``observe("munmap", answer)``, ``observe("after", perms=p, sealed=s)``."""
+    """Tell the host a fact, or several: ``observe("munmap", answer)``, ``observe("after", perms=p, sealed=s)``.
+
+    Several of one name are told apart by the reader, who hears all processes of a script.
+    """
     if len(value) > 1 or (not value and not facts):
         raise TypeError("observe() takes a name and a value, or a name and facts by keyword")
     for fact in value:
-        emit(type="fact", name=_unique(name), value=plain(fact))
+        emit(type="fact", name=_named(name), value=plain(fact))
     for key, fact in facts.items():
-        emit(type="fact", name=_unique(f"{name}: {key}"), value=plain(fact))
+        emit(type="fact", name=_named(f"{name}: {key}"), value=plain(fact))
 
 
 def expect(name, found, *wanted):
@@ -40,7 +43,7 @@ def expect(name, found, *wanted):
     if not wanted:
         raise TypeError("expect() takes a name, what was found, and one or more values that are right")
     found, wanted = plain(found), [plain(value) for value in wanted]
-    emit(type="fact", name=_unique(name), value=found, wanted=wanted)
+    emit(type="fact", name=_named(name), value=found, wanted=wanted)
     return any(_same(found, value) for value in wanted)
 
 
@@ -53,11 +56,10 @@ def _same(found, wanted):
     return type(found) is type(wanted) and found == wanted
 
 
-def _unique(name):
+def _named(name):
     if not isinstance(name, str) or not name.strip():
         raise TypeError("a fact has a name: a text that is not empty")
-    _said[name] = _said.get(name, 0) + 1
-    return name if _said[name] == 1 else f"{name} ({_said[name]})"
+    return name
 
 
 class _Printed(io.TextIOBase):
@@ -82,31 +84,48 @@ class _Printed(io.TextIOBase):
 
 
 def _play(path):
-    """Run the script in this process. Returns how it ended: (ended, text, line)."""
+    """Run the script in this process, to the end of its threads. Returns how it ended and by what exception."""
     printed = sys.stdout = sys.stderr = _Printed()
     module = type(sys)("__main__")
     module.__file__ = path
     sys.modules["__main__"] = module
     sys.argv = [path]
+    endings, broken = [], None
+
+    def thread_ended(thread):
+        if not issubclass(thread.exc_type, SystemExit):  # which ends a thread and nothing else
+            endings.append(_ending(thread.exc_value, path))
+
+    threading.excepthook = thread_ended
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - pathlib takes as long to import as all of this
             code = compile(file.read(), path, "exec", dont_inherit=True)
         exec(code, module.__dict__)
-    except Skip as reason:
-        return "skipped", str(reason), _line_of(reason, path)
-    except SetupFailed as problem:
-        return "raised", f"could not be set up: {problem}", _line_of(problem, path)
-    except SystemExit as end:
-        status = end.code if end.code is not None else 0
-        return ("exited", f"sys.exit({status!r})", _line_of(end, path))
-    except SyntaxError as problem:
-        return "raised", f"SyntaxError: {problem.msg}", problem.lineno or 0
+        endings.append(("done", "", 0))
     except BaseException as problem:  # noqa: BLE001 - anything a user's script may do is told, not lost
-        sys.__excepthook__(type(problem), problem, problem.__traceback__)
-        return "raised", f"{type(problem).__name__}: {problem}", _line_of(problem, path)
-    finally:
-        printed.end()
-    return "done", "", 0
+        broken = problem
+        endings.append(_ending(problem, path))
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()  # as Python does; the deadline holds for them too
+    printed.end()
+    return max(endings, key=lambda ending: _GRAVITY.index(ending[0])), broken
+
+
+def _ending(problem, path):
+    """How the script, or a thread of it, ended by an exception: (ended, text, line)."""
+    match problem:
+        case Skip():
+            return "skipped", str(problem), _line_of(problem, path)
+        case SetupFailed():
+            return "raised", f"could not be set up: {problem}", _line_of(problem, path)
+        case SystemExit():
+            status = problem.code if problem.code is not None else 0
+            return "exited", f"sys.exit({status!r})", _line_of(problem, path)
+        case SyntaxError() if problem.filename == path:
+            return "raised", f"SyntaxError: {problem.msg}", problem.lineno or 0
+    sys.__excepthook__(type(problem), problem, problem.__traceback__)
+    return "raised", f"{type(problem).__name__}: {problem}", _line_of(problem, path)
 
 
 def _line_of(problem, path):
@@ -125,10 +144,12 @@ def _outcome(path, deadline):
     pid = os.fork()
     if pid == 0:
         os.close(reading)
+        script = os.getpid()
         os.setsid()
         # Not 0: with that, a program that core dumps are piped to would still be run.
         syscall("prlimit64", 0, RLIMIT_CORE, struct.pack("QQ", 1, 1), 0)
-        ended, text, line = _play(path)
+        (ended, text, line), broken = _play(path)
+        end_forked(script, broken)
         os.write(writing, marshal.dumps((ended, text[:2000], line)))
         os._exit(0)
     os.close(writing)
