@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import KernelUnavailable, ToolMissing, UsageError, nearest
@@ -27,7 +28,7 @@ def built_source(store: Store, source: TreeSource, arch: Arch, say: Saying) -> B
         tree, where = _checkout(store, source, say) if source.commit else (source.tree, _describe(source.tree))
         fragments = (*own_fragments(arch), *extra)
         say(f"building {where} (minutes at first, seconds after small changes)")
-        folder = _folder(store, source, arch)
+        folder = _folder(store, source, arch, extra)
         # One folder serves every commit: what was configured for the last one says nothing of what this one has.
         built = build_tree(tree, arch, folder, fragments)
         with telling(built.image):
@@ -49,9 +50,9 @@ def _fragment(path: Path) -> Path:
     raise UsageError(f"{path}: no such configuration fragment, and none of ours{nearest(path.name, ours)}")
 
 
-def _folder(store: Store, source: TreeSource, arch: Arch) -> Path:
+def _folder(store: Store, source: TreeSource, arch: Arch, extra: Sequence[Path]) -> Path:
     """Where make keeps its objects: one folder for each tree, architecture and list of fragments."""
-    words = (str(source.tree.resolve()), bool(source.commit), arch, *(str(f.resolve()) for f in source.fragments))
+    words = (str(source.tree.resolve()), bool(source.commit), arch, *(str(f.resolve()) for f in extra))
     return store.root / "builds" / hashlib.sha256("\0".join(map(str, words)).encode()).hexdigest()[:24]
 
 
