@@ -129,8 +129,8 @@ def local_folders(settings: dict[str, str]) -> Iterator[str]:
     """Yield the folders of this machine that pip's settings speak of."""
     for word in " ".join(settings.values()).split():
         path = urlsplit(word).path if word.startswith("file:") else word
-        # The files of an index lie beside its pages.
-        folder = Path(path).parent if Path(path).name == "simple" else Path(path)
+        # The files of an index lie beside its pages; a constraints file has a folder of its own.
+        folder = Path(path).parent if Path(path).name == "simple" or Path(path).is_file() else Path(path)
         if folder.is_absolute() and folder.is_dir():
             yield str(folder)
 
