@@ -7,6 +7,7 @@ what it started, removes the directory and goes.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -32,6 +33,8 @@ from harness.kernels.store import Store, file_sha256
 from harness.matrix.model import ARCHES, Arch, OverSsh
 
 _CONNECT_SECONDS = 30.0
+_BOOT_ID = "cat /proc/sys/kernel/random/boot_id"  # Documentation/admin-guide/sysctl/kernel.rst: new with every boot
+_UNSEEN = "the machine did not answer before its kernel was installed: whether it was booted anew rests on its release"
 _BETWEEN_TRIES = 2.0  # seconds, while a machine is coming back or is used by another cell
 
 
@@ -91,14 +94,18 @@ class SshGuest:
 
     def _boot(self, agent: Path) -> Booted:
         begun = time.monotonic()
+        doubts: tuple[str, ...] = ()
         if self._kernel is not None:
+            before = self._boot_before()
             install(self._target, self._kernel, self._folder, self._stopped)
-            client = self._come_back(self._kernel.release)
+            client = self._come_back(self._kernel.release, before)
+            doubts = () if before else (_UNSEEN,)
         else:
             client = self._connect()
         machine, uid = self._who(client)
         work, line, hello, notes = self._settle(client, agent.read_bytes())
         self._line, self._dialogue = line, Dialogue(line, self._limits, self._flood, work)
+        notes += doubts
         if uid != "0":
             notes += (f"the payload ran as user {uid}, not as root: what needs root could not be had",)
         transport = client.get_transport()
@@ -157,21 +164,35 @@ class SshGuest:
                 self._stack.close()
                 raise BootFailed("the guest was stopped")
 
-    def _come_back(self, release: str) -> paramiko.SSHClient:
-        """Connect, again and again, until the machine runs ``release``."""
+    def _boot_before(self) -> str:
+        """What tells the boot that is to end from the next one; "" where the machine does not answer."""
+        try:
+            client = self._connect()
+        except BootFailed:
+            if self._stopped.is_set():
+                raise
+            return ""
+        with contextlib.closing(client):
+            return self._ask(client, _BOOT_ID)
+
+    def _come_back(self, release: str, before: str) -> paramiko.SSHClient:
+        """Connect, again and again, until the machine runs ``release``, in another boot than ``before``.
+
+        Kernels of our own share one release: only another boot shows that it is not the last one's.
+        """
         end = time.monotonic() + self._target.patience
         last = "it did not answer"
         while time.monotonic() < end and not self._stopped.is_set():
             try:
                 client = self._connect()
-                runs = self._ask(client, "uname -r")
+                runs, boot = self._ask(client, "uname -r"), self._ask(client, _BOOT_ID)
             except BootFailed as problem:
                 last = str(problem)
             else:
-                if runs == release:
+                if runs == release and boot != before:
                     return client
                 client.close()
-                last = f"it runs {runs}"
+                last = f"it runs {runs}" if boot != before else f"it runs {runs} and was not booted anew"
             self._stopped.wait(_BETWEEN_TRIES)
         if self._stopped.is_set():
             raise BootFailed("the guest was stopped")

@@ -287,7 +287,9 @@ def test_a_kernel_is_installed_and_waited_for(guest: MakeGuest, tmp_path: Path) 
         reboot.start()
         try:
             one = guest(server.with_(install=install), kernel=kernel(platform.release()), folder=tmp_path)
-            assert one.boot().release == platform.release()
+            booted = one.boot()
+            assert booted.release == platform.release()
+            assert any("whether it was booted anew" in note for note in booted.notes)
         finally:
             came.set()
             reboot.join()
@@ -307,6 +309,8 @@ def test_an_installation_that_fails(guest: MakeGuest, server: Server, tmp_path: 
         boot("6.1", str(tmp_path / "absent"))
     with pytest.raises(BootFailed, match=rf"did not come up with 9\.9 within 3 s; it runs {platform.release()}"):
         boot("9.9", "true")
+    with pytest.raises(BootFailed, match="was not booted anew"):
+        boot(platform.release(), "true")  # it runs that release, as it did before
 
 
 # --- a whole run -----------------------------------------------------------------------------------------------------
