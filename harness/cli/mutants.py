@@ -107,7 +107,7 @@ def show_mutant(name: str, as_json: bool) -> None:
 )
 @click.option("--suite-binary", type=click.Path(path_type=Path), help="A static program to try instead of our suite.")
 @click.option("--suite-arg", "arguments", multiple=True, metavar="ARG", help="An argument of it; repeatable.")
-@click.option("-p", "--profile", "profile_name", default="standard", show_default=True, metavar="NAME")
+@click.option("-p", "--profile", "profile_name", default="two-cpus", show_default=True, metavar="NAME")
 @click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Compilers at once [default: the cores].")
 @click.option("--again", is_flag=True, help="Also repeat what an earlier run has decided.")
