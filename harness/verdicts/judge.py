@@ -296,12 +296,20 @@ def _rounds(name: str, half: Half, expect: Expect) -> Finding | None:
         return Finding("error", f"the {name} half ran no round")
     broken = [outcome for outcome in outcomes if outcome.told not in expect.rounds]
     if not broken:
-        return _one_sided(name, expect, outcomes)
+        return _untold(name, half, outcomes) or _one_sided(name, expect, outcomes)
     told = "; ".join(
         f"{o.said} in {o.count} of {half.extra.get('rounds')} rounds (first {o.first})" for o in broken[:3]
     )
     kind: Kind = "bypass" if any(outcome.bypass for outcome in broken) else "interface"
     return Finding("fail", f"the {name} half: {told}", kind)
+
+
+def _untold(name: str, half: Half, outcomes: Sequence[Rounds]) -> Finding | None:
+    """Rounds that are in no outcome may have gone any way."""
+    told, rounds = sum(outcome.count for outcome in outcomes), half.extra.get("rounds")
+    if told != rounds or half.extra.get("outcomes_left_out"):
+        return Finding("error", f"the {name} half tells how {told} of its {rounds} rounds went")
+    return None
 
 
 def _one_sided(name: str, expect: Expect, outcomes: Sequence[Rounds]) -> Finding | None:
