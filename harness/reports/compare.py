@@ -16,6 +16,8 @@ from harness.verdicts.compare import CHANGES, ORDER, Change, Pair, ProbeChange, 
 from harness.verdicts.compare_series import Series, Stretch
 
 _IN, _DEEP, _DEEPER = 2, 6, 8
+_FEW = 3  # pairs of cells without a change that are told one by one
+_ALIKE: Mapping[bool, str] = {False: "nothing changed", True: "alike"}  # by whether machines stand side by side
 _STYLES: Mapping[Change, str] = {
     "introduced": "bold red",
     "lost coverage": "bold magenta",
@@ -70,13 +72,15 @@ def print_comparison(console: Console, comparison: Comparison, *, every: bool = 
 
 def _heads(page: Page, comparison: Comparison) -> None:
     if not comparison.series:
-        for pair in comparison.pairs:
-            old, new = side_label(pair.before), side_label(pair.after)
-            runs = f" (run {pair.before.run} → {pair.after.run})" if pair.before.run != pair.after.run else ""
-            news_here = counted(pair.counts, "rule", across=pair.across) or (
-                "alike" if pair.across else "nothing changed"
-            )
-            page.line(f"{old} → {new}{runs}: {news_here}", style="bold")
+        listed = [(pair, counted(pair.counts, "rule", across=pair.across)) for pair in comparison.pairs]
+        quiet = [side_label(pair.after) for pair, changes in listed if not changes]
+        if len(quiet) > _FEW:  # a night on which one kernel of fifty changed is not fifty lines
+            page.line(f"{_ALIKE[comparison.what == 'across']}: {', '.join(quiet)}", style="bold")
+        for pair, changes in listed:
+            if changes or len(quiet) <= _FEW:
+                old, new = side_label(pair.before), side_label(pair.after)
+                runs = f" (run {pair.before.run} → {pair.after.run})" if pair.before.run != pair.after.run else ""
+                page.line(f"{old} → {new}{runs}: {changes or _ALIKE[pair.across]}", style="bold")
     for remark in comparison.remarks:
         page.line(f"note: {remark}", style="yellow")
 

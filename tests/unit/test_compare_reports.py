@@ -82,6 +82,18 @@ def test_two_runs_that_behave_alike_are_unchanged(tmp_path: Path) -> None:
     assert as_json(comparison)["counts"]["introduced"] == 0
 
 
+def test_many_cells_without_a_change_are_one_line() -> None:
+    names = ("debian-6.12", "debian-6.16", "debian-7.1", "debian-7.2")
+    before = made(*((cell(name), results()) for name in (*names, "debian-7.3")), run_id="old")
+    after = made(*((cell(name), results()) for name in names), (cell("debian-7.3"), results("fail")), run_id="new")
+    lines = printed(compare_picks(whole(before), whole(after))).splitlines()
+    assert [line for line in lines if "nothing changed" in line] == [
+        f"nothing changed: {', '.join(f'{name} ({name[7:]}.117) x86_64' for name in names)}"
+    ]
+    (head,) = [line for line in lines if "(run old → new)" in line]
+    assert head.startswith("debian-7.3") and head.endswith("1 rule introduced")
+
+
 def test_a_cell_that_is_gone_is_lost_coverage() -> None:
     one = made((cell("debian-6.12"), results()), (cell("debian-7.3"), results()))
     other = made((cell("debian-6.12"), results()), run_id="later")
