@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.matrix import emulator
+from harness.errors import ImageError
 from harness.guests import devices
 from harness.guests.accel import emulator as qemu_of
 from harness.guests.initramfs import initramfs
@@ -91,10 +92,10 @@ def virtme(course: Course, folder: Path) -> Sample:
     """A cell of a run whose profile has virtme-ng bring the guest up."""
     profile = Profile("virtme", memory=course.spec.profile.memory, guest=InVirtme({}))
     cell = Cell("virtme", course.spec.arch, profile, course.kernel)
-    guest = guest_maker(Wishes("tcg", scale=SCALE))(cell, folder)
-    if isinstance(guest, QemuGuest):
-        raise NotHere("this sealmatrix has no guests in virtme-ng")
-    return _cell(course, guest)
+    try:
+        return _cell(course, guest_maker(Wishes("tcg", scale=SCALE))(cell, folder))
+    except ImageError as problem:  # a kernel that cannot have a root this way
+        raise NotHere(str(problem).partition(";")[0]) from problem
 
 
 CONTESTANTS: Mapping[str, Contestant] = {"bare": bare, "cold": cold, "warm": warm, "virtme": virtme}

@@ -168,7 +168,7 @@ def text(
     lines.append("")
     for ratio in held:
         word = "at least" if ratio.least else "at most"
-        verdict = "ok" if ratio.kept else "OVER"
+        verdict = "ok" if ratio.kept else "UNDER" if ratio.least else "OVER"
         lines.append(f"{ratio.name:<30}{ratio.value:7.2f}  {verdict} ({word} {ratio.limit:g}); of CPU {ratio.cpu:.2f}")
     return "\n".join([*lines, *growth_text(grown)])
 
