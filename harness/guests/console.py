@@ -149,6 +149,16 @@ def find_crashes(text: str) -> tuple[Crash, ...]:
     Any text is valid input.
     """
     found: list[Crash] = []
+    notes = 0
+    for crash in _reports(text):
+        notes += not crash.fatal
+        if crash.fatal or notes <= MAX_REPORTS:
+            found.append(crash)
+    return tuple(found)
+
+
+def _reports(text: str) -> Iterator[Crash]:
+    """Every report on a console, oldest first."""
     report: _Report | None = None
     running = Running()
     for number, message in messages(text):
@@ -162,13 +172,10 @@ def find_crashes(text: str) -> tuple[Crash, ...]:
             report.follow(trigger, message)
         else:
             if report is not None:
-                found.append(report.crash())
+                yield report.crash()
             report = _Report(trigger, message, number, running)
     if report is not None:
-        found.append(report.crash())
-    notes = [crash for crash in found if not crash.fatal]
-    left_out = notes[MAX_REPORTS:]
-    return tuple(crash for crash in found if crash not in left_out)
+        yield report.crash()
 
 
 def unplaced(text: str, crashes: Sequence[Crash]) -> str:
@@ -177,10 +184,10 @@ def unplaced(text: str, crashes: Sequence[Crash]) -> str:
     Without a mark nothing can. A crash after the first mark that belongs to no probe came from one nevertheless, or
     from what one left behind. One before it is the boot's own, which no probe is to blame for.
     """
-    marks = [number for number, message in messages(text) if _MARK.match(message)]
-    if not marks:
+    first = next((number for number, message in messages(text) if _MARK.match(message)), None)
+    if first is None:
         return "the console has no mark of any probe, and no report could be put down to one"
-    late = [crash for crash in crashes if crash.fatal and not crash.suspects and crash.line > marks[0]]
+    late = [crash for crash in crashes if crash.fatal and not crash.suspects and crash.line > first]
     return f"{late[0].title}, when no probe ran" if late else ""
 
 
