@@ -33,7 +33,7 @@ class KeptImages:
 
     def take(self, mutant: str, digest: str, target: Path) -> str | None:
         """Unpack a kept image into ``target`` and return its sha256; None when there is none that is whole."""
-        for path in self.folder.glob(f"{self.pristine[:16]}-{mutant}-{digest}-*.zst"):
+        for path in self.folder.glob(f"{self._stem(mutant, digest)}-*.zst"):
             expected = path.stem.rpartition("-")[2]
             try:
                 content = zstandard.ZstdDecompressor().decompress(path.read_bytes())
@@ -52,10 +52,13 @@ class KeptImages:
         """Keep a copy of an image just built."""
         with telling(image):
             content = image.read_bytes()
-        path = self.folder / f"{self.pristine[:16]}-{mutant}-{digest}-{sha256(content).hexdigest()}.zst"
+        path = self.folder / f"{self._stem(mutant, digest)}-{sha256(content).hexdigest()}.zst"
         with telling(path):
             write_atomically(path, zstandard.ZstdCompressor(level=_LEVEL).compress(content))
 
     def has(self, mutant: str, digest: str) -> bool:
         """Whether an image is kept, whole or not."""
-        return any(self.folder.glob(f"{self.pristine[:16]}-{mutant}-{digest}-*.zst"))
+        return any(self.folder.glob(f"{self._stem(mutant, digest)}-*.zst"))
+
+    def _stem(self, mutant: str, digest: str) -> str:
+        return f"{self.pristine[:16]}-{mutant}-{digest}"

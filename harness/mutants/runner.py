@@ -100,7 +100,7 @@ def _opened(task: Task, hear: Hear) -> Iterator[tuple[_Workshop, _Image]]:
         copy = stack.enter_context(open_copy(task.tree, task.work / "tree", touched))
         hear(Heard("building", "the unchanged kernel", 0, len(task.mutants)))
         pristine = _build(task, series, copy, "pristine")
-        kept = KeptImages(task.work / "kept", pristine.kernel.sha256)
+        kept = KeptImages(task.work / f"kept-{task.arch}", pristine.kernel.sha256)
         yield _Workshop(task, series, copy, pristine.kernel, kept), pristine
 
 
