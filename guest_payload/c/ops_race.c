@@ -25,14 +25,15 @@
 #include "sys.h"
 
 enum {
-	ROUNDS = 2000,
-	CONTROL_ROUNDS = 200, /* enough to see that the operation works at all */
+	ROUNDS = 2000, CROWD_ROUNDS = 100,
+	CONTROL_SHARE = 10,   /* of these is enough to see that the operation works at all */
 	PATIENCE_MS = 300,    /* a slow machine does fewer rounds ... */
 	WINS = 40,            /* ... but has each side come first so often; rules ask for less (95-races.yaml) */
 	RANGE = 2,            /* units */
+	CROWD = 4000,         /* mappings; see below */
 	OUTCOMES_MAX = 8,
 	STEP = 8, JITTER = 32, LEAD_MAX = 1 << 20, /* turns of an idle loop */
-	PATIENT_STREAK = 12,  /* from then on steps double */
+	PATIENT_STREAK = 6,   /* from then on steps double; they are halved when the other side comes first */
 	FILL = 0xa5,
 };
 
@@ -47,8 +48,16 @@ struct outcome {
 	long count, first;
 };
 
+/*
+ * A kernel that looks for seals before it takes the lock leaves a window, which is hardly ever hit: who has just let go of
+ * the lock is nearly always the first to have it again. So there is a contest for the last of a crowd of mappings, which
+ * takes long to look at: what is done is done to all of them, and only the last is sealed and looked at. It is each time
+ * the one before; the rest is used again. The thread that seals has a real-time priority, for such a waiter is handed
+ * the lock by whoever lets go of it (kernel/locking/rwsem.c: rwsem_try_write_lock()), after 12.5 us in which it spins.
+ */
 struct contest {
 	int prot[RANGE];
+	bool crowded;
 	bool filled; /* look() reads contents */
 	long (*act)(char *at, size_t length, char *spare);
 	bool (*look)(char *unit, size_t size); /* is the unit as it was made? */
@@ -58,8 +67,9 @@ struct race {
 	const struct contest *contest;
 	size_t unit;
 	int cpu;
-	long round, done; /* handed over with acquire and release; the rest of this struct goes with them */
-	char *at, *spare;
+	int round, done; /* handed over with acquire and release; the rest of this struct goes with them */
+	char *from, *at, *spare; /* acted on from the first, sealed and looked at from the second on, to the same end */
+	int units;		 /* sealed and looked at */
 	int error;
 	int delay; /* turns */
 	int lead;  /* turns the sealing thread waits more than the other */
@@ -124,20 +134,22 @@ static bool is_filled(char *unit, size_t size)
 #define RW (PROT_READ | PROT_WRITE)
 
 static const struct contest contests[] = {
-	{{RW, PROT_READ}, false, act_munmap, is_mapped},
-	{{RW, RW}, false, act_mprotect, is_writable},
-	{{PROT_READ, PROT_READ}, true, act_madvise, is_filled},
-	{{RW, RW}, false, act_mremap, is_mapped}, /* one mapping: several at once move since 6.17 only, d23cb648e365 */
-	{{RW, PROT_READ}, true, act_mmap, is_filled},
+	{{RW, PROT_READ}, false, false, act_munmap, is_mapped},
+	{{RW, RW}, false, false, act_mprotect, is_writable},
+	{{PROT_READ, PROT_READ}, false, true, act_madvise, is_filled},
+	/* One mapping: several at once move since 6.17 only, d23cb648e365. */
+	{{RW, RW}, false, false, act_mremap, is_mapped},
+	{{RW, PROT_READ}, false, true, act_mmap, is_filled},
+	{{RW, RW}, true, false, act_mprotect, is_writable},
 };
 
 static enum state look(const struct race *race)
 {
 	int kept = 0;
 
-	for (int i = 0; i < RANGE; i++)
+	for (int i = 0; i < race->units; i++)
 		kept += race->contest->look(race->at + (size_t)i * race->unit, race->unit);
-	return kept == RANGE ? KEPT : kept == 0 ? CHANGED : PARTLY;
+	return kept == race->units ? KEPT : kept == 0 ? CHANGED : PARTLY;
 }
 
 /* ------------------------------------------------------------------ the two threads */
@@ -152,7 +164,7 @@ static void use_cpu(int cpu)
 }
 
 /* Both spin: whoever slept would always come second. On a host that is busy the other may be away for long. */
-static void await_number(const long *number, long wanted)
+static void await_number(const int *number, int wanted)
 {
 	for (unsigned spins = 1; __atomic_load_n(number, __ATOMIC_ACQUIRE) != wanted; spins++)
 		if (spins % 4096 == 0)
@@ -168,25 +180,28 @@ static void linger(int turns)
 static void *compete(void *argument)
 {
 	struct race *race = argument;
-	size_t length = RANGE * race->unit;
 
 	use_cpu(race->cpu);
-	for (long round = 1;; round++) {
+	for (int round = 1;; round++) {
+		size_t length;
+
 		await_number(&race->round, round);
 		if (!race->at)
 			return NULL;
+		length = (size_t)(race->at - race->from) + (size_t)race->units * race->unit;
 		linger(race->delay);
-		race->error = race->contest->act(race->at, length, race->spare) == -1 ? errno : 0;
+		race->error = race->contest->act(race->from, length, race->spare) == -1 ? errno : 0;
 		__atomic_store_n(&race->done, round, __ATOMIC_RELEASE);
 	}
 }
 
-static int set_up_range(struct race *race, long round)
+static int set_up_range(struct race *race, int round)
 {
 	size_t distance = (size_t)round * 2 * RANGE * race->unit; /* a hole behind each, so that none merge */
 
-	race->at = ARENA + distance;
+	race->from = race->at = ARENA + distance;
 	race->spare = SPARE + distance;
+	race->units = RANGE;
 	for (int i = 0; i < RANGE; i++) {
 		char *unit = race->at + (size_t)i * race->unit;
 
@@ -198,6 +213,23 @@ static int set_up_range(struct race *race, long round)
 			return errno;
 	}
 	return 0;
+}
+
+/* Neighbours that differ in MAP_NORESERVE do not merge. */
+static int set_up_crowd(struct race *race, int round)
+{
+	size_t length = (CROWD - (size_t)round) * race->unit;
+
+	for (int i = 0; round == 1 && i < CROWD; i++) {
+		int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | (i % 2 ? MAP_NORESERVE : 0);
+
+		if (sys(SYS_mmap, ARENA + (size_t)i * race->unit, race->unit, RW, flags, -1, 0) == -1)
+			return errno;
+	}
+	race->from = ARENA;
+	race->at = ARENA + length;
+	race->units = 1;
+	return sys(SYS_mprotect, race->from, length + race->unit, RW) ? errno : 0;
 }
 
 static void count_outcome(struct race *race, struct outcome seen)
@@ -226,22 +258,26 @@ static void handicap(struct race *race, bool sealed_first)
 	bool again = race->streak > 0 ? sealed_first : !sealed_first;
 
 	if (!again)
-		race->streak = race->step = 0;
+		race->streak = 0;
 	race->streak += sealed_first ? 1 : -1;
-	race->step = within(STEP, again && abs(race->streak) > PATIENT_STREAK ? 2 * race->step : STEP, LEAD_MAX);
+	if (!again)
+		race->step /= 2;
+	else if (abs(race->streak) > PATIENT_STREAK)
+		race->step *= 2;
+	race->step = within(STEP, race->step, LEAD_MAX);
 	race->lead = within(-LEAD_MAX, race->lead + (sealed_first ? race->step : -race->step), LEAD_MAX);
 	race->wins[sealed_first ? 0 : 1]++;
 }
 
-static struct outcome run_round(struct race *race, long round, bool seal)
+static struct outcome run_round(struct race *race, int round, bool seal)
 {
-	size_t length = RANGE * race->unit;
+	size_t length = (size_t)race->units * race->unit;
 	struct outcome o = {.seal = -1, .then = NOT_SEEN, .count = 1, .first = round};
 
-	race->delay = (int)(round * 37 % JITTER) + (race->lead < 0 ? -race->lead : 0);
+	race->delay = round * 37 % JITTER + (race->lead < 0 ? -race->lead : 0);
 	__atomic_store_n(&race->round, round, __ATOMIC_RELEASE);
 	if (seal) {
-		linger((int)(round * 11 % JITTER) + (race->lead > 0 ? race->lead : 0));
+		linger(round * 11 % JITTER + (race->lead > 0 ? race->lead : 0));
 		o.seal = sys_mseal(race->at, length, 0) ? errno : 0;
 		o.then = look(race);
 	}
@@ -250,7 +286,8 @@ static struct outcome run_round(struct race *race, long round, bool seal)
 	o.end = look(race);
 	if (seal)
 		handicap(race, o.error);
-	sys(SYS_munmap, race->at, length); /* refused where it is sealed */
+	if (!race->contest->crowded)
+		sys(SYS_munmap, race->at, length); /* refused where it is sealed */
 	if (race->contest->act == act_mremap && !o.error)
 		sys(SYS_munmap, race->spare, length);
 	return o;
@@ -310,11 +347,11 @@ static void tell(struct window *w, const struct race *race, long rounds)
 		add_extra(w, "outcomes_left_out", race->left_out);
 }
 
-static bool goes_on(const struct race *race, long round, long rounds, long ms)
+static bool goes_on(const struct race *race, long round, long rounds, bool sealed, long ms)
 {
 	bool both = race->wins[0] >= WINS && race->wins[1] >= WINS;
 
-	if (rounds == CONTROL_ROUNDS || both)
+	if (!sealed || both)
 		return round < rounds && ms < PATIENCE_MS;
 	return ms < half_deadline_ms / 2;
 }
@@ -323,7 +360,9 @@ static bool goes_on(const struct race *race, long round, long rounds, long ms)
 static long race(struct window *w, const struct operation *op)
 {
 	struct race race = {.contest = &contests[op->a], .unit = w->unit};
-	long rounds = w->sealed ? ROUNDS : CONTROL_ROUNDS, began = now_ms(), round = 0;
+	long most = race.contest->crowded ? CROWD_ROUNDS : ROUNDS, rounds = w->sealed ? most : most / CONTROL_SHARE;
+	long began = now_ms();
+	int round = 0;
 	pthread_t competitor;
 	int cpus[2], error;
 
@@ -334,8 +373,11 @@ static long race(struct window *w, const struct operation *op)
 	error = pthread_create(&competitor, NULL, compete, &race);
 	if (error)
 		fail_step(w, "a second thread", error);
-	while (goes_on(&race, round, rounds, now_ms() - began)) {
-		error = set_up_range(&race, ++round);
+	if (race.contest->crowded)
+		sys(SYS_sched_setscheduler, 0, SCHED_FIFO, &(int){1}); /* who may not does what it can */
+	while (goes_on(&race, round, rounds, w->sealed, now_ms() - began)) {
+		round++;
+		error = race.contest->crowded ? set_up_crowd(&race, round) : set_up_range(&race, round);
 		if (error)
 			fail_step(w, "a fresh range", error);
 		count_outcome(&race, run_round(&race, round, w->sealed));
@@ -355,6 +397,7 @@ static const struct operation operations[] = {
 	RACE("madvise", 2),
 	RACE("mremap", 3),
 	RACE("mmap-fixed", 4),
+	RACE("mprotect-crowd", 5),
 };
 
 const struct family family_races = {"races", operations, COUNT(operations)};
