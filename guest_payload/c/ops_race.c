@@ -25,9 +25,9 @@
 #include "sys.h"
 
 enum {
-	ROUNDS = 2000, CROWD_ROUNDS = 100,
+	ROUNDS = 2000, CROWD_ROUNDS = 200,
 	CONTROL_SHARE = 10,   /* of these is enough to see that the operation works at all */
-	PATIENCE_MS = 300,    /* a slow machine does fewer rounds ... */
+	PATIENCE_MS = 200,    /* a slow machine does fewer rounds ... */
 	WINS = 40,            /* ... but has each side come first so often; rules ask for less (95-races.yaml) */
 	RANGE = 2,            /* units */
 	CROWD = 4000,         /* mappings; see below */
@@ -51,9 +51,10 @@ struct outcome {
 /*
  * A kernel that looks for seals before it takes the lock leaves a window, which is hardly ever hit: who has just let go of
  * the lock is nearly always the first to have it again. So there is a contest for the last of a crowd of mappings, which
- * takes long to look at: what is done is done to all of them, and only the last is sealed and looked at. It is each time
- * the one before; the rest is used again. The thread that seals has a real-time priority, for such a waiter is handed
- * the lock by whoever lets go of it (kernel/locking/rwsem.c: rwsem_try_write_lock()), after 12.5 us in which it spins.
+ * takes long to look at: what is done is done to all of them, but there is something to do at the last alone, and only this
+ * is sealed and looked at. It is each time the one before; the rest can be used again. The thread that seals has a
+ * real-time priority, for such a waiter is handed the lock by whoever lets go of it (kernel/locking/rwsem.c:
+ * rwsem_try_write_lock()), after 12.5 us in which it spins.
  */
 struct contest {
 	int prot[RANGE];
@@ -66,7 +67,6 @@ struct contest {
 struct race {
 	const struct contest *contest;
 	size_t unit;
-	int cpu;
 	int round, done; /* handed over with acquire and release; the rest of this struct goes with them */
 	char *from, *at, *spare; /* acted on from the first, sealed and looked at from the second on, to the same end */
 	int units;		 /* sealed and looked at */
@@ -181,7 +181,6 @@ static void *compete(void *argument)
 {
 	struct race *race = argument;
 
-	use_cpu(race->cpu);
 	for (int round = 1;; round++) {
 		size_t length;
 
@@ -218,18 +217,16 @@ static int set_up_range(struct race *race, int round)
 /* Neighbours that differ in MAP_NORESERVE do not merge. */
 static int set_up_crowd(struct race *race, int round)
 {
-	size_t length = (CROWD - (size_t)round) * race->unit;
-
 	for (int i = 0; round == 1 && i < CROWD; i++) {
 		int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | (i % 2 ? MAP_NORESERVE : 0);
 
-		if (sys(SYS_mmap, ARENA + (size_t)i * race->unit, race->unit, RW, flags, -1, 0) == -1)
+		if (sys(SYS_mmap, ARENA + (size_t)i * race->unit, race->unit, PROT_READ, flags, -1, 0) == -1)
 			return errno;
 	}
 	race->from = ARENA;
-	race->at = ARENA + length;
+	race->at = ARENA + (CROWD - (size_t)round) * race->unit;
 	race->units = 1;
-	return sys(SYS_mprotect, race->from, length + race->unit, RW) ? errno : 0;
+	return sys(SYS_mprotect, race->at, race->unit, RW) ? errno : 0;
 }
 
 static void count_outcome(struct race *race, struct outcome seen)
@@ -368,11 +365,11 @@ static long race(struct window *w, const struct operation *op)
 
 	if (!two_cpus(cpus))
 		fail_step(w, "two CPUs", EOPNOTSUPP);
-	race.cpu = cpus[1];
-	use_cpu(cpus[0]);
+	use_cpu(cpus[1]); /* the thread inherits it */
 	error = pthread_create(&competitor, NULL, compete, &race);
 	if (error)
 		fail_step(w, "a second thread", error);
+	use_cpu(cpus[0]);
 	if (race.contest->crowded)
 		sys(SYS_sched_setscheduler, 0, SCHED_FIFO, &(int){1}); /* who may not does what it can */
 	while (goes_on(&race, round, rounds, w->sealed, now_ms() - began)) {
