@@ -139,18 +139,34 @@ static int protection_of(const char *perms)
 	       (perms[2] == 'x' ? PROT_EXEC : 0);
 }
 
-/* What the units let be done to them, behaviour being the proof of a seal. Destroys what it can. */
+static bool protected_alike(const struct facts *f, int units)
+{
+	for (int i = 1; i < units; i++)
+		if (protection_of(f->after[i].perms) != protection_of(f->after[0].perms))
+			return false;
+	return true;
+}
+
+/*
+ * What the units let be done to them, behaviour being the proof of a seal. Destroys what it can. Where nobody sealed, what
+ * can be done to all at once can be done to each: one flush of the TLB instead of many, each of which stops all CPUs where
+ * they are emulated.
+ */
 static void try_units(struct window *w)
 {
 	struct facts *f = w->facts;
+	size_t length = (size_t)w->units * w->unit;
 
 	for (int i = 0; i < w->units; i++)
 		f->write[i] = try_write(unit_at(w, i)) ? 'w' : '-';
-	for (int i = 0; i < w->units; i++)
-		f->mprotect[i] =
-			sys(SYS_mprotect, unit_at(w, i), w->unit, protection_of(f->after[i].perms)) ? errno : 0;
-	for (int i = 0; i < w->units; i++)
-		f->munmap[i] = sys(SYS_munmap, unit_at(w, i), w->unit) ? errno : 0;
+	if (w->look || !protected_alike(f, w->units) ||
+	    sys(SYS_mprotect, w->base, length, protection_of(f->after[0].perms)))
+		for (int i = 0; i < w->units; i++)
+			f->mprotect[i] =
+				sys(SYS_mprotect, unit_at(w, i), w->unit, protection_of(f->after[i].perms)) ? errno : 0;
+	if (w->look || sys(SYS_munmap, w->base, length))
+		for (int i = 0; i < w->units; i++)
+			f->munmap[i] = sys(SYS_munmap, unit_at(w, i), w->unit) ? errno : 0;
 }
 
 _Noreturn void half(const struct probe *probe, bool sealed, struct facts *facts)
