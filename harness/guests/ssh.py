@@ -185,7 +185,7 @@ class SshGuest:
         while time.monotonic() < end and not self._stopped.is_set():
             try:
                 client = self._connect()
-                runs, boot = self._ask(client, "uname -r"), self._ask(client, _BOOT_ID)
+                runs, _, boot = self._ask(client, f"uname -r; {_BOOT_ID}").partition("\n")
             except BootFailed as problem:
                 last = str(problem)
             else:

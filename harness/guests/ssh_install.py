@@ -38,7 +38,8 @@ def _filled(word: str, values: dict[str, str]) -> str:
 def install(target: OverSsh, kernel: Kernel, folder: Path | None, stopped: threading.Event) -> None:
     """Run the command, what it says going to ``folder/install.log``. Raises ``BootFailed`` unless it succeeds in time.
 
-    It may return before the machine has gone down: whoever waits for the machine waits for its release.
+    It may return before the machine has gone down: whoever waits for the machine waits for its release. What it leaves
+    running when it succeeds (the machine itself, say) is its own affair; otherwise all it started is ended.
     """
     argv = words_of(target, kernel)
     log = folder / "install.log" if folder else Path(os.devnull)
@@ -52,12 +53,14 @@ def install(target: OverSsh, kernel: Kernel, folder: Path | None, stopped: threa
             )
         except OSError as problem:
             raise BootFailed(f"install: {argv[0]} cannot be run: {problem.strerror}") from None
+        status = None
         try:
             status = _wait(process, time.monotonic() + target.patience, stopped)
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            if status != 0:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
     if stopped.is_set():
         raise BootFailed("the guest was stopped")
     if status is None:

@@ -1,0 +1,67 @@
+"""One kernel, every way into a guest: the same verdicts, but for what is named."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import GetKernel
+from tests.vng import prepared
+
+ROOT = Path(__file__).parents[2]
+HUGEPAGES = 8
+# Every operation on every region, and every span of one region: all but three of the rules that this kernel is asked.
+SOME = ("*/*/exact", "*/*/plain", "*/anon-rw/*", "*/anon-mixed/*")
+# What may differ (docs/ssh.md, docs/virtme.md): rules that are asked in a guest of ours alone, and the reason given.
+ONLY_IN_QEMU = {"args-map-limit": "a machine of our own"}
+MAY_DIFFER: dict[str, dict[str, str]] = {
+    "virtme": ONLY_IN_QEMU,
+    "ssh": ONLY_IN_QEMU | {"pages-swap": "needs swap, which this machine did not have"},
+}
+
+pytestmark = pytest.mark.kernels
+
+
+def rules(cell: dict[str, Any]) -> dict[str, tuple[str, str, dict[str, int]]]:
+    return {rule: (entry["status"], entry["reason"], entry["probes"]) for rule, entry in cell["rules"].items()}
+
+
+def test_the_same_kernel_gives_the_same_verdicts_every_way(kernel: GetKernel, tmp_path: Path) -> None:
+    """In QEMU, on a root, and over SSH in a guest that virtme-ng booted (`vng --ssh-tcp`); side by side."""
+    shipped = (ROOT / "kernels.yaml").read_text()
+    with prepared(tmp_path / "vng", kernel("debian-6.12-full", "x86_64"), HUGEPAGES) as theirs:
+        profiles = (
+            f"\nprofiles:\n  lived-in: {{guest: virtme, memory: 384, swap: 64, hugepages: {HUGEPAGES}}}\n"
+            f"  board: {{guest: ssh, host: 127.0.0.1, port: {theirs.port}, user: root, key: {theirs.key}, "
+            f"known_hosts: {theirs.known_hosts}, install: {json.dumps(theirs.command)}}}\n"
+        )
+        (tmp_path / "kernels.yaml").write_text(shipped.replace("\nprofiles:\n", profiles, 1))
+        words = ["-k", "debian-6.12-full", "-a", "x86_64", "-p", "standard", "-p", "lived-in", "-p", "board", "-j", "3"]
+        for glob in SOME:
+            words += ["-r", glob]
+        done = subprocess.run(
+            [sys.executable, "-m", "harness", "run", *words], cwd=tmp_path, capture_output=True, text=True, timeout=900,
+            check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = tmp_path.glob("results/*/run.json")
+    machines = [cell["machine"] for cell in json.loads(path.read_text())["cells"]]
+    assert [machine["guest"] for machine in machines] == ["qemu", "virtme", "ssh"]
+    assert len({machine["release"] for machine in machines}) == 1
+    assert machines[1]["notes"] == []
+    plain, *others = map(rules, json.loads(path.with_name("verdicts.json").read_text())["cells"])
+    assert sum(status == "pass" for status, *_ in plain.values()) > 60
+    for other, machine in zip(others, machines[1:], strict=True):
+        may_differ = MAY_DIFFER[machine["guest"]]
+        assert {rule: plain[rule] for rule in may_differ} != {rule: other[rule] for rule in may_differ}
+        for rule, found in other.items():
+            if rule in may_differ:
+                assert (found[0], plain[rule][0]) == ("skip", "pass"), rule
+                assert may_differ[rule] in found[1]
+            else:
+                assert found == plain[rule], (machine["guest"], rule)
