@@ -17,6 +17,16 @@ SSHD = Path("/usr/sbin/sshd")
 _SFTP = Path("/usr/lib/openssh/sftp-server")
 
 
+@dataclass(frozen=True)
+class Account:
+    """One that exists for the server alone: it has files of accounts of its own, in a mount namespace of its own."""
+
+    name: str
+    password: str
+    uid: int
+    home: Path
+
+
 @dataclass
 class Server:
     """``target`` reaches it; ``folder`` holds its keys, its log and the key it accepts."""
@@ -55,8 +65,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(folder: Path, *extra: str, port: int | None = None, sftp: bool = True) -> Iterator[Server]:
-    """Start one, wait until it listens, end it. ``extra`` are lines of its configuration."""
+def running(
+    folder: Path, *extra: str, port: int | None = None, sftp: bool = True, account: Account | None = None
+) -> Iterator[Server]:
+    """Start one, wait until it listens, end it. ``extra`` are lines of its configuration; accounts take root."""
     folder.mkdir(parents=True, exist_ok=True)
     key, host_key = folder / "key", folder / "host_key"
     for path in (key, host_key):
@@ -87,7 +99,7 @@ def running(folder: Path, *extra: str, port: int | None = None, sftp: bool = Tru
     if os.geteuid() == 0:  # where sshd separates its privileges into; a package's service would have made it
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     log = (folder / "sshd.log").open("ab")
-    argv = [str(SSHD), "-D", "-e", "-f", str(folder / "sshd_config")]
+    argv = [*_having(account, folder), str(SSHD), "-D", "-e", "-f", str(folder / "sshd_config")]
     with (
         log,
         subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True) as process,
@@ -103,6 +115,23 @@ def running(folder: Path, *extra: str, port: int | None = None, sftp: bool = Tru
                     os.kill(pid, 15)
                 except ProcessLookupError:
                     continue
+
+
+def _having(account: Account | None, folder: Path) -> list[str]:
+    """What to start a program with for it to see an account that the machine does not have."""
+    if account is None:
+        return []
+    hashing = ["openssl", "passwd", "-6", "-stdin"]
+    hashed = subprocess.run(hashing, input=account.password, capture_output=True, text=True, check=True).stdout.strip()
+    lines = {
+        "passwd": f"{account.name}:x:{account.uid}:{account.uid}::{account.home}:/bin/sh\n",
+        "shadow": f"{account.name}:{hashed}:20000::::::\n",
+    }
+    for name, line in lines.items():
+        (folder / name).write_text(Path("/etc", name).read_text() + line)
+    (folder / "shadow").chmod(0o600)
+    script = 'mount --bind "$1" /etc/passwd && mount --bind "$2" /etc/shadow && shift 2 && exec "$@"'
+    return ["unshare", "--mount", "sh", "-c", script, "sh", *(str(folder / name) for name in lines)]
 
 
 def _await(port: int, process: subprocess.Popen[bytes], folder: Path) -> None:

@@ -82,7 +82,7 @@ def shell(**options: Any) -> int:
         with _held(asked) as (cell, hold):
             return run_shell(cell, hold, screen, _saying(asked))
     script = sys.stdin.buffer.read()
-    with _held(asked) as (cell, hold), opened(cell, hold) as (guest, _):
+    with _held(asked) as (cell, hold), opened(cell, hold, _saying(asked)) as (guest, _):
         equip(guest, cell, _saying(asked), [("script", script)])
         return run_command(guest, ["sh", "./script"], _write)
 
@@ -114,7 +114,7 @@ def exec_(files: tuple[Path, ...], words: tuple[str, ...], **options: Any) -> in
     """
     asked = _asked(options)
     pushed = _read(files)
-    with _held(asked) as (cell, hold), opened(cell, hold) as (guest, _):
+    with _held(asked) as (cell, hold), opened(cell, hold, _saying(asked)) as (guest, _):
         equip(guest, cell, _saying(asked), pushed)
         return run_command(guest, words, _write)
 

@@ -70,7 +70,8 @@ class Lines:
             if self._stages.get(told.cell) == told.stage:
                 return
             self._stages[told.cell] = told.stage
-            what = told.stage if told.stage != "done" else f"done: {ended(told)}"
+            why = ended(told) if told.stage == "done" else told.note
+            what = f"{told.stage}: {why}" if why else told.stage
             line = f"{self._clock() - self._begun:7.1f} s  {told.cell}  {what}"
             self._console.print(Text(self._ink.safe(line)), soft_wrap=True)
 
@@ -114,8 +115,8 @@ class Board:
         if told.stage == "done":
             status = worst(told)
             return Text(self._ink.safe(ended(told)), style=MARKS[status].style if status else "")
-        if not told.planned:
-            return Text("")
+        if not told.planned or told.note:
+            return Text(self._ink.safe(told.note))
         full = _BAR * min(told.probes, told.planned) // told.planned
         return Text(f"[{'#' * full}{' ' * (_BAR - full)}] {told.probes}/{told.planned}")
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 # Bytes a payload may write before its guest counts as lost; a whole suite writes a tenth of it.
 FLOOD = 64 << 20
@@ -95,3 +95,13 @@ class Guest(Protocol):
     def stop(self) -> None:
         """End the machine and release everything. Never raises for a machine that is already gone."""
         ...
+
+
+Waits = Callable[[str], None]
+
+
+@runtime_checkable
+class Queues(Protocol):
+    """A guest whose ``boot`` may have to wait for somebody else. It tells ``waits`` for whom; "" when it need not."""
+
+    waits: Waits

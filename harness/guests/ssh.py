@@ -22,7 +22,7 @@ from harness.guests.arch import arch_called
 from harness.guests.channel import Gone
 from harness.guests.dialogue import Dialogue, await_hello, file_frame, run_frame, telling_as
 from harness.guests.hello import Hello
-from harness.guests.model import FLOOD, Booted, Deadlines, Event
+from harness.guests.model import FLOOD, Booted, Deadlines, Event, Waits
 from harness.guests.pid1 import build_init
 from harness.guests.ssh_connect import connected, place_of
 from harness.guests.ssh_install import install
@@ -36,6 +36,7 @@ _CONNECT_SECONDS = 30.0
 _BOOT_ID = "cat /proc/sys/kernel/random/boot_id"  # Documentation/admin-guide/sysctl/kernel.rst: new with every boot
 _UNSEEN = "the machine did not answer before its kernel was installed: whether it was booted anew rests on its release"
 _BETWEEN_TRIES = 2.0  # seconds, while a machine is coming back or is used by another cell
+_TURN_SECONDS = 3600.0  # more than any cell takes; for each cell that comes before ours
 
 
 def detect_arch(target: OverSsh, seconds: float, environment: Mapping[str, str] = os.environ) -> Arch:
@@ -54,7 +55,8 @@ class SshGuest:
     """A ``Guest`` over SSH. ``arch`` is what the payload is built for; the machine must be one.
 
     ``kernel`` is put on the machine first, by the target's ``install``; without one, the machine runs what it runs.
-    ``limits.boot`` is what connecting and each answer may take. It has no console.
+    ``limits.boot`` is what connecting and each answer may take, ``turn_seconds`` what a cell may that uses the machine
+    before this one. It has no console.
     """
 
     def __init__(
@@ -69,12 +71,14 @@ class SshGuest:
         agent: Callable[[Arch], Path] = build_init,
         environment: Mapping[str, str] = os.environ,
         store: Store | None = None,
+        turn_seconds: float = _TURN_SECONDS,
     ) -> None:
         self.console: Path | None = None
+        self.waits: Waits = lambda reason: None
         self._target, self._arch, self._limits, self._flood = target, arch, limits, flood
         self._kernel, self._folder, self._agent, self._environment = kernel, folder, agent, environment
         self._where = str(place_of(target))
-        self._store = store or Store()
+        self._store, self._turn_seconds = store or Store(), turn_seconds
         self._stack = ExitStack()
         self._closing = threading.Lock()
         self._stopped = threading.Event()
@@ -142,11 +146,23 @@ class SshGuest:
 
     def _take_turn(self) -> None:
         """One cell at a time on one machine, whichever process it belongs to."""
+        name = f"ssh {self._target.host} {self._target.port}"
+        ours = f"process {os.getpid()}{f', {self._folder.name}' if self._folder else ''}, since {time.strftime('%X')}"
+        before, end = "", 0.0
         while not self._stopped.is_set():
-            turn = self._store.try_lock(f"ssh {self._target.host} {self._target.port}")
+            turn = self._store.try_lock(name, ours)
             if turn is not None:
+                if before:
+                    self.waits("")
                 return self._keep(turn)
-            self._stopped.wait(_BETWEEN_TRIES)
+            if (theirs := self._store.held_by(name)) != before:
+                before, end = theirs, time.monotonic() + self._turn_seconds
+                self.waits(f"{self._where} is used by another cell ({theirs})")
+            if time.monotonic() >= end:
+                raise BootFailed(
+                    f"{self._where} was used by another cell ({theirs}) for more than {self._turn_seconds:g} s"
+                )
+            self._stopped.wait(min(_BETWEEN_TRIES, self._turn_seconds))
         raise BootFailed("the guest was stopped")
 
     def _connect(self) -> paramiko.SSHClient:

@@ -20,6 +20,7 @@ from harness.matrix.model import OverSsh
 
 _KEEPALIVE = 10  # seconds between signs of life
 _UNANSWERED = 30_000  # ms after which what was sent and not acknowledged counts as a lost connection
+_NOTHING_TO_SHOW = "No authentication methods available"  # paramiko's words, which has no exception for it
 _SYSTEM_HOSTS = Path("/etc/ssh/ssh_known_hosts")
 
 # What paramiko has to say is told in our own words or not at all: without a handler, logging prints to standard error.
@@ -210,6 +211,11 @@ def _telling(place: Place, target: OverSsh, hosts: Path) -> Iterator[None]:
     except TimeoutError:
         raise BootFailed(f"{place}: no answer in time; is it up, and is this its address?") from None
     except (paramiko.SSHException, EOFError) as problem:
+        if str(problem) == _NOTHING_TO_SHOW:
+            raise BootFailed(
+                f"{place}: there is no key to show, neither with an agent nor in ~/.ssh; name one with `key`, or an "
+                "environment variable that holds a password with `secret`"
+            ) from None
         raise BootFailed(f"{place}: no SSH connection: {_said(problem)}") from None
     except ValueError as problem:
         raise BootFailed(f"{place}: the key {target.key} cannot be read: {_said(problem)}") from None

@@ -127,15 +127,22 @@ class Store:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
 
-    def try_lock(self, name: str) -> ExitStack | None:
-        """Take the named lock and return what gives it back, or None while somebody else holds it."""
+    def try_lock(self, name: str, holder: str = "") -> ExitStack | None:
+        """Take the named lock and return what gives it back, or None while somebody else holds it: ``held_by``."""
         with ExitStack() as stack:
             descriptor = stack.enter_context(self._lock_file(name))
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return None
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, holder.encode(), 0)
             return stack.pop_all()
+
+    def held_by(self, name: str) -> str:
+        """Who took the named lock last, in the words given to ``try_lock``."""
+        with self._lock_file(name) as descriptor:
+            return os.pread(descriptor, 1024, 0).decode("utf-8", "replace")
 
     @contextmanager
     def _lock_file(self, name: str) -> Iterator[int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from harness.errors import InfrastructureError, Interrupted, LostGuest, UsageError, nearest
 from harness.guests.arch import host_arch
 from harness.guests.devices import TERMINAL
-from harness.guests.model import Booted, Exited, Guest, Output
+from harness.guests.model import Booted, Exited, Guest, Output, Queues
 from harness.guests.qemu import Wishes
 from harness.guests.terminal import Screen, bridge, followed
 from harness.kernels.lock import read_lock
@@ -78,9 +78,11 @@ def _cell(spec: CellSpec, kernel: Kernel | InfrastructureError) -> Cell:
 
 
 @contextlib.contextmanager
-def opened(cell: Cell, hold: Hold) -> Iterator[tuple[Guest, Booted]]:
+def opened(cell: Cell, hold: Hold, say: Callable[[str], None]) -> Iterator[tuple[Guest, Booted]]:
     """Boot the cell's guest, and end it. Used from one thread. Raises ``GuestError``."""
     guest = guest_maker(hold.wishes)(cell, hold.folder)
+    if isinstance(guest, Queues):
+        guest.waits = lambda reason: say(f"waiting: {reason}") if reason else None
     with contextlib.ExitStack() as stack:
         if hold.console and guest.console:
             stack.enter_context(followed(guest.console))
@@ -129,7 +131,7 @@ def run_shell(cell: Cell, hold: Hold, screen: Screen, say: Callable[[str], None]
         stack.callback(ours.close)
         with theirs:
             wishes = replace(hold.wishes, terminal_fd=theirs.fileno())
-            guest, booted = stack.enter_context(opened(cell, replace(hold, wishes=wishes)))
+            guest, booted = stack.enter_context(opened(cell, replace(hold, wishes=wishes), say))
         equip(guest, cell, say)
         say(f"{booted.release} ({cell.arch}, {booted.acceleration.upper()}); Ctrl-] leaves, `exit` ends")
         left = threading.Event()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness.errors import InfrastructureError
 from harness.guests.console import Crash
-from harness.guests.model import Booted, Exited, Guest
+from harness.guests.model import Booted, Exited, Guest, Queues
 from harness.observations.journal import Journal, Journalled
 from harness.runs.helper import Helped, help_out
 from harness.runs.listen import HandedOver, Listener, anything_may_begin, probe, push, read_console
@@ -135,6 +135,8 @@ class CellWorker:
 
     def _go(self, outcome: CellOutcome, first: Listener, second: Listener | None = None) -> None:
         self._say("booting")
+        if isinstance(self._guest, Queues):
+            self._guest.waits = self._waits
         with _timed(outcome.seconds, "boot"):
             outcome.booted = self._guest.boot()
         with _timed(outcome.seconds, "push"):
@@ -179,8 +181,11 @@ class CellWorker:
             self._seen += 1
         self._say("probing")
 
-    def _say(self, stage: Stage) -> None:
-        self._tell(Told(self._cell.id, stage, time.monotonic() - self._begun, self._seen, self._planned))
+    def _waits(self, reason: str) -> None:
+        self._say("waiting" if reason else "booting", reason)
+
+    def _say(self, stage: Stage, note: str = "") -> None:
+        self._tell(Told(self._cell.id, stage, time.monotonic() - self._begun, self._seen, self._planned, note))
 
 
 def _with_crash(lost: str, crashes: Sequence[Crash]) -> str:

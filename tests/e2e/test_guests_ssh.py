@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,9 +26,9 @@ from harness.guests.model import Deadlines, Event, Exited, Output
 from harness.guests.pid1 import build_init
 from harness.guests.ssh import SshGuest, detect_arch
 from harness.kernels.model import Kernel, Origin
-from harness.kernels.store import Store
+from harness.kernels.store import SETTING, Store, default_root
 from harness.matrix.model import ARCHES, Arch, OverSsh
-from tests.sshd import Server, keygen, running
+from tests.sshd import Account, Server, keygen, running
 
 ROOT = Path(__file__).parents[2]
 SEALMATRIX = [sys.executable, "-m", "harness"]
@@ -166,6 +167,50 @@ def test_a_key_with_a_passphrase(guest: MakeGuest, tmp_path: Path) -> None:
         assert guest(target, environment={"THE_SECRET": "open sesame"}).boot().machine
 
 
+@needs_root
+def test_a_password_and_an_ordinary_user(guest: MakeGuest, tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="home-") as name:  # pytest's own folders let nobody else in
+        account = Account("ordinary", "open sesame", 54321, Path(name))
+        os.chown(name, account.uid, account.uid)
+        with running(tmp_path / "sshd", "PasswordAuthentication yes", account=account) as server:
+            target = server.with_(user=account.name, key=None, secret="WORD", directories=("/dev/shm/absent", "~"))
+            with pytest.raises(BootFailed, match=r"agent's keys, those in ~/\.ssh and the secret") as refusal:
+                guest(target, environment={"WORD": "open barley"}).boot()
+            assert "barley" not in str(refusal.value)
+            one = guest(target, environment={"WORD": account.password})
+            notes = one.boot().notes
+            assert "the payload ran as user 54321, not as root: what needs root could not be had" in notes
+            events = ran(one, b"#!/bin/sh\nid -u\npwd\ncat /etc/shadow\n")
+            user, work = text(events, "out").decode().split()
+            assert (user, Path(work).parent) == ("54321", account.home)
+            assert Path(work).stat().st_uid == account.uid
+            assert b"Permission denied" in text(events, "err")
+            one.stop()
+            assert list(account.home.iterdir()) == []
+
+
+def test_keys_of_an_agent(guest: MakeGuest, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SETTING, str(default_root()))
+    monkeypatch.setenv("HOME", str(tmp_path))  # no keys in ~/.ssh
+    place = tmp_path / "agent"
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(place))
+    with subprocess.Popen(["ssh-agent", "-D", "-a", str(place)], stdout=subprocess.DEVNULL) as agent:
+        try:
+            while not place.exists():
+                assert agent.poll() is None
+                os.sched_yield()
+            target = server.with_(key=None)
+            with pytest.raises(BootFailed, match="there is no key to show"):
+                guest(target).boot()
+            subprocess.run(["ssh-add", "-q", str(keygen(tmp_path / "stranger"))], check=True)
+            with pytest.raises(BootFailed, match="refused the agent's keys"):
+                guest(target).boot()
+            subprocess.run(["ssh-add", "-q", str(server.folder / "key")], check=True)
+            assert guest(target).boot().machine
+        finally:
+            agent.terminate()
+
+
 def test_through_a_jump_host(guest: MakeGuest, server: Server) -> None:
     jump = f"{server.target.user}@127.0.0.1:{server.port}"
     one = guest(server.with_(jump=jump))
@@ -208,6 +253,23 @@ def test_deadlines_hold(guest: MakeGuest) -> None:
     one.boot()
     with pytest.raises(LostGuest, match=r"silent for 0\.5 s"):
         ran(one, LINGER)
+
+
+def test_a_machine_that_freezes_is_given_up(guest: MakeGuest, server: Server, place: Path) -> None:
+    """It acknowledges all it is sent, and carries out nothing: neither what runs nor what ends it waits for ever."""
+    one = guest(limits=replace(LIMITS, silence=1))
+    one.boot()
+    frozen = server.sessions()
+    begun = time.monotonic()
+    with pytest.raises(LostGuest, match="silent for 1 s"):
+        for _ in one.run([one.push("linger", LINGER)]):
+            for session in frozen:
+                os.kill(session, signal.SIGSTOP)
+    one.stop()
+    assert time.monotonic() - begun < 30
+    for session in frozen:
+        os.kill(session, signal.SIGCONT)
+    assert emptied(place)
 
 
 def test_a_server_that_never_speaks(guest: MakeGuest, server: Server) -> None:
@@ -322,38 +384,60 @@ def statuses(folder: Path) -> dict[str, str]:
     return {rule: entry["status"] for rule, entry in cell["rules"].items()}
 
 
+def over_ssh(server: Server, secret: str, *globs: str, keyed: bool = True) -> subprocess.CompletedProcess[str]:
+    """A run as its user starts it, with a matrix in ``server.folder`` and results in ``remote`` there."""
+    target = server.target
+    (server.folder / "kernels.yaml").write_text(
+        f"version: 1\nkernels:\n  here: {{source: machine, architectures: [{HERE}]}}\n"
+        f"profiles:\n  board:\n    guest: ssh\n    host: 127.0.0.1\n    port: {server.port}\n    user: {target.user}\n"
+        "    known_hosts: known_hosts\n    secret: BOARD_SECRET\n" + ("    key: key\n" if keyed else "")
+    )
+    words = ["run", "-k", "here", "-p", "board", "--results", "remote"]
+    for glob in globs:
+        words += ["-r", glob]
+    return subprocess.run(
+        [*SEALMATRIX, *words], cwd=server.folder, env=os.environ | {"BOARD_SECRET": secret}, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+
+
+def told(done: subprocess.CompletedProcess[str], results: Path) -> str:
+    """All that a run has said and kept."""
+    kept = [path.read_text("utf-8", "replace") for path in results.rglob("*") if path.is_file()]
+    assert kept
+    return "\n".join([done.stdout, done.stderr, *kept])
+
+
 def test_the_same_kernel_gives_the_same_verdicts_and_no_secret_is_kept(tmp_path: Path) -> None:
     """This machine's kernel, through SSH and directly; nothing in the run's folder gives a key or passphrase away."""
     secret = "correct horse battery"
-    folder = tmp_path / "sshd"
-    folder.mkdir()
-    keygen(folder / "key", secret)
-    (tmp_path / "kernels.yaml").write_text(
-        f"version: 1\nkernels:\n  here: {{source: machine, architectures: [{HERE}]}}\n"
-        "profiles:\n  board:\n    guest: ssh\n    host: 127.0.0.1\n    port: PORT\n    key: sshd/key\n"
-        "    known_hosts: sshd/known_hosts\n    secret: BOARD_SECRET\n"
-        "selections:\n  default: {kernels: [here], profiles: [board]}\n"
-    )
-    some = ["-r", "munmap/*", "-r", "mprotect/anon-*"]
-    with running(folder) as server:
-        matrix = tmp_path / "kernels.yaml"
-        matrix.write_text(matrix.read_text().replace("PORT", str(server.port)))
-        done = subprocess.run(
-            [*SEALMATRIX, "run", *some, "--results", "remote"],
-            cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"BOARD_SECRET": secret}, check=False,
-        )  # fmt: skip
+    keygen(tmp_path / "key", secret)
+    some = ("munmap/*", "mprotect/anon-*")
+    with running(tmp_path) as server:
+        done = over_ssh(server, secret, *some)
     direct = subprocess.run(
-        [*SEALMATRIX, "run", "--host", *some, "--results", "direct"],
+        [*SEALMATRIX, "run", "--host", "-r", some[0], "-r", some[1], "--results", "direct"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, direct.returncode) == (0, 0), done.stdout + done.stderr + direct.stderr
     assert statuses(tmp_path / "remote") == statuses(tmp_path / "direct")
-    key = (folder / "key").read_text().splitlines()[2]
-    kept = [path for path in (tmp_path / "remote").rglob("*") if path.is_file()]
-    assert kept
-    told = done.stdout + done.stderr + "".join(path.read_text("utf-8", "replace") for path in kept)
-    assert secret not in told
-    assert key not in told
+    all_told = told(done, tmp_path / "remote")
+    assert secret not in all_told
+    assert (tmp_path / "key").read_text().splitlines()[2] not in all_told
     (run,) = (tmp_path / "remote").glob("*/run.json")
     (cell,) = json.loads(run.read_text())["cells"]
     assert (cell["machine"]["guest"], cell["machine"]["release"]) == ("ssh", platform.release())
+
+
+@needs_root
+def test_no_password_is_kept_and_an_ordinary_user_is_named(tmp_path: Path) -> None:
+    password = "correct horse battery"
+    with tempfile.TemporaryDirectory(prefix="home-") as home:
+        account = Account("ordinary", password, 54321, Path(home))
+        with running(tmp_path, "PasswordAuthentication yes", account=account) as server:
+            server.target = server.with_(user=account.name)
+            for secret, status in ((password, 0), ("hand of hearts", 3)):
+                done = over_ssh(server, secret, "munmap/anon-rw/*", keyed=False)
+                assert done.returncode == status, done.stdout + done.stderr
+                assert secret not in told(done, tmp_path / "remote")
+                assert ("the payload ran as user 54321" in done.stdout) == (status == 0)

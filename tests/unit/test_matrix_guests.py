@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
+import socket
 from pathlib import Path
 
 import pytest
 
 from harness.errors import BootFailed, ConfigError, UsageError
+from harness.guests.model import Waits
 from harness.guests.ssh import SshGuest
 from harness.guests.ssh_connect import Place, parse_place, place_of, target_of
 from harness.guests.ssh_install import words_of
@@ -143,3 +147,35 @@ def test_a_machine_is_used_by_one_cell_at_a_time(tmp_path: Path) -> None:
     guest.stop()
     with turn, pytest.raises(BootFailed, match="stopped"):
         guest.boot()
+
+
+def test_who_is_waited_for_is_told_and_not_for_ever(tmp_path: Path) -> None:
+    store, told = Store(tmp_path), list[str]()
+    init = tmp_path / "init"
+    init.write_bytes(b"")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        closed = listener.getsockname()[1]
+    name = f"ssh 127.0.0.1 {closed}"
+
+    def boot(waits: Waits) -> None:
+        guest = SshGuest(
+            OverSsh("127.0.0.1", closed, "me"), "x86_64", remote_limits("x86_64", 1.0),
+            folder=tmp_path / "here.x86_64.board", agent=lambda _: init, store=store, turn_seconds=0.05,
+        )  # fmt: skip
+        guest.waits = waits
+        guest.boot()
+
+    turn = store.try_lock(name, "process 7, a cell")
+    assert turn is not None
+    with pytest.raises(BootFailed, match=r"used by another cell \(process 7, a cell\) for more than 0\.05 s"):
+        boot(told.append)
+
+    def given_back(reason: str) -> None:
+        told.append(reason)
+        turn.close()
+
+    with pytest.raises(BootFailed, match="refused"):
+        boot(given_back)
+    used = f"me@127.0.0.1:{closed} is used by another cell (process 7, a cell)"
+    assert told == [used, used, ""]
+    assert re.match(rf"process {os.getpid()}, here\.x86_64\.board, since ", store.held_by(name))

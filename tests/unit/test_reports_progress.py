@@ -44,6 +44,21 @@ def test_lines_are_one_for_each_stage_and_one_for_the_end() -> None:
     ]  # fmt: skip
 
 
+def test_a_cell_that_waits_says_for_whom() -> None:
+    console = piped()
+    lines = Lines(console, lambda: 0.0)
+    board = Board(["a"], Ink.of(console), lambda: 0.0)
+    for told in (
+        Told("a", "booting", 0),
+        Told("a", "waiting", 0, 0, 9, "board is used by process 7"),
+        Told("a", "booting", 1),
+    ):
+        lines.tell(told)
+        board.tell(told)
+        assert ("process 7" in drawn(board)) == (told.stage == "waiting")
+    assert "a  waiting: board is used by process 7" in text(console)
+
+
 def test_quiet_says_nothing() -> None:
     for console in (piped(), terminal()):
         with progress(console, quiet=True, planned=["a"]) as tell:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import BootFailed, KernelUnavailable, LostGuest, StoreError, UsageError
-from harness.guests.model import Exited, Output
+from harness.guests.model import Booted, Exited, Output, Waits
 from harness.matrix.model import Profile
 from harness.rules.model import ProbeName, Rule, Selector
 from harness.runs.execute import RunDone, RunPlan, execute, new_run_id, run_lock
@@ -126,6 +126,25 @@ def statuses(done: RunDone, name: str) -> list[str]:
 
 def guest(tmp_path: Path, *script: object, **facts: object) -> FakeGuest:
     return FakeGuest(script=script, console=tmp_path / f"console-{len(script)}-{bool(facts)}", **facts)  # type: ignore[arg-type]
+
+
+class QueuingGuest(FakeGuest):
+    """One that waits for somebody before it boots."""
+
+    waits: Waits = staticmethod(print)
+
+    def boot(self) -> Booted:
+        self.waits("the board is used by process 7")
+        self.waits("")
+        return super().boot()
+
+
+def test_a_guest_that_waits_for_another_says_so(tmp_path: Path) -> None:
+    done, told = run(tmp_path / "r", {"a": QueuingGuest(script=WHOLE)})
+    assert done.exit_code == 0
+    assert [(t.stage, t.note) for t in told][:4] == [
+        ("booting", ""), ("waiting", "the board is used by process 7"), ("booting", ""), ("pushing", "")
+    ]  # fmt: skip
 
 
 def test_a_whole_stream_passes(tmp_path: Path) -> None:
