@@ -231,7 +231,8 @@ class _Trials:
         if known is not None:
             self._tell("known", mutant, known)
             return None
-        self._hear(Heard("building", mutant.id, self._done, len(self._task.mutants)))
+        kept = self._workshop.kept.has(mutant.id, self._workshop.digest(mutant))
+        self._hear(Heard("unpacking" if kept else "building", mutant.id, self._done, len(self._task.mutants)))
         try:
             image = self._workshop.mutant(mutant, variant)
         except BuildError as problem:
