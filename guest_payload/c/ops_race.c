@@ -30,7 +30,7 @@ enum {
 	PATIENCE_MS = 200,    /* a slow machine does fewer rounds ... */
 	WINS = 40,            /* ... but has each side come first so often; rules ask for less (95-races.yaml) */
 	RANGE = 2,            /* units */
-	CROWD = 4000,         /* mappings; see below */
+	CROWD = 4000, SMALL_CROWD = 1200, /* mappings; see below */
 	OUTCOMES_MAX = 8,
 	STEP = 8, JITTER = 32, LEAD_MAX = 1 << 20, /* turns of an idle loop */
 	PATIENT_STREAK = 6,   /* from then on steps double; they are halved when the other side comes first */
@@ -54,11 +54,11 @@ struct outcome {
  * takes long to look at: what is done is done to all of them, but there is something to do at the last alone, and only this
  * is sealed and looked at. It is each time the one before; the rest can be used again. The thread that seals has a
  * real-time priority, for such a waiter is handed the lock by whoever lets go of it (kernel/locking/rwsem.c:
- * rwsem_try_write_lock()), after 12.5 us in which it spins.
+ * rwsem_try_write_lock()), after 12.5 us in which it spins. A crowd is as large as its operation allows for.
  */
 struct contest {
 	int prot[RANGE];
-	bool crowded;
+	int crowd;   /* 0 for none */
 	bool filled; /* look() reads contents */
 	long (*act)(char *at, size_t length, char *spare);
 	bool (*look)(char *unit, size_t size); /* is the unit as it was made? */
@@ -134,13 +134,14 @@ static bool is_filled(char *unit, size_t size)
 #define RW (PROT_READ | PROT_WRITE)
 
 static const struct contest contests[] = {
-	{{RW, PROT_READ}, false, false, act_munmap, is_mapped},
-	{{RW, RW}, false, false, act_mprotect, is_writable},
-	{{PROT_READ, PROT_READ}, false, true, act_madvise, is_filled},
+	{{RW, PROT_READ}, 0, false, act_munmap, is_mapped},
+	{{RW, RW}, 0, false, act_mprotect, is_writable},
+	{{PROT_READ, PROT_READ}, 0, true, act_madvise, is_filled},
 	/* One mapping: several at once move since 6.17 only, d23cb648e365. */
-	{{RW, RW}, false, false, act_mremap, is_mapped},
-	{{RW, PROT_READ}, false, true, act_mmap, is_filled},
-	{{RW, RW}, true, false, act_mprotect, is_writable},
+	{{RW, RW}, 0, false, act_mremap, is_mapped},
+	{{RW, PROT_READ}, 0, true, act_mmap, is_filled},
+	{{RW, RW}, CROWD, false, act_mprotect, is_writable},
+	{{PROT_READ, PROT_READ}, SMALL_CROWD, true, act_madvise, is_filled},
 };
 
 static enum state look(const struct race *race)
@@ -194,9 +195,18 @@ static void *compete(void *argument)
 	}
 }
 
+/* A unit that can be written to gets what it is to have; 0 or the errno. */
+static int make_ready(const struct race *race, char *unit, int prot)
+{
+	if (race->contest->filled)
+		memset(unit, FILL, race->unit);
+	return prot != RW && sys(SYS_mprotect, unit, race->unit, prot) ? errno : 0;
+}
+
 static int set_up_range(struct race *race, int round)
 {
 	size_t distance = (size_t)round * 2 * RANGE * race->unit; /* a hole behind each, so that none merge */
+	int error;
 
 	race->from = race->at = ARENA + distance;
 	race->spare = SPARE + distance;
@@ -206,10 +216,9 @@ static int set_up_range(struct race *race, int round)
 
 		if (sys(SYS_mmap, unit, race->unit, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == -1)
 			return errno;
-		if (race->contest->filled)
-			memset(unit, FILL, race->unit);
-		if (race->contest->prot[i] != RW && sys(SYS_mprotect, unit, race->unit, race->contest->prot[i]))
-			return errno;
+		error = make_ready(race, unit, race->contest->prot[i]);
+		if (error)
+			return error;
 	}
 	return 0;
 }
@@ -217,16 +226,18 @@ static int set_up_range(struct race *race, int round)
 /* Neighbours that differ in MAP_NORESERVE do not merge. */
 static int set_up_crowd(struct race *race, int round)
 {
-	for (int i = 0; round == 1 && i < CROWD; i++) {
+	for (int i = 0; round == 1 && i < race->contest->crowd; i++) {
 		int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | (i % 2 ? MAP_NORESERVE : 0);
 
 		if (sys(SYS_mmap, ARENA + (size_t)i * race->unit, race->unit, PROT_READ, flags, -1, 0) == -1)
 			return errno;
 	}
 	race->from = ARENA;
-	race->at = ARENA + (CROWD - (size_t)round) * race->unit;
+	race->at = ARENA + (size_t)(race->contest->crowd - round) * race->unit;
 	race->units = 1;
-	return sys(SYS_mprotect, race->at, race->unit, RW) ? errno : 0;
+	if (sys(SYS_mprotect, race->at, race->unit, RW))
+		return errno;
+	return make_ready(race, race->at, race->contest->prot[0]);
 }
 
 static void count_outcome(struct race *race, struct outcome seen)
@@ -283,7 +294,7 @@ static struct outcome run_round(struct race *race, int round, bool seal)
 	o.end = look(race);
 	if (seal)
 		handicap(race, o.error);
-	if (!race->contest->crowded)
+	if (!race->contest->crowd)
 		sys(SYS_munmap, race->at, length); /* refused where it is sealed */
 	if (race->contest->act == act_mremap && !o.error)
 		sys(SYS_munmap, race->spare, length);
@@ -348,6 +359,8 @@ static bool goes_on(const struct race *race, long round, long rounds, bool seale
 {
 	bool both = race->wins[0] >= WINS && race->wins[1] >= WINS;
 
+	if (race->contest->crowd && round == race->contest->crowd)
+		return false;
 	if (!sealed || both)
 		return round < rounds && ms < PATIENCE_MS;
 	return ms < half_deadline_ms / 2;
@@ -357,7 +370,7 @@ static bool goes_on(const struct race *race, long round, long rounds, bool seale
 static long race(struct window *w, const struct operation *op)
 {
 	struct race race = {.contest = &contests[op->a], .unit = w->unit};
-	long most = race.contest->crowded ? CROWD_ROUNDS : ROUNDS, rounds = w->sealed ? most : most / CONTROL_SHARE;
+	long most = race.contest->crowd ? CROWD_ROUNDS : ROUNDS, rounds = w->sealed ? most : most / CONTROL_SHARE;
 	long began = now_ms();
 	int round = 0;
 	pthread_t competitor;
@@ -370,11 +383,11 @@ static long race(struct window *w, const struct operation *op)
 	if (error)
 		fail_step(w, "a second thread", error);
 	use_cpu(cpus[0]);
-	if (race.contest->crowded)
+	if (race.contest->crowd)
 		sys(SYS_sched_setscheduler, 0, SCHED_FIFO, &(int){1}); /* who may not does what it can */
 	while (goes_on(&race, round, rounds, w->sealed, now_ms() - began)) {
 		round++;
-		error = race.contest->crowded ? set_up_crowd(&race, round) : set_up_range(&race, round);
+		error = race.contest->crowd ? set_up_crowd(&race, round) : set_up_range(&race, round);
 		if (error)
 			fail_step(w, "a fresh range", error);
 		count_outcome(&race, run_round(&race, round, w->sealed));
@@ -395,6 +408,7 @@ static const struct operation operations[] = {
 	RACE("mremap", 3),
 	RACE("mmap-fixed", 4),
 	RACE("mprotect-crowd", 5),
+	RACE("madvise-crowd", 6),
 };
 
 const struct family family_races = {"races", operations, COUNT(operations)};

@@ -50,9 +50,19 @@ static long random_reading(struct window *w)
 	return advise(w, ADV_RANDOM);
 }
 
+static long sequential_reading(struct window *w)
+{
+	return advise(w, ADV_SEQUENTIAL);
+}
+
 static long no_dump(struct window *w)
 {
 	return advise(w, ADV_DONTDUMP);
+}
+
+static long huge_pages(struct window *w)
+{
+	return advise(w, ADV_HUGEPAGE);
 }
 
 static long no_huge_pages(struct window *w)
@@ -186,9 +196,9 @@ static const struct {
 	long (*act)(struct window *w);
 } firsts[] = {
 #define FIRST_STEPS(X) \
-	X(lock) X(lock_unlock) X(lock_all) X(cold) X(pageout) X(random_reading) X(no_dump) X(no_huge_pages) \
-	X(mergeable) X(keep_on_fork) X(bind) X(name) X(register_uffd) X(register_and_close_uffd) X(clear_soft_dirty) \
-	X(seal_again) X(fork_child) X(refused_unmap) X(neighbours) X(neighbours_come_and_go) X(neighbour_moves_in) \
+	X(lock) X(lock_unlock) X(lock_all) X(cold) X(pageout) X(random_reading) X(sequential_reading) X(no_dump) \
+	X(huge_pages) X(no_huge_pages) X(mergeable) X(keep_on_fork) X(bind) X(name) X(register_uffd) \
+	X(register_and_close_uffd) X(clear_soft_dirty) X(seal_again) X(fork_child) X(refused_unmap) X(neighbours) X(neighbours_come_and_go) X(neighbour_moves_in) \
 	X(fill_gap) X(unmap_plain) X(protect_plain) X(protect_plain_and_back)
 #define ENTRY(name) {#name, name},
 	FIRST_STEPS(ENTRY)
@@ -248,7 +258,9 @@ static const struct operation operations[] = {
 	AFTER("cold", cold),
 	AFTER("pageout", pageout),
 	AFTER("random", random_reading),
+	AFTER("sequential", sequential_reading),
 	AFTER("dontdump", no_dump),
+	AFTER("hugepage", huge_pages),
 	AFTER("nohugepage", no_huge_pages),
 	AFTER("mergeable", mergeable),
 	AFTER("keeponfork", keep_on_fork),

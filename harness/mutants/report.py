@@ -99,7 +99,8 @@ def make_report(
 
 
 def _line(mutant: Mutant, record: Record | None, rules: Mapping[str, Rule]) -> Line:
-    clauses = {rules[name].contract for name in (record.by if record else ()) if name in rules}
+    noticed = [rules[name] for name in (record.by if record else ()) if name in rules]
+    clauses = {clause for rule in noticed for clause in rule.contract.split()}
     return Line(mutant, record, bool(clauses & set(mutant.breaks)))
 
 
