@@ -28,9 +28,9 @@ enum {
 	ROUNDS = 2000, CROWD_ROUNDS = 200,
 	CONTROL_SHARE = 10,   /* of these is enough to see that the operation works at all */
 	PATIENCE_MS = 200,    /* a slow machine does fewer rounds ... */
-	WINS = 40,            /* ... but has each side come first so often; rules ask for less (95-races.yaml) */
+	WINS = 30,            /* ... but has each side come first so often; rules ask for less (95-races.yaml) */
 	RANGE = 2,            /* units */
-	CROWD = 4000, SMALL_CROWD = 1200, /* mappings; see below */
+	CROWD = 4000, SMALL_CROWD = 2500, /* mappings; see below */
 	OUTCOMES_MAX = 8,
 	STEP = 8, JITTER = 32, LEAD_MAX = 1 << 20, /* turns of an idle loop */
 	PATIENT_STREAK = 6,   /* from then on steps double; they are halved when the other side comes first */
