@@ -27,7 +27,7 @@ from harness.guests.pid1 import build_init
 from harness.guests.ssh_connect import connected, place_of
 from harness.guests.ssh_install import install
 from harness.guests.ssh_line import SshLine
-from harness.guests.ssh_place import Unusable, ask, private_directory, put_agent, remove
+from harness.guests.ssh_place import Unusable, ask, files_of, private_directory, put_agent, remove
 from harness.kernels.model import Kernel
 from harness.kernels.store import Store, file_sha256
 from harness.matrix.model import ARCHES, Arch, OverSsh
@@ -231,32 +231,34 @@ class SshGuest:
     def _settle(self, client: paramiko.SSHClient, agent: bytes) -> tuple[str, SshLine, Hello, tuple[str, ...]]:
         """Start the agent in the first directory that will have it. Returns where that is, and what was passed over."""
         passed: list[str] = []
-        for wish in self._target.directories:
-            try:
-                with telling_as(BootFailed):
-                    work = private_directory(client, wish, self._limits.boot)
-                    line, hello = self._start(client, work, agent)
-            except Unusable as problem:
-                passed.append(f"{wish}: {problem}")
-                continue
-            return work, line, hello, tuple(f"directory passed over: {text}" for text in passed)
+        with telling_as(BootFailed), files_of(client, self._limits.boot) as files:
+            for wish in self._target.directories:
+                try:
+                    work = private_directory(files, wish)
+                    line, hello = self._start(client, files, work, agent)
+                except Unusable as problem:
+                    passed.append(f"{wish}: {problem}")
+                    continue
+                return work, line, hello, tuple(f"directory passed over: {text}" for text in passed)
         raise BootFailed(
             f"{self._where} has no directory for the payload: {'; '.join(passed)}; name one in `directories`"
         )
 
-    def _start(self, client: paramiko.SSHClient, work: str, agent: bytes) -> tuple[SshLine, Hello]:
+    def _start(
+        self, client: paramiko.SSHClient, files: paramiko.SFTPClient, work: str, agent: bytes
+    ) -> tuple[SshLine, Hello]:
         transport = client.get_transport()
         assert transport is not None
         try:
-            path = put_agent(client, work, agent, self._limits.boot)
+            path = put_agent(client, files, work, agent, self._limits.boot)
             line = SshLine(transport, f"exec {path} --visitor {work}", self._where, self._limits.boot)
         except Unusable:
-            remove(client, work)
+            remove(files, work)
             raise
         try:
             return line, await_hello(line, time.monotonic() + self._limits.boot, f"no hello from {self._where} in time")
         except Gone:
-            remove(client, work)
+            remove(files, work)
             # 126 is the shell's word for a file it may not execute (POSIX, 2.8.2).
             if line.status == 126:
                 raise Unusable("nothing can be executed there (noexec?)") from None

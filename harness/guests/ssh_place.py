@@ -38,51 +38,9 @@ def ask(client: paramiko.SSHClient, command: str, where: str, seconds: float) ->
     return bytes(said).decode("utf-8", "replace").strip()
 
 
-def private_directory(client: paramiko.SSHClient, wish: str, seconds: float) -> str:
-    """Make a directory in ``wish`` that only we can enter. Raises ``Unusable``, and ``Gone`` without SFTP."""
-    with _sftp(client, seconds) as sftp:
-        try:
-            base = posixpath.normpath(posixpath.join(sftp.normalize("."), wish.replace("~", ".", 1)))
-            path = posixpath.join(base, f"sealmatrix-{secrets.token_hex(8)}")
-            if not _PLAIN.match(path) or len(path) > 200:
-                raise Unusable("its path is too long, or has characters a shell may take amiss")
-            sftp.mkdir(path, 0o700)
-            made = sftp.lstat(path)
-        except OSError as problem:
-            raise Unusable(_reason(problem)) from None
-        if stat.S_IMODE(made.st_mode or 0) & 0o077:
-            with contextlib.suppress(OSError):
-                sftp.rmdir(path)
-            raise Unusable("a directory made there is open to others")
-        return path
-
-
-def put_agent(client: paramiko.SSHClient, work: str, agent: bytes, seconds: float) -> str:
-    """Write the agent into the directory. Raises ``Unusable`` when it does not arrive whole."""
-    path = posixpath.join(work, _AGENT)
-    with _sftp(client, seconds) as sftp:
-        try:
-            with sftp.open(path, "wx") as file:
-                file.write(agent)
-            whole = sftp.stat(path).st_size == len(agent)
-            sftp.chmod(path, 0o700)
-        except OSError as problem:
-            raise Unusable(_room(client, work, len(agent), seconds) or _reason(problem)) from None
-        if not whole:
-            raise Unusable(_room(client, work, len(agent), seconds) or "what is written there does not arrive whole")
-        return path
-
-
-def remove(client: paramiko.SSHClient, work: str) -> None:
-    """Remove what ``private_directory`` and ``put_agent`` made, where the agent did not live to do it."""
-    with contextlib.suppress(OSError, EOFError, paramiko.SSHException, Gone), _sftp(client, 10.0) as sftp:
-        with contextlib.suppress(OSError):
-            sftp.remove(posixpath.join(work, _AGENT))
-        sftp.rmdir(work)
-
-
 @contextlib.contextmanager
-def _sftp(client: paramiko.SSHClient, seconds: float) -> Iterator[paramiko.SFTPClient]:
+def files_of(client: paramiko.SSHClient, seconds: float) -> Iterator[paramiko.SFTPClient]:
+    """Reach the machine's files, each answer within ``seconds``. Raises ``Gone`` where sftp is refused."""
     try:
         sftp = client.open_sftp()
     except (paramiko.SSHException, EOFError, OSError) as problem:
@@ -93,6 +51,47 @@ def _sftp(client: paramiko.SSHClient, seconds: float) -> Iterator[paramiko.SFTPC
         assert channel is not None
         channel.settimeout(seconds)
         yield sftp
+
+
+def private_directory(files: paramiko.SFTPClient, wish: str) -> str:
+    """Make a directory in ``wish`` that only we can enter. Raises ``Unusable``."""
+    try:
+        base = posixpath.normpath(posixpath.join(files.normalize("."), wish.replace("~", ".", 1)))
+        path = posixpath.join(base, f"sealmatrix-{secrets.token_hex(8)}")
+        if not _PLAIN.match(path) or len(path) > 200:
+            raise Unusable("its path is too long, or has characters a shell may take amiss")
+        files.mkdir(path, 0o700)
+        made = files.lstat(path)
+    except OSError as problem:
+        raise Unusable(_reason(problem)) from None
+    if stat.S_IMODE(made.st_mode or 0) & 0o077:
+        with contextlib.suppress(OSError):
+            files.rmdir(path)
+        raise Unusable("a directory made there is open to others")
+    return path
+
+
+def put_agent(client: paramiko.SSHClient, files: paramiko.SFTPClient, work: str, agent: bytes, seconds: float) -> str:
+    """Write the agent into the directory. Raises ``Unusable`` when it does not arrive whole."""
+    path = posixpath.join(work, _AGENT)
+    try:
+        with files.open(path, "wx") as file:
+            file.write(agent)
+        whole = files.stat(path).st_size == len(agent)
+        files.chmod(path, 0o700)
+    except OSError as problem:
+        raise Unusable(_room(client, work, len(agent), seconds) or _reason(problem)) from None
+    if not whole:
+        raise Unusable(_room(client, work, len(agent), seconds) or "what is written there does not arrive whole")
+    return path
+
+
+def remove(files: paramiko.SFTPClient, work: str) -> None:
+    """Remove what ``private_directory`` and ``put_agent`` made, where the agent did not live to do it."""
+    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        with contextlib.suppress(OSError):
+            files.remove(posixpath.join(work, _AGENT))
+        files.rmdir(work)
 
 
 def _room(client: paramiko.SSHClient, work: str, needed: int, seconds: float) -> str:

@@ -20,7 +20,18 @@ from harness.kernels.model import Kernel
 from harness.kernels.resolve import Progress, provide, resolve
 from harness.kernels.store import Store
 from harness.matrix.load import lock_path
-from harness.matrix.model import ARCHES, Arch, CellSpec, FileSource, InQemu, KernelSpec, MachineSource, Matrix, OverSsh
+from harness.matrix.model import (
+    ARCHES,
+    Arch,
+    CellSpec,
+    FileSource,
+    InQemu,
+    InVirtme,
+    KernelSpec,
+    MachineSource,
+    Matrix,
+    OverSsh,
+)
 from harness.matrix.plan import plan_cells, refuse_impossible
 from harness.payload.build import build
 from harness.payload.busybox import busybox
@@ -160,7 +171,9 @@ def _prompt(cell: Cell, screen: Screen) -> list[str]:
     """The command that makes the guest's terminal ours. A session's leader that opens one has its signals from it."""
     variables = [f"TERM={screen.kind}", f"PS1={cell.id}:\\w# "]
     size = f"stty rows {screen.rows} cols {screen.columns}"
-    script = f'exec <{TERMINAL} >{TERMINAL} 2>&1; {size}; exec env "$@" sh -i'
+    # A root has bash, by virtme's own wish, and its sh may be one that knows neither `\\w` nor how to edit a line.
+    prompt = "bash --norc -i" if isinstance(cell.profile.guest, InVirtme) else "sh -i"
+    script = f'exec <{TERMINAL} >{TERMINAL} 2>&1; {size}; exec env "$@" {prompt}'
     return ["/bin/sh", "-c", script, "sh", *variables]
 
 

@@ -69,10 +69,18 @@ def test_a_path_names_a_kernel_too(kernel: GetKernel, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, f"{found.release}\n"), done.stderr
 
 
-def test_a_shell_on_a_terminal() -> None:
+@pytest.mark.parametrize(
+    ("kernel", "profile", "prompt"),
+    [("debian-6.12", "standard", ":/work# "), ("debian-6.12-full", "lived-in", ".lived-in:~# ")],
+    ids=["ours", "virtme"],
+)
+def test_a_shell_on_a_terminal(tmp_path: Path, kernel: str, profile: str, prompt: str) -> None:
     """Its size, its signals, its exit status; raw while it lasts, and as it was before afterwards."""
+    matrix = tmp_path / "kernels.yaml"
+    profiles = "\nprofiles:\n  lived-in: {guest: virtme, memory: 384}\n"
+    matrix.write_text((ROOT / "kernels.yaml").read_text().replace("\nprofiles:\n", profiles, 1))
     ours, theirs = pty.openpty()
-    command = [*SEALMATRIX, "shell", "debian-6.12", "-a", "x86_64", *MATRIX]
+    command = [*SEALMATRIX, "shell", kernel, "-a", "x86_64", "-p", profile, "-f", str(matrix)]
     environment = os.environ | {"TERM": "dumb"}
     with subprocess.Popen(
         command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, env=environment
@@ -80,11 +88,11 @@ def test_a_shell_on_a_terminal() -> None:
         seen = Screen(ours)
         subprocess.run(["stty", "rows", "33", "cols", "120"], stdin=theirs, check=True)
         before = subprocess.run(["stty", "-g"], stdin=theirs, capture_output=True, check=True).stdout
-        seen.wait_for(":/work#", 240)
+        seen.wait_for(prompt, 240)
         os.write(ours, b"stty size; sleep 1000\r")
         seen.wait_for("33 120", 60)
         os.write(ours, b"\x03")  # reaches the guest's sleep, not us
-        seen.wait_for(":/work#", 60)
+        seen.wait_for(prompt, 60)
         os.write(ours, b"exit 5\r")
         seen.until_gone(process, 60)
         assert process.returncode == 5

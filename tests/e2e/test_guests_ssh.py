@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -384,7 +384,9 @@ def statuses(folder: Path) -> dict[str, str]:
     return {rule: entry["status"] for rule, entry in cell["rules"].items()}
 
 
-def over_ssh(server: Server, secret: str, *globs: str, keyed: bool = True) -> subprocess.CompletedProcess[str]:
+def over_ssh(
+    server: Server, secret: str, *globs: str, keyed: bool = True, command: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
     """A run as its user starts it, with a matrix in ``server.folder`` and results in ``remote`` there."""
     target = server.target
     (server.folder / "kernels.yaml").write_text(
@@ -392,12 +394,12 @@ def over_ssh(server: Server, secret: str, *globs: str, keyed: bool = True) -> su
         f"profiles:\n  board:\n    guest: ssh\n    host: 127.0.0.1\n    port: {server.port}\n    user: {target.user}\n"
         "    known_hosts: known_hosts\n    secret: BOARD_SECRET\n" + ("    key: key\n" if keyed else "")
     )
-    words = ["run", "-k", "here", "-p", "board", "--results", "remote"]
+    words = ["-k", "here", "-p", "board", "--results", "remote"]
     for glob in globs:
         words += ["-r", glob]
     return subprocess.run(
-        [*SEALMATRIX, *words], cwd=server.folder, env=os.environ | {"BOARD_SECRET": secret}, capture_output=True,
-        text=True, check=False,
+        [*SEALMATRIX, *(command or ["run"]), *words],
+        cwd=server.folder, env=os.environ | {"BOARD_SECRET": secret}, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
 
@@ -441,3 +443,15 @@ def test_no_password_is_kept_and_an_ordinary_user_is_named(tmp_path: Path) -> No
                 assert done.returncode == status, done.stdout + done.stderr
                 assert secret not in told(done, tmp_path / "remote")
                 assert ("the payload ran as user 54321" in done.stdout) == (status == 0)
+
+
+def test_scenarios_and_the_second_payload_go_over_ssh_too(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        script = tmp_path / "question.py"
+        script.write_text("import guest\nguest.expect('pages', len(guest.pages(3)), 3)\n")
+        done = over_ssh(server, "", command=["scenario", str(script), "-a", HERE])
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "pages  ✓ 3" in done.stdout
+        done = over_ssh(server, "", "munmap/anon-rw/*", command=["crosscheck"])
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert re.search(r"both payloads observed [1-9]\d* probes on 1 cell; they differ on none", done.stdout)
