@@ -18,6 +18,7 @@ from pathlib import Path
 
 from harness.errors import BootFailed, LostGuest, UsageError
 from harness.guests.model import FLOOD, Booted, Deadlines, Event, Exited, Output
+from harness.kernels.config import LARGEST, running_config
 
 # Every process of a payload carries this in its environment, whatever session or parent it has moved to.
 _MARK = "SEALMATRIX_PAYLOAD"
@@ -54,6 +55,7 @@ class HostGuest:
             acceleration="none",
             acceleration_reason="the payload ran on the host itself",
             boot_seconds=time.monotonic() - begun,
+            config=running_config(platform.release(), _beginning),
         )
 
     def push(self, name: str, content: bytes, mode: int = 0o755) -> str:
@@ -164,6 +166,11 @@ def _marked(mark: bytes) -> list[int]:
                 if mark in (entry / "environ").read_bytes().split(b"\0"):
                     found.append(int(entry.name))
     return found
+
+
+def _beginning(path: str) -> bytes:
+    with Path(path).open("rb") as file:
+        return file.read(LARGEST)
 
 
 def _cmdline() -> str:

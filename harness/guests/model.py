@@ -47,6 +47,7 @@ class Booted:
     start_reason: str = ""
     saved_guest: str = ""
     cpu: str = ""  # the emulator's model of a processor
+    config: Mapping[str, str] = field(default_factory=dict, repr=False)  # the kernel's, where only the machine tells it
 
 
 @dataclass(frozen=True)

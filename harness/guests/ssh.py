@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import paramiko
@@ -27,7 +28,8 @@ from harness.guests.pid1 import build_init
 from harness.guests.ssh_connect import connected, place_of
 from harness.guests.ssh_install import install
 from harness.guests.ssh_line import SshLine
-from harness.guests.ssh_place import Unusable, ask, files_of, private_directory, put_agent, remove
+from harness.guests.ssh_place import Unusable, ask, beginning, files_of, private_directory, put_agent, remove
+from harness.kernels.config import running_config
 from harness.kernels.model import Kernel
 from harness.kernels.store import Store, file_sha256
 from harness.matrix.model import ARCHES, Arch, OverSsh
@@ -107,7 +109,11 @@ class SshGuest:
         else:
             client = self._connect()
         machine, uid = self._who(client)
-        work, line, hello, notes = self._settle(client, agent.read_bytes())
+        config: Mapping[str, str] = {}
+        with telling_as(BootFailed), files_of(client, self._limits.boot) as files:
+            work, line, hello, notes = self._settle(client, files, agent.read_bytes())
+            if self._kernel is None:
+                config = running_config(hello.release, partial(beginning, files))
         self._line, self._dialogue = line, Dialogue(line, self._limits, self._flood, work)
         notes += doubts
         if uid != "0":
@@ -124,6 +130,7 @@ class SshGuest:
             versions={"ssh server": transport.remote_version if transport else "unknown"},
             digests={"init": file_sha256(agent)},
             notes=(*hello.notes, *notes),
+            config=config,
         )
 
     def push(self, name: str, content: bytes, mode: int = 0o755) -> str:
@@ -228,18 +235,19 @@ class SshGuest:
         with telling_as(BootFailed):
             return ask(client, command, self._where, self._limits.boot)
 
-    def _settle(self, client: paramiko.SSHClient, agent: bytes) -> tuple[str, SshLine, Hello, tuple[str, ...]]:
+    def _settle(
+        self, client: paramiko.SSHClient, files: paramiko.SFTPClient, agent: bytes
+    ) -> tuple[str, SshLine, Hello, tuple[str, ...]]:
         """Start the agent in the first directory that will have it. Returns where that is, and what was passed over."""
         passed: list[str] = []
-        with telling_as(BootFailed), files_of(client, self._limits.boot) as files:
-            for wish in self._target.directories:
-                try:
-                    work = private_directory(files, wish)
-                    line, hello = self._start(client, files, work, agent)
-                except Unusable as problem:
-                    passed.append(f"{wish}: {problem}")
-                    continue
-                return work, line, hello, tuple(f"directory passed over: {text}" for text in passed)
+        for wish in self._target.directories:
+            try:
+                work = private_directory(files, wish)
+                line, hello = self._start(client, files, work, agent)
+            except Unusable as problem:
+                passed.append(f"{wish}: {problem}")
+                continue
+            return work, line, hello, tuple(f"directory passed over: {text}" for text in passed)
         raise BootFailed(
             f"{self._where} has no directory for the payload: {'; '.join(passed)}; name one in `directories`"
         )

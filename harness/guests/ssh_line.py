@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 
 import paramiko
 
@@ -14,6 +16,31 @@ _READ = 256 << 10
 _LONGEST_WAIT = 3600.0  # seconds; a deadline may be none at all
 _KEPT = 8 << 10  # bytes of what the agent says on standard error
 _LEAVE_SECONDS = 10.0  # for an agent that has been told to leave to clean up and go
+
+
+@contextlib.contextmanager
+def answering(transport: paramiko.Transport, seconds: float) -> Iterator[None]:
+    """Close the connection, and raise ``TimeoutError``, unless the block ends in time.
+
+    paramiko waits for ever for the answer to a request on a channel (``Channel._wait_for_event``).
+    """
+    late = threading.Event()
+
+    def close() -> None:
+        late.set()
+        transport.close()
+
+    timer = threading.Timer(seconds, close)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (paramiko.SSHException, EOFError, OSError):
+        if late.is_set():
+            raise TimeoutError(f"no answer within {seconds:g} s") from None
+        raise
+    finally:
+        timer.cancel()
 
 
 class SshLine:
@@ -30,9 +57,10 @@ class SshLine:
         self._said = bytearray()
         self.status: int | None = None
         try:
-            self._channel = transport.open_session(timeout=seconds)
-            self._channel.settimeout(seconds)
-            self._channel.exec_command(command)
+            with answering(transport, seconds):
+                self._channel = transport.open_session(timeout=seconds)
+                self._channel.settimeout(seconds)
+                self._channel.exec_command(command)
         except (paramiko.SSHException, EOFError, OSError) as problem:
             raise Gone(f"{where} starts no program: {problem or type(problem).__name__}") from None
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 import paramiko
 
 from harness.guests.channel import Gone
+from harness.guests.ssh_line import answering
+from harness.kernels.config import LARGEST
 
 _AGENT = "agent"
 _PLAIN = re.compile(r"/[A-Za-z0-9_./+-]*\Z")
@@ -26,7 +28,7 @@ def ask(client: paramiko.SSHClient, command: str, where: str, seconds: float) ->
     transport = client.get_transport()
     assert transport is not None
     try:
-        with contextlib.closing(transport.open_session(timeout=seconds)) as channel:
+        with answering(transport, seconds), contextlib.closing(transport.open_session(timeout=seconds)) as channel:
             channel.settimeout(seconds)
             channel.exec_command(command)
             said = channel.makefile("rb").read()
@@ -40,17 +42,23 @@ def ask(client: paramiko.SSHClient, command: str, where: str, seconds: float) ->
 
 @contextlib.contextmanager
 def files_of(client: paramiko.SSHClient, seconds: float) -> Iterator[paramiko.SFTPClient]:
-    """Reach the machine's files, each answer within ``seconds``. Raises ``Gone`` where sftp is refused."""
+    """Reach the machine's files, each answer in ``seconds``. Raises ``Gone`` where sftp is refused or breaks off."""
+    transport = client.get_transport()
+    assert transport is not None
     try:
-        sftp = client.open_sftp()
+        with answering(transport, seconds):
+            channel = transport.open_session(timeout=seconds)
+            channel.settimeout(seconds)
+            channel.invoke_subsystem("sftp")
+            sftp = paramiko.SFTPClient(channel)
     except (paramiko.SSHException, EOFError, OSError) as problem:
         said = problem or type(problem).__name__
         raise Gone(f"no files can be put there: sftp is refused ({said}); give its sshd a `Subsystem sftp`") from None
     with sftp:
-        channel = sftp.get_channel()
-        assert channel is not None
-        channel.settimeout(seconds)
-        yield sftp
+        try:
+            yield sftp
+        except (paramiko.SSHException, EOFError) as problem:
+            raise Gone(f"sftp broke off before all files were there: {problem or type(problem).__name__}") from None
 
 
 def private_directory(files: paramiko.SFTPClient, wish: str) -> str:
@@ -84,6 +92,12 @@ def put_agent(client: paramiko.SSHClient, files: paramiko.SFTPClient, work: str,
     if not whole:
         raise Unusable(_room(client, work, len(agent), seconds) or "what is written there does not arrive whole")
     return path
+
+
+def beginning(files: paramiko.SFTPClient, path: str) -> bytes:
+    """Return what a file begins with. Raises ``OSError``."""
+    with files.open(path, "rb") as file:
+        return bytes(file.read(LARGEST))
 
 
 def remove(files: paramiko.SFTPClient, work: str) -> None:

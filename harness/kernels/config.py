@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+LARGEST = 4 << 20  # bytes; an allmodconfig has 0.4 MB
 _LINE = re.compile(r'^CONFIG_(\w+)=(?:"(.*)"|(.*?))\s*$', re.MULTILINE)
+
+
+def running_config(release: str, read: Callable[[str], bytes]) -> Mapping[str, str]:
+    """Return how the kernel that a machine runs was configured, as the machine says; nothing where it does not.
+
+    ``read`` returns at most ``LARGEST`` bytes of a file of the machine's, and raises ``OSError``.
+    """
+    # The kernel's own word (CONFIG_IKCONFIG_PROC), then what distributions install beside it.
+    for path in ("/proc/config.gz", f"/boot/config-{release}", f"/lib/modules/{release}/config"):
+        with contextlib.suppress(OSError, zlib.error):
+            data = read(path)
+            if data.startswith(b"\x1f\x8b"):
+                unpacking = zlib.decompressobj(wbits=31)
+                data = unpacking.decompress(data, LARGEST)
+                if not unpacking.eof:
+                    continue
+            # Of a part of it, nothing that is absent could be said to be off.
+            if len(data) < LARGEST and (config := parse_config(data)):
+                return config
+    return {}
 
 
 def parse_config(data: bytes) -> Mapping[str, str]:

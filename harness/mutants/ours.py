@@ -72,7 +72,7 @@ class OwnSuite:
                 self._live = None
         if outcome.booted is None:
             raise InfrastructureError(outcome.lost)
-        facts = kernel_facts(self._arch, outcome.journalled, config=asked_config(kernel))
+        facts = kernel_facts(self._arch, outcome.journalled, config=asked_config(kernel.config))
         results = judge_cell(self._assignment, facts, outcome.journalled, outcome.lost, outcome.crashes)
         return summary(results, outcome.lost)
 

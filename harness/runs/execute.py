@@ -20,7 +20,16 @@ from harness.runs.judging import KeptResults, Question, judge_cell, recorded_fac
 from harness.runs.local import LocalPool
 from harness.runs.model import Cell, MakeGuest, Tell, Told, Workload
 from harness.runs.pool import Begun, Event, Pool
-from harness.runs.record import CellRecord, CellState, RunRecord, RunState, finished_cell, write_atomically, write_run
+from harness.runs.record import (
+    CellRecord,
+    CellState,
+    RunRecord,
+    RunState,
+    came_up,
+    finished_cell,
+    write_atomically,
+    write_run,
+)
 from harness.runs.schedule import room
 from harness.verdicts.model import EXIT_NO_ANSWER, EXIT_OK, STATUSES, RuleResult, exit_code
 
@@ -129,7 +138,7 @@ class _Execution:
 
     def _judge(self, outcome: CellOutcome) -> None:
         cell = outcome.cell
-        record = self._cell(cell)
+        record = came_up(self._cell(cell), outcome.booted)
         took = sum(outcome.seconds.values())
         self._tell(Told(cell.id, "judging", took))
         facts = recorded_facts(record, outcome.journalled)

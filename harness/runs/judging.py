@@ -37,7 +37,7 @@ def kernel_facts(
 def recorded_facts(record: CellRecord, journalled: Journalled | None) -> KernelFacts | None:
     """The same, with what the record of a cell knows of its kernel."""
     if record.kernel is None:
-        return kernel_facts(record.arch, journalled)
+        return kernel_facts(record.arch, journalled, config=record.machine.config if record.machine else None)
     return kernel_facts(record.arch, journalled, record.kernel.version, record.kernel.config)
 
 

@@ -52,7 +52,8 @@ class MachineRecord(_Model):
 
     ``cpu`` is the emulator's model of a processor, and ``argv`` its arguments, as run; ``notes`` are the set-up steps
     that failed in the guest. ``start`` is "cold" or "warm", and ``saved_guest`` the key of the saved guest it came
-    from, or was saved as.
+    from, or was saved as. ``config`` has the options that rules ask for, where the machine says how its kernel was
+    configured.
     """
 
     guest: str
@@ -75,6 +76,7 @@ class MachineRecord(_Model):
     start: str = ""
     start_reason: str = ""
     saved_guest: str = ""
+    config: dict[str, str] = {}
 
 
 class CrashRecord(_Model):
@@ -161,10 +163,10 @@ class RunRecord(_Model):
     cells: tuple[CellRecord, ...]
 
 
-def asked_config(kernel: Kernel) -> dict[str, str]:
-    """The options of its configuration that the catalogue asks for, "n" for off; none where it is not known."""
-    options = sorted(asked_options(load_catalogue().values())) if kernel.config else ()
-    return {option: kernel.config.get(option, "n") for option in options}
+def asked_config(config: Mapping[str, str]) -> dict[str, str]:
+    """The options of a kernel's configuration that the catalogue asks for, "n" for off; none where it is not known."""
+    options = sorted(asked_options(load_catalogue().values())) if config else ()
+    return {option: config.get(option, "n") for option in options}
 
 
 def kernel_record(kernel: Kernel) -> KernelRecord:
@@ -178,7 +180,7 @@ def kernel_record(kernel: Kernel) -> KernelRecord:
         sha256=kernel.sha256,
         image_format=kernel.image_format,
         config_sha256=kernel.config_sha256,
-        config=asked_config(kernel),
+        config=asked_config(kernel.config),
         origin_kind=kernel.origin.kind,
         origin=kernel.origin.where,
         packages=kernel.origin.packages,
@@ -186,19 +188,24 @@ def kernel_record(kernel: Kernel) -> KernelRecord:
     )
 
 
+def came_up(cell: CellRecord, booted: Booted | None) -> CellRecord:
+    """A cell's record with what its guest said when it came up, if it did."""
+    if cell.machine is None or booted is None:
+        return cell
+    found = {f.name: getattr(booted, f.name) for f in fields(Booted) if f.name in MachineRecord.model_fields}
+    found["config"] = asked_config(booted.config)
+    return cell.model_copy(update={"machine": cell.machine.model_copy(update=found)})
+
+
 def finished_cell(
     cell: CellRecord, outcome: CellOutcome, state: CellState, statuses: Mapping[Status, int]
 ) -> CellRecord:
     """A cell's record after it ended."""
-    machine, booted, exited = cell.machine, outcome.booted, outcome.exited
-    if machine and booted:
-        found = {f.name: getattr(booted, f.name) for f in fields(Booted) if f.name in MachineRecord.model_fields}
-        machine = machine.model_copy(update=found)
+    exited = outcome.exited
     return cell.model_copy(
         update={
             "state": state,
             "reason": outcome.lost,
-            "machine": machine,
             "started": outcome.started,
             "seconds": outcome.seconds,
             "garbage": len(outcome.journalled.garbage) if outcome.journalled else 0,

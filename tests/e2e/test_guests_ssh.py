@@ -22,6 +22,7 @@ import pytest
 
 from harness.errors import BootFailed, LostGuest
 from harness.guests.arch import host_arch
+from harness.guests.host import HostGuest
 from harness.guests.model import Deadlines, Event, Exited, Output
 from harness.guests.pid1 import build_init
 from harness.guests.ssh import SshGuest, detect_arch
@@ -107,6 +108,9 @@ def test_a_machine_is_a_guest_and_is_left_as_it_was(guest: MakeGuest, place: Pat
     booted = one.boot()
     assert (booted.release, booted.machine) == (platform.release(), platform.machine())
     assert booted.page_size == os.sysconf("SC_PAGE_SIZE")
+    here = HostGuest(LIMITS)
+    assert booted.config == here.boot().config
+    here.stop()
     (work,) = place.iterdir()
     assert work.stat().st_mode & 0o777 == 0o700
     events = ran(one, GREET)
@@ -316,6 +320,12 @@ def test_a_full_disk(guest: MakeGuest, server: Server, mounted: Callable[[str], 
 
 def test_servers_that_are_no_use(guest: MakeGuest, tmp_path: Path) -> None:
     with running(tmp_path / "a", sftp=False) as server, pytest.raises(BootFailed, match="Subsystem sftp"):
+        guest(server.target).boot()
+    mute = running(tmp_path / "c", "Subsystem sftp sleep 1000", sftp=False)
+    with mute as server, pytest.raises(BootFailed, match=r"sftp is refused \(no answer within 2 s\)"):
+        guest(server.target, limits=replace(LIMITS, boot=2)).boot()
+    short = "Subsystem sftp dd bs=1 count=60 status=none | /usr/lib/openssh/sftp-server"
+    with running(tmp_path / "d", short, sftp=False) as server, pytest.raises(BootFailed, match="sftp broke off"):
         guest(server.target).boot()
     refusal = pytest.raises(BootFailed, match=r"is no Linux machine: .*welcome")
     with running(tmp_path / "b", "ForceCommand echo welcome") as server, refusal:
