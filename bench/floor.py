@@ -20,7 +20,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from bench.contestants import CONTESTANTS, Course, NotHere, Sample
@@ -32,6 +32,7 @@ from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import ARCHES, Arch
 from harness.matrix.plan import plan_cells, selected_probes
 from harness.payload.build import build
+from harness.runs.workloads import chosen, fitted
 
 STAGES = ("ready", "push", "suite", "stop")
 OF = ("wall", "cpu")
@@ -96,7 +97,9 @@ def prepare(name: str, arch: Arch, globs: Sequence[str] | None) -> Course:
     kernel = provide(matrix, [spec], progress=lambda *_: None).kernels[spec.kernel.name, arch]
     if not isinstance(kernel, Kernel):
         raise kernel
-    return Course(spec, kernel, build(arch), globs or selected_probes(matrix, selection="smoke"))
+    payload, probes = build(arch), globs or selected_probes(matrix, selection="smoke")
+    spec = replace(spec, profile=fitted(spec.profile, chosen(payload.probes, probes)))
+    return Course(spec, kernel, payload, probes)
 
 
 def measure(
@@ -106,7 +109,9 @@ def measure(
     samples: dict[str, list[Sample]] = {}
     absent: dict[str, str] = dict.fromkeys(without, "left out")
     for go in range(rounds + 1):
-        for name, contestant in CONTESTANTS.items():
+        # Whoever comes first changes with each round: what a guest frees, the next one finds warm.
+        turn = go % len(CONTESTANTS)
+        for name, contestant in [*list(CONTESTANTS.items())[turn:], *list(CONTESTANTS.items())[:turn]]:
             if name not in absent:
                 try:
                     with tempfile.TemporaryDirectory(prefix="sealmatrix-bench-") as folder:

@@ -25,6 +25,7 @@ from harness.runs.model import Cell, Tell
 from harness.runs.record import CellRecord, read_run
 from harness.runs.repeats import repeated
 from harness.runs.stored import run_folders
+from harness.runs.workloads import fitted
 from harness.verdicts.judge import assign
 from harness.verdicts.model import RuleResult
 
@@ -141,9 +142,11 @@ class Asker:
         if self._index is None:
             self._index = {}
             payload = build(self.arch).id
+            asked = [probe for probe in _planned(self.arch) if probe.id in self.question.probes]
+            profiles = (self.profile, fitted(self.profile, asked))
             for folder, record in _cells(self.stores, payload):
-                same = record.arch == self.arch and same_machine(
-                    record, self.arch, self.profile, self.options.acceleration
+                same = record.arch == self.arch and any(
+                    same_machine(record, self.arch, profile, self.options.acceleration) for profile in profiles
                 )
                 if record.kernel is not None and same:
                     self._index.setdefault(record.kernel.sha256, []).append((folder, record))

@@ -86,6 +86,8 @@ NEEDS: Mapping[str, tuple[str, int, str]] = {
 ``boot:PARAMETER`` needs exactly that word on the kernel's command line, ``config:OPTION`` a kernel built with the
 option and ``config:!OPTION`` one built without.
 """
+HUGE_PAGE_REGIONS = "hugetlb-*"
+"""The regions that take huge pages out of the pool a profile sets aside; nothing else touches it."""
 
 
 @dataclass(frozen=True)

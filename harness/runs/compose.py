@@ -31,7 +31,7 @@ from harness.runs.model import Cell, MakeGuest, Workload
 from harness.runs.record import CellRecord, MachineRecord, RunRecord, kernel_record
 from harness.runs.repeats import repeated
 from harness.runs.schedule import default_jobs
-from harness.runs.workloads import Probes, Task
+from harness.runs.workloads import Probes, Task, fitted
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,14 @@ def compose_cells(
 ) -> Composed:
     """A run of cells whose kernels are at hand; ``source`` says where they come from."""
     task = task or Probes(options.probes, options.crosscheck)
-    cells = repeated(firsts, options.repeat)
-    jobs = options.jobs or default_jobs(cells)
+    jobs = options.jobs or default_jobs(repeated(firsts, options.repeat))
     load = max(1.0, jobs / (os.cpu_count() or 1))
     workloads = {
         arch: task.workload(arch, _limits(arch, options, load), kmsg=True)
-        for arch in sorted({cell.arch for cell in cells})
+        for arch in sorted({cell.arch for cell in firsts})
     }
+    trimmed = [replace(cell, profile=fitted(cell.profile, workloads[cell.arch].planned)) for cell in firsts]
+    cells = repeated(trimmed, options.repeat)
     wishes = Wishes(acceleration=options.acceleration, load=load, scale=options.scale, fresh=options.fresh)
     plan = _plan(options, task, cells, workloads, jobs, source)
     return Composed(plan, guest_maker(wishes), task.remarks(), wishes)

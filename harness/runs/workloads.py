@@ -9,15 +9,15 @@ from typing import Protocol
 
 from harness.errors import UsageError
 from harness.guests.model import Deadlines
-from harness.matrix.model import Arch
+from harness.matrix.model import Arch, Profile
 from harness.payload.build import Payload, ProbeInfo, build
 from harness.payload.python import build_python, crosscheck_list
 from harness.rules.load import load_catalogue
-from harness.rules.model import ProbeName
+from harness.rules.model import HUGE_PAGE_REGIONS, ProbeName
 from harness.runs.judging import Question
 from harness.runs.model import Workload
 from harness.verdicts.judge import assign
-from harness.verdicts.scenario import Scenario, slug
+from harness.verdicts.scenario import OPERATION, Scenario, slug
 
 
 class Task(Protocol):
@@ -136,6 +136,15 @@ def chosen(probes: Sequence[ProbeInfo], globs: Sequence[str]) -> tuple[ProbeName
     names = [ProbeName(p.operation, p.region, p.span, p.layout) for p in probes]
     asked, left_out = matcher(wanted or ["*"]), matcher(unwanted)
     return tuple(n for n in names if asked(n.id) and not left_out(n.id))
+
+
+def fitted(profile: Profile, planned: Sequence[ProbeName]) -> Profile:
+    """The profile without the huge pages that no planned probe uses: to set them aside takes a twentieth of a boot.
+
+    A user's scenario may use anything. Swap stays: it is what makes many a probe's pages move.
+    """
+    used = any(fnmatchcase(probe.region, HUGE_PAGE_REGIONS) or probe.operation == OPERATION for probe in planned)
+    return profile if used else replace(profile, hugepages=0)
 
 
 def _named(globs: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from harness.verdicts.judge import Finding
 from harness.verdicts.model import RuleResult, Verdict
 
 _NO_ID = re.compile(r"[^a-z0-9]+")
+OPERATION = "scenario"
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Scenario:
     @property
     def probe(self) -> ProbeName:
         """The one thing its payload plans: the script, from beginning to end."""
-        return ProbeName("scenario", slug(self.name), "whole", "p")
+        return ProbeName(OPERATION, slug(self.name), "whole", "p")
 
 
 def slug(text: str) -> str:

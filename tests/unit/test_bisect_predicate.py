@@ -211,3 +211,11 @@ def test_stored_runs_answer_for_the_same_machine(
     asker = Asker(question(), "x86_64", profile, tmp_path / "runs", options, [tmp_path])
     found = asker.recall(Wanted("p", kernel("k"), 1, "search"))
     assert [trial.seen.status for trial in found if trial.seen] == ["pass"] * answers
+
+
+@pytest.mark.parametrize(("hugepages", "answers"), [(0, 1), (STANDARD_PROFILE.hugepages, 1), (1, 0)])
+def test_huge_pages_a_question_does_not_use_do_not_matter(hugepages: int, answers: int, tmp_path: Path) -> None:
+    """A run that asked little set none aside, one that asked all did."""
+    stored_run(tmp_path, replace(STANDARD_PROFILE, hugepages=hugepages), TCG)
+    asker = Asker(question(), "x86_64", STANDARD_PROFILE, tmp_path / "runs", Options(tmp_path, ()), [tmp_path])
+    assert len(asker.recall(Wanted("p", kernel("k"), 1, "search"))) == answers

@@ -11,12 +11,14 @@ from click.testing import CliRunner
 from harness.cli.main import cli
 from harness.errors import UsageError
 from harness.matrix.load import load_matrix, shipped_path
+from harness.matrix.model import STANDARD_PROFILE
 from harness.matrix.plan import selected_probes
 from harness.payload.build import Payload, ProbeInfo, build, probe_list
 from harness.rules.load import load_catalogue
 from harness.rules.model import ProbeName
-from harness.runs.workloads import Probes, crosscheck_globs, workload
+from harness.runs.workloads import Probes, chosen, crosscheck_globs, fitted, workload
 from harness.verdicts.judge import assign
+from harness.verdicts.scenario import Scenario
 
 IDS = ("munmap/anon-rw/exact", "munmap/anon-r/head", "after-cold-munmap/anon-r/exact", "race-munmap/anon-rw/plain")
 
@@ -47,6 +49,19 @@ def test_globs(payload: Payload, globs: tuple[str, ...], planned: tuple[str, ...
 def test_no_probe_left_is_bad_input(payload: Payload) -> None:
     with pytest.raises(UsageError, match="no probe matches"):
         workload(payload, ("!*",), 1, kmsg=True)
+
+
+def test_huge_pages_are_set_aside_where_a_probe_uses_them() -> None:
+    """Every probe of a rule that needs them counts as one that does; swap is always there."""
+    rules = [rule for rule in load_catalogue().values() if "hugepages" in rule.needs]
+    using = [probe for probe in chosen(probe_list(), ()) if any(rule.speaks_for(probe) for rule in rules)]
+    assert len(using) > 10
+    for probe in using:
+        assert fitted(STANDARD_PROFILE, [probe]) == STANDARD_PROFILE
+    plain = fitted(STANDARD_PROFILE, chosen(probe_list(), ["!*/hugetlb-*"]))
+    assert (plain.hugepages, plain.swap) == (0, STANDARD_PROFILE.swap)
+    assert fitted(STANDARD_PROFILE, chosen(probe_list(), ())) == STANDARD_PROFILE
+    assert fitted(STANDARD_PROFILE, [Scenario("a question", "").probe]) == STANDARD_PROFILE
 
 
 def test_the_shipped_selections() -> None:
