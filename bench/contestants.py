@@ -1,9 +1,14 @@
-"""Ways to bring one kernel up, each measured alike: bare, cold and warm through sealmatrix, and virtme-ng."""
+"""Ways to bring one kernel up, each measured alike: bare, cold, warm and on a root through sealmatrix, and virtme-ng's
+own command."""
 
 from __future__ import annotations
 
+import importlib
 import os
+import shlex
+import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -11,9 +16,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.matrix import emulator
-from harness.errors import ImageError
+from harness.errors import BootFailed, ImageError, KernelUnavailable
 from harness.guests import devices
 from harness.guests.accel import emulator as qemu_of
+from harness.guests.arch import host_arch
 from harness.guests.initramfs import initramfs
 from harness.guests.model import Guest
 from harness.guests.qemu import QemuGuest, Wishes
@@ -25,6 +31,7 @@ from harness.runs.guests import guest_maker
 from harness.runs.model import Cell
 
 SCALE = 4.0  # for deadlines: a machine that is measured may be busy
+_VNG_SECONDS = 120  # a guest of its that panics early hangs for ever
 
 
 @dataclass(frozen=True)
@@ -89,16 +96,78 @@ def warm(course: Course, folder: Path) -> Sample:
 
 
 def virtme(course: Course, folder: Path) -> Sample:
-    """A cell of a run whose profile has virtme-ng bring the guest up."""
+    """A cell of a run whose profile has a root: our QEMU and boot parameters, virtme-ng's init."""
     profile = Profile("virtme", memory=course.spec.profile.memory, guest=InVirtme({}))
     cell = Cell("virtme", course.spec.arch, profile, course.kernel)
     try:
         return _cell(course, guest_maker(Wishes("tcg", scale=SCALE))(cell, folder))
-    except ImageError as problem:  # a kernel that cannot have a root this way
+    except (BootFailed, ImageError) as problem:  # a kernel, or a machine, that cannot have a root this way
         raise NotHere(str(problem).partition(";")[0]) from problem
 
 
-CONTESTANTS: Mapping[str, Contestant] = {"bare": bare, "cold": cold, "warm": warm, "virtme": virtme}
+def vng(course: Course, folder: Path) -> Sample:
+    """virtme-ng as its user types it: its command, its QEMU and its defaults, the same image, payload and probes; also
+    the same processors and memory, for with its own default, all cores, it takes much longer under emulation.
+
+    Where the kernel's package was unpacked, with the few modules a root takes (as plain ``.ko``, for its initial RAM
+    file system reads no others). Told to leave KVM alone, which it takes whenever the device opens.
+    """
+    image, command = _unpacked(course.kernel, folder), Path(sys.executable).with_name("vng")
+    if course.spec.arch != host_arch():
+        raise NotHere(f"without a root for {course.spec.arch} it runs this machine's architecture only")
+    payload = folder / "payload-c"
+    payload.write_bytes(course.payload.path.read_bytes())
+    payload.chmod(0o755)
+    # In a script: the command is a part of the kernel's command line, which has room for 2048 bytes.
+    # And its answers come back through a directory: where a kernel has virtio's console as a module only, and the root
+    # no udev to load it, the command prints nothing and exits with 255, whatever ran.
+    answers = folder / "answers"
+    answers.mkdir()
+    script = folder / "payload.sh"
+    words = [str(payload), *(word for glob in course.probes for word in ("--run", glob))]
+    script.write_text(f"#!/bin/sh\nexec {shlex.join(words)} >{answers}/said\n")
+    script.chmod(0o755)
+    argv = ["timeout", "--kill-after=5", str(_VNG_SECONDS), str(command), "--run", str(image), "--disable-kvm"]
+    argv += ["--cpus", str(course.spec.profile.smp), "--memory", f"{course.spec.profile.memory}M"]
+    argv += [f"--rwdir={answers}", "--", str(script)]
+    path = f"{command.parent}{os.pathsep}{os.environ['PATH']}"  # it calls its other half by name
+    said = folder / "said"
+    with said.open("wb") as out:
+        begun = time.monotonic()
+        process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, "PATH": path}
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.monotonic() - begun
+    process.returncode = os.waitstatus_to_exitcode(status)
+    seen = (answers / "said").read_text() if (answers / "said").exists() else ""
+    if '"type":"end"' not in seen:
+        last = (said.read_text(errors="replace").splitlines() or ["no output"])[-1]
+        raise NotHere(f"the payload did not end; vng exited with {process.returncode}: {last[:200]}")
+    return Sample(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6)
+
+
+def _unpacked(kernel: Kernel, folder: Path) -> Path:
+    """Lay a kernel out as its package does, and return its image."""
+    virtme_modules = importlib.import_module("harness.guests.virtme").root_modules
+    image = folder / "boot" / f"vmlinuz-{kernel.release}"
+    modules = folder / "lib" / "modules" / kernel.release / "kernel"
+    image.parent.mkdir()
+    modules.mkdir(parents=True)
+    shutil.copyfile(kernel.image, image)
+    try:
+        for name, content in (*virtme_modules(kernel), *kernel.modules(("overlay",))):
+            (modules / name).write_bytes(content)
+    except (ImageError, KernelUnavailable) as problem:
+        raise NotHere(str(problem).partition(";")[0]) from problem
+    try:
+        subprocess.run(["depmod", "-a", "-b", str(folder), kernel.release], stderr=subprocess.DEVNULL, check=True)
+    except FileNotFoundError:
+        raise NotHere("depmod is not installed (Debian: kmod)") from None
+    return image
+
+
+CONTESTANTS: Mapping[str, Contestant] = {"bare": bare, "cold": cold, "warm": warm, "virtme": virtme, "vng": vng}
 
 
 def _cell(course: Course, guest: Guest) -> Sample:
