@@ -1,11 +1,9 @@
-"""Warm guests on real kernels: restored ones are new where they must be, and tell the same as booted ones."""
+"""Warm guests on real kernels: restored ones are new where they must be. That they tell the same: test_ways.py."""
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,9 +12,7 @@ from harness.guests.model import Output
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.guests.saved import SavedGuests
 from harness.kernels.store import Store
-from harness.matrix.load import load_matrix
 from harness.matrix.model import ARCHES, STANDARD_PROFILE, Arch
-from tests.e2e.test_run import ROOT, sealmatrix
 
 pytestmark = pytest.mark.kernels
 
@@ -61,29 +57,3 @@ def test_copies_of_a_saved_guest_differ_in_what_must_differ(kernel, program, tmp
     assert len(set(random)) == 3
     assert len(releases) == 1
     assert releases.pop()[2] == ()  # swap and huge pages are there
-
-
-def judged(folder: Path) -> tuple[str, list[Any]]:
-    """(start, every verdict of the only cell)."""
-    (run,) = folder.glob("*/run.json")
-    (cell,) = json.loads(run.read_text())["cells"]
-    (verdicts,) = folder.glob("*/cells/*/verdicts.json")
-    return cell["machine"]["start"], json.loads(verdicts.read_text())["rules"]
-
-
-@pytest.mark.parametrize("arch", ARCHES)
-def test_a_warm_run_says_what_a_cold_one_says(tmp_path: Path, arch: Arch) -> None:
-    """Verdict for verdict, with every reason; docs/speed.md has the commands that show it for all kernels."""
-    probes = load_matrix(ROOT / "kernels.yaml").selections["smoke"].probes
-    smoke = [word for probe in probes for word in ("-r", probe)]
-    told = {}
-    for name, words in (("cold", ["--fresh"]), ("saving", []), ("warm", [])):
-        folder = tmp_path / name
-        folder.mkdir()
-        done = sealmatrix("run", "-k", "debian-6.12", "-a", arch, "--accel", "tcg", *smoke, *words, folder=folder)
-        assert done.returncode == 0, done.stdout + done.stderr
-        told[name] = judged(folder)
-    assert told["cold"][0] == "cold"
-    assert told["warm"][0] == "warm"
-    assert len(told["warm"][1]) > 30
-    assert told["warm"][1] == told["saving"][1] == told["cold"][1]
