@@ -93,7 +93,14 @@ def summary(results: Sequence[RuleResult], lost: str) -> SuiteResult:
     silent = [r for r in results if r.status in ("error", "miss")]
     if silent and not lost:
         lost = f"{silent[0].rule.id}: {silent[0].worst.reason}"
-    return SuiteResult(failed, passed, skipped, lost)
+    observed = {r.rule.id: _digest(r) for r in results if r.status == "observed"}
+    return SuiteResult(failed, passed, skipped, lost, observed)
+
+
+def _digest(result: RuleResult) -> str:
+    """Of what was observed, made so that equal behaviour gives the same."""
+    seen = sorted((v.probe, v.observed) for v in result.verdicts if v.status == "observed")
+    return sha256(repr(seen).encode()).hexdigest()[:16]
 
 
 def _silent(_told: Told) -> None:

@@ -77,7 +77,11 @@ class Records:
         try:
             answer = content.pop("pristine")
             pristine = SuiteResult(
-                dict(answer["failed"]), tuple(answer["passed"]), tuple(answer["skipped"]), answer["lost"]
+                dict(answer["failed"]),
+                tuple(answer["passed"]),
+                tuple(answer["skipped"]),
+                answer["lost"],
+                dict(answer.get("observed", {})),  # records of before there was such a thing
             )
             major, minor = content.pop("series")
             return Session(series=(major, minor), pristine=pristine, **content)

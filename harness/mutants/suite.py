@@ -18,12 +18,14 @@ class SuiteResult:
 
     ``failed`` maps what failed (rules, or tests of a suite that is not ours) to how; ``passed`` is what passed and
     ``skipped`` what does not apply to this kernel. ``lost`` says why there is no whole answer, "" when there is one.
+    ``observed`` has a digest of what was recorded for each rule that promises nothing.
     """
 
     failed: Mapping[str, str]
     passed: tuple[str, ...]
     skipped: tuple[str, ...] = ()
     lost: str = ""
+    observed: Mapping[str, str] = field(default_factory=dict)
 
 
 class Suite(Protocol):
@@ -49,7 +51,8 @@ class Suite(Protocol):
 @dataclass(frozen=True)
 class Finding:
     """How a suite took a mutant. ``by`` is what failed now and did not before, ``lost`` what passed before and now
-    neither passed nor failed: lost coverage is noticed too, but it is weaker than a failure."""
+    neither passed nor failed. Lost coverage is noticed too, and so is what was observed otherwise where nothing is
+    promised, but both are weaker than a failure: ``reason`` tells."""
 
     outcome: Outcome
     by: Mapping[str, str] = field(default_factory=dict)
@@ -68,4 +71,11 @@ def compare(pristine: SuiteResult, mutant: SuiteResult) -> Finding:
     lost = tuple(name for name in pristine.passed if name not in still)
     if lost:
         return Finding("killed", lost=lost, reason="lost coverage: what passed on the unchanged kernel no longer ran")
+    otherwise = {
+        name: "observed otherwise"
+        for name, seen in pristine.observed.items()
+        if mutant.observed.get(name, seen) != seen
+    }
+    if otherwise:
+        return Finding("killed", otherwise, reason="no promise was broken: what is recorded and not judged differs")
     return Finding("survived")

@@ -40,6 +40,28 @@ def test_what_counts_as_noticed(pristine: SuiteResult, mutant: SuiteResult, outc
     assert compare(pristine, mutant).outcome == outcome
 
 
+@pytest.mark.parametrize(
+    ("mutant", "by"),
+    [
+        ({"open": "1"}, {}),
+        ({"open": "2"}, {"open": "observed otherwise"}),
+        ({}, {}),  # that is lost coverage, and told as such
+        ({"open": "1", "other": "1"}, {}),
+    ],
+)
+def test_what_is_recorded_only_counts_when_it_changes(mutant: dict[str, str], by: dict[str, str]) -> None:
+    finding = compare(SuiteResult({}, (), observed={"open": "1"}), SuiteResult({}, (), observed=mutant))
+    assert finding.by == by
+    assert finding.outcome == ("killed" if by else "survived")
+
+
+def test_a_broken_promise_outranks_what_is_recorded_only() -> None:
+    finding = compare(
+        SuiteResult({}, ("a",), observed={"b": "1"}), SuiteResult({"a": "bypass"}, (), observed={"b": "2"})
+    )
+    assert finding.by == {"a": "bypass"}
+
+
 def test_lost_coverage_is_told_apart_from_failures() -> None:
     finding = compare(result(passed=("a", "b")), result(passed=("a",)))
     assert (finding.by, finding.lost) == ({}, ("b",))
