@@ -143,10 +143,10 @@ class Asker:
             self._index = {}
             payload = build(self.arch).id
             asked = [probe for probe in _planned(self.arch) if probe.id in self.question.probes]
-            profiles = (self.profile, fitted(self.profile, asked))
+            least = fitted(self.profile, asked)
             for folder, record in _cells(self.stores, payload):
-                same = record.arch == self.arch and any(
-                    same_machine(record, self.arch, profile, self.options.acceleration) for profile in profiles
+                same = record.arch == self.arch and same_machine(
+                    record, self.arch, self.profile, least, self.options.acceleration
                 )
                 if record.kernel is not None and same:
                     self._index.setdefault(record.kernel.sha256, []).append((folder, record))
@@ -180,16 +180,18 @@ def _cells(stores: Sequence[Path], payload: str) -> Iterator[tuple[Path, CellRec
             yield from ((folder, cell) for cell in run.cells if cell.state == "finished")
 
 
-def same_machine(record: CellRecord, arch: Arch, profile: Profile, wanted: Acceleration) -> bool:
-    """Whether a cell ran on the machine that a profile describes, under the acceleration that is wanted. One whose
-    processor was not written down may have had any."""
-    names = ("smp", "memory", "boot", "numa", "swap", "hugepages")
+def same_machine(record: CellRecord, arch: Arch, profile: Profile, least: Profile, wanted: Acceleration) -> bool:
+    """Whether a cell ran on the machine that a profile describes, under the acceleration that is wanted; swap and huge
+    pages may have been ``least``'s. One whose processor was not written down may have had any."""
     machine = record.machine
     if machine is None or machine.guest != "qemu" or machine.acceleration not in ("kvm", "tcg"):
         return False
     if wanted not in ("auto", machine.acceleration) or machine.cpu != cpu_model(profile, arch, machine.acceleration):
         return False
-    return all(getattr(machine, name) == getattr(profile, name) for name in names)
+    exactly, at_least = ("smp", "memory", "boot", "numa"), ("swap", "hugepages")
+    return all(getattr(machine, name) == getattr(profile, name) for name in exactly) and all(
+        getattr(machine, name) in (getattr(profile, name), getattr(least, name)) for name in at_least
+    )
 
 
 def _cell_id(point: str, arch: Arch) -> str:

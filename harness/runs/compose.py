@@ -24,6 +24,7 @@ from harness.kernels.resolve import Progress, Resolution, provide
 from harness.matrix.model import ARCHES, Arch, CellSpec, MachineSource, Matrix, OnHost, OverSsh, Profile
 from harness.matrix.plan import refuse_impossible
 from harness.rules.load import CATALOGUE
+from harness.rules.model import ProbeName
 from harness.runs.execute import RunPlan, new_run_id
 from harness.runs.expect import expected_seconds
 from harness.runs.guests import guest_maker, remote_limits
@@ -88,7 +89,7 @@ def compose_cells(
         arch: task.workload(arch, _limits(arch, options, load), kmsg=True)
         for arch in sorted({cell.arch for cell in firsts})
     }
-    trimmed = [replace(cell, profile=fitted(cell.profile, workloads[cell.arch].planned)) for cell in firsts]
+    trimmed = [replace(cell, profile=fitted(cell.profile, _all_planned(workloads[cell.arch]))) for cell in firsts]
     cells = repeated(trimmed, options.repeat)
     wishes = Wishes(acceleration=options.acceleration, load=load, scale=options.scale, fresh=options.fresh)
     plan = _plan(options, task, cells, workloads, jobs, source)
@@ -122,6 +123,11 @@ def compose_host(options: Options, task: Task | None = None) -> Composed:
 
     plan = _plan(options, task, repeated([cell], options.repeat), workloads, 1, {})
     return Composed(plan, make_guest, task.remarks())
+
+
+def _all_planned(workload: Workload) -> tuple[ProbeName, ...]:
+    """By both payloads."""
+    return workload.planned + (workload.second.planned if workload.second else ())
 
 
 def _limits(arch: Arch, options: Options, load: float) -> Deadlines:

@@ -13,7 +13,7 @@ from harness.matrix.model import Arch, Profile
 from harness.payload.build import Payload, ProbeInfo, build
 from harness.payload.python import build_python, crosscheck_list
 from harness.rules.load import load_catalogue
-from harness.rules.model import HUGE_PAGE_REGIONS, ProbeName
+from harness.rules.model import HUGE_PAGE_REGIONS, SWAP_OPERATIONS, ProbeName
 from harness.runs.judging import Question
 from harness.runs.model import Workload
 from harness.verdicts.judge import assign
@@ -139,12 +139,18 @@ def chosen(probes: Sequence[ProbeInfo], globs: Sequence[str]) -> tuple[ProbeName
 
 
 def fitted(profile: Profile, planned: Sequence[ProbeName]) -> Profile:
-    """The profile without the huge pages that no planned probe uses: to set them aside takes a twentieth of a boot.
+    """The profile without the huge pages and the swap that no planned probe uses: each takes a twentieth of a boot.
 
-    A user's scenario may use anything. Swap stays: it is what makes many a probe's pages move.
+    A user's scenario may use anything.
     """
-    used = any(fnmatchcase(probe.region, HUGE_PAGE_REGIONS) or probe.operation == OPERATION for probe in planned)
-    return profile if used else replace(profile, hugepages=0)
+    if any(probe.operation == OPERATION for probe in planned):
+        return profile
+    in_pool, paged_out = matcher(HUGE_PAGE_REGIONS), matcher(SWAP_OPERATIONS)
+    return replace(
+        profile,
+        hugepages=profile.hugepages if any(in_pool(probe.region) for probe in planned) else 0,
+        swap=profile.swap if any(paged_out(probe.operation) for probe in planned) else 0,
+    )
 
 
 def _named(globs: Sequence[str]) -> str:

@@ -26,8 +26,8 @@ from tests.cluster.test_dask import ROOT, Process, Start, scheduler, start
 __all__ = ["scheduler", "start"]  # fixtures
 pytestmark = pytest.mark.kernels
 MATRIX = load_matrix(ROOT / "kernels.yaml")
-# From every family the plainest, and one probe in every region.
-PROBES = (*MATRIX.selections["smoke"].probes, "munmap/*/exact")
+# From every family the plainest, one probe in every region, and one that swaps.
+PROBES = (*MATRIX.selections["smoke"].probes, "munmap/*/exact", "swap-out/anon-rw/exact")
 FEW = ("debian-6.12",)
 
 

@@ -51,15 +51,24 @@ def test_no_probe_left_is_bad_input(payload: Payload) -> None:
         workload(payload, ("!*",), 1, kmsg=True)
 
 
-def test_huge_pages_are_set_aside_where_a_probe_uses_them() -> None:
-    """Every probe of a rule that needs them counts as one that does; swap is always there."""
-    rules = [rule for rule in load_catalogue().values() if "hugepages" in rule.needs]
+@pytest.mark.parametrize(("need", "least"), [("hugepages", 10), ("swap", 2)])
+def test_a_machine_has_what_its_probes_use(need: str, least: int) -> None:
+    """Every probe of a rule that needs swap or huge pages counts as one that uses them."""
+    rules = [rule for rule in load_catalogue().values() if need in rule.needs]
     using = [probe for probe in chosen(probe_list(), ()) if any(rule.speaks_for(probe) for rule in rules)]
-    assert len(using) > 10
+    assert len(using) >= least
     for probe in using:
-        assert fitted(STANDARD_PROFILE, [probe]) == STANDARD_PROFILE
+        assert getattr(fitted(STANDARD_PROFILE, [probe]), need) == getattr(STANDARD_PROFILE, need)
+
+
+def test_a_machine_has_nothing_its_probes_do_not_use() -> None:
     plain = fitted(STANDARD_PROFILE, chosen(probe_list(), ["!*/hugetlb-*"]))
     assert (plain.hugepages, plain.swap) == (0, STANDARD_PROFILE.swap)
+    still = fitted(STANDARD_PROFILE, chosen(probe_list(), ["!swap-*", "!*pageout*"]))
+    assert (still.hugepages, still.swap) == (STANDARD_PROFILE.hugepages, 0)
+    smoke = selected_probes(load_matrix(shipped_path()), selection="smoke")
+    bare = fitted(STANDARD_PROFILE, chosen(probe_list(), smoke))
+    assert (bare.hugepages, bare.swap) == (0, 0)
     assert fitted(STANDARD_PROFILE, chosen(probe_list(), ())) == STANDARD_PROFILE
     assert fitted(STANDARD_PROFILE, [Scenario("a question", "").probe]) == STANDARD_PROFILE
 
