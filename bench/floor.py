@@ -4,6 +4,7 @@
     bench/floor.py                                  debian-6.12 on x86_64, five rounds
     bench/floor.py -a arm64 -n 7                    another architecture, more rounds
     bench/floor.py -k debian-6.12-full              a kernel that virtme-ng can boot too
+    bench/floor.py --also 'swap-out/*/exact'        with a disk to swap to, which smoke's probes do not use
     bench/floor.py --growth --out speed             whole runs too; also writes speed/floor.json and speed/floor.svg
 
 "bare" is the floor: the best arguments we know, no console, no channel, no disk, and a PID 1 that ends the machine at
@@ -59,7 +60,7 @@ class Ratio:
 
 def main() -> int:
     options = _options()
-    course = prepare(options.kernel, options.arch, options.run)
+    course = prepare(options.kernel, options.arch, options.run, options.also)
     samples, absent = measure(course, options.rounds, options.without)
     grown = growth(options.kernel, options.arch, course.probes) if options.growth else []
     held = ratios(samples)
@@ -87,6 +88,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("-a", "--arch", choices=ARCHES, default="x86_64")
     parser.add_argument("-n", "--rounds", type=int, default=5)
     parser.add_argument("-r", "--run", action="append", metavar="GLOB", help="these probes [default: smoke's]")
+    parser.add_argument("--also", action="append", default=[], metavar="GLOB", help="these probes beside smoke's")
     parser.add_argument("--without", action="append", default=[], choices=CONTESTANTS, help="leave one out")
     parser.add_argument("--growth", action="store_true", help="also whole runs: by cells and workers, warm and cold")
     parser.add_argument("--out", type=Path, help="a folder for floor.json and floor.svg")
@@ -94,14 +96,14 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def prepare(name: str, arch: Arch, globs: Sequence[str] | None) -> Course:
+def prepare(name: str, arch: Arch, globs: Sequence[str] | None, also: Sequence[str] = ()) -> Course:
     """Fetch the kernel and build the payload, so that neither is measured."""
     matrix = load_matrix(default_path())
     (spec,) = plan_cells(matrix, kernels=[name], arches=[arch])
     kernel = provide(matrix, [spec], progress=lambda *_: None).kernels[spec.kernel.name, arch]
     if not isinstance(kernel, Kernel):
         raise kernel
-    payload, probes = build(arch), globs or selected_probes(matrix, selection="smoke")
+    payload, probes = build(arch), globs or [*selected_probes(matrix, selection="smoke"), *also]
     spec = replace(spec, profile=fitted(spec.profile, chosen(payload.probes, probes)))
     return Course(spec, kernel, payload, probes)
 
