@@ -89,9 +89,10 @@ def resident(pid: int) -> float:
 
 
 def growth(rss: Mapping[int, float]) -> float:
-    """MB by which memory grew for each cell that finished, once the first few have made what all share."""
+    """MB by which memory grew for each cell that finished in the second half, when every kernel has been there (its
+    configuration is kept) and what all cells share has been made."""
     seen = sorted((n, mb) for n, mb in rss.items() if mb)
-    settled = [(n, mb) for n, mb in seen if n > seen[-1][0] // 4] if seen else []
+    settled = [(n, mb) for n, mb in seen if n > seen[-1][0] // 2] if seen else []
     if len(settled) < 2:
         return 0.0
     (first, low), (last, high) = settled[0], settled[-1]
