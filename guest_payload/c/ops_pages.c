@@ -127,18 +127,26 @@ static long set_home_node(struct window *w, const struct operation *op)
 	return sys(SYS_set_mempolicy_home_node, w->start, w->length, 0, 0);
 }
 
-/* b: node; how the single pages fared is their own affair, unless it is another node they are to go to */
+/* b: node. A page that cannot be moved makes it fail, unless somebody else was just using it. */
 static long move_pages(struct window *w, const struct operation *op)
 {
 	void *pages[UNITS_MAX];
 	int nodes[UNITS_MAX], status[UNITS_MAX] = {0};
 	size_t count = w->length / w->unit;
+	long left;
 
 	for (size_t i = 0; i < count; i++) {
 		pages[i] = w->start + i * w->unit;
 		nodes[i] = (int)op->b;
 	}
-	return sys(SYS_move_pages, 0, count, pages, nodes, status, MOVE_PAGES);
+	left = sys(SYS_move_pages, 0, count, pages, nodes, status, MOVE_PAGES);
+	for (size_t i = 0; left != -1 && i < count; i++) {
+		if (status[i] < 0 && status[i] != -EBUSY) {
+			errno = -status[i];
+			return -1;
+		}
+	}
+	return left;
 }
 
 /* ------------------------------------------------------------------ reclaim */

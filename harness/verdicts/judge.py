@@ -96,11 +96,11 @@ def _verdict(rule: Rule, probe: ProbeName, evidence: Evidence, fatal: Mapping[st
         follows = _follows(rule, probe, seen, evidence.kernel, finding)
         finding = _known(rule, probe, evidence.kernel, finding)
     # A run of many cells holds millions of these texts, of which few differ.
-    observed = sys.intern(summary(seen)) if seen else ""
+    observed = sys.intern(summary(seen, whole=rule.atomic)) if seen else ""
     other = evidence.second.get(probe.id)
     if seen and other and (differ := disagreement(seen, other)):
         finding = _disputed(finding, differ)
-        observed = f"C: {observed} | Python: {summary(other)}"
+        observed = f"C: {observed} | Python: {summary(other, whole=rule.atomic)}"
     return Verdict(rule.id, sys.intern(probe.id), finding.status, finding.reason, finding.kind, observed, follows)
 
 
@@ -112,12 +112,13 @@ def _disputed(finding: Finding, differ: str) -> Finding:
     return Finding("error", f"the two payloads disagree: {differ}; by the C payload alone it is {alone}")
 
 
-def summary(seen: Observation) -> str:
-    """An observation in one line, made so that equal behaviour gives equal text."""
+def summary(seen: Observation, *, whole: bool = False) -> str:
+    """An observation in one line, made so that equal behaviour gives equal text; what became of sealed units, or of the
+    ``whole`` window where that is the question."""
     parts = [f"control {seen.control.said}, sealed {seen.sealed.said}"]
     if seen.sealed.stage == "done":
-        sealed = [i for i, c in enumerate(seen.layout) if c in "sS"]
-        parts += changes(seen.sealed, sealed)
+        asked = [i for i, c in enumerate(seen.layout) if whole or c in "sS"]
+        parts += changes(seen.sealed, asked)
     return "; ".join(parts)
 
 

@@ -258,6 +258,14 @@ def test_what_the_kernel_sealed_itself_is_observed() -> None:
     assert verdict(rule(outcome="open", level="open"), seen).status == "observed"
 
 
+def test_where_atomicity_is_the_question_plain_units_are_part_of_what_was_observed() -> None:
+    after = ("-", *units("PS", seal="s")[1:])
+    seen = observation("PS", sealed=half("PS", sealed=True, after=after))
+    told = [verdict(rule(outcome="open", level="open", atomic=atomic), seen).observed for atomic in (False, True)]
+    assert "unit 0" not in told[0]
+    assert "unit 0" in told[1]
+
+
 def test_the_two_readings_of_the_contract() -> None:
     both = rule(outcome="permitted", contents="as-control", thread="blocked")
     discarded = ("r--p file+0 50 f -",) * 3
