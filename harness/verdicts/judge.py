@@ -218,15 +218,23 @@ def _blocked(rule: Rule, seen: Observation) -> Finding:
 
 def _permitted(rule: Rule, seen: Observation) -> Finding:
     control, sealed = seen.control, seen.sealed
+    refused = None
+    if sealed.errno and not control.errno:
+        kind: Kind = "over-blocked" if sealed.errno == EPERM else "wrong-errno"
+        refused = Finding("fail", f"refused with {sealed.said}; the control succeeded", kind)
+    untouched = not window_problems(seen, "kept")
+    if refused and untouched:  # also where the control's contents changed: nothing got at the sealed ones
+        return refused
     if broken := _invariant(rule, seen):
+        if untouched and broken.kind == "bypass":  # it should have changed the contents, and did not
+            broken = replace(broken, kind="interface")
         return replace(broken, reason=f"answered {sealed.said}: {broken.reason}")
     if not_applicable := _control_failed(seen):
         if sealed.errno == control.errno:
             return not_applicable
         return Finding("fail", f"control {control.said}, sealed {sealed.said}", "wrong-errno")
-    if sealed.errno:
-        kind: Kind = "over-blocked" if sealed.errno == EPERM else "wrong-errno"
-        return Finding("fail", f"refused with {sealed.said}; the control succeeded", kind)
+    if refused:
+        return refused
     if sealed.result != control.result or _extras(sealed) != _extras(control):
         return Finding("fail", f"answered {_answer(sealed)}; the control {_answer(control)}", "interface")
     plain = [i for i, c in enumerate(seen.layout) if c in "pPgG"]

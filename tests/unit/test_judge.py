@@ -166,6 +166,30 @@ DONE = {"result": 0, "errno": 0}
             "pass",
             None,
         ),
+        (
+            rule(outcome="permitted", contents="as-control"),  # refused and nothing happened: nobody got at anything
+            observation(control=half("SSS", sealed=False, after=("rw-p anon 00 a -",) * 3)),
+            "fail",
+            "over-blocked",
+        ),
+        (
+            rule(outcome="permitted", contents="as-control"),
+            observation(
+                control=half("SSS", sealed=False, after=("rw-p anon 00 a -",) * 3),
+                sealed=half("SSS", sealed=True, **DONE),
+            ),
+            "fail",
+            "interface",
+        ),
+        (
+            rule(outcome="permitted", contents="as-control"),  # refused, and yet
+            observation(
+                control=half("SSS", sealed=False),
+                sealed=half("SSS", sealed=True, after=("rw-p anon 00 a s",) * 3),
+            ),
+            "fail",
+            "bypass",
+        ),
         (rule(outcome="open", level="open"), observation(), "observed", None),
         (
             rule(outcome="open", level="open"),
