@@ -237,6 +237,8 @@ int main(int argc, char **argv)
 
 	if (argc == 4 && !strcmp(argv[1], "--after-exec"))
 		return after_exec(argv[2], argv[3]);
+	if (argc == 3 && !strcmp(argv[1], "--at-page-zero"))
+		return at_page_zero(argv[2]);
 	parse_options(argc, argv, &o);
 	if (o.trace)
 		trace_probe(o.trace);

@@ -115,7 +115,7 @@ static bool is_mapped(char *unit, size_t size)
 	unsigned char pages[16];
 
 	(void)size;
-	return sys(SYS_mincore, unit, 1, pages) == 0;
+	return sys(SYS_mincore, unit, 1, pages) == 0 || errno != ENOMEM;
 }
 
 /* The kernel writes for us and says when it cannot: quicker than a fault, and there is no handler to share. */

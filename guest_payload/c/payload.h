@@ -64,7 +64,7 @@ enum region_id {
 	ZERO_RW, ZERO_R, DROPPABLE_RW,
 	PKEY_NO_WRITE_RW, PKEY_NO_ACCESS_RW,
 	SECRETMEM_RW, UFFD_MISSING_RW, UFFD_WP_RW,
-	TEXT_RX, VDSO_RX, VVAR_R,
+	TEXT_RX, VDSO_RX, VVAR_R, VCLOCK_R,
 	REGIONS
 };
 
@@ -248,6 +248,9 @@ long child_process(void);
 long in_child(struct window *w, const struct operation *op,
 	      long (*act)(struct window *w, const struct operation *op));
 int await(long pid);
+
+/* ops_system.c */
+int at_page_zero(const char *operation); /* in a new image; the exit status */
 
 /* raw.c */
 long fork_onto(char *stack, void (*run)(void *argument), void *argument); /* up to the end of a stack; run never returns */

@@ -185,4 +185,5 @@ const struct region regions[REGIONS] = {
 	[TEXT_RX] = {"text-rx", RX, MAP_PRIVATE, 0, make_text},
 	[VDSO_RX] = {"vdso-rx", RX, 0, 0, make_vdso},
 	[VVAR_R] = {"vvar-r", PROT_READ, 0, UNREAD, make_vvar},
+	[VCLOCK_R] = {"vvar-vclock-r", PROT_READ, 0, UNREAD, make_vclock},
 };

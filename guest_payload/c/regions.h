@@ -28,5 +28,6 @@ void make_uffd_wp(struct window *w);
 void make_text(struct window *w);
 void make_vdso(struct window *w);
 void make_vvar(struct window *w);
+void make_vclock(struct window *w);
 
 #endif

@@ -341,3 +341,8 @@ void make_vvar(struct window *w)
 {
 	find_system_mapping(w, "[vvar]");
 }
+
+void make_vclock(struct window *w)
+{
+	find_system_mapping(w, "[vvar_vclock]");
+}

@@ -81,11 +81,12 @@ class _Probes(_Model):
 class _Expect(_Model):
     errnos: Words
     seals: Literal["kept", "range", "any"] = "kept"
+    shown: bool = False
     rounds: tuple[str, ...] = ()
     wins: int = 0
 
     def noun(self) -> Expect:
-        return Expect(self.errnos, self.seals, self.rounds, self.wins)
+        return Expect(self.errnos, self.seals, self.shown, self.rounds, self.wins)
 
 
 class _Known(_Where):

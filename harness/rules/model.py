@@ -142,13 +142,15 @@ class Expect:
     """What the ``interface`` outcome demands of one half.
 
     ``errnos``: accepted error numbers by name (``"0"`` for success). ``seals``: which units are sealed afterwards:
-    ``kept`` (those that were), ``range`` (those that were and exactly the units asked for), ``any``. ``rounds``: of a
-    race that was run many times, how a round may go, as ``"MSEAL OPERATION THEN END"`` (docs/protocol.md), and ``wins``
-    how often each of these must have been seen for the race to prove anything.
+    ``kept`` (those that were), ``range`` (those that were and exactly the units asked for), ``any``. ``shown``: smaps
+    has to say of each unit what its behaviour says. ``rounds``: of a race that was run many times, how a round may go,
+    as ``"MSEAL OPERATION THEN END"`` (docs/protocol.md), and ``wins`` how often each of these must have been seen for
+    the race to prove anything.
     """
 
     errnos: tuple[str, ...]
     seals: Literal["kept", "range", "any"] = "kept"
+    shown: bool = False
     rounds: tuple[str, ...] = ()
     wins: int = 0
 

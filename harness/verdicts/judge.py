@@ -282,6 +282,8 @@ def _expected(name: str, half: Half, expect: Expect, layout: str) -> Finding | N
         return Finding("fail", f"the {name} half answered {half.said} instead of {wanted}", kind)
     if expect.rounds and (finding := _rounds(name, half, expect)):
         return finding
+    if expect.shown and (finding := _shown(name, half)):
+        return finding
     if expect.seals == "any":
         return None
     before = {i for i, c in enumerate(layout) if c in "sS"} if name == "sealed" else set()
@@ -292,6 +294,19 @@ def _expected(name: str, half: Half, expect: Expect, layout: str) -> Finding | N
         return Finding("fail", f"the {name} half: {_units(lost)} not sealed afterwards", "seal-lost")
     if spread := sorted(found - wanted_sealed):
         return Finding("fail", f"the {name} half: {_units(spread)} sealed without having been asked for", "interface")
+    return None
+
+
+def _shown(name: str, half: Half) -> Finding | None:
+    """Whether smaps and behaviour disagree on what is sealed."""
+    units = {i: unit.seal for i, unit in enumerate(half.units_after) if unit}
+    if "?" in units.values():
+        return Finding("skip", "smaps was not readable")
+    behaves = sealed_units(half)
+    if silent := sorted(i for i, seal in units.items() if seal != "s" and i in behaves):
+        return Finding("fail", f"the {name} half: smaps does not show the seal of {_units(silent)}", "interface")
+    if spurious := sorted(i for i, seal in units.items() if seal == "s" and i not in behaves):
+        return Finding("fail", f"the {name} half: smaps shows a seal of {_units(spurious)}, which is not there", "interface")
     return None
 
 

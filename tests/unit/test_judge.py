@@ -318,6 +318,24 @@ def test_interface() -> None:
     assert verdict(rejects, observation("pPP", enomem, again)).kind == "wrong-errno"
 
 
+@pytest.mark.parametrize(
+    ("seals", "status", "reason"),
+    [
+        ("-ss", "pass", ""),
+        ("--s", "fail", "the control half: smaps does not show the seal of unit 1"),
+        ("sss", "fail", "the control half: smaps shows a seal of unit 0, which is not there"),
+        ("?ss", "skip", "smaps was not readable"),
+    ],
+)
+def test_what_smaps_shows_is_held_against_behaviour(seals: str, status: str, reason: str) -> None:
+    shows = rule(outcome="interface", expect_control=Expect(("0",), "any", shown=True))
+    now = {"mprotect": (0, EPERM, EPERM), "munmap": (0, EPERM, EPERM)}
+    after = tuple(f"rw-p anon a{i} a {seal}" for i, seal in enumerate(seals))
+    control = half("pPP", sealed=False, after=after, **now)
+    found = verdict(shows, observation("pPP", control, half("pPP", sealed=True, seal=(), **now, **DONE)))
+    assert (found.status, found.reason) == (status, reason)
+
+
 def test_worst_and_exit_codes() -> None:
     def one(status: str, kind: str | None = None) -> Verdict:
         return Verdict("r", "p", status, "", kind)  # type: ignore[arg-type]
