@@ -304,9 +304,9 @@ def _shown(name: str, half: Half) -> Finding | None:
         return Finding("skip", "smaps was not readable")
     behaves = sealed_units(half)
     if silent := sorted(i for i, seal in units.items() if seal != "s" and i in behaves):
-        return Finding("fail", f"the {name} half: smaps does not show the seal of {_units(silent)}", "interface")
+        return Finding("fail", f"{name}: smaps does not show the seal of {_units(silent)}", "interface")
     if spurious := sorted(i for i, seal in units.items() if seal == "s" and i not in behaves):
-        return Finding("fail", f"the {name} half: smaps shows a seal of {_units(spurious)}, which is not there", "interface")
+        return Finding("fail", f"{name}: smaps shows a seal of {_units(spurious)} that is not there", "interface")
     return None
 
 

@@ -322,8 +322,8 @@ def test_interface() -> None:
     ("seals", "status", "reason"),
     [
         ("-ss", "pass", ""),
-        ("--s", "fail", "the control half: smaps does not show the seal of unit 1"),
-        ("sss", "fail", "the control half: smaps shows a seal of unit 0, which is not there"),
+        ("--s", "fail", "control: smaps does not show the seal of unit 1"),
+        ("sss", "fail", "control: smaps shows a seal of unit 0 that is not there"),
         ("?ss", "skip", "smaps was not readable"),
     ],
 )
