@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def list_rules(family: str | None, level: str | None, as_json: bool) -> None:
 
 @rules.command("show")
 @click.argument("rule_id", metavar="RULE")
-@click.option("--probe", "probe_id", metavar="PROBE", help="The probe to reproduce [default: the rule's first].")
+@click.option("--probe", "probe_id", metavar="PROBE", help="The probe to reproduce [default: the first that can be].")
 @click.option("--reproducer", "as_program", is_flag=True, help="A C program that shows one probe without us.")
 @click.option(
     "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Where runs are."
@@ -70,8 +71,7 @@ def show_rule(rule_id: str, probe_id: str | None, as_program: bool, results: Pat
     names = (ProbeName(p.operation, p.region, p.span, p.layout) for p in probe_list())
     probes = [name for name in names if rule.speaks_for(name)]
     if as_program or probe_id:
-        probe = _probe(rule, probes, probe_id)
-        click.echo(reproducer(rule, probe, parse_trace(trace(probe.id))), nl=False)
+        click.echo(_program(rule, _candidates(rule, probes, probe_id)), nl=False)
         return
     if as_json:
         click.echo(json.dumps(_rule_json(rule, probes), indent=1))
@@ -99,13 +99,23 @@ def show_rule(rule_id: str, probe_id: str | None, as_program: bool, results: Pat
         console.print(f"    {probe.id}  {probe.layout}")
 
 
-def _probe(rule: Rule, probes: Sequence[ProbeName], wanted: str | None) -> ProbeName:
+def _candidates(rule: Rule, probes: Sequence[ProbeName], wanted: str | None) -> Sequence[ProbeName]:
     by_id = {probe.id: probe for probe in probes}
-    if wanted is None and probes:
-        return probes[0]
+    if not by_id:
+        raise UsageError(f"{rule.id} has no probe")
+    if wanted is None:
+        return probes
     if wanted not in by_id:
-        raise UsageError(f"{rule.id} has no probe {wanted}{nearest(wanted or '', by_id) if by_id else ''}")
-    return by_id[wanted]
+        raise UsageError(f"{rule.id} has no probe {wanted}{nearest(wanted, by_id)}")
+    return [by_id[wanted]]
+
+
+def _program(rule: Rule, candidates: Sequence[ProbeName]) -> str:
+    """The reproducer of the first that can be written down. Raises ``UsageError`` of the last where none can."""
+    for probe in candidates[:-1]:
+        with suppress(UsageError):
+            return reproducer(rule, probe, parse_trace(trace(probe.id)))
+    return reproducer(rule, candidates[-1], parse_trace(trace(candidates[-1].id)))
 
 
 def _known(known: Known) -> str:

@@ -75,6 +75,41 @@ static long need(long result, const char *what)
 }
 """
 
+# The kernel reads for us and says when it cannot: what was unmapped must not end the program.
+_HOLDS = """\
+static int holds(const char *unit, int value)
+{
+	unsigned char byte = 0;
+	int ends[2], same;
+
+	need(pipe(ends), "pipe");
+	same = write(ends[1], unit, 1) == 1 && read(ends[0], &byte, 1) == 1 && byte == value;
+	close(ends[0]);
+	close(ends[1]);
+	return same;
+}
+"""
+
+_SHOWN = """\
+static int shown(const char *unit)
+{
+	unsigned long at = (unsigned long)unit, from, to;
+	char line[1024];
+	int inside = 0, sealed = 0;
+	FILE *smaps = fopen("/proc/self/smaps", "r");
+
+	need(smaps ? 0 : -1, "/proc/self/smaps");
+	while (fgets(line, sizeof(line), smaps)) {
+		if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+			inside = from <= at && at < to;
+		else if (inside && !strncmp(line, "VmFlags:", 8))
+			sealed = strstr(line, " sl") != NULL;
+	}
+	fclose(smaps);
+	return sealed;
+}
+"""
+
 
 @dataclass(frozen=True)
 class Call:
@@ -129,7 +164,9 @@ def reproducer(rule: Rule, probe: ProbeName, trace: Trace) -> str:
     # A stack grows by being touched, which is no call.
     if rule.family == "races" or not operation or (foreign and not forks) or probe.region.startswith("stack-growing"):
         raise UsageError(f"{probe.id} is not a few system calls; run it with `sealmatrix run -r {probe.id}` instead")
-    return "\n".join([_comment(rule, probe), _HEAD, _HELPERS, *_main(rule, probe, trace, calls)]) + "\n"
+    main = _main(rule, probe, trace, calls)
+    helpers = [text for name, text in (("holds(", _HOLDS), ("shown(", _SHOWN)) if any(name in line for line in main)]
+    return "\n".join([_comment(rule, probe), _HEAD, _HELPERS, *helpers, *main]) + "\n"
 
 
 def _acting(calls: Sequence[Call]) -> Iterator[Call]:
@@ -166,7 +203,7 @@ def _main(rule: Rule, probe: ProbeName, trace: Trace, calls: Sequence[Call]) -> 
         for first, count in _runs(trace.layout, "sS")
     ]
     acts = _operation(rule, names, operation, parent)
-    looks = [_look(names.place(trace.base + i * trace.page), i) for i, c in enumerate(trace.layout) if c in "sS"]
+    looks = list(_looks(rule, probe, trace, setup, names))
     variables = ["const size_t page = (size_t)sysconf(_SC_PAGESIZE);", "char *const window = (char *)0x100000000;"]
     if any("destination" in line for line in (*body, *acts)):
         variables.append("char *const destination = (char *)0xa00000000;")
@@ -255,9 +292,40 @@ def _demanded(rule: Rule, unsealed: Call) -> tuple[str, str] | None:
     return " || ".join(conditions), words
 
 
-def _look(place: str, unit: int) -> str:
-    """That a unit is still sealed shows in what cannot be done to it."""
-    return f'demand(syscall(SYS_munmap, {place}, page) == -1 && errno == EPERM, "unit {unit} is sealed");'
+def _looks(rule: Rule, probe: ProbeName, trace: Trace, setup: Sequence[Call], names: _Names) -> Iterator[str]:
+    """What has to be seen afterwards: contents, smaps, and last, for it ends what is not, seals."""
+    expect = rule.expect_sealed if rule.outcome == "interface" else None
+    sealed = "sSP" if expect and expect.seals == "range" else "sS"
+    places = {i: names.place(trace.base + i * trace.page) for i, c in enumerate(trace.layout) if c not in "gG"}
+    for i, value in _contents(trace, setup).items():
+        if i in places and trace.layout[i] in _keeping(rule, probe):
+            yield f'demand(holds({places[i]}, {value}), "unit {i} holds what it held");'
+    for i, place in places.items() if expect and expect.shown else ():
+        if trace.layout[i] in sealed:
+            yield f'demand(shown({place}), "smaps shows the seal of unit {i}");'
+        else:
+            yield f'demand(!shown({place}), "smaps shows no seal of unit {i}");'
+    for i, place in places.items():
+        if trace.layout[i] in sealed:
+            yield f'demand(syscall(SYS_munmap, {place}, page) == -1 && errno == EPERM, "unit {i} is sealed");'
+
+
+def _keeping(rule: Rule, probe: ProbeName) -> str:
+    """The letters of a layout whose units keep their contents; none where they cannot be read."""
+    if probe.region.endswith("-none") or "-no-access" in probe.region:
+        return ""
+    if rule.outcome == "blocked":
+        return "sSpP" if rule.atomic else "sS"
+    return "sS" if rule.outcome in ("permitted", "undefined") and rule.contents == "kept" else ""
+
+
+def _contents(trace: Trace, setup: Sequence[Call]) -> Mapping[int, int]:
+    """The byte that fills each unit of the window, of those the set-up filled."""
+    filled: dict[int, int] = {}
+    for start, value, length in (call.arguments for call in setup if call.name == "memset"):
+        first = (start - trace.base) // trace.page
+        filled |= dict.fromkeys(range(first, first + length // trace.page), value)
+    return {i: filled[i] for i in range(len(trace.layout)) if i in filled}
 
 
 class _Names:

@@ -78,6 +78,38 @@ def test_a_reproducer_says_what_the_payload_says(family: str, tmp_path: Path) ->
     assert done.returncode == 0, (source.read_text(), done.stdout, done.stderr)
 
 
+UNSEALED = """\
+#undef SYS_mseal
+#define SYS_mseal SYS_getpid /* answers, and seals nothing */
+
+static int broken;
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no cc here")
+@pytest.mark.parametrize(
+    ("probe_id", "said"),
+    [
+        ("munmap/anon-r/exact", "munmap is refused with EPERM"),
+        ("munmap/anon-r/exact", "unit 1 holds what it held"),
+        ("munmap/anon-r/into", "unit 1 holds what it held"),  # plain, and nothing may be done in part
+        ("madvise-dontneed/anon-r/exact", "unit 1 holds what it held"),
+        ("mprotect-rw/anon-r/exact", "unit 1 is sealed"),
+        ("mseal/anon-r/plain", "unit 1 is sealed"),
+        ("smaps-mseal/anon-r/exact", "smaps shows the seal of unit 1"),
+    ],
+)
+def test_a_reproducer_says_when_a_promise_is_broken(probe_id: str, said: str, tmp_path: Path) -> None:
+    probe = PROBES[probe_id]
+    text = reproducer(rule_of(probe), probe, parse_trace(trace(probe_id)))
+    source = tmp_path / "reproducer.c"
+    source.write_text(text.replace("static int broken;\n", UNSEALED))
+    subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-o", tmp_path / "program", source], check=True)
+    done = subprocess.run([tmp_path / "program"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1, (text, done.stdout, done.stderr)
+    assert f"BROKEN: {said}" in done.stdout
+
+
 def test_a_race_is_no_small_program() -> None:
     probe = next(p for p in PROBES.values() if p.operation == "race-munmap")
     with pytest.raises(UsageError, match="not a few system calls"):
