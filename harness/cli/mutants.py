@@ -181,15 +181,21 @@ def build_them(
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False), required=False)
 @click.option("--only", multiple=True, metavar="GLOB", help="Mutants by id or kind; repeatable.")
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+@click.option("--all", "every", is_flag=True, help="Every mutant, with all that noticed it.")
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
-def report(folder: Path | None, only: tuple[str, ...], results: Path, as_json: bool) -> int:
-    """Show what a run proved: FOLDER, or the newest below --results."""
+def report(folder: Path | None, only: tuple[str, ...], results: Path, every: bool, as_json: bool) -> int:
+    """Show what a run proved: FOLDER, or the newest below --results.
+
+    \b
+    sealmatrix mutants report                        what got away, and which rules noticed nothing
+    sealmatrix mutants report --all --only atomicity which rule noticed what
+    """
     if folder is None:
         found = sorted(results.glob("*/session.json"), key=lambda path: path.stat().st_mtime)
         if not found:
             raise UsageError(f"{results}: holds no run of mutants; `sealmatrix mutants run` makes one")
         folder = found[-1].parent
-    return _print(_report(Records(folder), choose(load_mutants(), only)), as_json=as_json)
+    return _print(_report(Records(folder), choose(load_mutants(), only)), as_json=as_json, every=every)
 
 
 def _exactly(name: str) -> tuple[Mutant, ...]:
@@ -255,7 +261,7 @@ def _fate(heard: Heard) -> str:
     return f"[{heard.done}/{heard.total}] {heard.subject}: [{colour}]{record.state}[/]{spent} {escape(text)}".rstrip()
 
 
-def _print(report: Report, *, as_json: bool) -> int:
+def _print(report: Report, *, as_json: bool, every: bool = False) -> int:
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=1))
         return report.exit_code
@@ -263,24 +269,25 @@ def _print(report: Report, *, as_json: bool) -> int:
     session = report.session
     console.print(f"[bold]{session.suite}[/] against {escape(session.source)} ({session.release}, {session.arch})")
     for line in report.lines:
-        if line.state not in ("killed", "inapplicable", "untried"):
+        if every or line.state not in ("killed", "inapplicable", "untried"):
             console.print(_told(line))
-    strange = [line.mutant.id for line in report.lines if line.state == "killed" and not line.as_meant and report.idle]
-    if strange:
+    strange = [line.mutant.id for line in report.lines if line.state == "killed" and not line.as_meant]
+    if strange and session.suite == OwnSuite.name:
         console.print(f"noticed, but by other rules than meant: {', '.join(strange)}")
-    for title, names in (
-        ("rules that noticed nothing", report.idle),
-        ("rules this kernel cannot answer", report.unanswered),
-    ):
-        if names:
-            console.print(f"{title}: {', '.join(names)}")
+    if report.idle and (len(report.lines) < len(load_mutants()) or "untried" in report.counts):
+        console.print(f"{len(report.idle)} rules noticed none of those that were tried")
+    elif report.idle:
+        console.print(f"rules that noticed nothing: {', '.join(report.idle)}")
+    if report.unanswered:
+        console.print(f"rules this kernel cannot answer: {', '.join(report.unanswered)}")
     console.print(f"{len(report.lines)} mutants: " + ", ".join(f"{n} {state}" for state, n in report.counts.items()))
     return report.exit_code
 
 
 def _told(line: Line) -> str:
     colour = _COLOURS.get(line.state, "dim")
-    why = (line.record.reason if line.record else "") or line.mutant.equivalent
+    noticed = ", ".join(f"{name} ({how})" for name, how in line.record.by.items()) if line.record else ""
+    why = noticed or (line.record.reason if line.record else "") or line.mutant.equivalent
     return f"  [{colour}]{line.state}[/] {line.mutant.id}: {escape(line.mutant.what)}" + (
         f" ({escape(why)})" if why else ""
     )
