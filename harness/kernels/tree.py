@@ -258,8 +258,9 @@ def has_header(name: str) -> bool:
 def _run(argv: Sequence[str], log: Path, what: str) -> None:
     """Run make, its words appended to the log; its whole process group ends when we are interrupted."""
     environment = {name: value for name, value in os.environ.items() if not _UNWANTED.match(name)} | _STAMPS
-    # Objects do not hold the path of the tree (-fmacro-prefix-map, no debug information), so that ccache may give those
-    # of one tree to another at the same place beside its build folder.
+    # Of the path of the tree objects hold no more than the way to it from the build folder ("../tree" under ccache,
+    # nothing without it: -fmacro-prefix-map, no debug information), so that ccache may give those of one tree to
+    # another at the same place beside its build folder.
     environment |= {"CCACHE_BASEDIR": str(log.resolve().parent.parent), "CCACHE_NOHASHDIR": "1"}
     with log.open("ab") as stream:
         start = stream.tell()
