@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.errors import UsageError
@@ -90,6 +90,27 @@ static int holds(const char *unit, int value)
 }
 """
 
+_MAPPING = """\
+/* Where the kernel put a mapping of its own, and how long it is: it does not let it be split. */
+static char *mapping(const char *name, size_t *length)
+{
+	unsigned long from, to;
+	char line[1024];
+	FILE *maps = fopen("/proc/self/maps", "r");
+
+	need(maps ? 0 : -1, "/proc/self/maps");
+	while (fgets(line, sizeof(line), maps)) {
+		if (strstr(line, name) && sscanf(line, "%lx-%lx ", &from, &to) == 2) {
+			fclose(maps);
+			*length = to - from;
+			return (char *)from;
+		}
+	}
+	printf("there is no %s\\n", name);
+	_exit(2);
+}
+"""
+
 _SHOWN = """\
 static int shown(const char *unit)
 {
@@ -109,6 +130,11 @@ static int shown(const char *unit)
 	return sealed;
 }
 """
+
+_OPTIONAL = {"holds(": _HOLDS, "shown(": _SHOWN, "mapping(": _MAPPING}
+
+# Regions that are mappings of the kernel's own, by what /proc/self/maps calls them.
+_KERNEL_MAPPINGS = {"vdso-rx": "[vdso]", "vvar-r": "[vvar]", "vvar-vclock-r": "[vvar_vclock]"}
 
 
 @dataclass(frozen=True)
@@ -164,8 +190,11 @@ def reproducer(rule: Rule, probe: ProbeName, trace: Trace) -> str:
     # A stack grows by being touched, which is no call.
     if rule.family == "races" or not operation or (foreign and not forks) or probe.region.startswith("stack-growing"):
         raise UsageError(f"{probe.id} is not a few system calls; run it with `sealmatrix run -r {probe.id}` instead")
+    if probe.region in _KERNEL_MAPPINGS:
+        start, length = operation[0].arguments[:2]
+        trace = replace(trace, base=start, page=length)
     main = _main(rule, probe, trace, calls)
-    helpers = [text for name, text in (("holds(", _HOLDS), ("shown(", _SHOWN)) if any(name in line for line in main)]
+    helpers = [text for name, text in _OPTIONAL.items() if any(name in line for line in main)]
     return "\n".join([_comment(rule, probe), _HEAD, _HELPERS, *helpers, *main]) + "\n"
 
 
@@ -205,6 +234,8 @@ def _main(rule: Rule, probe: ProbeName, trace: Trace, calls: Sequence[Call]) -> 
     acts = _operation(rule, names, operation, parent)
     looks = list(_looks(rule, probe, trace, setup, names))
     variables = ["const size_t page = (size_t)sysconf(_SC_PAGESIZE);", "char *const window = (char *)0x100000000;"]
+    if name := _KERNEL_MAPPINGS.get(probe.region):
+        variables = ["size_t page; /* here, the whole mapping */", f'char *const window = mapping("{name}", &page);']
     if any("destination" in line for line in (*body, *acts)):
         variables.append("char *const destination = (char *)0xa00000000;")
     if any("scratch" in line for line in (*body, *acts)):

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from contextlib import suppress
+from errno import EPERM
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,20 @@ def test_a_reproducer_says_when_a_promise_is_broken(probe_id: str, said: str, tm
     done = subprocess.run([tmp_path / "program"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1, (text, done.stdout, done.stderr)
     assert f"BROKEN: {said}" in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no cc here")
+@pytest.mark.parametrize("probe_id", ["system-mprotect/vdso-rx/single", "system-munmap/vvar-r/single"])
+def test_where_the_kernel_put_its_own_mappings_is_found_out(probe_id: str, tmp_path: Path) -> None:
+    seen = sealed_half(probe_id, tmp_path)
+    if seen.stage != "done":
+        pytest.skip(f"not offered here: {seen.said}")
+    text = reproducer(RULES["system-mappings-sealed"], PROBES[probe_id], parse_trace(trace(probe_id)))
+    (tmp_path / "reproducer.c").write_text(text)
+    argv = ["cc", "-Wall", "-Wextra", "-Werror", "-o", tmp_path / "program", tmp_path / "reproducer.c"]
+    subprocess.run(argv, check=True)
+    done = subprocess.run([tmp_path / "program"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == (0 if seen.errno == EPERM else 1), (text, done.stdout, done.stderr)
 
 
 def test_a_race_is_no_small_program() -> None:
