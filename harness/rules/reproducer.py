@@ -232,7 +232,7 @@ def _main(rule: Rule, probe: ProbeName, trace: Trace, calls: Sequence[Call]) -> 
         for first, count in _runs(trace.layout, "sS")
     ]
     acts = _operation(rule, names, operation, parent)
-    looks = list(_looks(rule, probe, trace, setup, names))
+    looks = list(_looks(rule, probe, trace, calls, names))
     variables = ["const size_t page = (size_t)sysconf(_SC_PAGESIZE);", "char *const window = (char *)0x100000000;"]
     if name := _KERNEL_MAPPINGS.get(probe.region):
         variables = ["size_t page; /* here, the whole mapping */", f'char *const window = mapping("{name}", &page);']
@@ -323,12 +323,13 @@ def _demanded(rule: Rule, unsealed: Call) -> tuple[str, str] | None:
     return " || ".join(conditions), words
 
 
-def _looks(rule: Rule, probe: ProbeName, trace: Trace, setup: Sequence[Call], names: _Names) -> Iterator[str]:
+def _looks(rule: Rule, probe: ProbeName, trace: Trace, calls: Sequence[Call], names: _Names) -> Iterator[str]:
     """What has to be seen afterwards: contents, smaps, and last, for it ends what is not, seals."""
     expect = rule.expect_sealed if rule.outcome == "interface" else None
-    sealed = "sSP" if expect and expect.seals == "range" else "sS"
+    seals = expect and (expect.shown or expect.seals == "range") and calls[-1].name == "SYS_mseal"
+    sealed = "sSP" if seals and calls[-1].result == 0 else "sS"
     places = {i: names.place(trace.base + i * trace.page) for i, c in enumerate(trace.layout) if c not in "gG"}
-    for i, value in _contents(trace, setup).items():
+    for i, value in _contents(trace, calls).items():
         if i in places and trace.layout[i] in _keeping(rule, probe):
             yield f'demand(holds({places[i]}, {value}), "unit {i} holds what it held");'
     for i, place in places.items() if expect and expect.shown else ():
@@ -350,10 +351,10 @@ def _keeping(rule: Rule, probe: ProbeName) -> str:
     return "sS" if rule.outcome in ("permitted", "undefined") and rule.contents == "kept" else ""
 
 
-def _contents(trace: Trace, setup: Sequence[Call]) -> Mapping[int, int]:
+def _contents(trace: Trace, calls: Sequence[Call]) -> Mapping[int, int]:
     """The byte that fills each unit of the window, of those the set-up filled."""
     filled: dict[int, int] = {}
-    for start, value, length in (call.arguments for call in setup if call.name == "memset"):
+    for start, value, length in (call.arguments for call in calls if call.name == "memset"):
         first = (start - trace.base) // trace.page
         filled |= dict.fromkeys(range(first, first + length // trace.page), value)
     return {i: filled[i] for i in range(len(trace.layout)) if i in filled}
