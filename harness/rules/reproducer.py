@@ -58,12 +58,6 @@ _HEAD = """\
 _HELPERS = """\
 static int broken;
 
-static void demand(int kept, const char *what)
-{
-	printf("%s: %s\\n", kept ? "kept  " : "BROKEN", what);
-	broken |= !kept;
-}
-
 /* Set-up that fails says nothing about the kernel's promises. */
 static long need(long result, const char *what)
 {
@@ -72,6 +66,14 @@ static long need(long result, const char *what)
 		_exit(2);
 	}
 	return result;
+}
+"""
+
+_DEMAND = """\
+static void demand(int kept, const char *what)
+{
+	printf("%s: %s\\n", kept ? "kept  " : "BROKEN", what);
+	broken |= !kept;
 }
 """
 
@@ -131,7 +133,7 @@ static int shown(const char *unit)
 }
 """
 
-_OPTIONAL = {"holds(": _HOLDS, "shown(": _SHOWN, "mapping(": _MAPPING}
+_OPTIONAL = {"demand(": _DEMAND, "holds(": _HOLDS, "shown(": _SHOWN, "mapping(": _MAPPING}
 
 # Regions that are mappings of the kernel's own, by what /proc/self/maps calls them.
 _KERNEL_MAPPINGS = {"vdso-rx": "[vdso]", "vvar-r": "[vvar]", "vvar-vclock-r": "[vvar_vclock]"}
