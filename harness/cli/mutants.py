@@ -86,13 +86,13 @@ def show_mutant(name: str, as_json: bool) -> None:
     console.print(f"  {escape(mutant.what)}")
     if mutant.arches:
         console.print(f"  only on {', '.join(mutant.arches)}")
-    if mutant.equivalent:
-        console.print(f"  equivalent: {escape(mutant.equivalent)}")
     for series, edits in mutant.edits.items():
         console.print(f"  from {series[0]}.{series[1]} on")
         for edit in edits:
             for line in _edit_lines(edit):
                 console.print(f"    {escape(line)}")
+        if why := mutant.equivalent.get(series):
+            console.print(f"    equivalent: {escape(why)}")
     for series, why in mutant.absent.items():
         console.print(f"  not from {series[0]}.{series[1]} on: {escape(why)}")
 
@@ -287,7 +287,7 @@ def _print(report: Report, *, as_json: bool, every: bool = False) -> int:
 def _told(line: Line) -> str:
     colour = _COLOURS.get(line.state, "dim")
     noticed = ", ".join(f"{name} ({how})" for name, how in line.record.by.items()) if line.record else ""
-    why = noticed or (line.record.reason if line.record else "") or line.mutant.equivalent
+    why = noticed or (line.record.reason if line.record else "") or line.equivalent
     return f"  [{colour}]{line.state}[/] {line.mutant.id}: {escape(line.mutant.what)}" + (
         f" ({escape(why)})" if why else ""
     )
@@ -303,7 +303,7 @@ def _mutant_json(mutant: Mutant) -> dict[str, Any]:
         "what": mutant.what,
         "breaks": list(mutant.breaks),
         "arches": list(mutant.arches),
-        "equivalent": mutant.equivalent,
+        "equivalent": {number(series): why for series, why in mutant.equivalent.items()},
         "edits": {
             number(series): [{"file": e.file, "in": e.scope, "find": e.find, e.place: e.text} for e in edits]
             for series, edits in mutant.edits.items()

@@ -43,7 +43,7 @@ class _MutantYaml(BaseModel):
     edits: Annotated[dict[_Number, Annotated[list[_EditYaml], Field(min_length=1)]], Field(min_length=1)]
     absent: dict[_Number, _Text] = Field(default_factory=dict)
     arches: list[Literal["x86_64", "arm64"]] = Field(default_factory=list)
-    equivalent: str = ""
+    equivalent: dict[_Number, _Text] = Field(default_factory=dict)
 
 
 def load_mutants(folder: Path = CATALOGUE) -> Mapping[str, Mutant]:
@@ -93,7 +93,7 @@ def _mutant(path: Path, kind: Kind, item: object) -> Mutant:
             edits={_series(s): tuple(_edit(e) for e in edits) for s, edits in read.edits.items()},
             absent={_series(s): why for s, why in read.absent.items()},
             arches=tuple(read.arches),
-            equivalent=read.equivalent.strip(),
+            equivalent={_series(s): why.strip() for s, why in read.equivalent.items()},
         )
     except ValidationError as error:
         first = error.errors()[0]

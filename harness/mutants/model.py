@@ -42,8 +42,8 @@ class Mutant:
     """A defect. ``breaks`` are clauses of the contract (``Rule.contract``) that ought to notice.
 
     ``edits`` maps the series from which on a variant holds to its edits; ``absent`` the series of which the defect
-    makes no sense to the reason. ``equivalent`` says why no suite can tell the mutant from the original, "" when one
-    ought to. ``arches`` is empty for all.
+    makes no sense to the reason. ``equivalent`` says of variants that no suite can tell from the original, why.
+    ``arches`` is empty for all.
     """
 
     id: str
@@ -53,18 +53,25 @@ class Mutant:
     edits: Mapping[Series, tuple[Edit, ...]]
     absent: Mapping[Series, str] = field(default_factory=dict)
     arches: tuple[str, ...] = ()
-    equivalent: str = ""
+    equivalent: Mapping[Series, str] = field(default_factory=dict)
 
     def variant(self, series: Series, arch: str) -> tuple[Edit, ...] | str:
         """The edits for a tree of ``series``, or the reason why there are none."""
         if self.arches and arch not in self.arches:
             return f"only on {' and '.join(self.arches)}"
-        known = [s for s in (*self.edits, *self.absent) if s <= series]
-        if not known:
+        newest = self._newest(series)
+        if newest is None:
             oldest = min((*self.edits, *self.absent))
             return f"written for {oldest[0]}.{oldest[1]} and later"
-        newest = max(known)
         return self.edits[newest] if newest in self.edits else self.absent[newest]
+
+    def why_equivalent(self, series: Series) -> str:
+        """Why no suite can tell a kernel of ``series`` from the original; "" when one ought to."""
+        newest = self._newest(series)
+        return self.equivalent.get(newest, "") if newest else ""
+
+    def _newest(self, series: Series) -> Series | None:
+        return max((s for s in (*self.edits, *self.absent) if s <= series), default=None)
 
     def digest(self, series: Series, arch: str) -> str:
         """Sixteen hex digits that change with what would be done to a tree."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from harness.mutants.model import Mutant
+from harness.mutants.model import Mutant, Series
 from harness.mutants.records import SCHEMA, STATES, Record, Session, State
 from harness.rules.model import Rule
 
@@ -19,19 +19,21 @@ _IDLE_LEVELS = ("required", "permitted")
 class Line:
     """One mutant and its fate; ``record`` is None for one that was not tried.
 
-    ``as_meant``: a rule of a clause the mutant was made to break is among those that noticed.
+    ``as_meant``: a rule of a clause the mutant was made to break is among those that noticed. ``equivalent``: why no
+    suite can notice, or "".
     """
 
     mutant: Mutant
     record: Record | None
     as_meant: bool = False
+    equivalent: str = ""
 
     @property
     def state(self) -> str:
         """The record's state; "equivalent" for a survivor that no suite can notice, "untried" without a record."""
         if self.record is None:
             return "untried"
-        if self.record.state in ("survived", "identical") and self.mutant.equivalent:
+        if self.record.state in ("survived", "identical") and self.equivalent:
             return "equivalent"
         return self.record.state
 
@@ -82,7 +84,7 @@ def make_report(
     session: Session, mutants: Sequence[Mutant], records: Mapping[str, Record], rules: Mapping[str, Rule]
 ) -> Report:
     """Put a session's records together. ``rules`` is empty for a suite that is not ours."""
-    lines = tuple(_line(mutant, records.get(mutant.id), rules) for mutant in mutants)
+    lines = tuple(_line(mutant, records.get(mutant.id), rules, session.series) for mutant in mutants)
     kills: Counter[str] = Counter()
     for line in lines:
         if line.record is not None:
@@ -98,10 +100,10 @@ def make_report(
     )
 
 
-def _line(mutant: Mutant, record: Record | None, rules: Mapping[str, Rule]) -> Line:
+def _line(mutant: Mutant, record: Record | None, rules: Mapping[str, Rule], series: Series) -> Line:
     noticed = [rules[name] for name in (record.by if record else ()) if name in rules]
     clauses = {clause for rule in noticed for clause in rule.contract.split()}
-    return Line(mutant, record, bool(clauses & set(mutant.breaks)))
+    return Line(mutant, record, bool(clauses & set(mutant.breaks)), mutant.why_equivalent(series))
 
 
 def _line_json(line: Line) -> dict[str, Any]:
@@ -115,6 +117,6 @@ def _line_json(line: Line) -> dict[str, Any]:
         "as_meant": line.as_meant,
         "by": dict(record.by) if record else {},
         "lost": list(record.lost) if record else [],
-        "reason": (record.reason if record else "") or (line.mutant.equivalent if line.state == "equivalent" else ""),
+        "reason": (record.reason if record else "") or (line.equivalent if line.state == "equivalent" else ""),
         "seconds": dict(record.seconds) if record else {},
     }

@@ -41,6 +41,14 @@ def test_every_clause_broken_is_one_of_the_contract() -> None:
     assert {c for c in clauses if c[0] in letters} & {c for m in MUTANTS.values() for c in m.breaks}
 
 
+def test_what_is_equivalent_is_a_variant_there_is() -> None:
+    for mutant in MUTANTS.values():
+        assert set(mutant.equivalent) <= set(mutant.edits), mutant.id
+    removed = MUTANTS["madvise-remove-unlisted"]
+    assert removed.why_equivalent((6, 18)) and not removed.why_equivalent((7, 3))
+    assert not removed.why_equivalent((6, 6))
+
+
 def test_a_variant_holds_until_the_next_one() -> None:
     mutant = MUTANTS["munmap-unchecked"]
     assert mutant.variant((6, 16), "x86_64") == mutant.edits[6, 12]
