@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* A payload that says and does what its arguments tell it, pair by pair: "say TEXT", "kmsg TEXT", "do FAULT". */
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 static void put(int fd, const char *text, size_t length)
@@ -28,14 +30,30 @@ static void put_into(const char *path, const char *text)
 	close(fd);
 }
 
+/*
+ * What was said is to be with the host before the machine goes. The agent takes it from the pipe and then stays runnable,
+ * on the machine's only CPU, until the host has it; so it is let run until it has nothing to do.
+ */
+static void be_heard(void)
+{
+	int unread;
+
+	while (ioctl(1, FIONREAD, &unread) == 0 && unread)
+		sched_yield();
+	for (int i = 0; i < 1000; i++)
+		sched_yield();
+}
+
 static void misbehave(const char *fault)
 {
 	static const char noise[] = "\x1b[2J\x00\x01\xff]]>\x07<x>&\r\n{\"type\":\"observation\"}\n";
 	char block[4096];
 
 	memset(block, 'x', sizeof(block));
-	if (strcmp(fault, "panic") == 0)
+	if (strcmp(fault, "panic") == 0) {
+		be_heard();
 		put_into("/proc/sysrq-trigger", "c");
+	}
 	if (strcmp(fault, "die") == 0)
 		raise(SIGSEGV);
 	if (strcmp(fault, "noise") == 0)
