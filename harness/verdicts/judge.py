@@ -222,10 +222,10 @@ def _permitted(rule: Rule, seen: Observation) -> Finding:
     if sealed.errno and not control.errno:
         kind: Kind = "over-blocked" if sealed.errno == EPERM else "wrong-errno"
         refused = Finding("fail", f"refused with {sealed.said}; the control succeeded", kind)
-    untouched = not window_problems(seen, "kept")
-    if refused and untouched:  # also where the control's contents changed: nothing got at the sealed ones
-        return refused
     if broken := _invariant(rule, seen):
+        untouched = not window_problems(seen, "kept")
+        if refused and untouched:  # the control's contents changed; nothing got at the sealed ones
+            return refused
         if untouched and broken.kind == "bypass":  # it should have changed the contents, and did not
             broken = replace(broken, kind="interface")
         return replace(broken, reason=f"answered {sealed.said}: {broken.reason}")
@@ -302,10 +302,11 @@ def _shown(name: str, half: Half) -> Finding | None:
     units = {i: unit.seal for i, unit in enumerate(half.units_after) if unit}
     if "?" in units.values():
         return Finding("skip", "smaps was not readable")
-    behaves = sealed_units(half)
-    if silent := sorted(i for i, seal in units.items() if seal != "s" and i in behaves):
+    shown = {i for i, seal in units.items() if seal == "s"}
+    behaves = sealed_units(half) & units.keys()
+    if silent := sorted(behaves - shown):
         return Finding("fail", f"{name}: smaps does not show the seal of {_units(silent)}", "interface")
-    if spurious := sorted(i for i, seal in units.items() if seal == "s" and i not in behaves):
+    if spurious := sorted(shown - behaves):
         return Finding("fail", f"{name}: smaps shows a seal of {_units(spurious)} that is not there", "interface")
     return None
 

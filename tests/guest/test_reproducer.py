@@ -52,6 +52,13 @@ def rule_of(probe: ProbeName) -> Rule:
     return next(rule for rule in RULES.values() if rule.speaks_for(probe))
 
 
+def compiled_and_run(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    source, compiled = folder / "reproducer.c", folder / "program"
+    source.write_text(text)
+    subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-o", compiled, source], check=True)
+    return subprocess.run([compiled], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+
+
 def sealed_half(probe: str, folder: Path) -> Half:
     done = subprocess.run([program(), "--run", probe], cwd=folder, capture_output=True, check=True)
     found = [record for line in done.stdout.splitlines() if isinstance(record := parse_line(line), Observation)]
@@ -69,15 +76,12 @@ def test_a_reproducer_says_what_the_payload_says(family: str, tmp_path: Path) ->
     sealed = sealed_half(probe_id, tmp_path)
     if sealed.stage != "done":
         pytest.skip(f"not offered here: {sealed.said}")
-    source = tmp_path / "reproducer.c"
-    source.write_text(text)
-    subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-o", tmp_path / "program", source], check=True)
-    done = subprocess.run([tmp_path / "program"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = compiled_and_run(text, tmp_path)
     answer = re.findall(r" answered (-?\d+) \((.*)\)", done.stdout)[-1]
     assert (answer[0] == "-1") == bool(sealed.errno), (done.stdout, sealed.said)
     if sealed.errno:
         assert answer[1] == os.strerror(sealed.errno), errno_name(sealed.errno)
-    assert done.returncode == 0, (source.read_text(), done.stdout, done.stderr)
+    assert done.returncode == 0, (text, done.stdout, done.stderr)
 
 
 UNSEALED = """\
@@ -104,10 +108,7 @@ static int broken;
 def test_a_reproducer_says_when_a_promise_is_broken(probe_id: str, said: str, tmp_path: Path) -> None:
     probe = PROBES[probe_id]
     text = reproducer(rule_of(probe), probe, parse_trace(trace(probe_id)))
-    source = tmp_path / "reproducer.c"
-    source.write_text(text.replace("static int broken;\n", UNSEALED))
-    subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-o", tmp_path / "program", source], check=True)
-    done = subprocess.run([tmp_path / "program"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = compiled_and_run(text.replace("static int broken;\n", UNSEALED), tmp_path)
     assert done.returncode == 1, (text, done.stdout, done.stderr)
     assert f"BROKEN: {said}" in done.stdout
 
@@ -135,10 +136,7 @@ def test_a_reproducer_of_mixed_and_foreign_memory(
     if seen.stage != "done":
         pytest.skip(f"not offered here: {seen.said}")
     text = reproducer(RULES[rule_id], PROBES[probe_id], parse_trace(trace(probe_id)))
-    (tmp_path / "reproducer.c").write_text(text)
-    argv = ["cc", "-Wall", "-Wextra", "-Werror", "-o", tmp_path / "program", tmp_path / "reproducer.c"]
-    subprocess.run(argv, check=True)
-    done = subprocess.run([tmp_path / "program"], capture_output=True, text=True, timeout=60, check=False)
+    done = compiled_and_run(text, tmp_path)
     assert done.returncode == (0 if kept(seen) else 1), (text, done.stdout, done.stderr)
 
 
