@@ -10,6 +10,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "ops.h"
 #include "payload.h"
 #include "sys.h"
 
@@ -96,6 +97,7 @@ static struct system look_around(void)
 		.nodes = nodes(),
 		.swap = swap_kib(),
 		.hugepages = read_number("/proc/sys/vm/nr_hugepages"),
+		.seccomp = (long)number_in("/proc/self/status", "Seccomp:"),
 		.smaps = opens("/proc/self/smaps"),
 		.pagemap = opens("/proc/self/pagemap"),
 #ifdef __aarch64__

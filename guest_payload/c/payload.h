@@ -282,6 +282,7 @@ struct system {
 	long cpus, nodes; /* this process may use; with memory */
 	long swap;        /* KiB */
 	long hugepages;   /* of the default size */
+	long seccomp;     /* mode of this process: 2 where a filter may answer for the kernel */
 	char cmdline[2048];
 };
 void report_start(void); /* in each process that reports */

@@ -200,6 +200,7 @@ void report_plan(const struct plan *plan, const struct system *system, int lanes
 	put_number_field("nodes", system->nodes);
 	put_number_field("swap", system->swap);
 	put_number_field("hugepages", system->hugepages);
+	put_number_field("seccomp", system->seccomp);
 	put_string_field("cmdline", system->cmdline);
 	put("}");
 	put_key("probes");

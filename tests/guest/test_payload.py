@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from harness.observations.journal import Collector
 from harness.observations.model import Begin, End, Garbage, Half, Observation, Plan, Record
 from harness.observations.stream import parse_line
 from harness.payload import ProbeInfo, build, compile_static, probe_list
+from tests import seccomp
 
 ARCH: dict[str, Arch] = {"x86_64": "x86_64", "aarch64": "arm64"}
 # Advice that makes the kernel reclaim or move pages: where a page is afterwards is not ours to promise.
@@ -92,6 +94,17 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Stream:
     if error := stream.plan.features["mseal"]:
         pytest.skip(f"the running kernel {stream.plan.release} has no mseal ({os.strerror(int(error))})")
     return stream
+
+
+def test_the_plan_tells_the_mode_of_seccomp(tmp_path: Path) -> None:
+    """2 where a filter may answer for the kernel, also under one that permits everything."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8").split()
+    own = int(status[status.index("Seccomp:") + 1])
+    for before, mode in (((), own), ((sys.executable, seccomp.__file__, "0", ""), 2)):
+        command = (*before, str(program()), "--run", "munmap/anon-rw/exact")
+        plan = records(subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60, check=True).stdout)[0]
+        assert isinstance(plan, Plan)
+        assert plan.features["seccomp"] == mode
 
 
 @cache

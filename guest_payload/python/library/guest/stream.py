@@ -54,6 +54,12 @@ def emit(**record):
         view = view[os.write(1, view) :]
 
 
+def _seccomp():
+    """Its mode, 2 where a filter may answer for the kernel; 0 for a kernel without."""
+    lines = _text("/proc/self/status").split("\n")
+    return next((int(line.split()[1]) for line in lines if line.startswith("Seccomp:")), 0)
+
+
 def emit_plan(probes):
     """Write the first record: who speaks, on what, and what is going to be tried."""
     system = os.uname()
@@ -61,6 +67,7 @@ def emit_plan(probes):
         "mseal": syscall("mseal", 0, 0, 0).errno,
         "smaps": _openable("/proc/self/smaps"),
         "pagemap": _openable("/proc/self/pagemap"),
+        "seccomp": _seccomp(),
         "cmdline": _text("/proc/cmdline"),
     }
     emit(
