@@ -88,6 +88,20 @@ static long swap_kib(void)
 	return total;
 }
 
+/* CapEff of /proc/PID/status: what the kernel may refuse to this caller and not to another. */
+static void read_capabilities(char *into, size_t size)
+{
+	char text[4096], *line;
+
+	read_text("/proc/self/status", text, sizeof(text));
+	line = strstr(text, "CapEff:\t");
+	if (!line)
+		return;
+	line += strlen("CapEff:\t");
+	line[strcspn(line, "\n")] = 0;
+	strncpy(into, line, size - 1);
+}
+
 static struct system look_around(void)
 {
 	struct statfs here = {0};
@@ -105,6 +119,7 @@ static struct system look_around(void)
 #endif
 	};
 
+	read_capabilities(system.capabilities, sizeof(system.capabilities));
 	read_text("/proc/cmdline", system.cmdline, sizeof(system.cmdline));
 	system.cmdline[strcspn(system.cmdline, "\n")] = 0;
 	statfs(".", &here);

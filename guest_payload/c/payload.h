@@ -283,6 +283,7 @@ struct system {
 	long swap;        /* KiB */
 	long hugepages;   /* of the default size */
 	long seccomp;     /* mode of this process: 2 where a filter may answer for the kernel */
+	char capabilities[24]; /* effective, in hexadecimal digits */
 	char cmdline[2048];
 };
 void report_start(void); /* in each process that reports */

@@ -201,6 +201,7 @@ void report_plan(const struct plan *plan, const struct system *system, int lanes
 	put_number_field("swap", system->swap);
 	put_number_field("hugepages", system->hugepages);
 	put_number_field("seccomp", system->seccomp);
+	put_string_field("capabilities", system->capabilities);
 	put_string_field("cmdline", system->cmdline);
 	put("}");
 	put_key("probes");

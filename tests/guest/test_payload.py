@@ -107,6 +107,14 @@ def test_the_plan_tells_the_mode_of_seccomp(tmp_path: Path) -> None:
         assert plan.features["seccomp"] == mode
 
 
+def test_the_plan_tells_the_capabilities(tmp_path: Path) -> None:
+    """What the kernel may refuse to this caller and not to another."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8").split()
+    plan = records(run("--run", "munmap/anon-rw/exact", cwd=tmp_path).stdout)[0]
+    assert isinstance(plan, Plan)
+    assert plan.features["capabilities"] == status[status.index("CapEff:") + 1]
+
+
 @cache
 def listed() -> dict[str, ProbeInfo]:
     return {p.id: p for p in probe_list()}
