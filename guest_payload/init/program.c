@@ -15,7 +15,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PATH_SIZE = 256 }; /* of the work directory's path; main() holds to it */
+enum {
+	PATH_SIZE = 256,   /* of the work directory's path; main() holds to it */
+	GONE_SECONDS = 15, /* for what was killed to be gone, also a fork bomb's thousands; more means the kernel holds on */
+};
 
 #define KEPT_ERR (2u << 20) /* bytes of standard error forwarded; more than any sane diagnosis */
 
@@ -72,13 +75,21 @@ static int forward(struct pipe_end *end)
 	return 1;
 }
 
+static volatile sig_atomic_t overdue;
+
+static void on_overdue(int signal)
+{
+	(void)signal;
+	overdue = 1;
+}
+
 /* Reaps whatever has died; 1 when the program itself was among it. */
 static int reap(pid_t program, int *status, int options)
 {
 	int seen = 0, one;
 	pid_t pid;
 
-	while ((pid = waitpid(-1, &one, options)) > 0 || (pid < 0 && errno == EINTR))
+	while ((pid = waitpid(-1, &one, options)) > 0 || (pid < 0 && errno == EINTR && !overdue))
 		if (pid == program) {
 			*status = one;
 			seen = 1;
@@ -153,25 +164,32 @@ static int kill_children(void)
  * As PID 1, one signal to everything is enough, however wildly it forks: fork() is refused under the same lock once a
  * fatal signal is pending (kernel/fork.c, copy_process()). Elsewhere others would be hit: there our children are
  * killed until we have none. Whoever loses its parent becomes our child, so there is nobody left when there is nobody
- * to wait for.
+ * to wait for. 0 when somebody is: a process that waits in the kernel for what will never come cannot be killed.
  */
-void end_children(void)
+int end_children(void)
 {
+	struct sigaction action = {.sa_handler = on_overdue}; /* no SA_RESTART: it is to end a wait */
 	int ignored;
 
+	sigaction(SIGALRM, &action, NULL);
+	overdue = 0;
+	alarm(GONE_SECONDS);
 	if (role == ROLE_INIT) {
 		kill(-1, SIGKILL);
 		reap(-1, &ignored, 0);
 	} else {
-		while (kill_children() > 0)
+		while (!overdue && kill_children() > 0)
 			waitpid(-1, &ignored, 0);
 	}
+	alarm(0);
+	return !overdue;
 }
 
 /* Only when nobody is left are the pipes complete. */
 static void sweep(struct pipe_end ends[2])
 {
-	end_children();
+	int gone = end_children();
+
 	for (int i = 0; i < 2; i++) {
 		while (ends[i].fd >= 0 && forward(&ends[i]) > 0)
 			;
@@ -183,6 +201,8 @@ static void sweep(struct pipe_end ends[2])
 	/* What the console shows from here on belongs to no probe. */
 	if (role != ROLE_VISITOR)
 		say("end");
+	if (!gone)
+		power_off("what the program started outlives SIGKILL");
 }
 
 static void send_exit(int status)

@@ -2,8 +2,8 @@
 #ifndef SEALMATRIX_PROGRAM_H
 #define SEALMATRIX_PROGRAM_H
 
-/* End every process we started, and every one of theirs. */
-void end_children(void);
+/* End every process we started, and every one of theirs; 0 when one of them outlives that. */
+int end_children(void);
 
 /* Run argv in the work directory, forward what it writes, kill what it leaves; ends with an `exit` or a `fail` frame. */
 void run_program(char **argv);

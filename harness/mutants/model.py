@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["bypass", "lost-seal", "atomicity", "over-blocking", "wrong-errno", "arguments", "interface"]
+Kind = Literal["bypass", "lost-seal", "atomicity", "over-blocking", "wrong-errno", "arguments", "interface", "hang"]
 KINDS: tuple[Kind, ...] = (
     "bypass",
     "lost-seal",
@@ -16,6 +16,7 @@ KINDS: tuple[Kind, ...] = (
     "wrong-errno",
     "arguments",
     "interface",
+    "hang",
 )
 Place = Literal["put", "before", "after"]
 Series = tuple[int, int]

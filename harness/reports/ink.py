@@ -40,6 +40,7 @@ MARKS: Mapping[Status, Mark] = {
 SHORT_KINDS: Mapping[Kind, str] = {
     "bypass": "bypass",
     "crash": "crash",
+    "hang": "hang",
     "seal-lost": "seal",
     "not-atomic": "atomic",
     "wrong-errno": "errno",

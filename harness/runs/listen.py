@@ -16,6 +16,11 @@ from harness.runs.model import Workload
 # A payload that writes this many lines that are no records is not going to write a useful one.
 MAX_GARBAGE = 1000
 _STDERR_LINES = 5
+# A half that runs takes milliseconds, and has seconds; a kernel on which calls hang would take that long for each of
+# thousands. One deadline may be a probe's own trouble, and two lanes meet theirs together; a third in a row came after
+# another. Where it is not in a row, the fourth is: docs/guests.md has what that costs.
+DEADLINES_IN_A_ROW = 3
+DEADLINES_IN_ALL = 4
 
 Begins = Callable[[str], bool]
 """Asked when a probe begins; False when another guest has been given it."""
@@ -69,12 +74,31 @@ def read_console(guest: Guest, workload: Workload) -> tuple[tuple[Crash, ...], s
     return crashes, unplaced(console, crashes) if "--kmsg" in workload.arguments else ""
 
 
+class Patience:
+    """How many halves of probes may run into their deadlines before a guest is given up."""
+
+    def __init__(self) -> None:
+        self._row = self._all = 0
+
+    def take(self, seen: Observation) -> None:
+        """One more observation. Raises ``LostGuest`` when it is one too many."""
+        hung = seen.control.timeout + seen.sealed.timeout
+        # The sealed half comes second: one that was in time ends the row, before another probe begins.
+        self._row = self._row + hung if hung else 0
+        self._all += hung
+        if self._row >= DEADLINES_IN_A_ROW:
+            raise LostGuest(f"given up after {self._row} deadlines in a row, the last in {seen.probe}")
+        if self._all >= DEADLINES_IN_ALL:
+            raise LostGuest(f"given up after {self._all} deadlines, the last in {seen.probe}")
+
+
 class Listener:
     """Takes one payload's stream: every record to the journal, and together in the collector."""
 
     def __init__(self, workload: Workload, journal: Journal, observed: Callable[[], None], begins: Begins) -> None:
         self.workload, self.journal, self.collector = workload, journal, Collector()
         self._parser, self._observed, self._begins = StreamParser(), observed, begins
+        self._patience = Patience()
 
     def feed(self, data: bytes) -> None:
         """Take bytes of the stream."""
@@ -120,6 +144,8 @@ class Listener:
             self._check_plan(record)
         if isinstance(record, Observation | Outcome):
             self._observed()
+        if isinstance(record, Observation):
+            self._patience.take(record)
 
     def _check_plan(self, plan: Plan) -> None:
         """The guest must be about to do what we shall judge, with the payload we pushed."""

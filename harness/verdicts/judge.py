@@ -156,8 +156,7 @@ def _usable(seen: Observation) -> Finding | None:
     if ENOSYS in sealed.seal or sealed.step == "mseal" == control.step:
         return Finding("skip", "no mseal (ENOSYS)")
     if control.timeout or sealed.timeout:
-        half, name = (control, "control") if control.timeout else (sealed, "sealed")
-        return Finding("error", f"the {name} half gave no answer in time (in {half.stage})")
+        return _hung(control, sealed)
     if control.step is not None:
         if control.step_errno in _EXHAUSTED:
             return Finding("error", f"the probe broke: {control.said}")
@@ -179,6 +178,18 @@ def _usable(seen: Observation) -> Finding | None:
     if sealed.stage != "done":
         return Finding("error", f"the sealed half stopped in {sealed.stage}")
     return None
+
+
+def _hung(control: Half, sealed: Half) -> Finding:
+    """A half ran into its deadline. Until the seal both do the same: what hangs there, or without a seal, is not the
+    seal's doing."""
+    half, name = (control, "control") if control.timeout else (sealed, "sealed")
+    told = f"the {name} half gave no answer in time (in {half.stage})"
+    if half.extra.get("unkillable"):
+        told += " and could not be killed"
+    if control.timeout or sealed.stage == "setup":
+        return Finding("error", told)
+    return Finding("fail", f"{told}; the control half did not hang", "hang")
 
 
 def _invariant(rule: Rule, seen: Observation) -> Finding | None:
@@ -383,11 +394,14 @@ def _as_thread_reads(rule: Rule, outcome: Outcome) -> Rule:
 
 
 def _known(rule: Rule, probe: ProbeName, kernel: KernelFacts, finding: Finding) -> Finding:
-    """Turn a failure the catalogue knows into ``known``, and a promise kept against its word into ``fixed``."""
+    """Turn a failure the catalogue knows into ``known``, and a promise kept against its word into ``fixed``.
+
+    No entry knows of a hang: each tells of an answer.
+    """
     for entry in rule.known:
         if kernel in entry.where and any(fnmatchcase(probe.id, glob) for glob in entry.probes):
             cited = f"{entry.reason} [{entry.source}]"
-            if finding.status == "fail":
+            if finding.status == "fail" and finding.kind != "hang":
                 return Finding("known", f"{finding.reason}; known: {cited}", finding.kind)
             if finding.status == "pass":
                 return Finding("fixed", f"holds, though the catalogue says: {cited}")

@@ -11,12 +11,21 @@ from typing import Literal
 from harness.rules.model import Rule
 
 Status = Literal["fail", "error", "miss", "known", "fixed", "pass", "observed", "skip"]
-Kind = Literal["bypass", "crash", "seal-lost", "not-atomic", "wrong-errno", "over-blocked", "interface"]
+Kind = Literal["bypass", "crash", "hang", "seal-lost", "not-atomic", "wrong-errno", "over-blocked", "interface"]
 Follows = Literal["both", "upstream", "thread", "neither"]
 
 # Worst first; DESIGN.md, "Status and kind of a verdict".
 STATUSES: tuple[Status, ...] = ("fail", "error", "miss", "known", "fixed", "pass", "observed", "skip")
-KINDS: tuple[Kind, ...] = ("bypass", "crash", "seal-lost", "not-atomic", "wrong-errno", "over-blocked", "interface")
+KINDS: tuple[Kind, ...] = (
+    "bypass",
+    "crash",
+    "hang",
+    "seal-lost",
+    "not-atomic",
+    "wrong-errno",
+    "over-blocked",
+    "interface",
+)
 _BADNESS: Mapping[str, int] = {name: i for i, name in enumerate(STATUSES)}
 _GRAVITY: Mapping[str | None, int] = {None: len(KINDS)} | {name: i for i, name in enumerate(KINDS)}
 

@@ -13,7 +13,7 @@ from harness.observations.model import Half, Observation
 from harness.rules.load import parse_catalogue
 from harness.rules.model import Expect, KernelFacts, Known, ProbeName, Rule, Selector, Where
 from harness.verdicts.judge import Evidence, assign, judge, judge_observation
-from harness.verdicts.model import RuleResult, Verdict, exit_code
+from harness.verdicts.model import KINDS, RuleResult, Verdict, exit_code
 
 KERNEL = KernelFacts("6.12.117+deb13-cloud-amd64", "x86_64", 4096)
 
@@ -217,7 +217,10 @@ def test_outcomes(the_rule: Rule, seen: Observation, status: str, kind: str | No
         (Half(stage="setup", step="memfd_secret", step_errno=ENOSYS), Half(stage="setup"), "skip"),
         (Half(stage="setup", step="mmap", step_errno=ENOMEM), Half(stage="setup"), "error"),
         (Half(stage="operation", timeout=True), half("SSS", sealed=True), "error"),
-        (half("SSS", sealed=False), Half(stage="operation", timeout=True), "error"),
+        (Half(stage="operation", timeout=True), Half(stage="operation", timeout=True), "error"),
+        (half("SSS", sealed=False), Half(stage="setup", timeout=True), "error"),
+        (half("SSS", sealed=False), Half(stage="seal", timeout=True), "fail"),
+        (half("SSS", sealed=False), Half(stage="operation", timeout=True), "fail"),
         (Half(stage="operation", signal=11), half("SSS", sealed=True), "error"),
         (Half(stage="before"), half("SSS", sealed=True), "error"),
         (half("SSS", sealed=False), Half(stage="setup", step="mmap", step_errno=EINVAL), "error"),
@@ -231,6 +234,18 @@ def test_halves_that_did_not_get_through(control: Half, sealed: Half, status: st
     found = verdict(rule(), observation("SSS", control, sealed))
     assert found.status == status
     assert found.reason
+
+
+@pytest.mark.parametrize("level", ["required", "open"])
+def test_what_hangs_only_where_it_is_sealed(level: str) -> None:
+    """Also where nothing is promised, and where another difference is known."""
+    hung = Half(stage="after", seal=(0,), timeout=True, extra={"unkillable": 1})
+    differs = Known(Where(), "differs", "a citation")
+    asked = rule(outcome="open" if level == "open" else "blocked", level=level, known=(differs,))
+    found = verdict(asked, observation("SSS", half("SSS", sealed=False), hung))
+    assert (found.status, found.kind) == ("fail", "hang")
+    assert "could not be killed" in found.reason
+    assert KINDS.index("hang") == KINDS.index("crash") + 1
 
 
 def test_nothing_starts_as_pass() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,7 @@ def seen(index: int) -> bytes:
 
 END = encode({"type": "end", "probes": 2})
 WHOLE = (PLAN, seen(0), seen(1), END)
+IN_TIME, SEALED_ONLY, BOTH = (), ("sealed",), ("control", "sealed")
 WORKLOAD = Workload("payload", "id", "0" * 64, b"ELF", (), PROBES)
 
 
@@ -156,6 +158,51 @@ def test_a_whole_stream_passes(tmp_path: Path) -> None:
     stored = load_run(tmp_path / "r", RULES)
     assert statuses(stored, "a") == ["pass", "pass"]
     assert json.loads((tmp_path / "r/cells/a/verdicts.json").read_text())["rules"][0]["status"] == "pass"
+
+
+def hung(index: int, *halves: str) -> bytes:
+    """An observation of which these halves gave no answer in time."""
+    record = json.loads(seen(index).splitlines()[1])
+    for name in halves:
+        record[name] = {"stage": "operation", "timeout": True}
+    return begin(index) + encode(record)
+
+
+def many(count: int) -> tuple[ProbeName, ...]:
+    return tuple(ProbeName("munmap", f"region-{number}", "exact", "SSS") for number in range(count))
+
+
+@pytest.mark.parametrize(
+    ("halves", "seen_of_them", "reason"),
+    [
+        ([SEALED_ONLY] * 9, 3, "given up after 3 deadlines in a row, the last in munmap/region-2/exact"),
+        ([BOTH] * 9, 2, "given up after 4 deadlines in a row, the last in munmap/region-1/exact"),
+        ([SEALED_ONLY, IN_TIME] * 9, 7, "given up after 4 deadlines, the last in munmap/region-6/exact"),
+        ([SEALED_ONLY, SEALED_ONLY, IN_TIME, SEALED_ONLY, IN_TIME], 5, ""),
+    ],
+)
+def test_a_kernel_on_which_calls_hang_is_given_up(
+    tmp_path: Path, halves: list[tuple[str, ...]], seen_of_them: int, reason: str
+) -> None:
+    """What hung only where it was sealed breaks the rule, the rest is missing, with the reason."""
+    probes = many(len(halves))
+    plan = json.loads(PLAN) | {"probes": [probe.id for probe in probes]}
+    lines = [encode(plan)]
+    for probe, out_of_time in zip(probes, halves, strict=True):
+        lines.append(hung(0, *out_of_time).replace(PROBES[0].id.encode(), probe.id.encode()))
+    base = run_plan(tmp_path / "r", [cell("a")])
+    workload = replace(WORKLOAD, planned=probes)
+    asked = replace(base, workloads={"x86_64": workload}, assignment=assign(RULES, probes))
+    fake = guest(tmp_path, *lines, encode({"type": "end", "probes": len(probes)}))
+    done = execute(asked, lambda c, _: fake, lambda _: None)
+    record = done.record.cells[0]
+    assert (record.state, record.reason) == ("lost" if reason else "finished", reason)
+    told = {SEALED_ONLY: ("fail", "hang"), BOTH: ("error", None), IN_TIME: ("pass", None)}
+    expected = [told[out_of_time] for out_of_time in halves[:seen_of_them]]
+    for verdicts in (done.results["a"][0].verdicts, load_run(tmp_path / "r", RULES).results["a"][0].verdicts):
+        assert [(v.status, v.kind) for v in verdicts[:seen_of_them]] == expected
+        assert {(v.status, v.reason) for v in verdicts[seen_of_them:]} <= {("miss", reason)}
+    assert done.exit_code == (1 if SEALED_ONLY in halves else 3)
 
 
 CRASH = "sealmatrix: begin munmap/anon-rw/exact\n[    1.000000] Kernel panic - not syncing: sysrq triggered crash\n"
