@@ -23,6 +23,7 @@ from harness.guests.accel import Wanted
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import ARCHES, Arch
 from harness.matrix.schema import FLAVOURS
+from harness.reports.ink import print_table, screen
 
 _COLOURS = {"good": "green", "bad": "bold red", "untestable": "yellow"}
 
@@ -161,8 +162,8 @@ def _list(task: Task, *, as_json: bool) -> int:
         table.add_column(heading, no_wrap=True)
     for choice in choices.builds:
         table.add_row(choice.name, choice.version, choice.release, choice.suite)
-    console = Console(soft_wrap=True)
-    console.print(table)
+    console = screen()
+    print_table(console, table)
     console.print(f"{len(choices.builds)} builds", highlight=False)
     for remark in choices.remarks:
         click.echo(f"note: {remark}", err=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from harness.cli.streams import write_through
 from harness.errors import GuestError, UsageError
 from harness.guests.accel import Wanted
 from harness.guests.qemu import Wishes
@@ -169,9 +170,7 @@ def _read(files: Sequence[Path]) -> list[tuple[str, bytes]]:
 
 
 def _write(stream: str, data: bytes) -> None:
-    target = sys.stdout.buffer if stream == "out" else sys.stderr.buffer
-    target.write(data)
-    target.flush()
+    write_through(sys.stdout if stream == "out" else sys.stderr, data)
 
 
 def _show(console: Sequence[str]) -> None:

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from harness.reports.compare import print_comparison
 from harness.reports.compare_json import comparison_json
 from harness.reports.comparing import Comparison, compare_machines, compare_picks, compare_versions
+from harness.reports.ink import screen
 from harness.reports.junit_compare import comparison_xml
 from harness.reports.sides import loader, pick
 from harness.rules.load import load_catalogue
@@ -56,7 +56,7 @@ def compare(
     if as_json:
         click.echo(json.dumps(comparison_json(comparison), indent=1))
     else:
-        print_comparison(Console(), comparison, every=show_all)
+        print_comparison(screen(), comparison, every=show_all)
     return comparison.exit_code
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from harness.cli.choices import Choice, cell_options, run_cells
 from harness.reports.crosscheck import crosscheck_line
+from harness.reports.ink import screen
 from harness.reports.jsonout import summary_json
 from harness.reports.page.programs import reproduce
 from harness.reports.terminal import print_run
@@ -42,6 +43,6 @@ def crosscheck(probes: tuple[str, ...], show_all: bool, choice: Choice) -> int:
     if choice.as_json:
         click.echo(json.dumps(summary_json(done), indent=1))
     else:
-        print_run(Console(), done, every=show_all)
+        print_run(screen(), done, every=show_all)
         click.echo(crosscheck_line(done))
     return done.exit_code

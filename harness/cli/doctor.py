@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.text import Text
 
 from harness.cli.checks import (
@@ -28,6 +27,7 @@ from harness.guests.accel import KvmMemory
 from harness.kernels.store import Store
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.plan import plan_cells
+from harness.reports.ink import screen
 
 SCHEMA = 1
 _STYLE = {"ok": "green", "note": "yellow", "wrong": "bold red"}
@@ -44,7 +44,7 @@ def doctor(path: Path | None, offline: bool, as_json: bool) -> int:
     architecture: only a boot proves an acceleration, and this one asks again even if KVM failed before.
     Exit status: 0 the default matrix can run, 3 it cannot.
     """
-    console = Console(highlight=False)
+    console = screen(highlight=False)
     checks = []
     for check in examine(path, offline=offline):
         checks.append(check)

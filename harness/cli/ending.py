@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 
 from harness.history.record import remember
+from harness.reports.ink import screen
 from harness.reports.jsonout import summary_json
 from harness.reports.page.programs import reproduce
 from harness.reports.terminal import print_run
@@ -23,4 +24,4 @@ def end(done: RunDone, aside: Console, *, as_json: bool, show_all: bool) -> None
     if as_json:
         click.echo(json.dumps(summary_json(done), indent=1))
     else:
-        print_run(Console(), done, every=show_all)
+        print_run(screen(), done, every=show_all)

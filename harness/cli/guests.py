@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from harness.guests.saved import LIMIT, SavedGuest, SavedGuests
+from harness.reports.ink import print_table, screen
 
 
 @click.group()
@@ -33,9 +33,9 @@ def list_command(as_json: bool) -> None:
     for guest in found:
         boot, size = f"{guest.boot_seconds:.1f} s", f"{guest.size / 1e6:.0f}"
         table.add_row(guest.key[:12], guest.kernel, guest.arch, guest.profile, guest.saved, boot, size)
-    console = Console()
+    console = screen()
     if found:
-        console.print(table)
+        print_table(console, table)
     total = sum(guest.size for guest in found)
     console.print(f"{len(found)} saved, {total / 1e6:.0f} MB of at most {LIMIT / 1e6:.0f} MB", highlight=False)
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from harness.history.database import database_url, reading, shown
 from harness.history.queries import Point, RuleHistory, flaky, rule_history, runs, slowest
 from harness.history.record import Imported, import_folders
-from harness.reports.ink import Ink
+from harness.reports.ink import Ink, print_table, screen
 from harness.runs.stored import run_folders
 from harness.verdicts.model import STATUSES
 
@@ -69,7 +69,7 @@ def list_runs(limit: int, results: Path, database: str | None, as_json: bool) ->
     for run in found:
         rules = ", ".join(f"{run.counts[status]} {status}" for status in STATUSES if run.counts.get(status))
         _row(table, run.id, run.started[:16].replace("T", " "), run.state, str(run.exit_code), str(run.cells), rules)
-    Console().print(table)
+    print_table(screen(), table)
 
 
 @history.command("rule")
@@ -199,9 +199,12 @@ def _table(*headings: str) -> Table:
 
 def _row(table: Table, *texts: str) -> None:
     """A row as it is: what kernels call themselves is no markup."""
-    ink = Ink.of(Console())
+    ink = Ink.of(screen())
     table.add_row(*(Text(ink.safe(text)) for text in texts))
 
 
 def _print(table: Table, found: Sequence[object], nothing: str) -> None:
-    Console().print(table if found else nothing)
+    if found:
+        print_table(screen(), table)
+    else:
+        click.echo(nothing)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -23,6 +22,7 @@ from harness.kernels.store import Store
 from harness.matrix.load import find_matrix, load_matrix, lock_path
 from harness.matrix.model import ARCHES, Arch, CellSpec, DebianSource, Matrix
 from harness.matrix.plan import plan_cells
+from harness.reports.ink import print_table, screen
 
 OPTIONS = (
     "MSEAL_SYSTEM_MAPPINGS",
@@ -311,26 +311,19 @@ def _print_facts(facts: Row) -> None:
 
 
 def _print(rows: Sequence[Row], as_json: bool = False) -> None:
-    """Print rows as a table on a terminal, as aligned plain columns elsewhere, or as JSON."""
+    """Print rows as a table, or as JSON."""
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
     if not rows:
         return
     texts = [[_cell_text(value) for value in row.values()] for row in rows]
-    heads = list(rows[0])
-    console = Console()
-    if console.is_terminal:
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        for head in heads:
-            table.add_column(head, overflow="fold", no_wrap=head in ("kernel", "arch", "state"))
-        for line in texts:
-            table.add_row(*(Text(text) for text in line))
-        console.print(table)
-        return
-    widths = [max(map(len, column)) for column in zip(heads, *texts, strict=True)]
-    for line in [heads, *texts]:
-        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for head in rows[0]:
+        table.add_column(head, overflow="fold", no_wrap=head in ("kernel", "arch", "state"))
+    for line in texts:
+        table.add_row(*(Text(text) for text in line))
+    print_table(screen(), table)
 
 
 def _cell_text(value: object) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ import click
 
 from harness import __version__
 from harness.cli.lazy import LazyGroup
+from harness.cli.streams import Streams, forget_empty_sizes, open_missing
 from harness.errors import InfrastructureError, Interrupted, SealmatrixError, UsageError
 
 # The order is that of use; what stands here is what `--help` shows.
@@ -81,6 +81,9 @@ def _defect(kind: type[BaseException], error: BaseException, trace: TracebackTyp
 
 def main() -> None:
     """Entry point of the console script. SIGTERM and SIGHUP end a run the way Ctrl-C does."""
+    open_missing()
+    forget_empty_sizes()
+    streams = Streams()
     sys.excepthook = _defect
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminate)
@@ -98,8 +101,7 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("sealmatrix: interrupted", err=True)
         code = Interrupted.exit_code
-    except BrokenPipeError:
-        # The reader went away (`| head`): nothing is wrong, and there is nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+    if lost := streams.finish():
+        click.echo(f"sealmatrix: {lost}", err=True)
+        code = lost.exit_code
     sys.exit(code if isinstance(code, int) else 0)

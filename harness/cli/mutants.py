@@ -27,6 +27,7 @@ from harness.mutants.records import Records
 from harness.mutants.report import EXIT_NO_ANSWER, Line, Report, make_report
 from harness.mutants.runner import Hear, Heard, Task, build_mutants, run_mutants, work_folder
 from harness.mutants.suite import Suite
+from harness.reports.ink import print_table, screen
 from harness.rules.load import load_catalogue
 
 RESULTS = Path("results") / "mutants"
@@ -67,8 +68,8 @@ def list_mutants(only: tuple[str, ...], as_json: bool) -> None:
         table.add_column(heading, no_wrap=heading == "mutant", overflow="fold")
     for mutant in chosen:
         table.add_row(mutant.id, mutant.kind, " ".join(mutant.breaks), escape(mutant.what))
-    console = Console()
-    console.print(table)
+    console = screen()
+    print_table(console, table)
     console.print(f"{len(chosen)} mutants", highlight=False)
 
 

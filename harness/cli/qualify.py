@@ -7,12 +7,12 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from harness.cli.qualify_text import print_qualification
 from harness.qualify.load import load_policy
 from harness.qualify.qualification import judge_picks, write_qualification
 from harness.qualify.report import report_json
+from harness.reports.ink import screen
 from harness.reports.sides import loader, pick
 from harness.rules.load import load_catalogue
 from harness.runs.execute import new_run_id
@@ -60,5 +60,5 @@ def qualify(
     if as_json:
         click.echo(json.dumps(report_json(dossier), indent=1))
     else:
-        print_qualification(Console(), dossier, folder, seal)
+        print_qualification(screen(), dossier, folder, seal)
     return EXIT_FAILED if dossier.qualification.verdict == "not qualified" else EXIT_OK

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from harness.errors import UsageError, nearest
 from harness.payload.build import probe_list, trace
+from harness.reports.ink import print_table, screen
 from harness.rules.load import load_catalogue, rule_named
 from harness.rules.model import Known, ProbeName, Rule
 from harness.rules.reproducer import parse_trace, reproducer
@@ -49,7 +50,7 @@ def list_rules(family: str | None, level: str | None, as_json: bool) -> None:
         table.add_column(heading, overflow="fold", no_wrap=heading in ("rule", "level", "outcome"))
     for rule in chosen:
         table.add_row(rule.id, rule.contract, rule.level, rule.outcome, escape(rule.statement))
-    Console().print(table)
+    print_table(screen(), table)
 
 
 @rules.command("show")

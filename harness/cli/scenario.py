@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 
 from harness.cli.choices import Choice, cell_options, run_cells
+from harness.reports.ink import screen
 from harness.reports.scenario import print_scenario, scenario_json
 from harness.reports.write import write_reports
 from harness.runs.script import read_script
@@ -40,5 +41,5 @@ def scenario(file: Path, deadline: float | None, choice: Choice) -> int:
     if choice.as_json:
         click.echo(json.dumps(scenario_json(done, script), indent=1))
     else:
-        print_scenario(Console(), done, script)
+        print_scenario(screen(), done, script)
     return done.exit_code

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import click
-from rich.console import Console
 
+from harness.reports.ink import screen
 from harness.reports.jsonout import summary_json
 from harness.reports.listing import print_verdicts
 from harness.reports.scenario import print_scenario, scenario_json
@@ -44,7 +44,7 @@ def show(
     folder = find_run(results, name)
     done = load_run(folder, load_catalogue())
     script = read_scenario(folder)
-    console = Console()
+    console = screen()
     if as_json and script:
         click.echo(json.dumps(scenario_json(done, script), indent=1))
     elif as_json:

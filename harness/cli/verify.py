@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from harness.errors import UsageError
 from harness.qualify.evidence import SUMS, verify
 from harness.reports.cells import plural
-from harness.reports.ink import Page
+from harness.reports.ink import Page, screen
 from harness.verdicts.model import EXIT_FAILED, EXIT_OK
 
 
@@ -26,7 +25,7 @@ def verify_command(folder: Path, digest: str | None) -> int:
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder")
     found = verify(folder)
-    page = Page(Console())
+    page = Page(screen())
     for word, names in (("altered", found.altered), ("missing", found.missing), ("added", found.added)):
         for name in names:
             page.line(f"{word}: {name}", style="bold red")

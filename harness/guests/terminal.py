@@ -92,14 +92,17 @@ def _outward(ours: socket.socket, stdout: int) -> None:
 
 @contextlib.contextmanager
 def followed(console: Path, into: int = 2) -> Iterator[None]:
-    """Copy to a descriptor what is written to ``console`` meanwhile, to its end."""
+    """Copy to a descriptor what is written to ``console`` meanwhile, to its end, or until nobody reads it any more."""
     done = threading.Event()
 
     def follow() -> None:
         at = 0
         while True:
             last = done.wait(_LOOK_SECONDS)
-            at += _copy(console, at, into)
+            try:
+                at += _copy(console, at, into)
+            except OSError:  # the reader went away, or the disk is full
+                return
             if last:
                 return
 

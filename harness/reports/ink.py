@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from harness.verdicts.model import Kind, Status
@@ -14,6 +15,29 @@ from harness.verdicts.model import Kind, Status
 _ASCII: Mapping[str, str] = {
     "✗": "X", "≈": "~", "↑": "^", "✓": ".", "○": "o", "→": "->", "…": "...",
 }  # fmt: skip
+
+
+# As wide as a table ever gets where nobody's screen ends.
+_UNLIMITED = 1_000_000
+
+
+def screen(*, highlight: bool = True) -> Console:
+    """Standard output. Where it is no terminal nothing is wrapped, so that `grep` finds whole sentences."""
+    console = Console(highlight=highlight)
+    console.soft_wrap = not console.file.isatty()
+    return console
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print a table: folded to fit a terminal, elsewhere one line a row, without spaces at the end."""
+    if not console.soft_wrap:
+        console.print(table)
+        return
+    options = console.options.update(width=_UNLIMITED)
+    for row in console.render_lines(table, options, pad=False, new_lines=False):
+        line = Text.assemble(*((part.text, part.style or "") for part in row), end="")
+        line.rstrip()
+        console.print(line, soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -77,7 +101,7 @@ class Ink:
 
 
 class Page:
-    """Prints headed sections of indented lines; text that is too long goes on under its own beginning."""
+    """Prints headed sections of indented lines; what is too long for a terminal goes on under its own beginning."""
 
     def __init__(self, console: Console) -> None:
         self.console, self.ink = console, Ink.of(console)
@@ -94,7 +118,8 @@ class Page:
     def line(self, text: str | Text, indent: int = 0, style: str = "") -> None:
         """Print a line. A ``Text`` has to be safe already; a string is made so."""
         shown = text if isinstance(text, Text) else Text(self.ink.safe(text), style=style)
-        for part in shown.wrap(self.console, max(20, self.console.width - indent)):
+        fitting = max(20, self.console.width - indent)
+        for part in [shown.copy()] if self.console.soft_wrap else shown.wrap(self.console, fitting):
             part.rstrip()
             self.console.print(Text(" " * indent) + part, soft_wrap=True)
 

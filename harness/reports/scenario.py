@@ -13,7 +13,7 @@ from rich.text import Text
 from harness.observations.journal import Journalled, read_journal
 from harness.observations.model import Fact, Value, named
 from harness.reports.cells import cell_folder, kernel_name, plural, release, status_counts, together
-from harness.reports.ink import MARKS, Ink, Page
+from harness.reports.ink import MARKS, Ink, Page, print_table
 from harness.reports.terminal import last_line
 from harness.runs.cell import JOURNAL
 from harness.runs.execute import RunDone
@@ -53,10 +53,10 @@ def print_scenario(console: Console, done: RunDone, scenario: Scenario) -> None:
     alike = [name for name in names if name not in differing and name != _whole(groups[0])]
     if differing:
         page.head("Differs")
-        console.print(_table(page.ink, done, groups, differing))
+        print_table(console, _table(page.ink, done, groups, differing))
     if alike:
         page.head("The same on every kernel" if len(done.record.cells) > 1 else "Found")
-        console.print(_table(page.ink, done, groups[:1], alike, heads=False))
+        print_table(console, _table(page.ink, done, groups[:1], alike, heads=False))
     _print_problems(page, done, groups)
     _print_lines(page, done, groups)
     page.blank()

@@ -61,7 +61,7 @@ def _print_grid(console: Console, ink: Ink, laid_out: Grid) -> None:
     blocks = list(_blocks(console, ink, laid_out))
     for columns, short in blocks:
         console.print()
-        console.print(_block(ink, laid_out, columns, short))
+        console.print(_block(ink, laid_out, columns, short), soft_wrap=False)
     console.print()
     for line in _legend(ink, laid_out, any(short for _, short in blocks), console.width):
         console.print(line)

@@ -17,6 +17,7 @@ import pytest
 
 from harness.kernels.model import Kernel
 from tests.e2e.conftest import GetKernel
+from tests.unit.test_cli_streams import CLOSED
 
 ROOT = Path(__file__).parents[2]
 SEALMATRIX = [sys.executable, "-m", "harness"]
@@ -158,3 +159,42 @@ def _connect(stub: socket.socket, path: str, process: subprocess.Popen[bytes]) -
             os.sched_yield()
         else:
             return
+
+
+@pytest.mark.parametrize("closed", CLOSED, ids=str)
+def test_descriptors_that_are_closed(closed: tuple[int, ...], tmp_path: Path) -> None:
+    """Daemons and CI agents start programs like this: exec, shell, run and compare come to what they always come to."""
+    results = str(tmp_path / "results")
+    kernel = ["debian-6.12", "-a", "x86_64", *MATRIX]
+
+    def status(*words: str) -> int:
+        command = ["bash", "-c", f'exec "$@" {" ".join(f"{n}>&-" for n in closed)}', "bash", *SEALMATRIX, *words]
+        done = subprocess.run(command, input=b"exit 5\n", capture_output=True, timeout=300, check=False)
+        assert b"Traceback" not in done.stdout + done.stderr
+        return done.returncode
+
+    assert status("exec", *kernel, "--", "sh", "-c", "echo out; echo err >&2; exit 7") == 7
+    assert status("shell", *kernel) == (0 if 0 in closed else 5)  # without input there is no script
+    assert status("run", "-k", *kernel, "-r", "munmap/anon-rw/*", "--results", results) == 0
+    (run,) = [path.parent.name for path in (tmp_path / "results").glob("*/run.json")]
+    assert status("compare", run, run, "--results", results) == 0
+
+
+def test_a_reader_that_goes_away_ends_the_command_in_the_guest() -> None:
+    command = [*SEALMATRIX, "exec", "-q", "debian-6.12", "-a", "x86_64", *MATRIX, "--", "yes"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"y\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_a_full_disk_ends_the_command_in_the_guest() -> None:
+    command = [*SEALMATRIX, "exec", "-q", "debian-6.12", "-a", "x86_64", *MATRIX, "--", "yes"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 3
+    assert done.stderr.startswith(b"sealmatrix: standard output cannot be written: No space left on device")
+    assert done.stderr.count(b"\n") == 1
