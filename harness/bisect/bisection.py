@@ -183,7 +183,7 @@ def bisect_commits(
     book.add(trial for trial in session.trials if COMMIT.match(trial.point))
     work = work_folder(repository)
     with run_lock(work):
-        checkout = Checkout(work / "tree", repository)
+        checkout = Checkout(work / "checkout", repository)
         checkout.prepare()
         steps = Steps(session, book, ask, hear, lambda commit: commit[:12])
         search = CommitSearch(

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.errors import KernelUnavailable, ToolMissing, UsageError, nearest
+from harness.errors import InfrastructureError, ToolMissing, UsageError, nearest
 from harness.kernels.archive import Saying
 from harness.kernels.builds import Build, make_build
 from harness.kernels.store import Store, telling
 from harness.kernels.tree import OWN, build_tree, own_fragments
 from harness.matrix.model import Arch, TreeSource
+from harness.processes import git
 
 
 def built_source(store: Store, source: TreeSource, arch: Arch, say: Saying) -> Build:
@@ -57,24 +56,24 @@ def _folder(store: Store, source: TreeSource, arch: Arch, extra: Sequence[Path])
 
 
 def _checkout(store: Store, source: TreeSource, say: Saying) -> tuple[Path, str]:
-    """Check a commit out into a clone of the store's own, which shares the repository's objects; name it."""
+    """Check a commit out into a repository of the store's own, which borrows the other's objects; name it."""
     try:
-        commit = _git(
-            source.tree, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{source.commit}^{{commit}}"
-        )
-    except KernelUnavailable as problem:
+        origin = git.Repository.at(source.tree)
+        words = ("rev-parse", "--verify", "--end-of-options", f"{source.commit}^{{commit}}")
+        commit = origin.do(*words)
+        objects = Path(origin.do("rev-parse", "--path-format=absolute", "--git-path", "objects"))
+        form = origin.do("rev-parse", "--show-object-format")
+    except (InfrastructureError, UsageError) as problem:
+        if isinstance(problem, ToolMissing):
+            raise
         raise UsageError(f"{source.tree}: no git repository with a commit {source.commit!r} ({problem})") from None
-    clone = store.root / "checkouts" / hashlib.sha256(str(source.tree.resolve()).encode()).hexdigest()[:24]
-    if not clone.is_dir():
-        say(f"cloning {source.tree.name}")
-        with store.scratch() as folder, telling(clone):
-            new = folder / "clone"
-            _git(folder, "clone", "--quiet", "--shared", "--no-checkout", str(source.tree.resolve()), str(new))
-            clone.parent.mkdir(parents=True, exist_ok=True)
-            new.rename(clone)
+    clone = store.root / "trees" / hashlib.sha256(str(source.tree.resolve()).encode()).hexdigest()[:24]
     say(f"checking out {commit[:12]}")
-    _git(clone, "checkout", "--quiet", "--force", "--detach", commit)
-    _git(clone, "clean", "--quiet", "-fdx")
+    with telling(clone):
+        ours = git.Repository.ours(clone) if clone.exists() else git.Repository.create(clone, form)
+        ours.borrow(objects)
+    ours.check_out(commit)
+    ours.do("clean", "--quiet", "-fdx")
     return clone, f"tree {source.tree.name}, commit {commit[:12]}"
 
 
@@ -83,20 +82,9 @@ def _describe(tree: Path) -> str:
     if not (tree / ".git").exists():
         return f"tree {tree.name}"
     try:
-        commit = _git(tree, "rev-parse", "--short=12", "HEAD")
-        changed = _git(tree, "status", "--porcelain", "--untracked-files=no")
-    except (KernelUnavailable, ToolMissing):
+        place = git.Repository.at(tree)
+        commit = place.do("rev-parse", "--short=12", "HEAD")
+        changed = place.do("status", "--porcelain", "--untracked-files=no")
+    except (InfrastructureError, UsageError):
         return f"tree {tree.name}"
     return f"tree {tree.name}, commit {commit}{' with changes' if changed else ''}"
-
-
-def _git(folder: Path, *words: str) -> str:
-    """Run git there; without hooks, prompts and the user's aliases. Raises ``KernelUnavailable`` in git's words."""
-    if shutil.which("git") is None:
-        raise ToolMissing("git", "git")
-    argv = ["git", "-C", str(folder), "-c", "core.hooksPath=/dev/null", *words]
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if done.returncode:
-        lines = done.stderr.decode("utf-8", "replace").splitlines()
-        raise KernelUnavailable(f"git {words[0]}: {lines[-1].strip() if lines else 'failed'}")
-    return done.stdout.decode("utf-8", "replace").strip()

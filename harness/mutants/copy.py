@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import fcntl
 import os
-import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from harness.errors import BuildError, StoreError, UsageError
+from harness.errors import BuildError, StoreError, ToolMissing, UsageError
 from harness.kernels.store import telling, write_atomically
 from harness.kernels.tree import check_tree
 from harness.mutants.edit import apply_edit
 from harness.mutants.model import Edit
+from harness.processes import git
 
 _COMPLETE = ".sealmatrix-copy"
 
@@ -119,14 +119,14 @@ def _link_all(origin: Path, folder: Path) -> None:
 def _files(origin: Path) -> list[str]:
     """Names of the tree's files: what git knows and does not ignore, or everything where there is no git."""
     if (origin / ".git").exists():
-        argv = ["git", "-C", str(origin), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         try:
-            done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-        except FileNotFoundError:
+            place = git.Repository.at(origin)
+        except ToolMissing:
             return sorted(_present(origin))
-        if done.returncode:
-            raise UsageError(f"{origin}: git does not list its files: {os.fsdecode(done.stderr).strip()[:200]}")
-        names = (os.fsdecode(name) for name in done.stdout.split(b"\0") if name)
+        done = place.git("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+        if done.status:
+            raise UsageError(f"{origin}: git does not list its files: {git.words_of(done)}")
+        names = (os.fsdecode(name) for name in done.out.split(b"\0") if name)
         return sorted({name for name in names if os.path.lexists(origin / name)})
     return sorted(_present(origin))
 

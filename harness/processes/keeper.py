@@ -1,0 +1,147 @@
+"""Runs one command and sees to it that nothing of what it started is left when the command, or sealmatrix, ends.
+
+``children.py`` starts this file as a program of its own, ``python -I -S keeper.py SOCKET AFTER COMMAND...``, and holds
+the other end of the socket. Whatever the command leaves behind becomes a child of the keeper (PR_SET_CHILD_SUBREAPER,
+prctl(2)), whatever session it has moved to. When the other end of the socket is closed, by ``Child.end`` or because
+sealmatrix is gone, also by SIGKILL, the keeper kills them all. So it does when the command ends, unless AFTER is
+``leave``. It ends the way the command did: with the same status, or by the same signal.
+
+Its start is part of the time of every program we run, so it imports no more than it must.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import select
+import signal
+import sys
+
+_SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+
+
+class _Asked(Exception):
+    """Somebody wants the keeper to end."""
+
+
+def main() -> None:
+    """See the module."""
+    other = int(sys.argv[1])
+    leave = sys.argv[2] == "leave"
+    for number in _ENDING:
+        signal.signal(number, _asked)
+    libc = ctypes.CDLL(None)
+    libc.prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    status, pid = None, 0
+    try:
+        pid = _start(sys.argv[3:], libc, other)
+        status = _wait(pid, other)
+    except _Asked:
+        pass
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_IGN)
+    if status is None or not leave:
+        status = _end_all(pid, status)
+    _end_like(status)
+
+
+def _asked(_number: int, _frame: object) -> None:
+    raise _Asked
+
+
+def _start(command: list[str], libc: ctypes.CDLL, other: int) -> int:
+    """Start the command in a session of its own; tell the other end "0", or the error number why it cannot be run."""
+    # Python may have changed the locale of its own environment; the command gets what was meant for it.
+    block = _read("/proc/self/environ")
+    environment = dict(entry.split(b"=", 1) for entry in block.split(b"\0") if b"=" in entry)
+    told, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            libc.prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            for number in (*_ENDING, signal.SIGPIPE, signal.SIGXFSZ):
+                signal.signal(number, signal.SIG_DFL)
+            os.setsid()
+            os.close(other)
+            os.execvpe(command[0], command, environment)
+        except OSError as error:
+            os.write(tell, str(error.errno).encode())
+        finally:
+            os._exit(127)
+    os.close(tell)
+    # The command has them; a pipe must not stay open because of its keeper.
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    words = os.read(told, 16)
+    try:
+        os.write(other, words or b"0")
+    except OSError:
+        raise _Asked from None
+    return pid
+
+
+def _wait(pid: int, other: int) -> int | None:
+    """The command's wait status once it has ended, None when the other end was closed before."""
+    gone = os.pidfd_open(pid)
+    poll = select.poll()
+    poll.register(gone, select.POLLIN)
+    poll.register(other, select.POLLIN | select.POLLHUP)
+    ready = {fd for fd, _ in poll.poll()}
+    os.close(gone)
+    return os.waitpid(pid, 0)[1] if gone in ready else None
+
+
+def _end_all(pid: int, status: int | None) -> int:
+    """Kill all descendants. Those of a killed child become our children, so this ends when there are no children."""
+    spared: set[int] = set()  # processes of another user, which are not ours to kill
+    while children := _children() - spared:
+        for child in children:
+            try:
+                os.kill(child, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            except PermissionError:
+                spared.add(child)
+        for child in children - spared:
+            try:
+                ended, how = os.waitpid(child, 0)
+            except ChildProcessError:
+                continue
+            if ended == pid:
+                status = how
+    return signal.SIGKILL if status is None else status
+
+
+def _children() -> set[int]:
+    found = set()
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                fields = _read(f"/proc/{name}/stat").rpartition(b")")[2].split()
+            except OSError:
+                continue
+            if int(fields[1]) == os.getpid():
+                found.add(int(name))
+    return found
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as stream:
+        return stream.read()
+
+
+def _end_like(status: int) -> None:
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core of ours would not tell anything of the command
+        if number not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    os._exit(os.waitstatus_to_exitcode(status))
+
+
+if __name__ == "__main__":
+    main()
