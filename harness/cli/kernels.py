@@ -330,5 +330,5 @@ def _cell_text(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _tell(name: str, arch: Arch, text: str) -> None:
+def _tell(name: str, arch: str, text: str) -> None:
     click.echo(f"{name} {arch}: {text}", err=True)

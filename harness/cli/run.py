@@ -16,12 +16,12 @@ import click
 from rich.console import Console
 
 from harness.cli.cluster import execute_there, reached
+from harness.cli.given import Words, meant_cells
 from harness.cli.progress import progress
 from harness.guests.accel import Wanted
 from harness.kernels.resolve import Progress
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import ARCHES
-from harness.matrix.plan import plan_cells, selected_crosscheck, selected_probes
 from harness.runs.compose import Composed, Options, compose_host, compose_matrix, compose_ssh
 from harness.runs.execute import RunDone, execute
 from harness.runs.resume import left_over, recorded_options, resumed, specs_left
@@ -32,8 +32,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@click.argument("words", nargs=-1, metavar="[KERNEL]...")
 @click.option("-s", "--selection", metavar="NAME", help="A selection of kernels.yaml [default: default].")
 @click.option("-k", "--kernels", "globs", multiple=True, metavar="GLOB", help="Kernels by name; repeatable.")
+@click.option(
+    "--build", is_flag=False, flag_value="", metavar="[REV]", help="KERNEL is a source tree: build it, or commit REV."
+)
 @click.option("-a", "--arch", "arches", multiple=True, type=click.Choice(ARCHES), help="Only this architecture.")
 @click.option("-p", "--profile", "profiles", multiple=True, metavar="NAME", help="Machine profile(s) to boot on.")
 @click.option("--host", is_flag=True, help="Run on this machine's own kernel, without a guest.")
@@ -64,8 +68,10 @@ if TYPE_CHECKING:
 @click.option("-q", "--quiet", is_flag=True, help="No progress, only the end.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output instead of the table.")
 def run(
+    words: tuple[str, ...],
     selection: str | None,
     globs: tuple[str, ...],
+    build: str | None,
     arches: tuple[str, ...],
     profiles: tuple[str, ...],
     host: bool,
@@ -90,6 +96,9 @@ def run(
 
     \b
     sealmatrix run                                 the default matrix
+    sealmatrix run ~/linux                         the kernel built in that tree
+    sealmatrix run ./bzImage kernel-core.rpm       an image and a package: .deb, .rpm, .pkg.tar.zst, or a URL
+    sealmatrix run ~/linux --build v7.3            build that commit first
     sealmatrix run -s nightly -j 2                 every release, two cells at once
     sealmatrix run -k 'debian-6.12*' -a arm64      some kernels, one architecture
     sealmatrix run -k debian-7.3 -r 'munmap/*'     some probes only
@@ -107,7 +116,10 @@ def run(
     )
     aside = Console(stderr=True)
     quiet = quiet or as_json
-    chosen = bool(selection or globs or arches or profiles)
+    wanted = Words(
+        given=words, globs=globs, selection=selection, arches=arches, profiles=profiles, build=build, offline=offline
+    )
+    chosen = bool(words or build is not None or selection or globs or arches or profiles)
     if resume is not None and (host or ssh or chosen or probes or repeat > 1 or crosscheck):
         raise click.UsageError("--resume goes on with what the run was asked for; nothing can be chosen anew")
     if host and ssh:
@@ -130,12 +142,10 @@ def run(
                 if resume is not None:
                     composed = _compose_rest(find_run(results, resume), options, path, say)
                 else:
-                    matrix = load_matrix(path or default_path())
-                    specs = plan_cells(matrix, selection=selection, kernels=globs, arches=arches, profiles=profiles)
-                    probes = probes or selected_probes(matrix, selection=selection, kernels=globs)
-                    second = options.crosscheck or selected_crosscheck(matrix, selection=selection, kernels=globs)
-                    chosen_options = replace(options, probes=probes, crosscheck=second)
-                    composed = compose_matrix(chosen_options, matrix, specs, say)
+                    meant = meant_cells(load_matrix(path or default_path()), wanted, say)
+                    second = options.crosscheck or meant.crosscheck
+                    chosen_options = replace(options, probes=probes or meant.probes, crosscheck=second)
+                    composed = compose_matrix(chosen_options, meant.matrix, meant.specs, say)
         # What only the end needs takes as long to import as a warm guest to answer: that is done while the guests work.
         with ThreadPoolExecutor(1, "ending") as pool:
             ending = pool.submit(import_module, "harness.cli.ending")
@@ -178,12 +188,17 @@ def preparing(console: Console, *, quiet: bool) -> Iterator[Progress]:
         yield lambda name, arch, text: None
     elif console.is_terminal:
         with console.status("reading the matrix") as status:
-            yield lambda name, arch, text: status.update(f"{name} {arch}: {text}")
+            yield lambda name, arch, text: status.update(_line(name, arch, text))
     else:
         lock = threading.Lock()
 
         def say(name: str, arch: str, text: str) -> None:
             with lock:
-                console.print(f"{name} {arch}: {text}", highlight=False, markup=False, soft_wrap=True)
+                console.print(_line(name, arch, text), highlight=False, markup=False, soft_wrap=True)
 
         yield say
+
+
+def _line(name: str, arch: str, text: str) -> str:
+    about = f"{name} {arch}".strip()
+    return f"{about}: {text}" if about else text

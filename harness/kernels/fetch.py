@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 
 from harness.errors import ImageError, KernelUnavailable
-from harness.kernels import deb
 from harness.kernels.archive import Archive, Package, Saying
 from harness.kernels.builds import Build, describe_file, is_complete, make_build, stored_builds
 from harness.kernels.config import parse_config
 from harness.kernels.debian import Candidate
 from harness.kernels.model import ModuleLoader
 from harness.kernels.modules import Loaded, ModuleSet, folder_files, folder_key, kept, pack
-from harness.kernels.store import Store
-from harness.matrix.model import Arch, FileSource
+from harness.kernels.packages import package_files
+from harness.kernels.store import Store, file_sha256
+from harness.matrix.model import Arch, FileSource, PackageSource
 from harness.matrix.schema import DEBIAN_ARCH
 
-_IMAGE = re.compile(r"(boot/vmlinuz-.+|(usr/)?lib/modules/[^/]+/vmlinuz)\Z")
+_IMAGE = re.compile(r"(boot/(vmlinuz|vmlinux|Image)-.+|(usr/)?lib/modules/[^/]+/(vmlinuz|Image))\Z")
 _CONFIG = re.compile(r"(boot/config-.+|(usr/)?lib/modules/[^/]+/config)\Z")
+_RELEASE = re.compile(
+    r"(boot/(?:vmlinuz|vmlinux|Image|config|System\.map)-(?P<boot>.+)|(?:usr/)?lib/modules/(?P<modules>[^/]+)/.+)\Z"
+)
 MAX_IMAGE = 512 * 1024 * 1024
 
 
@@ -34,11 +39,12 @@ def fetch_candidate(store: Store, archive: Archive, candidate: Candidate, say: S
                 return build
         _fetch_packages(store, archive, DEBIAN_ARCH[candidate.arch], candidate.needed, say)
         say("unpacking")
-        image, config = _image_and_config(store, candidate)
+        paths = [_stored_package(store, package) for package in candidate.needed]
+        found = read_packages(paths, f"{candidate.image.name} {candidate.package_version}")
         return make_build(
             store,
-            image,
-            config,
+            found.image,
+            found.config,
             candidate.arch,
             kind="debian",
             where=f"Debian {candidate.suite} ({DEBIAN_ARCH[candidate.arch]})",
@@ -52,12 +58,18 @@ def fetch_candidate(store: Store, archive: Archive, candidate: Candidate, say: S
         )
 
 
-def stored_file(store: Store, source: FileSource, arch: Arch) -> Build:
+def stored_file(store: Store, source: FileSource, arch: Arch, where: str = "") -> Build:
     """Return the build a file is, stored. Raises ``KernelUnavailable`` or ``ImageError`` naming the file."""
     image = _read(source.image, "image")
     config = _read(source.config, "config") if source.config else b""
     if source.modules is not None and not source.modules.is_dir():
         raise KernelUnavailable(f"{source.modules}: no folder of modules")
+    where = where or describe_file(source.image)
+    wanted = (sha256(image).hexdigest(), "file", where, arch)
+    for build in stored_builds(store):
+        same_config = not config or build.config == sha256(config).hexdigest()
+        if (build.image, build.kind, build.where, build.arch) == wanted and same_config and is_complete(store, build):
+            return build
     try:
         return make_build(
             store,
@@ -65,13 +77,79 @@ def stored_file(store: Store, source: FileSource, arch: Arch) -> Build:
             config,
             arch,
             kind="file",
-            where=describe_file(source.image),
+            where=where,
             suite="",
             flavour="",
             package_version="",
         )
     except ImageError as error:
         raise ImageError(f"{source.image}: {error}") from None
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What packages hold of one kernel: its ``release``, image and configuration."""
+
+    release: str
+    image: bytes
+    config: bytes
+
+
+def stored_packages(store: Store, source: PackageSource, arch: Arch, where: str = "") -> Build:
+    """Return the build that packages on disk hold, stored. Raises ``KernelUnavailable`` or ``ImageError``."""
+    triples = tuple((path.name, "", file_sha256(path)) for path in source.packages)
+    for build in stored_builds(store):
+        if (build.packages, build.arch) == (triples, arch) and is_complete(store, build):
+            return build
+    found = read_packages(source.packages)
+    try:
+        return make_build(
+            store,
+            found.image,
+            found.config,
+            arch,
+            kind="package",
+            where=where or f"package {source.packages[0].name}",
+            suite="",
+            flavour="",
+            package_version="",
+            packages=triples,
+        )
+    except ImageError as error:
+        raise ImageError(f"{source.packages[0]}: {error}") from None
+
+
+def read_packages(paths: Sequence[Path], called: str = "") -> Contents:
+    """Return the kernel in packages, its image from the first that has one. Raises ``KernelUnavailable``.
+
+    ``called`` is what the packages are called where their files' names say nothing.
+    """
+    found: dict[str, bytes] = {}
+    release = ""
+    for path in paths:
+        for name, data in package_files(path):
+            release = release or release_in(name)
+            kind = "image" if _IMAGE.match(name) else "config" if _CONFIG.match(name) else ""
+            if kind:
+                found.setdefault(kind, data)
+            if len(found) == 2:
+                return Contents(release, found["image"], found["config"])
+    if "image" not in found:
+        called = called or ", ".join(path.name for path in paths)
+        raise KernelUnavailable(f"{called}: no kernel image in it (no boot/vmlinuz-…, no lib/modules/…/vmlinuz)")
+    return Contents(release, found["image"], b"")
+
+
+def release_in(name: str) -> str:
+    """Return the kernel release a file of a package belongs to by its path, "" when it says none."""
+    match = _RELEASE.match(name)
+    return match.group("boot") or match.group("modules") if match else ""
+
+
+def package_modules(store: Store, source: PackageSource, build: Build) -> ModuleLoader:
+    """Return the loader of the modules in packages on disk."""
+    key = " ".join(("packages", *(digest for _, _, digest in build.packages)))
+    return _loader(store, build, key, lambda: chain.from_iterable(map(package_files, source.packages)))
 
 
 def debian_modules(store: Store, archive: Archive | None, build: Build) -> ModuleLoader:
@@ -88,7 +166,7 @@ def debian_modules(store: Store, archive: Archive | None, build: Build) -> Modul
             _fetch_packages(store, archive, DEBIAN_ARCH[build.arch], (package,), lambda text: None)
         digests = dict.fromkeys((digest, *(sha256 for _, _, sha256 in build.packages)))
         paths = filter(None, map(store.find, digests))
-        return chain.from_iterable(map(deb.files, paths))
+        return chain.from_iterable(map(package_files, paths))
 
     return _loader(store, build, f"package {digest}", every_file)
 
@@ -125,21 +203,11 @@ def _fetch_packages(store: Store, archive: Archive, arch: str, packages: tuple[P
             store.take(file, package.sha256)
 
 
-def _image_and_config(store: Store, candidate: Candidate) -> tuple[bytes, bytes]:
-    found: dict[str, bytes] = {}
-    for package in candidate.needed:
-        path = store.find(package.sha256)
-        if path is None:
-            raise KernelUnavailable(f"{package.name}: vanished from the store while it was being read; run again")
-        for name, data in deb.files(path):
-            kind = "image" if _IMAGE.match(name) else "config" if _CONFIG.match(name) else ""
-            if kind:
-                found.setdefault(kind, data)
-            if len(found) == 2:
-                return found["image"], found["config"]
-    if "image" not in found:
-        raise KernelUnavailable(f"{candidate.image.name} {candidate.package_version}: no vmlinuz in it")
-    return found["image"], b""
+def _stored_package(store: Store, package: Package) -> Path:
+    path = store.find(package.sha256)
+    if path is None:
+        raise KernelUnavailable(f"{package.name}: vanished from the store while it was being read; run again")
+    return path
 
 
 def _read(path: Path, what: str) -> bytes:

@@ -4,7 +4,8 @@ Formats and where they are written down:
 
 - bzImage: ``HdrS`` at 0x202, ``payload_offset``/``payload_length`` at 0x248 (Documentation/arch/x86/boot.rst)
 - vmlinux: ELF; QEMU enters it through the PVH note (Xen note 18, XEN_ELFNOTE_PHYS32_ENTRY)
-- Image: ``ARM\\x64`` at 0x38 (Documentation/arch/arm64/booting.rst), also gzipped
+- Image: ``ARM\\x64`` at 0x38 (Documentation/arch/arm64/booting.rst)
+- packed: any of these inside gzip, xz, zstd, lzma, bzip2 or lz4 (Image.gz of arm64, for one)
 - EFI zboot: ``MZ`` and ``zimg`` at 4, payload offset and size behind it (drivers/firmware/efi/libstub/zboot-header.S)
 """
 
@@ -27,7 +28,7 @@ from harness.kernels.config import parse_config
 from harness.matrix.model import Arch
 
 MAX_UNPACKED = 512 * 1024 * 1024
-ACCEPTED = "bzImage, ELF vmlinux, Image, gzip or EFI-zboot Image"
+ACCEPTED = "bzImage, ELF vmlinux, Image or EFI-zboot Image, plain or compressed"
 
 BZIMAGE, VMLINUX, IMAGE = "bzImage", "vmlinux", "Image"
 """Formats an image has once it is bootable. ``vmlinux`` always carries the PVH note."""
@@ -64,10 +65,10 @@ def bootable(data: bytes, arch: Arch, config: Mapping[str, str] | None = None) -
             image = _vmlinux(data, config)
         case "Image":
             image = _image(data)
-        case "gzip":
-            image = _gzip(data)
         case "zboot":
             image = _zboot(data)
+        case "packed":
+            return bootable(_unwrapped(data), arch, config)
         case _:
             raise ImageError(f"not a kernel image: {_looks_like(data)}; accepted: {ACCEPTED}")
     is_for: Arch = "arm64" if image.format == IMAGE else "x86_64"
@@ -76,16 +77,31 @@ def bootable(data: bytes, arch: Arch, config: Mapping[str, str] | None = None) -
     return image
 
 
+def image_arch(data: bytes) -> Arch:
+    """Return the architecture an image is for. Raises ``ImageError`` for what is no image of one we boot."""
+    match identify(data):
+        case "bzImage":
+            return "x86_64"
+        case "Image" | "zboot":
+            return "arm64"
+        case "vmlinux" if len(data) >= 20 and (arch := _ELF_ARCH.get(struct.unpack_from("<H", data, 18)[0])):
+            return arch
+        case "packed":
+            return image_arch(_unwrapped(data))
+        case _:
+            raise ImageError(f"not a kernel image: {_looks_like(data)}; accepted: {ACCEPTED}")
+
+
 def identify(data: bytes) -> str:
-    """Return ``bzImage``, ``vmlinux``, ``Image``, ``gzip``, ``zboot`` or ``""`` by magic numbers alone."""
+    """Return ``bzImage``, ``vmlinux``, ``Image``, ``zboot``, ``packed`` or ``""`` by magic numbers alone."""
     if data[0x202:0x206] == b"HdrS" and data[0x1FE:0x200] == b"\x55\xaa":
         return BZIMAGE
     if data[0x38:0x3C] == b"ARM\x64":
         return IMAGE
-    for name, magic, at in (("zboot", b"zimg", 4), (VMLINUX, b"\x7fELF", 0), ("gzip", b"\x1f\x8b\x08", 0)):
+    for name, magic, at in (("zboot", b"zimg", 4), (VMLINUX, b"\x7fELF", 0)):
         if data[at : at + len(magic)] == magic:
             return name
-    return ""
+    return "packed" if _compression(data) else ""
 
 
 # --- x86_64 ---------------------------------------------------------------------------------------------------------
@@ -186,8 +202,13 @@ def _image(data: bytes) -> Bootable:
     return Bootable(IMAGE, data, release, _PAGE_SIZES.get(flags >> 1 & 3, 0), embedded_config(data))
 
 
-def _gzip(data: bytes) -> Bootable:
-    return _inner(_decompress("gzip", data, "the gzip file"), "a gzip file")
+def _unwrapped(data: bytes) -> bytes:
+    """Undo the one compression around an image. Raises ``ImageError`` for anything else in it."""
+    name = _compression(data)
+    inner = _decompress(name, data, f"the {name} file")
+    if identify(inner) in ("", "packed"):
+        raise ImageError(f"a {name} file with no kernel image in it: {_looks_like(inner)}")
+    return inner
 
 
 def _zboot(data: bytes) -> Bootable:
@@ -306,9 +327,7 @@ _FAMILIAR = (
     (b"PK\x03\x04", "a zip file"),
     (b"\x27\x05\x19\x56", "a U-Boot uImage"),
     (b"\xd0\x0d\xfe\xed", "a device tree or FIT image"),
-    (b"BZh", "a bzip2 file"),
-    (b"\x28\xb5\x2f\xfd", "a zstd file"),
-    (b"\xfd7zXZ\0", "an xz file"),
+    (b"<", "a web page or XML"),
 )
 
 

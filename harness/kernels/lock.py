@@ -14,8 +14,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.errors import ConfigError, StoreError
 from harness.kernels.builds import Build
+from harness.kernels.download import shown
 from harness.kernels.store import Store, write_atomically
-from harness.matrix.model import Arch, DebianSource, FileSource, KernelSpec, MachineSource, TreeSource
+from harness.matrix.model import (
+    Arch,
+    DebianSource,
+    FileSource,
+    KernelSpec,
+    MachineSource,
+    PackageSource,
+    TreeSource,
+    UrlSource,
+)
 
 Key = tuple[str, Arch]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -119,6 +129,10 @@ def asked(spec: KernelSpec) -> str:
     source = spec.source
     if isinstance(source, FileSource):
         return f"file {source.image.name}"
+    if isinstance(source, PackageSource):
+        return " ".join(("package", *(path.name for path in source.packages)))
+    if isinstance(source, UrlSource):
+        return " ".join(("url", *map(shown, source.urls), source.sha256)).strip()
     if isinstance(source, TreeSource):
         return " ".join(filter(None, ("tree", source.tree.name, source.commit, *(f.name for f in source.fragments))))
     if isinstance(source, MachineSource):

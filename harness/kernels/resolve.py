@@ -12,17 +12,37 @@ from harness.errors import InfrastructureError, KernelUnavailable, StoreError, T
 from harness.kernels.archive import AptArchive, Archive
 from harness.kernels.builds import Build, is_complete, kernel_of, stored_builds
 from harness.kernels.debian import Candidate, NotOffered, candidates, describe, matches, select
-from harness.kernels.fetch import debian_modules, fetch_candidate, file_modules, stored_file
+from harness.kernels.download import download, shown
+from harness.kernels.fetch import (
+    debian_modules,
+    fetch_candidate,
+    file_modules,
+    package_modules,
+    stored_file,
+    stored_packages,
+)
 from harness.kernels.lock import Key, Lock, Locked, asked, locked, read_lock, update_lock
 from harness.kernels.model import Kernel
+from harness.kernels.packages import is_package
 from harness.kernels.store import Store
 from harness.kernels.tree_source import built_source
 from harness.kernels.versions import version_key
 from harness.matrix.load import lock_path
-from harness.matrix.model import Arch, CellSpec, DebianSource, FileSource, KernelSpec, MachineSource, Matrix, TreeSource
+from harness.matrix.model import (
+    Arch,
+    CellSpec,
+    DebianSource,
+    FileSource,
+    KernelSpec,
+    MachineSource,
+    Matrix,
+    PackageSource,
+    TreeSource,
+    UrlSource,
+)
 
-Progress = Callable[[str, Arch, str], None]
-"""Called from several threads with (kernel name, architecture, what is being done)."""
+Progress = Callable[[str, str, str], None]
+"""Called from several threads with (kernel name, architecture, what is being done); the first two may be empty."""
 
 Resolved = Kernel | InfrastructureError
 _PARALLEL = 4
@@ -84,10 +104,11 @@ def provide(
         update=update,
         progress=progress,
     )
-    valid = [(spec.name, arch) for spec in matrix.kernels.values() for arch in spec.arches]
+    valid = [(spec.name, arch) for spec in matrix.kernels.values() for arch in spec.arches if spec.listed]
+    found = [entry for entry in resolution.found if matrix.kernels[entry.kernel].listed]
     try:
-        if resolution.found:
-            update_lock(store, path, resolution.found, valid)
+        if found:
+            update_lock(store, path, found, valid)
     except StoreError as error:
         remark = f"{error}; a later run may resolve to other builds"
         return replace(resolution, remarks=(*resolution.remarks, remark), unlocked=error)
@@ -171,6 +192,11 @@ class _Resolver:
             case FileSource() as source:
                 self.progress(spec.name, arch, "reading")
                 return self._as_it_is(spec, stored_file(self.store, source, arch), source.image)
+            case PackageSource() as source:
+                self.progress(spec.name, arch, "reading")
+                return self._as_it_is(spec, stored_packages(self.store, source, arch), source.packages[0])
+            case UrlSource() as source:
+                return self._url(spec, source, arch)
             case TreeSource() as source:
                 build = built_source(self.store, source, arch, partial(self.progress, spec.name, arch))
                 return self._as_it_is(spec, build, source.tree)
@@ -182,6 +208,11 @@ class _Resolver:
             return debian_modules(self.store, None if self.offline else self.archive, build)
         if isinstance(spec.source, FileSource) and spec.source.modules is not None:
             return file_modules(self.store, build, spec.source.modules)
+        if isinstance(spec.source, PackageSource):
+            return package_modules(self.store, spec.source, build)
+        if isinstance(spec.source, UrlSource) and build.kind == "package":
+            packages = tuple(download(self.store, url, lambda text: None, offline=True) for url in spec.source.urls)
+            return package_modules(self.store, PackageSource(packages), build)
         return partial(_no_modules, build)
 
     # --- files and trees --------------------------------------------------------------------------------------------
@@ -194,6 +225,26 @@ class _Resolver:
         changed = before is not None and before.image != entry.image
         remark = f"{spec.name} ({build.arch}): {place} is another build than was locked; the new one is used"
         return _Outcome(build, entry=entry, remarks=(remark,) if changed else ())
+
+    # --- URLs -------------------------------------------------------------------------------------------------------
+
+    def _url(self, spec: KernelSpec, source: UrlSource, arch: Arch) -> _Outcome:
+        """What is behind a URL is locked: other bytes there later are an error, and nothing is fetched twice."""
+        say = partial(self.progress, spec.name, arch)
+        entry = self.lock.entries.get((spec.name, arch))
+        locked_before = entry is not None and entry.asked == asked(spec) and not self.update
+        files = [download(self.store, url, say, sha256=source.sha256, offline=self.offline) for url in source.urls]
+        where = ", ".join(map(shown, source.urls))
+        say("reading")
+        if all(is_package(path) for path in files):
+            build = stored_packages(self.store, PackageSource(tuple(files)), arch, where)
+        else:
+            build = stored_file(self.store, FileSource(files[0]), arch, where)
+        if locked_before and entry is not None and (entry.image, entry.triples()) != (build.image, build.packages):
+            raise KernelUnavailable(
+                f"{where}: has other bytes than {self.lock.path.name} names; `kernels lock --update`"
+            )
+        return _Outcome(build, entry=None if locked_before else locked(spec, build))
 
     # --- Debian -----------------------------------------------------------------------------------------------------
 

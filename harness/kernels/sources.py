@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import InfrastructureError, KernelUnavailable, ToolMissing
-from harness.kernels import deb
 from harness.kernels.archive import AptArchive, Archive, Package, Saying
+from harness.kernels.packages import package_files
 from harness.kernels.store import Store, telling
 from harness.kernels.versions import version_key
 
@@ -77,7 +77,7 @@ def _fetch(store: Store, archive: Archive, package: Package, folder: Path, say: 
     with store.scratch() as scratch, telling(folder):
         (file,) = archive.download(_ARCHITECTURE, [package], scratch, say)
         say("unpacking")
-        for name, content in deb.files(file):
+        for name, content in package_files(file):
             if _TARBALL.match(name):
                 (scratch / "source.tar.xz").write_bytes(content)
                 break

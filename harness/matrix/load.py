@@ -23,10 +23,12 @@ from harness.matrix.model import (
     MachineSource,
     Matrix,
     OverSsh,
+    PackageSource,
     Profile,
     Selection,
     Source,
     TreeSource,
+    UrlSource,
 )
 from harness.matrix.sayings import first_fault
 from harness.matrix.schema import (
@@ -36,9 +38,11 @@ from harness.matrix.schema import (
     Machine,
     MachineKernel,
     MatrixFile,
+    PackageKernel,
     SelectionEntry,
     SshProfile,
     TreeKernel,
+    UrlKernel,
     VirtmeProfile,
 )
 from harness.matrix.tree import Key, Tree, dotted, parse_tree
@@ -129,6 +133,10 @@ def _source(entry: KernelEntry, folder: Path) -> Source:
         case TreeKernel():
             fragments = tuple(folder / fragment for fragment in entry.fragments)
             return TreeSource(folder / entry.tree, entry.commit or "", fragments)
+        case PackageKernel():
+            return PackageSource(tuple(folder / Path(package).expanduser() for package in entry.packages))
+        case UrlKernel():
+            return UrlSource(entry.urls, entry.sha256 or "")
         case MachineKernel():
             return MachineSource()
         case FileKernel():

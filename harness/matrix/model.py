@@ -40,6 +40,21 @@ class FileSource:
 
 
 @dataclass(frozen=True)
+class PackageSource:
+    """A kernel out of packages on disk: .deb, .rpm or .pkg.tar.*, several where its parts are in several."""
+
+    packages: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class UrlSource:
+    """A kernel behind URLs: one image, or the packages of one kernel. ``sha256`` is what the one file must be."""
+
+    urls: tuple[str, ...]
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
 class TreeSource:
     """A kernel to be built from a source tree: our minimal configuration and ``fragments`` after it.
 
@@ -56,17 +71,19 @@ class MachineSource:
     """Whatever kernel a machine reached over SSH runs."""
 
 
-Source = DebianSource | FileSource | TreeSource | MachineSource
+Source = DebianSource | FileSource | PackageSource | UrlSource | TreeSource | MachineSource
 
 
 @dataclass(frozen=True)
 class KernelSpec:
-    """One entry of ``kernels:``, for one or more architectures."""
+    """One entry of ``kernels:``, for one or more architectures; ``listed`` is False for one named on a command line,
+    which no lock file holds."""
 
     name: str
     source: Source
     arches: tuple[Arch, ...]
     labels: tuple[str, ...] = ()
+    listed: bool = True
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,14 @@ from harness.matrix.schema import (
     FileKernel,
     MachineKernel,
     MatrixFile,
+    PackageKernel,
     ProfileEntry,
     SelectionEntry,
     SshProfile,
     Strict,
     TreeKernel,
     Unknown,
+    UrlKernel,
     VirtmeProfile,
 )
 from harness.matrix.tree import Key, Node, Tree, dotted
@@ -40,12 +42,14 @@ _SAYINGS = {
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
     "int_parsing_size": "must be a whole number of sensible size",
-    "union_tag_not_found": "source is missing; it is debian, file, tree or machine",
+    "union_tag_not_found": "source is missing; it is debian, file, package, url, tree or machine",
 }
 
 _SOURCES: Mapping[str, type[Strict]] = {
     "debian": DebianKernel,
     "file": FileKernel,
+    "package": PackageKernel,
+    "url": UrlKernel,
     "tree": TreeKernel,
     "machine": MachineKernel,
 }

@@ -32,6 +32,8 @@ _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}\Z")
 _JUMP = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]{0,63}@)?(\[[0-9A-Fa-f:%.]+\]|[A-Za-z0-9][A-Za-z0-9._-]*)(:\d{1,5})?\Z")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,63}\Z")
 _DIRECTORY = re.compile(r"(~|/)[A-Za-z0-9_./+-]{0,150}\Z")
+_URL = re.compile(r"(https?|file)://[\x21-\x7e]{1,2000}\Z")
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _BOOT = re.compile(r"[\x21-\x7e]{1,200}\Z")
 
 
@@ -57,6 +59,8 @@ Host = Annotated[str, _matching(_HOST, "a host name or an address")]
 User = Annotated[str, _matching(_USER, "a user name (a password never stands here)")]
 Jump = Annotated[str, _matching(_JUMP, "[user@]host[:port] (a password never stands here)")]
 Variable = Annotated[str, _matching(_VARIABLE, "the name of an environment variable, such as BOARD_SECRET")]
+Url = Annotated[str, _matching(_URL, "the URL of a file (http, https or file)")]
+Sha256 = Annotated[str, _matching(_SHA256, "a sha256 in 64 hexadecimal digits")]
 Directory = Annotated[str, _matching(_DIRECTORY, "an absolute directory, or one under ~, in plain characters")]
 
 
@@ -138,6 +142,37 @@ class FileKernel(_Kernel):
     def _possible(self) -> FileKernel:
         if len(self.architectures) > 1:
             raise ValueError("one image file is for one architecture; make an entry for each")
+        return self
+
+
+class PackageKernel(_Kernel):
+    """``source: package``. Paths are relative to the matrix's own folder."""
+
+    source: Literal["package"]
+    packages: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _possible(self) -> PackageKernel:
+        if len(self.architectures) > 1:
+            raise ValueError("a package is for one architecture; make an entry for each")
+        _refuse_repeats("packages", self.packages)
+        return self
+
+
+class UrlKernel(_Kernel):
+    """``source: url``: one image, or the packages of one kernel; ``sha256`` of the one file."""
+
+    source: Literal["url"]
+    urls: tuple[Url, ...] = Field(min_length=1)
+    sha256: Sha256 | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> UrlKernel:
+        if len(self.architectures) > 1:
+            raise ValueError("what is behind a URL is for one architecture; make an entry for each")
+        if self.sha256 is not None and len(self.urls) > 1:
+            raise ValueError("sha256 is of one file, and there are several urls")
+        _refuse_repeats("urls", self.urls)
         return self
 
 
@@ -230,7 +265,9 @@ class SelectionEntry(Strict):
         return self
 
 
-KernelEntry = Annotated[DebianKernel | FileKernel | TreeKernel | MachineKernel, Field(discriminator="source")]
+KernelEntry = Annotated[
+    DebianKernel | FileKernel | PackageKernel | UrlKernel | TreeKernel | MachineKernel, Field(discriminator="source")
+]
 
 
 class MatrixFile(Strict):

@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.errors import KernelUnavailable
-from harness.kernels import deb
 from harness.kernels.archive import Saying
+from harness.kernels.packages import package_files
 from harness.kernels.store import Store
 from harness.matrix.model import Arch
 from harness.matrix.schema import DEBIAN_ARCH
@@ -44,7 +44,7 @@ def _fetch(arch: Arch, say: Saying, store: Store, packages: Packages) -> tuple[s
         raise KernelUnavailable(f"the archive's {SUITE} ({architecture}) has no {PACKAGE}")
     with store.scratch() as folder:
         (file,) = packages.download(architecture, offered[:1], folder, say)
-        for name, content in deb.files(file):
+        for name, content in package_files(file):
             if name.endswith("bin/busybox"):
                 return offered[0].version, content
     raise KernelUnavailable(f"{PACKAGE} {offered[0].version} ({architecture}): no busybox in it")

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.errors import BuildError, KernelUnavailable
-from harness.kernels import deb
 from harness.kernels.archive import AptArchive, Package, Saying
+from harness.kernels.packages import package_files
 from harness.kernels.store import Store
 from harness.matrix.model import Arch
 from harness.matrix.schema import DEBIAN_ARCH
@@ -96,7 +96,7 @@ def contents(store: Store, packages: Iterable[Pinned]) -> Iterator[tuple[str, by
         if path is None:
             raise KernelUnavailable(f"{package.name}: vanished from the store while it was being read; run again")
         paths.append(path)
-    return chain.from_iterable(map(deb.files, paths))
+    return chain.from_iterable(map(package_files, paths))
 
 
 def system_packages(store: Store) -> Packages:

@@ -9,25 +9,21 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.errors import InfrastructureError, Interrupted, LostGuest, UsageError, nearest
+from harness.errors import InfrastructureError, Interrupted, LostGuest, UsageError
 from harness.guests.arch import host_arch
 from harness.guests.devices import TERMINAL
 from harness.guests.model import Booted, Exited, Guest, Output, Queues
 from harness.guests.qemu import Wishes
 from harness.guests.terminal import Screen, bridge, followed
-from harness.kernels.lock import read_lock
+from harness.kernels.argument import Reading, read_arguments
 from harness.kernels.model import Kernel
-from harness.kernels.resolve import Progress, provide, resolve
+from harness.kernels.resolve import Progress, provide
 from harness.kernels.store import Store
-from harness.matrix.load import lock_path
 from harness.matrix.model import (
-    ARCHES,
     Arch,
     CellSpec,
-    FileSource,
     InQemu,
     InVirtme,
-    KernelSpec,
     MachineSource,
     Matrix,
     OverSsh,
@@ -53,33 +49,21 @@ class Hold:
 
 
 def pick(matrix: Matrix, name: str, arch: Arch | None, profile: str, *, offline: bool, say: Progress) -> Cell:
-    """The cell a person means: a kernel of the matrix, or the path of an image. Raises what resolving raises."""
-    arches = [arch] if arch else []
-    if name not in matrix.kernels and Path(name).is_file():
-        return _of_image(matrix, Path(name), arches or list(ARCHES), profile, say)
-    if name not in matrix.kernels:
-        raise UsageError(f"no kernel {name!r} in {matrix.path}, and no such file{nearest(name, matrix.kernels)}")
-    specs = plan_cells(matrix, kernels=[name], arches=arches, profiles=[profile])
+    """The cell a person means: a kernel of the matrix, or one that lies somewhere. Raises what resolving raises."""
+    reading = Reading(
+        store=Store(),
+        say=lambda text: say("", "", text),
+        arches=(arch,) if arch else (),
+        offline=offline,
+    )
+    matrix, names = read_arguments(matrix, [name], reading)
+    specs = plan_cells(matrix, kernels=names, arches=reading.arches, profiles=[profile])
     spec = next((spec for spec in specs if spec.arch == host_arch()), specs[0])
     refuse_impossible([spec])
     if isinstance(spec.kernel.source, MachineSource):
         return Cell(spec.id, spec.arch, spec.profile, None)
-    kernel = provide(matrix, [spec], offline=offline, progress=say).kernels[name, spec.arch]
+    kernel = provide(matrix, [spec], offline=offline, progress=say).kernels[spec.kernel.name, spec.arch]
     return _cell(spec, kernel)
-
-
-def _of_image(matrix: Matrix, image: Path, arches: Sequence[Arch], profile: str, say: Progress) -> Cell:
-    """A kernel that stands in no matrix; which architecture it is for, its bytes say."""
-    if profile not in matrix.profiles:
-        raise UsageError(f"{matrix.path}: unknown profile {profile!r}{nearest(profile, matrix.profiles)}")
-    config = image.with_name(".config")
-    source = FileSource(image.absolute(), config.absolute() if config.is_file() else None)
-    spec = KernelSpec(image.name, source, tuple(arches))
-    store, lock = Store(), read_lock(lock_path(matrix))
-    found = [resolve([(spec, arch)], store=store, lock=lock, progress=say).kernels[spec.name, arch] for arch in arches]
-    kernel = next((kernel for kernel in found if isinstance(kernel, Kernel)), found[0])
-    arch = kernel.arch if isinstance(kernel, Kernel) else arches[0]
-    return _cell(CellSpec(spec, arch, matrix.profiles[profile]), kernel)
 
 
 def _cell(spec: CellSpec, kernel: Kernel | InfrastructureError) -> Cell:

@@ -8,9 +8,7 @@ import socket
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
-from tarfile import TarFile, TarInfo
 
 import pytest
 from click.testing import CliRunner
@@ -30,6 +28,7 @@ from harness.payload.busybox import busybox
 from harness.runs.byhand import run_command
 from harness.runs.model import Cell
 from tests.fakes import FakeGuest
+from tests.unit.kernel_fakes import make_deb
 
 MATRIX = ["-f", str(shipped_path())]
 
@@ -150,15 +149,8 @@ class Shelf:
         return tuple(Package(name, "1.0", "0" * 64, 1, suite) for name in names) if self.place else ()
 
     def download(self, architecture: str, packages: Sequence[Package], folder: Path, say: Saying) -> list[Path]:
-        buffer = BytesIO()
-        with TarFile(fileobj=buffer, mode="w") as tar:
-            info = TarInfo(self.place)
-            info.size = 4
-            tar.addfile(info, BytesIO(b"tool"))
-        data = buffer.getvalue()
-        header = b"data.tar".ljust(16) + b"0".ljust(12) + b"0".ljust(6) * 2 + b"644".ljust(8)
         file = folder / "busybox.deb"
-        file.write_bytes(b"!<arch>\n" + header + str(len(data)).encode().ljust(10) + b"`\n" + data)
+        file.write_bytes(make_deb({self.place.removeprefix("./"): b"tool"}))
         return [file]
 
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import ImageError, KernelUnavailable
-from harness.kernels import deb
 from harness.kernels.modules import ModuleSet, depends, folder_files, folder_key, kept, pack
+from harness.kernels.packages import package_files
 from harness.kernels.store import Store
 from tests.unit.kernel_fakes import make_deb, module
 
@@ -129,15 +129,15 @@ def test_folder(tmp_path: Path) -> None:
 def test_files_of_a_deb(tmp_path: Path, ending: str) -> None:
     path = tmp_path / "x.deb"
     path.write_bytes(make_deb({"boot/vmlinuz": b"kernel", "usr/x": b""}, ending))
-    assert list(deb.files(path)) == [("boot/vmlinuz", b"kernel"), ("usr/x", b"")]
+    assert list(package_files(path)) == [("boot/vmlinuz", b"kernel"), ("usr/x", b"")]
 
 
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "not a .deb"),
-        (b"!<arch>\n", "no data.tar"),
-        (b"!<arch>\nshort", "header is broken"),
+        (b"", "neither a .deb, an .rpm nor"),
+        (b"!<arch>\n", "neither a .deb, an .rpm nor"),
+        (b"!<arch>\ndebian-binary   short", "damaged package"),
         (make_deb({"a": b"b"})[:-90], "damaged package"),
     ],
 )
@@ -145,7 +145,7 @@ def test_damaged_deb(tmp_path: Path, data: bytes, said: str) -> None:
     path = tmp_path / "x.deb"
     path.write_bytes(data)
     with pytest.raises(KernelUnavailable, match=said) as caught:
-        list(deb.files(path))
+        list(package_files(path))
     assert "\n" not in str(caught.value)
 
 
@@ -155,6 +155,6 @@ def test_any_deb(tmp_path_factory: pytest.TempPathFactory, ending: str, at: int,
     path = tmp_path_factory.mktemp("deb") / "x.deb"
     path.write_bytes(data[:at] + junk + data[at + len(junk) :])
     try:
-        list(deb.files(path))
+        list(package_files(path))
     except KernelUnavailable as error:
         assert "\n" not in str(error)

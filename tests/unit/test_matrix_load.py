@@ -79,7 +79,7 @@ FAULTS = [
     ("  large:", "  ../large:", "kernels.yaml:8: kernels.../large: '../large' is not a name"),
     ("  large:", "  [a]:", "kernels.yaml:8: kernels: a key must be a plain word"),
     ("source: file", "source: fiel", "kernels.mine.source: unknown value 'fiel' (did you mean 'file'?)"),
-    ("    source: file\n", "", "kernels.mine: source is missing; it is debian, file, tree or machine"),
+    ("    source: file\n", "", "kernels.mine: source is missing; it is debian, file, package, url, tree or machine"),
     ("release: 6.10", "release: six", "kernels.one.release: 'six' is not a release"),
     ("release: 6.10", "release: ''", "kernels.one.release: '' is not a release"),
     (
