@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -114,7 +115,7 @@ def _recorded(folder: Path, record: RunRecord, summary: Summary) -> Recorded:
     return Recorded(
         run={
             "id": record.id,
-            "folder": str(folder.resolve()),
+            "folder": os.fsencode(folder.resolve()).decode("utf-8", "backslashreplace"),  # databases hold text
             "started": record.started,
             "finished": summary.finished,
             "state": record.state if record.state != "running" else "interrupted",

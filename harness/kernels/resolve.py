@@ -22,6 +22,7 @@ from harness.kernels.fetch import (
     stored_packages,
 )
 from harness.kernels.lock import Key, Lock, Locked, asked, locked, read_lock, update_lock
+from harness.kernels.missing import refuse_missing
 from harness.kernels.model import Kernel
 from harness.kernels.packages import is_package
 from harness.kernels.store import Store
@@ -84,9 +85,11 @@ def provide(
 
     ``offline`` uses only what is stored; ``refresh`` reads the suites' indexes anew; ``update`` disregards the lock.
     What a machine runs is nobody's to provide. One kernel that cannot be had is an error in its own place and does not
-    stop the others. Raises ``ConfigError`` for a damaged lock file. That it cannot be written is remarked: what was
-    resolved can be run all the same.
+    stop the others. Raises ``ConfigError`` for a damaged lock file and for a file of an entry that is not there. That
+    the lock cannot be written is remarked: what was resolved can be run all the same.
     """
+    cells = tuple(cells)
+    refuse_missing(matrix, cells)
     store = store or Store()
     path = lock_path(matrix)
     wanted = tuple(

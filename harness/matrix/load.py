@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
@@ -131,10 +132,10 @@ def _source(entry: KernelEntry, folder: Path) -> Source:
         case DebianKernel():
             return DebianSource(entry.suites, entry.flavour_meant, entry.release, entry.version, entry.package)
         case TreeKernel():
-            fragments = tuple(folder / fragment for fragment in entry.fragments)
-            return TreeSource(folder / entry.tree, entry.commit or "", fragments)
+            fragments = tuple(_place(folder, fragment) for fragment in entry.fragments)
+            return TreeSource(_place(folder, entry.tree), entry.commit or "", fragments)
         case PackageKernel():
-            return PackageSource(tuple(folder / Path(package).expanduser() for package in entry.packages))
+            return PackageSource(tuple(_place(folder, package) for package in entry.packages))
         case UrlKernel():
             return UrlSource(entry.urls, entry.sha256 or "")
         case MachineKernel():
@@ -144,11 +145,16 @@ def _source(entry: KernelEntry, folder: Path) -> Source:
 
 
 def _file(entry: FileKernel, folder: Path) -> FileSource:
-    image, config, modules = (
-        folder / value if value is not None else None for value in (entry.image, entry.config, entry.modules)
-    )
-    assert image is not None
-    return FileSource(image, config, modules)
+    config, modules = (_place(folder, value) if value is not None else None for value in (entry.config, entry.modules))
+    return FileSource(_place(folder, entry.image), config, modules)
+
+
+def _place(folder: Path, value: str) -> Path:
+    """A path as a matrix has it: relative to its folder; ``~`` is the user's home, as far as there is such a user."""
+    path = Path(value)
+    with suppress(RuntimeError):
+        path = path.expanduser()
+    return folder / path
 
 
 def _profile(name: str, entry: Machine, folder: Path) -> Profile:
@@ -157,13 +163,13 @@ def _profile(name: str, entry: Machine, folder: Path) -> Profile:
     cpu = MappingProxyType(entry.cpu)
     guest: GuestKind = InQemu()
     if isinstance(entry, VirtmeProfile):
-        guest = InVirtme(MappingProxyType({arch: folder / root for arch, root in entry.root.items()}))
+        guest = InVirtme(MappingProxyType({arch: _place(folder, root) for arch, root in entry.root.items()}))
     return Profile(name, entry.smp, entry.memory, cpu, entry.boot, entry.numa, entry.swap, entry.hugepages, guest)
 
 
 def _over_ssh(entry: SshProfile, folder: Path) -> OverSsh:
     key, known_hosts = (
-        folder / Path(value).expanduser() if value is not None else None for value in (entry.key, entry.known_hosts)
+        _place(folder, value) if value is not None else None for value in (entry.key, entry.known_hosts)
     )
     return OverSsh(
         entry.host, entry.port, entry.user or "", key, entry.secret or "", entry.jump or "", known_hosts,

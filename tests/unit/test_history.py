@@ -64,6 +64,17 @@ def test_a_run_is_remembered_whole_and_only_once(tmp_path: Path) -> None:
     assert {p.kind for p in points if p.status == "fail"} == {"bypass"}
 
 
+def test_a_working_directory_whose_name_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = tmp_path / "bad-\udcff"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    done = on_disk(default_matrix(Path("results") / "r-00"), "r-00")
+    assert remember(done.folder) == ""
+    with reading(database_url(Path("results"))) as connection:
+        (line,) = runs(connection)
+    assert line.folder.endswith("/bad-\\xff/results/r-00")
+
+
 def test_the_history_can_be_made_anew_from_the_folders(tmp_path: Path) -> None:
     for number, status in enumerate(("pass", "fail", "pass")):
         kept(

@@ -66,10 +66,12 @@ def test_lock_says_what_it_did(folder: Path) -> None:
 
 
 def test_one_that_cannot_be_had_is_exit_3_and_the_other_is_fetched(folder: Path) -> None:
+    (folder / "broken").write_bytes(b"#!/bin/sh\n")
+    (folder / "kernels.yaml").write_text(MATRIX.replace("nowhere", "broken"))
     done = call("fetch", "*", "-q", "--json")
     assert done.return_value == 3
     assert [row["release"] for row in json.loads(done.stdout)] == ["6.12.0-mine", ""]
-    assert "nowhere: cannot read the image: No such file" in done.stderr
+    assert "broken: not a kernel image: this looks like text" in done.stderr
     assert call("show", "gone").return_value == 3
 
 

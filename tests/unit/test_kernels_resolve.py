@@ -93,10 +93,19 @@ def test_first_time(bench: Bench) -> None:
 
 
 def test_one_that_cannot_be_had_does_not_stop_the_others(bench: Bench) -> None:
+    (bench.folder / "Image").write_bytes(b"#!/bin/sh\n")
+    (bench.folder / "config").write_bytes(b"")
+    (bench.folder / "modules").mkdir()
     found = bench.provide("*").kernels
     assert kernel(found["newest", "arm64"]).version == "7.3.4"
     assert "no kernel 9.9 in trixie" in unavailable(found["absent", "arm64"])
-    assert "Image: cannot read the image: No such file" in unavailable(found["mine", "arm64"])
+    assert isinstance(found["mine", "arm64"], ImageError)
+
+
+def test_a_file_that_is_not_there_is_bad_input_and_nothing_is_fetched(bench: Bench) -> None:
+    with pytest.raises(ConfigError, match=r"kernels\.mine\.image: .*Image: no such file"):
+        bench.provide("*")
+    assert bench.progress == []
 
 
 def test_a_lock_holds_until_it_is_updated(bench: Bench) -> None:
