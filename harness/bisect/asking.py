@@ -16,7 +16,7 @@ from harness.guests.devices import cpu_model
 from harness.kernels.model import Kernel
 from harness.matrix.model import Arch, Profile
 from harness.observations.journal import read_journal
-from harness.payload.build import build
+from harness.payload.build import Payload, build
 from harness.rules.model import ProbeName, Rule
 from harness.runs.compose import Options, compose_cells
 from harness.runs.execute import RunDone, execute
@@ -141,7 +141,7 @@ class Asker:
         """Cells of earlier runs on the same machine with the same payload, by the sha256 of their kernel."""
         if self._index is None:
             self._index = {}
-            payload = build(self.arch).id
+            payload = build(self.arch)
             asked = [probe for probe in _planned(self.arch) if probe.id in self.question.probes]
             least = fitted(self.profile, asked)
             for folder, record in _cells(self.stores, payload):
@@ -168,16 +168,17 @@ def trouble_of(question: Question, status: str, holds: bool | None) -> Trouble:
     return "skip" if status == "skip" else ""
 
 
-def _cells(stores: Sequence[Path], payload: str) -> Iterator[tuple[Path, CellRecord]]:
-    """Finished cells of all runs with a payload, newest run first; what is no whole run is passed over."""
+def _cells(stores: Sequence[Path], payload: Payload) -> Iterator[tuple[Path, CellRecord]]:
+    """Finished cells of all runs with these bytes of a payload, newest run first; what is no run is passed over."""
     folders = [folder for store in stores for folder in run_folders(store)]
     for folder in sorted(folders, key=lambda path: path.name, reverse=True):
         try:
             run = read_run(folder)
         except UsageError:
             continue
-        if run.payload_id == payload:
-            yield from ((folder, cell) for cell in run.cells if cell.state == "finished")
+        if run.payload_id == payload.id:
+            same = (cell for cell in run.cells if cell.payload_sha256 == payload.sha256)
+            yield from ((folder, cell) for cell in same if cell.state == "finished")
 
 
 def same_machine(record: CellRecord, arch: Arch, profile: Profile, least: Profile, wanted: Acceleration) -> bool:

@@ -58,7 +58,7 @@ def prepare(task: Task) -> Prepared:
     matrix = load_matrix(Path(task.matrix) if task.matrix else default_path())
     if task.profile not in matrix.profiles:
         raise UsageError(f"--profile {task.profile}: {matrix.path} has {', '.join(matrix.profiles)}")
-    task = pinned(task, payload=build(task.arch).id, catalogue=catalogue_digest(), matrix=matrix.sha256)
+    task = pinned(task, payload=build(task.arch), catalogue=catalogue_digest(), matrix=matrix.sha256)
     rule = rules[task.rule]
     question = make_question(rule, rule_probes(rule, task.arch), task.probe or None, condition)
     prepared = Prepared(task, question, matrix, matrix.profiles[task.profile])

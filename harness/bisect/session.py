@@ -28,6 +28,7 @@ from harness.bisect.predicate import Seen
 from harness.errors import StoreError, UsageError, nearest
 from harness.kernels.store import telling, write_atomically
 from harness.matrix.model import ARCHES, Arch
+from harness.payload.build import Payload
 from harness.runs.execute import run_lock
 
 SCHEMA = 1
@@ -37,8 +38,8 @@ Over = Literal["builds", "commits", "joined"]
 @dataclass(frozen=True)
 class Task:
     """What was asked for. ``builds`` freezes the list that is searched, ``good_commit`` and ``bad_commit`` the
-    commits that the two ends of a search over commits were when it began; ``payload_id``, ``catalogue_sha256`` and
-    ``matrix_sha256`` say, as in a run's record, what asked and judged."""
+    commits that the two ends of a search over commits were when it began; ``payload_id``, ``payload_sha256``,
+    ``catalogue_sha256`` and ``matrix_sha256`` say, as in a run's record, what asked and judged."""
 
     over: Over
     rule: str
@@ -64,6 +65,7 @@ class Task:
     good_commit: str = ""
     bad_commit: str = ""
     payload_id: str = ""
+    payload_sha256: str = ""
     catalogue_sha256: str = ""
     matrix_sha256: str = ""
 
@@ -82,11 +84,12 @@ class Task:
         return words
 
 
-def pinned(task: Task, *, payload: str, catalogue: str, matrix: str) -> Task:
+def pinned(task: Task, *, payload: Payload, catalogue: str, matrix: str) -> Task:
     """Write down what asks and judges. Raises ``UsageError`` when the search began with something else: old answers
     and new ones would not be to the same question."""
     for what, then, now in (
-        ("payload", task.payload_id, payload),
+        ("payload", task.payload_id, payload.id),
+        ("payload's sha256", task.payload_sha256, payload.sha256),
         ("catalogue", task.catalogue_sha256, catalogue),
         ("matrix", task.matrix_sha256, matrix),
     ):
@@ -94,7 +97,8 @@ def pinned(task: Task, *, payload: str, catalogue: str, matrix: str) -> Task:
             raise UsageError(
                 f"the bisection cannot be resumed: its {what} was {then[:16]} and is {now[:16]} now; begin a new one"
             )
-    return replace(task, payload_id=payload, catalogue_sha256=catalogue, matrix_sha256=matrix)
+    kept = replace(task, payload_id=payload.id, payload_sha256=payload.sha256)
+    return replace(kept, catalogue_sha256=catalogue, matrix_sha256=matrix)
 
 
 class Session:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
 from harness.errors import KernelUnavailable, StoreError
+from harness.guests.meant import demand_image
 from harness.guests.pid1 import build_init, make_archive
 from harness.guests.qemu import Wishes
 from harness.kernels.model import Kernel
@@ -87,7 +87,8 @@ class Shelf:
 
     def add_file(self, path: Path) -> str:
         """Keep a file, and return its digest."""
-        digest = _file_digest(path)
+        with telling(path):
+            digest = file_sha256(path)
         self.held[digest] = path
         return digest
 
@@ -103,16 +104,11 @@ class Shelf:
         return data
 
 
-@cache
-def _file_digest(path: Path) -> str:
-    with telling(path):
-        return file_sha256(path)
-
-
 def pack(run: str, cell: Cell, workload: Workload, wishes: Wishes, shelf: Shelf) -> Parcel:
     """Make a parcel, and put what it names on the shelf. Raises what making an initial RAM file system raises."""
     kernel = cell.kernel
     assert isinstance(kernel, Kernel)
+    demand_image(kernel)
     recorder = _Recorder(kernel.modules)
     recording = replace(kernel, modules=recorder)
     init = build_init(cell.arch)

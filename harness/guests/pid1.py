@@ -12,7 +12,7 @@ from harness.errors import ImageError, KernelUnavailable, StoreError
 from harness.guests.devices import SWAP_DISKS, SwapDisk
 from harness.guests.initramfs import initramfs
 from harness.kernels.model import Kernel
-from harness.kernels.store import default_root, telling, write_atomically
+from harness.kernels.store import default_root, file_sha256, telling, write_atomically
 from harness.matrix.model import Arch, Profile
 from harness.payload.compiler import compile_static
 
@@ -108,10 +108,10 @@ def make_archive(kernel: Kernel, init: Path, cache: Path | None = None, profile:
 def keep_archive(
     content: bytes, modules: Sequence[tuple[str, bytes]], disk: SwapDisk | None, cache: Path | None = None
 ) -> Archive:
-    """Write an archive into the cache, under its digest, unless it is there."""
+    """Write an archive into the cache, under its digest, unless it is there, byte for byte."""
     digest = sha256(content).hexdigest()
     path = (cache or default_root()) / "initramfs" / f"{digest}.cpio"
-    if not path.is_file() or path.stat().st_size != len(content):
-        with telling(path):
+    with telling(path):
+        if not path.is_file() or file_sha256(path) != digest:
             write_atomically(path, content)
     return Archive(path, digest, tuple(name for name, _ in modules), disk or SWAP_DISKS[-1])

@@ -24,7 +24,7 @@ from harness.guests.hello import Hello
 from harness.guests.identity import Identity
 from harness.kernels.store import Store, file_sha256, telling
 
-FORMAT = 1
+FORMAT = 2
 LIMIT = 4 << 30  # bytes of all saved guests together; one is 45 to 70 MB
 
 
@@ -43,6 +43,7 @@ class SavedGuest:
     size: int
     hello: Hello
     facts: Mapping[str, Any]
+    console_sha256: str
 
     @property
     def state(self) -> Path:
@@ -55,9 +56,9 @@ class SavedGuest:
         return self.folder / "console.log"
 
     def undamaged(self) -> bool:
-        """Whether its state is what was saved."""
+        """Whether its state, and the console of its boot, are what was saved."""
         try:
-            return file_sha256(self.state) == self.sha256
+            return file_sha256(self.console) == self.console_sha256 and file_sha256(self.state) == self.sha256
         except OSError:
             return False
 
@@ -75,6 +76,7 @@ def facts_of(machine: Machine, initramfs: str, emulator: Identity) -> dict[str, 
         "format": FORMAT,
         "host": host_arch(),
         "kernel": kernel.sha256,
+        "image": kernel.image_sha256,
         "image_format": kernel.image_format,
         "initramfs": initramfs,
         "emulator": asdict(emulator),
@@ -122,6 +124,7 @@ class SavedGuests:
                 "saved": datetime.now(UTC).isoformat(timespec="seconds"),
                 "boot_seconds": round(seconds, 3),
                 "sha256": file_sha256(state),
+                "console_sha256": file_sha256(scratch / "console.log"),
                 "size": state.stat().st_size,
                 "hello": asdict(hello),
                 "facts": facts,

@@ -23,6 +23,7 @@ from harness.guests.arch import arch_called
 from harness.guests.channel import Gone
 from harness.guests.dialogue import Dialogue, await_hello, file_frame, run_frame, telling_as
 from harness.guests.hello import Hello
+from harness.guests.meant import demand_image, other_than_recorded
 from harness.guests.model import FLOOD, Booted, Deadlines, Event, Waits
 from harness.guests.pid1 import build_init
 from harness.guests.ssh_connect import connected, place_of
@@ -103,6 +104,7 @@ class SshGuest:
         doubts: tuple[str, ...] = ()
         if self._kernel is not None:
             before = self._boot_before()
+            demand_image(self._kernel)
             install(self._target, self._kernel, self._folder, self._stopped)
             client = self._come_back(self._kernel.release, before)
             doubts = () if before else (_UNSEEN,)
@@ -112,6 +114,8 @@ class SshGuest:
         config: Mapping[str, str] = {}
         with telling_as(BootFailed), files_of(client, self._limits.boot) as files:
             work, line, hello, notes = self._settle(client, files, agent.read_bytes())
+            if self._kernel is not None and (other := other_than_recorded(self._kernel, hello)):
+                raise BootFailed(f"another kernel came up than was meant: {other}")
             if self._kernel is None:
                 config = running_config(hello.release, partial(beginning, files))
         self._line, self._dialogue = line, Dialogue(line, self._limits, self._flood, work)

@@ -16,6 +16,7 @@ from harness.guests.devices import Machine
 from harness.guests.dialogue import await_hello, telling_as
 from harness.guests.hello import Hello
 from harness.guests.link import Link
+from harness.guests.meant import demand_image, other_than_image, other_than_recorded
 from harness.guests.model import Start
 from harness.guests.monitor import MonitorError
 from harness.guests.saved import SavedGuest, SavedGuests
@@ -76,11 +77,14 @@ class Startup:
             os.close(state)
         with _or_nothing(link):
             hello = restored(link, saved, self.seconds)
+            if other := other_than_recorded(self.machine.kernel, hello):
+                raise Doubt(other)
         reason = f"restored from a guest that had booted in {saved.boot_seconds:g} s at {saved.saved}"
         return Up(link, hello, time.monotonic() - begun, "warm", reason, saved.key, saved)
 
     def _boot(self, cold: str, facts: Mapping[str, Any] | None) -> Up:
         """Boot the kernel; with ``facts``, the guest is saved under them once it is up."""
+        demand_image(self.machine.kernel)
         begun = time.monotonic()
         with telling(self.machine.console):
             self.machine.console.write_bytes(b"")
@@ -89,6 +93,9 @@ class Startup:
             late = f"no hello within {self.seconds:g} s under {self.machine.acceleration.upper()}"
             with telling_as(BootFailed):
                 hello = await_hello(link, begun + self.seconds, late)
+            kernel = self.machine.kernel
+            if other := other_than_recorded(kernel, hello) or other_than_image(kernel, hello):
+                raise BootFailed(f"another kernel came up than was meant: {other}")
             up = Up(link, hello, time.monotonic() - begun, "cold", cold)
             return up if facts is None else self._keep(up, facts)
 

@@ -72,13 +72,14 @@ def stored_builds(store: Store) -> list[Build]:
 
 
 def is_complete(store: Store, build: Build) -> bool:
-    """Say whether image and configuration are really there, undamaged."""
-    return store.find(build.boot) is not None and (not build.config or store.find(build.config) is not None)
+    """Say whether image and configuration are really there. The image is long, and its digest is looked at by whoever
+    boots it; a guest that was saved is not booted."""
+    return store.holds(build.boot) and (not build.config or store.find(build.config) is not None)
 
 
 def kernel_of(store: Store, build: Build, name: str, modules: ModuleLoader, note: str = "") -> Kernel | None:
     """Return the kernel a build is, called ``name`` in the matrix; None when its bytes are gone."""
-    image = store.find(build.boot)
+    image = store.locate(build.boot)
     config = store.find(build.config) if build.config else None
     if image is None or (build.config and config is None):
         return None
@@ -95,6 +96,7 @@ def kernel_of(store: Store, build: Build, name: str, modules: ModuleLoader, note
         config=parse_config(config.read_bytes() if config else b""),
         config_sha256=build.config,
         version=build.version,
+        image_sha256=build.boot,
         modules=modules,
     )
 

@@ -19,6 +19,8 @@ import struct
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
 
 import zstandard
 
@@ -36,6 +38,8 @@ BZIMAGE, VMLINUX, IMAGE = "bzImage", "vmlinux", "Image"
 _PT_NOTE, _PVH = 4, 18
 _ELF_ARCH: dict[int, Arch] = {62: "x86_64", 183: "arm64"}
 _BANNER = re.compile(rb"Linux version (\d[\w.+~-]{0,127}) \(")
+_WHOLE_BANNER = re.compile(rb"Linux version (\d[\w.+~-]{0,127} \([^\n\0]{1,1000})\n")
+_UTS = 64  # characters that uname() gives of each word
 _PAGE_SIZES = {1: 4096, 2: 16384, 3: 65536}
 
 
@@ -233,6 +237,22 @@ def banner(data: bytes) -> str:
     """Return the release named by the kernel's own ``Linux version`` line, or ``""``."""
     match = _BANNER.search(data)
     return match.group(1).decode() if match else ""
+
+
+def announced(path: Path) -> tuple[tuple[str, str], ...]:
+    """What the image at ``path`` will say of itself: (``uname -r``, ``uname -v``), of each banner in it.
+
+    Nothing for one that is still compressed and whose head does not tell either. Raises ``OSError``.
+    """
+    if not path.stat().st_size:
+        return ()
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as image:
+        lines = [match.group(1) for match in _WHOLE_BANNER.finditer(image)]
+        if not lines and identify(image[:0x210]) == BZIMAGE:
+            (pointer,) = struct.unpack_from("<H", image, 0x20E)
+            lines = [image[pointer + 0x200 : pointer + 0x400].split(b"\0")[0]] if pointer else []
+    found = (line.decode("ascii", "replace").partition(" (") for line in lines)
+    return tuple((release, f"#{rest.rpartition(') #')[2]}"[:_UTS]) for release, _, rest in found if ") #" in rest)
 
 
 def embedded_config(data: bytes) -> bytes:

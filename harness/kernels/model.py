@@ -34,6 +34,8 @@ class Kernel:
     without ``CONFIG_`` to their values (``"y"``, ``"m"``, ``"16"``), absent options being off; it is empty when
     unknown. ``release`` is what ``uname -r`` says and ``version`` the upstream version it was built from, which a
     distribution's release may hide ("6.1.0-50-cloud-amd64" is 6.1.176); history is told in versions.
+    ``image_sha256`` is the digest of ``image`` itself, which whoever boots it has to see to (``demand``); it is empty
+    only where nothing is known of it.
     ``modules`` returns the plain ELF bytes of the modules named, in loading order with dependencies
     first, as (file name, bytes); it raises ``KernelUnavailable`` naming a module that does not exist.
     """
@@ -49,4 +51,5 @@ class Kernel:
     config: Mapping[str, str] = field(default_factory=dict, repr=False)
     config_sha256: str = ""
     version: str = ""
+    image_sha256: str = ""
     modules: ModuleLoader = field(default=lambda names: (), repr=False)

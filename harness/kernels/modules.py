@@ -155,9 +155,9 @@ def folder_files(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def folder_key(folder: Path) -> str:
-    """Return what tells one state of a folder of modules from another: names, sizes and times."""
+    """Return what tells one state of a folder of modules from another: names, inodes, sizes and times."""
     states = [
-        f"{path.relative_to(folder)}:{status.st_size}:{status.st_mtime_ns}"
+        f"{path.relative_to(folder)}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
         for path in sorted(folder.rglob("*.ko*"))
         for status in (path.stat(),)
     ]

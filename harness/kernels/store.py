@@ -15,7 +15,6 @@ import json
 import os
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -59,30 +58,25 @@ class Store:
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or default_root()
-        self._verified: set[str] = set()
-        self._guard = threading.Lock()
 
     def find(self, digest: str) -> Path | None:
-        """Return the file with this sha256, or None. A damaged file counts as absent and is removed.
-
-        Digests are verified once in a process: a disk that lies would otherwise decide a verdict.
-        """
-        path = self._blob(digest)
-        with telling(path), self._guard:
-            if not path.is_file():
+        """Return the file with this sha256, or None. A damaged file counts as absent and is removed."""
+        path = self.locate(digest)
+        with telling(self._blob(digest)):
+            if path is not None and file_sha256(path) != digest:
+                path.unlink(missing_ok=True)
                 return None
-            if digest not in self._verified:
-                if file_sha256(path) != digest:
-                    path.unlink()
-                    return None
-                self._verified.add(digest)
-            return path
+        return path
+
+    def locate(self, digest: str) -> Path | None:
+        """Return the file of this name without reading it, or None: whoever uses it has to ``demand`` its digest."""
+        path = self._blob(digest)
+        with telling(path):
+            return path if path.is_file() else None
 
     def holds(self, digest: str) -> bool:
         """Say whether a file of this name is there, without reading it."""
-        path = self._blob(digest)
-        with telling(path):
-            return path.is_file()
+        return self.locate(digest) is not None
 
     def put(self, data: bytes) -> str:
         """Store bytes and return their sha256."""
@@ -175,10 +169,73 @@ class Store:
         return self.root / "records" / f"{name}.json"
 
 
+class _Digests:
+    """The digests of files, read once in a process for each state of a file: inode, size and times.
+
+    A disk that lies would otherwise decide a verdict, and a large image takes longer to read than some cells to run.
+    """
+
+    # Two writes within one tick of the file system's clock have the same time: what is so young is read again.
+    _YOUNG = 50_000_000
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, ...], str] = {}
+
+    def of(self, path: Path) -> str:
+        """Raises ``OSError``."""
+        with path.open("rb") as stream:
+            state = _state(stream.fileno())
+            if (known := self._known.get(state)) is not None:
+                return known
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+            *_, changed = state
+            if _state(stream.fileno()) == state and time.time_ns() - changed > self._YOUNG:
+                self._known[state] = found
+        return found
+
+
+def _state(descriptor: int) -> tuple[int, ...]:
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+_DIGESTS = _Digests()
+
+
 def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file's contents, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """Return the sha256 of a file's contents, in hexadecimal. Raises ``OSError``."""
+    return _DIGESTS.of(path)
+
+
+def demand(path: Path, digest: str, what: str) -> None:
+    """See that a file is what it is to be, before it is used. Raises ``StoreError``; a damaged file is removed, so that
+    the next run makes or fetches it again."""
+    with telling(path):
+        found = file_sha256(path)
+        if found != digest:
+            path.unlink(missing_ok=True)
+            raise StoreError(
+                f"{path}: {what} has the sha256 {found[:16]} and should have {digest[:16]}; it was removed, run again"
+            )
+
+
+def keep_made(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Keep something we made, with its digest beside it, by which ``made`` knows it again. Raises ``OSError``."""
+    write_atomically(path, data, mode)
+    write_atomically(_beside(path), hashlib.sha256(data).hexdigest().encode() + b"\n")
+
+
+def made(path: Path) -> str:
+    """The digest of something kept by ``keep_made``; "" when it is not there, or not as it was made."""
+    try:
+        found = file_sha256(path)
+        return found if _beside(path).read_bytes().strip() == found.encode() else ""
+    except OSError:
+        return ""
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:

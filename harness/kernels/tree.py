@@ -100,6 +100,7 @@ class BuiltTree:
             config=self.config,
             config_sha256=self.config_sha256,
             version=version[0] if version else "",
+            image_sha256=self.sha256,
         )
 
 

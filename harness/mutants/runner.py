@@ -181,7 +181,7 @@ class _Workshop:
         image = _scratch(self.task, mutant.id)
         known = self.kept.take(mutant.id, self.digest(mutant), image)
         if known is not None:
-            kernel = replace(self.pristine, name=mutant.id, image=image, sha256=known)
+            kernel = replace(self.pristine, name=mutant.id, image=image, sha256=known, image_sha256=known)
             return _Image(kernel, round(time.monotonic() - begun, 3))
         with self.copy.mutated(variant):
             built = _build(self.task, self.series, self.copy, mutant.id)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from harness.errors import BuildError
-from harness.kernels.store import telling
+from harness.errors import BuildError, StoreError
+from harness.kernels.store import keep_made, made, telling
 from harness.matrix.model import ARCHES, Arch
 from harness.payload.compiler import compile_static, compiler_version, sources_digest
 
@@ -72,7 +72,7 @@ def build(arch: Arch) -> Payload:
     sources = payload_sources()
     ident = sources_digest(sources)[:16]
     path = _compile(arch, ident)
-    return Payload(arch, path, _sha256(path), ident, compiler_version(), probe_list())
+    return Payload(arch, path, made(path), ident, compiler_version(), probe_list())
 
 
 def probe_list() -> tuple[ProbeInfo, ...]:
@@ -90,7 +90,7 @@ def kept_list(program: Path, arguments: Sequence[str]) -> tuple[ProbeInfo, ...]:
     """What a payload lists, asked once and kept beside it."""
     listing = program.with_name(f"{program.name}.list")
     with telling(listing):
-        if not listing.is_file():
+        if not made(listing):
             _keep(listing, _output(program, arguments))
         return parse_list(listing.read_text(encoding="utf-8"))
 
@@ -150,12 +150,13 @@ def _output(program: Path, arguments: Sequence[str], folder: Path | None = None)
 
 def _keep(path: Path, text: str) -> None:
     parse_list(text)  # what is kept is good
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".list-") as scratch:
-        draft = Path(scratch) / path.name
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
+    keep_made(path, text.encode())
 
 
-def _sha256(path: Path) -> str:
+def program_bytes(path: Path, sha256: str) -> bytes:
+    """A program as it is pushed: the bytes that its digest is of. Raises ``StoreError``."""
     with telling(path):
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise StoreError(f"{path}: changed between being built and being used; run again")
+    return content

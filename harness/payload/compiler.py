@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 
 from harness.errors import BuildError
-from harness.kernels.store import default_root, telling
+from harness.kernels.store import default_root, keep_made, made, telling
 from harness.matrix.model import Arch
 
 TARGETS: Mapping[Arch, str] = {"x86_64": "x86_64-linux-musl", "arm64": "aarch64-linux-musl"}
@@ -62,6 +62,8 @@ def sources_digest(sources: Sequence[Path]) -> str:
 def compile_static(sources: Sequence[Path], arch: Arch, name: str, defines: Mapping[str, str] | None = None) -> Path:
     """Return a static ELF called ``name`` built from ``sources`` for ``arch``, once per content.
 
+    One that is no longer as it was built is built again.
+
     ``defines`` become ``-DKEY=VALUE``. The sources may include headers that lie beside them. Raises
     ``BuildError`` with the compiler's first decisive line, ``StoreError`` when the cache cannot be written.
     """
@@ -70,15 +72,14 @@ def compile_static(sources: Sequence[Path], arch: Arch, name: str, defines: Mapp
     recipe = [compiler_version(), TARGETS[arch], name, *flags, sources_digest(sources)]
     key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:32]
     target = cache_root() / key / name
-    if target.is_file():
+    if made(target):
         return target
     with telling(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as scratch:
             built = Path(scratch) / name
             _compile(sources, arch, flags, built)
-            built.chmod(0o755)
-            built.replace(target)  # whoever comes second replaces like with like
+            keep_made(target, built.read_bytes(), 0o755)  # whoever comes second replaces like with like
     return target
 
 

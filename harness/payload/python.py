@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 
 from harness.errors import BuildError
-from harness.kernels.store import Store, telling
+from harness.kernels.store import Store, keep_made, made, telling
 from harness.matrix.model import Arch
 from harness.payload.build import ProbeInfo, host_arch, kept_list, payload_root
 from harness.payload.compiler import cache_root, compiler_version, first_error
@@ -98,13 +98,13 @@ def build_python(
     target = cache_root() / _digest(compiler_version(), _CFLAGS, _LDFLAGS, arch, ident)[:32] / "python"
     with telling(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.is_file():
+        if not (made(target) and made(target.with_suffix(".json"))):
             store = store or Store()
             builder = _Builder(store, archive or system_packages(store), say)
             _keep(target.with_suffix(".json"), _made_of(builder.packages(arch)))
             _keep(target, _assemble(builder, arch, sources, ident), 0o755)
         made_of = tuple(Pinned(**row) for row in json.loads(target.with_suffix(".json").read_text(encoding="utf-8")))
-        return PythonPayload(arch, target, hashlib.sha256(target.read_bytes()).hexdigest(), ident, made_of)
+        return PythonPayload(arch, target, made(target), ident, made_of)
 
 
 def crosscheck_list() -> tuple[ProbeInfo, ...]:
@@ -145,7 +145,7 @@ def _program(builder: _Builder, arch: Arch, sources: _Sources) -> bytes:
     """The bare interpreter: an ELF without any module that is not built in."""
     key = _digest(compiler_version(), _CFLAGS, _LDFLAGS, arch, _made_of(builder.packages(arch)), sources.interpreter)
     kept = cache_root() / key[:32] / "interpreter"
-    if not kept.is_file():
+    if not made(kept):
         builder.say("linking the interpreter")
         with tempfile.TemporaryDirectory(prefix="sealmatrix-") as scratch:
             _keep(kept, _link(builder, arch, sources.interpreter, Path(scratch)))
@@ -183,7 +183,7 @@ def _standard_library(builder: _Builder, sources: _Sources) -> bytes:
     """A zip of the standard library, compiled. It is the same for every architecture; the host's packages have it."""
     made_of = _made_of(builder.packages(host_arch()))
     kept = cache_root() / _digest(made_of, sources.compiler, sorted(_LEFT_OUT))[:32] / "standard.zip"
-    if not kept.is_file():
+    if not made(kept):
         builder.say("compiling the standard library")
         _keep(kept, _compiled(builder, dict(_standard_modules(builder)), sources))
     return kept.read_bytes()
@@ -264,11 +264,6 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _keep(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Write a file of the cache under another name, then rename it: two that build at once replace like with like."""
+    """Write a file of the cache: two that build at once replace like with like."""
     with telling(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".build-") as scratch:
-            draft = Path(scratch) / path.name
-            draft.write_bytes(data)
-            draft.chmod(mode)
-            draft.replace(path)
+        keep_made(path, data, mode)

@@ -29,7 +29,7 @@ from harness.matrix.model import (
     OverSsh,
 )
 from harness.matrix.plan import plan_cells, refuse_impossible
-from harness.payload.build import build
+from harness.payload.build import build, program_bytes
 from harness.payload.busybox import busybox
 from harness.payload.python import build_python
 from harness.runs.guests import guest_maker
@@ -96,8 +96,9 @@ def equip(guest: Guest, cell: Cell, say: Callable[[str], None], files: Sequence[
         done = list(guest.run([tools, "sh", "-c", install]))[-1]
         if done != Exited(0, None):
             raise LostGuest(f"busybox could not be installed in the guest: {done}")
-    guest.push("payload", build(cell.arch).path.read_bytes())
-    guest.push("python3", build_python(cell.arch, say).path.read_bytes())
+    payload, python = build(cell.arch), build_python(cell.arch, say)
+    guest.push("payload", program_bytes(payload.path, payload.sha256))
+    guest.push("python3", program_bytes(python.path, python.sha256))
     for name, content in files:
         guest.push(name, content)
 

@@ -17,7 +17,7 @@ from harness.matrix.model import CellSpec, Matrix
 from harness.runs.compose import Composed, Options
 from harness.runs.execute import RunPlan, run_lock
 from harness.runs.judging import judge_stored, read_plan
-from harness.runs.model import Cell
+from harness.runs.model import Cell, Workload
 from harness.runs.record import CellRecord, RunRecord, SittingRecord, read_run
 from harness.runs.repeats import first_id
 
@@ -70,6 +70,7 @@ def resumed(composed: Composed, folder: Path, record: RunRecord) -> Composed:
         raise UsageError(f"run {record.id} cannot be resumed here: {', '.join(missing)} cannot be composed any more")
     _same_experiment(fresh, folder, record)
     waiting = {cell.id: cell for cell in fresh.record.cells}
+    _same_payloads(fresh, record)
     for cell in cells:
         _same_kernel(left[cell.id], waiting[cell.id])
     with run_lock(folder):
@@ -112,12 +113,32 @@ def _same_experiment(fresh: RunPlan, folder: Path, record: RunRecord) -> None:
         raise UsageError(f"run {record.id} cannot be resumed: the payload plans other probes now; begin a new run")
 
 
+def _same_payloads(fresh: RunPlan, record: RunRecord) -> None:
+    """The same sources, by another compiler or out of a damaged cache, are not the same program."""
+    workloads: dict[str, Workload] = {str(arch): workload for arch, workload in fresh.workloads.items()}
+    for cell in record.cells:
+        now = workloads.get(cell.arch)
+        if now is None:
+            continue
+        second = now.second.sha256 if now.second else ""
+        for what, then, here in (
+            ("payload", cell.payload_sha256, now.sha256),
+            ("payload of the crosscheck", cell.second_sha256, second),
+        ):
+            if then != here:
+                raise UsageError(
+                    f"run {record.id} cannot be resumed: the {what} of {cell.id} had the sha256 {then[:16] or 'none'} "
+                    f"and has {here[:16] or 'none'} now; begin a new run"
+                )
+
+
 def _same_kernel(then: CellRecord, now: CellRecord) -> None:
-    """A kernel that could not be had in the first sitting may be had now; one that was had must be the same, and so
-    must the payload that checks the first."""
-    if then.second_sha256 != now.second_sha256:
-        raise UsageError(f"{then.id}: the payload of the crosscheck is another one now; begin a new run")
-    if then.kernel is not None and (now.kernel is None or now.kernel.sha256 != then.kernel.sha256):
+    """A kernel that could not be had in the first sitting may be had now; one that was had must be the same, as it is
+    configured, too."""
+    if then.kernel is not None and (
+        now.kernel is None
+        or (now.kernel.sha256, now.kernel.config_sha256) != (then.kernel.sha256, then.kernel.config_sha256)
+    ):
         found = f"sha256 {now.kernel.sha256[:16]}…" if now.kernel else "not to be had"
         raise UsageError(
             f"{then.id}: the kernel was {then.kernel.release} (sha256 {then.kernel.sha256[:16]}…) and is {found} now; "

@@ -10,7 +10,7 @@ from typing import Protocol
 from harness.errors import UsageError
 from harness.guests.model import Deadlines
 from harness.matrix.model import Arch, Profile
-from harness.payload.build import Payload, ProbeInfo, build
+from harness.payload.build import Payload, ProbeInfo, build, program_bytes
 from harness.payload.python import build_python, crosscheck_list
 from harness.rules.load import load_catalogue
 from harness.rules.model import HUGE_PAGE_REGIONS, SWAP_OPERATIONS, ProbeName
@@ -68,7 +68,9 @@ class Probes:
         payload = build_python(arch)
         only = [word for glob in self.crosscheck for word in ("--only", glob)]
         arguments = ("-m", "crosscheck", *_options(self.globs, limits.probe, kmsg=kmsg), *only)
-        return Workload("python", payload.id, payload.sha256, payload.path.read_bytes(), arguments, planned)
+        return Workload(
+            "python", payload.id, payload.sha256, program_bytes(payload.path, payload.sha256), arguments, planned
+        )
 
     def question(self, planned: Sequence[ProbeName]) -> Question:
         """See ``Task``."""
@@ -96,7 +98,7 @@ class Script:
             "python",
             payload.id,
             payload.sha256,
-            payload.path.read_bytes(),
+            program_bytes(payload.path, payload.sha256),
             (*arguments, probe.id, name),
             (probe,),
             files=((name, self.scenario.text.encode()),),
@@ -127,7 +129,7 @@ def workload(payload: Payload, globs: Sequence[str], probe_seconds: float, *, km
     if not planned:
         raise UsageError(f"no probe matches {' or '.join(globs)}; `sealmatrix rules show RULE` lists a rule's probes")
     arguments = _options(globs, probe_seconds, kmsg=kmsg)
-    return Workload("c", payload.id, payload.sha256, payload.path.read_bytes(), arguments, planned)
+    return Workload("c", payload.id, payload.sha256, program_bytes(payload.path, payload.sha256), arguments, planned)
 
 
 def chosen(probes: Sequence[ProbeInfo], globs: Sequence[str]) -> tuple[ProbeName, ...]:

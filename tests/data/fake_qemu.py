@@ -75,6 +75,7 @@ def renewed(fake, body):
         "forgets-name": hello(renewed="another"),
         "swapped": frame("fail", b"renew: something is swapped out, to a disk that is not saved"),
         "other-release": hello(renewed=name, release="6.13.0"),
+        "other-machine": hello(renewed=name, machine="aarch64"),
         "rude-later": frame("done"),
     }.get(fake) or hello(renewed=name)
 

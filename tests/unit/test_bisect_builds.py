@@ -229,7 +229,13 @@ def test_a_search_goes_on_only_with_what_it_began_with(tmp_path: Path) -> None:
     ends = {"good": "debian-6.12", "bad": "debian-7.2", "kernels": ("debian-6.12", "debian-7.2")}
     begun = prepare(task(matrix=str(path), **ends)).task
     assert prepare(begun).task == begun
-    for name, what in (("payload_id", "payload"), ("catalogue_sha256", "catalogue"), ("matrix_sha256", "matrix")):
+    pins = {
+        "payload_id": "payload",
+        "payload_sha256": "payload's sha256",
+        "catalogue_sha256": "catalogue",
+        "matrix_sha256": "matrix",
+    }
+    for name, what in pins.items():
         with pytest.raises(UsageError, match=f"its {what} was 0000000000000000 and is .* begin a new one"):
             prepare(replace(begun, **{name: "0" * 64}))
     path.write_text(path.read_text() + "# another one\n")

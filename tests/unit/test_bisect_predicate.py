@@ -180,9 +180,14 @@ def test_stored_runs_answer_for_the_same_kernel(tmp_path: Path) -> None:
 def stored_run(folder: Path, profile: Profile, cpu: str) -> None:
     """A run of kernel "k" with the payload at hand, as it is left on the disk."""
     plan = run_plan(folder / "20260101-000000-0000", [cell("c")])
-    asked = {"kernel": kernel_record(kernel("k")), "machine": _machine_record(profile)}
+    payload = build("x86_64")
+    asked = {
+        "kernel": kernel_record(kernel("k")),
+        "machine": _machine_record(profile),
+        "payload_sha256": payload.sha256,
+    }
     cells = tuple(record.model_copy(update=asked) for record in plan.record.cells)
-    record = plan.record.model_copy(update={"cells": cells, "payload_id": build("x86_64").id})
+    record = plan.record.model_copy(update={"cells": cells, "payload_id": payload.id})
     made = guest(folder, b"".join(WHOLE), booted=replace(BOOTED, cpu=cpu))
     execute(replace(plan, record=record), lambda _cell, _folder: made, lambda _told: None)
 

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from harness.guests.initramfs import Entry, cpio, initramfs
+from harness.guests.pid1 import keep_archive
 
 
 def members(archive: bytes) -> dict[str, tuple[int, bytes, tuple[int, int]]]:
@@ -54,3 +55,12 @@ def test_the_same_input_gives_the_same_bytes():
 def test_cpio_itself_reads_it():
     done = subprocess.run(["cpio", "-t"], input=initramfs(b"init"), capture_output=True, check=True)
     assert done.stdout.split() == [b"dev", b"dev/console", b"modules", b"init"]
+
+
+def test_an_archive_that_was_changed_is_written_again(tmp_path):
+    """Also where its size is as it was."""
+    content = initramfs(b"\x7fELF init")
+    archive = keep_archive(content, (), None, tmp_path)
+    archive.path.write_bytes(content.replace(b"init", b"1nit"))
+    again = keep_archive(content, (), None, tmp_path)
+    assert (again, archive.path.read_bytes()) == (archive, content)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -37,11 +40,21 @@ def guest(tmp_path, monkeypatch):
     init.write_bytes(b"\x7fELF")
     made = []
 
-    def make(fake: str = "", *, acceleration: str = "tcg", limits: Deadlines = PATIENT, **wishes: object) -> QemuGuest:
+    def make(
+        fake: str = "",
+        *,
+        acceleration: str = "tcg",
+        limits: Deadlines = PATIENT,
+        meant: Mapping[str, str] | None = None,
+        **wishes: object,
+    ) -> QemuGuest:
         monkeypatch.setattr(qemu, "deadlines", lambda *_, **__: limits)
         config = {"VIRTIO_PCI": "y", "VIRTIO_CONSOLE": "y"}
         image, origin = tmp_path / "vmlinux", Origin("file", "here")
+        if not image.exists():
+            image.write_bytes(b"\x7fELF no kernel")
         kernel = Kernel("some", "6.12.0", "x86_64", "cloud", image, "vmlinux", "0" * 64, origin, config)
+        kernel = replace(kernel, **(meant or {}))  # type: ignore[arg-type]
         one = QemuGuest(
             kernel,
             Profile("standard", boot=(f"fake={fake}",)),
@@ -61,6 +74,42 @@ def guest(tmp_path, monkeypatch):
 def booted(one: QemuGuest) -> QemuGuest:
     one.boot()
     return one
+
+
+IMAGE = b"\x7fELF Linux version 6.12.0 (b@h) (gcc (Debian) 14, ld 2) #1\n\0"
+OTHERS = IMAGE.replace(b"#1", b"#2")
+LATER = IMAGE.replace(b"6.12.0", b"6.13.0")
+
+
+@pytest.mark.parametrize(
+    ("image", "meant", "said"),
+    [
+        (IMAGE, {}, ""),
+        (IMAGE + OTHERS, {}, ""),  # a banner may stand in an image in two forms
+        (b"an image that says nothing", {}, ""),
+        (IMAGE, {"release": "6.13.0"}, "some is 6.13.0, and the guest runs 6.12.0"),
+        (OTHERS, {}, "the image is 6.12.0 #2, the guest runs 6.12.0 #1"),
+        (LATER, {}, "the image is 6.13.0 #1, the guest runs 6.12.0"),
+    ],
+)
+def test_another_kernel_than_the_one_that_was_meant_is_no_answer(guest, tmp_path, image, meant, said):
+    (tmp_path / "vmlinux").write_bytes(image)
+    one = guest(meant=meant)
+    if not said:
+        assert one.boot().release == "6.12.0"
+        return
+    with pytest.raises(BootFailed, match=re.escape(f"another kernel came up than was meant: {said}")):
+        one.boot()
+
+
+def test_an_image_that_was_changed_is_not_booted(guest, tmp_path):
+    (tmp_path / "vmlinux").write_bytes(IMAGE)
+    digest = sha256(IMAGE).hexdigest()
+    assert guest(meant={"image_sha256": digest}).boot().release == "6.12.0"
+    (tmp_path / "vmlinux").write_bytes(OTHERS)
+    with pytest.raises(StoreError, match="it was removed, run again"):
+        guest(meant={"image_sha256": digest}).boot()
+    assert not (tmp_path / "vmlinux").exists()
 
 
 def test_boot_tells_everything_a_run_records(guest):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -220,6 +221,30 @@ def test_a_damaged_state_is_thrown_away(guest, tmp_path):  # noqa: F811
     state.write_bytes(state.read_bytes().replace(b"console", b"konsole"))
     second = guest("ok", fresh=False).boot()
     assert (second.start, "its state is damaged" in second.start_reason) == ("cold", True)
+
+
+def test_a_console_that_was_changed_is_thrown_away(guest, tmp_path):  # noqa: F811
+    """It begins the console of whatever is restored, and might hide what the kernel reported when it booted."""
+    first = guest("ok", fresh=False).boot()
+    console = tmp_path / "cache" / "guests" / first.saved_guest / "console.log"
+    console.write_bytes(b"nothing happened\n")
+    second = guest("ok", fresh=False).boot()
+    assert (second.start, "its state is damaged" in second.start_reason) == ("cold", True)
+
+
+def test_a_saved_guest_of_another_kernel_is_thrown_away(guest, tmp_path):  # noqa: F811
+    """Another guest's state under this one's key, its digest and its words put right."""
+    first = guest("ok", fresh=False).boot()
+    record = tmp_path / "cache" / "guests" / first.saved_guest / "guest.json"
+    said = json.loads(record.read_text())
+    state = record.with_name("state")
+    state.write_bytes(state.read_bytes() + b" fake=other-machine")
+    said["hello"] |= {"machine": "aarch64", "cmdline": state.read_text()}
+    said |= {"sha256": sha256(state.read_bytes()).hexdigest(), "size": state.stat().st_size}
+    record.write_text(json.dumps(said))
+    second = guest("ok", fresh=False).boot()
+    assert second.start == "cold"
+    assert "some is for x86_64, and the guest is aarch64" in second.start_reason
 
 
 def test_a_guest_that_was_lost_is_not_used_again(guest):  # noqa: F811

@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from harness.errors import StoreError
-from harness.kernels.store import Store, default_root, telling, write_atomically
+from harness.kernels.store import (
+    Store,
+    default_root,
+    demand,
+    file_sha256,
+    keep_made,
+    made,
+    telling,
+    write_atomically,
+)
 
 
 def test_put_and_find(tmp_path: Path) -> None:
@@ -36,6 +45,54 @@ def test_a_damaged_file_counts_as_absent(tmp_path: Path) -> None:
     assert store.find(digest) is None
     assert not path.exists()
     assert store.find(store.put(b"kernel")) is not None
+
+
+def test_a_digest_is_of_the_file_as_it_lies_there_now(tmp_path: Path) -> None:
+    """Changed in place, replaced, or with its size and time as they were: it is read again."""
+    store = Store(tmp_path)
+    digest = store.put(b"kernel")
+    path = store.find(digest)
+    assert path is not None
+    before = path.stat()
+    time.sleep(0.06)  # until then a file counts as too young to be remembered
+    assert store.find(digest) == path
+    path.chmod(0o644)
+    path.write_bytes(b"k3rnel")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert store.find(digest) is None
+
+
+def test_a_file_is_read_once_in_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "image"
+    path.write_bytes(b"kernel")
+    time.sleep(0.06)
+    digest = file_sha256(path)
+    monkeypatch.setattr(hashlib, "file_digest", None)
+    assert file_sha256(path) == digest
+    (tmp_path / "other name").hardlink_to(path)
+    with pytest.raises(TypeError):  # its time is another: whoever can do that could have written, too
+        file_sha256(path)
+
+
+def test_what_is_demanded(tmp_path: Path) -> None:
+    path = tmp_path / "image"
+    path.write_bytes(b"kernel")
+    demand(path, hashlib.sha256(b"kernel").hexdigest(), "the image of k")
+    with pytest.raises(StoreError, match=r"the image of k has the sha256 .* and should have 0000"):
+        demand(path, "0" * 64, "the image of k")
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("damage", ["one", "one.sha256"])
+def test_what_was_made_is_known_again_unless_it_was_changed(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "one"
+    assert made(path) == ""
+    keep_made(path, b"program", 0o755)
+    assert made(path) == hashlib.sha256(b"program").hexdigest()
+    (tmp_path / damage).write_bytes(b"pr0gram")
+    assert made(path) == ""
+    (tmp_path / damage).unlink()
+    assert made(path) == ""
 
 
 def test_records(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ class TestCompileStatic:
         sources = write(tmp_path / "src", main_c="int main(void) { return VALUE; }")
         built = compiler.compile_static(sources, "x86_64", "tiny", {"VALUE": "7"})
         assert built.read_bytes()[:4] == b"\x7fELF"
-        assert [p.name for p in built.parent.iterdir()] == ["tiny"]
+        assert {p.name for p in built.parent.iterdir()} == {"tiny", "tiny.sha256"}
         before = built.stat().st_mtime_ns
         assert compiler.compile_static(sources, "x86_64", "tiny", {"VALUE": "7"}) == built
         assert built.stat().st_mtime_ns == before
@@ -83,7 +83,7 @@ class TestCompileStatic:
         with ThreadPoolExecutor(2) as pool:
             paths = set(pool.map(lambda _: compiler.compile_static(sources, "x86_64", "tiny"), range(2)))
         (path,) = paths
-        assert [p.name for p in path.parent.iterdir()] == ["tiny"]
+        assert {p.name for p in path.parent.iterdir()} == {"tiny", "tiny.sha256"}
 
     def test_defines_and_architecture_are_part_of_the_key(self, cache: Path, tmp_path: Path) -> None:
         sources = write(tmp_path / "src", main_c="int main(void) { return VALUE; }")
@@ -101,6 +101,15 @@ class TestCompileStatic:
         one.unlink()
         two = compiler.compile_static(write(tmp_path / "somewhere" / "else", main_c=text), "x86_64", "tiny")
         assert (two, two.read_bytes()) == (one, content)
+
+    @pytest.mark.parametrize("suffix", ["", ".sha256"])
+    def test_what_was_changed_is_built_again(self, cache: Path, tmp_path: Path, suffix: str) -> None:
+        sources = write(tmp_path / "src", main_c="int main(void) { return 0; }")
+        built = compiler.compile_static(sources, "x86_64", "tiny")
+        content = built.read_bytes()
+        changed = built.with_name(built.name + suffix)
+        changed.write_bytes(bytes(reversed(changed.read_bytes())))
+        assert compiler.compile_static(sources, "x86_64", "tiny").read_bytes() == content
 
     def test_a_refusal_is_one_line_with_the_place(self, cache: Path, tmp_path: Path) -> None:
         sources = write(tmp_path / "src", main_c="int main(void)\n{ return missing; }")

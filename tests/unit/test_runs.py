@@ -105,7 +105,7 @@ def run_plan(folder: Path, cells: Sequence[Cell], jobs: int = 2) -> RunPlan:
         payload_id="id",
         catalogue_sha256="",
         jobs=jobs,
-        cells=tuple(CellRecord(id=c.id, profile=c.profile.name, arch=c.arch) for c in cells),
+        cells=tuple(CellRecord(id=c.id, profile=c.profile.name, arch=c.arch, payload_sha256="0" * 64) for c in cells),
     )
     return RunPlan(folder, record, tuple(cells), {"x86_64": WORKLOAD}, assign(RULES, PROBES), jobs)
 

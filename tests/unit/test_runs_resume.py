@@ -132,8 +132,20 @@ def test_a_crosscheck_by_another_payload_is_another_experiment(tmp_path: Path) -
     folder = tmp_path / "r"
     record = cut_short(folder)
     checked = tuple(c.model_copy(update={"second_sha256": "ab" * 32}) for c in record.cells)
-    with pytest.raises(UsageError, match="the payload of the crosscheck is another one now"):
+    with pytest.raises(
+        UsageError, match=r"the payload of the crosscheck of a had the sha256 abababababababab and has none now"
+    ):
         resumed(composed(folder, "abc", {}), folder, record.model_copy(update={"cells": checked}))
+
+
+def test_other_bytes_of_the_same_sources_are_another_experiment(tmp_path: Path) -> None:
+    """Also those of a cell that is finished: its answers stand beside those of the next sitting."""
+    folder = tmp_path / "r"
+    record = cut_short(folder)
+    for name in "abc":
+        cells = (c.model_copy(update={"payload_sha256": "ab" * 32}) if c.id == name else c for c in record.cells)
+        with pytest.raises(UsageError, match=f"the payload of {name} had the sha256 abababababababab and has 0000"):
+            resumed(composed(folder, "abc", {}), folder, record.model_copy(update={"cells": tuple(cells)}))
 
 
 def test_what_was_asked_for_is_kept_and_how_it_is_run_is_not(tmp_path: Path) -> None:
