@@ -17,10 +17,11 @@ from harness.verdicts.model import Kind
 
 # What a waiver may excuse: the kinds of a failure, no answer, and what a comparison refuses beside failures.
 Excuse = Literal[
-    "bypass", "crash", "hang", "seal-lost", "not-atomic", "wrong-errno", "over-blocked", "interface",
-    "no answer", "lost coverage", "changed", "flaky",
+    "bypass", "crash", "hang", "changed-by-mseal", "seal-lost", "not-atomic", "wrong-errno", "over-blocked",
+    "interface", "no answer", "lost coverage", "changed", "flaky",
 ]  # fmt: skip
-# Nobody waives a bypass, a crash, a hang or silence by accident: a waiver that means them has to name them.
+# Nobody waives a bypass, a crash, a hang, memory that mseal changed, or silence by accident: a waiver that means them
+# has to name them.
 USUAL: tuple[Excuse, ...] = ("seal-lost", "not-atomic", "wrong-errno", "over-blocked", "interface", "changed", "flaky")
 _GLOB = re.compile(r"[A-Za-z0-9._+*?-]{1,80}\Z")
 
@@ -132,8 +133,9 @@ class Policy(_Strict):
 
 
 KINDS_EXCUSED: Mapping[Kind, Excuse] = {
-    "bypass": "bypass", "crash": "crash", "hang": "hang", "seal-lost": "seal-lost", "not-atomic": "not-atomic",
-    "wrong-errno": "wrong-errno", "over-blocked": "over-blocked", "interface": "interface",
+    "bypass": "bypass", "crash": "crash", "hang": "hang", "changed-by-mseal": "changed-by-mseal",
+    "seal-lost": "seal-lost", "not-atomic": "not-atomic", "wrong-errno": "wrong-errno",
+    "over-blocked": "over-blocked", "interface": "interface",
 }  # fmt: skip
 
 

@@ -65,6 +65,7 @@ SHORT_KINDS: Mapping[Kind, str] = {
     "bypass": "bypass",
     "crash": "crash",
     "hang": "hang",
+    "changed-by-mseal": "changed",
     "seal-lost": "seal",
     "not-atomic": "atomic",
     "wrong-errno": "errno",

@@ -107,6 +107,7 @@ class _Rule(_Model):
     needs: Annotated[tuple[Need, ...], BeforeValidator(_words)] = ()
     errnos: Words = ("EPERM",)
     atomic: bool = False
+    present: bool = False
     contents: Contents = "kept"
     control: _Expect | None = None
     sealed: _Expect | None = None
@@ -127,6 +128,7 @@ class _Rule(_Model):
             needs=self.needs,
             errnos=self.errnos,
             atomic=self.atomic,
+            present=self.present,
             contents=self.contents,
             expect_control=None if self.control is None else self.control.noun(),
             expect_sealed=None if self.sealed is None else self.sealed.noun(),
@@ -180,5 +182,6 @@ def rule_named(catalogue: Mapping[str, Rule], name: str) -> Rule:
 
 
 def unclaimed(catalogue: Mapping[str, Rule], probes: Iterable[ProbeName]) -> tuple[ProbeName, ...]:
-    """The probes no rule speaks for: what they saw would be judged by nobody."""
-    return tuple(p for p in probes if not any(rule.speaks_for(p) for rule in catalogue.values()))
+    """The probes no rule speaks for: what their operations did would be judged by nobody."""
+    rules = [rule for rule in catalogue.values() if rule.outcome != "unchanged"]
+    return tuple(p for p in probes if not any(rule.speaks_for(p) for rule in rules))

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 Level = Literal["required", "permitted", "open", "uncovered"]
-Outcome = Literal["blocked", "permitted", "undefined", "open", "uncovered", "interface"]
+Outcome = Literal["blocked", "permitted", "undefined", "open", "uncovered", "interface", "unchanged"]
 Contents = Literal["kept", "as-control", "read-only-kept"]
 Covers = Literal["sealed", "mixed", "plain", "gap"]
 LEVELS: tuple[Level, ...] = ("required", "permitted", "open", "uncovered")
@@ -74,6 +74,8 @@ class KernelFacts:
         object.__setattr__(self, "version", parse_version(self.upstream or self.release))
 
 
+SEALING_OPERATIONS = ("mseal*", "smaps-mseal", "thread-mseal")
+"""The operations that seal and do nothing else."""
 BOOT, CONFIG = "boot:", "config:"
 NEEDS: Mapping[str, tuple[str, int, str]] = {
     "swap": ("swap", 1, "swap"),
@@ -174,7 +176,9 @@ class Rule:
     ``errnos`` are accepted for a blocked operation. ``atomic``: a refused operation changed nothing in its range.
     ``contents``: ``kept``, ``as-control`` where the operation may change them even in sealed memory, or
     ``read-only-kept`` where it may do so only in the units that are writable. ``needs``: what a machine must have for
-    the rule to be asked, see ``NEEDS``.
+    the rule to be asked, see ``NEEDS``. ``present``: it is this rule that demands the system call to be there.
+
+    The outcome ``unchanged`` is about what sealing does to memory, which is nothing, whatever the operation does then.
     """
 
     id: str
@@ -189,6 +193,7 @@ class Rule:
     needs: tuple[str, ...] = ()
     errnos: tuple[str, ...] = ("EPERM",)
     atomic: bool = False
+    present: bool = False
     contents: Contents = "kept"
     expect_control: Expect | None = None
     expect_sealed: Expect | None = None

@@ -190,6 +190,10 @@ def reproducer(rule: Rule, probe: ProbeName, trace: Trace) -> str:
     forks = any(call.name == "SYS_clone" for call in calls)
     foreign = any(call.pid != calls[0].pid for call in operation)
     # A stack grows by being touched, which is no call.
+    if rule.outcome == "unchanged":
+        raise UsageError(
+            f"rule {rule.id} is about what the payload's snapshots show; run `sealmatrix run -r {probe.id}`"
+        )
     if rule.family == "races" or not operation or (foreign and not forks) or probe.region.startswith("stack-growing"):
         raise UsageError(f"{probe.id} is not a few system calls; run it with `sealmatrix run -r {probe.id}` instead")
     if probe.region in _KERNEL_MAPPINGS:

@@ -6,11 +6,12 @@ sealed part intact (the one invariant over every probe), and only then whether t
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from errno import EAGAIN, EMFILE, ENFILE, ENOMEM, ENOSPC, ENOSYS, EPERM
+from errno import EPERM
 from fnmatch import fnmatchcase
 
 from harness.errors import UsageError
@@ -18,15 +19,16 @@ from harness.guests.console import Crash
 from harness.observations.model import Half, Observation, errno_name, signal_name
 from harness.rules.load import unclaimed
 from harness.rules.model import Expect, KernelFacts, Outcome, ProbeName, Rule
+from harness.rules.refusals import excuse
 from harness.verdicts.crosscheck import disagreement
-from harness.verdicts.model import Follows, Kind, RuleResult, Status, Verdict
+from harness.verdicts.model import Finding, Follows, Kind, RuleResult, Verdict
+from harness.verdicts.refused import control_refused, filter_noted, no_mseal, step_failed, without_mseal
 from harness.verdicts.rounds import Outcome as Rounds
 from harness.verdicts.rounds import read_outcomes
+from harness.verdicts.sealing import sealing_changes
 from harness.verdicts.window import changes, sealed_units, spread_units, window_problems
 
 _SEAL_SHOWN = re.compile(r"( [afsn?]) [s?-](?=;|$)")
-# Set-up that failed for want of these says nothing about the kernel's contract: the probe broke.
-_EXHAUSTED = frozenset({EAGAIN, EMFILE, ENFILE, ENOMEM, ENOSPC})
 
 
 @dataclass(frozen=True)
@@ -45,16 +47,17 @@ class Evidence:
     second: Mapping[str, Observation] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Finding:
-    """A verdict before it knows its rule and probe."""
-
-    status: Status
-    reason: str
-    kind: Kind | None = None
-
-
 PASS = Finding("pass", "")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One observation under one rule, on one kernel."""
+
+    rule: Rule
+    probe: ProbeName
+    seen: Observation
+    kernel: KernelFacts
 
 
 Assignment = tuple[tuple[Rule, tuple[ProbeName, ...]], ...]
@@ -88,13 +91,14 @@ def judge(assignment: Assignment, evidence: Evidence) -> tuple[RuleResult, ...]:
 
 def _verdict(rule: Rule, probe: ProbeName, evidence: Evidence, fatal: Mapping[str, Crash]) -> Verdict:
     seen = evidence.observations.get(probe.id)
-    finding = _unanswered(probe, evidence, fatal, seen)
+    finding = _unanswered(rule, probe, evidence, fatal, seen)
     follows: Follows | None = None
     if finding is None:
         assert seen is not None and evidence.kernel is not None  # _unanswered said so
         finding = judge_observation(rule, probe, seen, evidence.kernel)
         follows = _follows(rule, probe, seen, evidence.kernel, finding)
         finding = _known(rule, probe, evidence.kernel, finding)
+        finding = filter_noted(seen, evidence.kernel, finding)
     # A run of many cells holds millions of these texts, of which few differ.
     observed = sys.intern(summary(seen, whole=rule.atomic)) if seen else ""
     other = evidence.second.get(probe.id)
@@ -123,14 +127,16 @@ def summary(seen: Observation, *, whole: bool = False) -> str:
 
 
 def _unanswered(
-    probe: ProbeName, evidence: Evidence, fatal: Mapping[str, Crash], seen: Observation | None
+    rule: Rule, probe: ProbeName, evidence: Evidence, fatal: Mapping[str, Crash], seen: Observation | None
 ) -> Finding | None:
     """What there is to say of a probe without looking at its halves; None when they must be looked at."""
-    if probe.id in fatal:
+    if probe.id in fatal and not (seen and rule.outcome == "unchanged"):
         crash = fatal[probe.id]
         beside = ", ".join(other for other in crash.suspects if other != probe.id)
         ran = f"ran, and beside it {beside}" if beside else "ran"
-        return Finding("fail", f"the kernel reported while the probe {ran}: {crash.title}", "crash")
+        told = f"the kernel reported while the probe {ran}: {crash.title}"
+        # What the kernel crashed over is for the rule of the operation to say.
+        return Finding("error", told) if rule.outcome == "unchanged" else Finding("fail", told, "crash")
     if seen is not None:
         return None if evidence.kernel else Finding("error", "observed, but the payload never said on which kernel")
     why = evidence.lost or "the stream ended without it"
@@ -147,20 +153,21 @@ def judge_observation(rule: Rule, probe: ProbeName, seen: Observation, kernel: K
         return Finding("skip", "the rule does not speak for this kernel")
     if lacking := rule.lacks(kernel):
         return Finding("skip", f"needs {lacking}")
-    return _usable(seen) or _JUDGES[rule.outcome](rule, seen)
+    case = Case(rule, probe, seen, kernel)
+    if no_mseal(seen, kernel):
+        return without_mseal(rule, kernel)
+    if rule.outcome == "unchanged":
+        return _unchanged(case)
+    return _usable(case) or _JUDGES[rule.outcome](case)
 
 
-def _usable(seen: Observation) -> Finding | None:
+def _usable(case: Case) -> Finding | None:
     """Why the observation cannot be held against the rule, or None when it can."""
-    control, sealed = seen.control, seen.sealed
-    if ENOSYS in sealed.seal or sealed.step == "mseal" == control.step:
-        return Finding("skip", "no mseal (ENOSYS)")
+    control, sealed = case.seen.control, case.seen.sealed
     if control.timeout or sealed.timeout:
         return _hung(control, sealed)
     if control.step is not None:
-        if control.step_errno in _EXHAUSTED:
-            return Finding("error", f"the probe broke: {control.said}")
-        return Finding("skip", f"not offered here: {control.said}")
+        return step_failed(case.probe, control, case.kernel)
     if control.signal is not None:
         return Finding("error", f"the control half was {control.said}")
     if control.stage != "done":
@@ -177,7 +184,35 @@ def _usable(seen: Observation) -> Finding | None:
         return Finding("error", f"the sealed half was {sealed.said}")
     if sealed.stage != "done":
         return Finding("error", f"the sealed half stopped in {sealed.stage}")
+    return _misshapen(case.seen)
+
+
+def _misshapen(seen: Observation) -> Finding | None:
+    """Why halves that say they came to their end cannot have: what they tell does not fit what they were to do."""
+    seals = len(re.findall("[sS]+", seen.layout))
+    if len(seen.sealed.seal) != seals:
+        told = len(seen.sealed.seal)
+        return Finding(
+            "error", f"the sealed half tells {told} results of mseal, and its layout has {seals} ranges to seal"
+        )
+    for i, (c, unit) in enumerate(zip(seen.layout, seen.control.units_before, strict=True)):
+        if (unit is None) is not (c in "gG"):
+            what = "is not mapped" if unit is None else "is mapped and was to be a gap"
+            return Finding("error", f"the control half's window is not as its layout says: unit {i} {what}")
     return None
+
+
+def _unchanged(case: Case) -> Finding:
+    """Only what sealing did counts, so whatever became of the operation is no matter."""
+    seen = case.seen
+    begun = "operation", "after", "done"
+    if seen.control.stage not in begun or seen.sealed.stage not in begun:
+        return _usable(case) or Finding("error", "the halves tell nothing of their windows")
+    if broken := _misshapen(seen):
+        return broken
+    if changed := sealing_changes(case.probe, seen):
+        return Finding("fail", f"sealing changed more than the seal: {'; '.join(changed[:3])}", "changed-by-mseal")
+    return PASS
 
 
 def _hung(control: Half, sealed: Half) -> Finding:
@@ -203,18 +238,13 @@ def _invariant(rule: Rule, seen: Observation) -> Finding | None:
     return None
 
 
-def _control_failed(seen: Observation) -> Finding | None:
-    if seen.control.errno:
-        return Finding("skip", f"does not apply: the control failed with {errno_name(seen.control.errno)}")
-    return None
-
-
-def _blocked(rule: Rule, seen: Observation) -> Finding:
+def _blocked(case: Case) -> Finding:
+    rule, seen = case.rule, case.seen
     sealed = seen.sealed
     if broken := _invariant(rule, seen):
         return replace(broken, reason=f"answered {sealed.said}: {broken.reason}")
-    if not_applicable := _control_failed(seen):
-        return not_applicable
+    if refused := control_refused(case.probe, seen, case.kernel):
+        return refused
     if not sealed.errno:
         return Finding("fail", f"succeeded over sealed memory (answered {sealed.said})", "bypass")
     if rule.atomic:
@@ -227,7 +257,8 @@ def _blocked(rule: Rule, seen: Observation) -> Finding:
     return PASS
 
 
-def _permitted(rule: Rule, seen: Observation) -> Finding:
+def _permitted(case: Case) -> Finding:
+    rule, seen = case.rule, case.seen
     control, sealed = seen.control, seen.sealed
     refused = None
     if sealed.errno and not control.errno:
@@ -240,9 +271,9 @@ def _permitted(rule: Rule, seen: Observation) -> Finding:
         if untouched and broken.kind == "bypass":  # it should have changed the contents, and did not
             broken = replace(broken, kind="interface")
         return replace(broken, reason=f"answered {sealed.said}: {broken.reason}")
-    if not_applicable := _control_failed(seen):
-        if sealed.errno == control.errno:
-            return not_applicable
+    if control_failed := control_refused(case.probe, seen, case.kernel):
+        if control_failed.status != "skip" or sealed.errno == control.errno:
+            return control_failed
         return Finding("fail", f"control {control.said}, sealed {sealed.said}", "wrong-errno")
     if refused:
         return refused
@@ -266,17 +297,21 @@ def _answer(half: Half) -> str:
     return f"{half.said} ({extra})" if extra else half.said
 
 
-def _undefined(rule: Rule, seen: Observation) -> Finding:
-    return _invariant(rule, seen) or _control_failed(seen) or PASS
+def _undefined(case: Case) -> Finding:
+    return _invariant(case.rule, case.seen) or control_refused(case.probe, case.seen, case.kernel) or PASS
 
 
-def _recorded(rule: Rule, seen: Observation) -> Finding:
+def _recorded(case: Case) -> Finding:
+    rule, seen = case.rule, case.seen
     if not any(c in "sS" for c in seen.layout):  # what the kernel sealed itself is a fact like any other
         return Finding("observed", "")
     return _invariant(rule, seen) or Finding("observed", "")
 
 
-def _interface(rule: Rule, seen: Observation) -> Finding:
+def _interface(case: Case) -> Finding:
+    rule, seen = case.rule, case.seen
+    if lacking := _lacking(case):
+        return lacking
     for name, half, expect in (
         ("control", seen.control, rule.expect_control),
         ("sealed", seen.sealed, rule.expect_sealed),
@@ -284,6 +319,25 @@ def _interface(rule: Rule, seen: Observation) -> Finding:
         if expect is not None and (finding := _expected(name, half, expect, seen.layout)):
             return finding
     return _invariant(rule, seen) or PASS
+
+
+def _lacking(case: Case) -> Finding | None:
+    """What neither half could do because this kernel does not have it: the operation, or that of a race's rounds."""
+    expects = (case.rule.expect_control, case.rule.expect_sealed)
+    answers = {name for half in (case.seen.control, case.seen.sealed) for name in _answers(half)}
+    if len(answers) != 1 or any(expect and answers <= set(expect.errnos) and not expect.rounds for expect in expects):
+        return None
+    (name,) = answers
+    entry = excuse(case.probe, case.kernel, getattr(errno, name, 0))
+    return Finding(entry.verdict, f"does not apply: both halves failed with {name} ({entry.reason})") if entry else None
+
+
+def _answers(half: Half) -> set[str]:
+    """How the operation was answered, in each of a race's rounds where there were some."""
+    try:
+        return {outcome.operation for outcome in read_outcomes(half)} or {errno_name(half.errno)}
+    except ValueError:
+        return {"no list of rounds"}
 
 
 def _expected(name: str, half: Half, expect: Expect, layout: str) -> Finding | None:

@@ -11,7 +11,9 @@ from typing import Literal
 from harness.rules.model import Rule
 
 Status = Literal["fail", "error", "miss", "known", "fixed", "pass", "observed", "skip"]
-Kind = Literal["bypass", "crash", "hang", "seal-lost", "not-atomic", "wrong-errno", "over-blocked", "interface"]
+Kind = Literal[
+    "bypass", "crash", "hang", "changed-by-mseal", "seal-lost", "not-atomic", "wrong-errno", "over-blocked", "interface"
+]
 Follows = Literal["both", "upstream", "thread", "neither"]
 
 # Worst first; DESIGN.md, "Status and kind of a verdict".
@@ -20,6 +22,7 @@ KINDS: tuple[Kind, ...] = (
     "bypass",
     "crash",
     "hang",
+    "changed-by-mseal",
     "seal-lost",
     "not-atomic",
     "wrong-errno",
@@ -32,6 +35,15 @@ _GRAVITY: Mapping[str | None, int] = {None: len(KINDS)} | {name: i for i, name i
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_NO_ANSWER = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A verdict before it knows its rule and probe."""
+
+    status: Status
+    reason: str
+    kind: Kind | None = None
 
 
 @dataclass(frozen=True, slots=True)

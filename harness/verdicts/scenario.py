@@ -14,8 +14,7 @@ from harness.guests.console import Crash
 from harness.observations.journal import Journalled
 from harness.observations.model import Fact, Outcome, Value, named
 from harness.rules.model import ProbeName, Rule
-from harness.verdicts.judge import Finding
-from harness.verdicts.model import RuleResult, Verdict
+from harness.verdicts.model import Finding, RuleResult, Verdict
 
 _NO_ID = re.compile(r"[^a-z0-9]+")
 OPERATION = "scenario"

@@ -29,7 +29,8 @@ def sealed_units(half: Half) -> set[int]:
     }
 
 
-def _unit_change(index: int, before: Unit | None, after: Unit | None) -> str | None:
+def unit_change(index: int, before: Unit | None, after: Unit | None) -> str | None:
+    """What happened to a unit, in words; None when nothing did."""
     match before, after:
         case None, None:
             return None
@@ -59,7 +60,7 @@ def _discarded(before: Unit, after: Unit) -> bool:
 def changes(half: Half, units: Iterable[int]) -> list[str]:
     """What happened to these units, in words; empty when nothing did."""
     before, after = half.units_before, half.units_after
-    found = (_unit_change(i, before[i], after[i]) for i in units)
+    found = (unit_change(i, before[i], after[i]) for i in units)
     return [text for text in found if text is not None]
 
 
@@ -71,7 +72,7 @@ def window_problems(seen: Observation, contents: str) -> list[Problem]:
     for i in (i for i, c in enumerate(seen.layout) if c in "sS"):
         before, after = sealed.units_before[i], sealed.units_after[i]
         wanted = _wanted(before, after, control.units_after[i], contents)
-        if text := _unit_change(i, wanted, after):
+        if text := unit_change(i, wanted, after):
             problems.append(Problem(text))
         elif after and not after.writable and sealed.write[i] == "w":
             problems.append(Problem(f"unit {i}: a store went through although it is {after.perms}"))

@@ -89,7 +89,7 @@ DONE = {"result": 0, "errno": 0}
         (rule(), observation(sealed=half("SSS", sealed=True, **DONE)), "fail", "bypass"),
         (rule(), observation(sealed=half("SSS", sealed=True, after=("-", *units("SSS")[1:]))), "fail", "bypass"),
         (rule(), observation(sealed=half("SSS", sealed=True, after=units("SSS", "r--p"))), "fail", "bypass"),
-        (rule(), observation(control=half("SSS", sealed=False, result=-1, errno=EINVAL)), "skip", None),
+        (rule(), observation(control=half("SSS", sealed=False, result=-1, errno=EINVAL)), "fail", "over-blocked"),
         (
             rule(),
             observation(sealed=half("SSS", sealed=True, mprotect=(EPERM, 0, EPERM), munmap=(EPERM, 0, EPERM))),
@@ -213,7 +213,7 @@ def test_outcomes(the_rule: Rule, seen: Observation, status: str, kind: str | No
 @pytest.mark.parametrize(
     ("control", "sealed", "status"),
     [
-        (half("SSS", sealed=False), Half(stage="seal", seal=(ENOSYS,)), "skip"),
+        (half("SSS", sealed=False), Half(stage="seal", seal=(ENOSYS,)), "miss"),
         (Half(stage="setup", step="memfd_secret", step_errno=ENOSYS), Half(stage="setup"), "skip"),
         (Half(stage="setup", step="mmap", step_errno=ENOMEM), Half(stage="setup"), "error"),
         (Half(stage="operation", timeout=True), half("SSS", sealed=True), "error"),

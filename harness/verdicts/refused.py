@@ -1,0 +1,65 @@
+"""What was refused although nothing was sealed: does the rule not apply, or does the kernel block too much? Pure."""
+
+from __future__ import annotations
+
+from errno import EAGAIN, EMFILE, ENFILE, ENOMEM, ENOSPC, ENOSYS
+
+from harness.observations.model import Half, Observation, errno_name
+from harness.rules.model import KernelFacts, ProbeName, Rule, Version
+from harness.rules.refusals import excuse
+from harness.verdicts.model import Finding
+
+MSEAL_SINCE: Version = (6, 10, 0)
+_FILTERED = 2
+_FILTER_NOTE = "a seccomp filter is in front of the kernel (Seccomp: 2) and may have answered for it"
+# What an operation or its set-up lacks of these says nothing about the kernel's contract: the probe broke.
+_EXHAUSTED = frozenset({ENOMEM, ENOSPC, EMFILE, ENFILE})
+_UNAVAILABLE = frozenset({EAGAIN, *_EXHAUSTED})
+
+
+def no_mseal(seen: Observation, kernel: KernelFacts) -> bool:
+    """Whether nothing was tried, or nothing sealed, because the system call is not there."""
+    if seen.control.step == "mseal" == seen.sealed.step:
+        return seen.control.step_errno == ENOSYS
+    return ENOSYS in seen.sealed.seal and kernel.features.get("mseal", ENOSYS) == ENOSYS
+
+
+def without_mseal(rule: Rule, kernel: KernelFacts) -> Finding:
+    """What a kernel without mseal means: before 6.10 nothing, and from then on that a rule is broken and none can be
+    asked."""
+    if kernel.version < MSEAL_SINCE:
+        return Finding("skip", "no mseal (ENOSYS)")
+    reason = "no mseal (ENOSYS), which every 64-bit kernel has since 6.10"
+    return Finding("fail", reason, "interface") if rule.present else Finding("miss", reason)
+
+
+def step_failed(probe: ProbeName, control: Half, kernel: KernelFacts) -> Finding:
+    """The control lacked something before its operation: this machine has none, or the probe broke."""
+    if entry := excuse(probe, kernel, control.step_errno, control.step):
+        return Finding(entry.verdict, f"not offered here: {control.said} ({entry.reason})")
+    if control.step_errno in _UNAVAILABLE:
+        return Finding("error", f"the probe broke: {control.said}")
+    return Finding("error", f"the probe broke: {control.said}, which is no known way to say that this machine has none")
+
+
+def control_refused(probe: ProbeName, seen: Observation, kernel: KernelFacts) -> Finding | None:
+    """What it means that the control's operation was refused; None when it was not."""
+    error = seen.control.errno
+    if not error:
+        return None
+    if entry := excuse(probe, kernel, error):
+        told = "does not apply: the control" if entry.verdict == "skip" else "the control"
+        return Finding(entry.verdict, f"{told} failed with {errno_name(error)} ({entry.reason})")
+    if error in _EXHAUSTED:
+        return Finding("error", f"the control failed with {errno_name(error)}: the machine may be short of it")
+    refused = f"the control, where nothing is sealed, was refused with {errno_name(error)}"
+    return Finding("fail", f"{refused}: no reason is known that excuses it", "over-blocked")
+
+
+def filter_noted(seen: Observation, kernel: KernelFacts, finding: Finding) -> Finding:
+    """Say of what rests on a refusal that it may not be the kernel's."""
+    if kernel.features.get("seccomp") != _FILTERED or finding.status in ("pass", "observed", "fixed"):
+        return finding
+    control, sealed = seen.control, seen.sealed
+    refused = any((control.errno, control.step_errno, sealed.errno, sealed.step_errno, *sealed.seal))
+    return Finding(finding.status, f"{finding.reason}; {_FILTER_NOTE}", finding.kind) if refused else finding
