@@ -18,6 +18,7 @@ from harness.bisect.bisection import Prepared, list_builds, prepare, run
 from harness.bisect.book import Trial
 from harness.bisect.session import Session, Task, begin, find, read, resume
 from harness.bisect.steps import Hear, Heard
+from harness.cli.stopping import doing
 from harness.errors import Interrupted, UsageError
 from harness.guests.accel import Wanted
 from harness.matrix.load import default_path, load_matrix
@@ -129,8 +130,9 @@ def _go(prepared: Prepared, session: Session, results: Path, aside: Console, *, 
     try:
         with _hearing(aside, quiet=quiet or as_json) as hear:
             done = run(prepared, session, results, ("sealmatrix", *sys.argv[1:]), hear)
-    except (KeyboardInterrupt, Interrupted):
-        raise Interrupted(f"interrupted; `sealmatrix bisect --resume {session.id}` goes on") from None
+    except (KeyboardInterrupt, Interrupted) as asked:
+        what = doing(asked) if isinstance(asked, KeyboardInterrupt) else ""
+        raise Interrupted(f"interrupted{what}; `sealmatrix bisect --resume {session.id}` goes on") from None
     return _print(done.answer, session.folder, as_json=as_json)
 
 

@@ -6,7 +6,6 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from harness.kernels.tree import has_header
 from harness.matrix.load import lock_path
 from harness.matrix.model import Arch, CellSpec, DebianSource, Matrix
 from harness.payload.build import build
+from harness.processes.children import OutOfTime, ask
 
 Status = Literal["ok", "note", "wrong"]
 Kind = Literal["program", "file", "header", "module"]
@@ -87,12 +87,10 @@ def find_tool(tool: Tool) -> str | None:
     if path is None:
         return None
     try:
-        done = subprocess.run(
-            [path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        done = ask([path, "--version"])
+    except (OSError, OutOfTime) as error:
         return f"there, but does not answer: {error}"
-    version = re.search(r"\d+(?:\.\d+)+", done.stdout)
+    version = re.search(r"\d+(?:\.\d+)+", done.out.decode("utf-8", "replace"))
     return version.group() if version else "there"
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Mapping
-from types import FrameType, TracebackType
+from types import TracebackType
 
 import click
 
 from harness import __version__
 from harness.cli.lazy import LazyGroup
+from harness.cli.stopping import doing, leave, on_signals
 from harness.cli.streams import Streams, forget_empty_sizes, open_missing
 from harness.errors import InfrastructureError, Interrupted, SealmatrixError, UsageError
 
@@ -68,10 +68,6 @@ def cli() -> None:
     """
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def _defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """What nobody expected: told whole, and never with the exit status of a rule that failed."""
     sys.__excepthook__(kind, error, trace)
@@ -80,13 +76,13 @@ def _defect(kind: type[BaseException], error: BaseException, trace: TracebackTyp
 
 
 def main() -> None:
-    """Entry point of the console script. SIGTERM and SIGHUP end a run the way Ctrl-C does."""
+    """Entry point of the console script. SIGTERM and SIGHUP end it the way Ctrl-C does."""
     open_missing()
     forget_empty_sizes()
     streams = Streams()
     sys.excepthook = _defect
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _terminate)
+    interrupted = False
+    on_signals()
     try:
         code = cli.main(prog_name="sealmatrix", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as problem:
@@ -97,11 +93,15 @@ def main() -> None:
         code = UsageError.exit_code
     except SealmatrixError as problem:
         click.echo(f"sealmatrix: {problem}", err=True)
-        code = problem.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("sealmatrix: interrupted", err=True)
-        code = Interrupted.exit_code
+        code, interrupted = problem.exit_code, isinstance(problem, Interrupted)
+    except (KeyboardInterrupt, click.Abort) as asked:
+        what = doing(asked.__cause__ or asked)
+        click.echo(f"sealmatrix: interrupted{what}{'; the same command goes on from there' if what else ''}", err=True)
+        code, interrupted = Interrupted.exit_code, True
     if lost := streams.finish():
         click.echo(f"sealmatrix: {lost}", err=True)
         code = lost.exit_code
-    sys.exit(code if isinstance(code, int) else 0)
+    code = code if isinstance(code, int) else 0
+    if interrupted:
+        leave(code)
+    sys.exit(code)

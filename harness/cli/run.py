@@ -151,6 +151,8 @@ def run(
             ending = pool.submit(import_module, "harness.cli.ending")
             done = _go(composed, there, aside, quiet=quiet)
     ending.result().end(done, aside, as_json=as_json, show_all=show_all)
+    if done.record.state == "interrupted":
+        click.echo(f"sealmatrix: interrupted; `sealmatrix run --resume {done.record.id}` goes on", err=True)
     return done.exit_code
 
 

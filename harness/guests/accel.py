@@ -12,7 +12,6 @@ import functools
 import json
 import os
 import shutil
-import subprocess
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +21,7 @@ from harness.errors import BootFailed, ToolMissing
 from harness.guests.arch import ARCH_FACTS, host_arch
 from harness.kernels.store import default_root, write_atomically
 from harness.matrix.model import Arch
+from harness.processes.children import OutOfTime, ask
 
 Wanted = Literal["auto", "kvm", "tcg"]
 WANTED: tuple[Wanted, ...] = ("auto", "kvm", "tcg")
@@ -96,12 +96,10 @@ def find_tool(name: str, package: str) -> Path:
 def emulator_version(program: Path) -> str:
     """What a QEMU calls its version, e.g. ``"7.2.22 (Debian 1:7.2+dfsg-7)"``; "unknown" when it will not say."""
     try:
-        done = subprocess.run(
-            [program, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        done = ask([str(program), "--version"])
+    except (OSError, OutOfTime):
         return "unknown"
-    first = done.stdout.partition("\n")[0]
+    first = done.out.decode("utf-8", "replace").partition("\n")[0]
     return first.partition("version ")[2].strip() or "unknown"
 
 

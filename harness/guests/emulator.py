@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import subprocess
 from collections.abc import Sequence
 
 from harness.errors import BootFailed
-from harness.guests.accel import find_tool
+from harness.processes.children import emulator
 
 _KEPT = 8 << 10  # bytes of standard error
 _REAP_SECONDS = 10.0  # for a process that has been killed or has closed its files to be gone
@@ -22,16 +20,10 @@ class EmulatorProcess:
     """
 
     def __init__(self, argv: Sequence[str], inherited: Sequence[int]) -> None:
-        wrapper = find_tool("setpriv", "util-linux")
         try:
-            self._process = subprocess.Popen(
-                [str(wrapper), "--pdeathsig", "KILL", "--", *argv],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                pass_fds=inherited, start_new_session=True,
-            )  # fmt: skip
+            self._process = emulator(argv, inherited)
         except OSError as error:
             raise BootFailed(f"cannot start {argv[0]}: {error.strerror}") from error
-        assert self._process.stderr is not None
         self._stderr = self._process.stderr
         os.set_blocking(self._stderr.fileno(), False)
         self._said = bytearray()
@@ -66,9 +58,7 @@ class EmulatorProcess:
 
     def ended(self) -> int | None:
         """Wait for a QEMU that is on its way out, and return its exit status (-N: signal N); None when it stays."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_REAP_SECONDS)
-        return self._process.returncode
+        return self._process.wait(_REAP_SECONDS)
 
     def kill(self) -> None:
         """End it now; returns when it is gone. Any thread, any number of times. (QEMU has no children to miss.)"""

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
-import secrets
 import selectors
 import shutil
-import signal
-import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from harness.errors import BootFailed, LostGuest, UsageError
 from harness.guests.model import FLOOD, Booted, Deadlines, Event, Exited, Output
 from harness.kernels.config import LARGEST, running_config
+from harness.processes.children import PIPE, Child, start
 
-# Every process of a payload carries this in its environment, whatever session or parent it has moved to.
-_MARK = "SEALMATRIX_PAYLOAD"
 _CHUNK = 64 << 10
-_SWEEPS = 100  # a payload that forks faster than this many sweeps can kill is told of
 
 
 class HostGuest:
@@ -32,8 +27,8 @@ class HostGuest:
     def __init__(self, limits: Deadlines, *, flood: int = FLOOD) -> None:
         self.console: Path | None = None
         self._limits, self._flood = limits, flood
-        self._mark = secrets.token_hex(16)
         self._work: Path | None = None
+        self._running: list[Child] = []
         self._stopped = threading.Event()
         self._changing = threading.Lock()
 
@@ -72,30 +67,34 @@ class HostGuest:
 
     def run(self, argv: Sequence[str]) -> Iterator[Event]:
         """See ``Guest.run``. Whatever the program leaves behind is killed before ``Exited``."""
-        folder = self._folder()
-        environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "TMPDIR": str(folder), _MARK: self._mark}
-        try:
-            process = subprocess.Popen(
-                list(argv), cwd=folder, env=environment, start_new_session=True,
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            )  # fmt: skip
-        except (OSError, ValueError) as error:
-            raise LostGuest(f"the host could not run the payload: {error}") from error
-        with process:
-            try:
-                yield from self._output(process)
-            finally:
-                process.kill()
-                self._sweep()
+        with ExitStack() as stack:
+            child = self._start(argv, stack)
+            code = yield from self._output(child)
         if self._stopped.is_set():
             raise LostGuest("the guest was stopped")
-        code = process.returncode
         yield Exited(None, -code) if code < 0 else Exited(code, None)
+
+    def _start(self, argv: Sequence[str], stack: ExitStack) -> Child:
+        folder = self._folder()
+        environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "TMPDIR": str(folder)}
+        started = start(
+            list(argv), folder=folder, environment=environment, stdout=PIPE, stderr=PIPE, by_signal=False
+        )  # fmt: skip
+        try:
+            child = stack.enter_context(started)
+        except (OSError, ValueError) as error:
+            raise LostGuest(f"the host could not run the payload: {error}") from error
+        self._running.append(child)
+        stack.callback(self._running.remove, child)
+        if self._stopped.is_set():
+            raise LostGuest("the guest was stopped")
+        return child
 
     def stop(self) -> None:
         """See ``Guest.stop``."""
         self._stopped.set()
-        self._sweep()
+        for child in tuple(self._running):
+            child.end()
         with self._changing:
             if self._work is not None:
                 shutil.rmtree(self._work, ignore_errors=True)
@@ -107,17 +106,16 @@ class HostGuest:
             raise LostGuest("the guest has not been booted")
         return self._work
 
-    def _output(self, process: subprocess.Popen[bytes]) -> Iterator[Output]:
-        """Forward until the program itself has gone; a pipe an orphan holds open is not waited for."""
+    def _output(self, child: Child) -> Generator[Output, None, int]:
+        """Forward until the program has gone, and what it left behind with it. Returns its status."""
         limits, written = self._limits, 0
         end = time.monotonic() + limits.total
-        with contextlib.ExitStack() as stack:
+        with ExitStack() as stack:
             selector = stack.enter_context(selectors.DefaultSelector())
-            gone = os.pidfd_open(process.pid)
+            gone = os.pidfd_open(child.pid)
             stack.callback(os.close, gone)
             selector.register(gone, selectors.EVENT_READ, None)
-            for name, pipe in (("out", process.stdout), ("err", process.stderr)):
-                assert pipe is not None
+            for name, pipe in (("out", child.stdout), ("err", child.stderr)):
                 os.set_blocking(pipe.fileno(), False)
                 selector.register(pipe, selectors.EVENT_READ, name)
             while True:
@@ -132,18 +130,9 @@ class HostGuest:
                         raise LostGuest(f"flooded: the payload wrote more than {self._flood} bytes")
                     yield output
                 if all(key.data is None for key in ready):
-                    process.wait()
-                    return
-
-    def _sweep(self) -> None:
-        """Kill every process that carries our mark, until none is found."""
-        mark = f"{_MARK}={self._mark}".encode()
-        for _ in range(_SWEEPS):
-            if not (found := _marked(mark)):
-                return
-            for pid in found:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
+                    status = child.wait()
+                    assert status is not None
+                    return status
 
 
 def _read(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> Iterator[Output]:
@@ -155,17 +144,6 @@ def _read(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> Itera
         yield Output(key.data, data)
     else:
         selector.unregister(key.fileobj)
-
-
-def _marked(mark: bytes) -> list[int]:
-    """The processes whose environment holds ``mark``. One that is dead but not yet waited for has none."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                if mark in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append(int(entry.name))
-    return found
 
 
 def _beginning(path: str) -> bytes:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -15,6 +12,7 @@ from harness.guests.ssh_connect import place_of
 from harness.kernels.model import Kernel
 from harness.kernels.store import telling
 from harness.matrix.model import OverSsh
+from harness.processes.children import MERGED, Child, start
 
 _LOOK_SECONDS = 0.2  # how soon a stop is noticed while the command runs
 
@@ -48,19 +46,10 @@ def install(target: OverSsh, kernel: Kernel, folder: Path | None, stopped: threa
         stream = log.open("wb")
     with stream:
         try:
-            process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
-            )
+            with start(argv, stdout=stream, stderr=MERGED, after="leave", by_signal=False) as child:
+                status = _wait(child, time.monotonic() + target.patience, stopped)
         except OSError as problem:
             raise BootFailed(f"install: {argv[0]} cannot be run: {problem.strerror}") from None
-        status = None
-        try:
-            status = _wait(process, time.monotonic() + target.patience, stopped)
-        finally:
-            if status != 0:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
     if stopped.is_set():
         raise BootFailed("the guest was stopped")
     if status is None:
@@ -69,10 +58,10 @@ def install(target: OverSsh, kernel: Kernel, folder: Path | None, stopped: threa
         raise BootFailed(f"install: {argv[0]} ended with status {status}: {_last_line(log)}")
 
 
-def _wait(process: subprocess.Popen[bytes], end: float, stopped: threading.Event) -> int | None:
+def _wait(child: Child, end: float, stopped: threading.Event) -> int | None:
     while time.monotonic() < end and not stopped.is_set():
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return process.wait(_LOOK_SECONDS)
+        if (status := child.wait(_LOOK_SECONDS)) is not None:
+            return status
     return None
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 
 from harness.errors import KernelUnavailable, StoreError, ToolMissing, UsageError
 from harness.kernels.store import SETTING, Store, file_sha256, telling
+from harness.processes.children import run
 
 MIRROR_SETTING = "SEALMATRIX_MIRROR"
 MAX_AGE_SECONDS = 6 * 3600
@@ -281,10 +281,10 @@ def _write_if_changed(path: Path, text: str) -> None:
 def _run(argv: Sequence[str], folder: Path, what: str) -> str:
     """Run one of apt's programs and return its output; its own words become the one line of the error."""
     environment = {**os.environ, "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(argv, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if done.returncode == 0:
-        return done.stdout.decode("utf-8", "replace")
-    raise explain(what, (done.stderr + done.stdout).decode("utf-8", "replace"), folder)
+    done = run(argv, what=f"fetching {what}", folder=folder, environment=environment)
+    if done.status == 0:
+        return done.out.decode("utf-8", "replace")
+    raise explain(what, (done.err + done.out).decode("utf-8", "replace"), folder)
 
 
 def explain(what: str, output: str, folder: Path) -> KernelUnavailable | StoreError:

@@ -33,7 +33,7 @@ MAX_IMAGE = 512 * 1024 * 1024
 def fetch_candidate(store: Store, archive: Archive, candidate: Candidate, say: Saying) -> Build:
     """Return the build a candidate is, fetched unless stored. Raises ``InfrastructureError``."""
     triples = _triples(candidate.needed)
-    with store.lock(f"build {triples}"):
+    with store.lock(f"build {triples}", say):
         for build in stored_builds(store):
             if build.packages == triples and is_complete(store, build):
                 return build

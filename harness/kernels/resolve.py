@@ -132,8 +132,12 @@ def resolve(
     """Resolve entries without touching the lock file; see ``provide``."""
     tell = progress or (lambda name, arch, text: None)
     resolver = _Resolver(store, archive or AptArchive(store), lock, offline, refresh, update, tell)
-    with ThreadPoolExecutor(max_workers=_PARALLEL, thread_name_prefix="kernels") as pool:
+    pool = ThreadPoolExecutor(max_workers=_PARALLEL, thread_name_prefix="kernels")
+    try:
         results = list(pool.map(lambda pair: resolver.attempt(*pair), wanted))
+    finally:
+        # Whoever interrupts does not wait for a package to be unpacked; what is kept is kept whole.
+        pool.shutdown(wait=False, cancel_futures=True)
     kernels = {(spec.name, arch): kernel for (spec, arch), (kernel, _) in zip(wanted, results, strict=True)}
     outcomes = [outcome for _, outcome in results if outcome is not None]
     found = tuple(outcome.entry for outcome in outcomes if outcome.entry is not None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from harness.kernels.archive import AptArchive, Archive, Package, Saying
 from harness.kernels.packages import package_files
 from harness.kernels.store import Store, telling
 from harness.kernels.versions import version_key
+from harness.processes.children import run
 
 _ARCHITECTURE = "amd64"  # source packages are "all" and stand in every architecture's index
 # In the order they are asked: what is stable first, what is unreleased last.
@@ -42,7 +42,7 @@ def debian_source(
     except InfrastructureError as problem:
         return _unpacked_already(root, series, problem)
     folder = root / f"{package.name}_{package.version.replace(':', '%3a')}"
-    with store.lock(f"source {folder.name}"):
+    with store.lock(f"source {folder.name}", say):
         if not folder.is_dir():
             _fetch(store, archive or AptArchive(store), package, folder, say)
     return SourceTree(folder, f"{package.name} {package.version}")
@@ -93,6 +93,6 @@ def _fetch(store: Store, archive: Archive, package: Package, folder: Path, say: 
 
 def _untar(tarball: Path, folder: Path) -> None:
     argv = ["tar", "-xJf", str(tarball), "-C", str(folder), "--strip-components=1", "--no-same-owner"]
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if done.returncode:
-        raise KernelUnavailable(f"cannot unpack the source: {done.stderr.decode('utf-8', 'replace').strip()[:200]}")
+    done = run(argv, what="unpacking a kernel's source")
+    if done.status:
+        raise KernelUnavailable(f"cannot unpack the source: {done.err.decode('utf-8', 'replace').strip()[:200]}")

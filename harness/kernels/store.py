@@ -16,16 +16,18 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
 from harness.errors import StoreError
+from harness.processes.children import go_on
 
 SETTING = "SEALMATRIX_CACHE"
+_LOCK_SECONDS = 0.1  # between two attempts at a lock
 _STALE_SECONDS = 24 * 3600
 _REMEDIES = {
     errno.ENOSPC: f"no space left; free some, or set {SETTING} to a directory with room",
@@ -115,10 +117,19 @@ class Store:
                 yield record
 
     @contextmanager
-    def lock(self, name: str) -> Iterator[None]:
-        """Hold the named lock, waiting for whoever holds it now, in this or another process."""
-        with self._lock_file(name) as descriptor:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    def lock(self, name: str, say: Callable[[str], None] = lambda text: None) -> Iterator[None]:
+        """Hold the named lock, waiting for whoever holds it now, in this or another process; ``say`` is told of that.
+
+        Raises ``Interrupted`` where the wait is not wanted any more.
+        """
+        ours, told = f"process {os.getpid()}", False
+        while (held := self.try_lock(name, ours)) is None:
+            if not told:
+                theirs = self.held_by(name)
+                say(f"waiting for another sealmatrix ({theirs})" if theirs != ours else "waiting for its turn")
+            told = True
+            go_on(_LOCK_SECONDS)
+        with held:
             yield
 
     def try_lock(self, name: str, holder: str = "") -> ExitStack | None:
@@ -129,8 +140,9 @@ class Store:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return None
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, holder.encode(), 0)
+            with suppress(OSError):  # a full disk; the lock is held all the same
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, holder.encode(), 0)
             return stack.pop_all()
 
     def held_by(self, name: str) -> str:

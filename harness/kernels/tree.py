@@ -12,8 +12,6 @@ import os
 import platform
 import re
 import shutil
-import signal
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +23,7 @@ from harness.kernels.images import BZIMAGE, IMAGE, VMLINUX, survives_pvh
 from harness.kernels.model import Kernel, Origin
 from harness.kernels.store import file_sha256, telling, write_atomically
 from harness.matrix.model import SYNONYMS, Arch
+from harness.processes.children import run
 
 OWN = Path(__file__).resolve().parent / "own"
 SYSTEM_MAPPINGS = OWN / "mseal-system-mappings.config"
@@ -246,18 +245,11 @@ def has_header(name: str) -> bool:
     """Whether the system's compiler finds a header; False where there is no compiler."""
     if shutil.which("gcc") is None:
         return False
-    done = subprocess.run(
-        ["gcc", "-E", "-x", "c", "-"],
-        input=f"#include <{name}>\n".encode(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        check=False,
-    )
-    return done.returncode == 0
+    return run(["gcc", "-E", "-x", "c", "-"], given=f"#include <{name}>\n".encode()).status == 0
 
 
 def _run(argv: Sequence[str], log: Path, what: str) -> None:
-    """Run make, its words appended to the log; its whole process group ends when we are interrupted."""
+    """Run make, its words appended to the log."""
     environment = {name: value for name, value in os.environ.items() if not _UNWANTED.match(name)} | _STAMPS
     # Of the path of the tree objects hold no more than the way to it from the build folder ("../tree" under ccache,
     # nothing without it: -fmacro-prefix-map, no debug information), so that ccache may give those of one tree to
@@ -265,16 +257,8 @@ def _run(argv: Sequence[str], log: Path, what: str) -> None:
     environment |= {"CCACHE_BASEDIR": str(log.resolve().parent.parent), "CCACHE_NOHASHDIR": "1"}
     with log.open("ab") as stream:
         start = stream.tell()
-        process = subprocess.Popen(
-            argv, env=environment, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
-        )
-        try:
-            status = process.wait()
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            raise
-    if status:
+        done = run(argv, what=f"building {what}", environment=environment, output=stream)
+    if done.status:
         raise BuildError(f"{what} does not build: {decisive(_bytes(log)[start:].decode('utf-8', 'replace'))} ({log})")
 
 

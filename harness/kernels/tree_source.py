@@ -23,7 +23,7 @@ def built_source(store: Store, source: TreeSource, arch: Arch, say: Saying) -> B
     """
     extra = tuple(_fragment(fragment) for fragment in source.fragments)
     # make uses every core by itself, and a checkout is one commit at a time.
-    with store.lock("kernel builds"):
+    with store.lock("kernel builds", say):
         tree, where = _checkout(store, source, say) if source.commit else (source.tree, _describe(source.tree))
         fragments = (*own_fragments(arch), *extra)
         say(f"building {where} (minutes at first, seconds after small changes)")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from harness.errors import BuildError, StoreError
 from harness.kernels.store import keep_made, made, telling
 from harness.matrix.model import ARCHES, Arch
 from harness.payload.compiler import compile_static, compiler_version, sources_digest
+from harness.processes.children import OutOfTime, run
 
 _HOST_ARCH: Mapping[str, Arch] = {"x86_64": "x86_64", "aarch64": "arm64"}
 _LIST_SECONDS = 60
@@ -139,13 +139,12 @@ def _compile(arch: Arch, ident: str) -> Path:
 
 def _output(program: Path, arguments: Sequence[str], folder: Path | None = None) -> str:
     try:
-        done = subprocess.run(
-            [str(program), *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            timeout=_LIST_SECONDS, check=True, cwd=folder,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError) as error:
+        done = run([str(program), *arguments], what="asking a payload", folder=folder, seconds=_LIST_SECONDS)
+    except (OSError, OutOfTime) as error:
         raise BuildError(f"{program} {' '.join(arguments)}: {error}") from error
-    return done.stdout
+    if done.status:
+        raise BuildError(f"{program} {' '.join(arguments)}: ended with status {done.status}")
+    return done.out.decode("utf-8", "replace")
 
 
 def _keep(path: Path, text: str) -> None:

@@ -22,7 +22,7 @@ def busybox(arch: Arch, say: Saying, store: Store | None = None, packages: Packa
     """Return the program for ``arch``, from the store where it is. Raises ``KernelUnavailable`` or ``StoreError``."""
     store = store or Store()
     record = f"tools/{PACKAGE}-{arch}"
-    with store.lock(record):
+    with store.lock(record, say):
         known = store.read_record(record) or {}
         path = store.find(str(known.get("sha256", "")))
         if path is None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 from harness.errors import BuildError
 from harness.kernels.store import default_root, keep_made, made, telling
 from harness.matrix.model import Arch
+from harness.processes.children import OutOfTime, run
 
 TARGETS: Mapping[Arch, str] = {"x86_64": "x86_64-linux-musl", "arm64": "aarch64-linux-musl"}
 
@@ -89,16 +89,18 @@ def _compile(sources: Sequence[Path], arch: Arch, flags: Sequence[str], output: 
     argv += ["-o", str(output), *(str(s.resolve()) for s in sources if s.suffix == ".c")]
     environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": zig_cache, "ZIG_LOCAL_CACHE_DIR": zig_cache}
     try:
-        done = subprocess.run(
-            argv, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, errors="replace", timeout=_COMPILE_SECONDS, check=False,
+        done = run(
+            argv, what=f"building {output.name} for {arch}", environment=environment, merged=True,
+            seconds=_COMPILE_SECONDS,
         )  # fmt: skip
-    except subprocess.TimeoutExpired:
+    except OutOfTime:
         raise BuildError(f"{output.name} for {arch}: no end to the build in {_COMPILE_SECONDS} s") from None
     except OSError as error:
         raise BuildError(f"{output.name} for {arch}: cannot start the compiler: {error.strerror}") from error
-    if done.returncode != 0 or not output.is_file():
-        raise BuildError(f"{output.name} for {arch} does not compile: {first_error(done.stdout)}")
+    if done.status != 0 or not output.is_file():
+        raise BuildError(
+            f"{output.name} for {arch} does not compile: {first_error(done.out.decode('utf-8', 'replace'))}"
+        )
 
 
 def first_error(output: str) -> str:

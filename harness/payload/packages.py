@@ -72,7 +72,7 @@ def pinned(arch: Arch, lock: Path = LOCK) -> tuple[Pinned, ...]:
 
 def obtain(arch: Arch, wanted: Sequence[Pinned], store: Store, packages: Packages, say: Saying) -> tuple[Pinned, ...]:
     """Have the packages in the store; returns those that were had. Raises ``KernelUnavailable`` or ``StoreError``."""
-    with store.lock(f"python packages {arch}"):
+    with store.lock(f"python packages {arch}", say):
         absent = [package for package in wanted if store.find(package.sha256) is None]
         if not absent:
             return tuple(wanted)

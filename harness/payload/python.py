@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -27,6 +26,7 @@ from harness.matrix.model import Arch
 from harness.payload.build import ProbeInfo, host_arch, kept_list, payload_root
 from harness.payload.compiler import cache_root, compiler_version, first_error
 from harness.payload.packages import NAMES, PYTHON, Packages, Pinned, contents, obtain, pinned, system_packages
+from harness.processes.children import OutOfTime, run
 
 _TRIPLE: Mapping[Arch, str] = {"x86_64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 _GLIBC = "2.36"  # of libc6-dev in packages.SUITE: the compiler's own headers follow it
@@ -238,15 +238,15 @@ def _zig(arguments: Sequence[str]) -> None:
 
 def _run(argv: Sequence[str], what: str, folder: Path | None, environment: Mapping[str, str] | None = None) -> None:
     try:
-        done = subprocess.run(
-            list(argv), cwd=folder, env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=_TOOL_SECONDS,
-            check=False,
+        done = run(
+            list(argv), what="building the Python payload", folder=folder,
+            environment={**os.environ, **(environment or {})}, merged=True, seconds=_TOOL_SECONDS,
         )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as problem:
+    except (OSError, OutOfTime) as problem:
         raise BuildError(f"the Python payload: {what}: {problem}") from problem
-    if done.returncode != 0:
-        raise BuildError(f"the Python payload: {what} cannot be built: {first_error(done.stdout)}")
+    if done.status != 0:
+        said = first_error(done.out.decode("utf-8", "replace"))
+        raise BuildError(f"the Python payload: {what} cannot be built: {said}")
 
 
 def _made_of(packages: Sequence[Pinned]) -> bytes:

@@ -23,7 +23,7 @@ from typing import IO, Literal, Protocol
 
 from harness.errors import Interrupted, ToolMissing
 
-DEVNULL, PIPE = subprocess.DEVNULL, subprocess.PIPE
+DEVNULL, PIPE, MERGED = subprocess.DEVNULL, subprocess.PIPE, subprocess.STDOUT
 _KEEPER = Path(__file__).with_name("keeper.py")
 _END_SECONDS = 10.0  # for a keeper to end what it keeps; it is killed then
 
@@ -43,16 +43,15 @@ class Done:
     err: bytes = b""
 
 
-class Child:
-    """A running program; made by ``start``. ``end`` may be called from any thread, any number of times."""
+class Program:
+    """A running program."""
 
-    def __init__(self, process: subprocess.Popen[bytes], line: socket.socket, what: str) -> None:
-        self._process, self._line, self.what = process, line, what
-        self._ending = threading.Lock()
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
 
     @property
     def pid(self) -> int:
-        """Of the keeper, which ends when the program has ended, and the way it did."""
+        """Of the program itself."""
         return self._process.pid
 
     @property
@@ -74,6 +73,20 @@ class Child:
         except subprocess.TimeoutExpired:
             return None
 
+    def kill(self) -> None:
+        """Send it SIGKILL."""
+        self._process.kill()
+
+
+class Child(Program):
+    """A running program and its keeper; made by ``start``. ``pid`` is the keeper's, which ends when the program has
+    ended, and the way it did. ``end`` may be called from any thread, any number of times."""
+
+    def __init__(self, process: subprocess.Popen[bytes], line: socket.socket, what: str) -> None:
+        super().__init__(process)
+        self._line, self.what = line, what
+        self._ending = threading.Lock()
+
     def communicate(self, given: bytes | None, seconds: float | None) -> Done:
         """Feed it, and read all it says. Raises ``OutOfTime``."""
         try:
@@ -92,8 +105,8 @@ class Child:
         self.hang_up()
         with self._ending:
             if self.wait(_END_SECONDS) is None:
-                self._process.kill()
-                self._process.wait()
+                self.kill()
+                self.wait()
 
     def started(self) -> None:
         """Wait until the keeper has started the program. Raises ``OSError`` when that cannot be."""
@@ -193,8 +206,8 @@ def start(
     """Start a program; when the block is left it has ended, with all it started.
 
     ``what`` says what it does, for whoever interrupts it ("building the kernel of linux"). ``after="leave"`` leaves
-    alone what still runs when the program ends by itself. ``by_signal=False`` is for those that a guest ends, which
-    is told by its pool. Raises ``OSError`` when it cannot be run, ``Interrupted`` when a signal ended it.
+    alone what still runs when the program ends by itself, with success. ``by_signal=False`` is for those of a guest,
+    which its pool ends. Raises ``OSError`` when it cannot be run, ``Interrupted`` when a signal ended it.
     """
     if by_signal:
         go_on()
@@ -239,7 +252,7 @@ def run(
     Raises ``OSError`` when it cannot be run, ``OutOfTime`` after ``seconds``, ``Interrupted``.
     """
     stdin = DEVNULL if given is None else PIPE
-    stderr = subprocess.STDOUT if merged else output
+    stderr = MERGED if merged else output
     with start(
         argv, what=what, folder=folder, environment=environment, stdin=stdin, stdout=output, stderr=stderr
     ) as child:
@@ -269,12 +282,12 @@ def ask(
     return Done(process.returncode, out, err)
 
 
-def emulator(argv: Sequence[str], inherited: Sequence[int]) -> subprocess.Popen[bytes]:
+def emulator(argv: Sequence[str], inherited: Sequence[int]) -> Program:
     """Start QEMU: it dies with the *thread* that started it. Raises ``OSError``, ``ToolMissing``."""
     wrapper = shutil.which("setpriv")
     if wrapper is None:
         raise ToolMissing("setpriv", "util-linux")
-    return subprocess.Popen(
-        [wrapper, "--pdeathsig", "KILL", "--", *argv],
-        stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, pass_fds=inherited, start_new_session=True,
-    )  # fmt: skip
+    argv = [wrapper, "--pdeathsig", "KILL", "--", *argv]
+    return Program(
+        subprocess.Popen(argv, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, pass_fds=inherited, start_new_session=True)
+    )

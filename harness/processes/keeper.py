@@ -4,7 +4,7 @@
 the other end of the socket. Whatever the command leaves behind becomes a child of the keeper (PR_SET_CHILD_SUBREAPER,
 prctl(2)), whatever session it has moved to. When the other end of the socket is closed, by ``Child.end`` or because
 sealmatrix is gone, also by SIGKILL, the keeper kills them all. So it does when the command ends, unless AFTER is
-``leave``. It ends the way the command did: with the same status, or by the same signal.
+``leave`` and the command succeeded. It ends the way the command did: with the same status, or by the same signal.
 
 Its start is part of the time of every program we run, so it imports no more than it must.
 """
@@ -32,23 +32,34 @@ def main() -> None:
     leave = sys.argv[2] == "leave"
     for number in _ENDING:
         signal.signal(number, _asked)
+    ended: dict[int, int] = {}
+    signal.signal(signal.SIGCHLD, lambda number, frame: _reap(ended))
     libc = ctypes.CDLL(None)
     libc.prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     status, pid = None, 0
     try:
         pid = _start(sys.argv[3:], libc, other)
-        status = _wait(pid, other)
+        status = _wait(pid, other, ended)
     except _Asked:
         pass
     for number in _ENDING:
         signal.signal(number, signal.SIG_IGN)
-    if status is None or not leave:
-        status = _end_all(pid, status)
-    _end_like(status)
+    if status != 0 or not leave:
+        _end_all()
+    _end_like(signal.SIGKILL if status is None else status)
 
 
 def _asked(_number: int, _frame: object) -> None:
     raise _Asked
+
+
+def _reap(ended: dict[int, int]) -> None:
+    """Wait for those that have ended: the command, and orphans of its."""
+    try:
+        while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            ended[found[0]] = found[1]
+    except ChildProcessError:
+        pass
 
 
 def _start(command: list[str], libc: ctypes.CDLL, other: int) -> int:
@@ -61,7 +72,7 @@ def _start(command: list[str], libc: ctypes.CDLL, other: int) -> int:
     if pid == 0:
         try:
             libc.prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            for number in (*_ENDING, signal.SIGPIPE, signal.SIGXFSZ):
+            for number in (*_ENDING, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
                 signal.signal(number, signal.SIG_DFL)
             os.setsid()
             os.close(other)
@@ -83,21 +94,26 @@ def _start(command: list[str], libc: ctypes.CDLL, other: int) -> int:
     return pid
 
 
-def _wait(pid: int, other: int) -> int | None:
+def _wait(pid: int, other: int, ended: dict[int, int]) -> int | None:
     """The command's wait status once it has ended, None when the other end was closed before."""
-    gone = os.pidfd_open(pid)
+    woken, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wakes)
     poll = select.poll()
-    poll.register(gone, select.POLLIN)
+    poll.register(woken, select.POLLIN)
     poll.register(other, select.POLLIN | select.POLLHUP)
-    ready = {fd for fd, _ in poll.poll()}
-    os.close(gone)
-    return os.waitpid(pid, 0)[1] if gone in ready else None
+    _reap(ended)  # what ended before a signal could wake us
+    while pid not in ended:
+        if other in {fd for fd, _ in poll.poll()}:
+            return None
+        os.read(woken, 4096)
+    return ended[pid]
 
 
-def _end_all(pid: int, status: int | None) -> int:
-    """Kill all descendants. Those of a killed child become our children, so this ends when there are no children."""
+def _end_all() -> None:
+    """Kill all descendants. Those of one that is killed become our children, so it ends when there are none."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     spared: set[int] = set()  # processes of another user, which are not ours to kill
-    while children := _children() - spared:
+    while children := _descendants() - spared:
         for child in children:
             try:
                 os.kill(child, signal.SIGKILL)
@@ -107,24 +123,26 @@ def _end_all(pid: int, status: int | None) -> int:
                 spared.add(child)
         for child in children - spared:
             try:
-                ended, how = os.waitpid(child, 0)
+                os.waitpid(child, 0)
             except ChildProcessError:
-                continue
-            if ended == pid:
-                status = how
-    return signal.SIGKILL if status is None else status
+                pass  # not ours yet, or waited for already
 
 
-def _children() -> set[int]:
-    found = set()
+def _descendants() -> set[int]:
+    parents = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
-                fields = _read(f"/proc/{name}/stat").rpartition(b")")[2].split()
+                state, parent, *_ = _read(f"/proc/{name}/stat").rpartition(b")")[2].split()
             except OSError:
-                continue
-            if int(fields[1]) == os.getpid():
-                found.add(int(name))
+                continue  # it has just gone
+            if state != b"Z" or int(parent) == os.getpid():  # the dead are their parents' to wait for
+                parents[int(name)] = int(parent)
+    found: set[int] = set()
+    level = {os.getpid()}
+    while level:
+        level = {child for child, parent in parents.items() if parent in level}
+        found |= level
     return found
 
 
