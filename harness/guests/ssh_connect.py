@@ -16,6 +16,7 @@ from pathlib import Path
 import paramiko
 
 from harness.errors import BootFailed, UsageError
+from harness.guests.ssh_line import BROKEN
 from harness.matrix.model import OverSsh
 
 _KEEPALIVE = 10  # seconds between signs of life
@@ -134,7 +135,7 @@ def _tunnel(door: paramiko.SSHClient, jump: Place, place: Place, seconds: float)
     assert transport is not None
     try:
         return transport.open_channel("direct-tcpip", (place.host, place.port), ("", 0), timeout=seconds)
-    except (paramiko.SSHException, OSError) as problem:
+    except BROKEN as problem:
         raise BootFailed(f"{jump} does not lead to {place.host}:{place.port}: {_said(problem)}") from None
 
 

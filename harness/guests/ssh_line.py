@@ -16,6 +16,9 @@ _READ = 256 << 10
 _LONGEST_WAIT = 3600.0  # seconds; a deadline may be none at all
 _KEPT = 8 << 10  # bytes of what the agent says on standard error
 _LEAVE_SECONDS = 10.0  # for an agent that has been told to leave to clean up and go
+# What paramiko raises when a connection has gone. EOFError comes from whatever writes; reading writes, too, to tell the
+# other side that there is room again.
+BROKEN = (paramiko.SSHException, EOFError, OSError)
 
 
 @contextlib.contextmanager
@@ -35,7 +38,7 @@ def answering(transport: paramiko.Transport, seconds: float) -> Iterator[None]:
     timer.start()
     try:
         yield
-    except (paramiko.SSHException, EOFError, OSError):
+    except BROKEN:
         if late.is_set():
             raise TimeoutError(f"no answer within {seconds:g} s") from None
         raise
@@ -61,7 +64,7 @@ class SshLine:
                 self._channel = transport.open_session(timeout=seconds)
                 self._channel.settimeout(seconds)
                 self._channel.exec_command(command)
-        except (paramiko.SSHException, EOFError, OSError) as problem:
+        except BROKEN as problem:
             raise Gone(f"{where} starts no program: {problem or type(problem).__name__}") from None
 
     def send(self, frame: Frame, seconds: float) -> None:
@@ -74,7 +77,7 @@ class SshLine:
                 sent = self._channel.send(bytes(data[:_READ]))
             except TimeoutError:
                 raise Gone(f"{self._where} took no {frame.kind!r} within {seconds:g} s") from None
-            except OSError:
+            except BROKEN:
                 raise self._gone() from None
             if sent == 0:
                 raise self._gone()
@@ -92,7 +95,7 @@ class SshLine:
                 data = self._channel.recv(_READ)
             except TimeoutError:
                 continue
-            except OSError:
+            except BROKEN:
                 data = b""
             if not data:
                 raise self._gone()
@@ -110,14 +113,15 @@ class SshLine:
         self._left.set()
         try:
             self._channel.shutdown_write()
-        except OSError:
+        except BROKEN:
             return False
         return self._channel.status_event.wait(_LEAVE_SECONDS)
 
     def _hear(self) -> None:
-        while self._channel.recv_stderr_ready():
-            data = self._channel.recv_stderr(4096)
-            self._said += data[: max(0, _KEPT - len(self._said))]
+        with contextlib.suppress(*BROKEN):
+            while self._channel.recv_stderr_ready():
+                data = self._channel.recv_stderr(4096)
+                self._said += data[: max(0, _KEPT - len(self._said))]
 
     def _gone(self) -> Gone:
         """Why there is no more: we left, the agent ended, or nobody knows."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import paramiko
 
 from harness.guests.channel import Gone
-from harness.guests.ssh_line import answering
+from harness.guests.ssh_line import BROKEN, answering
 from harness.kernels.config import LARGEST
 
 _AGENT = "agent"
@@ -33,7 +33,7 @@ def ask(client: paramiko.SSHClient, command: str, where: str, seconds: float) ->
             channel.exec_command(command)
             said = channel.makefile("rb").read()
             status = channel.recv_exit_status()
-    except (paramiko.SSHException, EOFError, OSError) as problem:
+    except BROKEN as problem:
         raise Gone(f"{where} does not carry out `{command}`: {problem or type(problem).__name__}") from None
     if status != 0:
         raise Gone(f"{where} does not carry out `{command}`: status {status}; is it a Linux machine with a shell?")
@@ -51,14 +51,16 @@ def files_of(client: paramiko.SSHClient, seconds: float) -> Iterator[paramiko.SF
             channel.settimeout(seconds)
             channel.invoke_subsystem("sftp")
             sftp = paramiko.SFTPClient(channel)
-    except (paramiko.SSHException, EOFError, OSError) as problem:
+    except BROKEN as problem:
         said = problem or type(problem).__name__
         raise Gone(f"no files can be put there: sftp is refused ({said}); give its sshd a `Subsystem sftp`") from None
-    with sftp:
-        try:
-            yield sftp
-        except (paramiko.SSHException, EOFError) as problem:
-            raise Gone(f"sftp broke off before all files were there: {problem or type(problem).__name__}") from None
+    try:
+        yield sftp
+    except (paramiko.SSHException, EOFError) as problem:
+        raise Gone(f"sftp broke off before all files were there: {problem or type(problem).__name__}") from None
+    finally:
+        with contextlib.suppress(*BROKEN):
+            sftp.close()
 
 
 def private_directory(files: paramiko.SFTPClient, wish: str) -> str:
@@ -102,7 +104,7 @@ def beginning(files: paramiko.SFTPClient, path: str) -> bytes:
 
 def remove(files: paramiko.SFTPClient, work: str) -> None:
     """Remove what ``private_directory`` and ``put_agent`` made, where the agent did not live to do it."""
-    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+    with contextlib.suppress(*BROKEN):
         with contextlib.suppress(OSError):
             files.remove(posixpath.join(work, _AGENT))
         files.rmdir(work)
