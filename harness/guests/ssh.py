@@ -27,7 +27,7 @@ from harness.guests.meant import demand_image, other_than_recorded
 from harness.guests.model import FLOOD, Booted, Deadlines, Event, Waits
 from harness.guests.pid1 import build_init
 from harness.guests.ssh_connect import connected, place_of
-from harness.guests.ssh_install import install
+from harness.guests.ssh_install import install, last_words
 from harness.guests.ssh_line import SshLine
 from harness.guests.ssh_place import Unusable, ask, beginning, files_of, private_directory, put_agent, remove
 from harness.kernels.config import running_config
@@ -223,7 +223,10 @@ class SshGuest:
             self._stopped.wait(_BETWEEN_TRIES)
         if self._stopped.is_set():
             raise BootFailed("the guest was stopped")
-        raise BootFailed(f"{self._where} did not come up with {release} within {self._target.patience} s; {last}")
+        raise BootFailed(
+            f"{self._where} did not come up with {release} within {self._target.patience} s; {last}; "
+            f"install: {last_words(self._folder)}"
+        )
 
     def _who(self, client: paramiko.SSHClient) -> tuple[str, str]:
         """What the machine calls its architecture, and who we are there. Raises ``BootFailed`` for another one."""

@@ -40,7 +40,7 @@ def install(target: OverSsh, kernel: Kernel, folder: Path | None, stopped: threa
     running when it succeeds (the machine itself, say) is its own affair; otherwise all it started is ended.
     """
     argv = words_of(target, kernel)
-    log = folder / "install.log" if folder else Path(os.devnull)
+    log = _log(folder)
     with telling(log):
         log.parent.mkdir(parents=True, exist_ok=True)
         stream = log.open("wb")
@@ -55,7 +55,7 @@ def install(target: OverSsh, kernel: Kernel, folder: Path | None, stopped: threa
     if status is None:
         raise BootFailed(f"install: {argv[0]} did not end within {target.patience} s ({log.name})")
     if status:
-        raise BootFailed(f"install: {argv[0]} ended with status {status}: {_last_line(log)}")
+        raise BootFailed(f"install: {argv[0]} ended with status {status}: {last_words(folder)}")
 
 
 def _wait(child: Child, end: float, stopped: threading.Event) -> int | None:
@@ -65,9 +65,14 @@ def _wait(child: Child, end: float, stopped: threading.Event) -> int | None:
     return None
 
 
-def _last_line(log: Path) -> str:
+def last_words(folder: Path | None) -> str:
+    """The last line of what an install command, or what it left running, has said."""
     try:
-        lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
+        lines = [line.strip() for line in _log(folder).read_text("utf-8", "replace").splitlines() if line.strip()]
     except OSError:
         lines = []
     return lines[-1][:200] if lines else "it said nothing"
+
+
+def _log(folder: Path | None) -> Path:
+    return folder / "install.log" if folder else Path(os.devnull)

@@ -381,6 +381,8 @@ def test_an_installation_that_fails(guest: MakeGuest, server: Server, tmp_path: 
         boot("6.1", str(tmp_path / "absent"))
     with pytest.raises(BootFailed, match=rf"did not come up with 9\.9 within 3 s; it runs {platform.release()}"):
         boot("9.9", "true")
+    with pytest.raises(BootFailed, match=r"did not come up .*; install: the board's power supply is off"):
+        boot("9.9", "sh", "-c", 'echo power; echo "the board\'s power supply is off" &')
     with pytest.raises(BootFailed, match="was not booted anew"):
         boot(platform.release(), "true")  # it runs that release, as it did before
 
