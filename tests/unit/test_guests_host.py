@@ -58,6 +58,7 @@ def test_a_signal_is_told(host):
 
 
 def test_orphans_in_other_sessions_are_killed_and_not_waited_for(host, tmp_path):
+    """Killed is ended: this one takes a while for it, with all that memory to give back."""
     guest = host()
     guest.boot()
     script = f"""
@@ -65,6 +66,7 @@ import os, signal
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
+        memory = bytearray(b"x") * (1 << 28)
         open({str(tmp_path / "pid")!r}, "w").write(str(os.getpid()))
         signal.pause()
     os._exit(0)
