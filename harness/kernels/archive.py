@@ -7,6 +7,8 @@ acquisition settings keep applying, because its configuration is read first.
 
 from __future__ import annotations
 
+import errno
+import itertools
 import os
 import re
 import shutil
@@ -287,21 +289,25 @@ def _run(argv: Sequence[str], folder: Path, what: str) -> str:
     raise explain(what, (done.err + done.out).decode("utf-8", "replace"), folder)
 
 
+# The number of an error as apt writes it, whatever the words: "write (28: No space left on device)".
+_ERRNO = re.compile(r"\((\d+): ")
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
 def explain(what: str, output: str, folder: Path) -> KernelUnavailable | StoreError:
-    """Return apt's failure as one error: the disk's fault, or the archive's."""
-    complaints = [line[2:].strip() for line in output.splitlines() if line[:2] in ("E:", "W:")]
-    words = " ".join(complaints)
-    if "No space left on device" in words or "No space left on device" in output:
+    """Return apt's failure as one error: the disk's fault, or the archive's.
+
+    Apt's words change between its releases: they are shown, and never looked for.
+    """
+    if _NO_ROOM & {int(number) for number in _ERRNO.findall(output)}:
         return StoreError(f"{folder}: no space left; free some, or set {SETTING} to a directory with room")
-    return KernelUnavailable(f"cannot fetch {what}: {_decisive(complaints) or 'apt failed without a word'}")
+    return KernelUnavailable(f"cannot fetch {what}: {_complaint(output) or 'apt failed without a word'}")
 
 
-def _decisive(complaints: Iterable[str]) -> str:
-    """Return the most telling of apt's complaints, without the generic ones that frame it."""
-    ranked = ("Hash Sum mismatch", "GPG error", "not signed", "Failed to fetch", "Could not", "Unable")
-    lines = list(complaints)
-    for words in ranked:
-        for line in lines:
-            if words in line:
-                return " ".join(line.split())[:300]
-    return " ".join(lines[0].split())[:300] if lines else ""
+def _complaint(output: str) -> str:
+    """Return apt's first error, with its first warning in brackets; what comes later frames them in general words."""
+    firsts = []
+    for mark in ("E:", "W:"):
+        found = (line.removeprefix(mark) for line in output.splitlines() if line.startswith(mark))
+        firsts += [" ".join(line.split())[:300] for line in itertools.islice(found, 1)]
+    return " ".join([*firsts[:1], *(f"({line})" for line in firsts[1:])])

@@ -104,14 +104,14 @@ def test_unreachable_mirror_with_a_stored_kernel(place: Place) -> None:
     place.forget_lock()
     found = place.get("newest", mirror=NOWHERE)
     assert isinstance(found, Kernel)
-    assert "Could not connect" in found.origin.note
+    assert found.origin.note.startswith("cannot fetch the index of trixie-backports (amd64): ")
     assert found.origin.note.endswith("the newest stored build is used")
 
 
 def test_unreachable_mirror_and_nothing_stored(tmp_path: Path) -> None:
     found = Place(tmp_path).get("newest", mirror=NOWHERE)
     assert isinstance(found, KernelUnavailable)
-    assert "Could not connect" in str(found)
+    assert "cannot fetch the index of trixie-backports (amd64): " in str(found)
     assert "no newest kernel is stored" in str(found)
     assert "\n" not in str(found)
 
@@ -165,7 +165,7 @@ def test_a_tampered_package_is_refused(tmp_path: Path) -> None:
     with mirror(tampered=".deb") as (address, _):
         found = place.get("newest", mirror=address)
     assert isinstance(found, KernelUnavailable)
-    assert "Hash Sum mismatch" in str(found)
+    assert "cannot fetch linux-b" in str(found)
     assert list(place.store.root.glob("blobs/*/*")) == []
 
 
@@ -173,8 +173,8 @@ def test_a_tampered_index_is_refused(tmp_path: Path) -> None:
     with mirror(tampered="InRelease") as (address, _):
         found = Place(tmp_path).get("newest", mirror=address)
     assert isinstance(found, KernelUnavailable)
+    assert "cannot fetch the index of trixie-backports (amd64): " in str(found)
     assert "\n" not in str(found)
-    assert any(words in str(found) for words in ("not signed", "GPG error", "Clearsigned file", "signature"))
 
 
 def test_two_at_once_fetch_once(tmp_path: Path) -> None:

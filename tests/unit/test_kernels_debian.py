@@ -151,7 +151,14 @@ def test_any_index(text: str) -> None:
             "E: Failed to fetch x  Hash Sum mismatch\n   Hashes of expected file:\nE: Unable to fetch",
             "Hash Sum mismatch",
         ),
-        ("W: GPG error: x: signatures were invalid\nE: The repository 'x' is not signed.", "GPG error"),
+        (
+            "W: GPG error: x: signatures were invalid\nE: The repository 'x' is not signed.\nW: Updating is unsafe",
+            "cannot fetch it: The repository 'x' is not signed. (GPG error: x: signatures were invalid)",
+        ),
+        # apt 3
+        ("E: Failed to fetch y  Unable to connect to 127.0.0.1:1:\nE: Some index files", "Unable to connect to"),
+        ("W: only this", "cannot fetch it: only this"),
+        ("E: none of the words known today\nE: Unable to fetch", "cannot fetch it: none of the words known today"),
         ("", "apt failed without a word"),
     ],
 )
@@ -162,7 +169,17 @@ def test_apts_words_become_one_line(output: str, said: str) -> None:
     assert "\n" not in str(error)
 
 
-def test_a_full_disk_is_the_stores_fault() -> None:
-    error = explain("it", "E: Write error - write (28: No space left on device)", Path("/cache"))
+@pytest.mark.parametrize(
+    "output",
+    [
+        "E: Write error - write (28: No space left on device)",
+        "E: Write error - write (28: Kein Platz)",
+        "E: Write error - write (122: Disk quota exceeded)",
+        # apt 3 does not repeat the reason in the error itself.
+        "Err:2 http://m sid/main\n  Error writing to file - write (28: No room) [IP: ::1 80]\nE: Failed to fetch x",
+    ],
+)
+def test_a_full_disk_is_the_stores_fault(output: str) -> None:
+    error = explain("it", output, Path("/cache"))
     assert isinstance(error, StoreError)
     assert "SEALMATRIX_CACHE" in str(error)
