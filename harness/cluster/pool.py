@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,10 +21,12 @@ from typing import Any, Self
 
 from distributed import Client, Future
 from distributed.client import FutureCancelledError
+from distributed.comm.addressing import get_address_host_port
 from distributed.scheduler import KilledWorker
 
 from harness.cluster import worker as remote
 from harness.cluster.facts import NAME, Facts, check_same, demanded, own_facts, read_facts, resources, unmet
+from harness.cluster.loop import running_loop
 from harness.cluster.parcel import Shelf, pack
 from harness.cluster.remote import Missing, Returned
 from harness.cluster.worker import NoScheduler, first_line
@@ -38,6 +40,7 @@ from harness.runs.pool import Begun, Event, Events
 from harness.runs.schedule import longest_first
 
 _CONNECT_SECONDS = 10
+_CLOSE_SECONDS = 5
 _LOOK_SECONDS = 1.0
 # How long a cell may be without any worker that could run it (one may be on its way back) before it is given up, and
 # how long workers may take to end their guests and send back what was seen.
@@ -63,15 +66,14 @@ def connected(address: str) -> Iterator[Cluster]:
     nobody answers or no worker of ours is there.
     """
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said here, in one line
-    try:
-        client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
-    except ValueError as problem:
-        raise UsageError(
-            f"{address!r} is no scheduler's address, such as tcp://host:8786: {first_line(problem)}"
-        ) from None
-    except (OSError, TimeoutError, RuntimeError) as problem:
-        raise NoScheduler(f"no Dask scheduler answers at {address}: {first_line(problem)}") from None
-    try:
+    _check_address(address)
+    with ExitStack() as stack:
+        try:
+            loop = stack.enter_context(running_loop())
+            client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False, loop=loop)
+        except (OSError, TimeoutError, RuntimeError) as problem:
+            raise NoScheduler(f"no Dask scheduler answers at {address}: {first_line(problem)}") from None
+        stack.callback(_close, client)
         ours = own_facts()
         told = _told(client)
         if not told:
@@ -79,8 +81,22 @@ def connected(address: str) -> Iterator[Cluster]:
                 f"no worker of sealmatrix is connected to {address}; start one there: sealmatrix worker {address}"
             )
         yield Cluster(client, address, ours, check_same(ours, told))
-    finally:
-        client.close(timeout=5)
+
+
+def _check_address(address: str) -> None:
+    wrong = ""
+    try:
+        _, port = get_address_host_port(address)
+        wrong = "" if 0 < int(port) < 1 << 16 else f"there is no port {port}"
+    except ValueError as problem:
+        wrong = first_line(problem)
+    if wrong:
+        raise UsageError(f"{address!r} is no scheduler's address, such as tcp://host:8786: {wrong}")
+
+
+def _close(client: Client) -> None:
+    with suppress(TimeoutError):  # a scheduler that does not take leave in time
+        client.close(timeout=_CLOSE_SECONDS)
 
 
 def _told(client: Client) -> dict[str, object]:

@@ -266,8 +266,9 @@ def test_what_cannot_begin_is_one_line(scheduler: tuple[Process, str], start: St
     with pytest.raises(NoScheduler, match="no Dask scheduler answers") as caught:
         run_there(CLOSED, plan, lambda _: None)
     assert "\n" not in str(caught.value)
-    with pytest.raises(UsageError, match="no scheduler's address"):
-        run_there("carrier-pigeon://loft", plan, lambda _: None)
+    for address_of_none in ("carrier-pigeon://loft", "tcp://127.0.0.1", "tcp://127.0.0.1:65536", "tcp://127.0.0.1:x"):
+        with pytest.raises(UsageError, match="no scheduler's address"):
+            run_there(address_of_none, plan, lambda _: None)
     with pytest.raises(NoScheduler, match="sealmatrix worker"):
         run_there(address, plan, lambda _: None)
     worker(start, address, tmp_path, "old", "old")
@@ -275,6 +276,16 @@ def test_what_cannot_begin_is_one_line(scheduler: tuple[Process, str], start: St
         run_there(address, plan, lambda _: None)
     assert "\n" not in str(other.value)
     assert not (tmp_path / "r").exists()
+
+
+def test_a_busy_machine_fails_no_start_and_a_failed_one_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask's own thread for its client must run within 10 s; here it never does."""
+    monkeypatch.setattr("distributed.utils.asyncio_run", lambda *_, **__: None)
+    monkeypatch.setattr("harness.cluster.pool._CONNECT_SECONDS", 0.1)
+    before = threading.active_count()
+    with pytest.raises(NoScheduler, match="no Dask scheduler answers"), connected(CLOSED):
+        pass
+    assert threading.active_count() == before
 
 
 def test_a_cell_nobody_can_run_is_missed(scheduler: tuple[Process, str], start: Start, tmp_path: Path) -> None:
