@@ -64,6 +64,31 @@ static time_t now(void)
 	return t.tv_sec;
 }
 
+/* Disks by the beginning of their names: their driver in sysfs, and what it calls itself in /proc/devices. */
+static const struct {
+	const char *disk, *bus, *driver, *registered;
+} drivers[] = {
+	{.disk = "nvme", .bus = "/sys/bus", .driver = "/sys/bus/pci/drivers/nvme", .registered = " nvme"},
+	{.disk = "vd", .bus = "/sys/bus", .driver = "/sys/bus/virtio/drivers/virtio_blk", .registered = " virtblk"},
+};
+
+/* Whether the kernel has a driver for a disk of this name. Those built in are there before PID 1 is, and modules have
+ * been loaded by now: a driver that is not there will not come. Where the kernel does not tell, there may be one. */
+static int may_come(const char *name)
+{
+	char devices[8192];
+
+	for (size_t i = 0; i < sizeof(drivers) / sizeof(drivers[0]); i++) {
+		if (strncmp(name, drivers[i].disk, strlen(drivers[i].disk)))
+			continue;
+		if (access(drivers[i].bus, F_OK) == 0)
+			return access(drivers[i].driver, F_OK) == 0;
+		if (read_file("/proc/devices", devices, sizeof(devices)))
+			return strstr(devices, drivers[i].registered) != NULL;
+	}
+	return 1;
+}
+
 /* Open a device that may still be on its way. */
 static int open_device(const char *path)
 {
@@ -118,9 +143,15 @@ static void provide_swap(const char *name)
 	int fd;
 
 	snprintf(path, sizeof(path), "/dev/%s", name);
+	if (!may_come(name)) {
+		note("swap: %s: this kernel has no driver for it", path);
+		return;
+	}
 	fd = open_device(path);
 	/* The signature is in the page cache of the device, which is where swapon reads it. */
-	if (fd < 0 || sign_swap(fd) < 0 || swapon(path, 0) < 0)
+	if (fd < 0 && errno == ENOENT)
+		note("swap: %s did not come within %d s", path, DEVICE_SECONDS);
+	else if (fd < 0 || sign_swap(fd) < 0 || swapon(path, 0) < 0)
 		note("swap: %s: %s", path, strerror(errno));
 	if (fd >= 0)
 		close(fd);

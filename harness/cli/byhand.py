@@ -21,7 +21,6 @@ from harness.guests.terminal import our_screen
 from harness.kernels.model import Kernel
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import ARCHES, Arch, InQemu
-from harness.matrix.plan import STANDARD
 from harness.runs.byhand import Hold, equip, opened, pick, run_command, run_shell
 from harness.runs.model import Cell
 
@@ -34,7 +33,7 @@ class _Asked:
 
     kernel: str
     arch: Arch | None
-    profile: str
+    profile: str | None
     accel: Wanted
     scale: float
     gdb: bool
@@ -53,7 +52,9 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--gdb", is_flag=True, help="Wait, stopped, for a debugger; say how it attaches."),
         click.option("--scale", type=click.FloatRange(0.01), default=1.0, help="Stretch the boot's deadline."),
         click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), help="Acceleration [default: auto]."),
-        click.option("-p", "--profile", default=STANDARD, metavar="NAME", help="Machine profile to boot on."),
+        click.option(
+            "-p", "--profile", metavar="NAME", help="Machine profile to boot on [default: standard, without its swap]."
+        ),
         click.option("-a", "--arch", type=click.Choice(ARCHES), help="Its architecture [default: as here, if it can]."),
         click.argument("kernel", metavar="KERNEL"),
     ):

@@ -28,7 +28,7 @@ from harness.matrix.model import (
     Matrix,
     OverSsh,
 )
-from harness.matrix.plan import plan_cells, refuse_impossible
+from harness.matrix.plan import STANDARD, plan_cells, refuse_impossible
 from harness.payload.build import build, program_bytes
 from harness.payload.busybox import busybox
 from harness.payload.python import build_python
@@ -48,8 +48,11 @@ class Hold:
     console: bool = False
 
 
-def pick(matrix: Matrix, name: str, arch: Arch | None, profile: str, *, offline: bool, say: Progress) -> Cell:
-    """The cell a person means: a kernel of the matrix, or one that lies somewhere. Raises what resolving raises."""
+def pick(matrix: Matrix, name: str, arch: Arch | None, profile: str | None, *, offline: bool, say: Progress) -> Cell:
+    """The cell a person means: a kernel of the matrix, or one that lies somewhere. Raises what resolving raises.
+
+    Where no profile is named it is the standard one without swap, for which some kernels have no driver, or wait.
+    """
     reading = Reading(
         store=Store(),
         say=lambda text: say("", "", text),
@@ -57,8 +60,10 @@ def pick(matrix: Matrix, name: str, arch: Arch | None, profile: str, *, offline:
         offline=offline,
     )
     matrix, names = read_arguments(matrix, [name], reading)
-    specs = plan_cells(matrix, kernels=names, arches=reading.arches, profiles=[profile])
+    specs = plan_cells(matrix, kernels=names, arches=reading.arches, profiles=[profile or STANDARD])
     spec = next((spec for spec in specs if spec.arch == host_arch()), specs[0])
+    if profile is None:
+        spec = replace(spec, profile=replace(spec.profile, swap=0))
     refuse_impossible([spec])
     if isinstance(spec.kernel.source, MachineSource):
         return Cell(spec.id, spec.arch, spec.profile, None)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import ImageError
+from harness.errors import ImageError, KernelUnavailable
 from harness.guests.console import find_crashes
 from harness.guests.model import Exited
 from harness.matrix.model import Profile
@@ -53,6 +53,21 @@ def test_modules_are_packed_where_the_channel_is_not_built_in(guest, kernel):
     assert "initramfs" in booted.digests
     archive = Path(booted.argv[booted.argv.index("-initrd") + 1]).read_bytes()
     assert b"virtio_console.ko" in archive
+
+
+def test_a_disk_without_a_driver_is_not_waited_for(guest):
+    """The 16k flavour has NVMe as a module. Where its configuration is unknown and its modules cannot be had, it is
+    given such a disk all the same, and cannot have one however long it waits."""
+
+    def none(names):
+        raise KernelUnavailable("no modules")
+
+    unknown = {"config": {}, "modules": none}
+    swapping = Profile("swapping", swap=64)
+    booted = guest("debian-6.12-16k", "arm64", profile=swapping, changes=unknown).boot()
+    assert booted.notes == ("swap: /dev/nvme0n1: this kernel has no driver for it",)
+    booted = guest("debian-6.12", "arm64", profile=swapping, changes=unknown).boot()
+    assert booted.notes == ()  # the cloud flavour has it built in
 
 
 def test_two_processors_and_boot_parameters_reach_the_kernel(guest):

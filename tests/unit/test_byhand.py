@@ -21,11 +21,12 @@ from harness.guests.model import Exited, Output
 from harness.guests.terminal import bridge, followed
 from harness.kernels.archive import Package, Saying
 from harness.kernels.model import Kernel, Origin
+from harness.kernels.resolve import Resolution
 from harness.kernels.store import Store
-from harness.matrix.load import shipped_path
-from harness.matrix.model import Profile
+from harness.matrix.load import load_matrix, shipped_path
+from harness.matrix.model import ARCHES, Profile
 from harness.payload.busybox import busybox
-from harness.runs.byhand import run_command
+from harness.runs.byhand import pick, run_command
 from harness.runs.model import Cell
 from tests.fakes import FakeGuest
 from tests.unit.kernel_fakes import make_deb
@@ -79,6 +80,17 @@ def test_a_person_may_take_for_ever() -> None:
     limits = deadlines("arm64", "tcg", "x86_64")
     assert unlimited(limits).boot == limits.boot
     assert unlimited(limits).silence == unlimited(limits).total == unlimited(limits, boot=True).boot == float("inf")
+
+
+@pytest.mark.parametrize(("profile", "swap"), [(None, 0), ("standard", 64), ("two-cpus", 64)])
+def test_a_guest_by_hand_has_swap_where_its_profile_was_asked_for(
+    profile: str | None, swap: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = Kernel("k", "6.12", "x86_64", "own", Path("/s/image"), "bzImage", "", Origin("file", ""))
+    resolution = Resolution({("debian-6.12", arch): kernel for arch in ARCHES})
+    monkeypatch.setattr("harness.runs.byhand.provide", lambda *words, **options: resolution)
+    cell = pick(load_matrix(shipped_path()), "debian-6.12", None, profile, offline=True, say=lambda *words: None)
+    assert (cell.profile.swap, cell.profile.hugepages) == (swap, 8)
 
 
 @pytest.mark.parametrize(
