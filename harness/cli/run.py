@@ -26,6 +26,7 @@ from harness.runs.compose import Composed, Options, compose_host, compose_matrix
 from harness.runs.execute import RunDone, execute
 from harness.runs.resume import left_over, recorded_options, resumed, specs_left
 from harness.runs.stored import find_run
+from harness.runs.workloads import probes_meant
 
 if TYPE_CHECKING:
     from harness.cluster.pool import Cluster
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 @click.option(
     "-r", "--run", "probes", multiple=True, metavar="GLOB", help="Only probes whose id matches, or all but !GLOB."
 )
+@click.option("--rule", "rules", multiple=True, metavar="GLOB", help="Only the probes of these rules; repeatable.")
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Cells at once [default: as cores and memory allow].")
 @click.option(
     "--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True, help="Acceleration."
@@ -77,6 +79,7 @@ def run(
     host: bool,
     ssh: str | None,
     probes: tuple[str, ...],
+    rules: tuple[str, ...],
     jobs: int | None,
     accel: Wanted,
     scale: float,
@@ -101,7 +104,8 @@ def run(
     sealmatrix run ~/linux --build v7.3            build that commit first
     sealmatrix run -s nightly -j 2                 every release, two cells at once
     sealmatrix run -k 'debian-6.12*' -a arm64      some kernels, one architecture
-    sealmatrix run -k debian-7.3 -r 'munmap/*'     some probes only
+    sealmatrix run -k debian-newest -r 'munmap/*'  some probes only
+    sealmatrix run ~/linux --rule munmap-blocked   the probes of a rule
     sealmatrix run --host                          the kernel of this machine
     sealmatrix run --ssh root@board                the kernel of that machine
     sealmatrix run --cluster tcp://192.0.2.7:8786  on other machines: see `sealmatrix worker`
@@ -111,6 +115,7 @@ def run(
     keeps what was seen. Exit status: 0 all good, 1 a rule failed, 3 a kernel gave no answer.
     """
     command = ("sealmatrix", *sys.argv[1:])
+    probes = probes_meant(probes, rules)
     options = Options(
         results, command, probes, jobs, accel, offline, scale, repeat, fresh, ("*",) if crosscheck else ()
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -49,19 +50,32 @@ from harness.matrix.schema import (
 from harness.matrix.tree import Key, Tree, dotted, parse_tree
 
 STANDARD = "standard"
+DEFAULT = "default"
 
 
 def load_matrix(path: Path) -> Matrix:
-    """Read a matrix. Raises ``ConfigError`` naming file, line and key; ``UsageError`` when it cannot be read."""
+    """Read a matrix and, unless it extends none, put it beside the shipped one.
+
+    Raises ``ConfigError`` naming file, line and key; ``UsageError`` when it cannot be read.
+    """
+    shipped = shipped_path()
+    if path.resolve() == shipped.resolve():
+        return parse_matrix(_read(path), path)
+    return parse_matrix(_read(path), path, parse_matrix(_read(shipped), shipped))
+
+
+def _read(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: cannot read the matrix: {error.strerror or error}") from None
-    return parse_matrix(data, path)
 
 
-def parse_matrix(data: bytes, path: Path) -> Matrix:
-    """Turn the bytes of a matrix, read from ``path``, into nouns. Raises ``ConfigError`` and nothing else."""
+def parse_matrix(data: bytes, path: Path, base: Matrix | None = None) -> Matrix:
+    """Turn the bytes of a matrix, read from ``path``, into nouns, beside those of ``base`` if it extends that.
+
+    Raises ``ConfigError`` and nothing else.
+    """
     tree = parse_tree(data, path)
     if not isinstance(tree.root, dict) or not tree.root:
         raise ConfigError(path, tree.line(()), "a matrix has the keys version, kernels, profiles, selections")
@@ -69,7 +83,11 @@ def parse_matrix(data: bytes, path: Path) -> Matrix:
         file = MatrixFile.model_validate(tree.root)
     except pydantic.ValidationError as error:
         raise first_fault(error, tree, path) from None
-    return _nouns(file, tree, path, hashlib.sha256(data).hexdigest())
+    digest = hashlib.sha256(data)
+    if base is None or file.extends == "none":
+        return _nouns(file, tree, path, digest.hexdigest(), Matrix(path, "", {}, {}, {}))
+    digest.update(base.sha256.encode())
+    return _nouns(file, tree, path, digest.hexdigest(), base)
 
 
 def find_matrix(path: Path | None = None) -> Path:
@@ -97,19 +115,24 @@ def lock_path(matrix: Matrix) -> Path:
     return matrix.path.with_name(f"{matrix.path.stem}.lock")
 
 
-def _nouns(file: MatrixFile, tree: Tree, path: Path, digest: str) -> Matrix:
-    kernels = {name: _kernel(name, entry, path.parent) for name, entry in file.kernels.items()}
-    profiles = {STANDARD: STANDARD_PROFILE}
+def _nouns(file: MatrixFile, tree: Tree, path: Path, digest: str, base: Matrix) -> Matrix:
+    """The file's own entries win over those of ``base`` that have their names, and stand before the others."""
+    own = {name: _kernel(name, entry, path.parent) for name, entry in file.kernels.items()}
+    kernels = {**own, **{name: kernel for name, kernel in base.kernels.items() if name not in own}}
+    profiles = {STANDARD: STANDARD_PROFILE, **base.profiles}
     for name, entry in file.profiles.items():
         if name in ARCHES:
             raise _fault(tree, path, ("profiles", name), "a profile cannot be called like an architecture")
         profiles[name] = _profile(name, entry, path.absolute().parent)
-    selections = {}
+    selections = dict(base.selections)
+    if DEFAULT in selections and not file.selections:
+        selections[DEFAULT] = _beside_default(own, selections[DEFAULT])
     for name, wish in file.selections.items():
         place: Key = ("selections", name)
         _known(tree, path, (*place, "kernels"), wish.kernels, kernels)
         _known(tree, path, (*place, "profiles"), wish.profiles, profiles)
-        plain = [other for other, entry in file.selections.items() if not entry.also]
+        named = {name: entry.also for name, entry in file.selections.items()}
+        plain = [name for name, also in {**_also(base), **named}.items() if not also]
         for position, other in enumerate(wish.also):
             if other not in plain:
                 message = f"no selection {other!r} without an 'also' of its own{nearest(other, plain)}"
@@ -121,6 +144,17 @@ def _nouns(file: MatrixFile, tree: Tree, path: Path, digest: str) -> Matrix:
                 raise _fault(tree, path, (*place, "kernels", position), message)
     freeze = MappingProxyType
     return Matrix(path, digest, freeze(kernels), freeze(profiles), freeze(selections))
+
+
+def _also(matrix: Matrix) -> Mapping[str, tuple[str, ...]]:
+    return {name: selection.also for name, selection in matrix.selections.items()}
+
+
+def _beside_default(own: Mapping[str, KernelSpec], default: Selection) -> Selection:
+    """What a person's file without selections means: his kernels, on every architecture they have, and the default."""
+    kernels = (*own, *(name for name in default.kernels if name not in own))
+    arches = tuple(a for a in ARCHES if a in default.arches or any(a in spec.arches for spec in own.values()))
+    return replace(default, kernels=kernels, arches=arches)
 
 
 def _kernel(name: str, entry: KernelEntry, folder: Path) -> KernelSpec:

@@ -271,9 +271,10 @@ KernelEntry = Annotated[
 
 
 class MatrixFile(Strict):
-    """A whole file."""
+    """A whole file; it adds to the matrix that comes with sealmatrix unless ``extends`` says none."""
 
     version: Literal["1"]
+    extends: Literal["shipped", "none"] = "shipped"
     kernels: dict[Name, KernelEntry] = Field(min_length=1)
     profiles: dict[ProfileName, Machine] = {}
     selections: dict[Name, SelectionEntry] = {}

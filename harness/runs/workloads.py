@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Protocol
 
-from harness.errors import UsageError
+from harness.errors import UsageError, nearest
 from harness.guests.model import Deadlines
 from harness.matrix.model import Arch, Profile
-from harness.payload.build import Payload, ProbeInfo, build, program_bytes
+from harness.payload.build import Payload, ProbeInfo, build, probe_list, program_bytes
 from harness.payload.python import build_python, crosscheck_list
 from harness.rules.load import load_catalogue
 from harness.rules.model import HUGE_PAGE_REGIONS, SWAP_OPERATIONS, ProbeName
@@ -121,6 +121,27 @@ def crosscheck_globs(asked: Sequence[str] = ()) -> tuple[str, ...]:
             "docs/crosscheck.md says which it has, and without -r it is asked all of them"
         )
     return tuple(asked) or tuple(dict.fromkeys(f"{probe.operation}/*" for probe in crosscheck_list()))
+
+
+def probes_meant(globs: Sequence[str], rules: Sequence[str]) -> tuple[str, ...]:
+    """Return globs of probes: ``globs``, and every probe of the rules that ``rules``, ids or globs, name.
+
+    A rule's id among ``globs`` means its probes, too. Raises ``UsageError`` for a word that names no rule.
+    """
+    if not rules and all("/" in glob for glob in globs):
+        return tuple(globs)
+    catalogue = load_catalogue()
+    probes = chosen(probe_list(), ())
+    meant: list[str] = []
+    for glob in globs:
+        is_rule = glob in catalogue and not any(fnmatchcase(probe.id, glob) for probe in probes)
+        meant += [probe.id for probe in probes if catalogue[glob].speaks_for(probe)] if is_rule else [glob]
+    for glob in rules:
+        named = [rule for name, rule in catalogue.items() if fnmatchcase(name, glob)]
+        if not named:
+            raise UsageError(f"no rule {glob!r}{nearest(glob, catalogue)}; `sealmatrix rules list` has them all")
+        meant += [probe.id for probe in probes if any(rule.speaks_for(probe) for rule in named)]
+    return tuple(dict.fromkeys(meant))
 
 
 def workload(payload: Payload, globs: Sequence[str], probe_seconds: float, *, kmsg: bool) -> Workload:

@@ -402,7 +402,7 @@ def over_ssh(
     """A run as its user starts it, with a matrix in ``server.folder`` and results in ``remote`` there."""
     target = server.target
     (server.folder / "kernels.yaml").write_text(
-        f"version: 1\nkernels:\n  here: {{source: machine, architectures: [{HERE}]}}\n"
+        f"version: 1\nextends: none\nkernels:\n  here: {{source: machine, architectures: [{HERE}]}}\n"
         f"profiles:\n  board:\n    guest: ssh\n    host: 127.0.0.1\n    port: {server.port}\n    user: {target.user}\n"
         "    known_hosts: known_hosts\n    secret: BOARD_SECRET\n" + ("    key: key\n" if keyed else "")
     )

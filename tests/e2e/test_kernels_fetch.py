@@ -28,6 +28,7 @@ pytestmark = [pytest.mark.kernels, pytest.mark.timeout(600)]
 
 MATRIX = """\
 version: 1
+extends: none
 kernels:
   stable: {source: debian, suites: [trixie], release: 6.12, architectures: [x86_64]}
   newest: {source: debian, suites: [trixie-backports], release: newest, architectures: [x86_64, arm64]}

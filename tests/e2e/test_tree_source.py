@@ -23,7 +23,7 @@ def test_a_tree_is_built_and_booted_with_and_without_a_root(tmp_path: Path) -> N
         pytest.skip(f"builds a kernel, which takes minutes: set {BUILDS}=1")
     source = debian_source("6.12", lambda text: None)
     (tmp_path / "kernels.yaml").write_text(
-        "version: 1\nkernels:\n"
+        "version: 1\nextends: none\nkernels:\n"
         f"  mine: {{source: tree, tree: {source.path}, fragments: [virtme], architectures: [x86_64]}}\n"
         "profiles:\n  lived-in: {guest: virtme, memory: 384}\n"
         "selections:\n  default: {kernels: [mine], profiles: [standard, lived-in]}\n"

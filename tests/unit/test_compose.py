@@ -16,7 +16,7 @@ from harness.matrix.plan import selected_probes
 from harness.payload.build import Payload, ProbeInfo, build, probe_list
 from harness.rules.load import load_catalogue
 from harness.rules.model import ProbeName
-from harness.runs.workloads import Probes, chosen, crosscheck_globs, fitted, workload
+from harness.runs.workloads import Probes, chosen, crosscheck_globs, fitted, probes_meant, workload
 from harness.verdicts.judge import assign
 from harness.verdicts.scenario import Scenario
 
@@ -103,3 +103,14 @@ def test_a_run_says_that_it_crosschecks_nothing() -> None:
     assert Probes(("race-*",), ("*",)).remarks() == ("nothing is crosschecked: the Python payload has none of race-*",)
     assert Probes(("race-*",)).remarks() == ()
     assert Probes(("munmap/*",), ("*",)).remarks() == ()
+
+
+def test_a_rule_means_its_probes_and_its_id_is_understood_among_globs() -> None:
+    rule = load_catalogue()["munmap-blocked"]
+    its_own = {probe.id for probe in chosen(probe_list(), ()) if rule.speaks_for(probe)}
+    assert set(probes_meant((), ("munmap-blocked",))) == its_own
+    assert set(probes_meant(("munmap-blocked",), ())) == its_own
+    assert probes_meant(("munmap/*",), ()) == ("munmap/*",)
+    assert set(probes_meant((), ("munmap-*",))) > its_own
+    with pytest.raises(UsageError, match="did you mean 'munmap-blocked'"):
+        probes_meant((), ("munmap-blockd",))

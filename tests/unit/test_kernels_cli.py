@@ -12,6 +12,7 @@ from tests.unit.kernel_fakes import CONFIG, arm64_image
 
 MATRIX = """\
 version: 1
+extends: none
 kernels:
   mine: {source: file, image: Image, config: config, architectures: [arm64], labels: [own]}
   gone: {source: file, image: nowhere, architectures: [x86_64]}
