@@ -2,10 +2,10 @@
 /*
  * Runs the two halves of a probe, each in a process of its own, each under a deadline, leaving nothing behind.
  *
- * What a fork costs is, for the most part, the pages that parent or child write to afterwards: each is copied, and where
- * CPUs are emulated all of them stop for each change of a page table entry. So the two write to different mappings. The
- * engine's stack and its output (lanes.c, report.c) are not there in a half, and a half has a stack and statics
- * (snapshot.c) that the engine has never touched.
+ * What a fork costs is, for the most part, the pages that parent or child write to afterwards: each is copied, and
+ * where CPUs are emulated all of them stop for each change of a page table entry. So the two write to different
+ * mappings. The engine's stack and its output (lanes.c, report.c) are not there in a half, and a half has a stack
+ * and statics (snapshot.c) that the engine has never touched.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -116,6 +116,20 @@ void use_all_cpus(void)
 		sched_setaffinity(0, sizeof(allowed), &allowed);
 }
 
+bool first_two_cpus(int cpus[2])
+{
+	cpu_set_t set;
+	int found = 0;
+
+	use_all_cpus();
+	if (sched_getaffinity(0, sizeof(set), &set))
+		return false;
+	for (int i = 0; i < CPU_SETSIZE && found < 2; i++)
+		if (CPU_ISSET(i, &set))
+			cpus[found++] = i;
+	return found == 2;
+}
+
 void engine_start(long deadline_ms, int cpu)
 {
 	struct rlimit none = {1, 1}; /* not 0: with that, a program that core dumps are piped to would still be run */
@@ -176,8 +190,8 @@ static void kill_children(void)
 }
 
 /*
- * What a half left behind has become our child (subreaper), whatever session it fled to. Nearly always there is nothing,
- * and one call says so.
+ * What a half left behind has become our child (subreaper), whatever session it fled to. Nearly always there is
+ * nothing, and one call says so.
  */
 void clear_orphans(void)
 {

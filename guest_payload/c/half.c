@@ -71,6 +71,7 @@ static void set_up(struct window *w, const struct probe *probe)
 	w->start = unit_at(w, first);
 	w->length = (size_t)covered * w->unit;
 	w->facts->unit = w->unit;
+	meet_needs(w, probe->operation->needs);
 	if (probe->operation->prepare)
 		probe->operation->prepare(w, probe->operation);
 }
@@ -100,7 +101,7 @@ static void seal(struct window *w)
 static void locate(struct window *w, char *address)
 {
 	char *text = w->facts->where;
-	long offset = (long)(address - w->base), near = 16 * (long)w->unit, units;
+	long offset = offset_in(w, address), near = 16 * (long)w->unit, units;
 
 	if (address == DESTINATION) {
 		strcpy(text, "destination");
@@ -148,9 +149,9 @@ static bool protected_alike(const struct facts *f, int units)
 }
 
 /*
- * What the units let be done to them, behaviour being the proof of a seal. Destroys what it can. Where nobody sealed, what
- * can be done to all at once can be done to each: one flush of the TLB instead of many, each of which stops all CPUs where
- * they are emulated.
+ * What the units let be done to them, behaviour being the proof of a seal. Destroys what it can. Where nobody
+ * sealed, what can be done to all at once can be done to each: one flush of the TLB instead of many, each of which
+ * stops all CPUs where they are emulated.
  */
 static void try_units(struct window *w)
 {

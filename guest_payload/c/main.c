@@ -10,6 +10,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "arch.h"
 #include "ops.h"
 #include "payload.h"
 #include "sys.h"
@@ -32,24 +33,6 @@ static int opens(const char *path)
 		return errno;
 	close(fd);
 	return 0;
-}
-
-static void read_text(const char *path, char *into, size_t size)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t got = fd < 0 ? 0 : read(fd, into, size - 1);
-
-	if (fd >= 0)
-		close(fd);
-	into[got > 0 ? got : 0] = 0;
-}
-
-static long read_number(const char *path)
-{
-	char text[32];
-
-	read_text(path, text, sizeof(text));
-	return atol(text);
 }
 
 static long cpus(void)
@@ -110,13 +93,11 @@ static struct system look_around(void)
 		.cpus = cpus(),
 		.nodes = nodes(),
 		.swap = swap_kib(),
-		.hugepages = read_number("/proc/sys/vm/nr_hugepages"),
+		.hugepages = (long)number_in("/proc/sys/vm/nr_hugepages", ""),
 		.seccomp = (long)number_in("/proc/self/status", "Seccomp:"),
 		.smaps = opens("/proc/self/smaps"),
 		.pagemap = opens("/proc/self/pagemap"),
-#ifdef __aarch64__
-		.tagged_pointers = true,
-#endif
+		.tagged_pointers = ARCH_POINTER_TAG != 0,
 	};
 
 	read_capabilities(system.capabilities, sizeof(system.capabilities));
@@ -154,8 +135,8 @@ struct options {
 };
 
 static const char help[] =
-	"usage: payload [--list] [--run GLOB]... [--exclude GLOB]... [--skip N] [--deadline-ms N] [--kmsg] [--id] [--help]\n"
-	"       payload --trace PROBE\n"
+	"usage: payload [--list] [--run GLOB]... [--exclude GLOB]... [--skip N] [--deadline-ms N] [--kmsg]\n"
+	"       payload --trace PROBE | --id | --help\n"
 	"Exercise mseal(2) and write what happened as JSON lines on standard output (docs/protocol.md).\n"
 	"  --list           print the probes, one JSON object a line, and stop\n"
 	"  --run GLOB       only the probes whose id (operation/region/span) matches; repeatable\n"
@@ -225,7 +206,8 @@ static void parse_options(int argc, char **argv, struct options *o)
 			o->selection.skip = (size_t)parse_number(argv[++i], 0, 1000000,
 								 "--skip wants a number of probes, not");
 		else
-			usage(name[0] == '-' && last ? "unknown option, or one without its value:" : "unknown option", name);
+			usage(name[0] == '-' && last ? "unknown option, or one without its value:" : "unknown option",
+				name);
 	}
 }
 
@@ -257,9 +239,9 @@ int main(int argc, char **argv)
 	if (argc == 3 && !strcmp(argv[1], "--at-page-zero"))
 		return at_page_zero(argv[2]);
 	parse_options(argc, argv, &o);
+	report_start();
 	if (o.trace)
 		trace_probe(o.trace);
-	report_start();
 	plan = make_plan(&o.selection);
 	if (o.list) {
 		report_list(&plan);

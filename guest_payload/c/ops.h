@@ -25,7 +25,8 @@
 #define R_UFFD (SET(UFFD_MISSING_RW) | SET(UFFD_WP_RW))
 #define R_SYSV (SET(SYSV_RW) | SET(SYSV_R))
 #define R_SPECIAL \
-	(R_READ_ONLY_SPECIAL | R_KEYS | R_STACKS | R_UFFD | R_SYSV | SET(LOCKED_RW) | SET(UNTOUCHED_RW) | SET(HEAP_RW) | \
+	(R_READ_ONLY_SPECIAL | R_KEYS | R_STACKS | R_UFFD | R_SYSV | SET(LOCKED_RW) | SET(UNTOUCHED_RW) | \
+		SET(HEAP_RW) | \
 	 SET(ZERO_RW) | SET(ZERO_R) | SET(DROPPABLE_RW) | SET(SECRETMEM_RW) | SET(TEXT_RX))
 #define R_HUGETLB \
 	(SET(HUGETLB_PRIVATE_RW) | SET(HUGETLB_PRIVATE_R) | SET(HUGETLB_SHARED_RW) | SET(HUGETLB_MEMFD_SHARED_RW))
@@ -52,11 +53,8 @@
 #define COUNT(table) (sizeof(table) / sizeof(*(table)))
 #define ALL_ONES (~0ul)
 
-/* The address with a tag in its top byte; only arm64 ignores it (Documentation/arch/arm64/tagged-pointers.rst). */
-char *tagged(struct window *w, char *address);
-
-/* To be prepared with by operations that use tagged(): ends the half in its set-up where there are no tags. */
-void need_tags(struct window *w, const struct operation *op);
+/* The address with a tag that the processor ignores, for operations that need tags. */
+char *tagged(char *address);
 
 /* So much of a range that its last page is only begun, which means that page too. */
 size_t short_length(const struct window *w);
@@ -67,6 +65,7 @@ long map_here(struct window *w, const struct operation *op);
 long move_here(struct window *w, const struct operation *op);
 long protect_here(struct window *w, const struct operation *op); /* a: prot */
 long advise_here(struct window *w, const struct operation *op);  /* a: advice */
+long seal_here(struct window *w, const struct operation *op);
 
 /* A userfaultfd whose faults are signals, so that nobody waits for ever; and registering a range with it. */
 int open_userfaultfd(struct window *w, unsigned long features);
@@ -74,8 +73,5 @@ long register_range(int fd, void *start, size_t length, unsigned long mode);
 
 /* Makes huge pages of the range's pages. */
 long collapse_range(void *start, size_t length);
-
-/* Numbers the system tells: the one that follows the key in a text file, or 0. */
-unsigned long number_in(const char *path, const char *key);
 
 #endif

@@ -16,7 +16,7 @@ static long advise(struct window *w, const struct operation *op)
 
 static long advise_tagged(struct window *w, const struct operation *op)
 {
-	return sys(SYS_madvise, tagged(w, w->start), w->length, op->a);
+	return sys(SYS_madvise, tagged(w->start), w->length, op->a);
 }
 
 static void open_self(struct window *w, const struct operation *op)
@@ -52,12 +52,13 @@ static long advise_process_ranges(struct window *w, const struct operation *op)
 /* What reclaims or rebuilds pages would make facts depend on the weather; those are probed where contents stay put. */
 #define R_QUIET (SET(ANON_RW) | SET(ANON_R) | SET(CLEAN_R) | SET(COPIED_R) | SET(SHARED_ANON_RW))
 
-#define DISCARD(name, advice) \
-	{"madvise-" name, NULL, advise, advice, 0, 0, \
-	 {{R_ALL | SET(ANON_MIXED), SET(EXACT) | SET(INTO)}, {SET(ANON_R), S_ALL | S_GAPS}, \
-	  {R_TYPICAL, SET(MIDDLE) | SET(BESIDE)}, {R_SPECIAL | R_HUGE, SET(EXACT)}}}
-#define HARMLESS(name, advice) \
-	{"madvise-" name, NULL, advise, advice, 0, 0, {{R_QUIET | SET(ANON_NONE), SET(EXACT)}, {SET(ANON_R), SET(INTO)}}}
+#define DISCARD(what, advice) \
+	{.name = "madvise-" what, .perform = advise, .a = advice, \
+	 .covers = {{R_ALL | SET(ANON_MIXED), SET(EXACT) | SET(INTO)}, {SET(ANON_R), S_ALL | S_GAPS}, \
+		    {R_TYPICAL, SET(MIDDLE) | SET(BESIDE)}, {R_SPECIAL | R_HUGE, SET(EXACT)}}}
+#define HARMLESS(what, advice, more...) \
+	{.name = "madvise-" what, .perform = advise, .a = advice, \
+	 .covers = {{R_QUIET | SET(ANON_NONE), SET(EXACT)}, {SET(ANON_R), SET(INTO)}}, ##more}
 
 static const struct operation operations[] = {
 	DISCARD("dontneed", ADV_DONTNEED),
@@ -71,7 +72,7 @@ static const struct operation operations[] = {
 	HARMLESS("dofork", ADV_DOFORK),
 	HARMLESS("keeponfork", ADV_KEEPONFORK),
 	HARMLESS("cold", ADV_COLD),
-	HARMLESS("pageout", ADV_PAGEOUT),
+	HARMLESS("pageout", ADV_PAGEOUT, .uses = NEED(SWAP)),
 	HARMLESS("populate-read", ADV_POPULATE_READ),
 	HARMLESS("populate-write", ADV_POPULATE_WRITE),
 	HARMLESS("willneed", ADV_WILLNEED),
@@ -86,17 +87,17 @@ static const struct operation operations[] = {
 	HARMLESS("dontdump", ADV_DONTDUMP),
 	HARMLESS("dodump", ADV_DODUMP),
 	HARMLESS("invalid", ADV_INVALID),
-	{"madvise-dontneed-tagged", need_tags, advise_tagged, ADV_DONTNEED, 0, 0,
-	 {{SET(ANON_R) | SET(ANON_RW), SET(EXACT) | SET(INTO)}}},
+	{.name = "madvise-dontneed-tagged", .perform = advise_tagged, .a = ADV_DONTNEED, .needs = NEED(TAGS),
+	 .covers = {{SET(ANON_R) | SET(ANON_RW), SET(EXACT) | SET(INTO)}}},
 };
 
-#define PROCESS_DISCARD(name, advice) \
-	{"process-madvise-" name, open_self, advise_process, advice, 0, 0, \
-	 {{R_ANON | SET(COPIED_R) | SET(SHARED_ANON_RW), SET(EXACT) | SET(INTO)}, \
-	  {R_READ_ONLY_SPECIAL | R_KEYS, SET(EXACT)}}}
-#define PROCESS_HARMLESS(name, advice) \
-	{"process-madvise-" name, open_self, advise_process, advice, 0, 0, \
-	 {{SET(ANON_RW) | SET(ANON_R), SET(EXACT) | SET(INTO)}}}
+#define PROCESS_DISCARD(what, advice) \
+	{.name = "process-madvise-" what, .prepare = open_self, .perform = advise_process, .a = advice, \
+	 .covers = {{R_ANON | SET(COPIED_R) | SET(SHARED_ANON_RW), SET(EXACT) | SET(INTO)}, \
+		    {R_READ_ONLY_SPECIAL | R_KEYS, SET(EXACT)}}}
+#define PROCESS_HARMLESS(what, advice, more...) \
+	{.name = "process-madvise-" what, .prepare = open_self, .perform = advise_process, .a = advice, \
+	 .covers = {{SET(ANON_RW) | SET(ANON_R), SET(EXACT) | SET(INTO)}}, ##more}
 
 static const struct operation process_operations[] = {
 	PROCESS_DISCARD("dontneed", ADV_DONTNEED),
@@ -106,14 +107,16 @@ static const struct operation process_operations[] = {
 	PROCESS_DISCARD("dontfork", ADV_DONTFORK),
 	PROCESS_DISCARD("wipeonfork", ADV_WIPEONFORK),
 	PROCESS_DISCARD("guard-install", ADV_GUARD_INSTALL),
-	{"process-madvise-ranges-dontneed", open_self, advise_process_ranges, ADV_DONTNEED, 0, 0,
-	 {{SET(ANON_R) | SET(ANON_RW) | SET(ANON_NONE), SET(EXACT) | SET(INTO) | SET(OUT_OF) | SET(AROUND)}}},
+	{.name = "process-madvise-ranges-dontneed", .prepare = open_self, .perform = advise_process_ranges,
+	 .a = ADV_DONTNEED,
+	 .covers = {{SET(ANON_R) | SET(ANON_RW) | SET(ANON_NONE), SET(EXACT) | SET(INTO) | SET(OUT_OF) | SET(AROUND)}}},
 	PROCESS_HARMLESS("cold", ADV_COLD),
-	PROCESS_HARMLESS("pageout", ADV_PAGEOUT),
+	PROCESS_HARMLESS("pageout", ADV_PAGEOUT, .uses = NEED(SWAP)),
 	PROCESS_HARMLESS("willneed", ADV_WILLNEED),
 	PROCESS_HARMLESS("collapse", ADV_COLLAPSE),
 	PROCESS_HARMLESS("invalid", ADV_INVALID),
 };
 
-const struct family family_madvise = {"madvise", operations, COUNT(operations)};
-const struct family family_process_madvise = {"process-madvise", process_operations, COUNT(process_operations)};
+const struct family family_madvise = {.name = "madvise", .operations = operations, .count = COUNT(operations)};
+const struct family family_process_madvise = {.name = "process-madvise", .operations = process_operations,
+	.count = COUNT(process_operations)};

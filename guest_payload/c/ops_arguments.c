@@ -6,29 +6,18 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "arch.h"
 #include "ops.h"
 #include "sys.h"
 
-char *tagged(struct window *w, char *address)
+char *tagged(char *address)
 {
-#ifdef __aarch64__
-	(void)w;
-	return (char *)((uintptr_t)address | 0xabul << 56);
-#else
-	(void)address;
-	fail_step(w, "tagged pointers", EOPNOTSUPP);
-#endif
+	return (char *)((uintptr_t)address | ARCH_POINTER_TAG);
 }
 
 size_t short_length(const struct window *w)
 {
 	return w->length - (size_t)sysconf(_SC_PAGESIZE) + 1;
-}
-
-void need_tags(struct window *w, const struct operation *op)
-{
-	(void)op;
-	tagged(w, w->start);
 }
 
 /* a: flags */
@@ -75,13 +64,6 @@ static long seal_a_page(struct window *w, const struct operation *op)
 #define MAP_LIMIT "/proc/sys/vm/max_map_count"
 
 /* The limit is the machine's, so it is touched in one of our own only, and for no longer than the call takes. */
-static void need_machine(struct window *w, const struct operation *op)
-{
-	(void)op;
-	if (started_by != 1)
-		fail_step(w, "a machine of our own", EPERM);
-}
-
 static long set_map_limit(long limit)
 {
 	char text[24];
@@ -140,34 +122,20 @@ static long seal_to_the_top(struct window *w, const struct operation *op)
 static long seal_tagged(struct window *w, const struct operation *op)
 {
 	(void)op;
-	return sys_mseal(tagged(w, w->start), w->length, 0);
+	return sys_mseal(tagged(w->start), w->length, 0);
 }
 
 /* ------------------------------------------------------------------ as a 32-bit task calls */
 
 enum { CALL32_GETPID = 20, CALL32_MUNMAP = 91, CALL32_MSEAL = 462 }; /* arch/x86/entry/syscalls/syscall_32.tbl */
 
-/*
- * The gate by which 32-bit programs call the kernel is open to 64-bit ones, and what comes in by it is a 32-bit call:
- * other numbers, arguments cut to 32 bits. The kernel kills whoever tries it where there is no CONFIG_IA32_EMULATION or
- * that was turned off at boot (ia32_emulation=0).
- */
 static long call32(long number, long a, long b, long c)
 {
-#ifdef __x86_64__
-	long result;
+	int result = arch_call32(number, a, b, c);
 
-	__asm__ volatile("int $0x80"
-			 : "=a"(result)
-			 : "0"(number), "b"(a), "c"(b), "d"(c)
-			 : "r8", "r9", "r10", "r11", "memory");
-	if ((int)result >= 0 || (int)result < -4095)
-		return (int)result;
-	errno = -(int)result;
-#else
-	(void)number, (void)a, (void)b, (void)c;
-	errno = ENOSYS;
-#endif
+	if (result >= 0 || result < -4095)
+		return result;
+	errno = -result;
 	return -1;
 }
 
@@ -176,15 +144,9 @@ static void ask_for_number(void)
 	call32(CALL32_GETPID, 0, 0, 0);
 }
 
-static void need_call32(struct window *w, const struct operation *op)
+bool call32_works(void)
 {
-	(void)op;
-#ifdef __x86_64__
-	if (try_call(ask_for_number))
-		return;
-#endif
-	(void)ask_for_number;
-	fail_step(w, "32-bit system calls", EOPNOTSUPP);
+	return ARCH_HAS_CALL32 && try_call(ask_for_number);
 }
 
 static long seal_32(struct window *w, const struct operation *op)
@@ -204,36 +166,51 @@ static long unmap_32(struct window *w, const struct operation *op)
 #define ON(regions, spans) .covers = {{regions, spans}}
 
 static const struct operation operations[] = {
-	{"mseal", NULL, seal_range, 0, 0, SEALS,
-	 {{R_ALL | R_SPECIAL | R_HUGE_ALL, SET(PLAIN) | SET(EXACT)},
-	  {SET(ANON_RW) | SET(FILE_SHARED_RW), S_ALL | S_HOLES | S_GAPS | SET(UNMAPPED)},
-	  {SET(ANON_MIXED), SET(PLAIN_WIDE) | SET(PLAIN) | SET(HOLE_MIDDLE) | SET(HOLE_END) | SET(EXACT) | SET(INTO)}}},
-	{"mseal-flags-1", NULL, seal_range, 1, 0, SEALS, ON(SET(ANON_RW), BADLY)},
-	{"mseal-flags-high", NULL, seal_range, 1ul << 63, 0, SEALS, ON(SET(ANON_RW), BADLY)},
-	{"mseal-flags-bit32", NULL, seal_range, 1ul << 32, 0, SEALS, ON(SET(ANON_RW), SET(PLAIN))},
-	{"mseal-flags-all", NULL, seal_range, ALL_ONES, 0, SEALS, ON(SET(ANON_RW), BADLY)},
-	{"mseal-flags-empty", NULL, seal_length, 1, 0, SEALS, ON(SET(ANON_RW), BADLY)},
-	{"mseal-flags-unaligned", NULL, seal_unaligned, 1, 1, SEALS, ON(SET(ANON_RW), BADLY)},
-	{"mseal-unaligned-1", NULL, seal_unaligned, 0, 1, SEALS, ON(SET(ANON_RW), BADLY)},
-	{"mseal-unaligned-2048", NULL, seal_unaligned, 0, 2048, SEALS, ON(SET(ANON_RW), BADLY)},
-	{"mseal-unaligned-empty", NULL, seal_unaligned_empty, 0, 1, SEALS, ON(SET(ANON_RW), BADLY)},
-	{"mseal-empty", NULL, seal_length, 0, 0, SEALS, ON(SET(ANON_RW) | SET(FILE_SHARED_RW), BADLY)},
-	{"mseal-less-one-byte", NULL, seal_less_one, 0, 0, SEALS, ON(R_TYPICAL, WELL | SET(HOLE_END))},
-	{"mseal-one-byte-more", NULL, seal_one_more, 0, 0, SEALS, ON(R_TYPICAL, WELL | SET(HOLE_END))},
-	{"mseal-length-wraps", NULL, seal_length, 0, ALL_ONES, SEALS, ON(SET(ANON_RW), BADLY)},
-	{"mseal-end-overflows", NULL, seal_to_overflow, 0, 0, SEALS, ON(SET(ANON_RW), BADLY)},
-	{"mseal-end-is-zero", NULL, seal_to_the_top, 0, 0, SEALS, ON(SET(ANON_RW), BADLY)},
-	{"mseal-beyond-task", NULL, seal_length, 0, 1ul << 62, SEALS, ON(SET(ANON_RW), BADLY)},
-	{"mseal-map-limit", need_machine, seal_at_the_limit, 0, 0, SEALS | ALONE,
+	{.name = "mseal", .perform = seal_range, .traits = SEALS,
+	 .covers = {{R_ALL | R_SPECIAL | R_HUGE_ALL, SET(PLAIN) | SET(EXACT)},
+		    {SET(ANON_RW) | SET(FILE_SHARED_RW), S_ALL | S_HOLES | S_GAPS | SET(UNMAPPED)},
+		    {SET(ANON_MIXED), SET(PLAIN_WIDE) | SET(PLAIN) | SET(HOLE_MIDDLE) | SET(HOLE_END) | SET(EXACT) |
+		    	SET(INTO)}}},
+	{.name = "mseal-flags-1", .perform = seal_range, .a = 1, .traits = SEALS, ON(SET(ANON_RW), BADLY)},
+	{.name = "mseal-flags-high", .perform = seal_range, .a = 1ul << 63, .traits = SEALS,
+	 ON(SET(ANON_RW), BADLY)},
+	{.name = "mseal-flags-bit32", .perform = seal_range, .a = 1ul << 32, .traits = SEALS,
+	 ON(SET(ANON_RW), SET(PLAIN))},
+	{.name = "mseal-flags-all", .perform = seal_range, .a = ALL_ONES, .traits = SEALS,
+	 ON(SET(ANON_RW), BADLY)},
+	{.name = "mseal-flags-empty", .perform = seal_length, .a = 1, .traits = SEALS, ON(SET(ANON_RW), BADLY)},
+	{.name = "mseal-flags-unaligned", .perform = seal_unaligned, .a = 1, .b = 1, .traits = SEALS,
+	 ON(SET(ANON_RW), BADLY)},
+	{.name = "mseal-unaligned-1", .perform = seal_unaligned, .b = 1, .traits = SEALS,
+	 ON(SET(ANON_RW), BADLY)},
+	{.name = "mseal-unaligned-2048", .perform = seal_unaligned, .b = 2048, .traits = SEALS,
+	 ON(SET(ANON_RW), BADLY)},
+	{.name = "mseal-unaligned-empty", .perform = seal_unaligned_empty, .b = 1, .traits = SEALS,
+	 ON(SET(ANON_RW), BADLY)},
+	{.name = "mseal-empty", .perform = seal_length, .traits = SEALS,
+	 ON(SET(ANON_RW) | SET(FILE_SHARED_RW), BADLY)},
+	{.name = "mseal-less-one-byte", .perform = seal_less_one, .traits = SEALS,
+	 ON(R_TYPICAL, WELL | SET(HOLE_END))},
+	{.name = "mseal-one-byte-more", .perform = seal_one_more, .traits = SEALS,
+	 ON(R_TYPICAL, WELL | SET(HOLE_END))},
+	{.name = "mseal-length-wraps", .perform = seal_length, .b = ALL_ONES, .traits = SEALS,
+	 ON(SET(ANON_RW), BADLY)},
+	{.name = "mseal-end-overflows", .perform = seal_to_overflow, .traits = SEALS, ON(SET(ANON_RW), BADLY)},
+	{.name = "mseal-end-is-zero", .perform = seal_to_the_top, .traits = SEALS, ON(SET(ANON_RW), BADLY)},
+	{.name = "mseal-beyond-task", .perform = seal_length, .b = 1ul << 62, .traits = SEALS,
+	 ON(SET(ANON_RW), BADLY)},
+	{.name = "mseal-map-limit", .perform = seal_at_the_limit, .traits = SEALS | ALONE, .needs = NEED(MACHINE),
 	 ON(SET(ANON_RW) | SET(ANON_MIXED), SET(PLAIN) | SET(INTO))},
-	{"mseal-map-limit-one-more", need_machine, seal_at_the_limit, 1, 0, SEALS | ALONE,
+	{.name = "mseal-map-limit-one-more", .perform = seal_at_the_limit, .a = 1,
+	 .traits = SEALS | ALONE, .needs = NEED(MACHINE),
 	 ON(SET(ANON_RW) | SET(ANON_MIXED), SET(PLAIN) | SET(INTO))},
-	{"mseal-page", NULL, seal_a_page, 0, 0, SEALS, ON(R_HUGE_ALL, SET(BESIDE))},
-	{"mseal-32-bit", need_call32, seal_32, 0, 0, SEALS,
+	{.name = "mseal-page", .perform = seal_a_page, .traits = SEALS, ON(R_HUGE_ALL, SET(BESIDE))},
+	{.name = "mseal-32-bit", .perform = seal_32, .traits = SEALS, .needs = NEED(CALL32),
 	 ON(SET(ANON_RW) | SET(FILE_SHARED_RW), WELL | SET(HOLE_MIDDLE))},
-	{"munmap-32-bit", need_call32, unmap_32, 0, 0, 0,
+	{.name = "munmap-32-bit", .perform = unmap_32, .needs = NEED(CALL32),
 	 ON(SET(ANON_RW) | SET(ANON_R), SET(EXACT) | SET(INTO) | SET(BESIDE))},
-	{"mseal-tagged", need_tags, seal_tagged, 0, 0, SEALS, ON(R_TYPICAL, WELL | SET(HOLE_MIDDLE))},
+	{.name = "mseal-tagged", .perform = seal_tagged, .traits = SEALS, .needs = NEED(TAGS),
+	 ON(R_TYPICAL, WELL | SET(HOLE_MIDDLE))},
 };
 
-const struct family family_arguments = {"arguments", operations, COUNT(operations)};
+const struct family family_arguments = {.name = "arguments", .operations = operations, .count = COUNT(operations)};

@@ -119,13 +119,14 @@ static long write_mem_traced(struct window *w, const struct operation *op)
 #define EVERYWHERE {{R_FORCED, SET(EXACT)}, {SET(ANON_R), SET(INTO)}}
 
 static const struct operation operations[] = {
-	{"proc-mem-write", open_mem, write_mem, 0, 0, 0, EVERYWHERE},
-	{"proc-mem-write-traced", open_mem, write_mem_traced, 0, 0, 0, EVERYWHERE},
-	{"ptrace-poke", NULL, poke, 0, 0, 0, EVERYWHERE},
-	{"process-vm-write", NULL, write_process_vm, 0, 0, 0, EVERYWHERE},
+	{.name = "proc-mem-write", .prepare = open_mem, .perform = write_mem, .covers = EVERYWHERE},
+	{.name = "proc-mem-write-traced", .prepare = open_mem, .perform = write_mem_traced,
+	 .covers = EVERYWHERE},
+	{.name = "ptrace-poke", .perform = poke, .covers = EVERYWHERE},
+	{.name = "process-vm-write", .perform = write_process_vm, .covers = EVERYWHERE},
 };
 
-const struct family family_force = {"force", operations, COUNT(operations)};
+const struct family family_force = {.name = "force", .operations = operations, .count = COUNT(operations)};
 
 /* ------------------------------------------------------------------ the object behind a mapping changes */
 
@@ -139,7 +140,7 @@ static long truncate_object(struct window *w, const struct operation *op)
 static long punch_object(struct window *w, const struct operation *op)
 {
 	(void)op;
-	return sys(SYS_fallocate, w->object, 3, w->start - w->base, w->length);
+	return sys(SYS_fallocate, w->object, 3, offset_in(w, w->start), w->length);
 }
 
 static long write_object(struct window *w, const struct operation *op)
@@ -147,17 +148,19 @@ static long write_object(struct window *w, const struct operation *op)
 	static const char other[64] = "others may write to a file";
 
 	(void)op;
-	return sys(SYS_pwrite64, w->object, other, sizeof(other), w->start - w->base) == sizeof(other) ? 0 : -1;
+	return sys(SYS_pwrite64, w->object, other, sizeof(other), offset_in(w, w->start)) == sizeof(other) ? 0 : -1;
 }
 
 #define R_OBJECTS \
-	(SET(CLEAN_R) | SET(COPIED_R) | SET(FILE_SHARED_RW) | SET(FILE_SHARED_R) | SET(MEMFD_SHARED_RW) | SET(MEMFD_PRIVATE_RW))
+	(SET(CLEAN_R) | SET(COPIED_R) | SET(FILE_SHARED_RW) | SET(FILE_SHARED_R) | SET(MEMFD_SHARED_RW) | \
+		SET(MEMFD_PRIVATE_RW))
 
 static const struct operation file_operations[] = {
-	{"file-truncate", NULL, truncate_object, 0, 0, 0, {{R_OBJECTS, SET(EXACT) | SET(MIDDLE)}}},
-	{"file-truncate-part", NULL, truncate_object, 1, 0, 0, {{R_OBJECTS, SET(EXACT)}}},
-	{"file-punch-hole", NULL, punch_object, 0, 0, 0, {{R_OBJECTS, SET(EXACT) | SET(MIDDLE)}}},
-	{"file-write", NULL, write_object, 0, 0, 0, {{R_OBJECTS, SET(EXACT)}}},
+	{.name = "file-truncate", .perform = truncate_object,
+	 .covers = {{R_OBJECTS, SET(EXACT) | SET(MIDDLE)}}},
+	{.name = "file-truncate-part", .perform = truncate_object, .a = 1, .covers = {{R_OBJECTS, SET(EXACT)}}},
+	{.name = "file-punch-hole", .perform = punch_object, .covers = {{R_OBJECTS, SET(EXACT) | SET(MIDDLE)}}},
+	{.name = "file-write", .perform = write_object, .covers = {{R_OBJECTS, SET(EXACT)}}},
 };
 
-const struct family family_file = {"file", file_operations, COUNT(file_operations)};
+const struct family family_file = {.name = "file", .operations = file_operations, .count = COUNT(file_operations)};

@@ -46,34 +46,9 @@ long advise_here(struct window *w, const struct operation *op)
 	return sys(SYS_madvise, w->start, w->length, op->a);
 }
 
-static long child_unmaps(struct window *w, const struct operation *op)
-{
-	return in_child(w, op, unmap_here);
-}
-
-static long child_protects(struct window *w, const struct operation *op)
-{
-	return in_child(w, op, protect_here);
-}
-
-static long child_maps(struct window *w, const struct operation *op)
-{
-	return in_child(w, op, map_here);
-}
-
-static long child_moves(struct window *w, const struct operation *op)
-{
-	return in_child(w, op, move_here);
-}
-
-static long child_advises(struct window *w, const struct operation *op)
-{
-	return in_child(w, op, advise_here);
-}
-
 /* ------------------------------------------------------------------ a child seals, the parent unmaps */
 
-static long seal_here(struct window *w, const struct operation *op)
+long seal_here(struct window *w, const struct operation *op)
 {
 	(void)op;
 	return sys_mseal(w->start, w->length, 0);
@@ -82,7 +57,7 @@ static long seal_here(struct window *w, const struct operation *op)
 /* The child's own mseal goes into the extras; the result is the parent's munmap. */
 static long child_seals(struct window *w, const struct operation *op)
 {
-	long sealed = in_child(w, op, seal_here);
+	long sealed = in_child(w, op);
 
 	add_extra(w, "child_mseal", sealed ? errno : 0);
 	return unmap_here(w, op);
@@ -153,18 +128,22 @@ static long child_exits(struct window *w, const struct operation *op)
 #define R_FEW (SET(ANON_RW) | SET(ANON_R) | SET(CLEAN_R) | SET(SHARED_ANON_RW))
 
 static const struct operation operations[] = {
-	{"fork-munmap", NULL, child_unmaps, 0, 0, 0,
-	 {{R_ALL, SET(EXACT) | SET(INTO)}, {R_TYPICAL, SET(MIDDLE) | SET(BESIDE)}}},
-	{"fork-mprotect-none", NULL, child_protects, PROT_NONE, 0, 0, {{R_ALL, SET(EXACT) | SET(MIDDLE)}}},
-	{"fork-mprotect-rw", NULL, child_protects, PROT_READ | PROT_WRITE, 0, 0, {{R_ALL, SET(EXACT)}}},
-	{"fork-mmap-fixed", NULL, child_maps, 0, 0, 0, {{R_ALL, SET(EXACT)}}},
-	{"fork-mremap-move", NULL, child_moves, 0, 0, 0, {{R_ALL, SET(EXACT)}}},
-	{"fork-madvise-dontneed", NULL, child_advises, ADV_DONTNEED, 0, 0,
-	 {{R_ALL | R_READ_ONLY_SPECIAL | R_KEYS, SET(EXACT)}}},
-	{"fork-mseal", NULL, child_seals, 0, 0, SEALS, {{R_FEW, SEAL_SPANS}}},
-	{"vfork-mseal", NULL, vforked_child_seals, 0, 0, SEALS, {{R_FEW, SEAL_SPANS}}},
-	{"fork-exec", NULL, child_execs, 0, 0, 0, {{R_FEW, SET(EXACT)}}},
-	{"fork-exit", NULL, child_exits, 0, 0, 0, {{R_FEW, SET(EXACT)}}},
+	{.name = "fork-munmap", .perform = in_child, .act = unmap_here,
+	 .covers = {{R_ALL, SET(EXACT) | SET(INTO)}, {R_TYPICAL, SET(MIDDLE) | SET(BESIDE)}}},
+	{.name = "fork-mprotect-none", .perform = in_child, .act = protect_here, .a = PROT_NONE,
+	 .covers = {{R_ALL, SET(EXACT) | SET(MIDDLE)}}},
+	{.name = "fork-mprotect-rw", .perform = in_child, .act = protect_here, .a = PROT_READ | PROT_WRITE,
+	 .covers = {{R_ALL, SET(EXACT)}}},
+	{.name = "fork-mmap-fixed", .perform = in_child, .act = map_here, .covers = {{R_ALL, SET(EXACT)}}},
+	{.name = "fork-mremap-move", .perform = in_child, .act = move_here, .covers = {{R_ALL, SET(EXACT)}}},
+	{.name = "fork-madvise-dontneed", .perform = in_child, .act = advise_here, .a = ADV_DONTNEED,
+	 .covers = {{R_ALL | R_READ_ONLY_SPECIAL | R_KEYS, SET(EXACT)}}},
+	{.name = "fork-mseal", .perform = child_seals, .act = seal_here, .traits = SEALS,
+	 .covers = {{R_FEW, SEAL_SPANS}}},
+	{.name = "vfork-mseal", .perform = vforked_child_seals, .traits = SEALS,
+	 .covers = {{R_FEW, SEAL_SPANS}}},
+	{.name = "fork-exec", .perform = child_execs, .traits = NEW_IMAGE, .covers = {{R_FEW, SET(EXACT)}}},
+	{.name = "fork-exit", .perform = child_exits, .covers = {{R_FEW, SET(EXACT)}}},
 };
 
-const struct family family_fork = {"fork", operations, COUNT(operations)};
+const struct family family_fork = {.name = "fork", .operations = operations, .count = COUNT(operations)};

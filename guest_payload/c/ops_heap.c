@@ -7,7 +7,10 @@
 #include "ops.h"
 #include "sys.h"
 
-/* brk(2) answers with the break and knows no errno; a C library says ENOMEM when the break is not where it should be. */
+/*
+ * brk(2) answers with the break and knows no errno; a C library says ENOMEM when the break is not where it should
+ * be.
+ */
 static long set_break(char *to)
 {
 	if ((char *)sys(SYS_brk, to) == to)
@@ -49,7 +52,7 @@ static long grow_and_shrink_heap(struct window *w, const struct operation *op)
 static long grow_stack(struct window *w, const struct operation *op)
 {
 	(void)op;
-	if (try_write(w->base - w->unit))
+	if (try_write(unit_at(w, -1)))
 		return 0;
 	errno = EFAULT;
 	return -1;
@@ -60,20 +63,23 @@ static long grow_stack_and_unmap(struct window *w, const struct operation *op)
 {
 	if (grow_stack(w, op))
 		return -1;
-	return sys(SYS_munmap, w->base - w->unit, w->unit);
+	return sys(SYS_munmap, unit_at(w, -1), w->unit);
 }
 
 #define UP_TO_THE_END (SET(EXACT) | SET(TAIL) | SET(LAST) | SET(AROUND) | SET(ACROSS) | SET(FIRST) | SET(AFTER))
 #define ON(regions, spans) .covers = {{regions, spans}}
 
 static const struct operation operations[] = {
-	{"brk-shrink", NULL, shrink_heap, 0, 0, 0, ON(SET(HEAP_RW), UP_TO_THE_END | SET(INTO) | SET(MIDDLE))},
-	{"brk-shrink-short", NULL, shrink_heap_short, 0, 0, 0, ON(SET(HEAP_RW), SET(EXACT) | SET(LAST) | SET(TAIL))},
-	{"brk-grow", NULL, grow_heap, 0, 0, 0, ON(SET(HEAP_RW), SET(EXACT) | SET(AFTER))},
-	{"brk-grow-shrink", NULL, grow_and_shrink_heap, 0, 0, 0, ON(SET(HEAP_RW), SET(EXACT) | SET(AFTER))},
-	{"stack-grow", NULL, grow_stack, 0, 0, 0, ON(SET(STACK_GROWING_RW), SET(EXACT) | SET(HEAD) | SET(BEFORE))},
-	{"stack-grow-munmap", NULL, grow_stack_and_unmap, 0, 0, 0,
+	{.name = "brk-shrink", .perform = shrink_heap,
+	 ON(SET(HEAP_RW), UP_TO_THE_END | SET(INTO) | SET(MIDDLE))},
+	{.name = "brk-shrink-short", .perform = shrink_heap_short,
+	 ON(SET(HEAP_RW), SET(EXACT) | SET(LAST) | SET(TAIL))},
+	{.name = "brk-grow", .perform = grow_heap, ON(SET(HEAP_RW), SET(EXACT) | SET(AFTER))},
+	{.name = "brk-grow-shrink", .perform = grow_and_shrink_heap, ON(SET(HEAP_RW), SET(EXACT) | SET(AFTER))},
+	{.name = "stack-grow", .perform = grow_stack,
+	 ON(SET(STACK_GROWING_RW), SET(EXACT) | SET(HEAD) | SET(BEFORE))},
+	{.name = "stack-grow-munmap", .perform = grow_stack_and_unmap,
 	 ON(SET(STACK_GROWING_RW), SET(EXACT) | SET(HEAD) | SET(BEFORE))},
 };
 
-const struct family family_heap = {"heap", operations, COUNT(operations)};
+const struct family family_heap = {.name = "heap", .operations = operations, .count = COUNT(operations)};

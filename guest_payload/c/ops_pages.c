@@ -92,13 +92,6 @@ static long name_range(struct window *w, const struct operation *op)
 
 /* ------------------------------------------------------------------ placement */
 
-static void need_second_node(struct window *w, const struct operation *op)
-{
-	(void)op;
-	if (sys(SYS_faccessat, AT_FDCWD, "/sys/devices/system/node/node1", 0))
-		fail_step(w, "a second NUMA node", EOPNOTSUPP);
-}
-
 static long bind(struct window *w, char *start, size_t length, int policy, int node)
 {
 	unsigned long nodes = 1ul << node;
@@ -151,13 +144,6 @@ static long move_pages(struct window *w, const struct operation *op)
 
 /* ------------------------------------------------------------------ reclaim */
 
-static void need_swap(struct window *w, const struct operation *op)
-{
-	(void)op;
-	if (!number_in("/proc/meminfo", "SwapTotal:"))
-		fail_step(w, "swap", EOPNOTSUPP);
-}
-
 /* Out, and by reading in again; the snapshot that follows compares what came back. */
 static long swap_out(struct window *w, const struct operation *op)
 {
@@ -186,35 +172,41 @@ static long collapse(struct window *w, const struct operation *op)
 #define NARROWLY {{R_PAIR | SET(SHARED_ANON_RW), SET(EXACT)}, {SET(ANON_R), S_THREE}}
 
 static const struct operation operations[] = {
-	{"mlock", NULL, lock, 0, 0, 0, HUGELY},
-	{"mlock-onfault", NULL, lock_on_fault, 0, 0, 0, WIDELY},
-	{"munlock", lock_first, unlock, 0, 0, 0,
-	 {{SET(ANON_RW) | SET(SHARED_ANON_RW) | SET(COPIED_R) | SET(FILE_SHARED_RW) | SET(HUGE_R), SET(EXACT)},
-	  {SET(ANON_R), S_THREE}}},
-	{"mlockall-current", NULL, lock_all, MCL_CURRENT, 0, 0, NARROWLY},
-	{"mlockall-future", NULL, lock_all, MCL_FUTURE, 0, 0, {{SET(ANON_R), SET(EXACT)}}},
-	{"munlockall", lock_first, unlock_all, 0, 0, 0, NARROWLY},
-	{"msync-async", NULL, sync_range, MS_ASYNC, 0, 0, WIDELY},
-	{"msync-sync", NULL, sync_range, MS_SYNC, 0, 0, WIDELY},
-	{"msync-invalidate", NULL, sync_range, MS_SYNC | MS_INVALIDATE, 0, 0, WIDELY},
-	{"mincore", NULL, ask_residency, 0, 0, 0, WIDELY},
-	{"clear-refs-all", NULL, clear_refs, '1', 0, 0, NARROWLY},
-	{"clear-refs-anon", NULL, clear_refs, '2', 0, 0, NARROWLY},
-	{"clear-refs-mapped", NULL, clear_refs, '3', 0, 0, NARROWLY},
-	{"clear-refs-soft-dirty", NULL, clear_refs, '4', 0, 0, NARROWLY},
-	{"clear-refs-peak", NULL, clear_refs, '5', 0, 0, {{SET(ANON_R), SET(EXACT)}}},
-	{"prctl-name", NULL, name_range, 0, 0, 0, {{R_PAIR | SET(SHARED_ANON_RW), S_THREE}}},
-	{"mbind-preferred", NULL, bind_range, POLICY_PREFERRED, 0, 0, WIDELY},
-	{"mbind-bind", NULL, bind_range, POLICY_BIND, 0, 0, WIDELY},
-	{"mbind-migrate", need_second_node, bind_range, POLICY_BIND, 1, 0, HUGELY},
-	{"set-mempolicy-home-node", bind_first, set_home_node, 0, 0, 0, NARROWLY},
-	{"move-pages", NULL, move_pages, 0, 0, 0, NARROWLY},
-	{"move-pages-migrate", need_second_node, move_pages, 0, 1, 0, NARROWLY},
-	{"swap-out", need_swap, swap_out, 0, 0, POOL, NARROWLY},
-	{"swap-out-in", need_swap, swap_out_and_in, 0, 0, POOL, NARROWLY},
-	{"collapse", NULL, collapse, 0, 0, 0,
-	 /* Up to 6.12 at least, what is to be collapsed must be writable. */
-	 {{SET(HUGE_SCATTERED_R) | SET(HUGE_SCATTERED_RW), SET(EXACT)}, {SET(HUGE_SCATTERED_RW), SET(INTO)}}},
+	{.name = "mlock", .perform = lock, .covers = HUGELY},
+	{.name = "mlock-onfault", .perform = lock_on_fault, .covers = WIDELY},
+	{.name = "munlock", .prepare = lock_first, .perform = unlock,
+	 .covers = {{SET(ANON_RW) | SET(SHARED_ANON_RW) | SET(COPIED_R) | SET(FILE_SHARED_RW) | SET(HUGE_R),
+	 	SET(EXACT)},
+		    {SET(ANON_R), S_THREE}}},
+	{.name = "mlockall-current", .perform = lock_all, .a = MCL_CURRENT, .covers = NARROWLY},
+	{.name = "mlockall-future", .perform = lock_all, .a = MCL_FUTURE,
+	 .covers = {{SET(ANON_R), SET(EXACT)}}},
+	{.name = "munlockall", .prepare = lock_first, .perform = unlock_all, .covers = NARROWLY},
+	{.name = "msync-async", .perform = sync_range, .a = MS_ASYNC, .covers = WIDELY},
+	{.name = "msync-sync", .perform = sync_range, .a = MS_SYNC, .covers = WIDELY},
+	{.name = "msync-invalidate", .perform = sync_range, .a = MS_SYNC | MS_INVALIDATE, .covers = WIDELY},
+	{.name = "mincore", .perform = ask_residency, .covers = WIDELY},
+	{.name = "clear-refs-all", .perform = clear_refs, .a = '1', .covers = NARROWLY},
+	{.name = "clear-refs-anon", .perform = clear_refs, .a = '2', .covers = NARROWLY},
+	{.name = "clear-refs-mapped", .perform = clear_refs, .a = '3', .covers = NARROWLY},
+	{.name = "clear-refs-soft-dirty", .perform = clear_refs, .a = '4', .covers = NARROWLY},
+	{.name = "clear-refs-peak", .perform = clear_refs, .a = '5', .covers = {{SET(ANON_R), SET(EXACT)}}},
+	{.name = "prctl-name", .perform = name_range, .covers = {{R_PAIR | SET(SHARED_ANON_RW), S_THREE}}},
+	{.name = "mbind-preferred", .perform = bind_range, .a = POLICY_PREFERRED, .covers = WIDELY},
+	{.name = "mbind-bind", .perform = bind_range, .a = POLICY_BIND, .covers = WIDELY},
+	{.name = "mbind-migrate", .perform = bind_range, .a = POLICY_BIND, .b = 1, .needs = NEED(TWO_NODES),
+	 .covers = HUGELY},
+	{.name = "set-mempolicy-home-node", .prepare = bind_first, .perform = set_home_node,
+	 .covers = NARROWLY},
+	{.name = "move-pages", .perform = move_pages, .covers = NARROWLY},
+	{.name = "move-pages-migrate", .perform = move_pages, .b = 1, .needs = NEED(TWO_NODES),
+	 .covers = NARROWLY},
+	{.name = "swap-out", .perform = swap_out, .traits = POOL, .needs = NEED(SWAP), .covers = NARROWLY},
+	{.name = "swap-out-in", .perform = swap_out_and_in, .traits = POOL, .needs = NEED(SWAP),
+	 .covers = NARROWLY},
+	/* Up to 6.12 at least, what is to be collapsed must be writable. */
+	{.name = "collapse", .perform = collapse,
+	 .covers = {{SET(HUGE_SCATTERED_R) | SET(HUGE_SCATTERED_RW), SET(EXACT)}, {SET(HUGE_SCATTERED_RW), SET(INTO)}}},
 };
 
-const struct family family_pages = {"pages", operations, COUNT(operations)};
+const struct family family_pages = {.name = "pages", .operations = operations, .count = COUNT(operations)};

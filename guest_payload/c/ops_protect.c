@@ -26,7 +26,7 @@ static long protect_short(struct window *w, const struct operation *op)
 
 static long protect_tagged(struct window *w, const struct operation *op)
 {
-	return sys(SYS_mprotect, tagged(w, w->start), w->length, op->a);
+	return sys(SYS_mprotect, tagged(w->start), w->length, op->a);
 }
 
 /* a: prot, b: the key; any, none or the one that prepare() allocated */
@@ -58,19 +58,26 @@ static long protect_with_new_key(struct window *w, const struct operation *op)
 #define BY_KEY {R_TYPICAL | SET(ANON_NONE) | R_KEYS, SET(EXACT) | SET(INTO)}, {SET(ANON_R), SET(BESIDE) | SET(MIDDLE)}
 
 static const struct operation operations[] = {
-	{"mprotect-none", NULL, protect, PROT_NONE, 0, 0, {EVERYWHERE_SPECIAL}},
-	{"mprotect-r", NULL, protect, PROT_READ, 0, 0, {EVERYWHERE}},
-	{"mprotect-rw", NULL, protect, PROT_READ | PROT_WRITE, 0, 0, {EVERYWHERE_SPECIAL}},
-	{"mprotect-rx", NULL, protect, PROT_READ | PROT_EXEC, 0, 0, {EVERYWHERE}},
-	{"mprotect-rwx", NULL, protect, PROT_READ | PROT_WRITE | PROT_EXEC, 0, 0, {{R_TYPICAL, S_KEY}, {R_ANON, SET(EXACT)}}},
-	{"mprotect-w", NULL, protect, PROT_WRITE, 0, 0, {{R_ANON, SET(EXACT)}}},
-	{"mprotect-x", NULL, protect, PROT_EXEC, 0, 0, {{R_ANON, SET(EXACT)}}},
-	{"mprotect-same", NULL, protect_same, 0, 0, 0, {{SET(ANON_RW), S_ALL}, {R_ALL, SET(EXACT) | SET(INTO)}}},
-	{"mprotect-short", NULL, protect_short, PROT_NONE, 0, 0, {{R_TYPICAL, SET(EXACT) | SET(MIDDLE) | SET(LAST)}}},
-	{"pkey-mprotect-any", NULL, protect_with_key, PROT_READ | PROT_WRITE, ALL_ONES, 0, {BY_KEY}},
-	{"pkey-mprotect-default", NULL, protect_with_key, PROT_NONE, 0, 0, {BY_KEY}},
-	{"pkey-mprotect-new", allocate_key, protect_with_new_key, PROT_READ, 0, 0, {BY_KEY}},
-	{"mprotect-tagged", need_tags, protect_tagged, PROT_NONE, 0, 0, {{SET(ANON_RW), SET(EXACT) | SET(INTO)}}},
+	{.name = "mprotect-none", .perform = protect, .a = PROT_NONE, .covers = {EVERYWHERE_SPECIAL}},
+	{.name = "mprotect-r", .perform = protect, .a = PROT_READ, .covers = {EVERYWHERE}},
+	{.name = "mprotect-rw", .perform = protect, .a = PROT_READ | PROT_WRITE,
+	 .covers = {EVERYWHERE_SPECIAL}},
+	{.name = "mprotect-rx", .perform = protect, .a = PROT_READ | PROT_EXEC, .covers = {EVERYWHERE}},
+	{.name = "mprotect-rwx", .perform = protect, .a = PROT_READ | PROT_WRITE | PROT_EXEC,
+	 .covers = {{R_TYPICAL, S_KEY}, {R_ANON, SET(EXACT)}}},
+	{.name = "mprotect-w", .perform = protect, .a = PROT_WRITE, .covers = {{R_ANON, SET(EXACT)}}},
+	{.name = "mprotect-x", .perform = protect, .a = PROT_EXEC, .covers = {{R_ANON, SET(EXACT)}}},
+	{.name = "mprotect-same", .perform = protect_same,
+	 .covers = {{SET(ANON_RW), S_ALL}, {R_ALL, SET(EXACT) | SET(INTO)}}},
+	{.name = "mprotect-short", .perform = protect_short, .a = PROT_NONE,
+	 .covers = {{R_TYPICAL, SET(EXACT) | SET(MIDDLE) | SET(LAST)}}},
+	{.name = "pkey-mprotect-any", .perform = protect_with_key, .a = PROT_READ | PROT_WRITE, .b = ALL_ONES,
+	 .covers = {BY_KEY}},
+	{.name = "pkey-mprotect-default", .perform = protect_with_key, .a = PROT_NONE, .covers = {BY_KEY}},
+	{.name = "pkey-mprotect-new", .needs = NEED(KEYS), .prepare = allocate_key, .perform = protect_with_new_key,
+	 .a = PROT_READ, .covers = {BY_KEY}},
+	{.name = "mprotect-tagged", .perform = protect_tagged, .a = PROT_NONE, .needs = NEED(TAGS),
+	 .covers = {{SET(ANON_RW), SET(EXACT) | SET(INTO)}}},
 };
 
-const struct family family_mprotect = {"mprotect", operations, COUNT(operations)};
+const struct family family_mprotect = {.name = "mprotect", .operations = operations, .count = COUNT(operations)};

@@ -37,8 +37,8 @@ enum {
 	FILL = 0xa5,
 };
 
-#define ARENA ((char *)0x2000000000ul)
-#define SPARE ((char *)0x3000000000ul) /* where mremap moves to */
+#define ARENA PLACE(0x2000000000ul)
+#define SPARE PLACE(0x3000000000ul) /* where mremap moves to */
 
 enum state { KEPT, CHANGED, PARTLY, NOT_SEEN };
 
@@ -49,12 +49,13 @@ struct outcome {
 };
 
 /*
- * A kernel that looks for seals before it takes the lock leaves a window, which is hardly ever hit: who has just let go of
- * the lock is nearly always the first to have it again. So there is a contest for the last of a crowd of mappings, which
- * takes long to look at: what is done is done to all of them, but there is something to do at the last alone, and only this
- * is sealed and looked at. It is each time the one before; the rest can be used again. The thread that seals has a
- * real-time priority, for such a waiter is handed the lock by whoever lets go of it (kernel/locking/rwsem.c:
- * rwsem_try_write_lock()), after 12.5 us in which it spins. A crowd is as large as its operation allows for.
+ * A kernel that looks for seals before it takes the lock leaves a window, which is hardly ever hit: who has just
+ * let go of the lock is nearly always the first to have it again. So there is a contest for the last of a crowd of
+ * mappings, which takes long to look at: what is done is done to all of them, but there is something to do at the
+ * last alone, and only this is sealed and looked at. It is each time the one before; the rest can be used again.
+ * The thread that seals has a real-time priority, for such a waiter is handed the lock by whoever lets go of it
+ * (kernel/locking/rwsem.c: rwsem_try_write_lock()), after 12.5 us in which it spins. A crowd is as large as its
+ * operation allows for.
  */
 struct contest {
 	int prot[RANGE];
@@ -73,7 +74,8 @@ struct race {
 	int error;
 	int delay; /* turns */
 	int lead;  /* turns the sealing thread waits more than the other */
-	int streak, step; /* how often the same side has come first, below 0 the other's; how far that was last changed */
+	/* how often the same side has come first, below 0 the other's; how far that was last changed */
+	int streak, step;
 	long wins[2]; /* of the sealing thread, of the other */
 	struct outcome outcomes[OUTCOMES_MAX];
 	int outcome_count, left_out;
@@ -133,15 +135,21 @@ static bool is_filled(char *unit, size_t size)
 
 #define RW (PROT_READ | PROT_WRITE)
 
-static const struct contest contests[] = {
-	{{RW, PROT_READ}, 0, false, act_munmap, is_mapped},
-	{{RW, RW}, 0, false, act_mprotect, is_writable},
-	{{PROT_READ, PROT_READ}, 0, true, act_madvise, is_filled},
-	/* One mapping: several at once move since 6.17 only, d23cb648e365. */
-	{{RW, RW}, 0, false, act_mremap, is_mapped},
-	{{RW, PROT_READ}, 0, true, act_mmap, is_filled},
-	{{RW, RW}, CROWD, false, act_mprotect, is_writable},
-	{{PROT_READ, PROT_READ}, SMALL_CROWD, true, act_madvise, is_filled},
+static const struct contest contest_munmap = {.prot = {RW, PROT_READ}, .act = act_munmap, .look = is_mapped};
+static const struct contest contest_mprotect = {.prot = {RW, RW}, .act = act_mprotect, .look = is_writable};
+static const struct contest contest_madvise = {
+	.prot = {PROT_READ, PROT_READ}, .filled = true, .act = act_madvise, .look = is_filled,
+};
+/* One mapping: several at once move since 6.17 only, d23cb648e365. */
+static const struct contest contest_mremap = {.prot = {RW, RW}, .act = act_mremap, .look = is_mapped};
+static const struct contest contest_mmap = {
+	.prot = {RW, PROT_READ}, .filled = true, .act = act_mmap, .look = is_filled,
+};
+static const struct contest contest_mprotect_crowd = {
+	.prot = {RW, RW}, .crowd = CROWD, .act = act_mprotect, .look = is_writable,
+};
+static const struct contest contest_madvise_crowd = {
+	.prot = {PROT_READ, PROT_READ}, .crowd = SMALL_CROWD, .filled = true, .act = act_madvise, .look = is_filled,
 };
 
 static enum state look(const struct race *race)
@@ -303,30 +311,6 @@ static struct outcome run_round(struct race *race, int round, bool seal)
 
 /* ------------------------------------------------------------------ the operation */
 
-/* The first two CPUs this process may use; false when there is but one. */
-static bool two_cpus(int cpus[2])
-{
-	cpu_set_t set;
-	int found = 0;
-
-	use_all_cpus();
-	if (sched_getaffinity(0, sizeof(set), &set))
-		return false;
-	for (int i = 0; i < CPU_SETSIZE && found < 2; i++)
-		if (CPU_ISSET(i, &set))
-			cpus[found++] = i;
-	return found == 2;
-}
-
-static void need_two_cpus(struct window *w, const struct operation *op)
-{
-	int cpus[2];
-
-	(void)op;
-	if (!two_cpus(cpus))
-		fail_step(w, "two CPUs", EOPNOTSUPP);
-}
-
 static long now_ms(void)
 {
 	struct timespec t;
@@ -366,17 +350,17 @@ static bool goes_on(const struct race *race, long round, long rounds, bool seale
 	return ms < half_deadline_ms / 2;
 }
 
-/* a: index of the contest. The result is 0 when the race was run. */
+/* The result is 0 when the race was run. */
 static long race(struct window *w, const struct operation *op)
 {
-	struct race race = {.contest = &contests[op->a], .unit = w->unit};
+	struct race race = {.contest = op->contest, .unit = w->unit};
 	long most = race.contest->crowd ? CROWD_ROUNDS : ROUNDS, rounds = w->sealed ? most : most / CONTROL_SHARE;
 	long began = now_ms();
 	int round = 0;
 	pthread_t competitor;
 	int cpus[2], error;
 
-	if (!two_cpus(cpus))
+	if (!first_two_cpus(cpus))
 		fail_step(w, "two CPUs", EOPNOTSUPP);
 	use_cpu(cpus[1]); /* the thread inherits it */
 	error = pthread_create(&competitor, NULL, compete, &race);
@@ -399,16 +383,19 @@ static long race(struct window *w, const struct operation *op)
 	return 0;
 }
 
-#define RACE(name, contest) {"race-" name, need_two_cpus, race, contest, 0, ALONE, {{SET(ANON_RW), SET(EXACT)}}}
+#define RACE(what, between) \
+	{.name = "race-" what, .perform = race, .contest = &between, .traits = ALONE | IN_ROUNDS, \
+	 .needs = NEED(TWO_CPUS), \
+	 .covers = {{SET(ANON_RW), SET(EXACT)}}}
 
 static const struct operation operations[] = {
-	RACE("munmap", 0),
-	RACE("mprotect", 1),
-	RACE("madvise", 2),
-	RACE("mremap", 3),
-	RACE("mmap-fixed", 4),
-	RACE("mprotect-crowd", 5),
-	RACE("madvise-crowd", 6),
+	RACE("munmap", contest_munmap),
+	RACE("mprotect", contest_mprotect),
+	RACE("madvise", contest_madvise),
+	RACE("mremap", contest_mremap),
+	RACE("mmap-fixed", contest_mmap),
+	RACE("mprotect-crowd", contest_mprotect_crowd),
+	RACE("madvise-crowd", contest_madvise_crowd),
 };
 
-const struct family family_races = {"races", operations, COUNT(operations)};
+const struct family family_races = {.name = "races", .operations = operations, .count = COUNT(operations)};

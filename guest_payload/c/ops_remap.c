@@ -45,7 +45,7 @@ static long remap_onto(struct window *w, const struct operation *op)
 
 static long remap_tagged(struct window *w, const struct operation *op)
 {
-	return sys(SYS_mremap, tagged(w, w->start), w->length, w->length + op->b * w->unit, op->a, DESTINATION);
+	return sys(SYS_mremap, tagged(w->start), w->length, w->length + op->b * w->unit, op->a, DESTINATION);
 }
 
 #define MAY MREMAP_MAYMOVE
@@ -58,29 +58,41 @@ static long remap_tagged(struct window *w, const struct operation *op)
 
 static const struct operation operations[] = {
 	/* Not into a growing stack: what moves away leaves a hole that the stack fills when a snapshot touches it. */
-	{"mremap-move", NULL, remap, MOVE, KEEP, ADDRESS,
-	 {{SET(ANON_RW) | SET(ANON_R), S_ALL}, {R_ALL, SET(EXACT) | SET(INTO) | SET(OUT_OF)},
-	  {SET(ANON_MIXED) | (R_SPECIAL & ~SET(STACK_GROWING_RW)) | R_HUGE | SET(HUGE_R), SET(EXACT) | SET(INTO)},
-	  {R_TYPICAL, SET(GAP_AMID)}}},
-	{"mremap-move-shrink", NULL, remap, MOVE, SHORTER, ADDRESS, {{R_TYPICAL, S_TWO}}},
-	{"mremap-move-grow", NULL, remap, MOVE, GROW, ADDRESS, {TYPICALLY}},
-	{"mremap-shrink", NULL, remap, 0, SHORTER, ADDRESS,
-	 {{SET(ANON_RW), S_TWO}, {R_ALL, SET(EXACT) | SET(INTO)}, {R_SPECIAL | R_HUGE, SET(EXACT)}}},
-	{"mremap-expand", NULL, remap, 0, GROW, ADDRESS,
-	 {{R_ALL, SET(EXACT)}, {R_TYPICAL, SET(TAIL) | SET(LAST)}, {SET(ANON_RW), S_ALL}}},
-	{"mremap-expand-move", NULL, remap, MAY, GROW, ADDRESS,
-	 {{R_ALL | R_SPECIAL, SET(EXACT)}, {SET(ANON_RW), S_ALL}}},
-	{"mremap-same", NULL, remap, 0, KEEP, ADDRESS, {{R_ALL, SET(EXACT)}, {R_TYPICAL, S_KEY}, {SET(ANON_RW), S_ALL}}},
-	{"mremap-dontunmap", NULL, remap, MAY | MREMAP_DONTUNMAP, KEEP, ADDRESS, {EVERYWHERE}},
-	{"mremap-dontunmap-fixed", NULL, remap, MOVE | MREMAP_DONTUNMAP, KEEP, ADDRESS, {TYPICALLY}},
-	{"mremap-double", NULL, remap_double, MAY, 0, ADDRESS, {{R_ALL, SET(EXACT) | SET(HEAD)}}},
-	{"mremap-double-fixed", NULL, remap_double, MOVE, 0, ADDRESS, {{R_ALL, SET(EXACT)}}},
-	{"mremap-onto", map_source, remap_onto, MOVE, KEEP, ADDRESS,
-	 {{SET(ANON_RW), S_ALL | S_GAPS}, {R_ALL, SET(EXACT) | SET(INTO)}, {SET(ANON_MIXED) | R_SPECIAL, SET(EXACT)}}},
-	{"mremap-onto-grow", map_source, remap_onto, MOVE, GROW, ADDRESS,
-	 {{R_TYPICAL, SET(EXACT) | SET(INTO) | SET(LAST)}}},
-	{"mremap-onto-dontunmap", map_source, remap_onto, MOVE | MREMAP_DONTUNMAP, KEEP, ADDRESS, {{R_TYPICAL, S_KEY}}},
-	{"mremap-tagged-shrink", need_tags, remap_tagged, 0, SHORTER, ADDRESS, {{SET(ANON_RW), SET(EXACT)}}},
+	{.name = "mremap-move", .perform = remap, .a = MOVE, .b = KEEP, .traits = ADDRESS,
+	 .covers = {{SET(ANON_RW) | SET(ANON_R), S_ALL}, {R_ALL, SET(EXACT) | SET(INTO) | SET(OUT_OF)},
+		    {SET(ANON_MIXED) | (R_SPECIAL & ~SET(STACK_GROWING_RW)) | R_HUGE | SET(HUGE_R), SET(EXACT) |
+		    	SET(INTO)},
+		    {R_TYPICAL, SET(GAP_AMID)}}},
+	{.name = "mremap-move-shrink", .perform = remap, .a = MOVE, .b = SHORTER, .traits = ADDRESS,
+	 .covers = {{R_TYPICAL, S_TWO}}},
+	{.name = "mremap-move-grow", .perform = remap, .a = MOVE, .b = GROW, .traits = ADDRESS,
+	 .covers = {TYPICALLY}},
+	{.name = "mremap-shrink", .perform = remap, .b = SHORTER, .traits = ADDRESS,
+	 .covers = {{SET(ANON_RW), S_TWO}, {R_ALL, SET(EXACT) | SET(INTO)},
+		    {R_SPECIAL | R_HUGE, SET(EXACT)}}},
+	{.name = "mremap-expand", .perform = remap, .b = GROW, .traits = ADDRESS,
+	 .covers = {{R_ALL, SET(EXACT)}, {R_TYPICAL, SET(TAIL) | SET(LAST)}, {SET(ANON_RW), S_ALL}}},
+	{.name = "mremap-expand-move", .perform = remap, .a = MAY, .b = GROW, .traits = ADDRESS,
+	 .covers = {{R_ALL | R_SPECIAL, SET(EXACT)}, {SET(ANON_RW), S_ALL}}},
+	{.name = "mremap-same", .perform = remap, .b = KEEP, .traits = ADDRESS,
+	 .covers = {{R_ALL, SET(EXACT)}, {R_TYPICAL, S_KEY}, {SET(ANON_RW), S_ALL}}},
+	{.name = "mremap-dontunmap", .perform = remap, .a = MAY | MREMAP_DONTUNMAP, .b = KEEP, .traits = ADDRESS,
+	 .covers = {EVERYWHERE}},
+	{.name = "mremap-dontunmap-fixed", .perform = remap, .a = MOVE | MREMAP_DONTUNMAP, .b = KEEP, .traits = ADDRESS,
+	 .covers = {TYPICALLY}},
+	{.name = "mremap-double", .perform = remap_double, .a = MAY, .traits = ADDRESS,
+	 .covers = {{R_ALL, SET(EXACT) | SET(HEAD)}}},
+	{.name = "mremap-double-fixed", .perform = remap_double, .a = MOVE, .traits = ADDRESS,
+	 .covers = {{R_ALL, SET(EXACT)}}},
+	{.name = "mremap-onto", .prepare = map_source, .perform = remap_onto, .a = MOVE, .b = KEEP, .traits = ADDRESS,
+	 .covers = {{SET(ANON_RW), S_ALL | S_GAPS}, {R_ALL, SET(EXACT) | SET(INTO)},
+		    {SET(ANON_MIXED) | R_SPECIAL, SET(EXACT)}}},
+	{.name = "mremap-onto-grow", .prepare = map_source, .perform = remap_onto, .a = MOVE, .b = GROW,
+	 .traits = ADDRESS, .covers = {{R_TYPICAL, SET(EXACT) | SET(INTO) | SET(LAST)}}},
+	{.name = "mremap-onto-dontunmap", .prepare = map_source, .perform = remap_onto,
+	 .a = MOVE | MREMAP_DONTUNMAP, .b = KEEP, .traits = ADDRESS, .covers = {{R_TYPICAL, S_KEY}}},
+	{.name = "mremap-tagged-shrink", .perform = remap_tagged, .b = SHORTER, .traits = ADDRESS, .needs = NEED(TAGS),
+	 .covers = {{SET(ANON_RW), SET(EXACT)}}},
 };
 
-const struct family family_mremap = {"mremap", operations, COUNT(operations)};
+const struct family family_mremap = {.name = "mremap", .operations = operations, .count = COUNT(operations)};

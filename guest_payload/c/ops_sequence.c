@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Seal, then something that is permitted, then what is blocked: a seal survives it. The first step acts on the
- * range that the span covers (so that a part of a sealed mapping can be split off by it), the second on the whole window.
+ * range that the span covers (so that a part of a sealed mapping can be split off by it), the second on the whole
+ * window.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -141,7 +142,7 @@ static long refused_unmap(struct window *w)
 static long map_like(struct window *w, char *at, size_t length)
 {
 	long got = sys(SYS_mmap, at, length, w->region->prot, w->region->flags | MAP_FIXED_NOREPLACE, w->object,
-		       w->object < 0 ? 0 : at - w->base);
+		       w->object < 0 ? 0 : offset_in(w, at));
 
 	return got == (long)at ? 0 : -1;
 }
@@ -149,12 +150,12 @@ static long map_like(struct window *w, char *at, size_t length)
 /* On both sides, as like the window as can be: the kernel may merge all three. */
 static long neighbours(struct window *w)
 {
-	return map_like(w, w->base - w->unit, w->unit) ? -1 : map_like(w, unit_at(w, w->units), w->unit);
+	return map_like(w, unit_at(w, -1), w->unit) ? -1 : map_like(w, unit_at(w, w->units), w->unit);
 }
 
 static long neighbours_come_and_go(struct window *w)
 {
-	if (neighbours(w) || sys(SYS_munmap, w->base - w->unit, w->unit))
+	if (neighbours(w) || sys(SYS_munmap, unit_at(w, -1), w->unit))
 		return -1;
 	return sys(SYS_munmap, unit_at(w, w->units), w->unit);
 }
@@ -191,20 +192,36 @@ static long protect_plain_and_back(struct window *w)
 	return protect_plain(w) ? -1 : sys(SYS_mprotect, w->start, w->length, w->region->prot);
 }
 
-static const struct {
-	const char *name;
-	long (*act)(struct window *w);
-} firsts[] = {
-#define FIRST_STEPS(X) \
-	X(lock) X(lock_unlock) X(lock_all) X(cold) X(pageout) X(random_reading) X(sequential_reading) X(no_dump) \
-	X(huge_pages) X(no_huge_pages) X(mergeable) X(keep_on_fork) X(bind) X(name) X(register_uffd) \
-	X(register_and_close_uffd) X(clear_soft_dirty) X(seal_again) X(fork_child) X(refused_unmap) X(neighbours) X(neighbours_come_and_go) X(neighbour_moves_in) \
-	X(fill_gap) X(unmap_plain) X(protect_plain) X(protect_plain_and_back)
-#define ENTRY(name) {#name, name},
-	FIRST_STEPS(ENTRY)
-};
-#define ID(name) FIRST_##name,
-enum { FIRST_STEPS(ID) };
+static const struct step first_lock = {.name = "lock", .act = lock};
+static const struct step first_lock_unlock = {.name = "lock_unlock", .act = lock_unlock};
+static const struct step first_lock_all = {.name = "lock_all", .act = lock_all};
+static const struct step first_cold = {.name = "cold", .act = cold};
+static const struct step first_pageout = {.name = "pageout", .act = pageout, .uses = NEED(SWAP)};
+static const struct step first_random_reading = {.name = "random_reading", .act = random_reading};
+static const struct step first_sequential_reading = {.name = "sequential_reading", .act = sequential_reading};
+static const struct step first_no_dump = {.name = "no_dump", .act = no_dump};
+static const struct step first_huge_pages = {.name = "huge_pages", .act = huge_pages};
+static const struct step first_no_huge_pages = {.name = "no_huge_pages", .act = no_huge_pages};
+static const struct step first_mergeable = {.name = "mergeable", .act = mergeable};
+static const struct step first_keep_on_fork = {.name = "keep_on_fork", .act = keep_on_fork};
+static const struct step first_bind = {.name = "bind", .act = bind};
+static const struct step first_name = {.name = "name", .act = name};
+static const struct step first_register_uffd = {.name = "register_uffd", .act = register_uffd};
+static const struct step first_register_and_close_uffd = {.name = "register_and_close_uffd",
+	.act = register_and_close_uffd};
+static const struct step first_clear_soft_dirty = {.name = "clear_soft_dirty", .act = clear_soft_dirty};
+static const struct step first_seal_again = {.name = "seal_again", .act = seal_again};
+static const struct step first_fork_child = {.name = "fork_child", .act = fork_child};
+static const struct step first_refused_unmap = {.name = "refused_unmap", .act = refused_unmap};
+static const struct step first_neighbours = {.name = "neighbours", .act = neighbours};
+static const struct step first_neighbours_come_and_go = {.name = "neighbours_come_and_go",
+	.act = neighbours_come_and_go};
+static const struct step first_neighbour_moves_in = {.name = "neighbour_moves_in", .act = neighbour_moves_in};
+static const struct step first_fill_gap = {.name = "fill_gap", .act = fill_gap};
+static const struct step first_unmap_plain = {.name = "unmap_plain", .act = unmap_plain};
+static const struct step first_protect_plain = {.name = "protect_plain", .act = protect_plain};
+static const struct step first_protect_plain_and_back = {.name = "protect_plain_and_back",
+	.act = protect_plain_and_back};
 
 /* ------------------------------------------------------------------ what comes then */
 
@@ -217,37 +234,39 @@ static struct window whole(const struct window *w)
 	return all;
 }
 
-static long (*const seconds[])(struct window *, const struct operation *) = {
-	unmap_here, map_here, protect_here, move_here, advise_here,
-};
-enum { UNMAP, MAP, PROTECT, MOVE, ADVISE };
-
-/* a: the first step; b: the second */
+/* a: of the second step */
 static long sequence(struct window *w, const struct operation *op)
 {
-	/* What protect_here and advise_here take as their argument: no access, and MADV_DONTNEED. */
-	const struct operation then = {.a = op->b == ADVISE ? ADV_DONTNEED : PROT_NONE};
 	struct window all = whole(w);
 
 	errno = 0;
-	if (firsts[op->a].act(w))
-		fail_step(w, firsts[op->a].name, errno);
+	if (op->first->act(w))
+		fail_step(w, op->first->name, errno);
 	errno = 0;
-	return seconds[op->b](&all, &then);
+	return op->act(&all, op);
 }
 
-#define STEP(name, step, then, second, covers...) \
-	{"after-" name "-" then, NULL, sequence, FIRST_##step, second, 0, {covers}}
+/* The second step: what it is called and done by, and what it takes as its argument. */
+#define UNMAP "munmap", unmap_here, 0
+#define MAP "mmap-fixed", map_here, 0
+#define PROTECT "mprotect", protect_here, PROT_NONE
+#define MOVE "mremap", move_here, 0
+#define ADVISE "madvise-dontneed", advise_here, ADV_DONTNEED
+
+#define STEP(what, step, second, covered...) STEP_THEN(what, step, second, {covered})
+#define STEP_THEN(what, step, then, how, argument, ...) \
+	{.name = "after-" what "-" then, .perform = sequence, .first = &first_##step, .act = how, .a = argument, \
+	 .covers = __VA_ARGS__}
 #define CHANGES(name, step, covers...) \
-	STEP(name, step, "munmap", UNMAP, covers), STEP(name, step, "mmap-fixed", MAP, covers), \
-	STEP(name, step, "mprotect", PROTECT, covers)
+	STEP(name, step, UNMAP, covers), STEP(name, step, MAP, covers), \
+	STEP(name, step, PROTECT, covers)
 /* The whole window is sealed, and a part of it, or all, is treated. */
 #define AFTER_UNDISCARDED(name, step) \
 	CHANGES(name, step, {SET(ANON_R), SET(EXACT) | SET(MIDDLE)}, {SET(SHARED_ANON_RW), SET(EXACT)}), \
-	STEP(name, step, "mremap", MOVE, {SET(ANON_R) | SET(SHARED_ANON_RW), SET(EXACT)})
+	STEP(name, step, MOVE, {SET(ANON_R) | SET(SHARED_ANON_RW), SET(EXACT)})
 #define AFTER(name, step) \
 	AFTER_UNDISCARDED(name, step), \
-	STEP(name, step, "madvise-dontneed", ADVISE, {SET(ANON_R), SET(EXACT) | SET(MIDDLE)})
+	STEP(name, step, ADVISE, {SET(ANON_R), SET(EXACT) | SET(MIDDLE)})
 /* Something plain between or beside sealed units is. */
 #define BESIDE_PLAIN(name, step) CHANGES(name, step, {SET(ANON_R) | SET(SHARED_ANON_RW), SET(BESIDE)})
 
@@ -276,10 +295,10 @@ static const struct operation operations[] = {
 	AFTER("neighbours-gone", neighbours_come_and_go),
 	AFTER("neighbour-moved-in", neighbour_moves_in),
 	CHANGES("gap-filled", fill_gap, {SET(ANON_R) | SET(CLEAN_R), SET(GAP_BETWEEN)}),
-	STEP("plain-unmapped", unmap_plain, "munmap", UNMAP, {SET(ANON_R) | SET(SHARED_ANON_RW), SET(BESIDE)}),
-	STEP("plain-unmapped", unmap_plain, "mmap-fixed", MAP, {SET(ANON_R) | SET(SHARED_ANON_RW), SET(BESIDE)}),
+	STEP("plain-unmapped", unmap_plain, UNMAP, {SET(ANON_R) | SET(SHARED_ANON_RW), SET(BESIDE)}),
+	STEP("plain-unmapped", unmap_plain, MAP, {SET(ANON_R) | SET(SHARED_ANON_RW), SET(BESIDE)}),
 	BESIDE_PLAIN("plain-reprotected", protect_plain),
 	BESIDE_PLAIN("plain-reprotected-back", protect_plain_and_back),
 };
 
-const struct family family_sequences = {"sequences", operations, COUNT(operations)};
+const struct family family_sequences = {.name = "sequences", .operations = operations, .count = COUNT(operations)};

@@ -46,18 +46,23 @@ static long detach(struct window *w, const struct operation *op)
 static long remap_pages(struct window *w, const struct operation *op)
 {
 	(void)op;
-	return sys(SYS_remap_file_pages, w->start, w->length, 0, (w->start - w->base) / (long)w->unit + 1, 0);
+	return sys(SYS_remap_file_pages, w->start, w->length, 0, offset_in(w, w->start) / (long)w->unit + 1, 0);
 }
 
 #define R_REMAPPABLE (SET(MEMFD_SHARED_RW) | SET(FILE_SHARED_RW) | SET(SHARED_ANON_RW) | SET(FILE_SHARED_R))
 
 static const struct operation operations[] = {
-	{"shmat-remap", make_segment, attach_over, SHM_REMAP, 0, 0,
-	 {{R_TYPICAL | R_SYSV | SET(ANON_NONE) | SET(MEMFD_SHARED_RW), S_KEY}, {SET(ANON_RW), S_ALL | S_GAPS}}},
-	{"shmat-remap-read-only", make_segment, attach_over, SHM_REMAP | SHM_RDONLY, 0, 0, {{R_TYPICAL, S_KEY}}},
-	{"shmat-occupied", make_segment, attach_over, 0, 0, 0, {{R_TYPICAL, SET(EXACT) | SET(INTO)}}},
-	{"shmdt", NULL, detach, 0, 0, 0, {{R_SYSV, SET(EXACT) | SET(AROUND) | SET(FIRST) | SET(LAST)}}},
-	{"remap-file-pages", NULL, remap_pages, 0, 0, 0, {{R_REMAPPABLE, S_KEY | SET(MIDDLE) | SET(HEAD)}}},
+	{.name = "shmat-remap", .prepare = make_segment, .perform = attach_over, .a = SHM_REMAP,
+	 .covers = {{R_TYPICAL | R_SYSV | SET(ANON_NONE) | SET(MEMFD_SHARED_RW), S_KEY},
+		    {SET(ANON_RW), S_ALL | S_GAPS}}},
+	{.name = "shmat-remap-read-only", .prepare = make_segment, .perform = attach_over, .a = SHM_REMAP | SHM_RDONLY,
+	 .covers = {{R_TYPICAL, S_KEY}}},
+	{.name = "shmat-occupied", .prepare = make_segment, .perform = attach_over,
+	 .covers = {{R_TYPICAL, SET(EXACT) | SET(INTO)}}},
+	{.name = "shmdt", .perform = detach,
+	 .covers = {{R_SYSV, SET(EXACT) | SET(AROUND) | SET(FIRST) | SET(LAST)}}},
+	{.name = "remap-file-pages", .perform = remap_pages,
+	 .covers = {{R_REMAPPABLE, S_KEY | SET(MIDDLE) | SET(HEAD)}}},
 };
 
-const struct family family_shm = {"shm", operations, COUNT(operations)};
+const struct family family_shm = {.name = "shm", .operations = operations, .count = COUNT(operations)};

@@ -17,31 +17,23 @@
 
 enum { NOT_EXECUTED = 126, NO_PAGE_ZERO = 127 }; /* exit statuses; those below are errors */
 
-static const struct operation acts[] = {
-	{"munmap", NULL, unmap_here, 0, 0, 0, {{0, 0}}},
-	{"mprotect", NULL, protect_here, PROT_NONE, 0, 0, {{0, 0}}},
-	{"mmap-fixed", NULL, map_here, 0, 0, 0, {{0, 0}}},
-	{"mremap", NULL, move_here, 0, 0, 0, {{0, 0}}},
-};
+static const struct operation *named(const char *name);
 
 int at_page_zero(const char *name)
 {
 	unsigned char resident;
 	struct window zero = {.length = (size_t)sysconf(_SC_PAGESIZE)};
+	const struct operation *op = named(name);
 
 	if (sys(SYS_mincore, 0, zero.length, &resident))
 		return NO_PAGE_ZERO;
-	for (const struct operation *act = acts; act < acts + COUNT(acts); act++) {
-		if (!strcmp(act->name, name))
-			return act->perform(&zero, act) == -1 ? errno : 0;
-	}
-	return NOT_EXECUTED;
+	return !op ? NOT_EXECUTED : op->act(&zero, op) == -1 ? errno : 0;
 }
 
 /* A child with the personality runs this program anew (main.c), which acts on the page. */
 static long new_image_acts(struct window *w, const struct operation *op)
 {
-	char *const arguments[] = {"payload", "--at-page-zero", (char *)acts[op->a].name, NULL};
+	char *const arguments[] = {"payload", "--at-page-zero", (char *)op->name, NULL};
 	char *const environment[] = {NULL};
 	long pid = child_process();
 	int status;
@@ -65,27 +57,34 @@ static long new_image_acts(struct window *w, const struct operation *op)
 	return status ? -1 : 0;
 }
 
-/* What smaps shows is in every snapshot of a half that seals; here it is what matters. */
-static long seal_here(struct window *w, const struct operation *op)
-{
-	(void)op;
-	return sys_mseal(w->start, w->length, 0);
-}
-
 /* ------------------------------------------------------------------ the table */
 
 #define R_KERNEL (SET(VDSO_RX) | SET(VVAR_R) | SET(VCLOCK_R))
 
 static const struct operation operations[] = {
-	{"system-munmap", NULL, unmap_here, 0, 0, SEALS, {{R_KERNEL, SET(SINGLE)}}},
-	{"system-mprotect", NULL, protect_here, PROT_NONE, 0, SEALS, {{R_KERNEL, SET(SINGLE)}}},
-	{"system-mmap-fixed", NULL, map_here, 0, 0, SEALS, {{R_KERNEL, SET(SINGLE)}}},
-	{"system-mremap", NULL, move_here, 0, 0, SEALS, {{R_KERNEL, SET(SINGLE)}}},
-	{"smaps-mseal", NULL, seal_here, 0, 0, SEALS, {{R_TYPICAL, S_KEY}}},
-	{"page-zero-munmap", NULL, new_image_acts, 0, 0, 0, {{SET(ANON_RW), SET(EXACT)}}},
-	{"page-zero-mprotect", NULL, new_image_acts, 1, 0, 0, {{SET(ANON_RW), SET(EXACT)}}},
-	{"page-zero-mmap-fixed", NULL, new_image_acts, 2, 0, 0, {{SET(ANON_RW), SET(EXACT)}}},
-	{"page-zero-mremap", NULL, new_image_acts, 3, 0, 0, {{SET(ANON_RW), SET(EXACT)}}},
+	{.name = "system-munmap", .perform = unmap_here, .traits = SEALS, .covers = {{R_KERNEL, SET(SINGLE)}}},
+	{.name = "system-mprotect", .perform = protect_here, .a = PROT_NONE, .traits = SEALS,
+	 .covers = {{R_KERNEL, SET(SINGLE)}}},
+	{.name = "system-mmap-fixed", .perform = map_here, .traits = SEALS,
+	 .covers = {{R_KERNEL, SET(SINGLE)}}},
+	{.name = "system-mremap", .perform = move_here, .traits = SEALS, .covers = {{R_KERNEL, SET(SINGLE)}}},
+	{.name = "smaps-mseal", .perform = seal_here, .traits = SEALS, .covers = {{R_TYPICAL, S_KEY}}},
+	{.name = "page-zero-munmap", .perform = new_image_acts, .act = unmap_here, .traits = NEW_IMAGE,
+	 .covers = {{SET(ANON_RW), SET(EXACT)}}},
+	{.name = "page-zero-mprotect", .perform = new_image_acts, .act = protect_here, .a = PROT_NONE,
+	 .traits = NEW_IMAGE, .covers = {{SET(ANON_RW), SET(EXACT)}}},
+	{.name = "page-zero-mmap-fixed", .perform = new_image_acts, .act = map_here, .traits = NEW_IMAGE,
+	 .covers = {{SET(ANON_RW), SET(EXACT)}}},
+	{.name = "page-zero-mremap", .perform = new_image_acts, .act = move_here, .traits = NEW_IMAGE,
+	 .covers = {{SET(ANON_RW), SET(EXACT)}}},
 };
 
-const struct family family_system = {"system", operations, COUNT(operations)};
+static const struct operation *named(const char *name)
+{
+	for (size_t i = 0; i < COUNT(operations); i++)
+		if (!strcmp(operations[i].name, name))
+			return &operations[i];
+	return NULL;
+}
+
+const struct family family_system = {.name = "system", .operations = operations, .count = COUNT(operations)};

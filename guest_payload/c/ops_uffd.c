@@ -113,16 +113,20 @@ static long move_out(struct window *w, const struct operation *op)
 #define S_THREE (SET(EXACT) | SET(MIDDLE) | SET(INTO))
 
 static const struct operation operations[] = {
-	{"uffd-register-missing", open_uffd, register_here, MISSING, 0, 0,
-	 {{R_PAIR | SET(SHARED_ANON_RW) | SET(MEMFD_SHARED_RW), S_THREE}}},
-	{"uffd-register-wp", open_uffd, register_here, WP, 0, 0, {{R_PAIR | SET(SHARED_ANON_RW), S_THREE}}},
-	{"uffd-unregister", register_first, unregister, MISSING, 0, 0, {{R_PAIR | SET(SHARED_ANON_RW), S_THREE}}},
-	{"uffd-writeprotect", register_first, write_protect, WP, 0, 0, {{R_PAIR | SET(SHARED_ANON_RW), S_THREE}}},
-	{"uffd-copy", bring_source, copy_into, MISSING, 0, 0,
-	 {{SET(UNTOUCHED_RW) | SET(UNTOUCHED_R) | SET(UNTOUCHED_NONE), SET(EXACT)}}},
-	{"uffd-zeropage", register_first, zero_into, MISSING, 0, 0,
-	 {{SET(UNTOUCHED_RW) | SET(UNTOUCHED_R) | SET(UNTOUCHED_NONE), SET(EXACT)}}},
-	{"uffd-move", bring_target, move_out, MISSING, 0, 0, {{R_PAIR, SET(EXACT) | SET(INTO)}}},
+	{.name = "uffd-register-missing", .prepare = open_uffd, .perform = register_here, .a = MISSING,
+	 .covers = {{R_PAIR | SET(SHARED_ANON_RW) | SET(MEMFD_SHARED_RW), S_THREE}}},
+	{.name = "uffd-register-wp", .prepare = open_uffd, .perform = register_here, .a = WP,
+	 .covers = {{R_PAIR | SET(SHARED_ANON_RW), S_THREE}}},
+	{.name = "uffd-unregister", .prepare = register_first, .perform = unregister, .a = MISSING,
+	 .covers = {{R_PAIR | SET(SHARED_ANON_RW), S_THREE}}},
+	{.name = "uffd-writeprotect", .prepare = register_first, .perform = write_protect, .a = WP,
+	 .covers = {{R_PAIR | SET(SHARED_ANON_RW), S_THREE}}},
+	{.name = "uffd-copy", .prepare = bring_source, .perform = copy_into, .a = MISSING,
+	 .covers = {{SET(UNTOUCHED_RW) | SET(UNTOUCHED_R) | SET(UNTOUCHED_NONE), SET(EXACT)}}},
+	{.name = "uffd-zeropage", .prepare = register_first, .perform = zero_into, .a = MISSING,
+	 .covers = {{SET(UNTOUCHED_RW) | SET(UNTOUCHED_R) | SET(UNTOUCHED_NONE), SET(EXACT)}}},
+	{.name = "uffd-move", .prepare = bring_target, .perform = move_out, .a = MISSING,
+	 .covers = {{R_PAIR, SET(EXACT) | SET(INTO)}}},
 };
 
-const struct family family_userfaultfd = {"userfaultfd", operations, COUNT(operations)};
+const struct family family_userfaultfd = {.name = "userfaultfd", .operations = operations, .count = COUNT(operations)};

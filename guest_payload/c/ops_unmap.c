@@ -23,13 +23,13 @@ static long unmap_short(struct window *w, const struct operation *op)
 static long unmap_far(struct window *w, const struct operation *op)
 {
 	(void)op;
-	return sys(SYS_munmap, w->start - 8 * w->unit, w->length + 16 * w->unit);
+	return sys(SYS_munmap, beyond(w->start, -8 * (long)w->unit), w->length + 16 * w->unit);
 }
 
 static long unmap_tagged(struct window *w, const struct operation *op)
 {
 	(void)op;
-	return sys(SYS_munmap, tagged(w, w->start), w->length);
+	return sys(SYS_munmap, tagged(w->start), w->length);
 }
 
 /* a: prot, b: flags; of what prepare() opened, if anything */
@@ -53,7 +53,7 @@ static void open_other_memfd(struct window *w, const struct operation *op)
 /* b: flags; the region's own object again, with the region's protection: nothing but the mapping itself would change */
 static long map_again(struct window *w, const struct operation *op)
 {
-	return sys(SYS_mmap, w->start, w->length, w->region->prot, op->b, w->object, w->start - w->base);
+	return sys(SYS_mmap, w->start, w->length, w->region->prot, op->b, w->object, offset_in(w, w->start));
 }
 
 /* Beside a sealed mapping, and as like it as can be, so that the kernel may merge the two. */
@@ -61,16 +61,18 @@ static long map_beside(struct window *w, const struct operation *op)
 {
 	(void)op;
 	return sys(SYS_mmap, w->start, w->length, w->region->prot, w->region->flags | MAP_FIXED_NOREPLACE, w->object,
-		       w->object < 0 ? 0 : w->start - w->base);
+		       w->object < 0 ? 0 : offset_in(w, w->start));
 }
 
 static const struct operation unmaps[] = {
-	{"munmap", NULL, unmap, 0, 0, 0,
-	 {{R_ALL, S_ALL}, {SET(ANON_MIXED), SET(EXACT) | SET(INTO) | SET(OUT_OF)}, {R_TYPICAL, S_GAPS},
-	  {R_SPECIAL | R_HUGE_ALL, SET(EXACT) | SET(INTO) | SET(MIDDLE)}}},
-	{"munmap-short", NULL, unmap_short, 0, 0, 0, {{R_TYPICAL, SET(EXACT) | SET(MIDDLE) | SET(LAST) | SET(INTO)}}},
-	{"munmap-far", NULL, unmap_far, 0, 0, 0, {{R_TYPICAL, SET(EXACT) | SET(AROUND)}}},
-	{"munmap-tagged", need_tags, unmap_tagged, 0, 0, 0, {{SET(ANON_RW), SET(EXACT) | SET(INTO)}}},
+	{.name = "munmap", .perform = unmap,
+	 .covers = {{R_ALL, S_ALL}, {SET(ANON_MIXED), SET(EXACT) | SET(INTO) | SET(OUT_OF)},
+		    {R_TYPICAL, S_GAPS}, {R_SPECIAL | R_HUGE_ALL, SET(EXACT) | SET(INTO) | SET(MIDDLE)}}},
+	{.name = "munmap-short", .perform = unmap_short,
+	 .covers = {{R_TYPICAL, SET(EXACT) | SET(MIDDLE) | SET(LAST) | SET(INTO)}}},
+	{.name = "munmap-far", .perform = unmap_far, .covers = {{R_TYPICAL, SET(EXACT) | SET(AROUND)}}},
+	{.name = "munmap-tagged", .perform = unmap_tagged, .needs = NEED(TAGS),
+	 .covers = {{SET(ANON_RW), SET(EXACT) | SET(INTO)}}},
 };
 
 #define RW (PROT_READ | PROT_WRITE)
@@ -79,24 +81,29 @@ static const struct operation unmaps[] = {
 #define R_OWN (SET(CLEAN_R) | SET(COPIED_R) | SET(FILE_SHARED_RW) | SET(MEMFD_SHARED_RW))
 
 static const struct operation maps[] = {
-	{"mmap-fixed-anon", NULL, map_over, RW, FIXED_ANON, ADDRESS,
-	 {{SET(ANON_RW), S_ALL | S_GAPS}, {R_ALL, S_KEY}, {SET(ANON_MIXED), SET(EXACT)},
-	  {R_SPECIAL | R_HUGE_ALL, SET(EXACT)}}},
-	{"mmap-fixed-none", NULL, map_over, PROT_NONE, FIXED_ANON | MAP_NORESERVE, ADDRESS,
-	 {{R_TYPICAL | SET(ANON_NONE), S_KEY}}},
-	{"mmap-fixed-shared", NULL, map_over, RW, MAP_FIXED | MAP_SHARED | MAP_ANONYMOUS, ADDRESS, {{R_TYPICAL, S_KEY}}},
-	{"mmap-fixed-file", open_other_file, map_over, PROT_READ, FIXED_PRIVATE, ADDRESS,
-	 {{R_TYPICAL | SET(CLEAN_R), S_KEY}}},
-	{"mmap-fixed-file-none", open_other_file, map_over, PROT_NONE, FIXED_PRIVATE, ADDRESS, {{R_TYPICAL, S_KEY}}},
-	{"mmap-fixed-file-shared", open_other_file, map_over, RW, MAP_FIXED | MAP_SHARED, ADDRESS,
-	 {{R_TYPICAL | SET(FILE_SHARED_RW), S_KEY}}},
-	{"mmap-fixed-memfd", open_other_memfd, map_over, RW, MAP_FIXED | MAP_SHARED, ADDRESS, {{R_TYPICAL, S_KEY}}},
-	{"mmap-fixed-again", NULL, map_again, 0, FIXED_PRIVATE, ADDRESS, {{R_OWN, S_KEY}}},
-	{"mmap-noreplace", NULL, map_over, RW, MAP_FIXED_NOREPLACE | MAP_PRIVATE | MAP_ANONYMOUS, ADDRESS,
-	 {{R_TYPICAL, S_KEY}}},
-	{"mmap-hint", NULL, map_over, RW, MAP_PRIVATE | MAP_ANONYMOUS, ADDRESS, {{R_TYPICAL, S_KEY}}},
-	{"mmap-beside", NULL, map_beside, 0, 0, ADDRESS, {{R_ALL, S_BARE}}},
+	{.name = "mmap-fixed-anon", .perform = map_over, .a = RW, .b = FIXED_ANON, .traits = ADDRESS,
+	 .covers = {{SET(ANON_RW), S_ALL | S_GAPS}, {R_ALL, S_KEY}, {SET(ANON_MIXED), SET(EXACT)},
+		    {R_SPECIAL | R_HUGE_ALL, SET(EXACT)}}},
+	{.name = "mmap-fixed-none", .perform = map_over, .a = PROT_NONE, .b = FIXED_ANON | MAP_NORESERVE,
+	 .traits = ADDRESS, .covers = {{R_TYPICAL | SET(ANON_NONE), S_KEY}}},
+	{.name = "mmap-fixed-shared", .perform = map_over, .a = RW, .b = MAP_FIXED | MAP_SHARED | MAP_ANONYMOUS,
+	 .traits = ADDRESS, .covers = {{R_TYPICAL, S_KEY}}},
+	{.name = "mmap-fixed-file", .prepare = open_other_file, .perform = map_over, .a = PROT_READ,
+	 .b = FIXED_PRIVATE, .traits = ADDRESS, .covers = {{R_TYPICAL | SET(CLEAN_R), S_KEY}}},
+	{.name = "mmap-fixed-file-none", .prepare = open_other_file, .perform = map_over, .a = PROT_NONE,
+	 .b = FIXED_PRIVATE, .traits = ADDRESS, .covers = {{R_TYPICAL, S_KEY}}},
+	{.name = "mmap-fixed-file-shared", .prepare = open_other_file, .perform = map_over, .a = RW,
+	 .b = MAP_FIXED | MAP_SHARED, .traits = ADDRESS, .covers = {{R_TYPICAL | SET(FILE_SHARED_RW), S_KEY}}},
+	{.name = "mmap-fixed-memfd", .prepare = open_other_memfd, .perform = map_over, .a = RW,
+	 .b = MAP_FIXED | MAP_SHARED, .traits = ADDRESS, .covers = {{R_TYPICAL, S_KEY}}},
+	{.name = "mmap-fixed-again", .perform = map_again, .b = FIXED_PRIVATE, .traits = ADDRESS,
+	 .covers = {{R_OWN, S_KEY}}},
+	{.name = "mmap-noreplace", .perform = map_over, .a = RW,
+	 .b = MAP_FIXED_NOREPLACE | MAP_PRIVATE | MAP_ANONYMOUS, .traits = ADDRESS, .covers = {{R_TYPICAL, S_KEY}}},
+	{.name = "mmap-hint", .perform = map_over, .a = RW, .b = MAP_PRIVATE | MAP_ANONYMOUS, .traits = ADDRESS,
+	 .covers = {{R_TYPICAL, S_KEY}}},
+	{.name = "mmap-beside", .perform = map_beside, .traits = ADDRESS, .covers = {{R_ALL, S_BARE}}},
 };
 
-const struct family family_munmap = {"munmap", unmaps, COUNT(unmaps)};
-const struct family family_mmap_fixed = {"mmap-fixed", maps, COUNT(maps)};
+const struct family family_munmap = {.name = "munmap", .operations = unmaps, .count = COUNT(unmaps)};
+const struct family family_mmap_fixed = {.name = "mmap-fixed", .operations = maps, .count = COUNT(maps)};

@@ -7,12 +7,15 @@
  * it, and writes down what it saw into memory it shares with the engine, so that facts outlive its death.
  *
  *	regions*.c   what can be sealed
+ *	needs.c      what a probe needs of the machine
  *	spans.c      how the operation's range lies over sealed and plain units
  *	ops_*.c      what is done to it: one table for each family
  *	half.c       one process from set-up to the last fact
  *	snapshot.c   looking at the window
  *	engine.c     processes, deadlines, orphans
  *	raw.c        system calls that leave no trace in memory
+ *	text.c       reading small files
+ *	arch*.h      what depends on the architecture
  *	lanes.c      probes side by side, one process for each CPU
  *	report.c     facts to JSON lines
  *	trace.c      the system calls of one probe, for whoever wants to do the same without us
@@ -72,20 +75,38 @@ _Static_assert(SPANS <= 64 && REGIONS <= 64, "sets are 64-bit masks");
 
 struct window;
 struct operation;
+struct contest; /* ops_race.c */
+
+/* What a probe may need of the machine (needs.c); a set of them is a mask. */
+enum need {
+	TWO_CPUS,
+	TWO_NODES,
+	SWAP,
+	HUGE_PAGES, /* of those set aside (hugetlb) */
+	KEYS,
+	TAGS,
+	CALL32,
+	MACHINE, /* a machine of our own, whose settings we may change */
+	NEEDS
+};
+#define NEED(what) (1u << (what))
 
 struct region {
 	const char *name;
 	int prot;       /* of every unit once the window is made */
 	int flags;      /* of mmap */
-	unsigned traits;
+	unsigned traits, needs;
 	void (*make)(struct window *w);
+	const char *mapping; /* what /proc/self/maps calls it, where it is a mapping of the kernel's own */
 };
 
 enum region_trait {
-	FILLED = 1, /* unit i is filled with a0+i; otherwise its pages are only read */
-	MIXED = 2,  /* the units' protections differ: see unit_protection() */
-	UNREAD = 4, /* contents must not be touched, not even to look at them */
-	POOLED = 8, /* made of what the machine has little of (huge pages): never two such probes at once */
+	FILLED = 1,   /* unit i is filled with a0+i; otherwise its pages are only read */
+	MIXED = 2,    /* the units' protections differ: see unit_protection() */
+	UNREAD = 4,   /* contents must not be touched, not even to look at them */
+	POOLED = 8,   /* made of what the machine has little of (huge pages): never two such probes at once */
+	NO_READS = 16, /* reading faults whatever the protection says */
+	GROWS = 32,   /* by being touched below its start, which is no call */
 };
 
 /* A set of regions by a set of spans; an operation is probed on the union of its covers. */
@@ -101,14 +122,28 @@ enum operation_trait {
 	SELFTEST = 4, /* tests the engine, never the kernel; never part of a plan unless asked for */
 	POOL = 8,     /* needs what the machine has little of (swap, huge pages): never two such probes at once */
 	ALONE = 16,   /* changes the machine, or needs all of its CPUs: nothing else may run meanwhile */
+	IN_ROUNDS = 32,  /* a race: what it does is done in many rounds beside the window */
+	NEW_IMAGE = 64, /* runs this program anew */
+};
+
+/* What a sequence does first. */
+struct step {
+	const char *name;
+	long (*act)(struct window *w);
+	unsigned uses; /* as an operation's */
 };
 
 struct operation {
 	const char *name;
 	void (*prepare)(struct window *w, const struct operation *op); /* before sealing; may be NULL */
 	long (*perform)(struct window *w, const struct operation *op); /* -1 and errno, or the call's result */
-	unsigned long a, b;                                            /* arguments for the two */
+	long (*act)(struct window *w, const struct operation *op);     /* by a child, a thread or as the second step */
+	const struct step *first;                                      /* before it */
+	const struct contest *contest;                                 /* of a race */
+	unsigned long a, b;                                            /* arguments for them */
 	unsigned traits;
+	unsigned needs; /* the half ends in its set-up where the machine has not got it */
+	unsigned uses;  /* the same, of what is used where it is there */
 	struct cover covers[COVERS_MAX];
 };
 
@@ -195,20 +230,38 @@ struct window {
 	struct facts *facts;
 };
 
+/* Where our places begin; a build with a sanitizer has them elsewhere, for it has places of its own. */
+#ifndef PLACES
+#define PLACES 0ul
+#endif
+#define PLACE(at) ((char *)(PLACES + (at)))
+
 /* A free place for operations that name a destination: far from the window and from all else that is mapped. */
-#define DESTINATION ((char *)0xa00000000ul)
+#define DESTINATION PLACE(0xa00000000ul)
 
 /* Where the window is, unless the region has a place of its own: below the program, so that it is listed first. */
-#define WINDOW_BASE ((char *)0x400000ul)
+#define WINDOW_BASE PLACE(0x400000ul)
 
 enum { UNIT_FILL = 0xa0 }; /* what unit 0 of a filled region holds; unit i holds a0+i */
 
 /* Where windows of huge pages are: aligned to any size those have, and with room for eight of them. */
-#define HUGE_BASE ((char *)0x200000000ul)
+#define HUGE_BASE PLACE(0x200000000ul)
+
+/* An address so far from another one, which may be outside of what is mapped there: no arithmetic of pointers. */
+static inline char *beyond(const char *address, long bytes)
+{
+	return (char *)((uintptr_t)address + (uintptr_t)bytes);
+}
 
 static inline char *unit_at(const struct window *w, int i)
 {
-	return w->base + (size_t)i * w->unit;
+	return beyond(w->base, i * (long)w->unit);
+}
+
+/* From the window's start; negative before it. */
+static inline long offset_in(const struct window *w, const char *address)
+{
+	return (long)((uintptr_t)address - (uintptr_t)w->base);
 }
 
 /*
@@ -241,19 +294,29 @@ void take_own_snapshot(struct window *w, struct unit_fact *facts); /* for a chil
 void describe_unit(const struct unit_fact *fact, char text[UNIT_TEXT]);
 bool try_write(char *address);
 bool try_call(void (*act)(void)); /* false when it faults */
+bool call32_works(void); /* ops_arguments.c */
 int count_seals(void);
 
 /* process.c */
 long child_process(void);
-long in_child(struct window *w, const struct operation *op,
-	      long (*act)(struct window *w, const struct operation *op));
+long in_child(struct window *w, const struct operation *op);  /* op->act */
+long in_thread(struct window *w, const struct operation *op); /* op->act */
 int await(long pid);
+
+/* needs.c */
+extern const char *const need_names[NEEDS];
+void meet_needs(struct window *w, unsigned needs);
+
+/* text.c */
+size_t read_text(const char *path, char *text, size_t size); /* all of it that fits, ended by NUL; how much that is */
+unsigned long number_in(const char *path, const char *key);  /* the one that follows the key in a text file, or 0 */
 
 /* ops_system.c */
 int at_page_zero(const char *operation); /* in a new image; the exit status */
 
 /* raw.c */
-long fork_onto(char *stack, void (*run)(void *argument), void *argument); /* up to the end of a stack; run never returns */
+/* up to the end of a stack; run never returns */
+long fork_onto(char *stack, void (*run)(void *argument), void *argument);
 bool no_children(void);
 
 /* trace.c */
@@ -266,6 +329,8 @@ void start_ticking(long deadline_ms); /* as engine_start() does, for a process t
 void clear_orphans(void);
 void *map_memory(size_t size, int flags); /* or else the end */
 void use_all_cpus(void); /* for this thread and its children; a half is confined to one otherwise */
+/* of those this process may use, now that it may use all; false when there is but one */
+bool first_two_cpus(int cpus[2]);
 void run_halves(const struct probe *probe, struct facts **control, struct facts **sealed);
 
 /* report.c */
@@ -288,6 +353,7 @@ struct system {
 };
 void report_start(void); /* in each process that reports */
 void report_list(const struct plan *plan);
+void report_trace(const struct probe *probe); /* the head of a trace */
 void report_plan(const struct plan *plan, const struct system *system, int lanes);
 void report_begin(const char *probe, int lane);
 void report_observation(const struct probe *probe, const struct facts *control, const struct facts *sealed,

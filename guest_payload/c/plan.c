@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Which probes there are: operation x region x span, as far as the tables and the selection go, in the order they run. */
+/*
+ * Which probes there are: operation x region x span, as far as the tables and the selection go, in the order they
+ * run.
+ */
 #define _GNU_SOURCE
 #include <fnmatch.h>
 #include <string.h>
@@ -125,7 +128,8 @@ static void skip(struct plan *plan, size_t probes)
 struct plan make_plan(const struct selection *s)
 {
 	size_t most = combinations();
-	uint32_t *found = map_memory((most + 1) * sizeof(*found), MAP_PRIVATE); /* of which few pages are ever written */
+	/* of which few pages are ever written */
+	uint32_t *found = map_memory((most + 1) * sizeof(*found), MAP_PRIVATE);
 	size_t count = collect(s, found);
 	struct plan plan = {.size = (count + 1) * sizeof(*found)};
 

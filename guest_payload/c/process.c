@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Processes an operation makes for itself. The engine kills whatever is left of them. */
+/* Processes and threads an operation makes for itself. The engine kills whatever is left of them. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -53,7 +54,7 @@ static void keep_child_view(struct window *w)
 }
 
 /* Let a forked child act on the window it inherited. Its result and errno become the operation's. */
-long in_child(struct window *w, const struct operation *op, long (*act)(struct window *, const struct operation *))
+long in_child(struct window *w, const struct operation *op)
 {
 	struct facts *f = w->facts;
 	long pid = child_process();
@@ -63,7 +64,7 @@ long in_child(struct window *w, const struct operation *op, long (*act)(struct w
 		fail_step(w, "fork", errno);
 	if (pid == 0) {
 		errno = 0;
-		f->result = act(w, op);
+		f->result = op->act(w, op);
 		f->error = f->result == -1 ? errno : 0;
 		keep_child_view(w);
 		_exit(0);
@@ -73,4 +74,35 @@ long in_child(struct window *w, const struct operation *op, long (*act)(struct w
 		add_extra(w, "child_status", status);
 	errno = f->error;
 	return f->result;
+}
+
+struct errand {
+	struct window *w;
+	const struct operation *op;
+	long result;
+	int error;
+};
+
+static void *run_errand(void *argument)
+{
+	struct errand *e = argument;
+
+	errno = 0;
+	e->result = e->op->act(e->w, e->op);
+	e->error = errno;
+	return NULL;
+}
+
+/* Let another thread of this process act. */
+long in_thread(struct window *w, const struct operation *op)
+{
+	struct errand errand = {.w = w, .op = op, .result = -1};
+	pthread_t thread;
+	int error = pthread_create(&thread, NULL, run_errand, &errand);
+
+	if (error)
+		fail_step(w, "pthread_create", error);
+	pthread_join(thread, NULL);
+	errno = errand.error;
+	return errand.result;
 }

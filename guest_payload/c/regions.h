@@ -26,8 +26,6 @@ void make_secretmem(struct window *w);
 void make_uffd_missing(struct window *w);
 void make_uffd_wp(struct window *w);
 void make_text(struct window *w);
-void make_vdso(struct window *w);
-void make_vvar(struct window *w);
-void make_vclock(struct window *w);
+void find_system_mapping(struct window *w);
 
 #endif

@@ -11,6 +11,7 @@
 #include <sys/shm.h>
 #include <unistd.h>
 
+#include "arch.h"
 #include "ops.h"
 #include "regions.h"
 #include "sys.h"
@@ -20,34 +21,11 @@
 #endif
 
 enum {
-	HUGE_MAX = 4 << 20, /* of one transparent huge page; larger ones (32 MiB with 16 KiB pages) need too much memory */
+	/* of one transparent huge page; larger ones (32 MiB with 16 KiB pages) need too much memory */
+	HUGE_MAX = 4 << 20,
 	NO_ACCESS = 1,      /* PKEY_DISABLE_ACCESS, PKEY_DISABLE_WRITE */
 	NO_WRITE = 2,
 };
-
-static size_t read_text(const char *path, char *text, size_t size)
-{
-	int fd = (int)sys(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
-	size_t have = 0;
-	ssize_t got;
-
-	while (fd >= 0 && have < size - 1 && (got = read(fd, text + have, size - 1 - have)) > 0)
-		have += (size_t)got;
-	text[have] = 0;
-	if (fd >= 0)
-		close(fd);
-	return have;
-}
-
-unsigned long number_in(const char *path, const char *key)
-{
-	char text[8192];
-	const char *at;
-
-	if (!read_text(path, text, sizeof(text)) || !(at = strstr(text, key)))
-		return 0;
-	return strtoul(at + strlen(key), NULL, 10);
-}
 
 /* ------------------------------------------------------------------ private anonymous memory in special states */
 
@@ -290,18 +268,12 @@ void make_secretmem(struct window *w)
 /* ------------------------------------------------------------------ the program itself, and what the kernel mapped */
 
 /* Pages among the program's code that hold none of it. Enough for four units of 16 KiB, on x86_64 of 4 KiB. */
-#ifdef __aarch64__
-#define TEXT_PAGE "16384"
-enum { TEXT_BYTES = 4 * 16384 };
-#else
-#define TEXT_PAGE "4096"
-enum { TEXT_BYTES = 4 * 4096 };
-#endif
+enum { TEXT_BYTES = 4 * ARCH_TEXT_PAGE };
 extern char sealmatrix_text[];
 __asm__(".pushsection .text.sealmatrix,\"ax\",%progbits\n"
-	".balign " TEXT_PAGE "\n"
+	".balign " ARCH_TEXT_PAGE_TEXT "\n"
 	".globl sealmatrix_text\n"
-	"sealmatrix_text: .fill 4 * " TEXT_PAGE ", 1, 0x50\n"
+	"sealmatrix_text: .fill 4 * " ARCH_TEXT_PAGE_TEXT ", 1, 0x50\n"
 	".popsection\n");
 
 void make_text(struct window *w)
@@ -317,32 +289,17 @@ void make_text(struct window *w)
  * The unit is the whole mapping: the kernel does not let its own be split. The line of /proc/self/maps that ends in the
  * name begins with where it is.
  */
-static void find_system_mapping(struct window *w, const char *name)
+void find_system_mapping(struct window *w)
 {
 	char text[8192];
 	char *line, *end;
 
 	read_text("/proc/self/maps", text, sizeof(text));
-	line = strstr(text, name);
+	line = strstr(text, w->region->mapping);
 	if (!line)
-		fail_step(w, name, EOPNOTSUPP);
+		fail_step(w, w->region->mapping, EOPNOTSUPP);
 	while (line > text && line[-1] != '\n')
 		line--;
 	w->base = (char *)strtoul(line, &end, 16);
 	w->unit = strtoul(end + 1, NULL, 16) - (size_t)w->base;
-}
-
-void make_vdso(struct window *w)
-{
-	find_system_mapping(w, "[vdso]");
-}
-
-void make_vvar(struct window *w)
-{
-	find_system_mapping(w, "[vvar]");
-}
-
-void make_vclock(struct window *w)
-{
-	find_system_mapping(w, "[vvar_vclock]");
 }

@@ -9,10 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include "payload.h"
+#include "ops.h"
 #include "sys.h"
 
 #ifndef PAYLOAD_ID
@@ -159,18 +160,70 @@ static void put_id(const struct probe *probe)
 	put_string_field("probe", probe->id);
 }
 
+static void put_names(const char *key, unsigned set, const char *const *names, int count)
+{
+	const char *comma = "";
+
+	put_key(key);
+	put("[");
+	for (int i = 0; i < count; i++) {
+		if (!(set >> i & 1))
+			continue;
+		put(comma);
+		put_string(names[i]);
+		comma = ",";
+	}
+	put("]");
+}
+
+/* What the host may want to know of a probe, beside its needs. */
+static void put_traits(const struct probe *probe)
+{
+	static const char *const names[] = {"kernel-mapping", "unreadable", "grows", "race", "new-image"};
+	const struct region *r = probe->region;
+	bool unreadable = !(r->prot & PROT_READ) || r->traits & NO_READS;
+	unsigned traits = probe->operation->traits;
+
+	put_names("traits", (r->mapping ? 1 : 0) | unreadable << 1 | (r->traits & GROWS ? 4 : 0) |
+		  (traits & IN_ROUNDS ? 8 : 0) | (traits & NEW_IMAGE ? 16 : 0), names, COUNT(names));
+}
+
+static void put_probe(const struct probe *probe)
+{
+	const struct operation *op = probe->operation;
+
+	put_id(probe);
+	put_string_field("family", probe->family->name);
+	put_string_field("operation", op->name);
+	put_string_field("region", probe->region->name);
+	put_string_field("span", probe->span->name);
+	put_string_field("layout", probe->span->layout);
+	put_names("needs", op->needs | probe->region->needs, need_names, NEEDS);
+	put_names("uses", op->uses | (op->first ? op->first->uses : 0), need_names, NEEDS);
+	put_traits(probe);
+}
+
+void report_trace(const struct probe *probe)
+{
+	put("{");
+	put_string_field("trace", probe->id);
+	put_string_field("layout", probe->span->layout);
+	put_number_field("base", (long)WINDOW_BASE);
+	put_number_field("destination", (long)DESTINATION);
+	put_number_field("page_size", sysconf(_SC_PAGESIZE));
+	put_string_field("mapping", probe->region->mapping ? probe->region->mapping : "");
+	put_traits(probe);
+	end_line();
+	send();
+}
+
 void report_list(const struct plan *plan)
 {
 	for (size_t i = 0; i < plan->count; i++) {
 		struct probe probe = probe_at(plan, i);
 
 		put("{");
-		put_id(&probe);
-		put_string_field("family", probe.family->name);
-		put_string_field("operation", probe.operation->name);
-		put_string_field("region", probe.region->name);
-		put_string_field("span", probe.span->name);
-		put_string_field("layout", probe.span->layout);
+		put_probe(&probe);
 		end_line();
 		send();
 	}
@@ -216,7 +269,10 @@ void report_plan(const struct plan *plan, const struct system *system, int lanes
 	send();
 }
 
-/* The longest line there can be of a probe: a half has two snapshots, three lists and the extras, of which one is a text. */
+/*
+ * The longest line there can be of a probe: a half has two snapshots, three lists and the extras, of which one is
+ * a text.
+ */
 enum { HALF_MAX = 2 * UNITS_MAX * (UNIT_TEXT + 3) + 2 * UNITS_MAX * 6 + EXTRA_TEXT + EXTRAS_MAX * 48 + 256 };
 _Static_assert(2 * HALF_MAX + 256 <= PIPE_BUF, "an observation fits into one write to a pipe");
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "arch.h"
 #include "listing.h"
 #include "payload.h"
 #include "sys.h"
@@ -18,7 +19,7 @@ static struct {
 	sigjmp_buf landing;
 	volatile sig_atomic_t armed;
 	bool has_keys;
-	unsigned int rights;
+	unsigned rights;
 	bool open; /* what a process looks with is opened when it looks first, and closed by its end */
 	struct listing listing;
 	int pagemap;
@@ -38,27 +39,17 @@ static void on_fault(int signal_number)
  * A signal is delivered with the default rights of protection keys, and since the handler is left by a jump nobody
  * gives the thread its own back: we do.
  */
-#ifdef __x86_64__
 void keep_key_rights(void)
 {
-	__asm__ volatile(".byte 0x0f, 0x01, 0xee" : "=a"(own.rights) : "c"(0) : "rdx"); /* rdpkru */
-	own.has_keys = true;
+	own.rights = arch_key_rights();
+	own.has_keys = ARCH_HAS_KEY_RIGHTS;
 }
 
 static void restore_key_rights(void)
 {
 	if (own.has_keys)
-		__asm__ volatile(".byte 0x0f, 0x01, 0xef" : : "a"(own.rights), "c"(0), "d"(0)); /* wrpkru */
+		arch_set_key_rights(own.rights);
 }
-#else
-void keep_key_rights(void)
-{
-}
-
-static void restore_key_rights(void)
-{
-}
-#endif
 
 void arm_fault_handler(void)
 {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Every system call of sys() passes here; with --trace those that make the window and operate on it are written down. */
+/*
+ * Every system call of sys() passes here; with --trace those that make the window and operate on it are written
+ * down.
+ */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdarg.h>
@@ -92,7 +95,8 @@ long call(const char *name, int count, long number, long a, long b, long c, long
 void *fill(void *at, int value, size_t length)
 {
 	if (matters())
-		dprintf(STDOUT_FILENO, "{\"call\":\"memset\",\"stage\":\"setup\",\"pid\":%d,\"arguments\":[%ld,%d,%zu]}\n",
+		dprintf(STDOUT_FILENO,
+			"{\"call\":\"memset\",\"stage\":\"setup\",\"pid\":%d,\"arguments\":[%ld,%d,%zu]}\n",
 			(int)getpid(), (long)at, value, length);
 	return memset(at, value, length);
 }
@@ -101,10 +105,8 @@ void *fill(void *at, int value, size_t length)
 _Noreturn void trace(const struct probe *probe)
 {
 	static struct facts facts;
-	long base = (long)WINDOW_BASE;
 
-	dprintf(STDOUT_FILENO, "{\"trace\":\"%s\",\"layout\":\"%s\",\"base\":%ld,\"destination\":%ld,\"page_size\":%ld}\n",
-		probe->id, probe->span->layout, base, (long)DESTINATION, sysconf(_SC_PAGESIZE));
+	report_trace(probe);
 	traced = &facts;
 	arm_fault_handler();
 	half(probe, false, &facts);

@@ -1,6 +1,7 @@
+/* SPDX-License-Identifier: MIT */
 #define _GNU_SOURCE
 #include "channel.h"
-#include "machine.h"
+#include "power.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* The guest's end of the channel (docs/protocol.md): frames over one virtio-serial port. */
 #ifndef SEALMATRIX_CHANNEL_H
 #define SEALMATRIX_CHANNEL_H
@@ -14,8 +15,9 @@ struct frame {
 };
 
 /*
- * Adopt what is open to read from and to write to, a blocking port or two pipes, and say hello there in at most 32 KiB;
- * returns once the host is connected. `patience`: milliseconds after which a host that is waited for counts as gone, or -1.
+ * Adopt what is open to read from and to write to, a blocking port or two pipes, and say hello there in at most 32
+ * KiB; returns once the host is connected. `patience`: milliseconds after which a host that is waited for counts
+ * as gone, or -1.
  */
 void channel_open(int from, int into, int patience, const char *hello, size_t length);
 

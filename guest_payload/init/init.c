@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * PID 1 of a guest: sets the machine up, says hello on the channel and then carries out one command at a
  * time (docs/protocol.md, "The channel"). It judges nothing and knows nothing of sealing. One process, one
@@ -8,7 +9,10 @@
  */
 #define _GNU_SOURCE
 #include "channel.h"
+#include "hello.h"
+#include "log.h"
 #include "machine.h"
+#include "power.h"
 #include "program.h"
 #include "renew.h"
 
@@ -122,7 +126,8 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN); /* writing to a host that is gone fails, and is told */
 	set_up_machine();
 	if (role == ROLE_VISITOR) {
-		channel_open(STDIN_FILENO, STDOUT_FILENO, VISITOR_PATIENCE, hello, describe_machine(hello, sizeof(hello), ""));
+		channel_open(STDIN_FILENO, STDOUT_FILENO, VISITOR_PATIENCE, hello, describe_machine(hello,
+			sizeof(hello), ""));
 	} else {
 		int port = open_port(PORT);
 

@@ -1,9 +1,10 @@
+/* SPDX-License-Identifier: MIT */
 #define _GNU_SOURCE
 #include "program.h"
 #include "channel.h"
-#include "machine.h"
+#include "log.h"
+#include "power.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -15,10 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum {
-	PATH_SIZE = 256,   /* of the work directory's path; main() holds to it */
-	GONE_SECONDS = 15, /* for what was killed to be gone, also a fork bomb's thousands; more means the kernel holds on */
-};
+enum { PATH_SIZE = 256 }; /* of the work directory's path; main() holds to it */
 
 #define KEPT_ERR (2u << 20) /* bytes of standard error forwarded; more than any sane diagnosis */
 
@@ -75,21 +73,13 @@ static int forward(struct pipe_end *end)
 	return 1;
 }
 
-static volatile sig_atomic_t overdue;
-
-static void on_overdue(int signal)
-{
-	(void)signal;
-	overdue = 1;
-}
-
 /* Reaps whatever has died; 1 when the program itself was among it. */
 static int reap(pid_t program, int *status, int options)
 {
 	int seen = 0, one;
 	pid_t pid;
 
-	while ((pid = waitpid(-1, &one, options)) > 0 || (pid < 0 && errno == EINTR && !overdue))
+	while ((pid = waitpid(-1, &one, options)) > 0 || (pid < 0 && errno == EINTR))
 		if (pid == program) {
 			*status = one;
 			seen = 1;
@@ -133,56 +123,6 @@ static int pump(pid_t program, struct pipe_end ends[2], const sigset_t *unblocke
 			hear_host();
 	}
 	return status;
-}
-
-/* Sends SIGKILL to each of our children; returns how many there are, dead ones included. */
-static int kill_children(void)
-{
-	DIR *processes = opendir("/proc");
-	struct dirent *entry;
-	int count = 0;
-
-	while (processes && (entry = readdir(processes))) {
-		char file[300], line[512], *after;
-		pid_t pid = (pid_t)atoi(entry->d_name), parent;
-
-		snprintf(file, sizeof(file), "/proc/%s/stat", entry->d_name);
-		/* "PID (NAME) STATE PARENT ...", where NAME may hold anything */
-		if (pid <= 0 || !read_file(file, line, sizeof(line)) || !(after = strrchr(line, ')')))
-			continue;
-		if (sscanf(after + 1, " %*c %d", &parent) == 1 && parent == getpid()) {
-			kill(pid, SIGKILL);
-			count++;
-		}
-	}
-	if (processes)
-		closedir(processes);
-	return count;
-}
-
-/*
- * As PID 1, one signal to everything is enough, however wildly it forks: fork() is refused under the same lock once a
- * fatal signal is pending (kernel/fork.c, copy_process()). Elsewhere others would be hit: there our children are
- * killed until we have none. Whoever loses its parent becomes our child, so there is nobody left when there is nobody
- * to wait for. 0 when somebody is: a process that waits in the kernel for what will never come cannot be killed.
- */
-int end_children(void)
-{
-	struct sigaction action = {.sa_handler = on_overdue}; /* no SA_RESTART: it is to end a wait */
-	int ignored;
-
-	sigaction(SIGALRM, &action, NULL);
-	overdue = 0;
-	alarm(GONE_SECONDS);
-	if (role == ROLE_INIT) {
-		kill(-1, SIGKILL);
-		reap(-1, &ignored, 0);
-	} else {
-		while (!overdue && kill_children() > 0)
-			waitpid(-1, &ignored, 0);
-	}
-	alarm(0);
-	return !overdue;
 }
 
 /* Only when nobody is left are the pipes complete. */

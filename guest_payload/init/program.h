@@ -1,11 +1,12 @@
+/* SPDX-License-Identifier: MIT */
 /* Running one program, and making sure nothing of it is left. */
 #ifndef SEALMATRIX_PROGRAM_H
 #define SEALMATRIX_PROGRAM_H
 
-/* End every process we started, and every one of theirs; 0 when one of them outlives that. */
-int end_children(void);
-
-/* Run argv in the work directory, forward what it writes, kill what it leaves; ends with an `exit` or a `fail` frame. */
+/*
+ * Run argv in the work directory, forward what it writes, kill what it leaves; ends with an `exit` or a `fail`
+ * frame.
+ */
 void run_program(char **argv);
 
 #endif

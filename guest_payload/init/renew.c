@@ -1,6 +1,9 @@
+/* SPDX-License-Identifier: MIT */
 #define _GNU_SOURCE
 #include "renew.h"
-#include "machine.h"
+#include "hello.h"
+#include "log.h"
+#include "sysfs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -46,7 +49,10 @@ static const char *skip_word(const char *at)
 	return at + strcspn(at, " \t\n");
 }
 
-/* The disk is empty again: whatever had been swapped out is gone. A line is name, type, size, what is used, priority. */
+/*
+ * The disk is empty again: whatever had been swapped out is gone. A line is name, type, size, what is used,
+ * priority.
+ */
 static int swap_in_use(void)
 {
 	char text[1024];

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* What a guest that was saved and restored must have anew before it works: its time, its randomness, its name. */
 #ifndef SEALMATRIX_RENEW_H
 #define SEALMATRIX_RENEW_H

@@ -1,6 +1,8 @@
+/* SPDX-License-Identifier: MIT */
 #define _GNU_SOURCE
 #include "resources.h"
-#include "machine.h"
+#include "log.h"
+#include "sysfs.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* What a profile asks of the machine beside processors and memory: swap and huge pages. */
 #ifndef SEALMATRIX_RESOURCES_H
 #define SEALMATRIX_RESOURCES_H

@@ -20,11 +20,16 @@ from harness.processes.children import OutOfTime, run
 _HOST_ARCH: Mapping[str, Arch] = {"x86_64": "x86_64", "aarch64": "arm64"}
 _LIST_SECONDS = 60
 _FIELDS = ("probe", "family", "operation", "region", "span", "layout")
+_SETS = ("needs", "uses", "traits")  # which a payload may leave out
 
 
 @dataclass(frozen=True)
 class ProbeInfo:
-    """One probe as ``--list`` gives it. ``layout`` has one character per unit, see ``docs/protocol.md``."""
+    """One probe as ``--list`` gives it (``docs/protocol.md``). ``layout`` has one character per unit.
+
+    ``needs`` are what the probe cannot run without, ``uses`` what it uses where the machine has it, ``traits`` what a
+    reader may want to know of it.
+    """
 
     id: str
     family: str
@@ -32,6 +37,9 @@ class ProbeInfo:
     region: str
     span: str
     layout: str
+    needs: frozenset[str] = frozenset()
+    uses: frozenset[str] = frozenset()
+    traits: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -120,11 +128,12 @@ def parse_list(text: str) -> tuple[ProbeInfo, ...]:
         try:
             record = json.loads(line)
             fields = [record[name] for name in _FIELDS]
-        except (ValueError, KeyError, TypeError):
+            sets = [frozenset(record.get(name, ())) for name in _SETS]
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise BuildError(f"the payload's --list, line {number}: not a probe: {line[:80]!r}") from None
-        if not all(isinstance(value, str) for value in fields):
+        if not all(isinstance(value, str) for value in (*fields, *(name for names in sets for name in names))):
             raise BuildError(f"the payload's --list, line {number}: not a probe: {line[:80]!r}")
-        probe = ProbeInfo(*fields)
+        probe = ProbeInfo(*fields, *sets)
         if probe.id in probes:
             raise BuildError(f"the payload's --list, line {number}: {probe.id} comes twice")
         probes[probe.id] = probe

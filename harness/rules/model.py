@@ -88,10 +88,6 @@ NEEDS: Mapping[str, tuple[str, int, str]] = {
 ``boot:PARAMETER`` needs exactly that word on the kernel's command line, ``config:OPTION`` a kernel built with the
 option and ``config:!OPTION`` one built without.
 """
-HUGE_PAGE_REGIONS = ("hugetlb-*",)
-"""The regions that take huge pages out of the pool a profile sets aside; nothing else touches it."""
-SWAP_OPERATIONS = ("swap-*", "*pageout*")
-"""The operations that have pages swapped out where there is swap; there is memory enough for all others."""
 
 
 @dataclass(frozen=True)

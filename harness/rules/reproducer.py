@@ -37,6 +37,7 @@ _POINTERS = 1 << 22  # no flag, size in pages or count is as large
 _FD_MAKERS = frozenset(
     {"SYS_openat", "SYS_memfd_create", "SYS_pidfd_open", "SYS_userfaultfd", "SYS_memfd_secret", "SYS_shmget"}
 )
+_MORE_THAN_CALLS = frozenset({"race", "grows", "new-image"})  # traits; a stack grows by being touched
 _LOOKING = frozenset({"/proc/self/maps", "/proc/self/smaps", "/proc/self/pagemap"})
 
 _HEAD = """\
@@ -135,9 +136,6 @@ static int shown(const char *unit)
 
 _OPTIONAL = {"demand(": _DEMAND, "holds(": _HOLDS, "shown(": _SHOWN, "mapping(": _MAPPING}
 
-# Regions that are mappings of the kernel's own, by what /proc/self/maps calls them.
-_KERNEL_MAPPINGS = {"vdso-rx": "[vdso]", "vvar-r": "[vvar]", "vvar-vclock-r": "[vvar_vclock]"}
-
 
 @dataclass(frozen=True)
 class Call:
@@ -154,7 +152,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Trace:
-    """A probe's calls; ``base`` and ``destination`` are where the window and the free place are, ``page`` in bytes."""
+    """A probe's calls; ``base`` and ``destination`` are where the window and the free place are, ``page`` in bytes.
+
+    ``mapping`` is what /proc/self/maps calls the window where it is a mapping of the kernel's own, else "".
+    """
 
     probe: str
     layout: str
@@ -162,6 +163,8 @@ class Trace:
     destination: int
     page: int
     calls: tuple[Call, ...]
+    mapping: str = ""
+    traits: frozenset[str] = frozenset()
 
 
 def parse_trace(text: str) -> Trace:
@@ -169,7 +172,10 @@ def parse_trace(text: str) -> Trace:
     try:
         head, *lines = [json.loads(line) for line in text.splitlines()]
         calls = tuple(_call(line) for line in lines)
-        return Trace(head["trace"], head["layout"], head["base"], head["destination"], head["page_size"], calls)
+        return Trace(
+            head["trace"], head["layout"], head["base"], head["destination"], head["page_size"], calls,
+            head["mapping"], frozenset(head["traits"]),
+        )  # fmt: skip
     except (KeyError, TypeError, IndexError) as problem:
         raise ValueError(f"not a trace: {problem}") from problem
 
@@ -189,14 +195,13 @@ def reproducer(rule: Rule, probe: ProbeName, trace: Trace) -> str:
     operation = [call for call in calls if call.stage == "operation" and call.name != "SYS_clone"]
     forks = any(call.name == "SYS_clone" for call in calls)
     foreign = any(call.pid != calls[0].pid for call in operation)
-    # A stack grows by being touched, which is no call.
     if rule.outcome == "unchanged":
         raise UsageError(
             f"rule {rule.id} is about what the payload's snapshots show; run `sealmatrix run -r {probe.id}`"
         )
-    if rule.family == "races" or not operation or (foreign and not forks) or probe.region.startswith("stack-growing"):
+    if trace.traits & _MORE_THAN_CALLS or not operation or (foreign and not forks):
         raise UsageError(f"{probe.id} is not a few system calls; run it with `sealmatrix run -r {probe.id}` instead")
-    if probe.region in _KERNEL_MAPPINGS:
+    if trace.mapping:
         start, length = operation[0].arguments[:2]
         trace = replace(trace, base=start, page=length)
     main = _main(rule, probe, trace, calls)
@@ -240,7 +245,7 @@ def _main(rule: Rule, probe: ProbeName, trace: Trace, calls: Sequence[Call]) -> 
     acts = _operation(rule, names, operation, parent)
     looks = list(_looks(rule, probe, trace, calls, names))
     variables = ["const size_t page = (size_t)sysconf(_SC_PAGESIZE);", "char *const window = (char *)0x100000000;"]
-    if name := _KERNEL_MAPPINGS.get(probe.region):
+    if name := trace.mapping:
         variables = ["size_t page; /* here, the whole mapping */", f'char *const window = mapping("{name}", &page);']
     if any("destination" in line for line in (*body, *acts)):
         variables.append("char *const destination = (char *)0xa00000000;")
@@ -336,7 +341,7 @@ def _looks(rule: Rule, probe: ProbeName, trace: Trace, calls: Sequence[Call], na
     sealed = "sSP" if seals and calls[-1].result == 0 else "sS"
     places = {i: names.place(trace.base + i * trace.page) for i, c in enumerate(trace.layout) if c not in "gG"}
     for i, value in _contents(trace, calls).items():
-        if i in places and trace.layout[i] in _keeping(rule, probe):
+        if i in places and trace.layout[i] in _keeping(rule, trace):
             yield f'demand(holds({places[i]}, {value}), "unit {i} holds what it held");'
     for i, place in places.items() if expect and expect.shown else ():
         if trace.layout[i] in sealed:
@@ -348,9 +353,9 @@ def _looks(rule: Rule, probe: ProbeName, trace: Trace, calls: Sequence[Call], na
             yield f'demand(syscall(SYS_munmap, {place}, page) == -1 && errno == EPERM, "unit {i} is sealed");'
 
 
-def _keeping(rule: Rule, probe: ProbeName) -> str:
+def _keeping(rule: Rule, trace: Trace) -> str:
     """The letters of a layout whose units keep their contents; none where they cannot be read."""
-    if probe.region.endswith("-none") or "-no-access" in probe.region:
+    if "unreadable" in trace.traits:
         return ""
     if rule.outcome == "blocked":
         return "sSpP" if rule.atomic else "sS"

@@ -13,11 +13,13 @@ from harness.matrix.model import Arch, Profile
 from harness.payload.build import Payload, ProbeInfo, build, probe_list, program_bytes
 from harness.payload.python import build_python, crosscheck_list
 from harness.rules.load import load_catalogue
-from harness.rules.model import HUGE_PAGE_REGIONS, SWAP_OPERATIONS, ProbeName
+from harness.rules.model import ProbeName
 from harness.runs.judging import Question
 from harness.runs.model import Workload
 from harness.verdicts.judge import assign
-from harness.verdicts.scenario import OPERATION, Scenario, slug
+from harness.verdicts.scenario import Scenario, slug
+
+_RESOURCES = frozenset({"hugepages", "swap"})
 
 
 class Task(Protocol):
@@ -164,15 +166,14 @@ def chosen(probes: Sequence[ProbeInfo], globs: Sequence[str]) -> tuple[ProbeName
 def fitted(profile: Profile, planned: Sequence[ProbeName]) -> Profile:
     """The profile without the huge pages and the swap that no planned probe uses: each takes a twentieth of a boot.
 
-    A user's scenario may use anything.
+    A probe that the C payload does not list, such as a user's scenario, may use anything.
     """
-    if any(probe.operation == OPERATION for probe in planned):
-        return profile
-    in_pool, paged_out = matcher(HUGE_PAGE_REGIONS), matcher(SWAP_OPERATIONS)
+    listed = {probe.id: probe.needs | probe.uses for probe in probe_list()}
+    used = frozenset[str]().union(*(listed.get(probe.id, _RESOURCES) for probe in planned))
     return replace(
         profile,
-        hugepages=profile.hugepages if any(in_pool(probe.region) for probe in planned) else 0,
-        swap=profile.swap if any(paged_out(probe.operation) for probe in planned) else 0,
+        hugepages=profile.hugepages if "hugepages" in used else 0,
+        swap=profile.swap if "swap" in used else 0,
     )
 
 

@@ -146,5 +146,7 @@ def test_a_race_is_no_small_program() -> None:
         reproducer(
             RULES["race-unmap"],
             probe,
-            parse_trace('{"trace":"x","layout":"SSS","base":1,"destination":2,"page_size":4096}'),
+            parse_trace(
+                '{"trace":"x","layout":"SSS","base":1,"destination":2,"page_size":4096,"mapping":"","traits":[]}'
+            ),
         )

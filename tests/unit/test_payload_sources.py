@@ -1,0 +1,55 @@
+"""The C sources: their style, and what their tables say of a probe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.payload.build import payload_root, probe_list
+
+SOURCES = sorted(payload_root().glob("*/*.[ch]"))
+PROBES = {probe.id: probe for probe in probe_list()}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_lines_fit_and_the_licence_is_named(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if len(line.expandtabs(8)) > 120] == []
+    if path.parent.name in ("c", "init"):
+        assert lines[0] == "/* SPDX-License-Identifier: MIT */"
+
+
+def test_only_one_header_knows_the_architectures() -> None:
+    """Everything else asks arch.h, which refuses an architecture it has no header for."""
+    known = ("__x86_64__", "__aarch64__", "__riscv")
+    naming = {
+        path.name for path in SOURCES if path.parent.name in ("c", "init") and any(w in path.read_text() for w in known)
+    }
+    assert naming == {"arch.h"}
+    assert "#else\n#error " in (payload_root() / "c" / "arch.h").read_text()
+
+
+@pytest.mark.parametrize(
+    ("probe", "needs", "uses", "traits"),
+    [
+        ("munmap/anon-rw/exact", set(), set(), set()),
+        ("munmap/hugetlb-private-rw/exact", {"hugepages"}, set(), set()),
+        ("swap-out/anon-r/exact", {"swap"}, set(), set()),
+        ("madvise-pageout/anon-rw/exact", set(), {"swap"}, set()),
+        ("after-pageout-munmap/anon-r/exact", set(), {"swap"}, set()),
+        ("mbind-migrate/anon-r/exact", {"two-nodes"}, set(), set()),
+        ("race-munmap/anon-rw/exact", {"two-cpus"}, set(), {"race"}),
+        ("mseal-map-limit/anon-rw/plain", {"own-machine"}, set(), set()),
+        ("mseal-32-bit/anon-rw/plain", {"32-bit-calls"}, set(), set()),
+        ("munmap-tagged/anon-rw/exact", {"tagged-pointers"}, set(), set()),
+        ("munmap/pkey-no-access-rw/exact", {"protection-keys"}, set(), {"unreadable"}),
+        ("munmap/anon-none/exact", set(), set(), {"unreadable"}),
+        ("munmap/stack-growing-rw/exact", set(), set(), {"grows"}),
+        ("system-munmap/vdso-rx/single", set(), set(), {"kernel-mapping"}),
+        ("fork-exec/anon-rw/exact", set(), set(), {"new-image"}),
+    ],
+)
+def test_a_probe_says_what_it_needs(probe: str, needs: set[str], uses: set[str], traits: set[str]) -> None:
+    listed = PROBES[probe]
+    assert (listed.needs, listed.uses, listed.traits) == (needs, uses, traits)
