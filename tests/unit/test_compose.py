@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def payload(tmp_path: Path) -> Payload:
     elf = tmp_path / "payload"
     elf.write_bytes(b"ELF")
     infos = [ProbeInfo(name, "f", *name.split("/"), "SSS") for name in IDS]
-    return Payload("x86_64", elf, "0" * 64, "id", "zig", tuple(infos))
+    return Payload("x86_64", elf, sha256(b"ELF").hexdigest(), "id", "zig", tuple(infos))
 
 
 @pytest.mark.parametrize(
