@@ -19,6 +19,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "run": ("harness.cli.run", "run", "Boot kernels, run the payload in each, judge what it saw."),
     "scenario": ("harness.cli.scenario", "scenario", "Run a Python script on kernels, show what each of them said."),
     "crosscheck": ("harness.cli.crosscheck", "crosscheck", "Two payloads in the same guests, which must see the same."),
+    "explore": ("harness.cli.explore", "explore", "Run programs nobody wrote, judged by a model of sealing."),
     "shell": (
         "harness.cli.byhand",
         "shell",

@@ -20,6 +20,7 @@ ROOMS = (
     "rules",
     "observations",
     "verdicts",
+    "explore",
     "runs",
     "cluster",
     "reports",

@@ -1,0 +1,543 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The operations a program is made of, one function and one entry of a table each. A new one: an enumerator in explore.h, a
+ * function and its entry here, and its line in harness/explore/operations.py (docs/exploration.md).
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ipc.h>
+#include <sys/prctl.h>
+#include <sys/shm.h>
+#include <sys/uio.h>
+
+#include "arch.h"
+#include "explore.h"
+#include "sys.h"
+
+#ifndef PR_SET_VMA
+#define PR_SET_VMA 0x53564d41
+#define PR_SET_VMA_ANON_NAME 0
+#endif
+#ifndef MLOCK_ONFAULT
+#define MLOCK_ONFAULT 1
+#endif
+#ifndef SHM_REMAP
+#define SHM_REMAP 040000
+#endif
+enum { POLICY_DEFAULT = 0, POLICY_BIND = 2, POLICY_MOVE = 2 /* MPOL_MF_MOVE */ };
+
+int x_prot(uint8_t prot)
+{
+	return prot & (PROT_READ | PROT_WRITE | PROT_EXEC);
+}
+
+static size_t bytes(const struct x_window *w, const struct x_step *s)
+{
+	return (size_t)s->units * w->unit;
+}
+
+/* ------------------------------------------------------------------ what a worker has once */
+
+static int file_of_worker(void)
+{
+	static int fd = -1;
+
+	if (fd < 0) {
+		fd = (int)sys(SYS_memfd_create, "explore", 1u); /* MFD_CLOEXEC */
+		if (fd >= 0 && sys(SYS_ftruncate, fd, 1l << 40))
+			return -1;
+	}
+	return fd;
+}
+
+static int zero_of_worker(void)
+{
+	static int fd = -1;
+
+	if (fd < 0)
+		fd = (int)sys(SYS_openat, AT_FDCWD, "/dev/zero", O_RDWR | O_CLOEXEC);
+	return fd;
+}
+
+static struct {
+	long key; /* 0: not asked for yet */
+	uint8_t rights;
+} protection;
+
+static long key_of_worker(void)
+{
+	long key = protection.key;
+
+	if (!key && (key = sys(SYS_pkey_alloc, 0, 0)) > 0)
+		protection.key = key;
+	return key;
+}
+
+/* To this thread's rights alone. */
+static void set_register(void)
+{
+	unsigned shift = 2 * (unsigned)protection.key;
+
+	if (ARCH_HAS_KEY_RIGHTS)
+		arch_set_key_rights((arch_key_rights() & ~(3u << shift)) | (unsigned)protection.rights << shift);
+}
+
+void x_set_rights(uint8_t rights)
+{
+	protection.rights = rights;
+	if (protection.key > 0)
+		set_register();
+}
+
+/* A signal's handler begins with the kernel's own rights, and we leave it by a jump. */
+void x_after_fault(void)
+{
+	if (protection.key > 0)
+		set_register();
+}
+
+/* ------------------------------------------------------------------ mapping */
+
+static bool stamp(struct x_window *w, int fd, int start, int units)
+{
+	for (int i = start; i < start + units; i++) {
+		uint64_t word = (0x50ull + (uint64_t)i) * 0x0101010101010101ull;
+		int part = i + (w->made ? w->units : 0);
+
+		if (w->stamped & 1u << part)
+			continue;
+		w->stamped |= 1u << part;
+		for (size_t page = 0; page < w->unit / w->page; page++)
+			if (sys(SYS_pwrite64, fd, &word, sizeof(word),
+				w->file + (long)((size_t)part * w->unit + page * w->page)) != sizeof(word))
+				return false;
+	}
+	return true;
+}
+
+/*
+ * A file's part for unit i is where unit i's is, so that neighbours merge. What a step maps is another part than what the
+ * window was made of, for nothing but the program's own stores may change what is mapped already.
+ */
+long x_map(struct x_window *w, int start, int units, uint8_t kind, uint8_t prot, unsigned long flags)
+{
+	unsigned long sharing = kind == X_SHARED_ANON || kind == X_SHARED_FILE ? MAP_SHARED : MAP_PRIVATE;
+	size_t length = (size_t)units * w->unit;
+	long offset = 0;
+	int fd = -1;
+
+	if (kind == X_ANON || kind == X_SHARED_ANON) {
+		flags |= MAP_ANONYMOUS;
+	} else if (kind == X_ZERO) {
+		fd = zero_of_worker();
+	} else {
+		fd = file_of_worker();
+		offset = w->file + (long)((size_t)(start + (w->made ? w->units : 0)) * w->unit);
+		if (fd >= 0 && !stamp(w, fd, start, units))
+			return -1;
+	}
+	return sys(SYS_mmap, x_unit(w, start), length, x_prot(prot), sharing | flags, fd, offset);
+}
+
+static long placed(const struct x_window *w, long result, size_t length, uint8_t *extra)
+{
+	uintptr_t at = (uintptr_t)result, base = (uintptr_t)w->base, end = base + (size_t)w->units * w->unit;
+
+	if (result == -1)
+		return -1;
+	if (at >= base && at < end) {
+		*extra = (uint8_t)((at - base) / w->unit);
+		if (at + length > end)
+			sys(SYS_munmap, end, at + length - end);
+		return 0;
+	}
+	*extra = X_ELSEWHERE;
+	sys(SYS_munmap, result, length); /* what is outside the window is nobody's */
+	return 0;
+}
+
+static long do_munmap(struct x_window *w, const struct x_step *s, uint8_t *extra)
+{
+	(void)extra;
+	return sys(SYS_munmap, x_unit(w, s->start), bytes(w, s));
+}
+
+/* a: kind, b: protection, c: 0 MAP_FIXED, 1 MAP_FIXED_NOREPLACE, 2 a hint */
+static long do_mmap(struct x_window *w, const struct x_step *s, uint8_t *extra)
+{
+	static const unsigned long flags[] = {MAP_FIXED, MAP_FIXED_NOREPLACE, 0};
+	long at = x_map(w, s->start, s->units, s->a, s->b, flags[s->c % 3]);
+
+	return placed(w, at, bytes(w, s), extra);
+}
+
+static long do_remap_file(struct x_window *w, const struct x_step *s, uint8_t *extra)
+{
+	(void)extra;
+	return sys(SYS_remap_file_pages, x_unit(w, s->start), bytes(w, s), 0,
+		   ((size_t)w->file + s->a * w->unit) / w->page, 0);
+}
+
+static long do_shmat(struct x_window *w, const struct x_step *s, uint8_t *extra)
+{
+	long id = sys(SYS_shmget, IPC_PRIVATE, bytes(w, s), IPC_CREAT | 0600), at;
+	int error;
+
+	(void)extra;
+	if (id < 0)
+		return -1;
+	at = sys(SYS_shmat, id, x_unit(w, s->start), SHM_REMAP);
+	error = errno;
+	sys(SYS_shmctl, id, IPC_RMID, NULL);
+	errno = error;
+	return at == -1 ? -1 : 0;
+}
+
+/* ------------------------------------------------------------------ protection */
+
+static long do_mprotect(struct x_window *w, const struct x_step *s, uint8_t *extra)
+{
+	(void)extra;
+	return sys(SYS_mprotect, x_unit(w, s->start), bytes(w, s), x_prot(s->a));
+}
+
+/* b: 0 no key (-1), 1 the worker's */
+static long do_pkey_mprotect(struct x_window *w, const struct x_step *s, uint8_t *extra)
+{
+	long key = s->b ? key_of_worker() : -1;
+
+	(void)extra;
+	if (s->b && key < 0)
+		return -1;
+	return sys(SYS_pkey_mprotect, x_unit(w, s->start), bytes(w, s), x_prot(s->a), key);
+}
+
+/* a: 0 open, 1 no access, 2 no writing */
+static long do_rights(struct x_window *w, const struct x_step *s, uint8_t *extra)
+{
+	(void)extra;
+	if (key_of_worker() < 0)
+		return -1;
+	w->rights = s->a % 3;
+	x_set_rights(w->rights);
+	return 0;
+}
+
+/* ------------------------------------------------------------------ mremap: a: how, b: units, or the unit to go to */
+
+enum { SAME, SHRINK, GROW, GROW_OR_MOVE, MOVE, MOVE_KEEP, ELSEWHERE, ELSEWHERE_KEEP, DOUBLE, MOVES };
+
+static long do_mremap(struct x_window *w, const struct x_step *s, uint8_t *extra)
+{
+	static const struct {
+		unsigned long flags;
+		bool resizes, fixed;
+	} how[MOVES] = {
+		[SAME] = {0, false, false},
+		[SHRINK] = {0, true, false},
+		[GROW] = {0, true, false},
+		[GROW_OR_MOVE] = {MREMAP_MAYMOVE, true, false},
+		[MOVE] = {MREMAP_MAYMOVE | MREMAP_FIXED, false, true},
+		[MOVE_KEEP] = {MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, false, true},
+		[ELSEWHERE] = {MREMAP_MAYMOVE | MREMAP_FIXED, false, false},
+		[ELSEWHERE_KEEP] = {MREMAP_MAYMOVE | MREMAP_DONTUNMAP, false, false},
+		[DOUBLE] = {MREMAP_MAYMOVE | MREMAP_FIXED, false, true},
+	};
+	unsigned a = s->a % MOVES;
+	size_t old = a == DOUBLE ? 0 : bytes(w, s);
+	size_t length = how[a].resizes ? s->b * w->unit : bytes(w, s);
+	char *to = how[a].fixed ? x_unit(w, s->b) : NULL;
+	long at;
+
+	if (a == ELSEWHERE) {
+		at = sys(SYS_mmap, NULL, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (at == -1)
+			return -1;
+		to = (char *)at;
+	}
+	at = sys(SYS_mremap, x_unit(w, s->start), old, length, how[a].flags, to);
+	if (a == ELSEWHERE && at == -1) {
+		int error = errno;
+
+		sys(SYS_munmap, to, length);
+		errno = error;
+	}
+	return placed(w, at, length, extra);
+}
+
+/* ------------------------------------------------------------------ advice, seals, locks and the rest */
+
+/* a: advice, c: 1 by process_madvise, where every byte advised counts as 0 */
+static long do_madvise(struct x_window *w, const struct x_step *s, uint8_t *extra)
+{
+	static int self = -1;
+	static pid_t whose;
+	struct iovec range = {x_unit(w, s->start), bytes(w, s)};
+	long got;
+
+	if (!s->c)
+		return sys(SYS_madvise, range.iov_base, range.iov_len, s->a);
+	if (self < 0 || whose != getpid()) {
+		whose = getpid();
+		self = (int)sys(SYS_pidfd_open, whose, 0);
+	}
+	if (self < 0)
+		return -1;
+	got = sys(SYS_process_madvise, self, &range, 1, s->a, 0);
+	if (got >= 0 && (size_t)got != range.iov_len) {
+		*extra = (uint8_t)((size_t)got / w->unit);
+		got = -1;
+		errno = EAGAIN; /* a part only: no error of the call's, and no success */
+	}
+	return got < 0 ? -1 : 0;
+}
+
+enum { PLAINLY, FLAGS, UNALIGNED, EMPTY, ROUNDED, TOO_LONG, WRAPS, TAGGED, SEALINGS };
+
+static long do_mseal(struct x_window *w, const struct x_step *s, uint8_t *extra)
+{
+	uintptr_t at = (uintptr_t)x_unit(w, s->start);
+	size_t length = bytes(w, s);
+	unsigned long flags = 0;
+
+	(void)extra;
+	switch (s->a % SEALINGS) {
+	case FLAGS:
+		flags = 1ul << (s->b % 64);
+		break;
+	case UNALIGNED:
+		at += 1 + s->b;
+		break;
+	case EMPTY:
+		length = 0;
+		break;
+	case ROUNDED:
+		length -= 1 + s->b;
+		break;
+	case TOO_LONG:
+		length = (size_t)0 - at;
+		break;
+	case WRAPS:
+		length = (size_t)0 - 1 - s->b;
+		break;
+	case TAGGED:
+		at |= ARCH_POINTER_TAG;
+		break;
+	default:
+		break;
+	}
+	return sys(SYS_mseal, at, length, flags);
+}
+
+static long do_mlock(struct x_window *w, const struct x_step *s, uint8_t *extra)
+{
+	(void)extra;
+	if (s->a == 0)
+		return sys(SYS_mlock, x_unit(w, s->start), bytes(w, s));
+	if (s->a == 1)
+		return sys(SYS_mlock2, x_unit(w, s->start), bytes(w, s), MLOCK_ONFAULT);
+	return sys(SYS_munlock, x_unit(w, s->start), bytes(w, s));
+}
+
+/* a: MCL_CURRENT 1, MCL_FUTURE 2, MCL_ONFAULT 4; 0 is munlockall */
+static long do_mlockall(struct x_window *w, const struct x_step *s, uint8_t *extra)
+{
+	(void)extra;
+	w->future = true; /* whatever it is: undone in the end */
+	return s->a ? sys(SYS_mlockall, s->a) : sys(SYS_munlockall);
+}
+
+/* a: value, c: 0 a store, 1 process_vm_writev. Faults are EFAULT; extra counts them. */
+static long do_write(struct x_window *w, const struct x_step *s, uint8_t *extra)
+{
+	size_t pages = w->unit / w->page;
+	uint64_t word = s->a * 0x0101010101010101ull;
+	long result = 0;
+
+	for (int i = s->start; i < s->start + s->units; i++)
+		for (size_t page = 0; page < pages; page++) {
+			char *at = x_unit(w, i) + page * w->page;
+			struct iovec from = {&word, sizeof(word)}, to = {at, sizeof(word)};
+			bool well = s->c ? sys(SYS_process_vm_writev, getpid(), &from, 1, &to, 1, 0) == sizeof(word)
+					 : x_write(at, s->a);
+
+			if (well)
+				continue;
+			result = -1;
+			errno = EFAULT;
+			*extra += page == 0;
+		}
+	return result;
+}
+
+static long do_read(struct x_window *w, const struct x_step *s, uint8_t *extra)
+{
+	long result = 0;
+
+	for (int i = s->start; i < s->start + s->units; i++) {
+		uint8_t got = x_read(x_unit(w, i));
+
+		if (got != X_SEGV && got != X_BUS)
+			continue;
+		result = -1;
+		*extra += 1;
+		errno = EFAULT;
+	}
+	return result;
+}
+
+static long do_mbind(struct x_window *w, const struct x_step *s, uint8_t *extra)
+{
+	unsigned long node = 1;
+
+	(void)extra;
+	if (s->a == 0)
+		return sys(SYS_mbind, x_unit(w, s->start), bytes(w, s), POLICY_DEFAULT, NULL, 0, 0);
+	if (s->a == 3)
+		return sys(SYS_set_mempolicy_home_node, x_unit(w, s->start), bytes(w, s), 0, 0);
+	return sys(SYS_mbind, x_unit(w, s->start), bytes(w, s), POLICY_BIND, &node, 64,
+		   s->a == 2 ? POLICY_MOVE : 0);
+}
+
+static long do_msync(struct x_window *w, const struct x_step *s, uint8_t *extra)
+{
+	(void)extra;
+	return sys(SYS_msync, x_unit(w, s->start), bytes(w, s), s->a);
+}
+
+static long do_name(struct x_window *w, const struct x_step *s, uint8_t *extra)
+{
+	static const char *const names[] = {NULL, "one", "two"};
+
+	(void)extra;
+	return sys(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, x_unit(w, s->start), bytes(w, s), names[s->a % 3]);
+}
+
+static long do_mincore(struct x_window *w, const struct x_step *s, uint8_t *extra)
+{
+	static unsigned char there[4096];
+	size_t length = bytes(w, s);
+
+	(void)extra;
+	return sys(SYS_mincore, x_unit(w, s->start), length / w->page > sizeof(there) ? sizeof(there) * w->page : length,
+		   there);
+}
+
+static long do_clear_refs(struct x_window *w, const struct x_step *s, uint8_t *extra)
+{
+	char number = (char)('1' + s->a % 4);
+	long fd = sys(SYS_openat, AT_FDCWD, "/proc/self/clear_refs", O_WRONLY | O_CLOEXEC), got;
+	int error;
+
+	(void)w, (void)extra;
+	if (fd < 0)
+		return -1;
+	got = sys(SYS_write, fd, &number, 1);
+	error = errno;
+	sys(SYS_close, fd);
+	errno = error;
+	return got == 1 ? 0 : -1;
+}
+
+typedef long operation(struct x_window *w, const struct x_step *s, uint8_t *extra);
+
+static operation *const operations[X_OPS] = {
+	[X_MUNMAP] = do_munmap,
+	[X_MMAP] = do_mmap,
+	[X_MPROTECT] = do_mprotect,
+	[X_PKEY_MPROTECT] = do_pkey_mprotect,
+	[X_MREMAP] = do_mremap,
+	[X_MADVISE] = do_madvise,
+	[X_MSEAL] = do_mseal,
+	[X_MLOCK] = do_mlock,
+	[X_MLOCKALL] = do_mlockall,
+	[X_WRITE] = do_write,
+	[X_READ] = do_read,
+	[X_MBIND] = do_mbind,
+	[X_MSYNC] = do_msync,
+	[X_NAME] = do_name,
+	[X_MINCORE] = do_mincore,
+	[X_RIGHTS] = do_rights,
+	[X_CLEAR_REFS] = do_clear_refs,
+	[X_REMAP_FILE] = do_remap_file,
+	[X_SHMAT] = do_shmat,
+};
+
+/* ------------------------------------------------------------------ by another thread of the process */
+
+static struct {
+	int turn; /* 0: nothing to do, 1: the thread's */
+	bool there;
+	struct x_window *w;
+	const struct x_step *s;
+	uint8_t *extra;
+	long result;
+	int error;
+} other;
+
+static void wait_while(int value)
+{
+	while (__atomic_load_n(&other.turn, __ATOMIC_ACQUIRE) == value)
+		sys(SYS_futex, &other.turn, FUTEX_WAIT, value, NULL);
+}
+
+static void hand_over(int value)
+{
+	__atomic_store_n(&other.turn, value, __ATOMIC_RELEASE);
+	sys(SYS_futex, &other.turn, FUTEX_WAKE, 1);
+}
+
+static void *thread(void *unused)
+{
+	(void)unused;
+	for (;;) {
+		wait_while(0);
+		other.result = operations[other.s->op](other.w, other.s, other.extra);
+		other.error = errno;
+		hand_over(0);
+	}
+	return NULL;
+}
+
+void x_thread_gone(void)
+{
+	other.there = false; /* a fork's child has one thread */
+	other.turn = 0;
+}
+
+static long by_thread(struct x_window *w, const struct x_step *s, uint8_t *extra)
+{
+	pthread_t second;
+	int error;
+
+	other.w = w;
+	other.s = s;
+	other.extra = extra;
+	if (!other.there && (error = pthread_create(&second, NULL, thread, NULL))) {
+		errno = error;
+		return -1;
+	}
+	other.there = true;
+	hand_over(1);
+	wait_while(1);
+	errno = other.error;
+	return other.result;
+}
+
+long x_perform(struct x_window *w, const struct x_step *s, uint8_t *extra)
+{
+	operation *operate = s->op < X_OPS ? operations[s->op] : NULL;
+	/* Touching is guarded, and rights are held, by the thread that looks. */
+	bool elsewhere = s->by & X_BY_THREAD && s->op != X_WRITE && s->op != X_READ && s->op != X_RIGHTS;
+
+	if (!operate) {
+		errno = ENOSYS;
+		return -1;
+	}
+	return elsewhere ? by_thread(w, s, extra) : operate(w, s, extra);
+}

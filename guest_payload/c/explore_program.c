@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One program, twice in one process: with its seals, then, at another place of the same sort, without. The second pass, the
+ * twin, leaves out what the first was refused with EPERM, so that both stay alike as long as the kernel treats them alike.
+ * Each pass looks at its window after every step and in the end tries what is left, unit by unit: behaviour is the proof of
+ * a seal.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "explore.h"
+#include "payload.h"
+#include "sys.h"
+
+enum { CROWD = 1500, GAP_PAGES = 16, TRIES = 64 };
+
+static const struct x_segment *segments(const struct x_program *p)
+{
+	return (const struct x_segment *)p->rest;
+}
+
+static const struct x_step *steps(const struct x_program *p)
+{
+	return (const struct x_step *)(p->rest + p->segments * sizeof(struct x_segment));
+}
+
+/* ------------------------------------------------------------------ sizes */
+
+static int first_fork(const struct x_program *p)
+{
+	for (int i = 0; i < p->steps; i++)
+		if (steps(p)[i].op == X_FORK && steps(p)[i].a == 0)
+			return i;
+	return -1;
+}
+
+static size_t look_size(const struct x_program *p)
+{
+	return 2 + 2 * (size_t)p->units;
+}
+
+/* What each of them begins with: the result of sealing, or how a child ended; then a look, the steps, the end. */
+static size_t pass_size(const struct x_program *p, int steps_left)
+{
+	return 2 + look_size(p) + (size_t)steps_left * (2 + look_size(p)) + 2 * (size_t)p->units;
+}
+
+size_t x_record_size(const struct x_program *p)
+{
+	int fork = first_fork(p);
+	size_t child = fork < 0 ? 0 : pass_size(p, p->steps - fork - 1);
+
+	return sizeof(struct x_record) + 2 * (pass_size(p, p->steps) + child);
+}
+
+bool x_valid(const struct x_program *p, size_t left)
+{
+	size_t size;
+	int units = 0;
+
+	if (left < sizeof(*p) || p->size > left)
+		return false;
+	size = sizeof(*p) + p->segments * sizeof(struct x_segment) + p->steps * sizeof(struct x_step);
+	if (p->size != size || !p->units || p->units > X_UNITS || p->segments > X_SEGMENTS || p->steps > X_STEPS ||
+	    p->scale > 9 || p->place >= X_PLACES)
+		return false;
+	for (int i = 0; i < p->segments; i++) {
+		units += segments(p)[i].units;
+		if (segments(p)[i].kind >= X_KINDS)
+			return false;
+	}
+	for (int i = 0; i < p->steps; i++)
+		if (steps(p)[i].start + steps(p)[i].units > p->units || steps(p)[i].op >= X_OPS)
+			return false;
+	return units == p->units;
+}
+
+/* ------------------------------------------------------------------ places */
+
+static size_t slots[X_PLACES]; /* those this process has used up */
+
+static uintptr_t top_of_memory(size_t page)
+{
+#ifdef __aarch64__
+	return (1ul << 48) - page;
+#else
+	return (1ul << 47) - 2 * page;
+#endif
+}
+
+/* 0 when this process has no such place left. */
+static uintptr_t slot(const struct x_window *w, enum x_place place, size_t number)
+{
+	size_t length = (size_t)w->units * w->unit, half = (size_t)(w->units / 2) * w->unit;
+	size_t stride = (length + GAP_PAGES * w->page + 32 * w->page - 1) / (32 * w->page) * (32 * w->page);
+	size_t table = w->page * (w->page / 8); /* of memory that one page of the page table maps */
+
+	switch (place) {
+	case X_LOW:
+		return 0x20000 + (number + 1) * stride > 0x1000000 ? 0 : 0x20000 + number * stride;
+	case X_FOUR_GIB:
+		return ((number + 1) << 32) - half;
+	case X_TOP:
+		return top_of_memory(w->page) - length - number * stride;
+	case X_TABLES:
+		return 0x2000000000 + (number + 1) * (length / table + 2) * table - half;
+	default:
+		return 0x1000000000 + number * 32 * w->page; /* as many as it needs are taken: slots_taken() */
+	}
+}
+
+static size_t slots_taken(const struct x_window *w, enum x_place place)
+{
+	size_t length = (size_t)w->units * w->unit + GAP_PAGES * w->page;
+
+	return place == X_USUAL ? (length + 32 * w->page - 1) / (32 * w->page) : 1;
+}
+
+static void crowd_once(size_t page)
+{
+	static bool there;
+	char *at;
+
+	if (there)
+		return;
+	there = true;
+	at = (char *)sys(SYS_mmap, 0x3000000000, 2 * CROWD * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	for (size_t i = 0; at == (char *)0x3000000000 && i < CROWD; i++)
+		sys(SYS_mprotect, at + 2 * i * page, page, PROT_READ);
+}
+
+/* ------------------------------------------------------------------ the window */
+
+static bool fill_units(const struct x_window *w, int start, int units)
+{
+	for (int i = start; i < start + units; i++)
+		for (size_t page = 0; page < w->unit / w->page; page++)
+			if (!x_write(x_unit(w, i) + page * w->page, (uint8_t)(0xa0 + i)))
+				return false;
+	return true;
+}
+
+static bool make_segment(struct x_window *w, const struct x_segment *s, int start)
+{
+	bool written = s->traits & X_WRITTEN;
+	char *at = x_unit(w, start);
+	size_t length = s->units * w->unit;
+	uint8_t prot = written ? PROT_READ | PROT_WRITE : s->prot;
+
+	if (s->kind == X_HOLE)
+		return true;
+	if (x_map(w, start, s->units, s->kind, prot, MAP_FIXED_NOREPLACE) != (long)at)
+		return false;
+	if (written && !fill_units(w, start, s->units))
+		return false;
+	if (prot != s->prot && sys(SYS_mprotect, at, length, x_prot(s->prot)))
+		return false;
+	if (s->traits & X_COMB)
+		for (size_t page = w->page; page < length; page += 2 * w->page)
+			sys(SYS_madvise, at + page, w->page, ADV_SEQUENTIAL);
+	if (s->traits & X_LOCKED)
+		sys(SYS_mlock, at, length);
+	if (s->traits & X_NAMED)
+		sys(SYS_prctl, 0x53564d41, 0, at, length, "named"); /* PR_SET_VMA, PR_SET_VMA_ANON_NAME */
+	return true;
+}
+
+static bool make_at(struct x_window *w, const struct x_program *p)
+{
+	int start = 0;
+
+	for (int i = 0; i < p->segments; i++) {
+		if (!make_segment(w, &segments(p)[i], start))
+			return false;
+		start += segments(p)[i].units;
+	}
+	return true;
+}
+
+enum made { MADE, FAILED, NO_PLACE };
+
+/* At the next place of its sort that is free. */
+static enum made make_window(struct x_window *w, const struct x_program *p)
+{
+	for (int tries = 0; tries < TRIES; tries++) {
+		w->base = (char *)slot(w, p->place, slots[p->place]);
+		if (!w->base)
+			return NO_PLACE;
+		if (make_at(w, p))
+			return MADE;
+		if (errno != EEXIST)
+			return FAILED;
+		/* Somebody's mapping is in the way. Ours before it, if any, stays where nobody looks. */
+		slots[p->place] += slots_taken(w, p->place);
+	}
+	return NO_PLACE;
+}
+
+/* Each run of sealed units with one call, as a program would; the first refusal is what is told. */
+static int seal_window(const struct x_window *w, const struct x_program *p)
+{
+	int start = 0, end, refused = 0;
+
+	for (int i = 0; i < p->segments;) {
+		end = start;
+		while (i < p->segments && segments(p)[i].traits & X_SEALED && segments(p)[i].kind != X_HOLE)
+			end += segments(p)[i++].units;
+		if (end == start)
+			end += segments(p)[i++].units;
+		else if (sys(SYS_mseal, x_unit(w, start), (size_t)(end - start) * w->unit, 0) && !refused)
+			refused = errno;
+		start = end;
+	}
+	return refused;
+}
+
+/* ------------------------------------------------------------------ a pass */
+
+struct pass {
+	const struct x_program *p;
+	struct x_window w;
+	struct x_record *record;
+	struct x_progress *progress;
+	uint8_t *mine, *other; /* where this pass's facts go; those of the pass with seals, NULL in that pass itself */
+	uint8_t *child, *other_child;
+	int fork;
+};
+
+static bool left_out(const struct pass *pass, const struct x_step *step, const uint8_t *other)
+{
+	return pass->other && (step->op == X_MSEAL || (other[0] == EPERM && !(step->by & X_TWIN_TOO)));
+}
+
+static void end_pass(struct pass *pass, const uint8_t *last, uint8_t *end)
+{
+	const struct x_window *w = &pass->w;
+	const uint8_t *seen = last + 2;
+	int units = w->units;
+
+	memset(end, X_NOT_TRIED, 2 * (size_t)units);
+	if (pass->other && !sys(SYS_munmap, w->base, (size_t)units * w->unit)) {
+		memset(end + units, 0, (size_t)units);
+		return;
+	}
+	for (int i = 0; i < units; i++)
+		if (seen[i] & X_MAPPED)
+			end[i] = sys(SYS_mprotect, x_unit(w, i), w->unit, (seen[i] & X_R ? PROT_READ : 0) |
+				     (seen[i] & X_W ? PROT_WRITE : 0) | (seen[i] & X_X ? PROT_EXEC : 0)) ? (uint8_t)errno : 0;
+	for (int i = 0, next; i < units; i = next) {
+		/* What can be reprotected is taken away in one go, where that works. */
+		for (next = i; next < units && end[next] == 0; next++)
+			;
+		if (next > i && !sys(SYS_munmap, x_unit(w, i), (size_t)(next - i) * w->unit)) {
+			memset(end + units + i, 0, (size_t)(next - i));
+			continue;
+		}
+		next = next > i ? next : i + 1;
+		for (int each = i; each < next; each++)
+			if (seen[each] & X_MAPPED)
+				end[units + each] = sys(SYS_munmap, x_unit(w, each), w->unit) ? (uint8_t)errno : 0;
+	}
+}
+
+static void go_on(struct pass *pass, int from, uint8_t *facts, const uint8_t *other);
+
+/* The child goes on with the steps that are left, and has an end of its own. */
+static void be_child(struct pass *pass, int from)
+{
+	struct x_window *w = &pass->w;
+	uint8_t *facts = pass->child;
+
+	x_thread_gone();
+	w->maps = x_open_maps();
+	w->parked = 0;
+	x_look(w, facts + 2);
+	go_on(pass, from, facts + 2, pass->other_child ? pass->other_child + 2 : NULL);
+	_exit(0);
+}
+
+static long do_fork(struct pass *pass, int at, const struct x_step *step, uint8_t *extra)
+{
+	bool goes_on = at == pass->fork && pass->child;
+	long pid = child_process();
+	int status;
+
+	if (pid < 0)
+		return -1;
+	if (pid == 0 && goes_on) {
+		pass->fork = -1;
+		be_child(pass, at + 1);
+	}
+	if (pid == 0) {
+		while (step->a == 1)
+			sys(SYS_ppoll, NULL, 0, NULL, NULL, 8);
+		_exit(0);
+	}
+	if (step->a == 1 && !pass->w.parked) {
+		pass->w.parked = pid;
+		return 0;
+	}
+	if (step->a == 1)
+		kill((pid_t)pid, SIGKILL);
+	status = await(pid);
+	if (goes_on) {
+		pass->child[0] = (uint8_t)status;
+		if (status)
+			pass->record->status = X_CHILD;
+		*extra = (uint8_t)status;
+	}
+	return 0;
+}
+
+/* A quiet program's contents are looked at in the end only. */
+static void look_at_last(const struct x_window *w, uint8_t *into)
+{
+	struct x_window last = *w;
+
+	last.quiet = false;
+	x_look(&last, into);
+}
+
+/* `facts` begins with a look; so does `other`. */
+static void go_on(struct pass *pass, int from, uint8_t *facts, const uint8_t *other)
+{
+	struct x_window *w = &pass->w;
+	const struct x_program *p = pass->p;
+	size_t look = look_size(p);
+	bool quiet = w->quiet;
+	uint8_t *now = facts + look;
+
+	for (int i = from; i < p->steps; i++, now += 2 + look) {
+		const struct x_step *step = &steps(p)[i];
+		const uint8_t *there = other ? other + (now - facts) : NULL;
+
+		pass->record->step = (uint8_t)i;
+		pass->progress->beats++;
+		if (left_out(pass, step, there)) {
+			now[0] = X_LEFT_OUT;
+			memcpy(now + 2, now - look, look); /* nothing was done */
+			if (quiet && i + 1 == p->steps)
+				look_at_last(w, now + 2);
+			continue;
+		}
+		for (int times = step->times > 1 ? step->times : 1; times--;) {
+			long result;
+
+			errno = 0;
+			now[1] = 0;
+			result = step->op == X_FORK ? do_fork(pass, i, step, &now[1]) : x_perform(w, step, &now[1]);
+			now[0] = result == -1 ? (uint8_t)errno : 0;
+		}
+		if (i + 1 == p->steps)
+			look_at_last(w, now + 2);
+		else
+			x_look(w, now + 2);
+	}
+	end_pass(pass, now - look, now);
+}
+
+/* The process is to be for the next program what it was for this one, but for what is sealed. */
+static void tidy(struct x_window *w)
+{
+	if (w->rights) {
+		w->rights = 0;
+		x_set_rights(0);
+	}
+	if (w->future)
+		sys(SYS_munlockall);
+	if (w->parked) {
+		kill((pid_t)w->parked, SIGKILL);
+		await(w->parked);
+	}
+}
+
+static int maps_of_worker(void)
+{
+	static int fd = -1;
+
+	if (fd < 0)
+		fd = x_open_maps();
+	return fd;
+}
+
+static bool run_pass(struct pass *pass)
+{
+	static long file;
+	const struct x_program *p = pass->p;
+	struct x_window *w = &pass->w;
+
+	*w = (struct x_window){.page = (size_t)sysconf(_SC_PAGESIZE), .units = p->units, .seals = !pass->other,
+			       .quiet = p->flags & X_QUIET, .maps = maps_of_worker(), .file = file};
+	w->unit = w->page << p->scale;
+	file += 2 * (long)((size_t)p->units * w->unit);
+	if (p->flags & X_CROWD)
+		crowd_once(w->page);
+	pass->progress->beats++;
+	switch (make_window(w, p)) {
+	case NO_PLACE:
+		return false;
+	case FAILED:
+		pass->record->status = X_NO_WINDOW;
+		pass->record->detail = (uint8_t)errno;
+		sys(SYS_munmap, w->base, (size_t)w->units * w->unit);
+		return true;
+	case MADE:
+		break;
+	}
+	w->made = true;
+	if (w->seals)
+		pass->mine[0] = (uint8_t)seal_window(w, p);
+	x_look(w, pass->mine + 2);
+	go_on(pass, 0, pass->mine + 2, pass->other ? pass->other + 2 : NULL);
+	tidy(w);
+	if (w->seals)
+		slots[p->place] += slots_taken(w, p->place);
+	return true;
+}
+
+bool x_run(const struct x_program *p, struct x_progress *progress)
+{
+	struct x_record *record = (struct x_record *)(progress->records + progress->used);
+	int fork = first_fork(p);
+	size_t whole = pass_size(p, p->steps), child = fork < 0 ? 0 : pass_size(p, p->steps - fork - 1);
+	uint8_t *sealed = record->rest, *twin = record->rest + whole + child;
+	struct pass pass = {.p = p, .record = record, .progress = progress, .mine = sealed, .fork = fork,
+			    .child = child ? sealed + whole : NULL};
+
+	memset(record, 0, x_record_size(p));
+	record->index = progress->index;
+	if (!run_pass(&pass))
+		return false;
+	if (record->status != X_DONE && record->status != X_CHILD)
+		return true;
+	record->pass = 1;
+	pass.mine = twin;
+	pass.other = sealed;
+	pass.fork = fork;
+	pass.child = child ? twin + whole : NULL;
+	pass.other_child = child ? sealed + whole : NULL;
+	return run_pass(&pass);
+}

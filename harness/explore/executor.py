@@ -1,0 +1,73 @@
+"""Programs into a guest and facts out of it: the one part of this room that does I/O, through the ``Guest`` seam."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from harness.errors import LostGuest
+from harness.explore.wire import Facts, Reader, WireError, decode, encode_batch, shape_of
+from harness.guests.model import Exited, Guest, Output
+
+CHUNK = 64
+DEADLINE_MS = 20_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the guest says of itself before a batch."""
+
+    lanes: int
+    page_size: int
+    procmap_query: bool
+    keys: bool
+    mseal: int
+
+
+class Executor:
+    """Runs batches in a guest that has booted. ``payload`` is the C payload's ELF."""
+
+    def __init__(self, guest: Guest, payload: bytes, *, deadline_ms: int = DEADLINE_MS) -> None:
+        self._guest, self._deadline_ms = guest, deadline_ms
+        self._program = guest.push("payload", payload)
+        self._batches = 0
+        self.plan: Plan | None = None
+
+    def run(self, programs: Sequence[bytes], *, chunk: int = CHUNK) -> Iterator[tuple[int, Facts]]:
+        """Run encoded programs; yields (index, facts) as they come, each program once, in no order.
+
+        Raises ``LostGuest``: also when the payload ends without having told of all of them.
+        """
+        shapes = [shape_of(program) for program in programs]
+        self._batches += 1
+        path = self._guest.push(
+            f"batch-{self._batches % 2}", encode_batch(programs, chunk=chunk, deadline_ms=self._deadline_ms), 0o600
+        )
+        reader, told, complaints = Reader(shapes), 0, b""
+        for event in self._guest.run([self._program, "--explore", path]):
+            match event:
+                case Output("out", data):
+                    try:
+                        records = reader.feed(data)
+                    except WireError as problem:
+                        raise LostGuest(f"the payload's records are damaged: {problem}") from problem
+                    if self.plan is None and reader.plan is not None:
+                        self.plan = _plan(reader.plan)
+                    for index, record in records:
+                        told += 1
+                        yield decode(record, shapes[index])
+                case Output(_, data):
+                    complaints = (complaints + data)[-2000:]
+                case Exited(status, signal):
+                    if status != 0 or not reader.ended or told != len(programs):
+                        said = complaints.decode("utf-8", "replace").strip()
+                        raise LostGuest(
+                            f"the payload told of {told} of {len(programs)} programs and ended with status {status}, "
+                            f"signal {signal}" + (f": {said}" if said else "")
+                        )
+
+
+def _plan(body: bytes) -> Plan:
+    facts = json.loads(body)
+    return Plan(facts["lanes"], facts["page_size"], bool(facts["procmap_query"]), bool(facts["keys"]), facts["mseal"])

@@ -1,0 +1,333 @@
+"""Which programs are run, in which order. Everything follows from the seed, and from what the programs before it saw.
+
+*Exhaustive*: every layout of up to ``EXHAUSTIVE_UNITS`` units over {plain, sealed} x {rw, r, none}, mirrored ones
+once, with every range and every operation; in an order shuffled by the seed, so that a short run sees a fair part of
+it. What the model says is refused leaves no trace, so several such steps share a program. *Random*: windows and steps
+by weight; *guided*: those that came through abstract states not seen before are kept and changed further.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+from harness.explore.model import initial
+from harness.explore.model import refusal_of as refusal
+from harness.explore.operations import ADVICE, DISCARDS, MOVES, OPERATIONS, SEALINGS, by_name
+from harness.explore.program import FLAGS, PLACES, STEPS_MAX, TRAITS, Program, Segment, Step
+
+EXHAUSTIVE_UNITS = 5
+_PAGES_MAX = 512  # of a window
+_KEPT = 4096  # programs that were worth keeping
+_SEALED, _WRITTEN = TRAITS["sealed"], TRAITS["written"]
+_NONE, _R, _RW, _RX = 0, 1, 3, 5
+
+
+@dataclass(frozen=True)
+class Template:
+    """An operation with its own arguments, and how often it is drawn."""
+
+    op: int
+    a: int = 0
+    b: int = 0
+    c: int = 0
+    weight: float = 1.0
+
+
+def _templates() -> tuple[Template, ...]:
+    number = {operation.name: operation.number for operation in OPERATIONS.values()}
+    found = [Template(number["munmap"], weight=9)]
+    found += [Template(number["mmap"], kind, prot, c, w) for kind, prot, c, w in (
+        (1, _RW, 0, 3), (1, _R, 0, 2), (1, _NONE, 0, 1), (2, _RW, 0, 1), (3, _RW, 0, 2), (4, _R, 0, 1), (4, _RW, 0, 1),
+        (5, _RW, 0, 0.5), (1, _RW, 1, 1), (1, _RW, 2, 0.5))]  # fmt: skip
+    found += [Template(number["mprotect"], prot, weight=w) for prot, w in ((0, 3), (1, 5), (3, 6), (5, 1), (7, 1))]
+    found += [
+        Template(number["pkey_mprotect"], prot, b, weight=w) for prot, b, w in ((3, 1, 1.5), (1, 1, 0.7), (3, 0, 0.4))
+    ]
+    found += [Template(number["mremap"], a, weight=w) for a, w in enumerate((0.7, 2, 2, 1, 3, 1, 1, 1, 1))]
+    found += [Template(number["madvise"], advice, 0, c, (1.0 if advice in DISCARDS else 0.5) * (0.3 if c else 1))
+              for advice in ADVICE.values() for c in (0, 1)]  # fmt: skip
+    found += [Template(number["mseal"], a, weight=12 if a == 0 else 0.35) for a in range(len(SEALINGS))]
+    found += [Template(number["mlock"], a, weight=w) for a, w in ((0, 2), (1, 1), (2, 2.5))]
+    found += [Template(number["mlockall"], a, weight=0.12) for a in (0, 1, 2, 3, 6)]
+    found += [Template(number["fork"], a, weight=w) for a, w in ((0, 0.35), (1, 0.25), (2, 0.25))]
+    found += [Template(number["write"], 0, 0, c, w) for c, w in ((0, 6), (1, 0.7))]
+    found += [Template(number["read"], weight=0.5)]
+    found += [Template(number["mbind"], a, weight=0.4) for a in range(4)]
+    found += [Template(number["msync"], a, weight=0.3) for a in (1, 2, 4)]
+    found += [Template(number["name"], a, weight=0.5) for a in range(3)]
+    found += [Template(number["mincore"], weight=0.3)]
+    found += [Template(number["rights"], a, weight=0.6) for a in (0, 1, 2)]
+    found += [Template(number["clear_refs"], a, weight=0.05) for a in (0, 3)]
+    found += [Template(number["remap_file_pages"], 1, weight=1), Template(number["shmat"], weight=0.6)]
+    return tuple(found)
+
+
+TEMPLATES = _templates()
+_CUMULATIVE = tuple(itertools.accumulate(t.weight for t in TEMPLATES))
+_MREMAP, _WRITE, _MADVISE = by_name("mremap").number, by_name("write").number, by_name("madvise").number
+_FORK, _MLOCKALL, _MSEAL = by_name("fork").number, by_name("mlockall").number, by_name("mseal").number
+_COSTLY = frozenset({_FORK, _MLOCKALL, by_name("clear_refs").number, by_name("shmat").number})
+_TO = frozenset(MOVES.index(name) for name in ("to", "to-keep", "double"))
+
+
+@cache
+def ranges(n: int) -> tuple[tuple[int, int], ...]:
+    """All (start, units) in a window of n units."""
+    return tuple((start, units) for start in range(n) for units in range(1, n - start + 1))
+
+
+def variants(template: Template, n: int) -> tuple[Step, ...]:
+    """A template on every range of a window, with every place to go to."""
+    return _variants(TEMPLATES.index(template), n)
+
+
+@cache
+def _variants(index: int, n: int) -> tuple[Step, ...]:
+    t = TEMPLATES[index]
+    operation = Step(t.op).operation
+    if not operation.ranged:
+        return (Step(t.op, a=t.a, b=t.b, c=t.c),)
+    steps = []
+    for start, units in ranges(n):
+        if t.op != _MREMAP:
+            steps.append(Step(t.op, start, units, t.a or (0 if t.op != _WRITE else 1 + start), t.b, t.c))
+        elif t.a in _TO:
+            steps += [Step(t.op, start, units, t.a, to) for to in range(n - units + 1) if to != start]
+        elif t.a == MOVES.index("shrink"):
+            steps += [Step(t.op, start, units, t.a, new) for new in range(1, units)]
+        elif t.a in (MOVES.index("grow"), MOVES.index("grow-or-move")):
+            steps += [Step(t.op, start, units, t.a, new) for new in range(units + 1, min(units + 3, n - start + 1))]
+        else:
+            steps.append(Step(t.op, start, units, t.a))
+    return tuple(steps) or (Step(t.op, 0, 1, 0),)
+
+
+# ---------------------------------------------------------------------- exhaustive
+
+_SORTS = tuple(
+    Segment(1, prot, 1, (_SEALED if sealed else 0) | _WRITTEN) for sealed in (False, True) for prot in (_RW, _R, _NONE)
+)
+
+
+@cache
+def _layouts(n: int) -> tuple[tuple[Segment, ...], ...]:
+    """All of n units with at least one sealed, of two that mirror each other the first."""
+    found = []
+    for layout in itertools.product(range(len(_SORTS)), repeat=n):
+        if layout <= layout[::-1] and any(_SORTS[i].sealed for i in layout):
+            found.append(merged(tuple(_SORTS[i] for i in layout)))
+    return tuple(found)
+
+
+def merged(segments: Sequence[Segment]) -> tuple[Segment, ...]:
+    """Neighbours of one sort as one segment."""
+    out: list[Segment] = []
+    for s in segments:
+        if out and replace(out[-1], units=1) == replace(s, units=1):
+            out[-1] = replace(s, units=out[-1].units + s.units)
+        else:
+            out.append(s)
+    return tuple(out)
+
+
+def exhaustive(n: int, rng: random.Random) -> Iterator[Program]:
+    """All layouts of n units with all ranges and operations."""
+    layouts = list(_layouts(n))
+    rng.shuffle(layouts)
+    steps = [step for t in TEMPLATES if t.op not in _COSTLY for step in variants(t, n)]
+    for segments in layouts:
+        state = initial(segments)
+        seen = b"".join(bytes([1 | s.prot << 1]) * s.units for s in segments)
+        look = b"\0\0" + seen + bytes(n)
+        refused: list[Step] = []
+        for step in steps:
+            if refusal(step.to_bytes(), state, look) == "must":
+                refused.append(step)
+                if len(refused) == 16:
+                    yield Program(segments, tuple(refused))
+                    refused = []
+            else:
+                yield Program(segments, (step,))
+        if refused:
+            yield Program(segments, tuple(refused))
+
+
+def pairs(n: int, rng: random.Random) -> Iterator[Program]:
+    """All pairs of operations over n units, on a layout drawn for each."""
+    layouts = _layouts(n)
+    number = list(range(len(TEMPLATES) ** 2))
+    rng.shuffle(number)
+    for i in number:
+        first, second = divmod(i, len(TEMPLATES))
+        for segments in rng.sample(layouts, 3):
+            yield Program(segments, (rng.choice(_variants(first, n)), rng.choice(_variants(second, n))))
+
+
+# ---------------------------------------------------------------------- random and guided
+
+_KIND_WEIGHTS = ((1, 60), (2, 7), (3, 10), (4, 12), (5, 6), (0, 5))
+_PROT_WEIGHTS = ((_RW, 45), (_R, 35), (_NONE, 12), (_RX, 8))
+_WIDTHS = (2, 3, 3, 4, 4, 4, 5, 5, 5, 5, 6, 6, 7, 8, 10, 12, 16)
+_LENGTHS = (3, 4, 5, 6, 6, 6, 6, 7, 8, 9)
+
+
+def _draw(rng: random.Random, weighted: Sequence[tuple[int, int]]) -> int:
+    return rng.choices([value for value, _ in weighted], [weight for _, weight in weighted])[0]
+
+
+class Random:
+    """Programs by weight, and changes to those that were worth keeping."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = random.Random(seed)
+        self._windows: dict[int, list[tuple[Segment, ...]]] = {}
+        self._kept: list[Program] = []
+        self._states: set[int] = set()
+
+    @property
+    def states(self) -> int:
+        """How many abstract states have been seen."""
+        return len(self._states)
+
+    def learn(self, program: Program, states: Sequence[int]) -> None:
+        """Keep a program that came through a state nobody had seen."""
+        if self._states.issuperset(states):
+            return
+        self._states.update(states)
+        if len(self._kept) < _KEPT:
+            self._kept.append(program)
+        else:
+            self._kept[self._rng.randrange(_KEPT)] = program
+
+    def program(self) -> Program:
+        """The next one."""
+        rng = self._rng
+        if self._kept and rng.random() < 0.4:
+            return self._changed(rng.choice(self._kept))
+        n = rng.choice(_WIDTHS)
+        steps = tuple(self._step(n) for _ in range(rng.choice(_LENGTHS)))
+        scale, place, flags = self._circumstances(n)
+        return Program(self._window(n), steps, scale, place, flags)
+
+    def crowded(self) -> bool:
+        """Whether the next chunk's process has thousands of mappings beside."""
+        return self._rng.random() < 0.04
+
+    def _circumstances(self, n: int) -> tuple[int, int, int]:
+        rng, scale, place, flags = self._rng, 0, 0, 0
+        draw = rng.random()
+        if draw < 0.12:
+            scale = rng.choice((1, 1, 2, 2, 3, 3, 4, 5, 6))
+            while n << scale > _PAGES_MAX:
+                scale -= 1
+        elif draw < 0.32:
+            place = rng.randrange(1, len(PLACES))
+        if rng.random() < 0.08:
+            flags |= FLAGS["quiet"]
+        return scale, place, flags
+
+    def _step(self, n: int) -> Step:
+        rng = self._rng
+        index = rng.choices(range(len(TEMPLATES)), cum_weights=_CUMULATIVE)[0]
+        step = rng.choice(_variants(index, n))
+        draw = rng.random()
+        if draw < 0.02 and step.op not in _COSTLY:
+            return replace(step, times=rng.choice((2, 3, 4, 8, 16, 32)))
+        if draw < 0.05:
+            return replace(step, by=1)
+        if step.op == _MSEAL and step.a:
+            return replace(step, b=rng.randrange(64))
+        if step.op == _WRITE:
+            return replace(step, a=rng.randrange(1, 0x50))
+        return step
+
+    def _window(self, n: int) -> tuple[Segment, ...]:
+        """Drawn anew, or one of those drawn before."""
+        rng = self._rng
+        known = self._windows.setdefault(n, [])
+        if len(known) > 256 and rng.random() < 0.8:
+            return rng.choice(known)
+        segments = self._new_window(n)
+        known.append(segments)
+        return segments
+
+    def _new_window(self, n: int) -> tuple[Segment, ...]:
+        rng, segments, left = self._rng, [], n
+        alike = rng.random() < 0.6
+        first = (_draw(rng, _KIND_WEIGHTS[:-1]), _draw(rng, _PROT_WEIGHTS))
+        base = _WRITTEN if rng.random() < 0.75 else 0
+        while left:
+            units = min(left, rng.choice((1, 1, 1, 1, 2, 2, 3, 4, 8)))
+            kind, prot = first
+            if not alike:
+                kind, prot = _draw(rng, _KIND_WEIGHTS), _draw(rng, _PROT_WEIGHTS)
+            elif rng.random() < 0.2:
+                prot = _draw(rng, _PROT_WEIGHTS)
+            traits = base if rng.random() < 0.85 else base ^ _WRITTEN
+            traits |= _SEALED if rng.random() < 0.45 else 0
+            traits |= TRAITS["locked"] if rng.random() < 0.06 else 0
+            traits |= TRAITS["named"] if rng.random() < 0.04 else 0
+            traits |= TRAITS["comb"] if rng.random() < 0.03 else 0
+            segments.append(Segment(kind, prot, units, traits) if kind else Segment(0, 0, units))
+            left -= units
+        return merged(segments)
+
+    def _changed(self, program: Program) -> Program:
+        rng, n = self._rng, program.units
+        steps = list(program.steps)
+        for _ in range(rng.choice((1, 1, 2, 3))):
+            draw = rng.random()
+            if draw < 0.45 and len(steps) < 12:
+                steps.append(self._step(n))
+            elif draw < 0.65 and len(steps) < 12:
+                steps.insert(rng.randrange(len(steps) + 1), self._step(n))
+            elif draw < 0.85 and steps:
+                steps[rng.randrange(len(steps))] = self._step(n)
+            elif len(steps) > 1:
+                del steps[rng.randrange(len(steps))]
+        changed = program.with_steps(steps[:STEPS_MAX])
+        draw = rng.random()
+        if draw < 0.15:
+            scale, place, flags = self._circumstances(n)
+            changed = replace(changed, scale=scale, place=place, flags=flags)
+        elif draw < 0.3:
+            segments = list(changed.segments)
+            i = rng.randrange(len(segments))
+            if segments[i].kind:
+                bit = rng.choice((_SEALED, _SEALED, _WRITTEN, TRAITS["locked"], TRAITS["comb"]))
+                segments[i] = replace(segments[i], traits=segments[i].traits ^ bit)
+            changed = replace(changed, segments=tuple(segments))
+        return changed
+
+
+class Source:
+    """Where a run's programs come from: so many of each batch from what is exhaustive, as long as there is any."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.random = Random(seed)
+        rng = random.Random(f"exhaustive {seed}")
+        self._exhaustive = itertools.chain(
+            exhaustive(1, rng), exhaustive(2, rng), pairs(3, rng), exhaustive(3, rng), exhaustive(4, rng),
+            exhaustive(EXHAUSTIVE_UNITS, rng),
+        )  # fmt: skip
+        self.exhausted = 0
+        self.drawn = 0
+
+    def batch(self, size: int, chunk: int) -> list[Program]:
+        """The next programs: a third exhaustive, the rest random; one chunk in twenty among a crowd of mappings."""
+        programs = list(itertools.islice(self._exhaustive, size // 3))
+        self.exhausted += len(programs)
+        while len(programs) < size:
+            programs.append(self.random.program())
+        self.drawn += size
+        for at in range(0, size, chunk):
+            if self.random.crowded():
+                programs[at : at + chunk] = [
+                    replace(program, flags=program.flags | FLAGS["crowd"]) for program in programs[at : at + chunk]
+                ]
+        return programs

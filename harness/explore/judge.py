@@ -1,0 +1,134 @@
+"""From what a program saw to what is wrong with it, and to the abstract states it came through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from errno import EPERM
+
+from harness.explore.model import Judge, Problem, State, child_state, initial, problems_of_end, problems_of_window
+from harness.explore.program import FLAGS, Program
+from harness.explore.wire import CHILD, DONE, LEFT_OUT, NO_WINDOW, SIGNAL, STATUSES, TIMEOUT, Facts, Pass
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """``problems`` in the order of steps; ``states`` are hashes of the abstract states; ``asked`` is False where the
+    program could not be run (no room for its window) and nothing is known; ``recorded`` is what nobody promises and is
+    kept all the same."""
+
+    problems: tuple[Problem, ...]
+    states: tuple[int, ...]
+    asked: bool = True
+    recorded: tuple[str, ...] = ()
+
+
+class ProgramJudge:
+    """Judges whole programs. ``step_bytes`` of a program are those that travelled."""
+
+    def __init__(self) -> None:
+        self._judge = Judge()
+
+    def judge(self, program: Program, step_bytes: Sequence[bytes], facts: Facts) -> Judged:
+        """Judge what one program saw."""
+        if facts.status == NO_WINDOW:
+            return Judged((), (), asked=False)
+        if facts.status in (SIGNAL, TIMEOUT):
+            return Judged((_broken(program, facts),), ())
+        state = initial(program.segments)
+        if facts.sealed.first or facts.sealed.looks[0][2:] != facts.twin.looks[0][2:]:
+            return Judged(tuple(problems_of_window(program, facts.sealed, facts.twin)), ())
+        found: list[Problem] = []
+        states: list[int] = []
+        self._pass(state, 0, step_bytes, facts.sealed, facts.twin, facts, found, states)
+        if facts.status == CHILD and not found:
+            found.append(_broken(program, facts))
+        return Judged(tuple(found), tuple(states), recorded=tuple(recorded(program, facts.sealed)))
+
+    def _pass(
+        self,
+        state: State,
+        first: int,
+        step_bytes: Sequence[bytes],
+        sealed: Pass,
+        twin: Pass,
+        facts: Facts | None,
+        found: list[Problem],
+        states: list[int],
+    ) -> None:
+        step = self._judge.step
+        looks, twin_looks, answers, twin_answers = sealed.looks, twin.looks, sealed.answers, twin.answers
+        for k in range(len(answers)):
+            op = step_bytes[first + k]
+            problems, after = step(
+                op, state, looks[k], looks[k + 1], answers[k], twin_looks[k + 1], twin_answers[k][0], twin_looks[k]
+            )
+            states.append(hash((op[0], op[3], state.attrs, looks[k + 1][2 : 2 + len(state.attrs)], answers[k][0])))
+            if problems:
+                found += [replace(problem, step=first + k) for problem in problems]
+                return  # what follows is no longer what anybody promised
+            forks = facts is not None and k == facts.fork
+            if forks and not self._child(state, k, step_bytes, looks[k], facts, found, states):
+                return
+            state = after
+        found += [replace(problem, step=first + len(answers)) for problem in problems_of_end(state, sealed, twin)]
+
+    def _child(
+        self,
+        state: State,
+        at: int,
+        step_bytes: Sequence[bytes],
+        before: bytes,
+        facts: Facts | None,
+        found: list[Problem],
+        states: list[int],
+    ) -> bool:
+        assert facts is not None
+        child, twin = facts.child, facts.twin_child
+        assert child is not None and twin is not None
+        if child.first or twin.first:
+            return True  # it did not end well; said once the parent has been judged
+        if facts.sealed.answers[at][0] or facts.twin.answers[at][0]:
+            return True  # there is no child
+        problems, begun = child_state(state, before, child, twin)
+        if problems:
+            found += [replace(problem, step=at) for problem in problems]
+            return False
+        mine: list[Problem] = []
+        self._pass(begun, at + 1, step_bytes, child, twin, None, mine, states)
+        found += [replace(problem, child=True) for problem in mine]
+        return not mine
+
+
+def recorded(program: Program, sealed: Pass) -> Iterator[str]:
+    """What refused calls left behind though they were refused."""
+    looks = sealed.looks
+    for k, (said, _) in enumerate(sealed.answers):
+        if said == EPERM and looks[k] != looks[k + 1]:
+            name = program.steps[k].operation.name
+            if looks[k][:2] != looks[k + 1][:2]:
+                yield f"refused {name} divides mappings otherwise"
+            quiet = program.flags & FLAGS["quiet"] and k + 1 == len(program.steps)
+            if looks[k][2:] != looks[k + 1][2:] and not quiet:
+                yield f"refused {name} has changed plain memory"
+
+
+def _broken(program: Program, facts: Facts) -> Problem:
+    """A process that did not end as a program should."""
+    step = facts.step
+    name = program.steps[step].operation.name if step < len(program.steps) else "end"
+    how = {
+        SIGNAL: f"is killed by signal {facts.detail}",
+        TIMEOUT: "is out of time",
+        CHILD: "has a child that ended badly",
+    }
+    return Problem("console", step, name, f"the process {how[facts.status]}", ("O8",))
+
+
+def left_out(facts: Facts, step: int) -> bool:
+    """Whether the twin did not do a step because the other was refused."""
+    answers = facts.sealed.answers
+    return step < len(answers) and answers[step][0] == EPERM and facts.twin.answers[step][0] == LEFT_OUT
+
+
+__all__ = ["DONE", "STATUSES", "Judged", "ProgramJudge", "left_out"]

@@ -1,0 +1,334 @@
+"""One kernel explored: batches until the time is over, every alarm repeated before it counts, findings made small."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from harness.errors import GuestError, LostGuest
+from harness.explore.executor import CHUNK, Executor, Plan
+from harness.explore.generate import Source
+from harness.explore.judge import Judged, ProgramJudge, left_out
+from harness.explore.model import Problem
+from harness.explore.program import Program
+from harness.explore.shrink import shrink
+from harness.explore.wire import Facts, encode
+from harness.guests.console import Crash, find_crashes
+from harness.guests.model import Guest
+
+BATCH = 1024
+_EXAMPLES = 3  # programs of one sort of alarm that are looked into
+_TWIN_TOO = 2
+_SHRINK_SECONDS = 30.0
+_MM = ("mm/", "mseal", "vma", "mmap", "mremap", "mprotect", "madvise", "mlock", "munmap", "fork.c", "maple")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A problem that came again. ``program`` is the smallest that shows it, ``origin`` the one that was found;
+    ``company`` are programs that have to run before it in the same process, where alone it shows nothing."""
+
+    problem: Problem
+    program: Program
+    origin: Program
+    company: tuple[Program, ...] = ()
+    quote: tuple[str, ...] = ()
+
+
+@dataclass
+class Outcome:
+    """What a run over one kernel came to. ``alarms`` counts suspicions, ``unconfirmed`` those that did not come
+    again; ``lost`` says why there is no whole answer."""
+
+    seed: int
+    programs: int = 0
+    steps: int = 0
+    judged: int = 0
+    batches: int = 0
+    exhausted: int = 0
+    states: int = 0
+    seconds: float = 0.0
+    findings: list[Finding] = field(default_factory=list)
+    alarms: dict[str, int] = field(default_factory=dict)
+    unconfirmed: list[tuple[Problem, Program]] = field(default_factory=list)
+    recorded: dict[str, tuple[int, Program]] = field(default_factory=dict)
+    plan: Plan | None = None
+    release: str = ""
+    lost: str = ""
+
+
+Boot = Callable[[], Guest]
+Hear = Callable[[str], None]
+
+
+class Explorer:
+    """Explores one kernel. ``boot`` gives a guest that has booted; a lost one is replaced by another.
+
+    ``fresh`` forgets the guest now and boots another the next time: warnings that come once a boot need that.
+    """
+
+    def __init__(self, boot: Boot, payload: bytes, hear: Hear, *, deadline_ms: int = 20_000) -> None:
+        self._boot, self._payload, self._hear, self._deadline_ms = boot, payload, hear, deadline_ms
+        self._guest: Guest | None = None
+        self._executor: Executor | None = None
+        self._read = 0
+        self._judge = ProgramJudge()
+        self.plan: Plan | None = None
+
+    # ------------------------------------------------------------------ guests
+
+    def stop(self) -> None:
+        """End the guest."""
+        if self._guest is not None:
+            self._guest.stop()
+        self._guest = self._executor = None
+
+    def executor(self) -> Executor:
+        """One that is alive."""
+        if self._executor is None:
+            self._guest = self._boot()
+            self._executor = Executor(self._guest, self._payload, deadline_ms=self._deadline_ms)
+            self._read = len(self._console())
+        return self._executor
+
+    def _console(self) -> str:
+        path: Path | None = self._guest.console if self._guest else None
+        if path is None:
+            return ""
+        with suppress(OSError):
+            return path.read_text(encoding="utf-8", errors="replace")
+        return ""
+
+    def _reports(self) -> list[Crash]:
+        """What the console says that it did not say before, and that counts."""
+        text = self._console()
+        news, self._read = text[self._read :], len(text)
+        return [crash for crash in find_crashes(news) if counts(crash)]
+
+    # ------------------------------------------------------------------ running and judging
+
+    def run(self, programs: Sequence[Program], *, chunk: int = CHUNK) -> list[tuple[Judged, Facts | None]]:
+        """Run a batch and judge it, in the order of the programs. Raises ``LostGuest``."""
+        judged: list[tuple[Judged, Facts | None]] = [(Judged((), (), asked=False), None)] * len(programs)
+        step_bytes = [[step.to_bytes() for step in program.steps] for program in programs]
+        executor = self.executor()
+        for index, facts in executor.run([encode(program) for program in programs], chunk=chunk):
+            judged[index] = self._judge.judge(programs[index], step_bytes[index], facts), facts
+        self.plan = executor.plan
+        return judged
+
+    def explore(self, source: Source, seconds: float, outcome: Outcome, corpus: Sequence[Program] = ()) -> Outcome:
+        """Run the corpus, then batches of ``source`` until ``seconds`` are over; fills ``outcome``."""
+        begun = time.monotonic()
+        first = list(corpus)
+        while first or time.monotonic() - begun < seconds:
+            programs = first or source.batch(BATCH, CHUNK)
+            first = []
+            try:
+                self._batch(programs, source, outcome)
+            except GuestError as lost:
+                self._lost(programs, lost, outcome)
+                if outcome.lost:
+                    break
+            if self.plan is not None and self.plan.mseal:
+                break
+            outcome.batches += 1
+            outcome.seconds = time.monotonic() - begun
+            outcome.exhausted, outcome.states = source.exhausted, source.random.states
+            self._hear(f"{outcome.programs} programs, {outcome.states} states, {len(outcome.findings)} findings")
+        outcome.plan = self.plan
+        outcome.seconds = time.monotonic() - begun
+        return outcome
+
+    def _batch(self, programs: Sequence[Program], source: Source, outcome: Outcome) -> None:
+        results = self.run(programs)
+        outcome.programs += len(programs)
+        suspects = []
+        for index, (program, (judged, facts)) in enumerate(zip(programs, results, strict=True)):
+            outcome.judged += judged.asked
+            outcome.steps += len(program.steps)
+            if judged.states:
+                source.random.learn(program, judged.states)
+            for what in judged.recorded:
+                count, example = outcome.recorded.get(what, (0, program))
+                outcome.recorded[what] = count + 1, min(example, program, key=_length)
+            if judged.problems:
+                suspects.append((index, judged.problems[0], facts))
+        reports = self._reports()
+        for index, problem, facts in suspects:
+            self._suspect(programs, index, problem, facts, outcome)
+        if reports:
+            self._reported(programs, reports, outcome)
+
+    # ------------------------------------------------------------------ alarms
+
+    def _suspect(
+        self, programs: Sequence[Program], index: int, problem: Problem, facts: Facts | None, outcome: Outcome
+    ) -> None:
+        name = f"{problem.oracle}/{problem.operation}"
+        outcome.alarms[name] = outcome.alarms.get(name, 0) + 1
+        if outcome.alarms[name] > _EXAMPLES and any(f.problem.same == problem.same for f in outcome.findings):
+            return
+        if outcome.alarms[name] > 10 * _EXAMPLES:
+            return
+        program = programs[index]
+        if facts is not None and problem.step >= 0 and left_out(facts, problem.step):
+            steps = list(program.steps)
+            steps[problem.step] = replace(steps[problem.step], by=steps[problem.step].by | _TWIN_TOO)
+            program = program.with_steps(steps)
+        finding = self._confirm(program, programs[index - index % CHUNK : index], problem)
+        if finding is None:
+            outcome.unconfirmed.append((problem, program))
+        elif not any(f.problem.same == problem.same and f.program == finding.program for f in outcome.findings):
+            outcome.findings.append(finding)
+            self._hear(f"found: {problem.oracle}: {problem.text}")
+
+    def _confirm(self, program: Program, before: Sequence[Program], problem: Problem) -> Finding | None:
+        """Repeat alone in fresh processes; where that shows nothing, in a fresh process with what ran before it."""
+        shown = [self._same(judged, problem) for judged, _ in self.run([program] * 3, chunk=1)]
+        if sum(map(bool, shown)) >= 2:
+            small = self._shrunk(program, problem)
+            final = next(
+                (p for judged, _ in self.run([small] * 2, chunk=1) if (p := self._same(judged, problem))), None
+            )
+            return Finding(final or problem, small if final else program, program)
+        company = [*before, program]
+        shown = [self._same(self.run(company)[-1][0], problem) for _ in range(2)]
+        if not all(shown):
+            return None
+        return Finding(shown[-1] or problem, program, program, tuple(self._less_company(before, program, problem)))
+
+    def _shrunk(self, program: Program, problem: Problem) -> Program:
+        until = time.monotonic() + _SHRINK_SECONDS
+
+        def shows(candidates: Sequence[Program]) -> list[bool]:
+            if time.monotonic() > until:
+                return [False] * len(candidates)
+            return [bool(self._same(judged, problem)) for judged, _ in self.run(candidates, chunk=1)]
+
+        return shrink(program, shows)
+
+    def _less_company(self, before: Sequence[Program], program: Program, problem: Problem) -> list[Program]:
+        kept, until = list(before), time.monotonic() + _SHRINK_SECONDS
+        part = len(kept) // 2
+        while part and time.monotonic() < until:
+            for at in range(0, len(kept), part):
+                fewer = kept[:at] + kept[at + part :]
+                if self._same(self.run([*fewer, program], chunk=CHUNK)[-1][0], problem):
+                    kept = fewer
+                    break
+            else:
+                part //= 2
+            part = min(part, len(kept))
+        return kept
+
+    @staticmethod
+    def _same(judged: Judged, problem: Problem) -> Problem | None:
+        return next((p for p in judged.problems[:1] if p.same == problem.same), None)
+
+    # ------------------------------------------------------------------ what the console says, and lost guests
+
+    def _reported(self, programs: Sequence[Program], reports: Sequence[Crash], outcome: Outcome) -> None:
+        """A report that left the guest alive. It may come once a boot only: each trial has a guest of its own."""
+        for crash in reports[:1]:
+            name = f"console/{crash.title}"
+            outcome.alarms[name] = outcome.alarms.get(name, 0) + 1
+            if any(f.problem.text == crash.title for f in outcome.findings):
+                continue
+            finding = self._blame(programs, crash)
+            if finding is None:
+                self._hear(f"on the console, and not again: {crash.title}")
+                outcome.unconfirmed.append((Problem("console", -1, "batch", crash.title, ("O8",)), programs[0]))
+            else:
+                outcome.findings.append(finding)
+                self._hear(f"found: console: {crash.title}")
+
+    def _lost(self, programs: Sequence[Program], lost: GuestError, outcome: Outcome) -> None:
+        reports = [crash for crash in find_crashes(self._console()[self._read :]) if counts(crash)]
+        self.stop()
+        if not reports:
+            outcome.lost = str(lost)
+            return
+        self._reported(programs, reports, outcome)
+
+    def _blame(self, programs: Sequence[Program], crash: Crash) -> Finding | None:
+        """The program that makes the kernel say it: the chunk that ran, then one after another in processes of their
+        own."""
+        suspects: list[Program] = []
+        for during in crash.suspects:
+            place = during.rpartition("/")[2]
+            if place.isdigit():
+                suspects += programs[int(place) : int(place) + CHUNK]
+        suspects = suspects or list(programs)
+        trial = self._trial(suspects)
+        if trial is None:
+            return None
+        again, mark = trial
+        culprits = [suspects[i] for i in mark if i < len(suspects)] or suspects
+        for culprit in culprits[:8]:
+            confirmed = self._trial([culprit])
+            if confirmed is None:
+                continue
+            until = time.monotonic() + _SHRINK_SECONDS
+
+            def shows(candidates: Sequence[Program], until: float = until) -> list[bool]:
+                return self._first_that_reports(candidates, until)
+
+            small = shrink(culprit, shows, rounds=40)
+            step = max(0, len(small.steps) - 1)
+            name = small.steps[step].operation.name if small.steps else "mseal"
+            problem = Problem("console", step, name, again.title, ("O8",))
+            return Finding(problem, small, culprit, quote=again.lines)
+        return None
+
+    def _first_that_reports(self, candidates: Sequence[Program], until: float) -> list[bool]:
+        """Of many candidates, each in a process of its own, those that the console's report falls on: one trial for
+        all, then one for that alone."""
+        shown = [False] * len(candidates)
+        if time.monotonic() > until:
+            return shown
+        trial = self._trial(candidates)
+        for i in trial[1] if trial else ():
+            if i < len(candidates) and self._trial([candidates[i]]) is not None:
+                shown[i] = True
+                break
+        return shown
+
+    def _trial(self, programs: Sequence[Program]) -> tuple[Crash, list[int]] | None:
+        """Run programs one a process in a guest of their own: the first report, and the programs that ran then."""
+        self.stop()
+        self.executor()
+        with suppress(LostGuest):
+            self.run(programs, chunk=1)
+        reports = [crash for crash in find_crashes(self._console()[self._read :]) if counts(crash)]
+        self.stop()
+        if not reports:
+            return None
+        places = [suspect.rpartition("/")[2] for suspect in reports[0].suspects]
+        return reports[0], [int(place) for place in places if place.isdigit()]
+
+
+def counts(crash: Crash) -> bool:
+    """Whether a report is the kernel's fault in what is explored: every crash, and warnings of memory management."""
+    if crash.fatal:
+        return True
+    return crash.kind == "warning" and any(word in line for line in (crash.title, *crash.lines[:3]) for word in _MM)
+
+
+def _length(program: Program) -> tuple[int, int, str]:
+    return len(program.steps), program.units, str(program)
+
+
+def finding_lines(finding: Finding) -> Iterator[str]:
+    """A finding as text."""
+    problem = finding.problem
+    where = f"step {problem.step + 1}" if 0 <= problem.step < len(finding.program.steps) else "the end"
+    yield f"{problem.oracle}: {problem.operation}, {where}{' of a child' if problem.child else ''}: {problem.text}"
+    yield f"    contract: {' '.join(problem.clauses)}"
+    yield from (f"    {line}" for line in finding.program.lines())
+    if finding.company:
+        yield f"    after {len(finding.company)} other programs in the same process"
+    yield from (f"    | {line}" for line in finding.quote[:12])

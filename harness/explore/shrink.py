@@ -1,0 +1,132 @@
+"""Making a program smaller as long as it shows the same finding: fewer steps, fewer units, plainer memory. Pure.
+
+``smaller`` gives every program that is one change simpler, the simplest first; ``shrink`` has all of them tried at
+once, takes the best that still shows it, and begins again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from harness.explore.generate import merged
+from harness.explore.operations import MOVES, by_name
+from harness.explore.program import FLAGS, KINDS, TRAITS, Program, Segment, Step
+
+_MREMAP, _FORK = by_name("mremap").number, by_name("fork").number
+_TO = frozenset(MOVES.index(name) for name in ("to", "to-keep", "double"))
+_RW = 3
+
+
+def size(program: Program) -> tuple[int, ...]:
+    """What is made small, the most important first."""
+    return (
+        len(program.steps),
+        program.units,
+        program.scale,
+        program.place + 2 * program.flags,
+        len(program.segments),
+        sum(s.times + 3 * s.by for s in program.steps),
+        sum(s.kind + 2 * bin(s.traits).count("1") + (s.prot != _RW) for s in program.segments),
+        sum(s.units for s in program.steps),
+    )
+
+
+def smaller(program: Program) -> Iterator[Program]:
+    """Every program that is one change simpler."""
+    steps = program.steps
+    for i in range(len(steps)):
+        yield program.with_steps(steps[:i] + steps[i + 1 :])
+    for i in range(program.units):
+        if program.units > 1 and (cut := _without_unit(program, i)) is not None:
+            yield cut
+    if program.scale:
+        yield replace(program, scale=0)
+        yield replace(program, scale=program.scale - 1)
+    if program.place:
+        yield replace(program, place=0)
+    for bit in FLAGS.values():
+        if program.flags & bit:
+            yield replace(program, flags=program.flags & ~bit)
+    for i, segment in enumerate(program.segments):
+        for plainer in _plainer(segment):
+            changed = (*program.segments[:i], plainer, *program.segments[i + 1 :])
+            yield replace(program, segments=merged(changed))
+    for i, step in enumerate(steps):
+        for plainer_step in _plainer_steps(step):
+            yield program.with_steps((*steps[:i], plainer_step, *steps[i + 1 :]))
+
+
+def _plainer(segment: Segment) -> Iterator[Segment]:
+    if segment.kind == 0:
+        yield Segment(1, _RW, segment.units, TRAITS["written"])
+        return
+    for bit in (TRAITS["locked"], TRAITS["named"], TRAITS["comb"], TRAITS["sealed"], TRAITS["written"]):
+        if segment.traits & bit:
+            yield replace(segment, traits=segment.traits & ~bit)
+    if segment.kind != KINDS.index("anon"):
+        yield replace(segment, kind=KINDS.index("anon"))
+    if segment.prot != _RW:
+        yield replace(segment, prot=_RW)
+
+
+def _plainer_steps(step: Step) -> Iterator[Step]:
+    if step.times > 1:
+        yield replace(step, times=1)
+        yield replace(step, times=step.times // 2)
+        yield replace(step, times=step.times - 1)
+    if step.by & 1:
+        yield replace(step, by=step.by & ~1)
+    if step.operation.ranged and step.units > 1:
+        yield replace(step, units=step.units - 1)
+        yield replace(step, start=step.start + 1, units=step.units - 1)
+
+
+def _without_unit(program: Program, unit: int) -> Program | None:
+    """The window without one unit; None where a step would be left without a range."""
+    segments, at = [], 0
+    for segment in program.segments:
+        units = segment.units - (at <= unit < at + segment.units)
+        at += segment.units
+        if units:
+            segments.append(replace(segment, units=units))
+    steps = []
+    for step in program.steps:
+        cut = _step_without(step, unit)
+        if cut is None:
+            return None
+        steps.append(cut)
+    return replace(program, segments=merged(segments), steps=tuple(steps))
+
+
+def _step_without(step: Step, unit: int) -> Step | None:
+    if not step.operation.ranged:
+        return step
+    start, units = step.start, step.units
+    if start <= unit < start + units:
+        units -= 1
+    elif unit < start:
+        start -= 1
+    if not units:
+        return None
+    b = step.b
+    if step.op == _MREMAP and step.a in _TO:
+        b -= unit < b
+        if b == start:
+            return None
+    elif step.op == _MREMAP and b:
+        b = max(1, b - (step.start <= unit < step.start + step.units))
+    return replace(step, start=start, units=units, b=b)
+
+
+def shrink(program: Program, shows: Callable[[Sequence[Program]], list[bool]], *, rounds: int = 60) -> Program:
+    """The smallest program found that still shows it. ``shows`` says of each of many programs whether it does."""
+    for _ in range(rounds):
+        candidates = sorted({c for c in smaller(program) if size(c) < size(program)}, key=lambda c: (size(c), str(c)))
+        if not candidates:
+            break
+        kept = [c for c, shown in zip(candidates, shows(candidates), strict=True) if shown]
+        if not kept:
+            break
+        program = kept[0]
+    return program

@@ -1,0 +1,82 @@
+"""Programs as text and as bytes, there and back; what the C side says of its own format."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from harness.errors import UsageError
+from harness.explore.corpus import load_corpus
+from harness.explore.generate import TEMPLATES, Source, variants
+from harness.explore.operations import OPERATIONS
+from harness.explore.program import Step, parse_program
+from harness.explore.shrink import size, smaller
+from harness.explore.wire import encode, shape_of
+
+
+def test_every_step_there_is_survives_its_text_and_its_bytes() -> None:
+    for template in TEMPLATES:
+        for step in variants(template, 4):
+            line = f"window 4 x 1 page, usual: anon 4 rw written sealed\n{step}"
+            (read,) = parse_program(line).steps
+            assert read == step, str(step)
+            assert Step.from_bytes(step.to_bytes()) == step
+
+
+def test_every_operation_is_generated() -> None:
+    assert {t.op for t in TEMPLATES} == set(OPERATIONS)
+
+
+def test_generated_programs_survive_their_text() -> None:
+    for program in Source(7).batch(600, 64):
+        assert parse_program(str(program)) == program
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "is empty"),
+        ("munmap 0-1", "begins with a line such as"),
+        ("window 2 x 1 page, usual: anon 3 rw", "have 3 units, not 2"),
+        ("window 2 x 3 pages, usual: anon 2 rw", "1, 2, 4"),
+        ("window 2 x 1 page, nowhere: anon 2 rw", "neither a place"),
+        ("window 2 x 1 page, usual: anon 2 rw\nmunmap 1-2", "no range of 2 units"),
+        ("window 2 x 1 page, usual: anon 2 rw\nunmap 0-1", "there is no operation 'unmap'"),
+        ("window 2 x 1 page, usual: anon 2 rw\nmprotect 0-1 quickly", "mprotect wants"),
+        ("window 2 x 1 page, usual: anon 2 rw\nmprotect 0-1 r 3", "does not know '3'"),
+        ("window 2 x 1 page, usual: silk 2 rw", "begins with its kind"),
+    ],
+)
+def test_what_is_no_program_is_refused_in_one_line_that_names_its_line(text: str, complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint) as refused:
+        parse_program(text, "file.txt")
+    assert "\n" not in str(refused.value) and str(refused.value).startswith("file.txt:")
+
+
+def test_one_seed_means_the_same_programs() -> None:
+    first, second, other = Source(11), Source(11), Source(12)
+    assert [first.batch(256, 64) for _ in range(2)] == [second.batch(256, 64) for _ in range(2)]
+    assert first.batch(256, 64) != other.batch(256, 64)
+
+
+def test_the_corpus_says_why() -> None:
+    corpus = load_corpus()
+    assert len(corpus) >= 5
+    assert all(len(kept.why) > 40 and kept.program.steps for kept in corpus)
+
+
+def test_whatever_is_smaller_is_a_program_and_is_smaller() -> None:
+    rng = random.Random(3)
+    for program in rng.sample(Source(5).batch(1024, 64), 60):
+        for candidate in smaller(program):
+            assert parse_program(str(candidate)) == candidate
+            assert all(s.start + s.units <= candidate.units for s in candidate.steps)
+            assert size(candidate) != size(program)
+
+
+def test_a_record_is_as_long_as_both_passes_and_their_children() -> None:
+    program = parse_program("window 2 x 1 page, usual: anon 2 rw sealed\nmunmap 0-1\nfork goes-on\nmunmap 0-0")
+    look = 2 + 2 * 2
+    whole, child = 2 + look + 3 * (2 + look) + 4, 2 + look + 1 * (2 + look) + 4
+    assert shape_of(encode(program)).size == 8 + 2 * (whole + child)
