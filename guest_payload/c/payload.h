@@ -178,6 +178,7 @@ enum stage { STAGE_SETUP, STAGE_SEAL, STAGE_BEFORE, STAGE_OPERATION, STAGE_AFTER
 
 struct unit_fact {
 	bool mapped;
+	char division; /* of mappings: '|' one begins here, '+' one begins inside (a huge page), '.' neither */
 	char perms[5];
 	char backing[16];
 	long offset; /* in units; -1 for memory that no object backs */

@@ -273,7 +273,10 @@ void report_plan(const struct plan *plan, const struct system *system, int lanes
  * The longest line there can be of a probe: a half has two snapshots, three lists and the extras, of which one is
  * a text.
  */
-enum { HALF_MAX = 2 * UNITS_MAX * (UNIT_TEXT + 3) + 2 * UNITS_MAX * 6 + EXTRA_TEXT + EXTRAS_MAX * 48 + 256 };
+enum {
+	HALF_MAX = 2 * UNITS_MAX * (UNIT_TEXT + 3) + 2 * UNITS_MAX * 6 + 2 * (UNITS_MAX + 3) + EXTRA_TEXT +
+		   EXTRAS_MAX * 48 + 256
+};
 _Static_assert(2 * HALF_MAX + 256 <= PIPE_BUF, "an observation fits into one write to a pipe");
 
 void report_begin(const char *probe, int lane)
@@ -339,6 +342,25 @@ static void put_snapshot(const char *key, const struct unit_fact *facts, int uni
 	put("]");
 }
 
+/* Before and after, a letter a unit. Whether mappings are merged or not is no promise: it is told, and that is all. */
+static void put_divisions(const struct facts *f, int units)
+{
+	const struct unit_fact *sides[] = {f->before, f->after};
+
+	put_key("divided");
+	put("[");
+	for (int side = 0; side < (f->stage >= STAGE_DONE ? 2 : 1); side++) {
+		char text[UNITS_MAX + 1] = "";
+
+		for (int i = 0; i < units; i++)
+			text[i] = sides[side][i].mapped ? sides[side][i].division : '-';
+		if (side)
+			put(",");
+		put_string(text);
+	}
+	put("]");
+}
+
 static void put_extras(const struct facts *f)
 {
 	if (!f->extras && !f->unkillable)
@@ -386,6 +408,8 @@ static void put_half(const char *key, const struct facts *f, bool sealed, int un
 		put_numbers("mprotect", f->mprotect, units);
 		put_numbers("munmap", f->munmap, units);
 	}
+	if (f->stage >= STAGE_OPERATION)
+		put_divisions(f, units);
 	if (f->signal)
 		put_number_field("signal", f->signal);
 	if (f->timeout) {

@@ -164,9 +164,12 @@ static void note_mapping(const struct window *w, struct unit_fact *facts, const 
 		struct unit_fact *fact = &facts[i];
 		char *at = unit_at(w, i);
 
+		if (m->start > at && m->start < unit_at(w, i + 1))
+			fact->division = '+';
 		if (at < m->start || at >= m->end)
 			continue;
 		fact->mapped = true;
+		fact->division = at == m->start ? '|' : '.';
 		memcpy(fact->perms, m->perms, sizeof(fact->perms));
 		name_backing(m, fact);
 		fact->offset = -1;

@@ -65,7 +65,10 @@ Snapshot = tuple[Unit | None, ...]
 
 @dataclass(frozen=True, config=_STRICT)
 class Half:
-    """One of a probe's two processes. ``before`` and ``after`` have one entry per unit of the layout."""
+    """One of a probe's two processes. ``before`` and ``after`` have one entry per unit of the layout.
+
+    ``divided`` says of both, where a payload tells, at which units a mapping begins.
+    """
 
     stage: Stage
     step: str | None = None
@@ -81,6 +84,7 @@ class Half:
     munmap: tuple[int, ...] = ()
     signal: int | None = None
     timeout: bool = False
+    divided: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _whole(self) -> Half:

@@ -97,6 +97,20 @@ def _changes(page: Page, comparison: Comparison, every: bool) -> None:
         for item in items:
             if item not in brief:
                 _item(page, item, every)
+    _divided(page, comparison.pairs, every)
+
+
+def _divided(page: Page, pairs: Sequence[Pair], every: bool) -> None:
+    """Nothing is promised of how a window is divided into mappings; that it differs is worth a line."""
+    differing = [pair for pair in pairs if pair.divided]
+    if differing:
+        page.head("Observed differently: how windows are divided into mappings (no rule promises it)")
+    for pair in differing:
+        probes = list(pair.divided.items())
+        old, new = side_label(pair.before), side_label(pair.after)
+        page.line(f"{old} → {new}: {plural(len(probes), 'probe')}", _IN)
+        for probe, (before, after) in probes if every else probes[:1]:
+            page.line(f"{probe}: control, sealed {before} → {after}", _DEEP, "dim")
 
 
 def _merely_skipped(item: News) -> bool:

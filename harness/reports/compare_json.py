@@ -35,13 +35,14 @@ def _side(side: Side) -> dict[str, Any]:
 
 
 def _pair(pair: Pair) -> dict[str, Any]:
+    divided = {"divided": {probe: list(both) for probe, both in pair.divided.items()}} if pair.divided else {}
     return {
         "before": _side(pair.before),
         "after": _side(pair.after),
         "regressed": pair.regressed,
         "counts": dict(pair.counts),
         "rules": [_rule(pair, change) for change in pair.rules],
-    }
+    } | divided
 
 
 def _rule(pair: Pair, change: RuleChange) -> dict[str, Any]:

@@ -115,8 +115,16 @@ def _rule_json(result: RuleResult) -> dict[str, Any]:
         "reason": result.worst.reason,
         "follows": result.follows,
         "counts": dict(result.counts),
-        "verdicts": [{k: v for k, v in asdict(verdict).items() if k != "rule"} for verdict in result.verdicts],
+        "verdicts": [_verdict_json(verdict) for verdict in result.verdicts],
     }
+
+
+def _verdict_json(verdict: Verdict) -> dict[str, Any]:
+    told = asdict(verdict)
+    del told["rule"]
+    if not verdict.divided:
+        del told["divided"]
+    return told
 
 
 def read_verdicts(path: Path, question: Question, shared: dict[str, str]) -> tuple[RuleResult, ...]:
@@ -148,6 +156,7 @@ def _read_rule(rule: Rule, verdicts: Sequence[Mapping[str, Any]], shared: dict[s
                 found["kind"],
                 keep(found["observed"], found["observed"]),
                 found["follows"],
+                keep(found.get("divided", ""), found.get("divided", "")),
             )
             for found in verdicts
         ),

@@ -112,6 +112,12 @@ class Pair:
         counted = Counter(rule.change for rule in self.rules)
         return {change: counted[change] for change in CHANGES}
 
+    @cached_property
+    def divided(self) -> Mapping[str, tuple[str, str]]:
+        """Probes whose windows the two sides divided into mappings otherwise, with both: observed, and no change."""
+        old, new = _divisions(self.before), _divisions(self.after)
+        return {probe: (old[probe], told) for probe, told in new.items() if old.get(probe, told) != told}
+
     @property
     def regressed(self) -> bool:
         """Whether anything was introduced or lost. Across machines, a probe that does not apply is not lost."""
@@ -120,6 +126,10 @@ class Pair:
     def regressed_in(self, rule: RuleChange) -> bool:
         """Whether anything was introduced or lost in one rule."""
         return any(_regressed(probe, self.across) for probe in rule.probes)
+
+
+def _divisions(side: Side) -> Mapping[str, str]:
+    return {v.probe: v.divided for result in side.results.values() for v in result.verdicts if v.divided}
 
 
 def _regressed(probe: ProbeChange, across: bool) -> bool:

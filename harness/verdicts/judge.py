@@ -101,11 +101,14 @@ def _verdict(rule: Rule, probe: ProbeName, evidence: Evidence, fatal: Mapping[st
         finding = filter_noted(seen, evidence.kernel, finding)
     # A run of many cells holds millions of these texts, of which few differ.
     observed = sys.intern(summary(seen, whole=rule.atomic)) if seen else ""
+    divided = sys.intern(division(seen)) if seen else ""
     other = evidence.second.get(probe.id)
     if seen and other and (differ := disagreement(seen, other)):
         finding = _disputed(finding, differ)
         observed = f"C: {observed} | Python: {summary(other, whole=rule.atomic)}"
-    return Verdict(rule.id, sys.intern(probe.id), finding.status, finding.reason, finding.kind, observed, follows)
+    return Verdict(
+        rule.id, sys.intern(probe.id), finding.status, finding.reason, finding.kind, observed, follows, divided
+    )
 
 
 def _disputed(finding: Finding, differ: str) -> Finding:
@@ -124,6 +127,15 @@ def summary(seen: Observation, *, whole: bool = False) -> str:
         asked = [i for i, c in enumerate(seen.layout) if whole or c in "sS"]
         parts += changes(seen.sealed, asked)
     return "; ".join(parts)
+
+
+def division(seen: Observation) -> str:
+    """How each half's window was divided into mappings before and after, as ``|..>|.| |..>|..``; "" when not told.
+
+    A letter a unit: ``|`` a mapping begins there, ``.`` none does, ``-`` nothing is mapped.
+    """
+    halves = (seen.control.divided, seen.sealed.divided)
+    return " ".join(">".join(half) for half in halves) if all(halves) else ""
 
 
 def _unanswered(

@@ -48,7 +48,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one rule says of one probe on one kernel. ``observed`` is the observation in one line."""
+    """What one rule says of one probe on one kernel. ``observed`` is the observation in one line.
+
+    ``divided`` tells how the kernel divided the window into mappings ("" where that was not told): nothing is promised
+    of it, and no status rests on it.
+    """
 
     rule: str
     probe: str
@@ -57,6 +61,7 @@ class Verdict:
     kind: Kind | None = None
     observed: str = ""
     follows: Follows | None = None
+    divided: str = ""
 
     @property
     def badness(self) -> tuple[int, int]:

@@ -249,6 +249,18 @@ class TestFacts:
         assert before == ["file+0", "file+1", "file+2"]
         assert after == ["other+0", "other+1", "other+2"]
 
+    def test_it_is_told_where_mappings_begin(self, whole: Stream) -> None:
+        seen = whole.observations["mprotect-none/anon-rw/middle"]
+        assert seen.control.divided == ("|..", "|||")
+        assert seen.sealed.divided == ("|..", "|..")
+        assert whole.observations["munmap/anon-rw/middle"].control.divided == ("|..", "|-|")
+        assert whole.observations["munmap/anon-rw/beside"].sealed.divided == ("|||", "|-|")
+        for seen in whole.observations.values():
+            for half in (seen.control, seen.sealed):
+                assert len(half.divided) == (bool(half.before) + bool(half.after)), seen
+                for told, units in zip(half.divided, (half.units_before, half.units_after), strict=False):
+                    assert [c == "-" for c in told] == [unit is None for unit in units], seen
+
     def test_children(self, whole: Stream) -> None:
         unmapped = whole.observations["fork-munmap/anon-rw/exact"]
         assert (unmapped.control.errno, unmapped.sealed.errno) == (0, EPERM)

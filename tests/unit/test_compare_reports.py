@@ -264,3 +264,21 @@ def test_sides_that_cannot_be_put_together_are_refused() -> None:
         compare_versions(whole(two))
     with pytest.raises(UsageError, match="no kernel version on two"):
         compare_machines(whole(two))
+
+
+def test_windows_divided_otherwise_are_observed_and_change_nothing() -> None:
+    def divided(told: str) -> list[RuleResult]:
+        return [replace(r, verdicts=tuple(replace(v, divided=told) for v in r.verdicts)) for r in results()]
+
+    done = made((cell("debian-6.12"), divided("|..>|.. |..>|..")), (cell("debian-7.3"), divided("|..>|.. |..>|.|")))
+    old, new = sides_of(done)
+    comparison = compare_picks(Picked("a", done, (old,)), Picked("b", done, (new,)))
+    assert comparison.exit_code == 0
+    assert not any(count for change, count in comparison.counts.items() if change != "unchanged")
+    assert "Observed differently: how windows are divided" in printed(comparison)
+    assert "control, sealed |..>|.. |..>|.. → |..>|.. |..>|.|" in printed(comparison)
+    (pair,) = as_json(comparison)["pairs"]
+    assert pair["divided"]["munmap/anon-0/into"] == ["|..>|.. |..>|..", "|..>|.. |..>|.|"]
+    silent = compare_picks(Picked("a", done, (replace(old, results={}),)), Picked("b", done, (new,)))
+    assert "Observed differently" not in printed(silent), "what a side never told is no difference"
+    assert "divided" not in as_json(two_kernels())["pairs"][0]
