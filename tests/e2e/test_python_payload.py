@@ -70,6 +70,16 @@ print(_kernel.read(_kernel.address(kept), 4))
     ]
 
 
+def test_an_area_of_more_pages_than_a_byte_has_values():
+    code = """
+import guest
+area = guest.pages(300)
+found = guest.contents(area).split()
+print(found[0], found[95], found[96], found[255], found[299], "00" in found, len(found))
+"""
+    assert on_the_host(code) == "a0 ff 01 a0 cc False 300"
+
+
 @pytest.mark.parametrize("arch", ["x86_64", "arm64"])
 def test_it_runs_in_a_guest(guest, arch):
     one = guest("debian-6.12", arch)

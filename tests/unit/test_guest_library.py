@@ -100,3 +100,111 @@ def test_an_expectation_in_a_child_that_was_killed_is_not_all_well(library, tmp_
     text = "import guest, os\ndef f():\n    os.abort()\n    guest.expect('growing', 0, 0)\nguest.in_child(f)\n"
     judged = judge_scenario(Scenario("question", text, ("growing",)), play(library, tmp_path, text), "", ())
     assert [result.status for result in judged] == ["pass", "miss"]
+
+
+def told(library: Path, folder: Path, *lines: str) -> dict[str, object]:
+    """What a script observes, by name."""
+    journalled = play(library, folder, "import errno, os, guest\n" + "\n".join(lines) + "\n")
+    assert journalled.outcome is not None
+    assert journalled.outcome.text == ""
+    return {fact.name: fact.value for fact in journalled.facts}
+
+
+REFUSED = "guest.munmap(guest.Area(1, guest.PAGE))"  # an address that is not aligned: EINVAL
+
+
+@pytest.mark.parametrize(
+    ("comparison", "holds"),
+    [
+        ("refused == 'EINVAL'", True),
+        ("'EINVAL' == refused", True),
+        ("refused != 'EINVAL'", False),
+        ("refused == 'EPERM'", False),
+        ("refused != 'EPERM'", True),
+        ("refused == errno.EINVAL", True),
+        ("refused != errno.EINVAL", False),
+        ("refused == -errno.EINVAL", True),
+        ("refused == errno.EPERM", False),
+        ("refused == 0", False),
+        ("refused in ('EPERM', 'EINVAL')", True),
+        ("refused in (0, 'EPERM')", False),
+        ("refused == guest.munmap(guest.Area(1, guest.PAGE))", True),
+        ("refused == 'killed by SIGSEGV'", False),
+        ("done == 0", True),
+        ("done != 0", False),
+        ("done == 'EINVAL'", False),
+        ("done == refused", False),
+        ("guest.syscall('getpid') == os.getpid()", True),
+        ("guest.calls.Answer(-95) == 'ENOTSUP'", True),
+        ("guest.calls.Answer(-95) == 'EOPNOTSUPP'", True),
+        ("guest.calls.Answer(-512) == 'errno 512'", True),
+        ("guest.Area(0, 4096) == 'ENOMEM'", False),
+        ("guest.Area(0, 4096) == guest.Area(0, 4096)", True),
+        ("guest.Area(0, 4096) == guest.Area(0, 8192)", False),
+        ("{guest.Area(0, 4096): 'here'}[guest.Area(0, 4096)] == 'here'", True),
+    ],
+)
+def test_an_answer_equals_its_own_name_and_number(library, tmp_path, comparison, holds):
+    lines = (f"refused, done = {REFUSED}, guest.syscall('mseal', 0, 0, 1)", "done = guest.calls.Answer(0)")
+    assert told(library, tmp_path, *lines, f"guest.observe('holds', {comparison})") == {"holds": holds}
+
+
+@pytest.mark.parametrize(
+    ("misuse", "kind", "words"),
+    [
+        ("refused == 'EPREM'", "ValueError", "'EPREM' is no error's name"),
+        ("refused != 'eperm'", "ValueError", "'eperm' is no error's name"),
+        ("refused == '0'", "ValueError", "'0' is no error's name"),
+        ("refused in ('EPERM', 'sealed')", "ValueError", "'sealed' is no error's name"),
+        ("guest.Area(0, 4096) == 'EPREM'", "ValueError", "'EPREM' is no error's name"),
+        ("refused in {'EPERM'}", "TypeError", "cannot be looked up in a set or a dict: compare it with =="),
+        ("bool(guest.in_child(os.abort))", "TypeError", "the child returned nothing (killed by SIGABRT)"),
+        ("guest.in_child(os.abort) or 1", "TypeError", "neither true nor false"),
+        ("guest.syscall('io_setpu')", "ValueError", "no system call is called 'io_setpu' here (io_setup"),
+        ("guest.syscall('xyzzy')", "ValueError", "one that is newer can be given by its number"),
+    ],
+)
+def test_a_misuse_is_told_in_a_sentence(library, tmp_path, misuse, kind, words):
+    outcome = play(library, tmp_path, f"import os, guest\nrefused = {REFUSED}\n{misuse}\n").outcome
+    assert outcome is not None
+    assert (outcome.ended, outcome.line) == ("raised", 3)
+    assert outcome.text.startswith(kind)
+    assert words in outcome.text
+
+
+@pytest.mark.parametrize(
+    ("function", "found", "same"),
+    [
+        ("lambda: 0", 0, "not child and child == 0"),
+        ("lambda: None", None, "child is None"),
+        ("lambda: [1, 'two']", (1, "two"), "child == [1, 'two']"),
+        ("lambda: 'a text'", "a text", "child.startswith('a ')"),
+        (f"lambda: {REFUSED}", "EINVAL", "child == 'EINVAL' and child.errno == errno.EINVAL"),
+        ("os.abort", "killed by SIGABRT", "child.startswith('killed') and child == 'killed by SIGABRT'"),
+        ("lambda: os.kill(os.getpid(), 40)", "killed by signal 40", "isinstance(child, guest.Child)"),
+        ("lambda: os._exit(4)", "exited with status 4", "child != 0"),
+        ("lambda: 1 / 0", "raised ZeroDivisionError: division by zero", "'Zero' in child"),
+    ],
+)
+def test_what_a_child_returned_is_used_as_it_is(library, tmp_path, function, found, same):
+    lines = (f"child = guest.in_child({function})", "guest.observe('found', child)", f"guest.observe('same', {same})")
+    assert told(library, tmp_path, *lines) == {"found": found, "same": True}
+
+
+def test_every_system_call_has_its_number(library, tmp_path):
+    some = {"io_setup": (206, 0), "perf_event_open": (298, 241), "clone3": (435, 435), "open": (2, None)}
+    lines = [f"guest.observe({name!r}, str(guest.numbers.NUMBERS[{name!r}]))" for name in some]
+    assert told(library, tmp_path, *lines) == {name: str(numbers) for name, numbers in some.items()}
+    assert told(library, tmp_path, "guest.observe('ring', guest.syscall('io_setup', 0, 0))") == {"ring": "EFAULT"}
+
+
+def test_places_for_pages_are_apart_and_their_end_is_told(library, tmp_path):
+    lines = (
+        "places = guest.calls._Places()",
+        "guest.observe('first', [places.take(guest.PAGE), places.take(1 << 30), places.take(guest.PAGE)])",
+        "try:\n    while True: places.take(1 << 28)",
+        "except guest.SetupFailed as problem: guest.observe('end', str(problem))",
+    )
+    found = told(library, tmp_path, *lines)
+    assert found["first"] == (0x500000000, 0x510000000, 0x560000000)
+    assert found["end"] == "pages: there is no place left; name an address of your own: pages(…, at=ADDRESS)"

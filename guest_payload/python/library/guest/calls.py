@@ -10,18 +10,33 @@ from guest import numbers as n
 PAGE = os.sysconf("SC_PAGESIZE")
 Fault = _kernel.Fault
 FILL = 0xA0  # what page 0 of new memory holds; page i holds a0+i
-# Where pages() puts them: far from all else and from each other, the same on every kernel, so that nothing merges with
-# what Python has mapped and there is room to grow.
-_places = iter(range(0x500000000, 0x1000000000, 0x10000000))
+# How a child ended that returned no answer (processes.in_child): texts that an answer may be compared with, too.
+ENDINGS = ("killed by ", "no end in ", "raised ", "ended by ", "exited with status ")
 
 
 class Answer(int):
-    """What a system call returned: 0 or more, or minus the error's number. ``str()`` is ``0`` or ``EPERM``."""
+    """What a system call returned: 0 or more, or minus the error's number. ``str()`` is ``0`` or ``EPERM``.
+
+    A refusal equals its error's name and number, as well as that number with a minus.
+    """
 
     @property
     def errno(self):
         """The error's number, 0 where there was none."""
         return -int(self) if -4096 < self < 0 else 0
+
+    def __eq__(self, other):
+        if isinstance(other, str):
+            return not other.startswith(ENDINGS) and self.errno == n.error_number(other)
+        if isinstance(other, Answer):
+            return int(self) == int(other)
+        return int(self) == other or (self.errno != 0 and self.errno == other)
+
+    def __ne__(self, other):
+        return not self == other
+
+    def __hash__(self):
+        raise TypeError("an answer cannot be looked up in a set or a dict: compare it with ==, or look up str(answer)")
 
     def __str__(self):
         return n.error_name(self.errno) if self.errno else str(int(self))
@@ -74,21 +89,37 @@ class Area:
         _kernel.write(self.start + offset, data)
 
     def fill(self):
-        """Fill page *i* with a0+*i*."""
+        """Fill page *i* with a0+*i*; what comes after ff is 01, for 00 is what a discarded page holds."""
         for i in range(len(self)):
-            _kernel.write(self.start + i * PAGE, bytes([FILL + i]) * PAGE)
+            _kernel.write(self.start + i * PAGE, bytes([(FILL + i - 1) % 255 + 1]) * PAGE)
         return self
+
+    def __eq__(self, other):
+        """An area is the answer of a call that was not refused: it is no error. Raises for a word that is none."""
+        if isinstance(other, str):
+            if not other.startswith(ENDINGS):
+                n.error_number(other)
+            return False
+        if isinstance(other, Area):
+            return (self.start, self.length) == (other.start, other.length)
+        return NotImplemented
+
+    def __hash__(self):
+        return hash((self.start, self.length))
 
     def __repr__(self):
         return f"an area of {len(self)} pages"
 
 
 def syscall(call, *arguments):
-    """Make a system call by name or number. An area stands for two arguments, address and length."""
+    """Make a system call by name or number. An area stands for two arguments, address and length.
+
+    Raises ``ValueError`` for a name that is no system call's on this machine.
+    """
     plain = []
     for argument in arguments:
         plain += [argument.start, argument.length] if isinstance(argument, Area) else [argument]
-    return Answer(_kernel.syscall(n.CALLS[call] if isinstance(call, str) else call, *plain))
+    return Answer(_kernel.syscall(n.call_number(call) if isinstance(call, str) else call, *plain))
 
 
 def mmap(where, prot=n.RW, flags=n.MAP_PRIVATE | n.MAP_ANONYMOUS, fd=-1, offset=0):
@@ -144,12 +175,35 @@ def pages(count, prot=n.RW, flags=n.MAP_PRIVATE | n.MAP_ANONYMOUS, fd=-1, at=Non
 
     They are mapped at ``at``, where nothing may be; by default in a place far from everything else.
     """
-    at = next(_places) if at is None else at
+    at = _places.take(count * PAGE) if at is None else at
     flags |= n.MAP_FIXED_NOREPLACE
     area = need(mmap(Area(at, count * PAGE), n.RW, flags, fd), "mmap").fill()
     if prot != n.RW:
         need(mprotect(area, prot), "mprotect")
     return area
+
+
+class _Places:
+    """Where pages() puts memory: far from all else and from each other, the same on every kernel.
+
+    So nothing merges with what Python has mapped, and there is room to grow. All are well below the end of an address
+    space of 39 bits.
+    """
+
+    FIRST, END, APART = 0x500000000, 0x4000000000, 0x10000000
+
+    def __init__(self):
+        self._next = self.FIRST
+
+    def take(self, length):
+        """The next place for so many bytes."""
+        at, self._next = self._next, self._next + (length // self.APART + 1) * self.APART
+        if self._next > self.END:
+            raise SetupFailed("pages: there is no place left; name an address of your own: pages(…, at=ADDRESS)")
+        return at
+
+
+_places = _Places()
 
 
 def memfd(pages_in_it, name="memfd"):

@@ -3,57 +3,11 @@
 import errno
 import os
 
-# name: (x86_64, arm64); arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h
-_CALLS = {
-    "brk": (12, 214),
-    "close": (3, 57),
-    "fallocate": (285, 47),
-    "ftruncate": (77, 46),
-    "getpid": (39, 172),
-    "getrandom": (318, 278),
-    "gettid": (186, 178),
-    "madvise": (28, 233),
-    "mbind": (237, 235),
-    "memfd_create": (319, 279),
-    "memfd_secret": (447, 447),
-    "migrate_pages": (256, 238),
-    "mincore": (27, 232),
-    "mlock": (149, 228),
-    "mlock2": (325, 284),
-    "mlockall": (151, 230),
-    "mmap": (9, 222),
-    "move_pages": (279, 239),
-    "mprotect": (10, 226),
-    "mremap": (25, 216),
-    "mseal": (462, 462),
-    "msync": (26, 227),
-    "munlock": (150, 229),
-    "munlockall": (152, 231),
-    "munmap": (11, 215),
-    "openat": (257, 56),
-    "pidfd_open": (434, 434),
-    "pkey_alloc": (330, 289),
-    "pkey_free": (331, 290),
-    "pkey_mprotect": (329, 288),
-    "prctl": (157, 167),
-    "prlimit64": (302, 261),
-    "process_madvise": (440, 440),
-    "process_vm_readv": (310, 270),
-    "process_vm_writev": (311, 271),
-    "ptrace": (101, 117),
-    "read": (0, 63),
-    "remap_file_pages": (216, 234),
-    "set_mempolicy_home_node": (450, 450),
-    "shmat": (30, 196),
-    "shmctl": (31, 195),
-    "shmdt": (67, 197),
-    "shmget": (29, 194),
-    "userfaultfd": (323, 282),
-    "write": (1, 64),
-}
+from guest.call_numbers import NUMBERS
+
 MACHINE = os.uname().machine
 ARM64 = MACHINE == "aarch64"
-CALLS = {name: numbers[ARM64] for name, numbers in _CALLS.items()}
+CALLS = {name: numbers[ARM64] for name, numbers in NUMBERS.items() if numbers[ARM64] is not None}
 
 PROT_NONE, PROT_READ, PROT_WRITE, PROT_EXEC = 0, 1, 2, 4
 PROT_GROWSDOWN, PROT_GROWSUP = 0x01000000, 0x02000000
@@ -81,3 +35,25 @@ SHM_REMAP, IPC_PRIVATE, IPC_CREAT, IPC_RMID = 0o40000, 0, 0o1000, 0
 def error_name(number: int) -> str:
     """``EPERM`` for 1."""
     return errno.errorcode.get(number, f"errno {number}")
+
+
+def error_number(word: str) -> int:
+    """1 for ``EPERM``. Raises ``ValueError`` for a word that is no error's name."""
+    known = getattr(errno, word, None) if word[:1] == "E" else None
+    if known is None and word[:6] == "errno " and word[6:].isdecimal():
+        known = int(word[6:])  # as error_name calls it
+    if known is None:
+        raise ValueError(f"{word!r} is no error's name: an answer is compared with one, such as 'EPERM', or a number")
+    return known
+
+
+def call_number(name: str) -> int:
+    """The number of a system call on this machine. Raises ``ValueError`` for a name that is none's here."""
+    if name in CALLS:
+        return CALLS[name]
+    if name in NUMBERS:
+        raise ValueError(f"{MACHINE} has no system call {name}: take what came in its place, as openat for open")
+    from difflib import get_close_matches  # noqa: PLC0415 - it takes long to import, and is needed only here
+
+    near = " or ".join(get_close_matches(name, CALLS)) or "no name is like it"
+    raise ValueError(f"no system call is called {name!r} here ({near}); one that is newer can be given by its number")

@@ -6,39 +6,39 @@ import select
 import signal
 import time
 
-from guest.calls import syscall
+from guest.calls import Answer, syscall
 from guest.stream import plain
 
 DEADLINE = 5.0
 PR_SET_PDEATHSIG = 1
 
 
-class Child:
-    """How a child ended: ``value`` that its function returned, or ``problem``, why it returned none."""
+class Child(str):
+    """How a child ended that returned nothing, in words: ``killed by SIGSEGV``. It is neither true nor false."""
 
-    __slots__ = ("problem", "value")
-
-    def __init__(self, value, problem=""):
-        self.value, self.problem = value, problem
-
-    def __repr__(self):
-        return self.problem or str(self.value)
-
-    def told(self):
-        """As a fact."""
-        return self.problem or self.value
+    def __bool__(self):
+        raise TypeError(
+            f"the child returned nothing ({self}), which is neither true nor false: compare it with a value or a text, "
+            "or ask isinstance(it, guest.Child)"
+        )
 
 
 def in_child(function, *arguments, deadline=DEADLINE):
-    """Run a function in a forked child and wait for it. What it returns comes back as facts do: plain."""
+    """Run a function in a forked child and wait for it.
+
+    Returns what the function did, an answer as an answer and all else as facts are: plain. Where it returned nothing,
+    because the child was killed, say, that is told by a ``Child``.
+    """
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
-        child, ending = os.getpid(), None
+        child, ending, answered = os.getpid(), None, False
         syscall("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         try:
             os.close(reading)
-            value, problem = plain(function(*arguments)), ""
+            value, problem = function(*arguments), ""
+            answered = isinstance(value, Answer)
+            value = int(value) if answered else plain(value)
         except Exception as error:  # noqa: BLE001 - whatever it is, the parent is told, and nobody else can be
             ending = error
             value, problem = None, f"raised {type(error).__name__}: {error}"
@@ -46,7 +46,7 @@ def in_child(function, *arguments, deadline=DEADLINE):
             ending = error
             value, problem = None, f"ended by {type(error).__name__}"
         end_forked(child, ending)
-        os.write(writing, marshal.dumps((value, problem)))
+        os.write(writing, marshal.dumps((value, answered, problem)))
         os._exit(0)
     os.close(writing)
     try:
@@ -54,12 +54,21 @@ def in_child(function, *arguments, deadline=DEADLINE):
     finally:
         os.close(reading)
     if status is None:
-        return Child(None, f"no end in {deadline:g} s")
+        return Child(f"no end in {deadline:g} s")
     if os.WIFSIGNALED(status):
-        return Child(None, f"killed by {signal.Signals(os.WTERMSIG(status)).name}")
+        return Child(f"killed by {signal_name(os.WTERMSIG(status))}")
     if not said:
-        return Child(None, f"exited with status {os.WEXITSTATUS(status)}")
-    return Child(*marshal.loads(said))
+        return Child(f"exited with status {os.WEXITSTATUS(status)}")
+    value, answered, problem = marshal.loads(said)
+    if problem:
+        return Child(problem)
+    return Answer(value) if answered else value
+
+
+def signal_name(number):
+    """``SIGSEGV`` for 11."""
+    known = number in signal.Signals._value2member_map_
+    return signal.Signals(number).name if known else f"signal {number}"
 
 
 def end_forked(owner, problem):

@@ -14,7 +14,7 @@ import sys
 import threading
 
 from guest.calls import SetupFailed, syscall
-from guest.processes import end_forked, read_until_dead
+from guest.processes import end_forked, read_until_dead, signal_name
 from guest.stream import KernelLog, emit, emit_plan, plain
 
 RLIMIT_CORE = 4
@@ -159,9 +159,7 @@ def _outcome(path, deadline):
     if status is None:
         return "timeout", f"no end within {deadline:g} s", 0
     if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        known = number in signal.Signals._value2member_map_
-        return "killed", f"killed by {signal.Signals(number).name if known else f'signal {number}'}", 0
+        return "killed", f"killed by {signal_name(os.WTERMSIG(status))}", 0
     if not said:
         return "exited", f"the process ended with status {os.WEXITSTATUS(status)} in the midst of the script", 0
     ended, text, line = marshal.loads(said)
