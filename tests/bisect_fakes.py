@@ -55,5 +55,5 @@ class FakeAsk:
     def _trial(self, want: Wanted, seen: Seen, origin: str, run: str) -> Trial:
         return Trial(
             want.point, want.kernel.sha256, want.purpose, origin,  # type: ignore[arg-type]
-            seen, trouble_of(self.asked, seen.status, seen.holds), seen.reason, run, "cell", 1.0,
+            seen, trouble_of(self.asked, seen), seen.reason, run, "cell", 1.0,
         )  # fmt: skip

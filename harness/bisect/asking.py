@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from harness.bisect.book import Purpose, Trial, Trouble
-from harness.bisect.predicate import Question, see
+from harness.bisect.book import Origin, Purpose, Trial, Trouble
+from harness.bisect.predicate import Question, Seen, see
 from harness.errors import Interrupted, UsageError
 from harness.guests.accel import Wanted as Acceleration
 from harness.guests.devices import cpu_model
@@ -97,16 +97,18 @@ class Asker:
         """Judge again what is stored of the kernel: the catalogue may have changed, the observations have not."""
         found: list[Trial] = []
         for folder, record in self._stored().get(wanted.kernel.sha256, []):
-            result = self._judged(folder, record)
-            if result is not None and result.status not in ("error", "miss"):
-                found.append(self._made(folder, record, wanted, result, "stored"))
+            if (judged := self._judged(folder, record)) is None:
+                continue
+            trial = self._made(folder, *judged, wanted, "stored")
+            if trial.trouble != "no-answer":
+                found.append(trial)
         return found
 
     def _trial(self, done: RunDone, record: CellRecord, want: Wanted) -> Trial:
         result = next(r for r in done.results[record.id] if r.rule.id == self.question.rule.id)
-        return self._made(done.folder, record, want, result, "boot")
+        return self._made(done.folder, record, result, want, "boot")
 
-    def _made(self, folder: Path, record: CellRecord, want: Wanted, result: RuleResult, origin: str) -> Trial:
+    def _made(self, folder: Path, record: CellRecord, result: RuleResult, want: Wanted, origin: Origin) -> Trial:
         observation = None
         journal = folder / "cells" / record.id / "observations.jsonl"
         if self.question.condition is not None and journal.exists():
@@ -116,9 +118,9 @@ class Asker:
             point=want.point,
             image=want.kernel.sha256,
             purpose=want.purpose,
-            origin="stored" if origin == "stored" else "boot",
+            origin=origin,
             seen=seen,
-            trouble=trouble_of(self.question, seen.status, seen.holds),
+            trouble=trouble_of(self.question, seen, whole=record.whole),
             reason=record.reason or seen.reason,
             run=str(folder),
             cell=record.id,
@@ -126,8 +128,8 @@ class Asker:
             version=want.kernel.version,
         )
 
-    def _judged(self, folder: Path, record: CellRecord) -> RuleResult | None:
-        """The rule's result on a stored cell; None when it did not run the probes that are asked for."""
+    def _judged(self, folder: Path, record: CellRecord) -> tuple[CellRecord, RuleResult] | None:
+        """A stored cell and its result for the rule; None when it did not run the probes that are asked for."""
         try:
             planned = [p for p in read_plan(folder) if p.id in self.question.probes]
         except UsageError:
@@ -135,7 +137,8 @@ class Asker:
         if len(planned) != len(self.question.probes):
             return None
         assignment = assign({self.question.rule.id: self.question.rule}, planned)
-        return judge_stored(assignment, folder / "cells" / record.id, record)[0]
+        checked, results = judge_stored(assignment, folder / "cells" / record.id, record)
+        return checked, results[0]
 
     def _stored(self) -> Mapping[str, list[tuple[Path, CellRecord]]]:
         """Cells of earlier runs on the same machine with the same payload, by the sha256 of their kernel."""
@@ -159,13 +162,17 @@ def _needs_fresh(want: Wanted) -> bool:
     return want.purpose == "check" or want.boots > 1 or want.kernel.origin.kind == "tree"
 
 
-def trouble_of(question: Question, status: str, holds: bool | None) -> Trouble:
-    """Why what was seen is no answer: ``no-answer`` may be tried again, ``skip`` may not."""
-    if status in ("error", "miss"):
+def trouble_of(question: Question, seen: Seen, *, whole: bool = True) -> Trouble:
+    """Why what was seen is no answer: ``no-answer`` may be tried again, ``skip`` may not.
+
+    From a cell that was not observed to its end (``whole``) only what is bad is an answer: what looks good may be so
+    because the guest was lost before it could go wrong.
+    """
+    if seen.status in ("error", "miss") or (not whole and question.answer(seen, None) != "bad"):
         return "no-answer"
     if question.condition is not None:
-        return "skip" if holds is None else ""
-    return "skip" if status == "skip" else ""
+        return "skip" if seen.holds is None else ""
+    return "skip" if seen.status == "skip" else ""
 
 
 def _cells(stores: Sequence[Path], payload: Payload) -> Iterator[tuple[Path, CellRecord]]:

@@ -68,7 +68,7 @@ def list_runs(limit: int, results: Path, database: str | None, as_json: bool) ->
     table = _table("run", "started", "state", "exit", "cells", "rules")
     for run in found:
         rules = ", ".join(f"{run.counts[status]} {status}" for status in STATUSES if run.counts.get(status))
-        _row(table, run.id, run.started[:16].replace("T", " "), run.state, str(run.exit_code), str(run.cells), rules)
+        _row(table, run.id, run.started[:16].replace("T", " "), run.state, str(run.exit_code), run.cells_told, rules)
     print_table(screen(), table)
 
 
@@ -98,7 +98,7 @@ def _print_rule(console: Console, found: RuleHistory, points: Sequence[Point]) -
         cells.setdefault(point.cell, {})[point.run] = point
     width = max((len(cell) for cell in cells), default=0)
     for cell, by_run in cells.items():
-        marks = "".join(ink.glyph(by_run[run].status) if run in by_run else " " for run in order)  # type: ignore[arg-type]
+        marks = "".join(ink.glyph(by_run[run].stands) if run in by_run else " " for run in order)  # type: ignore[arg-type]
         last = list(by_run.values())
         console.print(ink.safe(f"  {cell:<{width}}  {marks}  {_since(last)}"))
 
@@ -108,14 +108,15 @@ def _since(points: Sequence[Point]) -> str:
     newest = points[-1]
     since = newest
     for point in reversed(points):
-        if (point.status, point.kind) != (newest.status, newest.kind):
+        if (point.stands, point.kind) != (newest.stands, newest.kind):
             return f"{_told(newest)} since {since.run}, before: {_told(point)}"
         since = point
     return f"{_told(newest)} always"
 
 
 def _told(point: Point) -> str:
-    return f"{point.status} {point.kind}".strip()
+    unclean = "" if point.stands == point.status else f" in a cell that is {point.state}"
+    return f"{point.status} {point.kind}".strip() + unclean
 
 
 @history.command("flaky")

@@ -112,7 +112,8 @@ def run(
     sealmatrix run --resume 20261123-214500-3fa2   what an interrupted run had left to do
 
     Results go to results/RUN-ID/: junit.xml for a CI server, verdicts.json for programs. Ctrl-C ends the guests and
-    keeps what was seen. Exit status: 0 all good, 1 a rule failed, 3 a kernel gave no answer.
+    keeps what was seen. Exit status: 0 all good, 1 a rule failed, 3 a kernel gave no answer, or crashed while no
+    probe ran.
     """
     command = ("sealmatrix", *sys.argv[1:])
     probes = probes_meant(probes, rules)

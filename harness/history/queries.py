@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, case, func, select
 
 from harness.errors import UsageError, nearest
 from harness.history.tables import CellRow, ResultRow, RuleRow, RunRow
 
 
+def stands(status: str, state: str) -> str:
+    """A status as it counts over time: at best ``error`` in a cell that is not clean."""
+    return status if state == "finished" or status in ("fail", "error", "miss") else "error"
+
+
 @dataclass(frozen=True)
 class RunLine:
-    """One run. ``cells`` is their number."""
+    """One run. ``cells`` is their number, ``unclean`` that of those that were lost or whose kernel crashed."""
 
     id: str
     folder: str
@@ -21,12 +26,18 @@ class RunLine:
     state: str
     exit_code: int
     cells: int
+    unclean: int
     counts: Mapping[str, int]
+
+    @property
+    def cells_told(self) -> str:
+        """``7``, or ``7, 2 not clean``."""
+        return f"{self.cells}, {self.unclean} not clean" if self.unclean else str(self.cells)
 
 
 @dataclass(frozen=True)
 class Point:
-    """A rule's result in one cell of one run."""
+    """A rule's result in one cell of one run. ``state`` is the cell's: what one that is not clean kept is no pass."""
 
     run: str
     started: str
@@ -37,6 +48,12 @@ class Point:
     status: str
     kind: str
     reason: str
+    state: str = "finished"
+
+    @property
+    def stands(self) -> str:
+        """The status as it counts over time, see ``stands``."""
+        return stands(self.status, self.state)
 
 
 @dataclass(frozen=True)
@@ -79,7 +96,7 @@ def runs(connection: Connection, limit: int | None = None) -> tuple[RunLine, ...
     wanted = (
         select(
             RunRow.id, RunRow.folder, RunRow.started, RunRow.state, RunRow.exit_code,
-            func.count(CellRow.number), RunRow.counts,
+            func.count(CellRow.number), func.count(case((CellRow.state != "finished", 1))), RunRow.counts,
         )
         .outerjoin(CellRow, CellRow.run_id == RunRow.id)
         .group_by(RunRow.id, RunRow.folder, RunRow.started, RunRow.state, RunRow.exit_code)
@@ -103,7 +120,7 @@ def rule_history(connection: Connection, rule: str) -> RuleHistory:
     wanted = (
         select(
             RunRow.id, RunRow.started, CellRow.cell, CellRow.release, CellRow.version, CellRow.arch,
-            ResultRow.status, ResultRow.kind, ResultRow.reason,
+            ResultRow.status, ResultRow.kind, ResultRow.reason, CellRow.state,
         )
         .select_from(ResultRow)
         .join(CellRow, CellRow.number == ResultRow.cell_number)
@@ -111,7 +128,7 @@ def rule_history(connection: Connection, rule: str) -> RuleHistory:
         .where(ResultRow.rule_number == found.number)
         .order_by(RunRow.started, RunRow.id, CellRow.number)
     )  # fmt: skip
-    points = tuple(Point(*row) for row in connection.execute(wanted))
+    points = tuple(Point(*row) for row in connection.execute(wanted))  # type: ignore[call-arg]  # untyped from ten columns on
     return RuleHistory(found.id, found.family, found.contract, found.statement, points)
 
 
@@ -159,13 +176,14 @@ def slowest(connection: Connection, limit: int) -> tuple[Slow, ...]:
 
 
 def latest_results(connection: Connection, run: str) -> Sequence[tuple[str, str, str, str]]:
-    """(rule, family, cell, status) of one run."""
+    """(rule, family, cell, status as it counts over time) of one run."""
     wanted = (
-        select(RuleRow.id, RuleRow.family, CellRow.cell, ResultRow.status)
+        select(RuleRow.id, RuleRow.family, CellRow.cell, ResultRow.status, CellRow.state)
         .select_from(CellRow)
         .join(ResultRow, ResultRow.cell_number == CellRow.number)
         .join(RuleRow, RuleRow.number == ResultRow.rule_number)
         .where(CellRow.run_id == run)
         .order_by(RuleRow.number, CellRow.number)
     )
-    return connection.execute(wanted).all()
+    found = connection.execute(wanted).all()
+    return [(rule, family, cell, stands(status, state)) for rule, family, cell, status, state in found]

@@ -1,4 +1,5 @@
-"""A results folder as the history keeps it. The verdicts are those the run wrote; a run that was killed is judged."""
+"""A results folder as the history keeps it. The verdicts are those the run wrote, where ``run.json`` has the digest of
+what it wrote; everything else is judged anew from the journals."""
 
 from __future__ import annotations
 
@@ -43,6 +44,8 @@ class _Kernel(BaseModel):
 
 class _Cell(BaseModel):
     cell: str
+    state: str
+    reason: str
     kernel: _Kernel
     acceleration: str
     rules: dict[str, _Result]
@@ -77,22 +80,25 @@ def read_folder(folder: Path, catalogue: Mapping[str, Rule]) -> Recorded:
     if record.state == "running":
         with run_lock(folder):
             pass  # nobody holds it: the run was killed, and what it left is judged
-        summary = _summary(summary_json(load_run(folder, catalogue)), folder)
-    else:
-        summary = _written(folder, catalogue)
+    summary = _written(folder, record) or _summary(summary_json(load_run(folder, catalogue)), folder)
     if summary.run != record.id:
         raise UsageError(f"{folder}: run.json is of {record.id}, verdicts.json of {summary.run}")
     return _recorded(folder, record, summary)
 
 
-def _written(folder: Path, catalogue: Mapping[str, Rule]) -> Summary:
+def _written(folder: Path, record: RunRecord) -> Summary | None:
+    """What the run wrote when it ended; None where that is not there or was altered since."""
     path = folder / "verdicts.json"
     try:
-        return Summary.model_validate_json(path.read_bytes())
+        data = path.read_bytes()
     except FileNotFoundError:
-        return _summary(summary_json(load_run(folder, catalogue)), folder)
+        return None
     except OSError as problem:
         raise UsageError(f"{path}: cannot be read: {problem.strerror}") from problem
+    if record.state == "running" or record.reports.get(path.name) != sha256(data).hexdigest():
+        return None
+    try:
+        return Summary.model_validate_json(data)
     except ValidationError as problem:
         raise _not_verdicts(path, problem) from problem
 
@@ -149,8 +155,8 @@ def _cell(run: str, record: CellRecord, cell: _Cell) -> Mapping[str, Any]:
         "profile": record.profile,
         "page_size": cell.kernel.page_size,
         "kernel_sha256": cell.kernel.sha256,
-        "state": record.state,
-        "reason": record.reason,
+        "state": cell.state,
+        "reason": cell.reason,
         "acceleration": cell.acceleration,
         "seconds": sum(record.seconds.values()),
         "boot": record.seconds.get("boot", 0.0),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -16,7 +17,7 @@ from harness.reports.ink import MARKS
 from harness.reports.page import stylesheet
 from harness.reports.write import page_of
 from harness.rules.model import Rule
-from harness.runs.record import write_atomically
+from harness.runs.record import read_run, write_atomically
 from harness.runs.stored import load_run
 from harness.verdicts.model import STATUSES, Status
 
@@ -77,12 +78,16 @@ def build_site(connection: Connection, output: Path, catalogue: Mapping[str, Rul
 
 
 def _report(run: RunLine, catalogue: Mapping[str, Rule]) -> str:
-    """The run's own page; made anew where it was never written."""
+    """The run's own page; made anew where it was never written, or is not what the run wrote."""
     folder = Path(run.folder)
+    record = read_run(folder)
     try:
-        return (folder / "report.html").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return page_of(load_run(folder, catalogue))
+        data = (folder / "report.html").read_bytes()
+    except OSError:
+        data = b""
+    if sha256(data).hexdigest() == record.reports.get("report.html"):
+        return data.decode("utf-8")
+    return page_of(load_run(folder, catalogue))
 
 
 def index_page(
@@ -107,14 +112,15 @@ def index_page(
 
 
 def trend(newest: Sequence[RunLine]) -> list[tuple[TrendBar, ...]]:
-    """One column a run, oldest first: how many rules have which status, all cells together."""
-    most = max((sum(run.counts.values()) for run in newest), default=0) or 1
+    """One column a run, oldest first: how many rules have which status, all cells together. A cell that is not clean
+    counts as one more error."""
+    most = max((sum(run.counts.values()) + run.unclean for run in newest), default=0) or 1
     columns = []
     for number, run in enumerate(newest):
         y = float(_HEIGHT)
         bars = []
         for status in _STACK:
-            if count := run.counts.get(status, 0):
+            if count := run.counts.get(status, 0) + (run.unclean if status == "error" else 0):
                 # What went wrong must be seen among a thousand passes.
                 height = max(_HEIGHT * 0.9 * count / most, 2.0)
                 y -= height
@@ -130,8 +136,10 @@ def rule_page(found: RuleHistory, newest: Sequence[RunLine], pages: set[str]) ->
     wanted = {run.id for run in shown}
     for point in found.points:
         if point.run in wanted:
-            says = f"{point.status} {point.kind}".strip() + f", {point.run}: {point.release} {point.reason}".rstrip()
-            mark = Mark(point.status, MARKS[point.status].glyph, says, point.run)  # type: ignore[index]
+            unclean = "" if point.state == "finished" else f", the cell is {point.state}"
+            said = f"{point.status} {point.kind}".strip() + unclean
+            says = said + f", {point.run}: {point.release} {point.reason}".rstrip()
+            mark = Mark(point.stands, MARKS[point.stands].glyph, says, point.run)  # type: ignore[index]
             cells.setdefault(point.cell, {})[point.run] = mark
     rows = [(cell, [marks.get(run.id) for run in shown]) for cell, marks in sorted(cells.items())]
     return _render("rule.html.j2", rule=found, runs=shown, rows=rows, pages=pages)

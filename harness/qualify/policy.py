@@ -57,10 +57,13 @@ class Requirement(_Strict):
 
 
 class Coverage(_Strict):
-    """Percent, on each cell, of the probes of required rules: that gave an answer, and that applied to the kernel."""
+    """Percent, on each cell, of the probes of required rules: that gave an answer, and that applied to the kernel.
+
+    Where no share is named that has to apply, some probe of every required family has to.
+    """
 
     answered: int = Field(default=100, ge=0, le=100)
-    applied: int = Field(default=0, ge=0, le=100)
+    applied: int | None = Field(default=None, ge=0, le=100)
 
 
 class Allowed(_Strict):
@@ -78,8 +81,14 @@ class Allowed(_Strict):
 class Differences(_Strict):
     """What may not have changed since the baseline."""
 
-    refuse: tuple[Change, ...] = ("introduced", "lost coverage")
+    refuse: tuple[Change, ...] = ("introduced", "unstable", "lost coverage")
     allow: tuple[Allowed, ...] = ()
+
+    @property
+    def refused(self) -> tuple[Change, ...]:
+        """``refuse``; who refuses failures that are new refuses those that were seen in some repeats only, too."""
+        more: tuple[Change, ...] = ("unstable",) if "introduced" in self.refuse else ()
+        return tuple(dict.fromkeys((*self.refuse, *more)))
 
 
 class Waiver(_Strict):
@@ -116,13 +125,15 @@ class Waiver(_Strict):
 
 
 class Policy(_Strict):
-    """A whole file. ``start`` says whether the candidate's guests must have booted, or may have been restored."""
+    """A whole file. ``start`` says whether the candidate's guests must have booted, or may have been restored;
+    ``crashed`` whether a kernel of the candidate may have reported a crash while no probe ran."""
 
     version: Literal["1"]
     title: Sentence
     architectures: tuple[Arch, ...] = Field(min_length=1)
     require: tuple[Requirement, ...] = Field(min_length=1)
     start: Literal["fresh", "any"] = "fresh"
+    crashed: Literal["refuse", "accept"] = "refuse"
     coverage: Coverage = Coverage()
     differences: Differences = Differences()
     waivers: tuple[Waiver, ...] = ()

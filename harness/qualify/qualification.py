@@ -44,7 +44,8 @@ def unfinished(picked: Picked, policy: Policy) -> Mapping[str, str]:
         return {first_id(cell): f"the run was narrowed to {' '.join(globs)}" for cell in wanted}
     cells = [cell for cell in picked.done.record.cells if cell.id in wanted]
     why = {first_id(cell.id): _restored(cell) for cell in cells if policy.start == "fresh" and _restored(cell)}
-    return why | {first_id(c.id): c.reason or f"the cell is {c.state}" for c in cells if c.state != "finished"}
+    refused = [c for c in cells if not (c.clean or (c.state == "crashed" and policy.crashed == "accept"))]
+    return why | {first_id(c.id): c.trouble for c in refused}
 
 
 def _restored(cell: CellRecord) -> str:

@@ -65,8 +65,11 @@ def policy_in_words(policy: Policy) -> list[str]:
         families = f" of the families {', '.join(wish.families)}" if wish.families else ""
         lines.append(f"Every rule of level {' or '.join(wish.levels)}{families} holds.")
     coverage = policy.coverage
-    lines.append(f"On every cell, {coverage.answered} % of their probes give an answer and {coverage.applied} % apply.")
-    lines.append(f"Since the baseline nothing is {' or '.join(policy.differences.refuse) or 'refused'}.")
+    share = "some of every family apply" if coverage.applied is None else f"{coverage.applied} % apply"
+    lines.append(f"On every cell, {coverage.answered} % of their probes give an answer and {share}.")
+    if policy.crashed == "refuse":
+        lines.append("No kernel reports a crash, also while no probe runs.")
+    lines.append(f"Since the baseline nothing is {' or '.join(policy.differences.refused) or 'refused'}.")
     for allowed in policy.differences.allow:
         lines.append(f"Expected: {', '.join(allowed.rules)} {' or '.join(allowed.changes)}: {allowed.reason}.")
     return lines

@@ -20,6 +20,7 @@ _FEW = 3  # pairs of cells without a change that are told one by one
 _ALIKE: Mapping[bool, str] = {False: "nothing changed", True: "alike"}  # by whether machines stand side by side
 _STYLES: Mapping[Change, str] = {
     "introduced": "bold red",
+    "unstable": "bold red",
     "lost coverage": "bold magenta",
     "flaky": "magenta",
     "changed": "yellow",
@@ -72,7 +73,7 @@ def print_comparison(console: Console, comparison: Comparison, *, every: bool = 
 
 def _heads(page: Page, comparison: Comparison) -> None:
     if not comparison.series:
-        listed = [(pair, counted(pair.counts, "rule", across=pair.across)) for pair in comparison.pairs]
+        listed = [(pair, _sums(pair)) for pair in comparison.pairs]
         quiet = [side_label(pair.after) for pair, changes in listed if not changes]
         if len(quiet) > _FEW:  # a night on which one kernel of fifty changed is not fifty lines
             page.line(f"{_ALIKE[comparison.what == 'across']}: {', '.join(quiet)}", style="bold")
@@ -83,6 +84,12 @@ def _heads(page: Page, comparison: Comparison) -> None:
                 page.line(f"{old} → {new}{runs}: {changes or _ALIKE[pair.across]}", style="bold")
     for remark in comparison.remarks:
         page.line(f"note: {remark}", style="yellow")
+
+
+def _sums(pair: Pair) -> str:
+    """``1 rule introduced, not clean``; "" when there is nothing to say of a pair."""
+    changes = counted(pair.counts, "rule", across=pair.across)
+    return ", ".join(filter(None, (changes, "the cell is not clean" if pair.after.trouble else "")))
 
 
 def _changes(page: Page, comparison: Comparison, every: bool) -> None:
@@ -217,4 +224,6 @@ def last_line(page: Page, comparison: Comparison) -> Text:
         text.append(", " if i else "", style="not bold")
         name = word(change, across=comparison.what == "across")
         text.append(f"{number} {name}", style=_STYLES[change] if number else "dim")
+    if unclean := sum(bool(pair.after.trouble) for pair in comparison.pairs):
+        text.append(f"; {plural(unclean, 'cell')} not clean", style="bold magenta")
     return text

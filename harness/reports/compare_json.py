@@ -30,7 +30,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def _side(side: Side) -> dict[str, Any]:
-    names = ("run", "cell", "kernel", "version", "arch", "profile", "flavour", "page_size")
+    names = ("run", "cell", "kernel", "version", "arch", "profile", "flavour", "page_size", "trouble")
     return {name: getattr(side, name) for name in names} | {"repeats": 1 + len(side.repeats)}
 
 
@@ -74,6 +74,7 @@ def _probe(pair: Pair, probe: ProbeChange) -> dict[str, Any]:
         "before": _verdict(probe.before),
         "after": _verdict(probe.after),
         "varied": list(probe.varied),
+        "failed": probe.failed,
     }
 
 

@@ -45,10 +45,12 @@ class Comparison:
 
     @property
     def exit_code(self) -> int:
-        """1 when anything was introduced or lost, a whole cell included; 3 when a cell could not be compared at all."""
-        if exit_code(self.pairs) or self.only_before:
+        """1 when anything was introduced or lost, a whole cell included; 3 when a cell could not be compared at all, or
+        is not clean on either side."""
+        code = exit_code(self.pairs)
+        if code == EXIT_FAILED or self.only_before:
             return EXIT_FAILED
-        return EXIT_NO_ANSWER if self.left_out else 0
+        return EXIT_NO_ANSWER if self.left_out or any(side.trouble for side in self.only_after) else code
 
     @cached_property
     def counts(self) -> Mapping[Change, int]:
@@ -101,6 +103,8 @@ def _remarks(picks: Sequence[Picked]) -> tuple[str, ...]:
     for done in {picked.done.record.id: picked.done for picked in picks}.values():
         if done.record.state != "finished":
             found.append(f"run {done.record.id} is {done.record.state}: what is missing counts as no answer")
+    unclean = (side for picked in picks for side in picked.sides if side.trouble)
+    found += dict.fromkeys(f"{side_label(side)} of run {side.run} is not clean: {side.trouble}" for side in unclean)
     payloads = {picked.done.record.payload_id for picked in picks}
     if len(payloads) > 1:
         found.append(
@@ -112,6 +116,8 @@ def _remarks(picks: Sequence[Picked]) -> tuple[str, ...]:
 def phrase(pair: Pair, change: ProbeChange) -> str:
     """What happened, in words: ``passes on 6.12.117, fails on 7.3.4``."""
     before, after = apart(change.since, pair.after)
+    if change.change in ("unstable", "flaky") and change.failed:
+        return f"fails in {change.failed} of {plural(len(change.varied), 'repeat')} on {after}"
     if change.change == "flaky":
         return f"flaky: repeats disagree on {flaky_side(pair, change)}"
     old, new = _says(change.before), _says(change.after)
@@ -141,6 +147,7 @@ def side_label(side: Side) -> str:
 # Between machines nothing comes first: what one of them does not answer is not lost, and what it fails is not new.
 ACROSS: Mapping[Change, str] = {
     "introduced": "failing only on the second",
+    "unstable": "failing in some repeats on the second",
     "lost coverage": "answered only on the first",
     "flaky": "flaky",
     "changed": "different",

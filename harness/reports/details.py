@@ -86,14 +86,14 @@ def _skips(page: Page, done: RunDone, laid_out: Grid) -> None:
 
 
 def _missing(page: Page, done: RunDone, laid_out: Grid) -> None:
-    """Cells that broke off. Those of which nothing came have been told whole, below the grid."""
+    """Cells that are not clean. Those of which nothing came have been told whole, below the grid."""
     gaps = missing(done)
     told = {flat.cell.id for flat in laid_out.flats if flat.status == "miss" and not flat.others}
-    cells = [c for c in done.record.cells if c.id not in told and (c.state != "finished" or c.id in gaps)]
+    cells = [c for c in done.record.cells if c.id not in told and (not c.clean or c.id in gaps)]
     if cells:
-        page.head("Cells without a whole answer")
+        page.head("Cells that were lost, or whose kernel crashed while no probe ran")
     for cell in cells:
-        page.line(f"{label(cell)} {cell.state}: {cell.reason or 'no reason was recorded'}", _IN, "magenta")
+        page.line(f"{label(cell)} {cell.trouble or 'gave no whole answer'}", _IN, "magenta")
         for reason, rules in gaps.get(cell.id, {}).items():
             why = "" if reason == cell.reason else f": {reason}"
             page.line(f"{rules} of {plural(len(done.results[cell.id]), 'rule')} miss{why}", _DEEP)

@@ -12,6 +12,9 @@ rule's id, equal in all cells and all runs, so that they compare.
 ``fixed``, ``observed``       passed, with what there is to say in ``system-out``
 ``pass``                      passed
 ============================  =======================================================
+
+A cell that is not clean (its guest was lost, its kernel crashed while no probe ran) has one case more, ``cell``, with
+an ``error`` whose type is the cell's state: no suite of such a cell is without an error, however good its rules look.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ from harness.verdicts.model import RuleResult, Status, Verdict
 
 # Attributes longer than this make the servers' tables unreadable; the element's text has everything.
 _MESSAGE = 300
+# The name of the case that tells of the cell itself; no rule has it.
+CELL = "cell"
 _SAID: frozenset[Status] = frozenset({"fail", "error", "miss", "known", "fixed"})
 # XML 1.0 has no way at all to write control characters and surrogates; those it only discourages (C1 controls and
 # noncharacters, which junit-xml drops) go the same way.
@@ -70,6 +75,8 @@ def suite(
 ) -> TestSuite:
     """One cell. ``times`` has the microseconds of each probe; a rule whose probes have none has no time."""
     cases = [_case(classname, result, cell.crashes, _seconds(result, times)) for result in results]
+    if not cell.clean:
+        cases.append(unclean(classname, cell.state, cell.trouble))
     return TestSuite(
         classname,
         cases,
@@ -145,6 +152,13 @@ def _properties(run: RunRecord, cell: CellRecord) -> Mapping[str, str]:
         "payload_sha256": cell.payload_sha256,
         "sealmatrix": run.sealmatrix,
     }
+
+
+def unclean(classname: str, state: str, trouble: str) -> TestCase:
+    """The case of a cell that is not clean, whatever its rules say."""
+    case = TestCase(CELL, classname)
+    case.add_error_info(one_line(trouble), xml_text(trouble), state)
+    return case
 
 
 def _case(classname: str, result: RuleResult, crashes: Sequence[CrashRecord], seconds: float | None) -> TestCase:

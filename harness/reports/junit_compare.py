@@ -6,14 +6,17 @@ where that is no news, from how it stands now: a failure that is older than both
 
 =====================================  =========================================================
 introduced                             ``failure``, its type ``introduced``
+unstable                               ``failure``, its type ``unstable``; it fails in some repeats
 lost coverage                          ``failure``, its type ``lost-coverage``
-flaky                                  ``skipped``: it is marked, and counts neither way
+flaky, and every repeat answered well  ``skipped``: it is marked, and counts neither way
 else, by the later side's status:
 ``fail``                               ``failure``, its type the kind
 ``error``, ``miss``                    ``error``, its type the status
 ``known``, ``skip``                    ``skipped``, with the reason
 ``pass``, ``fixed``, ``observed``      passed; what changed is in ``system-out``
 =====================================  =========================================================
+
+A later cell that is not clean has one case more, ``cell``: an ``error``, its type ``not-clean``.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from collections.abc import Iterator, Mapping
 from junit_xml import TestCase, TestSuite
 
 from harness.reports.comparing import Comparison, counted, phrase
-from harness.reports.junit import one_line, timestamp, to_xml, xml_text
+from harness.reports.junit import one_line, timestamp, to_xml, unclean, xml_text
 from harness.reports.sides import apart
 from harness.verdicts.compare import Pair, ProbeChange, RuleChange, Side, told
 
@@ -54,9 +57,12 @@ def _unique(name: str, taken: set[str]) -> str:
 
 
 def _suite(pair: Pair, classname: str) -> TestSuite:
+    cases = [_case(pair, change, classname) for change in pair.rules]
+    if pair.after.trouble:
+        cases.append(unclean(classname, "not-clean", pair.after.trouble))
     return TestSuite(
         classname,
-        [_case(pair, change, classname) for change in pair.rules],
+        cases,
         package="sealmatrix-compare",
         hostname=pair.after.cell,
         timestamp=timestamp(pair.after.started),
@@ -81,7 +87,7 @@ def _properties(pair: Pair) -> Mapping[str, str]:
     return {
         f"{when}_{name}": str(getattr(side, name) or "")
         for when, side in (("before", pair.before), ("after", pair.after))
-        for name in ("run", "cell", "kernel", "version", "arch", "page_size", "profile")
+        for name in ("run", "cell", "kernel", "version", "arch", "page_size", "profile", "trouble")
     }
 
 
@@ -94,7 +100,9 @@ def _case(pair: Pair, change: RuleChange, classname: str) -> TestCase:
             case.add_failure_info(message, output, "introduced")
         case "lost coverage", _:
             case.add_failure_info(message, output, "lost-coverage")
-        case "flaky", _:
+        case "unstable", _:
+            case.add_failure_info(message, output, "unstable")
+        case "flaky", _ if status not in ("fail", "error", "miss"):
             case.add_skipped_info(message, output)
         case _, "fail":
             kind = change.after.kind if change.after else None

@@ -1,5 +1,7 @@
 """A run as KCIDB data, version 5.3: a checkout and a build for each kernel, a test for each rule on each cell.
 
+A cell that is not clean (its guest was lost, its kernel crashed while no probe ran) has one test more,
+``sealmatrix.cell``.
 A known difference is a ``FAIL`` with an incident that ties it to an issue, which is how KCIDB tells old from new.
 """
 
@@ -51,6 +53,8 @@ def kcidb(done: RunDone, origin: str = "sealmatrix") -> dict[str, Any]:
                 issue = _issue(origin, result)
                 issues[issue["id"]] = issue
                 incidents.append(_incident(origin, issue["id"], test["id"]))
+        if not cell.clean:
+            tests.append(_unclean(origin, done.record, cell, build["id"]))
     found = {"checkouts": checkouts.values(), "builds": builds.values(), "tests": tests}
     found |= {"issues": issues.values(), "incidents": incidents}
     return {"version": {"major": 5, "minor": 3}} | {name: list(rows) for name, rows in found.items() if rows}
@@ -83,6 +87,21 @@ def _build(origin: str, run: RunRecord, cell: CellRecord) -> dict[str, Any]:
         return build | {"status": "MISS", "log_excerpt": _safe(cell.reason)[-_EXCERPT:]}
     misc = {"image_sha256": kernel.sha256, "config_sha256": kernel.config_sha256} if kernel else {}
     return build | {"config_name": kernel.flavour if kernel else "host", "status": "PASS", "misc": misc}
+
+
+def _unclean(origin: str, run: RunRecord, cell: CellRecord, build: str) -> dict[str, Any]:
+    """The test of a cell that is not clean, whatever its rules say."""
+    return {
+        "id": f"{origin}:{run.id}/{_safe(cell.id)}/cell",
+        "build_id": build,
+        "origin": origin,
+        "path": "sealmatrix.cell",
+        "comment": "The guest boots and answers every probe, and its kernel reports no crash while none runs",
+        "status": "ERROR" if cell.state in ("lost", "crashed") else "MISS",
+        "log_excerpt": _safe(cell.trouble)[-_EXCERPT:],
+        "environment": {"comment": _safe(cell.id), "misc": {"cell": cell.id, "profile": cell.profile}},
+        "misc": {"state": cell.state, "reason": cell.reason},
+    } | ({"start_time": cell.started} if cell.started else {})
 
 
 def _test(origin: str, run: RunRecord, cell: CellRecord, result: RuleResult, build: str) -> dict[str, Any]:

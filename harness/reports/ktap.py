@@ -12,6 +12,9 @@
 
 ``known`` is ``XFAIL`` and ``skip`` is ``SKIP``, which count as ok; ``error`` and ``miss`` are ``ERROR``. All that a
 kernel or guest said goes into diagnostic lines, where nothing in it can be taken for a result.
+
+A cell that is not clean (its guest was lost, its kernel crashed while no probe ran) has one line more, ``cell``, which
+is an ``ERROR``.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ def ktap(done: RunDone) -> str:
     for number, cell in enumerate(done.record.cells, 1):
         results = done.results.get(cell.id, ())
         lines += [f"  {line}" for line in _cell(cell, results)]
-        good = cell.state == "finished" and all(result.status in _OK for result in results)
+        good = cell.clean and all(result.status in _OK for result in results)
         lines.append(f"{'ok' if good else 'not ok'} {number} {_name(cell.id)}")
     return "\n".join(lines) + "\n"
 
@@ -48,9 +51,11 @@ def _cell(cell: CellRecord, results: Sequence[RuleResult]) -> Iterator[str]:
         yield f"# {cell.state}: {_safe(cell.reason)}"
     for crash in cell.crashes:
         yield f"# console: {_safe(crash.title)}"
-    yield f"1..{len(results)}"
+    yield f"1..{len(results) + (not cell.clean)}"
     for number, result in enumerate(results, 1):
         yield from _rule(number, result)
+    if not cell.clean:
+        yield f"not ok {len(results) + 1} cell # ERROR {_safe(cell.trouble)}"
 
 
 def _rule(number: int, result: RuleResult) -> Iterator[str]:

@@ -42,9 +42,15 @@ def code(words: str) -> str:
 def _head(done: RunDone) -> Iterator[str]:
     counts = status_counts(done)
     told = ", ".join(f"{counts[s]} {s}" for s in STATUSES if counts[s] or s in _ALWAYS)
-    worst: Status = next((s for s in STATUSES if counts[s]), "miss")
+    found: list[Status] = [s for s in STATUSES if counts[s]] or ["miss"]
+    unclean = [cell for cell in done.record.cells if not cell.clean]
+    worst: Status = "error" if unclean and found[0] != "fail" else found[0]
     yield f"## {MARKS[worst].glyph} Memory sealing: {told}"
     yield ""
+    for cell in unclean:
+        yield f"- {MARKS['error'].glyph} **{text(label(cell))}** {text(cell.trouble[:_REASON])}"
+    if unclean:
+        yield ""
     state = "" if done.record.state == "finished" else f" The run is **{done.record.state}**."
     cells = plural(len(done.record.cells), "cell")
     yield f"Run {code(done.record.id)}, {cells}, payload {code(done.record.payload_id)}.{state}"
@@ -66,7 +72,7 @@ def _table(laid_out: Grid) -> Iterator[str]:
 
 
 def _column(cell: CellRecord) -> str:
-    parts = (kernel_name(cell), cell.arch, profile_suffix(cell), repeat_suffix(cell))
+    parts = (kernel_name(cell), cell.arch, profile_suffix(cell), repeat_suffix(cell), "" if cell.clean else cell.state)
     return "<br>".join(text(part) for part in parts if part)
 
 
@@ -124,7 +130,7 @@ def _kernels(done: RunDone) -> Iterator[str]:
     for cell in done.record.cells:
         machine = cell.machine
         acceleration = ", ".join(filter(None, (machine.acceleration, machine.start))) if machine else ""
-        state = text(f"{cell.state}: {cell.reason}" if cell.reason else cell.state)
+        state = text(cell.trouble or cell.state)
         yield f"| {text(label(cell))} | {text(release(cell))} | {acceleration} | {state} |"
     yield ""
     yield "</details>"

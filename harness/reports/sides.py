@@ -71,6 +71,7 @@ def _side(done: RunDone, cells: Sequence[CellRecord]) -> Side:
         results=results,
         repeats=tuple(repeats),
         started=first.started or done.record.started,
+        trouble=next((cell.trouble for cell in cells if not cell.clean), ""),
         facts=KernelFacts(version, first.arch, page_size) if version and page_size else None,
     )
 

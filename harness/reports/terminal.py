@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
@@ -50,6 +51,9 @@ def last_line(ink: Ink, done: RunDone) -> Text:
     for i, status in enumerate(told):
         style = MARKS[status].style if counts[status] else "dim"
         text.append(", " if i else "", style="not bold").append(f"{counts[status]} {status}", style=style)
+    unclean = Counter(cell.state for cell in done.record.cells if not cell.clean)
+    for state, number in unclean.items():
+        text.append(f"; {plural(number, 'cell')} {state}", style="bold magenta")
     if done.record.state != "finished":
         text.append(f"; {done.record.state}", style="bold red")
     return text
@@ -106,12 +110,14 @@ def _column_width(ink: Ink, laid_out: Grid, column: int, short: bool) -> int:
 
 
 def _head(cell: CellRecord) -> list[str]:
-    """A column's head: the kernel's name over its architecture, and the profile where it is not the standard one."""
+    """A column's head: the kernel's name over its architecture, the profile where it is not the standard one, and the
+    state of a cell that is not clean."""
     return [
         *fold(kernel_name(cell), _HEAD_WIDTH),
         cell.arch,
         *fold(profile_suffix(cell), _HEAD_WIDTH),
         *fold(repeat_suffix(cell), _HEAD_WIDTH),
+        *([] if cell.clean else fold(cell.state, _HEAD_WIDTH)),
     ]
 
 

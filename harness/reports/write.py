@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 from harness.errors import StoreError
@@ -15,7 +16,7 @@ from harness.reports.jsonout import summary_json
 from harness.reports.junit import classnames, document, element, suite
 from harness.reports.page import Reproduce, Sightings, page_html
 from harness.runs.execute import RunDone
-from harness.runs.record import write_atomically
+from harness.runs.record import read_run, write_atomically, write_run
 
 _WRITERS = 4
 
@@ -42,7 +43,17 @@ def write_reports(done: RunDone, reproduce: Reproduce | None = None, *, page: bo
         reports["verdicts.json"] = json.dumps(summary_json(done), indent=1) + "\n"
         for name, text in reports.items():
             written.append(pool.submit(_write, done.folder / name, text))
-        return tuple(future.result() for future in written)
+        paths = tuple(future.result() for future in written)
+    _sign(done.folder, reports)
+    return paths
+
+
+def _sign(folder: Path, reports: Mapping[str, str]) -> None:
+    """Keep the digests of a run's reports in its record: what is altered afterwards is no word of the run's."""
+    if (folder / "run.json").is_file():
+        digests = {name: sha256(text.encode()).hexdigest() for name, text in reports.items()}
+        record = read_run(folder)
+        write_run(folder, record.model_copy(update={"reports": record.reports | digests}))
 
 
 @contextmanager

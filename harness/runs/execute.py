@@ -16,13 +16,12 @@ from pathlib import Path
 from harness.errors import Interrupted, StoreError, UsageError
 from harness.matrix.model import Arch
 from harness.runs.cell import CellOutcome
-from harness.runs.judging import KeptResults, Question, judge_cell, recorded_facts, verdicts_json, write_plan
+from harness.runs.judging import KeptResults, Question, judge_cell, probes_of, recorded_facts, verdicts_json, write_plan
 from harness.runs.local import LocalPool
 from harness.runs.model import Cell, MakeGuest, Tell, Told, Workload
 from harness.runs.pool import Begun, Event, Pool
 from harness.runs.record import (
     CellRecord,
-    CellState,
     RunRecord,
     RunState,
     came_up,
@@ -31,6 +30,7 @@ from harness.runs.record import (
     write_run,
 )
 from harness.runs.schedule import room
+from harness.runs.state import ended
 from harness.verdicts.model import EXIT_NO_ANSWER, EXIT_OK, STATUSES, RuleResult, exit_code
 
 
@@ -61,12 +61,12 @@ class RunDone:
 
     @property
     def exit_code(self) -> int:
-        """DESIGN.md's exit code. A cell that was lost is no answer, even if every probe had already been observed."""
+        """DESIGN.md's exit code. A cell that is not clean is no answer, even if every probe had been observed."""
         if self.record.state == "interrupted":
             return Interrupted.exit_code
         code = exit_code(result.status for results in self.results.values() for result in results)
-        lost = any(cell.state != "finished" for cell in self.record.cells)
-        return EXIT_NO_ANSWER if code == EXIT_OK and lost else code
+        clean = all(cell.clean for cell in self.record.cells)
+        return EXIT_NO_ANSWER if code == EXIT_OK and not clean else code
 
 
 def new_run_id() -> str:
@@ -145,21 +145,21 @@ class _Execution:
         results = judge_cell(
             self._plan.assignment, facts, outcome.journalled, outcome.lost, outcome.crashes, outcome.second
         )
-        state: CellState = "interrupted" if outcome.interrupted else "lost" if outcome.lost else "finished"
+        state, reason = ended(outcome.lost, outcome.crashes, probes_of(self._plan.assignment))
         counted = Counter(result.status for result in results)
         statuses = {status: counted[status] for status in STATUSES if counted[status]}
-        done = finished_cell(record, outcome, state, statuses)
+        done = finished_cell(record, outcome, "interrupted" if outcome.interrupted else state, reason, statuses)
         verdicts = verdicts_json(self._record.id, done, facts, results)
         write_atomically(self._folder(cell) / "verdicts.json", json.dumps(verdicts, indent=1) + "\n")
         self._judged.append(cell.id)
         self._update(done)
         seen = len(outcome.journalled.observations) if outcome.journalled else 0
         planned = len(self._plan.workloads[cell.arch].planned)
-        self._tell(Told(cell.id, "done", took, seen, planned, outcome.lost, statuses))
+        self._tell(Told(cell.id, "done", took, seen, planned, reason, statuses))
 
     def _finish(self, state: RunState) -> KeptResults:
-        ended = ("finished", "lost", "interrupted")
-        cells = tuple(c if c.state in ended else c.model_copy(update=_INTERRUPTED) for c in self._record.cells)
+        going = ("waiting", "running")
+        cells = tuple(c.model_copy(update=_INTERRUPTED) if c.state in going else c for c in self._record.cells)
         others = dict(self._plan.earlier)
         for cell in cells:
             if cell.id not in self._judged and cell.id not in others:

@@ -14,6 +14,7 @@ from harness.observations.journal import Journalled, read_journal
 from harness.rules.model import KernelFacts, ProbeName, Rule
 from harness.runs.cell import JOURNAL, SECOND_JOURNAL
 from harness.runs.record import CellRecord, write_atomically
+from harness.runs.state import as_stored
 from harness.verdicts.judge import Assignment, Evidence, judge
 from harness.verdicts.model import RuleResult, Verdict
 from harness.verdicts.scenario import Scenario, expectation, judge_scenario
@@ -45,6 +46,13 @@ Question = Assignment | Scenario
 """What a run asks: rules of the catalogue of probes, or what a scenario expects."""
 
 
+def probes_of(question: Question) -> frozenset[str]:
+    """The ids of the probes that are asked for."""
+    if isinstance(question, Scenario):
+        return frozenset({question.probe.id})
+    return frozenset(probe.id for _, probes in question for probe in probes)
+
+
 def judge_cell(
     question: Question,
     kernel: KernelFacts | None,
@@ -67,17 +75,17 @@ def judge_cell(
     return judge(question, evidence)
 
 
-def judge_stored(question: Question, folder: Path, record: CellRecord) -> tuple[RuleResult, ...]:
-    """Judge a cell again from its folder in ``results/``, under the catalogue at hand."""
+def judge_stored(question: Question, folder: Path, record: CellRecord) -> tuple[CellRecord, tuple[RuleResult, ...]]:
+    """Judge a cell again from its folder in ``results/``, under the catalogue at hand. The record comes back with the
+    state that the journal and the reports on the console bear out."""
     journalled, second = (
         read_journal(path) if path.exists() else None for path in (folder / JOURNAL, folder / SECOND_JOURNAL)
     )
-    lost = record.reason
-    if not lost and record.state != "finished":
-        lost = f"the cell is {record.state}"
+    record = as_stored(record, journalled, probes_of(question))
     crashes = [Crash(**c.model_dump()) for c in record.crashes]
     facts = recorded_facts(record, journalled)
-    return judge_cell(question, facts, journalled, lost, crashes, second)
+    lost = record.reason or ("" if record.clean else f"the cell is {record.state}")
+    return record, judge_cell(question, facts, journalled, lost, crashes, second)
 
 
 def verdicts_json(

@@ -21,7 +21,7 @@ from harness.runs.helper import Helped
 from harness.verdicts.model import Status
 
 SCHEMA = 1
-CellState = Literal["waiting", "running", "finished", "lost", "interrupted"]
+CellState = Literal["waiting", "running", "finished", "crashed", "lost", "interrupted"]
 RunState = Literal["running", "finished", "interrupted"]
 
 
@@ -105,7 +105,8 @@ class HelperRecord(_Model):
 
 
 class CellRecord(_Model):
-    """One cell. ``seconds`` by stage; ``reason`` says why a cell that is not finished is not. ``host`` is the machine
+    """One cell. ``state`` is "crashed" where every answer is there and the kernel reported a crash while no probe ran.
+    ``seconds`` by stage; ``reason`` says why a cell that is not finished is not. ``host`` is the machine
     that ran it where that is not the run's own, ``lost_on`` the workers that were lost with it before. ``helpers``
     are the further guests that took over a share of its probes, ``second_sha256`` is of the payload that checked the
     first one.
@@ -131,6 +132,21 @@ class CellRecord(_Model):
     lost_on: tuple[str, ...] = ()
     helpers: tuple[HelperRecord, ...] = ()
 
+    @property
+    def clean(self) -> bool:
+        """Whether the cell gave its whole answer, from a kernel that reported no crash of its own accord."""
+        return self.state == "finished"
+
+    @property
+    def whole(self) -> bool:
+        """Whether every answer is there; a kernel that crashed while no probe ran may have given them all."""
+        return self.state in ("finished", "crashed")
+
+    @property
+    def trouble(self) -> str:
+        """Why it is not clean, ``lost: the payload was killed by signal 11``; "" when it is."""
+        return "" if self.clean else ": ".join(filter(None, (self.state, self.reason)))
+
 
 class SittingRecord(_Model):
     """One time a run was resumed: when, by what, and for which cells."""
@@ -143,7 +159,8 @@ class SittingRecord(_Model):
 
 
 class RunRecord(_Model):
-    """A whole run. Times are UTC, ISO 8601. ``sittings`` are those after the first."""
+    """A whole run. Times are UTC, ISO 8601. ``sittings`` are those after the first. ``reports`` has the sha256 of every
+    report of the run that was written, by its name."""
 
     schema_version: Literal[1] = 1
     id: str
@@ -160,6 +177,7 @@ class RunRecord(_Model):
     catalogue_sha256: str
     jobs: int
     sittings: tuple[SittingRecord, ...] = ()
+    reports: dict[str, str] = {}
     cells: tuple[CellRecord, ...]
 
 
@@ -198,14 +216,14 @@ def came_up(cell: CellRecord, booted: Booted | None) -> CellRecord:
 
 
 def finished_cell(
-    cell: CellRecord, outcome: CellOutcome, state: CellState, statuses: Mapping[Status, int]
+    cell: CellRecord, outcome: CellOutcome, state: CellState, reason: str, statuses: Mapping[Status, int]
 ) -> CellRecord:
     """A cell's record after it ended."""
     exited = outcome.exited
     return cell.model_copy(
         update={
             "state": state,
-            "reason": outcome.lost,
+            "reason": reason,
             "started": outcome.started,
             "seconds": outcome.seconds,
             "garbage": len(outcome.journalled.garbage) if outcome.journalled else 0,

@@ -84,17 +84,18 @@ def resumed(composed: Composed, folder: Path, record: RunRecord) -> Composed:
         host=fresh.record.host,
         cells=tuple(cell.id for cell in cells),
     )
-    update = {
-        "state": "running",
-        "finished": "",
-        "sittings": (*record.sittings, sitting),
-        "cells": tuple(waiting[cell.id] if cell.id in left else cell for cell in record.cells),
-    }
-    earlier = {
+    judged = {
         cell.id: judge_stored(fresh.assignment, folder / "cells" / cell.id, cell)
         for cell in record.cells
         if cell.id not in left
     }
+    update = {
+        "state": "running",
+        "finished": "",
+        "sittings": (*record.sittings, sitting),
+        "cells": tuple(waiting[cell.id] if cell.id in left else judged[cell.id][0] for cell in record.cells),
+    }
+    earlier = {name: results for name, (_, results) in judged.items()}
     plan = replace(fresh, folder=folder, record=record.model_copy(update=update), cells=cells, earlier=earlier)
     return replace(composed, plan=plan)
 

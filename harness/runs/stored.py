@@ -58,7 +58,10 @@ def _rule_in(path: Path, rule: str) -> tuple[str, str, str] | None:
     try:
         verdicts = json.loads(path.read_text(encoding="utf-8"))
         found = next((entry for entry in verdicts["rules"] if entry["rule"] == rule), None)
-        return (verdicts["cell"], found["status"], found["reason"]) if found else None
+        if found is None:
+            return None
+        unclean = "" if verdicts["state"] == "finished" else f"the cell is {verdicts['state']}"
+        return verdicts["cell"], found["status"], "; ".join(filter(None, (unclean, found["reason"])))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -70,5 +73,6 @@ def load_run(folder: Path, catalogue: Mapping[str, Rule]) -> RunDone:
     """
     record = read_run(folder)
     question = read_scenario(folder) or assign(catalogue, read_plan(folder))
-    results = {cell.id: judge_stored(question, folder / "cells" / cell.id, cell) for cell in record.cells}
-    return RunDone(folder, record, results)
+    judged = [judge_stored(question, folder / "cells" / cell.id, cell) for cell in record.cells]
+    checked = record.model_copy(update={"cells": tuple(cell for cell, _ in judged)})
+    return RunDone(folder, checked, {cell.id: results for cell, results in judged})

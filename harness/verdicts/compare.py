@@ -7,18 +7,21 @@ change among its probes, so that nothing hides behind a rule that failed, or was
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from harness.rules.model import KernelFacts, Rule
-from harness.verdicts.model import KINDS, RuleResult, Status, Verdict
+from harness.verdicts.model import EXIT_FAILED, EXIT_NO_ANSWER, EXIT_OK, KINDS, RuleResult, Status, Verdict
 
-Change = Literal["introduced", "lost coverage", "flaky", "changed", "fixed", "gained", "unchanged"]
-# Worst first; the first two are regressions.
-CHANGES: tuple[Change, ...] = ("introduced", "lost coverage", "flaky", "changed", "fixed", "gained", "unchanged")
-REGRESSIONS: frozenset[Change] = frozenset({"introduced", "lost coverage"})
+Change = Literal["introduced", "unstable", "lost coverage", "flaky", "changed", "fixed", "gained", "unchanged"]
+# Worst first; the first three are regressions. ``unstable`` is a failure that was seen in some repeats and not in all,
+# where none was seen before; ``flaky`` is every other disagreement between repeats.
+CHANGES: tuple[Change, ...] = (
+    "introduced", "unstable", "lost coverage", "flaky", "changed", "fixed", "gained", "unchanged",
+)  # fmt: skip
+REGRESSIONS: frozenset[Change] = frozenset({"introduced", "unstable", "lost coverage"})
 
 Standing = Literal["kept", "known", "broken", "skip", "none"]
 _STANDINGS: Mapping[Status, Standing] = {
@@ -47,7 +50,8 @@ class Side:
 
     ``run`` and ``cell`` say where it lies, ``kernel`` is its name in the matrix, ``version`` the upstream version it
     was built from ("" where no kernel could be had), ``page_size`` is in bytes (0 where it never came up).
-    ``started`` is UTC, in ISO 8601.
+    ``started`` is UTC, in ISO 8601. ``trouble`` says why the cell, or a repeat of it, is not clean ("" when all are):
+    its guest was lost, or its kernel crashed while no probe ran.
     """
 
     run: str
@@ -62,6 +66,33 @@ class Side:
     repeats: tuple[Results, ...] = field(default=(), repr=False)
     facts: KernelFacts | None = None
     started: str = ""
+    trouble: str = ""
+
+    @cached_property
+    def worst(self) -> Results:
+        """The results with the worst that any repeat said of each probe: what a new side is judged by."""
+        return _merged((self.results, *self.repeats), lambda verdict: verdict.badness)
+
+    @cached_property
+    def best(self) -> Results:
+        """The results with the best answer that any repeat gave for each probe: what an old side could do."""
+        return _merged((self.results, *self.repeats), lambda verdict: _COLUMNS.index(standing(verdict)))
+
+
+def _merged(repeats: Sequence[Results], badness: Callable[[Verdict], Any]) -> Results:
+    """One result a rule out of those of all repeats: of each probe the verdict that sorts first."""
+    if len(repeats) == 1:
+        return repeats[0]
+    found: dict[str, RuleResult] = {}
+    for name in dict.fromkeys(name for results in repeats for name in results):
+        told = [results[name] for results in repeats if name in results]
+        verdicts: dict[str, Verdict] = {}
+        for verdict in (verdict for result in told for verdict in result.verdicts):
+            kept = verdicts.setdefault(verdict.probe, verdict)
+            if badness(verdict) < badness(kept):
+                verdicts[verdict.probe] = verdict
+        found[name] = RuleResult(told[0].rule, tuple(verdicts.values()))
+    return found
 
 
 @dataclass(frozen=True)
@@ -69,7 +100,7 @@ class ProbeChange:
     """One probe that did not stay as it was. None stands for a probe that was not planned.
 
     ``since`` is the side the ``before`` verdict is from. ``varied`` holds, where repeats of one cell disagreed, what
-    they said, repeat by repeat.
+    they said, repeat by repeat; ``failed`` is in how many repeats of the later side it failed, where they disagreed.
     """
 
     probe: str
@@ -78,6 +109,7 @@ class ProbeChange:
     after: Verdict | None
     since: Side = field(repr=False)
     varied: tuple[str, ...] = ()
+    failed: int = 0
 
 
 @dataclass(frozen=True)
@@ -120,8 +152,14 @@ class Pair:
 
     @property
     def regressed(self) -> bool:
-        """Whether anything was introduced or lost. Across machines, a probe that does not apply is not lost."""
-        return any(self.regressed_in(rule) for rule in self.rules)
+        """Whether anything was introduced or lost, the cell itself included. Across machines, a probe that does not
+        apply is not lost."""
+        return self.lost or any(self.regressed_in(rule) for rule in self.rules)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the later cell is not clean, and the earlier one was."""
+        return bool(self.after.trouble) and not self.before.trouble
 
     def regressed_in(self, rule: RuleChange) -> bool:
         """Whether anything was introduced or lost in one rule."""
@@ -176,29 +214,66 @@ Memory = Mapping[tuple[str, str], tuple[Verdict, Side]]
 
 def compare_rules(before: Side, after: Side, memory: Memory) -> tuple[RuleChange, ...]:
     """All rules of two sides. ``memory`` has, by rule and probe, the last answer before a gap, and from which side."""
-    return tuple(_rule(name, before, after, memory) for name in dict.fromkeys((*after.results, *before.results)))
+    return tuple(_rule(name, before, after, memory) for name in dict.fromkeys((*after.worst, *before.best)))
 
 
 def _rule(name: str, before: Side, after: Side, memory: Memory) -> RuleChange:
-    old, new = before.results.get(name), after.results.get(name)
+    old, new = before.best.get(name), after.worst.get(name)
     rule = (new or old or _never()).rule
     olds, news = by_probe(old), by_probe(new)
-    varied = {**_varied(name, before), **_varied(name, after)}
-    steady = set(varied) - set(_varied(name, after))
+    earlier, later = _repeated(name, before), _repeated(name, after)
     out_of_scope = after.facts is not None and after.facts not in rule.where
     found = []
     for probe in dict.fromkeys((*news, *olds)):
         change = _probe(probe, olds.get(probe), news.get(probe), before, memory.get((name, probe)))
         if out_of_scope and change.change == "lost coverage" and standing(change.after) == "skip":
             # The rule does not speak for that kernel: it was not the kernel that lost anything.
-            change = _with(change, "unchanged")
-        elif probe in varied and not (probe in steady and change.change == "lost coverage"):
-            change = _with(change, "flaky", varied[probe])
-        found.append(change)
+            change = replace(change, change="unchanged")
+        found.append(_weighed(change, earlier.get(probe, ()), later.get(probe, ())))
     counted = Counter(change.change for change in found)
     changed = sorted((c for c in found if c.change != "unchanged"), key=lambda c: ORDER[c.change])
     counts = {change: counted[change] for change in CHANGES if counted[change]}
     return RuleChange(rule, _worst(counts, new), old, new, tuple(changed), counts)
+
+
+Repeated = Sequence[Verdict | None]
+"""What each repeat of a cell said of one probe."""
+
+
+def _repeated(rule: str, side: Side) -> Mapping[str, Repeated]:
+    """By probe; empty where the cell was run once."""
+    if not side.repeats:
+        return {}
+    repeats = [by_probe(results.get(rule)) for results in (side.results, *side.repeats)]
+    return {probe: [repeat.get(probe) for repeat in repeats] for repeat in repeats for probe in repeat}
+
+
+def _disagree(repeated: Repeated) -> bool:
+    return len({_behaviour(verdict) for verdict in repeated}) > 1
+
+
+def _failed(repeated: Repeated) -> int:
+    return sum(standing(verdict) == "broken" for verdict in repeated)
+
+
+def _weighed(change: ProbeChange, earlier: Repeated, later: Repeated) -> ProbeChange:
+    """A probe's change, where its repeats were heard.
+
+    What fails in every repeat that gave an answer has failed, whatever the words; what fails in some is unstable; what
+    a repeat did not answer is lost. Only what is left of their disagreement is flaky.
+    """
+    disagreeing = [repeated for repeated in (earlier, later) if _disagree(repeated)]
+    if not disagreeing:
+        return change
+    varied = tuple(told(verdict) for verdict in disagreeing[-1])
+    failed = _failed(later) if _disagree(later) else 0
+    unsteady = 0 < failed < sum(standing(verdict) != "none" for verdict in later)
+    if unsteady:
+        before = _failed(earlier) or standing(change.before) == "broken"
+        return replace(change, change="flaky" if before else "unstable", varied=varied, failed=failed)
+    if failed or change.change in REGRESSIONS:
+        return replace(change, varied=varied, failed=failed)
+    return replace(change, change="flaky", varied=varied)
 
 
 def _never() -> RuleResult:
@@ -218,10 +293,6 @@ def _probe(
     return ProbeChange(probe, change, old, new, before)
 
 
-def _with(change: ProbeChange, to: Change, varied: tuple[str, ...] = ()) -> ProbeChange:
-    return ProbeChange(change.probe, to, change.before, change.after, change.since, varied)
-
-
 def _worst(counts: Mapping[Change, int], after: RuleResult | None) -> Change:
     worst: Change = min(counts, key=lambda change: ORDER[change], default="unchanged")
     # Some probe was mended and another still fails: the rule is not fixed.
@@ -231,19 +302,6 @@ def _worst(counts: Mapping[Change, int], after: RuleResult | None) -> Change:
 def by_probe(result: RuleResult | None) -> Mapping[str, Verdict]:
     """A rule's verdicts by probe; empty where the rule was not asked."""
     return {verdict.probe: verdict for verdict in result.verdicts} if result else {}
-
-
-def _varied(rule: str, side: Side) -> Mapping[str, tuple[str, ...]]:
-    """The probes on which a cell's repeats disagree, and what each of them said."""
-    if not side.repeats:
-        return {}
-    repeats = [by_probe(results.get(rule)) for results in (side.results, *side.repeats)]
-    found = {}
-    for probe in dict.fromkeys(probe for repeat in repeats for probe in repeat):
-        verdicts = [repeat.get(probe) for repeat in repeats]
-        if len({_behaviour(verdict) for verdict in verdicts}) > 1:
-            found[probe] = tuple(told(verdict) for verdict in verdicts)
-    return found
 
 
 def told(verdict: Verdict | None) -> str:
@@ -262,10 +320,19 @@ def worst_change(rules: Iterable[RuleChange]) -> Change:
 
 def flaky_rules(side: Side) -> Mapping[str, Mapping[str, tuple[str, ...]]]:
     """Rules whose repeats of one cell disagree: by rule and probe, what each repeat said."""
-    found = {name: _varied(name, side) for name in side.results}
+    found = {
+        name: {
+            probe: tuple(map(told, repeated))
+            for probe, repeated in _repeated(name, side).items()
+            if _disagree(repeated)
+        }
+        for name in side.worst
+    }
     return {name: varied for name, varied in found.items() if varied}
 
 
 def exit_code(pairs: Sequence[Pair]) -> int:
-    """1 when anything was introduced or lost, else 0."""
-    return 1 if any(pair.regressed for pair in pairs) else 0
+    """1 when anything was introduced or lost; 3 when nothing was, and a later cell is not clean; else 0."""
+    if any(pair.regressed for pair in pairs):
+        return EXIT_FAILED
+    return EXIT_NO_ANSWER if any(pair.after.trouble for pair in pairs) else EXIT_OK

@@ -82,7 +82,7 @@ def compare_series(sides: Sequence[Side]) -> Series:
     steps = []
     memory: dict[tuple[str, str], tuple[Verdict, Side]] = {}
     for before, after in pairwise(ordered):
-        for name, result in before.results.items():
+        for name, result in before.best.items():
             for probe, verdict in by_probe(result).items():
                 if standing(verdict) not in ("none", "skip"):
                     memory[name, probe] = verdict, before

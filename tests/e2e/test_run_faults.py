@@ -85,7 +85,7 @@ def check(done: RunDone, expected: list[str], reason: str) -> None:
     assert reason in bad.reason
     assert done.exit_code in (1, 3)
     junit = junitparser.JUnitXml.fromfile(str(done.folder / "junit.xml"))
-    assert junit.failures + junit.errors == 1
+    assert junit.failures + junit.errors == 2  # the rule, and the cell itself
     json.loads((done.folder / "verdicts.json").read_text())
 
 
@@ -96,6 +96,24 @@ def test_a_panic_in_the_middle(run: Callable[..., RunDone]) -> None:
     assert worst.kind == "crash"
     assert "Kernel panic - not syncing: sysrq triggered crash" in worst.reason
     assert "sysrq triggered crash" in (done.folder / "cells/bad/console.log").read_text(errors="replace")
+
+
+def test_a_panic_after_every_probe_was_observed(run: Callable[..., RunDone]) -> None:
+    done = run([*say(PLAN, seen(0), seen(1), END), "do", "panic"])
+    assert statuses(done, "bad") == ["pass", "pass"]
+    bad, _ = done.record.cells
+    assert (bad.state, done.exit_code) == ("lost", 3)
+    assert "sysrq triggered crash" in bad.reason
+
+
+def test_a_report_before_the_first_probe(run: Callable[..., RunDone]) -> None:
+    done = run(["kmsg", "<1>BUG: KASAN: slab-out-of-bounds in f+0x1/0x2\n", *say(PLAN, seen(0), seen(1), END)])
+    assert statuses(done, "bad") == ["pass", "pass"]
+    bad, good = done.record.cells
+    assert (bad.state, good.state, done.exit_code) == ("crashed", "finished", 3)
+    assert bad.reason == "BUG: KASAN: slab-out-of-bounds in f+0x1/0x2, while no probe ran"
+    junit = junitparser.JUnitXml.fromfile(str(done.folder / "junit.xml"))
+    assert (junit.failures, junit.errors) == (0, 1)
 
 
 @pytest.mark.parametrize(

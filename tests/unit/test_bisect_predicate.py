@@ -84,7 +84,7 @@ def test_a_half_that_never_ran_its_operation_says_nothing(half: Half, answers: s
         assert (seen.holds is not None) == (field in answers.split())
         if field not in answers.split():
             assert asked.answer(seen, None) == "untestable"
-            assert trouble_of(asked, seen.status, seen.holds) == "skip"
+            assert trouble_of(asked, seen) == "skip"
             assert seen.reason == f"{which} half: {half.said}"
 
 

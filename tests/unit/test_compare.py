@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 
 from harness.rules.model import KernelFacts, Rule, Where
@@ -22,8 +25,8 @@ def side(*results: RuleResult, version: str = "6.12.117", repeats: tuple[tuple[R
                 by_rule, more)  # fmt: skip
 
 
-def verdicts(of: Rule, *statuses: Status) -> RuleResult:
-    return RuleResult(of, tuple(Verdict(of.id, f"p{i}", s, "why", None, "o") for i, s in enumerate(statuses)))
+def verdicts(of: Rule, *statuses: Status, observed: str = "o") -> RuleResult:
+    return RuleResult(of, tuple(Verdict(of.id, f"p{i}", s, "why", None, observed) for i, s in enumerate(statuses)))
 
 
 @pytest.mark.parametrize(
@@ -108,20 +111,62 @@ def test_a_rule_that_does_not_speak_for_the_later_kernel_lost_nothing() -> None:
     assert pair.counts["unchanged"] == 1
 
 
-def test_repeats_that_disagree_are_flaky_and_never_introduced() -> None:
-    flaky = side(verdicts(RULE, "fail"), repeats=((verdicts(RULE, "pass"),), (verdicts(RULE, "fail"),)))
-    pair = compare(side(verdicts(RULE, "pass")), flaky)
-    assert pair.rules[0].change == "flaky"
-    assert [said.partition(":")[0] for said in pair.rules[0].probes[0].varied] == ["fail", "pass", "fail"]
-    assert exit_code([pair]) == 0
-    assert compare(flaky, side(verdicts(RULE, "fail"))).rules[0].change == "flaky"
+def repeated(*answers: Status, words: Sequence[str] = ()) -> Side:
+    """A cell of one probe that was run once for each answer."""
+    texts = words or ["seen"] * len(answers)
+    first, *rest = (verdicts(RULE, answer, observed=text) for answer, text in zip(answers, texts, strict=True))
+    return side(first, repeats=tuple((one,) for one in rest))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "change", "failed", "code"),
+    [
+        # Fails in every repeat: introduced, whatever the words.
+        (repeated("pass"), repeated("fail", "fail", "fail"), "introduced", 0, 1),
+        (repeated("pass"), repeated("fail", "fail", "fail", words="abc"), "introduced", 3, 1),
+        (repeated("pass", "pass"), repeated("fail", "error"), "introduced", 1, 1),
+        (repeated("pass", "fail"), repeated("fail", "fail"), "introduced", 0, 1),
+        # Fails in some: unstable, and a failure was seen.
+        (repeated("pass"), repeated("fail", "pass", "fail"), "unstable", 2, 1),
+        (repeated("pass"), repeated("pass", "pass", "fail"), "unstable", 1, 1),
+        (repeated("skip"), repeated("skip", "fail"), "unstable", 1, 1),
+        (repeated("known"), repeated("known", "fail"), "unstable", 1, 1),
+        (repeated("pass"), repeated("pass", "fail", "miss"), "unstable", 1, 1),
+        # Where it failed before, at times or always, that is no news.
+        (repeated("fail"), repeated("fail", "pass"), "flaky", 1, 0),
+        (repeated("fail", "pass"), repeated("fail", "pass"), "flaky", 1, 0),
+        # Lost is lost.
+        (repeated("pass"), repeated("pass", "miss"), "lost coverage", 0, 1),
+        (repeated("pass"), repeated("error", "pass", "pass"), "lost coverage", 0, 1),
+        (repeated("pass", "fail"), repeated("miss", "miss"), "lost coverage", 0, 1),
+        # The rest is flaky.
+        (repeated("pass"), repeated("pass", "pass", words="ab"), "flaky", 0, 0),
+        (repeated("pass"), repeated("pass", "known"), "flaky", 0, 0),
+        (repeated("pass", "fail"), repeated("pass", "pass"), "flaky", 0, 0),
+        (repeated("fail", "fail"), repeated("fail", "fail", words="ab"), "changed", 2, 0),
+    ],
+)
+def test_repeats_are_weighed(before: Side, after: Side, change: str, failed: int, code: int) -> None:
+    pair = compare(before, after)
+    assert pair.rules[0].change == change
+    assert [probe.failed for probe in pair.rules[0].probes] == [failed]
+    assert exit_code([pair]) == code
+
+
+def test_a_later_cell_that_is_not_clean_is_never_unchanged() -> None:
+    clean = side(verdicts(RULE, "pass"))
+    lost = replace(clean, trouble="lost: panic")
+    assert exit_code([compare(clean, clean)]) == 0
+    assert exit_code([compare(clean, lost)]) == 1
+    assert exit_code([compare(lost, lost)]) == 3
+    assert exit_code([compare(lost, clean)]) == 0
 
 
 def test_a_steady_probe_of_a_flaky_rule_is_introduced() -> None:
     flaky = side(verdicts(RULE, "pass", "fail"), repeats=((verdicts(RULE, "fail", "fail"),),))
     (change,) = compare(side(verdicts(RULE, "pass", "pass")), flaky).rules
     assert change.change == "introduced"
-    assert change.counts == {"introduced": 1, "flaky": 1}
+    assert change.counts == {"introduced": 1, "unstable": 1}
 
 
 def test_flakiness_before_does_not_excuse_no_answer_now() -> None:

@@ -176,10 +176,15 @@ def test_repeats_are_one_side_and_disagreement_is_marked() -> None:
     sides = sides_of(done)
     assert [side.cell for side in sides] == ["debian-6.12.x86_64", "debian-7.3.x86_64"]
     comparison = compare_picks(Picked("a", done, sides[:1]), Picked("b", done, sides[1:]))
-    assert comparison.exit_code == 0
+    assert comparison.exit_code == 1
     text = printed(comparison)
-    assert "flaky: repeats disagree on 7.3.117" in text
+    assert "Unstable" in text
+    assert "fails in 1 of 2 repeats on 7.3.117" in text
     assert "repeat 2: pass: control 0, sealed EPERM" in text
+    (suite,) = JUnitXml.fromstring(comparison_xml(comparison).encode())
+    (failure,) = next(iter(suite)).result
+    assert (type(failure), failure.type) == (Failure, "unstable")
+    assert failure.message.startswith("fails in 1 of 2 repeats")
 
 
 @pytest.mark.parametrize(

@@ -113,19 +113,32 @@ def test_the_newest_shape_is_the_last_migration() -> None:
     [
         ("run.json", "{", "cannot be read"),
         ("run.json", '{"schema_version": 9}', "schema version 9"),
-        ("verdicts.json", "[]", "verdicts"),
-        ("verdicts.json", '{"schema_version": 2}', "schema_version"),
-        ("verdicts.json", '\x00{"half', "verdicts"),
+        ("plan.json", "{", "cannot be read"),
     ],
 )
 def test_a_bad_folder_is_one_remark_and_harms_no_other(tmp_path: Path, name: str, text: str, said: str) -> None:
     good, bad = (kept(tmp_path, name, [result(rule("munmap-a"))]) for name in ("r-00", "r-01"))
     (bad.folder / name).write_text(text)
+    (bad.folder / "verdicts.json").unlink()
     taken = import_folders(database_url(tmp_path), [bad.folder, good.folder])
     assert taken.runs == ("r-00",)
     (remark,) = taken.remarks
     assert said in remark
     assert "\n" not in remark
+
+
+@pytest.mark.parametrize("text", ["[]", '{"schema_version": 2}', '\x00{"half', None])
+def test_verdicts_that_the_run_did_not_write_are_not_taken(tmp_path: Path, text: str | None) -> None:
+    done = kept(tmp_path, "r-00", [result(rule("munmap-a"), "fail", "why", "bypass")])
+    path = done.folder / "verdicts.json"
+    altered = (
+        path.read_text().replace('"status": "fail"', '"status": "pass"').replace('"exit_code": 1', '"exit_code": 0')
+    )
+    path.write_text(text or altered)
+    found = read_folder(done.folder, {})
+    # There is no journal to judge anew: nothing passed, and the cell is lost.
+    assert found.run["exit_code"] == 3
+    assert [(cell["state"], found.results[cell["cell"]]) for cell in found.cells] == [("lost", {})]
 
 
 def test_flaky_is_what_changed_while_nothing_else_did(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 TODAY = date(2026, 11, 23)
 RULES = {r.id: r for r in (rule("munmap-across"), rule("mprotect-mixed", "mprotect"), rule("cold", "madvise", "open"))}
 HEAD = "version: 1\ntitle: Trial\narchitectures: [x86_64]\nrequire:\n  - levels: [required]\n"
+FAMILIES = "Some required probe of every family applied on every cell"
 Cells = Sequence[tuple[CellRecord, Sequence[RuleResult]]]
 
 
@@ -123,8 +124,8 @@ def test_a_waiver_whose_rule_holds_again_is_stale() -> None:
 
 def test_silence_is_never_a_pass() -> None:
     found = judged(results("miss"), before=results("miss"))
-    assert not_met(found) == ["At least 100 % of the required probes gave an answer on every cell"]
-    lenient = HEAD + "coverage: {answered: 50}\n"
+    assert not_met(found) == ["At least 100 % of the required probes gave an answer on every cell", FAMILIES]
+    lenient = HEAD + "coverage: {answered: 50, applied: 50}\n"
     assert judged(results("miss"), lenient, before=results("miss")).verdict == "qualified"
     lost = cell("debian-7.3", state="lost", reason="the guest was lost")
     found = judged(results(), lenient, candidate=lost)
@@ -172,12 +173,49 @@ def test_skipping_too_much_is_not_enough() -> None:
     ]
 
 
+def test_what_applied_nowhere_is_not_qualified() -> None:
+    """A family of which nothing applied was not qualified, unless the policy names a share; nor is nothing at all."""
+    found = judged(results("skip"), before=results("skip"))
+    assert not_met(found) == [FAMILIES]
+    assert found.checks[3].says == "debian-7.3.x86_64: 3 of 6, none of munmap"
+    half = HEAD + "coverage: {applied: 50}\n"
+    assert judged(results("skip"), half, before=results("skip")).verdict == "qualified"
+    nothing = [
+        replace(one, verdicts=tuple(replace(v, status="skip", kind=None) for v in one.verdicts)) for one in results()
+    ]
+    for policy in (HEAD, HEAD + "coverage: {applied: 0}\n"):
+        found = judged(nothing, policy, before=nothing)
+        assert found.verdict == "not qualified"
+        assert "0 of 6" in found.checks[3].says
+
+
+def test_a_kernel_that_crashed_while_no_probe_ran_is_refused_unless_the_policy_accepts_it() -> None:
+    crashed = cell("debian-7.3", state="crashed", reason="BUG: KASAN, while no probe ran")
+    found = judged(results(), candidate=crashed)
+    assert (found.verdict, "crashed: BUG: KASAN" in found.checks[2].says) == ("not qualified", True)
+    accept = HEAD.replace("require:", "crashed: accept\nrequire:")
+    assert judged(results(), accept, candidate=crashed).verdict == "qualified"
+    lost = cell("debian-7.3", state="lost", reason="gone")
+    assert judged(results(), accept, candidate=lost).verdict == "not qualified"
+
+
+def test_refusing_what_is_new_refuses_what_is_unstable() -> None:
+    again = cell("debian-7.3").model_copy(update={"id": "debian-7.3.x86_64~2"})
+    pairs: Cells = [(cell("b"), results()), (cell("debian-7.3"), results()), (again, results("fail", "wrong-errno"))]
+    done = run(Path("r"), pairs)
+    old, new = sides_of(done)
+    policy = parse_policy((HEAD + "differences: {refuse: [introduced]}\n").encode(), Path("p"), RULES)
+    found = judge_picks(Picked("c", done, (new,)), Picked("b", done, (old,)), policy, b"", TODAY, RULES).qualification
+    assert "Nothing refused has changed since the baseline" in not_met(found)
+
+
 def test_lost_coverage_is_refused_and_can_be_expected() -> None:
     assert judged(results("skip")).verdict == "not qualified"
     allow = (
         HEAD + "differences:\n  allow:\n    - {rules: [munmap-*], changes: [lost coverage], reason: region withdrawn}\n"
     )
     found = judged(results("skip"), allow)
+    assert found.checks[3].met == "met"
     assert (found.verdict, found.allowed[0].reason) == ("qualified", "region withdrawn")
 
 
@@ -206,7 +244,8 @@ def test_a_failure_in_one_repeat_is_a_failure() -> None:
     old, new = sides_of(done)
     policy = parse_policy(HEAD.encode(), Path("p"), RULES)
     found = judge_picks(Picked("c", done, (new,)), Picked("b", done, (old,)), policy, b"", TODAY, RULES).qualification
-    assert not_met(found) == ["Required rules hold"]
+    assert not_met(found) == ["Required rules hold", "Nothing refused has changed since the baseline"]
+    assert "unstable in 3 of 3 probes: fails in 1 of 2 repeats" in found.checks[5].deviations[0].says
 
 
 @pytest.mark.parametrize(

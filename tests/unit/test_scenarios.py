@@ -240,7 +240,7 @@ def test_json_and_junit_of_a_run(tmp_path):
     write_reports(done, page=False)
     assert {path.name for path in (tmp_path / "r").iterdir() if path.is_file()} >= {"junit.xml", "verdicts.json"}
     junit = (tmp_path / "r/junit.xml").read_text()
-    assert 'errors="6" failures="1" tests="15"' in " ".join(sorted(junit.splitlines()[1].split()))
+    assert 'errors="7" failures="1" tests="16"' in " ".join(sorted(junit.splitlines()[1].split()))
     assert not (tmp_path / "r/report.html").exists()
 
 

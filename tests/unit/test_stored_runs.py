@@ -39,6 +39,8 @@ from harness.verdicts.model import STATUSES
 from tests.stored_runs import NAMES, RUNS, copy_of, stored
 
 # (run, cell, rule) → (status, kind) that the code at hand gives where 8085df5 said something else.
+# Cells whose state is another one by the code at hand: a crash before the first probe went unnoticed.
+STATES = {"report-at-boot.x86_64": "crashed"}
 CHANGED: Mapping[tuple[str, str, str], tuple[str, str | None]] = {}
 
 # Rules that came later, and what they say of each cell of a run, in the run's order.
@@ -91,7 +93,8 @@ def test_a_stored_run_is_judged_as_it_was(name: str) -> None:
             assert len(r.verdicts) == sum(probes[cell, r.rule.id].values())
     assert done.exit_code == EXIT_CODES[name] == then(name)["exit_code"]
     assert [cell.id for cell in done.record.cells] == [cell["cell"] for cell in then(name)["cells"]]
-    assert [cell.state for cell in done.record.cells] == [cell["state"] for cell in then(name)["cells"]]
+    states = {cell["cell"]: cell["state"] for cell in then(name)["cells"]} | (STATES if name == "faults" else {})
+    assert {cell.id: cell.state for cell in done.record.cells} == states
 
 
 def test_the_failures_are_those_we_know() -> None:
@@ -154,7 +157,7 @@ def test_kcidb(name: str) -> None:
     assert told["version"] == {"major": 5, "minor": 3}
     statuses = {"fail": "FAIL", "known": "FAIL", "error": "ERROR", "miss": "MISS", "skip": "SKIP", "observed": "DONE"}
     run = stored(name).record.id
-    found = {test["id"]: (test["status"], test["misc"]["kind"]) for test in told["tests"]}
+    found = {test["id"]: (test["status"], test["misc"].get("kind")) for test in told["tests"]}
     for (cell, rule), (status, kind) in wanted(name).items():
         assert found[f"lab:{run}/{cell}/{rule}"] == (statuses.get(status, "PASS"), kind)
 
@@ -240,7 +243,8 @@ def test_the_history_takes_them_in(tmp_path: Path) -> None:
     for name in NAMES:
         line = lines[stored(name).record.id]
         assert (line.exit_code, line.cells) == (EXIT_CODES[name], len(stored(name).record.cells))
-        assert line.counts == then(name)["counts"]  # as it was judged then
+        # It was written before there was a digest of the verdicts: it is judged anew.
+        assert line.counts == {status: counts(name)[status] for status in STATUSES}
     told = {(point.run, point.cell): (point.status, point.kind) for point in points}
     for name in NAMES:
         for (cell, rule), (status, kind) in wanted(name).items():

@@ -34,7 +34,7 @@ def excerpts(done: RunDone, cell: CellRecord, results: Sequence[RuleResult]) -> 
             for crash in cell.crashes
         ]
     broken = {v.probe for r in results if r.status in _TOLD for v in r.verdicts if v.status in _TOLD}
-    lost = cell.state != "finished"
+    lost = not cell.clean
     if broken or lost:
         lines = _read(done, cell)
         if lost and lines:

@@ -119,11 +119,14 @@ def headline(done: RunDone) -> str:
         if number := len(worst.get(status, ())):
             verb = one if number == 1 else more
             told.append(f"{plural(number, 'rule')} {verb} on {len(where[status])} of {plural(cells, 'cell')}")
-    lost = [cell for cell in done.record.cells if cell.state != "finished"]
+    lost = [cell for cell in done.record.cells if not cell.whole]
+    crashed = [cell for cell in done.record.cells if cell.whole and not cell.clean]
     if lost:
         told.append(f"{len(lost)} of {cells} cells gave no whole answer")
     elif "miss" in worst:
         told.append(f"{plural(len(worst['miss']), 'rule')} without an answer")
+    if crashed:
+        told.append(f"{len(crashed)} of {cells} kernels crashed while no probe ran")
     if done.record.state == "interrupted":
         told.insert(0, "Interrupted")
     if not told and not worst:
