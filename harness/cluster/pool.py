@@ -28,7 +28,7 @@ from harness.cluster import worker as remote
 from harness.cluster.facts import NAME, Facts, check_same, demanded, own_facts, read_facts, resources, unmet
 from harness.cluster.loop import running_loop
 from harness.cluster.parcel import Shelf, pack
-from harness.cluster.remote import Missing, Returned
+from harness.cluster.remote import BadAnswer, Missing, Returned
 from harness.cluster.worker import NoScheduler, first_line
 from harness.errors import InfrastructureError, StoreError, UsageError
 from harness.guests.qemu import Wishes
@@ -286,6 +286,8 @@ class ClusterPool:
         else:
             if isinstance(answer, Missing):
                 self._stock(sent, answer)
+            elif not isinstance(answer, Returned):
+                self._give_up(sent, f"a worker answered with something that is no cell: {type(answer).__name__}")
             elif answer.interrupted and not self._stopped_at:
                 self._again(sent, f"{answer.worker} was stopped")
             else:
@@ -311,7 +313,10 @@ class ClusterPool:
         folder = self._folder(sent.cell)
         with telling(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            outcome = answer.outcome(sent.cell, folder)
+            try:
+                outcome = answer.outcome(sent.cell, folder)
+            except BadAnswer as problem:
+                outcome = CellOutcome(sent.cell, lost=str(problem))
         outcome.lost_on = tuple(sent.attempts[:-1])
         outcome.host = self._host(answer.worker)
         self._events.put(outcome)

@@ -11,16 +11,26 @@ from pathlib import Path
 from harness.cluster.parcel import Parcel, missing, unpack
 from harness.errors import InfrastructureError
 from harness.guests.console import Crash
-from harness.guests.model import Booted, Exited, Guest
+from harness.guests.model import FLOOD, Booted, Exited, Guest
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.kernels.model import Kernel
 from harness.kernels.store import Store
+from harness.names import NotAName, TooLarge, inflate, relative
 from harness.observations.journal import read_journal
 from harness.runs.cell import JOURNAL, SECOND_JOURNAL, CellOutcome, CellWorker
 from harness.runs.model import Cell, Tell
 
 MakeRemote = Callable[[Cell, Path, Wishes, Path], Guest]
 """From a cell, its folder, what is wished for and PID 1's ELF."""
+
+
+# What a cell can leave, many times over: the streams of two payloads and of helpers, consoles, QEMU's words.
+_LARGEST = 16 * FLOOD
+_FILES = 1000
+
+
+class BadAnswer(InfrastructureError):
+    """A worker sent what no cell leaves."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +57,10 @@ class Returned:
     worker: str = ""
 
     def outcome(self, cell: Cell, folder: Path) -> CellOutcome:
-        """Lay the files down where a local run has them, and give the outcome."""
-        for name, content in self.files.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(zlib.decompress(content))
+        """Lay the files down where a local run has them, and give the outcome. Raises ``BadAnswer``, ``OSError``."""
+        for path, content in self._unpacked():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(content)
         journal, second = folder / JOURNAL, folder / SECOND_JOURNAL
         return CellOutcome(
             cell,
@@ -65,6 +74,16 @@ class Returned:
             crashes=self.crashes,
             seconds=dict(self.seconds),
         )
+
+    def _unpacked(self) -> list[tuple[Path, bytes]]:
+        """What the worker says are files of the cell's folder, each with a path that cannot lead out of it."""
+        try:
+            paths = {name: Path(*relative(name)) for name in self.files}
+            if len(paths) > _FILES or set(paths.values()) & {up for path in paths.values() for up in path.parents}:
+                raise BadAnswer(f"{self.worker} sent {len(paths)} files that are no cell's")
+            return [(paths[name], content) for name, content in inflate(self.files.items(), _LARGEST)]
+        except (NotAName, TooLarge) as problem:
+            raise BadAnswer(f"{self.worker} sent a file that is not taken: {problem}") from None
 
 
 def make_qemu(cell: Cell, folder: Path, wishes: Wishes, init: Path) -> Guest:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from harness.errors import UsageError
+from harness.names import Identifier, printable
 from harness.reports.jsonout import summary_json
 from harness.reports.page.columns import kernel_version
 from harness.rules.model import Rule
@@ -43,24 +44,24 @@ class _Kernel(BaseModel):
 
 
 class _Cell(BaseModel):
-    cell: str
+    cell: Identifier
     state: str
     reason: str
     kernel: _Kernel
     acceleration: str
-    rules: dict[str, _Result]
+    rules: dict[Identifier, _Result]
 
 
 class Summary(BaseModel):
     """The parts of a run's ``verdicts.json`` that the history keeps."""
 
     schema_version: Literal[1]
-    run: str
+    run: Identifier
     state: str
     finished: str
     exit_code: int
     counts: dict[str, int]
-    rules: dict[str, _Rule]
+    rules: dict[Identifier, _Rule]
     cells: list[_Cell]
 
 
@@ -112,7 +113,7 @@ def _summary(data: Mapping[str, Any], folder: Path) -> Summary:
 
 def _not_verdicts(path: Path, problem: ValidationError) -> UsageError:
     first = problem.errors(include_url=False, include_input=False)[0]
-    return UsageError(f"{path}: {'.'.join(map(str, first['loc'])) or 'verdicts'}: {first['msg']}")
+    return UsageError(f"{path}: {printable('.'.join(map(str, first['loc']))) or 'verdicts'}: {first['msg']}")
 
 
 def _recorded(folder: Path, record: RunRecord, summary: Summary) -> Recorded:

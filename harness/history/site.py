@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from harness.errors import StoreError, UsageError
 from harness.history.queries import RuleHistory, RunLine, latest_results, rule_history, rule_names, runs
+from harness.names import NotAName, identifier
 from harness.reports.ink import MARKS
 from harness.reports.page import stylesheet
 from harness.reports.write import page_of
@@ -63,14 +64,20 @@ def build_site(connection: Connection, output: Path, catalogue: Mapping[str, Rul
     remarks, pages = [], set()
     for run in newest:
         try:
-            _write(output / "runs" / run.id / "report.html", _report(run, catalogue))
+            _write(output / "runs" / identifier(run.id) / "report.html", _report(run, catalogue))
             pages.add(run.id)
-        except UsageError as problem:
+        except (UsageError, NotAName) as problem:
             remarks.append(f"run {run.id} has no page: {problem}")
-    rules = rule_names(connection)
+    rules = []
     told = {run.id for run in newest}
-    for rule in rules:
-        _write(output / "rules" / f"{rule}.html", rule_page(rule_history(connection, rule), newest, pages))
+    for rule in rule_names(connection):
+        try:  # others may write to the database
+            path = output / "rules" / f"{identifier(rule)}.html"
+        except NotAName as problem:
+            remarks.append(f"a rule has no page: {problem}")
+            continue
+        rules.append(rule)
+        _write(path, rule_page(rule_history(connection, rule), newest, pages))
     _write(output / "style.css", stylesheet())
     last = latest_results(connection, newest[-1].id) if newest else ()
     _write(output / "index.html", index_page(newest, pages, last, rules))
@@ -96,6 +103,8 @@ def index_page(
     """The first page: the trend, the runs newest first, and the rules with how they stand in the newest run."""
     standing: dict[str, dict[str, int]] = {rule: {} for rule in rules}
     for rule, _, _, status in last:
+        if rule not in standing:
+            continue  # it has no page
         standing[rule][status] = standing[rule].get(status, 0) + 1
     ordered = {rule: {s: found[s] for s in STATUSES if s in found} for rule, found in standing.items()}
     width = max(len(newest), 1) * _STEP

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import zstandard
 
+from harness.errors import ImageError
+from harness.kernels.images import decompress
 from harness.kernels.store import telling, write_atomically
 
 _LEVEL = 3  # a quarter of the size in a twentieth of a second
@@ -36,8 +38,8 @@ class KeptImages:
         for path in self.folder.glob(f"{self._stem(mutant, digest)}-*.zst"):
             expected = path.stem.rpartition("-")[2]
             try:
-                content = zstandard.ZstdDecompressor().decompress(path.read_bytes())
-            except (OSError, zstandard.ZstdError):
+                content = decompress(path.read_bytes(), path.name)
+            except (OSError, ImageError):
                 content = b""
             if sha256(content).hexdigest() != expected:
                 path.unlink(missing_ok=True)

@@ -56,14 +56,24 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 def copy_run(run: Path, cells: Iterable[str], target: Path) -> None:
-    """Copy what a run left of some cells: its record, its plan, and each cell's folder whole."""
+    """Copy what a run left of some cells: its record, its plan, and each cell's folder whole.
+
+    Raises ``UsageError`` for a link among it: nobody knows what it will lead to.
+    """
     target.mkdir(parents=True, exist_ok=True)
     for name in _RUN_FILES:
         if (run / name).is_file():
             shutil.copyfile(run / name, target / name)
     for cell in cells:
         if (run / "cells" / cell).is_dir():
+            _refuse_links(run / "cells" / cell)
             shutil.copytree(run / "cells" / cell, target / "cells" / cell, dirs_exist_ok=True)
+
+
+def _refuse_links(folder: Path) -> None:
+    for path in (folder, *folder.rglob("*")):
+        if path.is_symlink():
+            raise UsageError(f"{path}: is a link; evidence is files, copy what it leads to")
 
 
 def digest(path: Path) -> str:

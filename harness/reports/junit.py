@@ -95,7 +95,18 @@ def to_xml(suites: Sequence[TestSuite]) -> str:
 def element(suite: TestSuite) -> Element:
     """A suite as a part of documents."""
     made: Element = suite.build_xml_doc(encoding="utf-8")
+    for part in made.iter():
+        # Names, too, come from outside: a kernel's, a machine's, a scenario's.
+        for key, value in part.items():
+            if not _is_plain(value):
+                part.set(key, xml_text(value))
+        if part.text and not _is_plain(part.text):
+            part.text = xml_text(part.text)
     return made
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable()
 
 
 def document(suites: Sequence[Element]) -> str:

@@ -23,6 +23,7 @@ from harness.kernels.model import Kernel
 from harness.kernels.resolve import Progress, Resolution, provide
 from harness.matrix.model import ARCHES, Arch, CellSpec, MachineSource, Matrix, OnHost, OverSsh, Profile
 from harness.matrix.plan import refuse_impossible
+from harness.names import named_after
 from harness.rules.load import CATALOGUE
 from harness.rules.model import ProbeName
 from harness.runs.execute import RunPlan, new_run_id
@@ -114,7 +115,7 @@ def compose_host(options: Options, task: Task | None = None) -> Composed:
     arch = _this_arch()
     uname = platform.uname()
     profile = Profile("host", os.cpu_count() or 1, 0, guest=OnHost())
-    cell = Cell(f"host-{uname.node}.{arch}".replace("/", "_"), arch, profile, None)
+    cell = Cell(named_after(f"host-{uname.node}.{arch}"), arch, profile, None)
     seconds = deadlines(arch, "none", arch, scale=options.scale)
     workloads = {arch: task.workload(arch, seconds, kmsg=False)}
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from harness.errors import StoreError, UsageError
 from harness.guests.model import Booted
 from harness.kernels.model import Kernel
+from harness.names import Identifier, printable
 from harness.rules.load import load_catalogue
 from harness.rules.model import asked_options
 from harness.runs.cell import CellOutcome
@@ -96,7 +97,7 @@ class HelperRecord(_Model):
     order. ``folder`` has its journal and console; ``reason`` says why it was of no use, or not to its end."""
 
     guest: int
-    folder: str
+    folder: Identifier
     first: str
     probes: int
     boot: float
@@ -112,7 +113,7 @@ class CellRecord(_Model):
     first one.
     """
 
-    id: str
+    id: Identifier
     profile: str
     arch: str
     state: CellState = "waiting"
@@ -155,7 +156,7 @@ class SittingRecord(_Model):
     command: tuple[str, ...]
     sealmatrix: str
     host: dict[str, str]
-    cells: tuple[str, ...]
+    cells: tuple[Identifier, ...]
 
 
 class RunRecord(_Model):
@@ -163,7 +164,7 @@ class RunRecord(_Model):
     report of the run that was written, by its name."""
 
     schema_version: Literal[1] = 1
-    id: str
+    id: Identifier
     state: RunState
     started: str
     finished: str = ""
@@ -285,4 +286,4 @@ def read_run(folder: Path) -> RunRecord:
         return RunRecord.model_validate(data)
     except ValidationError as problem:
         first = problem.errors(include_url=False, include_input=False)[0]
-        raise UsageError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from problem
+        raise UsageError(f"{path}: {printable('.'.join(map(str, first['loc'])))}: {first['msg']}") from problem
