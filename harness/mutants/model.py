@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["bypass", "lost-seal", "atomicity", "over-blocking", "wrong-errno", "arguments", "interface", "hang"]
+Kind = Literal[
+    "bypass", "lost-seal", "atomicity", "over-blocking", "wrong-errno", "arguments", "interface", "hang", "deep"
+]
 KINDS: tuple[Kind, ...] = (
     "bypass",
     "lost-seal",
@@ -17,6 +19,7 @@ KINDS: tuple[Kind, ...] = (
     "arguments",
     "interface",
     "hang",
+    "deep",
 )
 Place = Literal["put", "before", "after"]
 Series = tuple[int, int]
