@@ -8,7 +8,6 @@ import click
 from rich.console import Console
 
 from harness.cli.choices import Choice, cell_options, run_cells
-from harness.cli.unwritten import write_or_say
 from harness.reports.crosscheck import crosscheck_line
 from harness.reports.ink import screen
 from harness.reports.jsonout import summary_json
@@ -39,12 +38,11 @@ def crosscheck(probes: tuple[str, ...], show_all: bool, choice: Choice) -> int:
     3 the payloads disagree or a kernel gave no answer.
     """
     options = choice.options(probes=crosscheck_globs(probes), crosscheck=("*",))
-    aside = Console(stderr=True)
-    done = run_cells(choice, options, aside)
-    code = write_or_say(lambda: write_reports(done, reproduce), done.folder, done.exit_code, aside)
+    done = run_cells(choice, options, Console(stderr=True))
+    write_reports(done, reproduce)
     if choice.as_json:
         click.echo(json.dumps(summary_json(done), indent=1))
     else:
         print_run(screen(), done, every=show_all)
         click.echo(crosscheck_line(done))
-    return code
+    return done.exit_code

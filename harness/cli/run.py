@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import click
@@ -18,11 +20,10 @@ from rich.console import Console
 from harness.cli.cluster import execute_there, reached
 from harness.cli.given import Words, meant_cells
 from harness.cli.progress import progress
-from harness.cli.unwritten import telling_how_to_go_on
 from harness.guests.accel import Wanted
 from harness.kernels.resolve import Progress
 from harness.matrix.load import default_path, load_matrix
-from harness.matrix.model import ARCHES
+from harness.matrix.model import ARCHES, Matrix
 from harness.runs.compose import Composed, Options, compose_host, compose_matrix, compose_ssh
 from harness.runs.execute import RunDone, execute
 from harness.runs.resume import left_over, recorded_options, resumed, specs_left
@@ -157,10 +158,10 @@ def run(
         with ThreadPoolExecutor(1, "ending") as pool:
             ending = pool.submit(import_module, "harness.cli.ending")
             done = _go(composed, there, aside, quiet=quiet)
-    code: int = ending.result().end(done, aside, as_json=as_json, show_all=show_all)
+    ending.result().end(done, aside, as_json=as_json, show_all=show_all)
     if done.record.state == "interrupted":
         click.echo(f"sealmatrix: interrupted; `sealmatrix run --resume {done.record.id}` goes on", err=True)
-    return code
+    return done.exit_code
 
 
 def _compose_rest(folder: Path, options: Options, path: Path | None, say: Progress) -> Composed:
@@ -172,7 +173,23 @@ def _compose_rest(folder: Path, options: Options, path: Path | None, say: Progre
     if "ssh" in record.matrix:
         return resumed(_compose_ssh(options, record.matrix["ssh"]), folder, record)
     matrix = load_matrix(path or Path(record.matrix["path"]))
+    matrix = _with_given(matrix, record.matrix.get("given", "{}"), options, say)
     return resumed(compose_matrix(options, matrix, specs_left(record, matrix), say), folder, record)
+
+
+def _with_given(matrix: Matrix, given: str, options: Options, say: Progress) -> Matrix:
+    """The matrix with the kernels that the command line of an earlier run had named, under the same names."""
+    for name, words in json.loads(given).items():
+        build = (words[words.index("--build") + 1 :] or [""])[0] if "--build" in words else None
+        wanted = Words(given=tuple(words[:1] if build is not None else words), build=build, offline=options.offline)
+        meant = meant_cells(matrix, wanted, say)
+        found = meant.specs[0].kernel
+        kernels = {
+            **{n: k for n, k in meant.matrix.kernels.items() if n != found.name},
+            name: replace(found, name=name),
+        }
+        matrix = replace(matrix, kernels=MappingProxyType(kernels))
+    return matrix
 
 
 def _compose_ssh(options: Options, place: str) -> Composed:
@@ -184,8 +201,7 @@ def _compose_ssh(options: Options, place: str) -> Composed:
 def _go(composed: Composed, there: Cluster | None, aside: Console, *, quiet: bool) -> RunDone:
     for remark in composed.remarks:
         aside.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
-    going_on = telling_how_to_go_on(composed.plan.folder)
-    with going_on, progress(aside, quiet, [cell.id for cell in composed.plan.cells]) as tell:
+    with progress(aside, quiet, [cell.id for cell in composed.plan.cells]) as tell:
         if there is not None:
             return execute_there(there, composed, tell)
         return execute(composed.plan, composed.make_guest, tell)

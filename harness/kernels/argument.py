@@ -69,6 +69,21 @@ def read_arguments(matrix: Matrix, words: Sequence[str], reading: Reading) -> tu
     return replace(matrix, kernels=MappingProxyType(kernels)), tuple(names)
 
 
+def words_for(source: Source) -> tuple[str, ...]:
+    """Return the words that mean a kernel from anywhere: absolute paths or URLs without secrets, and ``--build``."""
+    match source:
+        case FileSource():
+            return (str(source.image.absolute()),)
+        case PackageSource():
+            return tuple(str(package.absolute()) for package in source.packages)
+        case UrlSource():
+            return tuple(map(shown, source.urls))
+        case TreeSource():
+            return (str(source.tree.absolute()), "--build", *filter(None, (source.commit,)))
+        case _:
+            return ()
+
+
 @dataclass(frozen=True)
 class _Place:
     """A file or folder, and the URL it came from if it did."""

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal[
-    "bypass", "lost-seal", "atomicity", "over-blocking", "wrong-errno", "arguments", "interface", "hang", "deep"
-]
+Kind = Literal["bypass", "lost-seal", "atomicity", "over-blocking", "wrong-errno", "arguments", "interface", "hang"]
 KINDS: tuple[Kind, ...] = (
     "bypass",
     "lost-seal",
@@ -19,7 +17,6 @@ KINDS: tuple[Kind, ...] = (
     "arguments",
     "interface",
     "hang",
-    "deep",
 )
 Place = Literal["put", "before", "after"]
 Series = tuple[int, int]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from harness.reports.cells import kernel_name, label, plural, ran_on, release, together
-from harness.reports.findings import Finding, differences, findings, missing, readings
+from harness.reports.commands import program_command, repeat_command, shell_command
+from harness.reports.findings import Finding, Shared, differences, findings, missing, readings, shared_causes
 from harness.reports.grid import Grid, reasons_for
 from harness.reports.ink import MARKS, Page
 from harness.runs.execute import RunDone
@@ -17,9 +18,44 @@ _CRASH_LINES = 12
 _IN, _DEEP = 2, 6  # columns of indentation
 
 
+def print_causes(page: Page, done: RunDone) -> None:
+    """What failed, by cause: what broke, where, the plainest probe that shows it, and what to do next."""
+    found = shared_causes(done)
+    if found:
+        page.head(f"What failed, by cause ({plural(len(found), 'cause')})")
+    for one in found[:_FULL]:
+        _cause(page, done, one)
+    if len(found) > _FULL:
+        page.line(f"… and {plural(len(found) - _FULL, 'more cause')}: sealmatrix report {done.record.id}", _IN)
+
+
+def _cause(page: Page, done: RunDone, one: Shared) -> None:
+    cause, first = one.cause, one.cause.first
+    page.line(cause_line(page, one), _IN, MARKS["fail"].style)
+    if len(cause.kinds) > 1:
+        page.line("as " + ", ".join(f"{kind} ({count})" for kind, count in cause.kinds.items()), _DEEP)
+    if len(done.record.cells) > 1:
+        page.line(f"on {together(done.record, one.cells)}", _DEEP)
+    page.line(f"for example {first.probe}: {first.reason}", _DEEP)
+    cell = next(cell for cell in done.record.cells if cell.id == one.cells[0])
+    for what, command in (
+        ("repeat", repeat_command(done.record, cell, first.probe)),
+        ("as C", program_command(first.rule, first.probe)),
+        ("look", shell_command(done.record, cell)),
+    ):
+        if command:
+            page.line(f"{what + ':':<8}{command}", _DEEP)
+
+
+def cause_line(page: Page, one: Shared) -> str:
+    """A cause in one line: what broke, and how many rules and probes say so."""
+    size = f"{plural(len(one.cause.rules), 'rule')}, {plural(one.cause.failed, 'probe')}"
+    return f"{page.ink.glyph('fail')} {one.cause.headline} ({size})"
+
+
 def print_details(page: Page, done: RunDone, laid_out: Grid, *, every: bool) -> None:
     """Print every section that has something to say."""
-    _findings(page, done, every)
+    _findings(page, done, every=every)
     _differences(page, done)
     _readings(page, done, every)
     _skips(page, done, laid_out)
@@ -29,11 +65,12 @@ def print_details(page: Page, done: RunDone, laid_out: Grid, *, every: bool) -> 
     _machines(page, done)
 
 
-def _findings(page: Page, done: RunDone, every: bool) -> None:
-    found = findings(done)
+def _findings(page: Page, done: RunDone, *, every: bool) -> None:
+    """Rule by rule: what is no failure (those stand in the causes), and with ``every`` the failures, too."""
+    found = [f for f in findings(done) if every or f.first.status != "fail"]
     shown = found if every else found[:_FULL]
     if found:
-        page.head("Findings, worst first")
+        page.head("Findings by rule, worst first")
     for finding in shown:
         _finding(page, done, finding)
     if len(found) > len(shown):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from harness.reports.grid import behaviour
 from harness.rules.model import Rule
 from harness.runs.execute import RunDone
+from harness.verdicts.causes import Cause, causes
 from harness.verdicts.model import Follows, RuleResult, Status, Verdict
 
 _TOLD: frozenset[Status] = frozenset({"fail", "error", "known", "fixed"})
@@ -47,6 +48,24 @@ def findings(done: RunDone) -> list[Finding]:
         for group in groups.values()
     ]
     return sorted(found, key=lambda f: (f.first.badness, order[f.rule.id]))
+
+
+@dataclass(frozen=True)
+class Shared:
+    """One cause, and the cells it was found on."""
+
+    cause: Cause
+    cells: tuple[str, ...]
+
+
+def shared_causes(done: RunDone) -> list[Shared]:
+    """What the failures have in common, gravest first; cells that fail alike are told together."""
+    groups: dict[tuple[str, tuple[str, ...]], list[tuple[str, Cause]]] = {}
+    for cell in done.record.cells:
+        for cause in causes(done.results.get(cell.id, ())):
+            groups.setdefault((cause.headline, cause.rules), []).append((cell.id, cause))
+    found = [Shared(group[0][1], tuple(cell for cell, _ in group)) for group in groups.values()]
+    return sorted(found, key=lambda one: (one.cause.first.badness, -len(one.cause.probes)))
 
 
 def missing(done: RunDone) -> Mapping[str, Mapping[str, int]]:

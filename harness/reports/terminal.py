@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.reports.cells import kernel_name, plural, profile_suffix, repeat_suffix, status_counts, together
-from harness.reports.details import print_details
+from harness.reports.details import cause_line, print_causes, print_details
+from harness.reports.findings import shared_causes
 from harness.reports.grid import Flat, Grid, Row, grid
 from harness.reports.ink import MARKS, SHORT_KINDS, Ink, Page
 from harness.runs.execute import RunDone
@@ -18,6 +19,7 @@ from harness.runs.record import CellRecord
 from harness.verdicts.model import STATUSES, Status
 
 _GAP = 2
+_HEADLINES = 3  # causes told again beside the sums: what stands above may have scrolled away
 _RULE_WIDTH = 34
 _HEAD_WIDTH = 9
 # Told even when there are none.
@@ -29,11 +31,14 @@ def print_run(console: Console, done: RunDone, *, every: bool = False) -> None:
     page = Page(console)
     run = done.record
     page.line(f"run {run.id}: {_size(done)}, payload {run.payload_id}", style="bold")
+    print_causes(page, done)
     laid_out = grid(done, every)
     _print_grid(console, page.ink, laid_out)
     _print_flats(page, done, laid_out.flats)
     print_details(page, done, laid_out, every=every)
     page.blank()
+    for one in shared_causes(done)[:_HEADLINES]:
+        page.line(cause_line(page, one), style=MARKS["fail"].style)
     page.line(last_line(page.ink, done))
     console.print(Text(page.ink.safe(str(done.folder))), soft_wrap=True)
 

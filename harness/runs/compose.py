@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -19,6 +20,7 @@ from harness.guests.deadlines import deadlines
 from harness.guests.host import HostGuest
 from harness.guests.model import Deadlines
 from harness.guests.qemu import Wishes
+from harness.kernels.argument import words_for
 from harness.kernels.model import Kernel
 from harness.kernels.resolve import Progress, Resolution, provide
 from harness.matrix.model import ARCHES, Arch, CellSpec, MachineSource, Matrix, OnHost, OverSsh, Profile
@@ -75,6 +77,8 @@ def compose_matrix(
     resolution = provide(matrix, specs, offline=options.offline, progress=progress)
     cells = [_cell(spec, resolution) for spec in specs]
     source = {"path": str(matrix.path), "sha256": matrix.sha256}
+    if given := {spec.kernel.name: words_for(spec.kernel.source) for spec in specs if not spec.kernel.listed}:
+        source["given"] = json.dumps(given)
     composed = compose_cells(options, cells, source, task)
     return replace(composed, remarks=(*resolution.remarks, *composed.remarks))
 

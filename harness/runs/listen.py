@@ -157,8 +157,7 @@ class Listener:
 
 def why_incomplete(workload: Workload, collector: Collector, exited: Exited, errors: bytes) -> str:
     """Why the stream cannot be taken as whole, or "" when it can."""
-    lacks = collector.journalled().lacks()
-    if not lacks and exited.status == 0:
+    if collector.plan is not None and collector.ended and exited.status == 0:
         return ""
     if exited.signal is not None:
         ending = f"the payload was killed by signal {exited.signal}"

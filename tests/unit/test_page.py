@@ -17,8 +17,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from harness.reports.commands import repeat_command
 from harness.reports.page import Sightings, page_html
-from harness.reports.page.columns import columns, kernel_version, repeat_command
+from harness.reports.page.columns import columns, kernel_version
 from harness.reports.page.console import during, excerpts
 from harness.reports.page.facts import lay_out
 from harness.reports.page.render import headline, script_json

@@ -69,7 +69,8 @@ def test_no_column_is_left_out_at_any_width(width: int) -> None:
     cells = [(cell(f"debian-{n}", arch), [result(rule("munmap-blocked"), "fail", "r", "over-blocked")])
              for n in ("6.12", "6.18", "7.3") for arch in ("x86_64", "arm64")]  # fmt: skip
     text = printed(run(FOLDER, cells), width)
-    grid_text = text.split("✗ fail the kernel")[0]
+    _, _, grid_text = text.split("✗ fail the")[0].partition("look:")
+    _, _, grid_text = grid_text.partition("\n\n")
     assert grid_text.count("6.12") == grid_text.count("6.18") == grid_text.count("7.3") == 2
     assert grid_text.count("✗") == 6
 
@@ -162,9 +163,21 @@ def test_findings_put_cells_of_one_cause_together_and_keep_causes_apart() -> Non
 
 
 def test_many_findings_are_cut_with_a_pointer_and_shown_whole_on_request() -> None:
-    results = [result(rule(f"munmap-{i}"), "fail", f"because {i}", "bypass") for i in range(30)]
+    results = [result(rule(f"munmap-{i}"), "known", f"because {i}", "bypass") for i in range(30)]
     assert "… and 10 more: sealmatrix show 20261123-214500-3fa2 --all" in printed(one_cell(results))
     assert "because 29" in printed(one_cell(results), every=True)
+
+
+def test_what_failed_is_told_by_cause_with_the_commands_that_follow() -> None:
+    results = [result(rule("munmap-blocked"), "fail", "succeeded over sealed memory", "bypass")]
+    text = printed(one_cell(results))
+    first, last = text.splitlines()[3], text.splitlines()[-3]
+    assert first.strip().startswith("✗ munmap gets at sealed memory everywhere (1 rule, ")
+    assert last.startswith("✗ munmap gets at sealed memory everywhere")
+    probe = results[0].worst.probe
+    assert f"repeat: sealmatrix run -k debian-7.3 -a x86_64 -r {probe}" in text
+    assert f"as C:   sealmatrix rules show munmap-blocked --probe {probe} --reproducer" in text
+    assert "look:   sealmatrix shell debian-7.3 -a x86_64" in text
 
 
 def test_open_rules_that_cells_answer_differently_are_shown_with_both_observations() -> None:

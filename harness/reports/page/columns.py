@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness.kernels.versions import upstream, version_key
 from harness.matrix.model import ARCHES
 from harness.reports.cells import kernel_name, profile_suffix, ran_on, release
+from harness.reports.commands import repeat_command
 from harness.runs.record import CellRecord, RunRecord
 
 _VERSION = re.compile(r"\d+\.\d+(?:\.\d+)?(?:-rc\d+)?")
@@ -81,17 +81,3 @@ def _column(run: RunRecord, cell: CellRecord) -> Column:
         variety=profile_suffix(cell),
         repeat=repeat_command(run, cell),
     )
-
-
-def repeat_command(run: RunRecord, cell: CellRecord) -> str:
-    """The command that runs this cell again; a reader appends ``-r PROBE`` for one probe."""
-    if cell.machine and cell.machine.guest == "host":
-        return "sealmatrix run --host"
-    words = ["sealmatrix", "run", "-k", kernel_name(cell), "-a", cell.arch]
-    if suffix := profile_suffix(cell):
-        words += ["-p", suffix]
-    given = dict(zip(run.command, run.command[1:], strict=False))
-    for option in ("-f", "--matrix"):
-        if option in given:
-            words += ["-f", given[option]]
-    return shlex.join(words)

@@ -1,0 +1,114 @@
+"""From hundreds of failing verdicts to the few sentences that explain them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.payload.build import probe_list
+from harness.rules.load import load_catalogue
+from harness.rules.model import ProbeName
+from harness.verdicts.causes import call_of, causes
+from harness.verdicts.judge import assign
+from harness.verdicts.model import Kind, RuleResult, Verdict
+
+PROBES = tuple(ProbeName(p.operation, p.region, p.span, p.layout) for p in probe_list())
+ASSIGNED = assign(load_catalogue(), PROBES)
+REFUSED = frozenset(probe.id for rule, probes in ASSIGNED if rule.outcome == "blocked" for probe in probes)
+
+
+def results(broken: Callable[[ProbeName], Kind | None]) -> list[RuleResult]:
+    """The whole suite on a kernel on which ``broken`` says which probe fails, and how."""
+    found = []
+    for rule, probes in ASSIGNED:
+        if rule.outcome != "blocked":
+            continue
+        verdicts = tuple(
+            Verdict(rule.id, p.id, "fail" if (kind := broken(p)) else "pass", "why" if kind else "", kind)
+            for p in probes
+        )
+        found.append(RuleResult(rule, verdicts))
+    return found
+
+
+def of_call(call: str) -> Callable[[ProbeName], Kind | None]:
+    return lambda probe: "bypass" if probe.id in REFUSED and call_of(probe.operation) == call else None
+
+
+@pytest.mark.parametrize("call", ["mprotect", "munmap", "mremap", "madvise", "mmap(MAP_FIXED)"])
+def test_one_missing_check_is_one_cause(call: str) -> None:
+    (cause,) = causes(results(of_call(call)))
+    assert (cause.call, cause.kind, cause.where) == (call, "bypass", "")
+    assert cause.headline == f"{call} gets at sealed memory everywhere"
+    assert cause.first.probe.split("/")[1] in ("anon-rw", "anon-r")
+
+
+def test_two_missing_checks_are_two_causes() -> None:
+    def broken(probe: ProbeName) -> Kind | None:
+        return of_call("mprotect")(probe) or of_call("mremap")(probe)
+
+    assert {cause.call for cause in causes(results(broken))} == {"mprotect", "mremap"}
+
+
+def test_where_a_cause_shows_is_said() -> None:
+    def only_heads(probe: ProbeName) -> Kind | None:
+        return of_call("munmap")(probe) if probe.span == "head" else None
+
+    (cause,) = causes(results(only_heads))
+    assert cause.headline == "munmap gets at sealed memory: where the sealed mapping goes on past the range"
+
+
+def test_a_region_that_is_not_sealed_at_all_is_one_cause_over_all_calls() -> None:
+    def memfd(probe: ProbeName) -> Kind | None:
+        return "bypass" if probe.id in REFUSED and probe.region == "memfd-shared-rw" else None
+
+    (cause,) = causes(results(memfd))
+    assert cause.call == ""
+    assert cause.headline == "every call gets at sealed memory: on memfd-shared-rw"
+
+
+def test_what_had_happened_before_is_said() -> None:
+    def after_mlock(probe: ProbeName) -> Kind | None:
+        return "seal-lost" if probe.id in REFUSED and probe.operation.startswith("after-mlock-") else None
+
+    (cause,) = causes(results(after_mlock))
+    assert cause.headline == "every call loses the seal: after mlock"
+
+
+@given(st.sets(st.integers(0, len(PROBES) - 1), max_size=40))
+def test_no_failing_probe_is_hidden_and_the_numbers_add_up(picked: set[int]) -> None:
+    chosen = {PROBES[i].id for i in picked}
+    seen = results(lambda probe: "bypass" if probe.id in chosen else None)
+    found = causes(seen)
+    failing = [v.probe for result in seen for v in result.verdicts if v.status == "fail"]
+    assert sum(sum(cause.kinds.values()) for cause in found) == len(failing)
+    assert {probe for cause in found for probe in cause.probes} == set(failing)
+    for one, other in itertools.combinations(found, 2):
+        assert one != other
+    for cause in found:
+        assert 0 < cause.failed <= cause.judged
+
+
+def test_nothing_failed_nothing_explained() -> None:
+    assert causes(results(lambda probe: None)) == ()
+
+
+@pytest.mark.parametrize(
+    ("operation", "call"),
+    [
+        ("after-mlock-munmap", "munmap"),
+        ("pkey-mprotect-new", "mprotect"),
+        ("process-madvise-ranges-dontneed", "madvise"),
+        ("fork-mmap-fixed", "mmap(MAP_FIXED)"),
+        ("madvise-dontneed-locked", "madvise"),
+        ("race-mprotect-crowd", "mprotect"),
+        ("brk-shrink-short", "brk"),
+        ("after-refused-munmap-mremap", "mremap"),
+    ],
+)
+def test_the_call_an_operation_is_about(operation: str, call: str) -> None:
+    assert call_of(operation) == call
