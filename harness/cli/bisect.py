@@ -25,6 +25,7 @@ from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import ARCHES, Arch
 from harness.matrix.schema import FLAVOURS
 from harness.reports.ink import print_table, screen
+from harness.secret_urls import masked_words
 
 _COLOURS = {"good": "green", "bad": "bold red", "untestable": "yellow"}
 
@@ -129,7 +130,7 @@ def _go(prepared: Prepared, session: Session, results: Path, aside: Console, *, 
         aside.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
     try:
         with _hearing(aside, quiet=quiet or as_json) as hear:
-            done = run(prepared, session, results, ("sealmatrix", *sys.argv[1:]), hear)
+            done = run(prepared, session, results, ("sealmatrix", *masked_words(sys.argv[1:])), hear)
     except (KeyboardInterrupt, Interrupted) as asked:
         what = doing(asked) if isinstance(asked, KeyboardInterrupt) else ""
         raise Interrupted(f"interrupted{what}; `sealmatrix bisect --resume {session.id}` goes on") from None

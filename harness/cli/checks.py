@@ -27,6 +27,7 @@ from harness.matrix.load import lock_path
 from harness.matrix.model import Arch, CellSpec, DebianSource, Matrix
 from harness.payload.build import build
 from harness.processes.children import OutOfTime, ask
+from harness.secret_urls import masked
 
 Status = Literal["ok", "note", "wrong"]
 Kind = Literal["program", "file", "header", "module"]
@@ -160,7 +161,9 @@ def archive_check(store: Store, suite: str) -> Check:
         packages = archive.packages(suite, "amd64", refresh=True)
     except SealmatrixError as error:
         return Check("archive", "wrong", str(error), error.package if isinstance(error, ToolMissing) else "")
-    return Check("archive", "ok", f"{archive.mirror}: {suite} is signed and has {len(packages)} kernel packages")
+    return Check(
+        "archive", "ok", f"{masked(archive.mirror)}: {suite} is signed and has {len(packages)} kernel packages"
+    )
 
 
 Wanted = Mapping[tuple[str, Arch], Resolved]

@@ -22,6 +22,7 @@ from harness.matrix.plan import plan_cells
 from harness.runs.compose import Composed, Options, compose_host, compose_matrix, compose_ssh
 from harness.runs.execute import RunDone, execute
 from harness.runs.workloads import Task
+from harness.secret_urls import masked_words
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Choice:
 
     def options(self, *, probes: Sequence[str] = (), crosscheck: Sequence[str] = ()) -> Options:
         """The same for the composer."""
-        command = ("sealmatrix", *sys.argv[1:])
+        command = ("sealmatrix", *masked_words(sys.argv[1:]))
         asked = (tuple(probes), self.jobs, self.accel, self.offline, self.scale)
         return Options(self.results, command, *asked, fresh=self.fresh, crosscheck=tuple(crosscheck))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import traceback
 from collections.abc import Mapping
 from types import TracebackType
 
@@ -13,6 +15,7 @@ from harness.cli.lazy import LazyGroup
 from harness.cli.stopping import doing, leave, on_signals
 from harness.cli.streams import Streams, forget_empty_sizes, open_missing
 from harness.errors import InfrastructureError, Interrupted, SealmatrixError, UsageError
+from harness.secret_urls import masked_text
 
 # The order is that of use; what stands here is what `--help` shows.
 COMMANDS: Mapping[str, tuple[str, str, str]] = {
@@ -71,7 +74,7 @@ def cli() -> None:
 
 def _defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """What nobody expected: told whole, and never with the exit status of a rule that failed."""
-    sys.__excepthook__(kind, error, trace)
+    sys.stderr.write(masked_text("".join(traceback.format_exception(kind, error, trace))))
     click.echo("sealmatrix: this is a defect of sealmatrix itself; nothing follows from it for any kernel", err=True)
     sys.exit(InfrastructureError.exit_code)
 
@@ -90,10 +93,12 @@ def main() -> None:
         click.echo(problem.ctx.get_help() if problem.ctx else "")
         code = UsageError.exit_code
     except click.ClickException as problem:
-        problem.show()
+        with io.StringIO() as told:
+            problem.show(told)
+            click.echo(masked_text(told.getvalue()), err=True, nl=False)
         code = UsageError.exit_code
     except SealmatrixError as problem:
-        click.echo(f"sealmatrix: {problem}", err=True)
+        click.echo(f"sealmatrix: {masked_text(str(problem))}", err=True)
         code, interrupted = problem.exit_code, isinstance(problem, Interrupted)
     except (KeyboardInterrupt, click.Abort) as asked:
         what = doing(asked.__cause__ or asked)

@@ -29,6 +29,7 @@ from harness.runs.execute import RunDone, execute
 from harness.runs.resume import left_over, recorded_options, resumed, specs_left
 from harness.runs.stored import find_run
 from harness.runs.workloads import probes_meant
+from harness.secret_urls import masked_words
 
 if TYPE_CHECKING:
     from harness.cluster.pool import Cluster
@@ -117,7 +118,7 @@ def run(
     keeps what was seen. Exit status: 0 all good, 1 a rule failed, 3 a kernel gave no answer, or crashed while no
     probe ran.
     """
-    command = ("sealmatrix", *sys.argv[1:])
+    command = ("sealmatrix", *masked_words(sys.argv[1:]))
     probes = probes_meant(probes, rules)
     options = Options(
         results, command, probes, jobs, accel, offline, scale, repeat, fresh, ("*",) if crosscheck else ()

@@ -18,6 +18,7 @@ import paramiko
 from harness.errors import BootFailed, UsageError
 from harness.guests.ssh_line import BROKEN
 from harness.matrix.model import OverSsh
+from harness.secret_urls import masked
 
 _KEEPALIVE = 10  # seconds between signs of life
 _UNANSWERED = 30_000  # ms after which what was sent and not acknowledged counts as a lost connection
@@ -58,7 +59,7 @@ def parse_place(text: str, user: str = "") -> Place:
         host, closed, after = rest[1:].partition("]")
         port = after.removeprefix(":") or "22"
         if not closed or (after and not after.startswith(":")):
-            raise ValueError(f"{text!r} is no [user@]host[:port]")
+            raise ValueError(f"{masked(text)!r} is no [user@]host[:port]")
     elif rest.count(":") == 1:
         host, _, port = rest.partition(":")
     if (at and not name) or ":" in name or not host or not port.isdigit() or not 0 < int(port) < 65536:

@@ -7,6 +7,7 @@ PostgreSQL), so that two runs that end together both are recorded.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -18,9 +19,15 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from harness.errors import StoreError, UsageError
+from harness.secret_urls import HIDDEN, SecretUrl, masked, masked_text
 
 SETTING = "SEALMATRIX_HISTORY"
 _FILE = "history.sqlite"
+_EXAMPLE = "e.g. postgresql://user@host/sealmatrix"
+# What was meant to be the URL of a server, and would be taken for the name of a file.
+_MEANT = re.compile(r"(postgres|sqlite)\w*(\+\w+)?(:|//)|[^/]*:[^/]*@|[^/]*\bpassword=", re.IGNORECASE)
+_HOST = re.compile(r"[\w.:%-]+\Z")
+_SHORT = 3
 # Seconds a writer waits for another one.
 _PATIENCE = 60
 _ADVISORY_LOCK = 0x5EA1  # any number, the same in all writers
@@ -32,12 +39,19 @@ def database_url(results: Path, given: str | None = None) -> URL:
     A URL of SQLAlchemy or PostgreSQL, or the path of an SQLite file. Raises ``UsageError`` for anything else.
     """
     text_given = given or os.environ.get(SETTING) or str(results / _FILE)
+    told = SecretUrl(text_given)
     if "://" not in text_given:
+        if _MEANT.match(text_given):
+            raise UsageError(f"{told} is no database URL; {_EXAMPLE}, or ./ before a file's name")
         return URL.create("sqlite", database=text_given)
     try:
         url = make_url(text_given)
-    except (ArgumentError, ValueError) as problem:
-        raise UsageError(f"{text_given!r} is no database URL; e.g. postgresql://user@host/sealmatrix") from problem
+    except (ArgumentError, ValueError):
+        raise UsageError(f"{told} is no database URL; {_EXAMPLE}") from None
+    if url.host and not _HOST.match(url.host):
+        raise UsageError(f"{told} is no database URL: in a user or password write @ as %40 and / as %2F; {_EXAMPLE}")
+    if isinstance(password := url.query.get("password"), str):
+        url = url.difference_update_query(["password"]).set(password=password)
     if url.drivername in ("postgresql", "postgres"):
         url = url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() not in ("sqlite", "postgresql"):
@@ -106,7 +120,15 @@ def shown(url: URL) -> str:
     """The database for a person, without its password."""
     if url.get_backend_name() == "sqlite":
         return url.database or ":memory:"
-    return url.render_as_string(hide_password=True)
+    return masked(url.render_as_string(hide_password=True))
+
+
+def _without(url: URL, words: str) -> str:
+    """A driver's words without what they may tell of our secrets."""
+    for value in filter(None, (url.password, *map(str, url.query.values()))):
+        if len(str(value)) > _SHORT:  # a shorter one would hide half of every sentence
+            words = words.replace(str(value), HIDDEN)
+    return masked_text(words)
 
 
 @contextmanager
@@ -114,14 +136,15 @@ def _engine(url: URL, begin: str) -> Iterator[Engine]:
     try:
         engine = create_engine(url, connect_args=_connect_args(url))
     except (ArgumentError, NoSuchModuleError) as problem:
-        raise UsageError(f"{shown(url)} is no database this can open: {str(problem).splitlines()[0]}") from problem
+        why = _without(url, str(problem).splitlines()[0])
+        raise UsageError(f"{shown(url)} is no database this can open: {why}") from None
     if url.get_backend_name() == "sqlite":
         _own_transactions(engine, begin)
     try:
         yield engine
     except DBAPIError as problem:
-        why = " ".join(str(problem.orig).split())
-        raise StoreError(f"the history in {shown(url)} does not answer: {why}") from problem
+        why = _without(url, " ".join(str(problem.orig).split()))
+        raise StoreError(f"the history in {shown(url)} does not answer: {why}") from None
     finally:
         engine.dispose()
 

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from harness.errors import KernelUnavailable, StoreError, ToolMissing, UsageError
 from harness.kernels.store import SETTING, Store, file_sha256, telling
 from harness.processes.children import run
+from harness.secret_urls import SecretUrl, masked, masked_text
 
 MIRROR_SETTING = "SEALMATRIX_MIRROR"
 MAX_AGE_SECONDS = 6 * 3600
@@ -74,11 +75,15 @@ class AptArchive:
         """The archive's address; asked of the system's apt at most once."""
         if self._mirror is None:
             self._mirror = os.environ.get(MIRROR_SETTING) or system_mirror()
-        address = urlsplit(self._mirror)
-        if address.scheme not in ("http", "https", "file", "copy", "mirror+http", "mirror+https", "mirror+file"):
-            raise UsageError(f"{MIRROR_SETTING}={self._mirror}: not the address of an archive (http://…/debian)")
+        told = SecretUrl(self._mirror)
+        try:
+            scheme = urlsplit(self._mirror).scheme
+        except ValueError:
+            scheme = ""
+        if scheme not in ("http", "https", "file", "copy", "mirror+http", "mirror+https", "mirror+file"):
+            raise UsageError(f"{MIRROR_SETTING}={told}: not the address of an archive (http://…/debian)")
         if re.search(r"[\s\[\]]", self._mirror):
-            raise UsageError(f"{MIRROR_SETTING}={self._mirror!r}: an address has no blanks or brackets")
+            raise UsageError(f"{MIRROR_SETTING}={told}: an address has no blanks or brackets")
         return self._mirror.rstrip("/")
 
     def packages(self, suite: str, architecture: str, *, refresh: bool = False) -> tuple[Package, ...]:
@@ -111,7 +116,7 @@ class AptArchive:
         return [_downloaded(package, folder) for package in packages]
 
     def _record(self, suite: str, architecture: str) -> str:
-        return f"indexes/{re.sub(r'[^A-Za-z0-9.-]+', '_', self.mirror)}/{suite}-{architecture}"
+        return f"indexes/{re.sub(r'[^A-Za-z0-9.-]+', '_', masked(self.mirror))}/{suite}-{architecture}"
 
     def _update_once(self, suite: str, architecture: str) -> tuple[Package, ...]:
         """Update an index unless that failed a moment ago: time-outs are not suffered for each kernel again."""
@@ -286,7 +291,7 @@ def _run(argv: Sequence[str], folder: Path, what: str) -> str:
     done = run(argv, what=f"fetching {what}", folder=folder, environment=environment)
     if done.status == 0:
         return done.out.decode("utf-8", "replace")
-    raise explain(what, (done.err + done.out).decode("utf-8", "replace"), folder)
+    raise explain(what, masked_text((done.err + done.out).decode("utf-8", "replace")), folder)
 
 
 # The number of an error as apt writes it, whatever the words: "write (28: No space left on device)".

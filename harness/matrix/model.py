@@ -50,7 +50,7 @@ class PackageSource:
 class UrlSource:
     """A kernel behind URLs: one image, or the packages of one kernel. ``sha256`` is what the one file must be."""
 
-    urls: tuple[str, ...]
+    urls: tuple[str, ...] = field(repr=False)  # they may hold a password
     sha256: str = ""
 
 

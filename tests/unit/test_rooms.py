@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 ROOMS = (
     "errors",
     "names",
+    "secret_urls",
     "processes",
     "matrix",
     "kernels",
