@@ -21,7 +21,7 @@ from harness.guests.terminal import our_screen
 from harness.kernels.model import Kernel
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import ARCHES, Arch, InQemu
-from harness.runs.byhand import Hold, equip, opened, pick, run_command, run_shell
+from harness.runs.byhand import Hold, equip, opened, pick, refuse_unfit, run_command, run_shell
 from harness.runs.model import Cell
 
 _FLOOD = 1 << 62  # a person may read as much as a guest writes
@@ -116,9 +116,11 @@ def exec_(files: tuple[Path, ...], words: tuple[str, ...], **options: Any) -> in
     """
     asked = _asked(options)
     pushed = _read(files)
-    with _held(asked) as (cell, hold), opened(cell, hold, _saying(asked)) as (guest, _):
-        equip(guest, cell, _saying(asked), pushed)
-        return run_command(guest, words, _write)
+    with _held(asked) as (cell, hold):
+        refuse_unfit(cell, pushed)
+        with opened(cell, hold, _saying(asked)) as (guest, _):
+            equip(guest, cell, _saying(asked), pushed)
+            return run_command(guest, words, _write)
 
 
 def _asked(options: dict[str, Any]) -> _Asked:

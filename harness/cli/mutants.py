@@ -142,7 +142,7 @@ def run_them(
     profile = _profile(profile_name)
     suite: Suite
     if suite_binary:
-        suite = BinarySuite(suite_binary, arguments, profile, acceleration=accel)
+        suite = BinarySuite(suite_binary, arguments, arch, profile, acceleration=accel)
     else:
         suite = OwnSuite(arch, profile, probes, acceleration=accel)
     with _hearing(Console(stderr=True), quiet=quiet or as_json) as hear:

@@ -15,8 +15,9 @@ from harness.guests.model import Exited, Guest, Output
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.kernels.model import Kernel
 from harness.kernels.store import telling
-from harness.matrix.model import Profile
+from harness.matrix.model import Arch, Profile
 from harness.mutants.suite import SuiteResult
+from harness.payload.elf import unfit
 
 _KEPT = 4 << 20
 # KTAP and TAP (Documentation/dev-tools/ktap.rst); LTP says TPASS and TFAIL with the place in the source instead.
@@ -31,7 +32,7 @@ class BinarySuite:
     strict = False
 
     def __init__(
-        self, program: Path, arguments: Sequence[str], profile: Profile, *, acceleration: Wanted = "auto"
+        self, program: Path, arguments: Sequence[str], arch: Arch, profile: Profile, *, acceleration: Wanted = "auto"
     ) -> None:
         try:
             self._content = program.read_bytes()
@@ -39,8 +40,8 @@ class BinarySuite:
             raise UsageError(f"{program}: cannot be read: {error.strerror}") from error
         if not self._content.startswith(b"\x7fELF"):
             raise UsageError(f"{program}: not an ELF program; name a static binary for the guest's architecture")
-        if b"/ld-" in self._content[:8192]:
-            raise UsageError(f"{program}: is linked dynamically, and a guest has no libraries; link it with -static")
+        if problem := unfit(self._content, arch):
+            raise UsageError(f"{program}: {problem}")
         self.name = program.name
         self._arguments, self._profile = tuple(arguments), profile
         self._wishes = Wishes(acceleration=acceleration)

@@ -31,6 +31,7 @@ from harness.matrix.model import (
 from harness.matrix.plan import STANDARD, plan_cells, refuse_impossible
 from harness.payload.build import build, program_bytes
 from harness.payload.busybox import busybox
+from harness.payload.elf import unfit
 from harness.payload.python import build_python
 from harness.runs.guests import guest_maker
 from harness.runs.model import Cell
@@ -75,6 +76,15 @@ def _cell(spec: CellSpec, kernel: Kernel | InfrastructureError) -> Cell:
     if isinstance(kernel, InfrastructureError):
         raise kernel
     return Cell(spec.id, spec.arch, spec.profile, kernel)
+
+
+def refuse_unfit(cell: Cell, files: Sequence[tuple[str, bytes]]) -> None:
+    """Raise ``UsageError`` for a program among a person's files that the cell's guest cannot run."""
+    names = [name for name, _ in files]
+    for name, content in files:
+        user_space = not isinstance(cell.profile.guest, InQemu)
+        if problem := unfit(content, cell.arch, user_space=user_space, beside=names):
+            raise UsageError(f"{name} {problem}")
 
 
 @contextlib.contextmanager

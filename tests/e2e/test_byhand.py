@@ -161,6 +161,14 @@ def _connect(stub: socket.socket, path: str, process: subprocess.Popen[bytes]) -
             return
 
 
+def test_a_program_that_cannot_run_there_is_told_before_anything_boots() -> None:
+    for arch, told in (("x86_64", "is dynamically linked (to /lib"), ("arm64", "is for x86_64, the guest is arm64")):
+        done = execute("debian-6.12", arch, "ls", options=("-q", "--push", "/bin/ls"))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"sealmatrix: ls {told}")
+        assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("closed", CLOSED, ids=str)
 def test_descriptors_that_are_closed(closed: tuple[int, ...], tmp_path: Path) -> None:
     """Daemons and CI agents start programs like this: exec, shell, run and compare come to what they always come to."""
