@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["bypass", "lost-seal", "atomicity", "over-blocking", "wrong-errno", "arguments", "interface", "hang"]
+Kind = Literal[
+    "bypass", "sealing", "lost-seal", "atomicity", "over-blocking", "wrong-errno", "arguments", "interface", "hang"
+]
 KINDS: tuple[Kind, ...] = (
     "bypass",
+    "sealing",
     "lost-seal",
     "atomicity",
     "over-blocking",

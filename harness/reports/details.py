@@ -198,12 +198,17 @@ def _lacking(cell: CellRecord) -> str:
     return f"could not be provided: {'; '.join(notes)}" if notes else ""
 
 
+def _filter(cell: CellRecord) -> str:
+    return cell.machine.filter if cell.machine else ""
+
+
 def _machines(page: Page, done: RunDone) -> None:
     facts = (
         ("Acceleration", _acceleration),
         ("Start", _start),
         ("Workers", ran_on),
         ("Machines", _lacking),
+        ("In front of the kernel", _filter),
         ("Streams", _garbage),
     )
     for title, fact in facts:

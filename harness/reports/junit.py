@@ -157,6 +157,7 @@ def _properties(run: RunRecord, cell: CellRecord) -> Mapping[str, str]:
         "start": machine.start if machine else "",
         "start_reason": machine.start_reason if machine else "",
         "saved_guest": machine.saved_guest if machine else "",
+        "filter": machine.filter if machine else "",
         "worker": ran_on(cell),
         "payload": run.payload,
         "payload_id": run.payload_id,

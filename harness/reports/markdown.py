@@ -52,6 +52,7 @@ def _head(done: RunDone) -> Iterator[str]:
     if unclean:
         yield ""
     state = "" if done.record.state == "finished" else f" The run is **{done.record.state}**."
+    state += " **No rule was asked.**" if done.unasked else ""
     cells = plural(len(done.record.cells), "cell")
     yield f"Run {code(done.record.id)}, {cells}, payload {code(done.record.payload_id)}.{state}"
     yield ""

@@ -59,6 +59,8 @@ def last_line(ink: Ink, done: RunDone) -> Text:
     unclean = Counter(cell.state for cell in done.record.cells if not cell.clean)
     for state, number in unclean.items():
         text.append(f"; {plural(number, 'cell')} {state}", style="bold magenta")
+    if done.unasked:
+        text.append("; no rule was asked", style="bold red")
     if done.record.state != "finished":
         text.append(f"; {done.record.state}", style="bold red")
     return text

@@ -74,6 +74,10 @@ class KernelFacts:
         object.__setattr__(self, "version", parse_version(self.upstream or self.release))
 
 
+MSEAL_SINCE: Version = (6, 10, 0)
+"""The first release with mseal, on 64-bit kernels."""
+BEFORE_MSEAL = "before-mseal"
+"""The label by which the matrix says of a kernel that it has no mseal."""
 SEALING_OPERATIONS = ("mseal*", "smaps-mseal", "thread-mseal")
 """The operations that seal and do nothing else."""
 BOOT, CONFIG = "boot:", "config:"

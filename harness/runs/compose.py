@@ -27,7 +27,7 @@ from harness.matrix.model import ARCHES, Arch, CellSpec, MachineSource, Matrix, 
 from harness.matrix.plan import refuse_impossible
 from harness.names import named_after
 from harness.rules.load import CATALOGUE
-from harness.rules.model import ProbeName
+from harness.rules.model import BEFORE_MSEAL, ProbeName
 from harness.runs.execute import RunPlan, new_run_id
 from harness.runs.expect import expected_seconds
 from harness.runs.guests import guest_maker, remote_limits
@@ -142,9 +142,9 @@ def _limits(arch: Arch, options: Options, load: float) -> Deadlines:
 
 
 def _cell(spec: CellSpec, resolution: Resolution) -> Cell:
-    if isinstance(spec.kernel.source, MachineSource):
-        return Cell(spec.id, spec.arch, spec.profile, None)
-    return Cell(spec.id, spec.arch, spec.profile, resolution.kernels[spec.kernel.name, spec.arch])
+    own = isinstance(spec.kernel.source, MachineSource)
+    kernel = None if own else resolution.kernels[spec.kernel.name, spec.arch]
+    return Cell(spec.id, spec.arch, spec.profile, kernel, BEFORE_MSEAL in spec.kernel.labels)
 
 
 def _this_arch() -> Arch:
@@ -202,6 +202,7 @@ def _cell_record(cell: Cell, payload: Workload) -> CellRecord:
         machine=_machine_record(profile),
         payload_sha256=payload.sha256,
         second_sha256=payload.second.sha256 if payload.second else "",
+        before_mseal=cell.before_mseal,
     )
 
 

@@ -24,8 +24,10 @@ from harness.runs.record import (
     CellRecord,
     RunRecord,
     RunState,
+    answers_expected,
     came_up,
     finished_cell,
+    remarked,
     write_atomically,
     write_run,
 )
@@ -65,8 +67,18 @@ class RunDone:
         if self.record.state == "interrupted":
             return Interrupted.exit_code
         code = exit_code(result.status for results in self.results.values() for result in results)
-        clean = all(cell.clean for cell in self.record.cells)
-        return EXIT_NO_ANSWER if code == EXIT_OK and not clean else code
+        answered = all(cell.clean for cell in self.record.cells) and not self.unasked
+        return EXIT_NO_ANSWER if code == EXIT_OK and not answered else code
+
+    @property
+    def unasked(self) -> bool:
+        """Whether all that was to be asked was skipped: no rule in any of the cells where one was expected to answer.
+
+        A scenario says itself where there is nothing to ask.
+        """
+        expected = [self.results.get(cell.id, ()) for cell in self.record.cells if answers_expected(cell)]
+        rules = [result for results in expected for result in results if result.rule.family != "scenario"]
+        return bool(rules) and all(result.status == "skip" for result in rules)
 
 
 def new_run_id() -> str:
@@ -142,6 +154,7 @@ class _Execution:
         took = sum(outcome.seconds.values())
         self._tell(Told(cell.id, "judging", took))
         facts = recorded_facts(record, outcome.journalled)
+        record = remarked(record, facts)
         results = judge_cell(
             self._plan.assignment, facts, outcome.journalled, outcome.lost, outcome.crashes, outcome.second
         )

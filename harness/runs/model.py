@@ -19,12 +19,16 @@ Stage = Literal["waiting", "booting", "pushing", "probing", "judging", "done"]
 
 @dataclass(frozen=True)
 class Cell:
-    """One kernel on one profile. ``kernel`` is None on the host itself, and an error where none could be had."""
+    """One kernel on one profile. ``kernel`` is None on the host itself, and an error where none could be had.
+
+    ``before_mseal``: the matrix says of the kernel that there is nothing to ask.
+    """
 
     id: str
     arch: Arch
     profile: Profile
     kernel: Kernel | InfrastructureError | None
+    before_mseal: bool = False
 
 
 @dataclass(frozen=True)

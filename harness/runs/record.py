@@ -16,10 +16,11 @@ from harness.guests.model import Booted
 from harness.kernels.model import Kernel
 from harness.names import Identifier, printable
 from harness.rules.load import load_catalogue
-from harness.rules.model import asked_options
+from harness.rules.model import MSEAL_SINCE, KernelFacts, asked_options, parse_version
 from harness.runs.cell import CellOutcome
 from harness.runs.helper import Helped
 from harness.verdicts.model import Status
+from harness.verdicts.refused import FILTER_NOTE, filtered
 
 SCHEMA = 1
 CellState = Literal["waiting", "running", "finished", "crashed", "lost", "interrupted"]
@@ -54,7 +55,7 @@ class MachineRecord(_Model):
     ``cpu`` is the emulator's model of a processor, and ``argv`` its arguments, as run; ``notes`` are the set-up steps
     that failed in the guest. ``start`` is "cold" or "warm", and ``saved_guest`` the key of the saved guest it came
     from, or was saved as. ``config`` has the options that rules ask for, where the machine says how its kernel was
-    configured.
+    configured. ``filter`` says so where something in front of the kernel may have answered for it.
     """
 
     guest: str
@@ -78,6 +79,7 @@ class MachineRecord(_Model):
     start_reason: str = ""
     saved_guest: str = ""
     config: dict[str, str] = {}
+    filter: str = ""
 
 
 class CrashRecord(_Model):
@@ -110,7 +112,7 @@ class CellRecord(_Model):
     ``seconds`` by stage; ``reason`` says why a cell that is not finished is not. ``host`` is the machine
     that ran it where that is not the run's own, ``lost_on`` the workers that were lost with it before. ``helpers``
     are the further guests that took over a share of its probes, ``second_sha256`` is of the payload that checked the
-    first one.
+    first one. ``before_mseal``: the matrix says of the kernel that there is nothing to ask.
     """
 
     id: Identifier
@@ -131,6 +133,7 @@ class CellRecord(_Model):
     statuses: dict[str, int] = {}
     host: dict[str, str] = {}
     lost_on: tuple[str, ...] = ()
+    before_mseal: bool = False
     helpers: tuple[HelperRecord, ...] = ()
 
     @property
@@ -214,6 +217,23 @@ def came_up(cell: CellRecord, booted: Booted | None) -> CellRecord:
     found = {f.name: getattr(booted, f.name) for f in fields(Booted) if f.name in MachineRecord.model_fields}
     found["config"] = asked_config(booted.config)
     return cell.model_copy(update={"machine": cell.machine.model_copy(update=found)})
+
+
+def answers_expected(cell: CellRecord) -> bool:
+    """Whether there is something to ask of a cell's kernel: not where the matrix says that it is from before mseal, nor
+    where its version does."""
+    told = (cell.kernel.version or cell.kernel.release) if cell.kernel else cell.machine.release if cell.machine else ""
+    try:
+        return not cell.before_mseal and parse_version(told) >= MSEAL_SINCE
+    except ValueError:
+        return not cell.before_mseal
+
+
+def remarked(cell: CellRecord, facts: KernelFacts | None) -> CellRecord:
+    """A cell's record with what its payload found that a reader of every verdict has to know."""
+    if cell.machine is None or facts is None or not filtered(facts):
+        return cell
+    return cell.model_copy(update={"machine": cell.machine.model_copy(update={"filter": FILTER_NOTE})})
 
 
 def finished_cell(

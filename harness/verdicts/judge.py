@@ -217,8 +217,7 @@ def _misshapen(seen: Observation) -> Finding | None:
 def _unchanged(case: Case) -> Finding:
     """Only what sealing did counts, so whatever became of the operation is no matter."""
     seen = case.seen
-    begun = "operation", "after", "done"
-    if seen.control.stage not in begun or seen.sealed.stage not in begun:
+    if any(len(half.before) != len(seen.layout) for half in (seen.control, seen.sealed)):
         return _usable(case) or Finding("error", "the halves tell nothing of their windows")
     if broken := _misshapen(seen):
         return broken

@@ -5,13 +5,12 @@ from __future__ import annotations
 from errno import EAGAIN, EMFILE, ENFILE, ENOMEM, ENOSPC, ENOSYS
 
 from harness.observations.model import Half, Observation, errno_name
-from harness.rules.model import KernelFacts, ProbeName, Rule, Version
+from harness.rules.model import MSEAL_SINCE, KernelFacts, ProbeName, Rule
 from harness.rules.refusals import excuse
 from harness.verdicts.model import Finding
 
-MSEAL_SINCE: Version = (6, 10, 0)
 _FILTERED = 2
-_FILTER_NOTE = "a seccomp filter is in front of the kernel (Seccomp: 2) and may have answered for it"
+FILTER_NOTE = "a seccomp filter is in front of the kernel (Seccomp: 2) and may have answered for it"
 # What an operation or its set-up lacks of these says nothing about the kernel's contract: the probe broke.
 _EXHAUSTED = frozenset({ENOMEM, ENOSPC, EMFILE, ENFILE})
 _UNAVAILABLE = frozenset({EAGAIN, *_EXHAUSTED})
@@ -56,10 +55,15 @@ def control_refused(probe: ProbeName, seen: Observation, kernel: KernelFacts) ->
     return Finding("fail", f"{refused}: no reason is known that excuses it", "over-blocked")
 
 
+def filtered(kernel: KernelFacts) -> bool:
+    """Whether the payload ran behind a seccomp filter."""
+    return kernel.features.get("seccomp") == _FILTERED
+
+
 def filter_noted(seen: Observation, kernel: KernelFacts, finding: Finding) -> Finding:
     """Say of what rests on a refusal that it may not be the kernel's."""
-    if kernel.features.get("seccomp") != _FILTERED or finding.status in ("pass", "observed", "fixed"):
+    if not filtered(kernel) or finding.status in ("pass", "observed", "fixed"):
         return finding
     control, sealed = seen.control, seen.sealed
     refused = any((control.errno, control.step_errno, sealed.errno, sealed.step_errno, *sealed.seal))
-    return Finding(finding.status, f"{finding.reason}; {_FILTER_NOTE}", finding.kind) if refused else finding
+    return Finding(finding.status, f"{finding.reason}; {FILTER_NOTE}", finding.kind) if refused else finding

@@ -6,6 +6,7 @@ the operation begins. An operation that only seals has to leave the window of ei
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from harness.observations.model import Observation, Snapshot, Unit
@@ -25,6 +26,8 @@ def sealing_changes(probe: ProbeName, seen: Observation) -> list[str]:
     found = _differences(probe, control.units_before, sealed.units_before)
     if any(fnmatchcase(probe.operation, glob) for glob in SEALING_OPERATIONS):
         for name, half in (("control", control), ("sealed", sealed)):
+            if half.stage != "done":
+                continue
             changed = _differences(probe, half.units_before, half.units_after)
             found += [f"the {name} half, by the operation: {text}" for text in changed]
     return found
@@ -33,9 +36,10 @@ def sealing_changes(probe: ProbeName, seen: Observation) -> list[str]:
 def _differences(probe: ProbeName, before: Snapshot, after: Snapshot) -> list[str]:
     droppable = fnmatchcase(probe.region, _DROPPABLE)  # the kernel may take its pages away whenever it likes
     found = []
-    for i, (old, new) in enumerate(zip(before, after, strict=True)):
+    for i, (old, now) in enumerate(zip(before, after, strict=True)):
+        new = now
         if droppable and old and new and new.data in ("00", old.data):
-            continue
+            new = replace(new, data=old.data, presence=old.presence)
         text = unit_change(i, old, new) or (_moved(i, old, new) if old and new else None)
         if text is not None:
             found.append(text)
