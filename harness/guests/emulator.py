@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 from collections.abc import Sequence
 
 from harness.errors import BootFailed
@@ -19,9 +21,12 @@ class EmulatorProcess:
     ends: whoever boots a guest does so from a thread that lives as long as the guest does.
     """
 
-    def __init__(self, argv: Sequence[str], inherited: Sequence[int]) -> None:
+    def __init__(self, argv: Sequence[str], inherited: Sequence[int], largest: int) -> None:
+        """``largest`` is the size in bytes to which a file that it writes can grow."""
         try:
             self._process = emulator(argv, inherited)
+            with contextlib.suppress(ProcessLookupError):  # it has ended already, and wrote nothing
+                resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (largest, largest))
         except OSError as error:
             raise BootFailed(f"cannot start {argv[0]}: {error.strerror}") from error
         self._stderr = self._process.stderr

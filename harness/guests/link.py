@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.guests.accel import KVM_FAILURES
+from harness.guests.bounds import emulator_files
 from harness.guests.channel import Channel, ChannelClosed, DeadlinePassed, Frame, Gone
 from harness.guests.console import find_crashes, last_lines
 from harness.guests.devices import Machine, argv
@@ -39,8 +40,9 @@ class Link:
                 monitor, monitor_fd = _pair(ours, theirs)
                 self._monitor = Monitor(monitor)
                 self.machine = replace(self.machine, monitor_fd=monitor_fd)
-            self.argv = argv(self.machine)
-            self.process = EmulatorProcess(self.argv, self.machine.inherited)
+            self.argv, profile = argv(self.machine), machine.profile
+            largest = emulator_files(profile.memory, profile.swap)
+            self.process = EmulatorProcess(self.argv, self.machine.inherited, largest)
             ours.pop_all()
         self._channel = Channel(channel)
         self._channel.watch(self.process.stderr_fd)
@@ -125,6 +127,8 @@ class Link:
             return crash
         if status is None:
             return Gone(f"QEMU closed the channel and goes on{said}", self._last())
+        if status == -signal.SIGXFSZ:
+            return Gone("the guest wrote more onto its console than is kept", self._last())
         if status < 0:
             if self.machine.acceleration == "kvm" and status == -signal.SIGABRT:
                 self.kvm_gave_up = f"QEMU aborted{said}"

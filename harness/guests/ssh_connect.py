@@ -16,6 +16,7 @@ from pathlib import Path
 import paramiko
 
 from harness.errors import BootFailed, UsageError
+from harness.guests.bounds import CONNECTION, STRANGER, Metered
 from harness.guests.ssh_line import BROKEN
 from harness.matrix.model import OverSsh
 from harness.secret_urls import masked
@@ -101,11 +102,12 @@ def _client(
     client.set_missing_host_key_policy(_RefuseUnknown(place, files[0]))
     try:
         with _telling(place, target, files[0]):
+            metered = Metered(way or _socket(place, seconds), STRANGER)
             client.connect(
                 place.host,
                 place.port,
                 place.user,
-                sock=way or _socket(place, seconds),
+                sock=metered,  # type: ignore[arg-type]
                 timeout=seconds,
                 banner_timeout=seconds,
                 auth_timeout=seconds,
@@ -119,6 +121,7 @@ def _client(
         transport = client.get_transport()
         assert transport is not None
         transport.set_keepalive(_KEEPALIVE)
+        metered.allow(CONNECTION)
         yield client
     finally:
         client.close()

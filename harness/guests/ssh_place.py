@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import paramiko
 
+from harness.guests.bounds import ANSWER
 from harness.guests.channel import Gone
 from harness.guests.ssh_line import BROKEN, answering
 from harness.kernels.config import LARGEST
@@ -31,13 +32,26 @@ def ask(client: paramiko.SSHClient, command: str, where: str, seconds: float) ->
         with answering(transport, seconds), contextlib.closing(transport.open_session(timeout=seconds)) as channel:
             channel.settimeout(seconds)
             channel.exec_command(command)
-            said = channel.makefile("rb").read()
+            said = _answer(channel)
             status = channel.recv_exit_status()
     except BROKEN as problem:
         raise Gone(f"{where} does not carry out `{command}`: {problem or type(problem).__name__}") from None
+    if len(said) > ANSWER:
+        raise Gone(f"{where} answers `{command}` with more than {ANSWER} bytes; is it a Linux machine with a shell?")
     if status != 0:
         raise Gone(f"{where} does not carry out `{command}`: status {status}; is it a Linux machine with a shell?")
-    return bytes(said).decode("utf-8", "replace").strip()
+    return said.decode("utf-8", "replace").strip()
+
+
+def _answer(channel: paramiko.Channel) -> bytes:
+    """What a command writes, or the beginning of what is too much; the channel is closed then."""
+    said = b""
+    while data := channel.recv(ANSWER):
+        said += data
+        if len(said) > ANSWER:
+            channel.close()
+            break
+    return said
 
 
 @contextlib.contextmanager

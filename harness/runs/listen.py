@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.errors import LostGuest
+from harness.guests.bounds import CONSOLE, beginning_of
 from harness.guests.console import Crash, find_crashes, unplaced
 from harness.guests.model import Exited, Guest, Output
 from harness.observations.journal import Collector, Journal
@@ -66,11 +67,14 @@ def probe(guest: Guest, argv: Sequence[str], listener: Listener) -> tuple[Exited
 
 def read_console(guest: Guest, workload: Workload) -> tuple[tuple[Crash, ...], str]:
     """What the console of a guest that has been stopped reports, and why that makes a suite no answer ("" when not):
-    the payload was to name its probes on it, and a report is none's."""
+    the payload was to name its probes on it, and a report is none's; or there is more of it than anybody looks at."""
     if guest.console is None or not guest.console.exists():
         return (), ""
-    console = guest.console.read_bytes().decode("utf-8", "replace")
+    beginning, whole = beginning_of(guest.console)
+    console = beginning.decode("utf-8", "replace")
     crashes = find_crashes(console)
+    if not whole:
+        return crashes, f"its console has more than {CONSOLE >> 20} MiB, and was not looked at any further"
     return crashes, unplaced(console, crashes) if "--kmsg" in workload.arguments else ""
 
 

@@ -7,6 +7,7 @@ import array
 import json
 import os
 import pathlib
+import signal
 import socket
 import sys
 import threading
@@ -126,6 +127,10 @@ def start(fake, console):
     if fake == "refused":
         sys.stderr.write("qemu: could not load kernel\n")
         return 1
+    if fake == "console-floods":
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # QEMU leaves it as it is, Python does not
+    while fake == "console-floods":
+        console.write("x" * 65536)
     if fake == "early-panic":
         console.write(KERNEL_SAYS["panic"])
     return 0 if fake in ("reset", "early-panic") else None
