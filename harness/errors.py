@@ -100,10 +100,20 @@ class Interrupted(SealmatrixError):
     exit_code = 130
 
 
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """Return ``" (did you mean 'x'?)"`` for the closest valid name, or all valid names when none is close."""
+_FEW = 12  # names that are told all at once
+
+
+def nearest(name: str, valid: Iterable[str], *, listed_by: str = "") -> str:
+    """Say in parentheses which valid names ``name`` may have meant; "" when there are none.
+
+    The one that is like it, else all where they are few, else the three that are nearest; ``listed_by`` is the command
+    that lists them all.
+    """
     names = sorted(valid)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    if close:
+    if close := difflib.get_close_matches(name, names, n=1, cutoff=0.5):
         return f" (did you mean {close[0]!r}?)"
-    return f" (valid: {', '.join(names)})" if names else ""
+    if len(names) <= _FEW:
+        return f" (valid: {', '.join(names)})" if names else ""
+    three = difflib.get_close_matches(name, names, n=3, cutoff=0.0)
+    rest = f"`{listed_by}` lists all {len(names)}" if listed_by else f"and {len(names) - len(three)} more"
+    return f" (nearest: {', '.join(three)}; {rest})"

@@ -53,11 +53,13 @@ def prepare(task: Task) -> Prepared:
     """Check a task. Raises ``UsageError`` before anything is fetched, built or booted."""
     rules = load_catalogue()
     if task.rule not in rules:
-        raise UsageError(f"--rule {task.rule}: the catalogue has no such rule{nearest(task.rule, rules)}")
+        near = nearest(task.rule, rules, listed_by="sealmatrix rules list")
+        raise UsageError(f"--rule {task.rule}: the catalogue has no such rule{near}")
     condition = parse_condition(task.observation) if task.observation else None
     matrix = load_matrix(Path(task.matrix) if task.matrix else default_path())
     if task.profile not in matrix.profiles:
-        raise UsageError(f"--profile {task.profile}: {matrix.path} has {', '.join(matrix.profiles)}")
+        near = nearest(task.profile, matrix.profiles)
+        raise UsageError(f"--profile {task.profile}: {matrix.path} has no such profile{near}")
     task = pinned(task, payload=build(task.arch), catalogue=catalogue_digest(), matrix=matrix.sha256)
     rule = rules[task.rule]
     question = make_question(rule, rule_probes(rule, task.arch), task.probe or None, condition)

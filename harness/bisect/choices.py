@@ -85,7 +85,8 @@ def from_matrix(matrix: Matrix, arch: Arch, globs: Sequence[str], *, offline: bo
     for glob in globs:
         taken = [name for name in matrix.kernels if fnmatchcase(name, glob)]
         if not taken:
-            raise UsageError(f"--kernels {glob}: {matrix.path} has no such kernel{nearest(glob, matrix.kernels)}")
+            near = nearest(glob, matrix.kernels, listed_by="sealmatrix kernels list")
+            raise UsageError(f"--kernels {glob}: {matrix.path} has no such kernel{near}")
         names.update(dict.fromkeys(taken))
     fitting = [name for name in names if arch in matrix.kernels[name].arches]
     return Choices(tuple(Choice(name, "", "", "", partial(_entry, matrix, name, arch, offline)) for name in fitting))
@@ -133,5 +134,5 @@ def _find(builds: Sequence[Choice], matrix: Matrix, option: str, text: str) -> i
             return fitting[-1]
     names = [choice.version or choice.name for choice in builds]
     raise UsageError(
-        f"{option} {text}: no such kernel here{nearest(text, names)}; `sealmatrix bisect --list` shows all"
+        f"{option} {text}: no such kernel here{nearest(text, names, listed_by='sealmatrix bisect --list')}"
     )

@@ -154,7 +154,8 @@ def make_question(rule: Rule, probes: Sequence[str], wanted: str | None, conditi
     """Narrow a rule to the probes it has in this payload. Raises ``UsageError`` when none, or too many, are left."""
     chosen = [probe for probe in probes if wanted is None or fnmatchcase(probe, wanted)]
     if not chosen:
-        raise UsageError(f"--probe {wanted}: no probe of {rule.id} matches; it has {', '.join(probes[:3])}, ...")
+        near = nearest(wanted or "*", probes, listed_by=f"sealmatrix rules show {rule.id}")
+        raise UsageError(f"--probe {wanted}: no probe of {rule.id} matches{near}")
     if condition is not None and len(chosen) != 1:
         some = ", ".join(chosen[:3])
         raise UsageError(

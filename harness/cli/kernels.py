@@ -176,7 +176,8 @@ def show(name: str, path: Path | None, as_json: bool) -> int:
     matrix = load_matrix(find_matrix(path))
     entry, _, arch = name.partition(":")
     if entry not in matrix.kernels:
-        raise UsageError(f"no kernel {entry!r} in {matrix.path}{nearest(entry, matrix.kernels)}")
+        near = nearest(entry, matrix.kernels, listed_by="sealmatrix kernels list")
+        raise UsageError(f"no kernel {entry!r} in {matrix.path}{near}")
     cells = plan_cells(matrix, kernels=[entry], arches=[arch] if arch else [])
     pairs = [(cell.kernel, cell.arch) for cell in cells]
     found = resolve(pairs, store=Store(), lock=read_lock(lock_path(matrix)), offline=True).kernels

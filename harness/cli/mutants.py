@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness.errors import UsageError
+from harness.errors import UsageError, nearest
 from harness.guests.accel import Wanted
 from harness.kernels.sources import SourceTree, debian_source
 from harness.kernels.store import default_root
@@ -220,7 +220,7 @@ def _origin(source: str | None, tree: Path | None, hear: Hear) -> SourceTree:
 def _profile(name: str) -> Profile:
     profiles = load_matrix(default_path()).profiles
     if name not in profiles:
-        raise UsageError(f"--profile {name}: kernels.yaml has {', '.join(profiles)}")
+        raise UsageError(f"--profile {name}: kernels.yaml has no such profile{nearest(name, profiles)}")
     return profiles[name]
 
 

@@ -107,7 +107,8 @@ def _candidates(rule: Rule, probes: Sequence[ProbeName], wanted: str | None) -> 
     if wanted is None:
         return probes
     if wanted not in by_id:
-        raise UsageError(f"{rule.id} has no probe {wanted}{nearest(wanted, by_id)}")
+        near = nearest(wanted, by_id, listed_by=f"sealmatrix rules show {rule.id}")
+        raise UsageError(f"{rule.id} has no probe {wanted}{near}")
     return [by_id[wanted]]
 
 

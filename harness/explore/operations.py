@@ -20,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from harness.errors import nearest
+
 Nature = Literal["replaces", "changes", "moves", "discards", "harmless", "writes", "seals", "process"]
 PROTS = ("none", "r", "w", "rw", "x", "rx", "wx", "rwx")
 ADVICE: Mapping[str, int] = {
@@ -122,5 +124,5 @@ _BY_NAME = {operation.name: operation for operation in _TABLE}
 def by_name(name: str) -> Operation:
     """The operation of a name. Raises ``ValueError``."""
     if name not in _BY_NAME:
-        raise ValueError(f"there is no operation {name!r}; there are {', '.join(_BY_NAME)}")
+        raise ValueError(f"there is no operation {name!r}{nearest(name, _BY_NAME)}")
     return _BY_NAME[name]

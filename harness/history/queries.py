@@ -116,7 +116,8 @@ def rule_history(connection: Connection, rule: str) -> RuleHistory:
     """A rule over time. Raises ``UsageError`` for one no run has judged."""
     found = connection.execute(select(RuleRow.__table__).where(RuleRow.id == rule)).first()
     if found is None:
-        raise UsageError(f"no run in the history judged a rule {rule!r}{nearest(rule, rule_names(connection))}")
+        near = nearest(rule, rule_names(connection), listed_by="sealmatrix rules list")
+        raise UsageError(f"no run in the history judged a rule {rule!r}{near}")
     wanted = (
         select(
             RunRow.id, RunRow.started, CellRow.cell, CellRow.release, CellRow.version, CellRow.arch,

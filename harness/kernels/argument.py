@@ -110,9 +110,10 @@ def _place(word: str, matrix: Matrix, reading: Reading) -> _Place:
         path = Path(word).absolute()
     if not path.exists():
         if "/" in word or "." in word.rpartition("/")[2][-8:]:
-            close = nearest(word, matrix.kernels)
+            close = nearest(word, matrix.kernels, listed_by="sealmatrix kernels list")
             raise UsageError(f"{word}: no such file, and no kernel in {matrix.path} is called so{close}")
-        raise UsageError(f"no kernel {word!r} in {matrix.path}, and no such file{nearest(word, matrix.kernels)}")
+        near = nearest(word, matrix.kernels, listed_by="sealmatrix kernels list")
+        raise UsageError(f"no kernel {word!r} in {matrix.path}, and no such file{near}")
     return _Place(word, path)
 
 

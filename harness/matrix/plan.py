@@ -126,7 +126,8 @@ def _matching(pool: Iterable[_Choice], patterns: Sequence[str], where: str) -> t
     for pattern in patterns:
         found = fnmatch.filter(names, pattern)
         if not found:
-            raise UsageError(f"no kernel {pattern!r} {where}{nearest(pattern, names)}")
+            near = nearest(pattern, names, listed_by="sealmatrix kernels list")
+            raise UsageError(f"no kernel {pattern!r} {where}{near}")
         wanted.update(found)
     return tuple(choice for choice in choices if choice[0].name in wanted)
 

@@ -62,7 +62,8 @@ def choose(mutants: Mapping[str, Mutant], globs: Sequence[str]) -> tuple[Mutant,
     """The mutants whose id or kind matches one of ``globs``, all without any. Raises ``UsageError`` for a vain glob."""
     for glob in globs:
         if not any(fnmatchcase(m.id, glob) or m.kind == glob for m in mutants.values()):
-            raise UsageError(f"no mutant matches {glob}{nearest(glob, mutants) if glob.isidentifier() else ''}")
+            near = nearest(glob, mutants, listed_by="sealmatrix mutants list")
+            raise UsageError(f"no mutant matches {glob}{near}")
     return tuple(
         m for m in mutants.values() if not globs or any(fnmatchcase(m.id, glob) or m.kind == glob for glob in globs)
     )

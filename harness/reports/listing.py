@@ -51,8 +51,10 @@ def select(done: RunDone, cell: str, rule: str, status: str | None) -> Iterator[
     """
     if status is not None and status not in STATUSES:
         raise UsageError(f"there is no status {status!r}{nearest(status, STATUSES)}")
-    _must_match("cell", cell, done.results)
-    _must_match("rule", rule, {r.rule.id for results in done.results.values() for r in results})
+    _must_match("cell", cell, done.results, "sealmatrix show")
+    _must_match(
+        "rule", rule, {r.rule.id for results in done.results.values() for r in results}, "sealmatrix rules list"
+    )
     for record in done.record.cells:
         if not fnmatchcase(record.id, cell):
             continue
@@ -65,9 +67,9 @@ def select(done: RunDone, cell: str, rule: str, status: str | None) -> Iterator[
             yield record, found
 
 
-def _must_match(noun: str, glob: str, names: Mapping[str, object] | set[str]) -> None:
+def _must_match(noun: str, glob: str, names: Mapping[str, object] | set[str], listed_by: str) -> None:
     if not any(fnmatchcase(name, glob) for name in names):
-        raise UsageError(f"no {noun} of this run matches {glob!r}{nearest(glob, names)}")
+        raise UsageError(f"no {noun} of this run matches {glob!r}{nearest(glob, names, listed_by=listed_by)}")
 
 
 def _rule(page: Page, result: RuleResult) -> None:

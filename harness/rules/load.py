@@ -177,7 +177,7 @@ def load_catalogue(folder: Path = CATALOGUE) -> Mapping[str, Rule]:
 def rule_named(catalogue: Mapping[str, Rule], name: str) -> Rule:
     """Look a rule up by id. Raises ``UsageError`` with the nearest id."""
     if name not in catalogue:
-        raise UsageError(f"there is no rule {name!r}{nearest(name, catalogue)}")
+        raise UsageError(f"there is no rule {name!r}{nearest(name, catalogue, listed_by='sealmatrix rules list')}")
     return catalogue[name]
 
 

@@ -32,7 +32,8 @@ def find_run(results: Path, name: str | None) -> Path:
         return folders[-1]
     by_id = {folder.name: folder for folder in folders}
     if name not in by_id:
-        raise UsageError(f"there is no run {name!r} in {results}{nearest(name, by_id)}")
+        near = nearest(name, by_id, listed_by="sealmatrix history runs")
+        raise UsageError(f"there is no run {name!r} in {results}{near}")
     return by_id[name]
 
 

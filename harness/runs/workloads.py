@@ -141,7 +141,7 @@ def probes_meant(globs: Sequence[str], rules: Sequence[str]) -> tuple[str, ...]:
     for glob in rules:
         named = [rule for name, rule in catalogue.items() if fnmatchcase(name, glob)]
         if not named:
-            raise UsageError(f"no rule {glob!r}{nearest(glob, catalogue)}; `sealmatrix rules list` has them all")
+            raise UsageError(f"no rule {glob!r}{nearest(glob, catalogue, listed_by='sealmatrix rules list')}")
         meant += [probe.id for probe in probes if any(rule.speaks_for(probe) for rule in named)]
     return tuple(dict.fromkeys(meant))
 
