@@ -19,12 +19,12 @@ from bench.matrix import emulator
 from harness.errors import BootFailed, ImageError, KernelUnavailable
 from harness.guests import devices
 from harness.guests.accel import emulator as qemu_of
-from harness.guests.arch import host_arch
 from harness.guests.initramfs import initramfs
 from harness.guests.model import Guest
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.kernels.model import Kernel
 from harness.matrix.model import CellSpec, InVirtme, Profile
+from harness.model.architectures import host_arch
 from harness.payload.build import Payload
 from harness.payload.compiler import compile_static
 from harness.runs.guests import guest_maker

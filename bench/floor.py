@@ -32,8 +32,8 @@ from bench.picture import bars
 from harness.kernels.model import Kernel
 from harness.kernels.resolve import provide
 from harness.matrix.load import default_path, load_matrix
-from harness.matrix.model import ARCHES, Arch
 from harness.matrix.plan import plan_cells, selected_probes
+from harness.model.architectures import ARCHES, Arch
 from harness.payload.build import build
 from harness.runs.workloads import chosen, fitted
 

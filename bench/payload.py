@@ -27,8 +27,8 @@ from harness.guests.qemu import QemuGuest, Wishes
 from harness.kernels.model import Kernel
 from harness.kernels.resolve import provide
 from harness.matrix.load import default_path, load_matrix
-from harness.matrix.model import ARCHES
 from harness.matrix.plan import plan_cells
+from harness.model.architectures import ARCHES
 from harness.observations.model import Observation
 from harness.observations.stream import StreamParser
 from harness.payload.build import build

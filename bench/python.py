@@ -26,8 +26,8 @@ from harness.kernels.model import Kernel
 from harness.kernels.resolve import provide
 from harness.kernels.store import SETTING
 from harness.matrix.load import default_path, load_matrix
-from harness.matrix.model import ARCHES
 from harness.matrix.plan import plan_cells
+from harness.model.architectures import ARCHES
 from harness.payload.python import build_python
 
 MEGABYTES, BUILD_SECONDS, FIRST_SECONDS = 15.0, 60.0, 2.5

@@ -14,7 +14,8 @@ from harness.errors import Interrupted, UsageError
 from harness.guests.accel import Wanted as Acceleration
 from harness.guests.devices import cpu_model
 from harness.kernels.model import Kernel
-from harness.matrix.model import Arch, Profile
+from harness.matrix.model import Profile
+from harness.model.architectures import Arch
 from harness.observations.journal import read_journal
 from harness.payload.build import Payload, build
 from harness.rules.model import ProbeName, Rule

@@ -17,7 +17,7 @@ from harness.errors import BuildError, StoreError
 from harness.kernels.model import Kernel
 from harness.kernels.store import telling
 from harness.kernels.tree import build_tree, check_tree, own_fragments
-from harness.matrix.model import Arch
+from harness.model.architectures import Arch
 
 # How often a last check may contradict the search before the answer is given as unchecked.
 _RESTARTS = 5

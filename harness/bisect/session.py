@@ -27,7 +27,7 @@ from harness.bisect.book import Trial
 from harness.bisect.predicate import Seen
 from harness.errors import StoreError, UsageError, nearest
 from harness.kernels.store import telling, write_atomically
-from harness.matrix.model import ARCHES, Arch
+from harness.model.architectures import ARCHES, Arch
 from harness.payload.build import Payload
 from harness.runs.execute import run_lock
 

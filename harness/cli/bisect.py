@@ -22,8 +22,7 @@ from harness.cli.stopping import doing
 from harness.errors import Interrupted, UsageError
 from harness.guests.accel import Wanted
 from harness.matrix.load import default_path, load_matrix
-from harness.matrix.model import ARCHES, Arch
-from harness.matrix.schema import FLAVOURS
+from harness.model.architectures import ARCHES, FLAVOURS, Arch
 from harness.reports.ink import print_table, screen
 from harness.secret_urls import masked_words
 

@@ -20,7 +20,8 @@ from harness.guests.qemu import Wishes
 from harness.guests.terminal import our_screen
 from harness.kernels.model import Kernel
 from harness.matrix.load import default_path, load_matrix
-from harness.matrix.model import ARCHES, Arch, InQemu
+from harness.matrix.model import InQemu
+from harness.model.architectures import ARCHES, ARCHITECTURES, Arch
 from harness.runs.byhand import Hold, equip, opened, pick, refuse_unfit, run_command, run_shell
 from harness.runs.model import Cell
 
@@ -157,7 +158,8 @@ def attach(cell: Cell, socket: Path) -> str:
     """The command that attaches a debugger to a guest that waits for one."""
     kernel = cell.kernel
     symbols = [str(kernel.image)] if isinstance(kernel, Kernel) and kernel.image_format == "vmlinux" else []
-    words = ["gdb-multiarch", "-ex", "set architecture aarch64"] if cell.arch == "arm64" else ["gdb"]
+    foreign = ARCHITECTURES[cell.arch].gdb
+    words = ["gdb-multiarch", "-ex", foreign] if foreign else ["gdb"]
     return shlex.join([*words, "-ex", f"target remote {socket}", *symbols])
 
 

@@ -17,8 +17,8 @@ from harness.cli.run import preparing
 from harness.guests.accel import Wanted
 from harness.guests.ssh_connect import target_of
 from harness.matrix.load import default_path, load_matrix
-from harness.matrix.model import ARCHES
 from harness.matrix.plan import plan_cells
+from harness.model.architectures import ARCHES
 from harness.runs.compose import Composed, Options, compose_host, compose_matrix, compose_ssh
 from harness.runs.execute import RunDone, execute
 from harness.runs.workloads import Task

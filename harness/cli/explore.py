@@ -25,8 +25,9 @@ from harness.kernels.model import Kernel
 from harness.kernels.resolve import provide
 from harness.kernels.store import telling, write_atomically
 from harness.matrix.load import default_path, load_matrix
-from harness.matrix.model import ARCHES, CellSpec
+from harness.matrix.model import CellSpec
 from harness.matrix.plan import plan_cells
+from harness.model.architectures import ARCHES
 from harness.payload.build import build
 from harness.reports.explore import Explored, explored_json, explored_junit, explored_lines
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 from harness.errors import UsageError
-from harness.guests.arch import host_arch
 from harness.kernels.argument import Reading, read_arguments
 from harness.kernels.resolve import Progress
 from harness.kernels.store import Store
-from harness.matrix.model import ARCHES, Arch, CellSpec, Matrix
+from harness.matrix.model import CellSpec, Matrix
 from harness.matrix.plan import DEFAULT, plan_cells, selected_crosscheck, selected_probes
+from harness.model.architectures import ARCHES, this_arch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +51,7 @@ def meant_cells(matrix: Matrix, words: Words, say: Progress) -> Meant:
     reading = Reading(
         store=Store(),
         say=lambda text: say("", "", text),
-        arches=arches or (_this_arch() if words.build is not None else ()),
+        arches=arches or ((this_arch(),) if words.build is not None else ()),
         build=words.build,
         offline=words.offline,
     )
@@ -79,10 +78,6 @@ def meant_cells(matrix: Matrix, words: Words, say: Progress) -> Meant:
 
 def _once(specs: Sequence[CellSpec]) -> tuple[CellSpec, ...]:
     return tuple({spec.id: spec for spec in specs}.values())
-
-
-def _this_arch() -> tuple[Arch, ...]:
-    return tuple(arch for arch in get_args(Arch) if arch == host_arch())
 
 
 def _refuse_odd_build(words: Words) -> None:

@@ -20,8 +20,9 @@ from harness.kernels.model import Kernel
 from harness.kernels.resolve import Resolution, available, provide, resolve
 from harness.kernels.store import Store
 from harness.matrix.load import find_matrix, load_matrix, lock_path
-from harness.matrix.model import ARCHES, Arch, CellSpec, DebianSource, Matrix
+from harness.matrix.model import CellSpec, DebianSource, Matrix
 from harness.matrix.plan import plan_cells
+from harness.model.architectures import ARCHES, Arch
 from harness.reports.ink import print_table, screen
 
 OPTIONS = (

@@ -18,7 +18,8 @@ from harness.guests.accel import Wanted
 from harness.kernels.sources import SourceTree, debian_source
 from harness.kernels.store import default_root
 from harness.matrix.load import default_path, load_matrix
-from harness.matrix.model import ARCHES, Arch, Profile
+from harness.matrix.model import Profile
+from harness.model.architectures import ARCHES, Arch
 from harness.mutants.binary import BinarySuite
 from harness.mutants.catalogue import choose, load_mutants
 from harness.mutants.model import Edit, Mutant

@@ -23,7 +23,8 @@ from harness.cli.progress import progress
 from harness.guests.accel import Wanted
 from harness.kernels.resolve import Progress
 from harness.matrix.load import default_path, load_matrix
-from harness.matrix.model import ARCHES, Matrix
+from harness.matrix.model import Matrix
+from harness.model.architectures import ARCHES
 from harness.runs.compose import Composed, Options, compose_host, compose_matrix, compose_ssh
 from harness.runs.execute import RunDone, execute
 from harness.runs.resume import left_over, recorded_options, resumed, specs_left

@@ -15,8 +15,7 @@ from typing import Any
 from harness import __version__
 from harness.errors import UsageError
 from harness.guests.accel import host_facts
-from harness.guests.arch import ARCH_FACTS
-from harness.matrix.model import ARCHES, Arch
+from harness.model.architectures import ARCHES, ARCHITECTURES, Arch
 from harness.payload.build import payload_sources
 from harness.payload.compiler import sources_digest
 from harness.runs.model import Cell
@@ -62,7 +61,7 @@ def own_facts(cells: int | None = None) -> Facts:
         version=__version__,
         code=code_digest(),
         payload=sources_digest(payload_sources())[:16],
-        arches=tuple(arch for arch in ARCHES if shutil.which(ARCH_FACTS[arch].emulator)),
+        arches=tuple(arch for arch in ARCHES if shutil.which(ARCHITECTURES[arch].emulator)),
         kvm=not host_facts().kvm,
         cells=cells or cores,
         cores=max(cores, cells or 0),

@@ -15,7 +15,7 @@ from harness.guests.qemu import Wishes
 from harness.kernels.model import Kernel
 from harness.kernels.modules import Loaded
 from harness.kernels.store import Store, file_sha256, telling
-from harness.matrix.model import Arch
+from harness.model.architectures import Arch
 from harness.runs.model import Cell, Workload
 
 Names = tuple[str, ...]

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Literal
 
 from harness.errors import BootFailed, ToolMissing
-from harness.guests.arch import ARCH_FACTS, host_arch
 from harness.kernels.store import default_root, write_atomically
-from harness.matrix.model import Arch
+from harness.model.architectures import ARCHITECTURES, Arch, host_arch
 from harness.processes.children import OutOfTime, ask
 
 Wanted = Literal["auto", "kvm", "tcg"]
@@ -80,7 +79,7 @@ def choices(wanted: Wanted, arch: Arch, host: HostFacts, failed: str | None) -> 
 
 def emulator(arch: Arch) -> Path:
     """The QEMU that runs ``arch``. Raises ``ToolMissing`` naming the package."""
-    facts = ARCH_FACTS[arch]
+    facts = ARCHITECTURES[arch]
     return find_tool(facts.emulator, facts.package)
 
 

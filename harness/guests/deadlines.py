@@ -12,7 +12,7 @@ import math
 from dataclasses import replace
 
 from harness.guests.model import Deadlines
-from harness.matrix.model import Arch
+from harness.model.architectures import Arch
 
 _BOOT = 15.0
 _PROBE = 2.0

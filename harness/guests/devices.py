@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.guests.arch import ARCH_FACTS
 from harness.guests.channel import PORT
 from harness.kernels.model import Kernel
-from harness.matrix.model import Arch, Profile
+from harness.matrix.model import Profile
+from harness.model.architectures import ARCHITECTURES, Arch
 
 Argv = tuple[str, ...]
 
@@ -127,12 +127,12 @@ def cpu_model(machine_profile: Profile, arch: Arch, acceleration: str) -> str:
 
     Under KVM a profile's model would be emulated feature by feature; it is still what the user asked for.
     """
-    return machine_profile.cpu.get(arch, ARCH_FACTS[arch].cpu[acceleration])
+    return machine_profile.cpu.get(arch, ARCHITECTURES[arch].cpu[acceleration])
 
 
 def board(machine: Machine) -> Argv:
     """Machine type, processors and memory."""
-    facts = ARCH_FACTS[machine.kernel.arch]
+    facts = ARCHITECTURES[machine.kernel.arch]
     accel = f"tcg,tb-size={_TCG_CACHE}" if machine.acceleration == "tcg" else machine.acceleration
     return (
         "-machine", facts.machine[machine.acceleration],
@@ -186,7 +186,7 @@ def wanted(profile: Profile, disk: SwapDisk) -> tuple[str, ...]:
 def boot(machine: Machine) -> Argv:
     """Kernel, initial RAM file system, kernel parameters; the profile's come last, where they win."""
     parameters: Sequence[str] = (
-        *ARCH_FACTS[machine.kernel.arch].boot,
+        *ARCHITECTURES[machine.kernel.arch].boot,
         *wanted(machine.profile, machine.swap_disk),
         *machine.profile.boot,
         *(machine.root.parameters if machine.root else ()),
@@ -202,7 +202,7 @@ def console(machine: Machine) -> Argv:
     """The first serial line, into a file that is kept whole: a restored guest's begins with how it once booted."""
     return (
         "-chardev", f"file,id=console,append=on,path={option(machine.console)}",
-        *ARCH_FACTS[machine.kernel.arch].console,
+        *ARCHITECTURES[machine.kernel.arch].console,
     )  # fmt: skip
 
 

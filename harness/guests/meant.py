@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 
-from harness.guests.arch import ARCH_FACTS
 from harness.guests.hello import Hello
 from harness.kernels.images import announced
 from harness.kernels.model import Kernel
 from harness.kernels.store import demand, telling
+from harness.model.architectures import ARCHITECTURES
 
 # What Debian's kernels say of their package: "#1 SMP PREEMPT_DYNAMIC Debian 6.12.117-1 (2026-11-12)".
 _DEBIAN = re.compile(r" Debian (\S+) \(")
@@ -27,7 +27,7 @@ def other_than_recorded(kernel: Kernel, hello: Hello) -> str:
     """How what a guest says of itself differs from the record of the kernel it is to run, "" where it does not."""
     if hello.release != kernel.release:
         return f"{kernel.name} is {kernel.release}, and the guest runs {_said(hello.release)}"
-    if hello.machine != ARCH_FACTS[kernel.arch].uname:
+    if hello.machine != ARCHITECTURES[kernel.arch].uname:
         return f"{kernel.name} is for {kernel.arch}, and the guest is {_said(hello.machine)}"
     package = _DEBIAN.search(hello.version)
     versions = [version for _, version, _ in kernel.origin.packages]

@@ -13,7 +13,8 @@ from harness.guests.devices import SWAP_DISKS, SwapDisk
 from harness.guests.initramfs import initramfs
 from harness.kernels.model import Kernel
 from harness.kernels.store import default_root, file_sha256, telling, write_atomically
-from harness.matrix.model import Arch, Profile
+from harness.matrix.model import Profile
+from harness.model.architectures import Arch
 from harness.payload.compiler import compile_static
 
 # What the channel runs over: the kernel's option, and the module where it is not built in.

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from harness.errors import BootFailed, LostGuest
 from harness.guests.accel import Choice, KvmMemory, Wanted, choices, emulator, host_facts
-from harness.guests.arch import host_arch
 from harness.guests.channel import Frame
 from harness.guests.deadlines import deadlines, unlimited
 from harness.guests.devices import Machine, Root, cpu_model
@@ -24,6 +23,7 @@ from harness.guests.warm import why_cold
 from harness.kernels.model import Kernel
 from harness.kernels.store import file_sha256, telling
 from harness.matrix.model import Profile
+from harness.model.architectures import host_arch
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from harness.guests.arch import host_arch
 from harness.guests.devices import Machine, argv
 from harness.guests.hello import Hello
 from harness.guests.identity import Identity
 from harness.kernels.store import Store, file_sha256, telling
+from harness.model.architectures import host_arch
 
 FORMAT = 2
 LIMIT = 4 << 30  # bytes of all saved guests together; one is 45 to 70 MB

@@ -19,7 +19,6 @@ from pathlib import Path
 import paramiko
 
 from harness.errors import BootFailed, LostGuest
-from harness.guests.arch import arch_called
 from harness.guests.channel import Gone
 from harness.guests.dialogue import Dialogue, await_hello, file_frame, run_frame, telling_as
 from harness.guests.hello import Hello
@@ -33,7 +32,8 @@ from harness.guests.ssh_place import Unusable, ask, beginning, files_of, private
 from harness.kernels.config import running_config
 from harness.kernels.model import Kernel
 from harness.kernels.store import Store, file_sha256
-from harness.matrix.model import ARCHES, Arch, OverSsh
+from harness.matrix.model import OverSsh
+from harness.model.architectures import ARCHES, Arch, arch_called
 
 _CONNECT_SECONDS = 30.0
 _BOOT_ID = "cat /proc/sys/kernel/random/boot_id"  # Documentation/admin-guide/sysctl/kernel.rst: new with every boot

@@ -19,14 +19,14 @@ from virtme import mkinitramfs, resources
 
 from harness.errors import BootFailed, ImageError, KernelUnavailable
 from harness.guests.accel import Choice
-from harness.guests.arch import host_arch
 from harness.guests.devices import Root
 from harness.guests.model import Deadlines
 from harness.guests.pid1 import Archive, channel_modules, keep_archive, swap_disk
 from harness.guests.qemu import QemuGuest
 from harness.kernels.model import Kernel
 from harness.kernels.store import Store
-from harness.matrix.model import Arch, InVirtme, Profile
+from harness.matrix.model import InVirtme, Profile
+from harness.model.architectures import ARCHITECTURES, Arch, host_arch
 from harness.payload.busybox import busybox
 
 WORK = "/run/sealmatrix-work"
@@ -125,8 +125,8 @@ def initial_ram_file_system(shell: Path, modules: Sequence[tuple[str, bytes]]) -
 def parameters(arch: Arch, agent: str) -> tuple[str, ...]:
     """Return the kernel's parameters that make virtme's init start our agent; the last ones end the command line."""
     script = f"exec {_AGENT}/{agent} --resident {WORK}"
-    # Its quick init is a program for x86-64; elsewhere the script does the same.
-    init = "bin/virtme-ng-init" if arch == "x86_64" else "virtme-init"
+    # Its quick init is a program for some architectures; elsewhere the script does the same.
+    init = ARCHITECTURES[arch].virtme_init
     steps = (
         "mount -t tmpfs run /run",
         "mount -t devtmpfs devtmpfs /dev",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -20,13 +20,8 @@ from harness.kernels.fetch import read_packages, release_in, stored_file, stored
 from harness.kernels.images import image_arch
 from harness.kernels.packages import is_package, package_files
 from harness.kernels.store import Store
-from harness.matrix.model import Arch, FileSource, KernelSpec, Matrix, PackageSource, Source, TreeSource, UrlSource
-
-_BUILT: Mapping[Arch, tuple[str, ...]] = {
-    "x86_64": ("arch/x86/boot/bzImage",),
-    "arm64": ("arch/arm64/boot/Image", "arch/arm64/boot/Image.gz", "arch/arm64/boot/vmlinuz.efi"),
-}
-"""Where a build leaves what is booted, below the folder it was made in."""
+from harness.matrix.model import FileSource, KernelSpec, Matrix, PackageSource, Source, TreeSource, UrlSource
+from harness.model.architectures import ARCHITECTURES, Arch
 
 _BUILT_IMAGE = re.compile(r"(.*/)?arch/[^/]+/boot/[^/]+\Z")
 _INSTALLED = re.compile(r"(?:vmlinuz|vmlinux|Image)-(.+)\Z")
@@ -168,12 +163,16 @@ def _image_name(path: Path) -> str:
 def _tree(folder: Path, reading: Reading) -> KernelSpec:
     if reading.build is not None:
         return _spec(folder.name, TreeSource(folder, reading.build), *reading.arches)
-    built = [(arch, folder / path) for arch, paths in _BUILT.items() for path in paths if (folder / path).is_file()]
+    built = [
+        (arch, folder / path)
+        for arch, facts in ARCHITECTURES.items()
+        for path in facts.built
+        if (folder / path).is_file()
+    ]
     if not built:
         what = "a kernel tree that is not built" if (folder / "Kbuild").is_file() else "a folder without a built kernel"
-        raise UsageError(
-            f"{folder}: {what} (no {_BUILT['x86_64'][0]}, no {_BUILT['arm64'][0]}); build it there, or add --build"
-        )
+        looked_for = ", ".join(f"no {facts.built[0]}" for facts in ARCHITECTURES.values())
+        raise UsageError(f"{folder}: {what} ({looked_for}); build it there, or add --build")
     wanted = [(arch, image) for arch, image in built if not reading.arches or arch in reading.arches]
     if not wanted:
         _refuse_other(str(folder), built[0][0], reading)

@@ -13,7 +13,7 @@ from harness.kernels.config import parse_config
 from harness.kernels.images import bootable
 from harness.kernels.model import Kernel, ModuleLoader, Origin
 from harness.kernels.store import Store
-from harness.matrix.model import Arch
+from harness.model.architectures import Arch
 
 
 @dataclass(frozen=True)

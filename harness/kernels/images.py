@@ -27,7 +27,7 @@ import zstandard
 from harness.errors import ImageError
 from harness.kernels import lz4
 from harness.kernels.config import parse_config
-from harness.matrix.model import Arch
+from harness.model.architectures import ARCHITECTURES, Arch
 
 MAX_UNPACKED = 512 * 1024 * 1024
 ACCEPTED = "bzImage, ELF vmlinux, Image or EFI-zboot Image, plain or compressed"
@@ -36,7 +36,10 @@ BZIMAGE, VMLINUX, IMAGE = "bzImage", "vmlinux", "Image"
 """Formats an image has once it is bootable. ``vmlinux`` always carries the PVH note."""
 
 _PT_NOTE, _PVH = 4, 18
-_ELF_ARCH: dict[int, Arch] = {62: "x86_64", 183: "arm64"}
+_ELF_ARCH: dict[int, Arch] = {facts.elf: arch for arch, facts in ARCHITECTURES.items()}
+_IMAGE_MAGIC: dict[Arch, tuple[int, bytes]] = {
+    arch: facts.magic for arch, facts in ARCHITECTURES.items() if facts.magic is not None
+}
 _BANNER = re.compile(rb"Linux version (\d[\w.+~-]{0,127}) \(")
 _WHOLE_BANNER = re.compile(rb"Linux version (\d[\w.+~-]{0,127} \([^\n\0]{1,1000})\n")
 _UTS = 64  # characters that uname() gives of each word
@@ -75,7 +78,7 @@ def bootable(data: bytes, arch: Arch, config: Mapping[str, str] | None = None) -
             return bootable(_unwrapped(data), arch, config)
         case _:
             raise ImageError(f"not a kernel image: {_looks_like(data)}; accepted: {ACCEPTED}")
-    is_for: Arch = "arm64" if image.format == IMAGE else "x86_64"
+    is_for = image_arch(image.data)
     if is_for != arch:
         raise ImageError(f"a {image.format} is a kernel for {is_for}, not for {arch}")
     return image
@@ -86,8 +89,10 @@ def image_arch(data: bytes) -> Arch:
     match identify(data):
         case "bzImage":
             return "x86_64"
-        case "Image" | "zboot":
-            return "arm64"
+        case "Image":
+            return next(arch for arch, (at, magic) in _IMAGE_MAGIC.items() if data[at : at + len(magic)] == magic)
+        case "zboot":
+            return image_arch(_zboot_payload(data))
         case "vmlinux" if len(data) >= 20 and (arch := _ELF_ARCH.get(struct.unpack_from("<H", data, 18)[0])):
             return arch
         case "packed":
@@ -100,7 +105,7 @@ def identify(data: bytes) -> str:
     """Return ``bzImage``, ``vmlinux``, ``Image``, ``zboot``, ``packed`` or ``""`` by magic numbers alone."""
     if data[0x202:0x206] == b"HdrS" and data[0x1FE:0x200] == b"\x55\xaa":
         return BZIMAGE
-    if data[0x38:0x3C] == b"ARM\x64":
+    if any(data[at : at + len(magic)] == magic for at, magic in _IMAGE_MAGIC.values()):
         return IMAGE
     for name, magic, at in (("zboot", b"zimg", 4), (VMLINUX, b"\x7fELF", 0)):
         if data[at : at + len(magic)] == magic:
@@ -155,8 +160,8 @@ def _vmlinux(data: bytes, config: Mapping[str, str] | None) -> Bootable:
         raise ImageError("an ELF file, but not a 64-bit little-endian one")
     (machine,) = struct.unpack_from("<H", data, 18)
     arch = _ELF_ARCH.get(machine)
-    if arch == "arm64":
-        raise ImageError("an arm64 ELF vmlinux, which QEMU cannot start; give arch/arm64/boot/Image")
+    if arch in _IMAGE_MAGIC:
+        raise ImageError(f"an {arch} ELF vmlinux, which QEMU cannot start; give {ARCHITECTURES[arch].built[0]}")
     if arch is None:
         raise ImageError(f"an ELF file for machine {machine}; accepted are x86_64 kernels")
     if not banner(data):
@@ -195,15 +200,16 @@ def _has_note(notes: bytes) -> bool:
     return False
 
 
-# --- arm64 ----------------------------------------------------------------------------------------------------------
+# --- Image ------------------------------------------------------------------------------------------------------------
 
 
 def _image(data: bytes) -> Bootable:
     release = banner(data)
     if not release:
-        raise ImageError("an arm64 Image header with no kernel behind it: it has no 'Linux version' in it")
+        raise ImageError("an Image header with no kernel behind it: it has no 'Linux version' in it")
     (flags,) = struct.unpack_from("<Q", data, 0x18)
-    return Bootable(IMAGE, data, release, _PAGE_SIZES.get(flags >> 1 & 3, 0), embedded_config(data))
+    size = ARCHITECTURES[image_arch(data)].page_size or _PAGE_SIZES.get(flags >> 1 & 3, 0)
+    return Bootable(IMAGE, data, release, size, embedded_config(data))
 
 
 def _unwrapped(data: bytes) -> bytes:
@@ -216,6 +222,10 @@ def _unwrapped(data: bytes) -> bytes:
 
 
 def _zboot(data: bytes) -> Bootable:
+    return _inner(_zboot_payload(data), "an EFI zboot image")
+
+
+def _zboot_payload(data: bytes) -> bytes:
     if len(data) < 0x40:
         raise ImageError(f"an EFI zboot image cut short after {len(data)} bytes")
     offset, length = struct.unpack_from("<II", data, 8)
@@ -224,12 +234,12 @@ def _zboot(data: bytes) -> Bootable:
     if len(payload) != length or not name:
         said = data[0x18:0x38].split(b"\0")[0].decode("ascii", "replace")
         raise ImageError(f"an EFI zboot image whose payload ({said!r}) is cut short or of an unknown compression")
-    return _inner(_decompress(name, payload, "the zboot payload"), "an EFI zboot image")
+    return _decompress(name, payload, "the zboot payload")
 
 
 def _inner(data: bytes, outer: str) -> Bootable:
     if identify(data) != IMAGE:
-        raise ImageError(f"{outer} with no arm64 Image in it: {_looks_like(data)}")
+        raise ImageError(f"{outer} with no Image in it: {_looks_like(data)}")
     return _image(data)
 
 

@@ -17,7 +17,6 @@ from harness.kernels.builds import Build
 from harness.kernels.download import shown
 from harness.kernels.store import Store, write_atomically
 from harness.matrix.model import (
-    Arch,
     DebianSource,
     FileSource,
     KernelSpec,
@@ -26,6 +25,7 @@ from harness.matrix.model import (
     TreeSource,
     UrlSource,
 )
+from harness.model.architectures import Arch
 
 Key = tuple[str, Arch]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.matrix.model import Arch
+from harness.model.architectures import Arch
 
 ModuleLoader = Callable[[tuple[str, ...]], tuple[tuple[str, bytes], ...]]
 

@@ -30,7 +30,6 @@ from harness.kernels.tree_source import built_source
 from harness.kernels.versions import version_key
 from harness.matrix.load import lock_path
 from harness.matrix.model import (
-    Arch,
     CellSpec,
     DebianSource,
     FileSource,
@@ -41,6 +40,7 @@ from harness.matrix.model import (
     TreeSource,
     UrlSource,
 )
+from harness.model.architectures import Arch
 
 Progress = Callable[[str, str, str], None]
 """Called from several threads with (kernel name, architecture, what is being done); the first two may be empty."""

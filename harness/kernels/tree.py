@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import re
 import shutil
 import time
@@ -19,10 +18,10 @@ from pathlib import Path
 
 from harness.errors import BuildError, ToolMissing, UsageError
 from harness.kernels.config import parse_config
-from harness.kernels.images import BZIMAGE, IMAGE, VMLINUX, survives_pvh
+from harness.kernels.images import BZIMAGE, survives_pvh
 from harness.kernels.model import Kernel, Origin
 from harness.kernels.store import file_sha256, telling, write_atomically
-from harness.matrix.model import SYNONYMS, Arch
+from harness.model.architectures import ARCHITECTURES, Arch, host_arch
 from harness.processes.children import run
 
 OWN = Path(__file__).resolve().parent / "own"
@@ -31,14 +30,6 @@ SYSTEM_MAPPINGS = OWN / "mseal-system-mappings.config"
 _SYSTEM_MAPPINGS_SINCE = (6, 16)
 
 _TOOLS = (("make", "make"), ("flex", "flex"), ("bison", "bison"), ("bc", "bc"))
-_COMPILERS: Mapping[Arch, tuple[str, str, str]] = {
-    "x86_64": ("gcc", "x86_64-linux-gnu-", "gcc-x86-64-linux-gnu"),
-    "arm64": ("gcc", "aarch64-linux-gnu-", "gcc-aarch64-linux-gnu"),
-}
-_TARGETS: Mapping[Arch, tuple[str, str, str]] = {
-    "x86_64": ("vmlinux", "vmlinux", VMLINUX),
-    "arm64": ("Image", "arch/arm64/boot/Image", IMAGE),
-}
 _WITHOUT_PVH = ("bzImage", "arch/x86/boot/bzImage", BZIMAGE)
 # Fixed, so that an unchanged tree gives an identical image (Documentation/kbuild/reproducible-builds.rst).
 _STAMPS = {
@@ -135,7 +126,7 @@ def build_tree(
     _configure(argv, out, text, log, reconfigure=reconfigure)
     config = parse_config(_bytes(out / ".config"))
     notes = check_options(parse_fragment(text), config)
-    target, place, image_format = _TARGETS[arch] if survives_pvh(config) else _WITHOUT_PVH
+    target, place, image_format = _target(arch) if survives_pvh(config) else _WITHOUT_PVH
     _run([*argv, f"-j{jobs or os.cpu_count() or 1}", target], log, f"the kernel of {tree}")
     image = out / place
     if not image.is_file():
@@ -213,32 +204,30 @@ def _configure(argv: Sequence[str], out: Path, text: str, log: Path, *, reconfig
         (out / "wanted.config").replace(kept)
 
 
+def _target(arch: Arch) -> tuple[str, str, str]:
+    facts = ARCHITECTURES[arch]
+    return facts.make_target, facts.make_image, facts.image
+
+
 def check_tools(arch: Arch) -> None:
     """Raise ``ToolMissing`` for what a build for ``arch`` would stop at."""
-    compiler, prefix, package = _COMPILERS[arch]
-    native = _is_native(arch)
-    tools = (*_TOOLS, ("gcc", "gcc"), *(() if native else ((f"{prefix}{compiler}", package),)))
+    facts = ARCHITECTURES[arch]
+    cross = () if arch == host_arch() else ((f"{facts.prefix}gcc", facts.compiler_package),)
+    tools = (*_TOOLS, ("gcc", "gcc"), *cross)
     for program, owner in tools:
         if shutil.which(program) is None:
             raise ToolMissing(program, owner)
-    # objtool, which x86_64 kernels are built with, reads ELF files through libelf.
-    if arch == "x86_64" and not has_header("gelf.h"):
-        raise ToolMissing("libelf's header gelf.h", "libelf-dev")
-
-
-def _is_native(arch: Arch) -> bool:
-    machine = platform.machine()
-    return SYNONYMS.get(machine, machine) == arch
+    for header, (what, package) in facts.headers.items():
+        if not has_header(header):
+            raise ToolMissing(what, package)
 
 
 def _make(arch: Arch) -> list[str]:
     """make with the compiler for ``arch``, through ccache where there is one. Raises ``ToolMissing``."""
     check_tools(arch)
-    compiler, prefix, _ = _COMPILERS[arch]
-    native = _is_native(arch)
-    full = compiler if native else f"{prefix}{compiler}"
-    argv = ["make"] if native else ["make", f"CROSS_COMPILE={prefix}"]
-    return [*argv, f"CC=ccache {full}"] if shutil.which("ccache") else argv
+    prefix = "" if arch == host_arch() else ARCHITECTURES[arch].prefix
+    argv = ["make", f"CROSS_COMPILE={prefix}"] if prefix else ["make"]
+    return [*argv, f"CC=ccache {prefix}gcc"] if shutil.which("ccache") else argv
 
 
 def has_header(name: str) -> bool:

@@ -11,7 +11,8 @@ from harness.kernels.archive import Saying
 from harness.kernels.builds import Build, make_build
 from harness.kernels.store import Store, telling
 from harness.kernels.tree import OWN, build_tree, own_fragments
-from harness.matrix.model import Arch, TreeSource
+from harness.matrix.model import TreeSource
+from harness.model.architectures import Arch
 from harness.processes import git
 
 

@@ -14,7 +14,6 @@ import pydantic
 import harness
 from harness.errors import ConfigError, UsageError, nearest
 from harness.matrix.model import (
-    ARCHES,
     STANDARD_PROFILE,
     DebianSource,
     FileSource,
@@ -48,6 +47,7 @@ from harness.matrix.schema import (
     VirtmeProfile,
 )
 from harness.matrix.tree import Key, Tree, dotted, parse_tree
+from harness.model.architectures import ARCHES
 
 STANDARD = "standard"
 DEFAULT = "default"

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-Arch = Literal["x86_64", "arm64"]
-ARCHES: tuple[Arch, ...] = ("x86_64", "arm64")
-SYNONYMS: Mapping[str, Arch] = {"amd64": "x86_64", "x86-64": "x86_64", "x64": "x86_64", "aarch64": "arm64"}
-"""What others call the architectures; not accepted, but told apart from a slip of the keyboard."""
+from harness.model.architectures import ARCHES, Arch
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pydantic
 
 from harness.errors import ConfigError, nearest
-from harness.matrix.model import SYNONYMS
 from harness.matrix.schema import (
     DebianKernel,
     FileKernel,
@@ -28,6 +27,7 @@ from harness.matrix.schema import (
     VirtmeProfile,
 )
 from harness.matrix.tree import Key, Node, Tree, dotted
+from harness.model.architectures import SYNONYMS
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

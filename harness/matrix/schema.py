@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from harness.matrix.model import ARCHES, Arch, OverSsh
-
-DEBIAN_ARCH: Mapping[Arch, str] = {"x86_64": "amd64", "arm64": "arm64"}
-
-FLAVOURS: Mapping[str, Mapping[Arch, str]] = {
-    "cloud": {"x86_64": "cloud-amd64", "arm64": "cloud-arm64"},
-    "full": {"x86_64": "amd64", "arm64": "arm64"},
-    "16k": {"arm64": "arm64-16k"},
-}
-"""Our flavours, and the suffix of Debian's package names on each architecture they exist for."""
+from harness.matrix.model import OverSsh
+from harness.model.architectures import ARCHES, DEBIAN_ARCH, FLAVOURS, Arch
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}\Z")
 _PROFILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}\Z")

@@ -6,12 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from harness.errors import ConfigError, UsageError, nearest
+from harness.model.architectures import Arch
 from harness.mutants.model import KINDS, Edit, Kind, Mutant, Place, Series
 
 CATALOGUE = Path(__file__).resolve().parent / "catalogue"
@@ -42,7 +43,7 @@ class _MutantYaml(BaseModel):
     breaks: Annotated[list[_Clause], Field(min_length=1)]
     edits: Annotated[dict[_Number, Annotated[list[_EditYaml], Field(min_length=1)]], Field(min_length=1)]
     absent: dict[_Number, _Text] = Field(default_factory=dict)
-    arches: list[Literal["x86_64", "arm64"]] = Field(default_factory=list)
+    arches: list[Arch] = Field(default_factory=list)
     equivalent: dict[_Number, _Text] = Field(default_factory=dict)
 
 

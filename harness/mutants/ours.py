@@ -9,11 +9,11 @@ from pathlib import Path
 
 from harness.errors import InfrastructureError
 from harness.guests.accel import Wanted
-from harness.guests.arch import host_arch
 from harness.guests.deadlines import deadlines
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.kernels.model import Kernel
-from harness.matrix.model import Arch, Profile
+from harness.matrix.model import Profile
+from harness.model.architectures import Arch, host_arch
 from harness.mutants.suite import SuiteResult
 from harness.payload.build import build
 from harness.rules.load import load_catalogue

@@ -17,7 +17,7 @@ from harness.errors import BuildError, InfrastructureError
 from harness.kernels.model import Kernel
 from harness.kernels.store import telling
 from harness.kernels.tree import build_tree, check_tree, own_fragments
-from harness.matrix.model import Arch
+from harness.model.architectures import Arch
 from harness.mutants.copy import TreeCopy, open_copy
 from harness.mutants.kept import KeptImages
 from harness.mutants.model import Edit, Mutant, Series

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from harness.errors import BuildError, StoreError
 from harness.kernels.store import keep_made, made, telling
-from harness.matrix.model import ARCHES, Arch
+from harness.model.architectures import Arch, this_arch
 from harness.payload.compiler import compile_static, compiler_version, sources_digest
 from harness.processes.children import OutOfTime, run
 
-_HOST_ARCH: Mapping[str, Arch] = {"x86_64": "x86_64", "aarch64": "arm64"}
 _LIST_SECONDS = 60
 _FIELDS = ("probe", "family", "operation", "region", "span", "layout")
 _SETS = ("needs", "uses", "traits")  # which a payload may leave out
@@ -91,7 +89,7 @@ def probe_list() -> tuple[ProbeInfo, ...]:
 
 @cache
 def _probe_list(ident: str) -> tuple[ProbeInfo, ...]:
-    return kept_list(_compile(host_arch(), ident), ["--list"])
+    return kept_list(_compile(this_arch(), ident), ["--list"])
 
 
 def kept_list(program: Path, arguments: Sequence[str]) -> tuple[ProbeInfo, ...]:
@@ -108,17 +106,9 @@ def trace(probe: str) -> str:
 
     They do not depend on the kernel that runs. Raises ``BuildError`` when the payload cannot be run.
     """
-    program = build(host_arch()).path
+    program = build(this_arch()).path
     with tempfile.TemporaryDirectory(prefix="sealmatrix-") as scratch:
         return _output(program, ["--trace", probe], Path(scratch))
-
-
-def host_arch() -> Arch:
-    """This machine's architecture. Raises ``BuildError`` when the payload has none for it."""
-    machine = platform.machine()
-    if machine not in _HOST_ARCH:
-        raise BuildError(f"cannot run the payload on a {machine} machine; use one of {', '.join(ARCHES)}")
-    return _HOST_ARCH[machine]
 
 
 def parse_list(text: str) -> tuple[ProbeInfo, ...]:

@@ -11,8 +11,7 @@ from harness.errors import KernelUnavailable
 from harness.kernels.archive import Saying
 from harness.kernels.packages import package_files
 from harness.kernels.store import Store
-from harness.matrix.model import Arch
-from harness.matrix.schema import DEBIAN_ARCH
+from harness.model.architectures import DEBIAN_ARCH, Arch
 from harness.payload.packages import SUITE, Packages, system_packages
 
 PACKAGE = "busybox-static"

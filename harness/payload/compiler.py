@@ -17,10 +17,8 @@ from pathlib import Path
 
 from harness.errors import BuildError
 from harness.kernels.store import default_root, keep_made, made, telling
-from harness.matrix.model import Arch
+from harness.model.architectures import ARCHITECTURES, Arch
 from harness.processes.children import OutOfTime, run
-
-TARGETS: Mapping[Arch, str] = {"x86_64": "x86_64-linux-musl", "arm64": "aarch64-linux-musl"}
 
 # The sanitizer zig adds to C by default would turn a payload's deliberate oddities into traps.
 FLAGS: tuple[str, ...] = (
@@ -69,7 +67,7 @@ def compile_static(sources: Sequence[Path], arch: Arch, name: str, defines: Mapp
     """
     macros = [f"-D{key}={value}" for key, value in sorted((defines or {}).items())]
     flags = [*FLAGS, *macros]
-    recipe = [compiler_version(), TARGETS[arch], name, *flags, sources_digest(sources)]
+    recipe = [compiler_version(), ARCHITECTURES[arch].zig, name, *flags, sources_digest(sources)]
     key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:32]
     target = cache_root() / key / name
     if made(target):
@@ -85,7 +83,7 @@ def compile_static(sources: Sequence[Path], arch: Arch, name: str, defines: Mapp
 
 def _compile(sources: Sequence[Path], arch: Arch, flags: Sequence[str], output: Path) -> None:
     zig_cache = str(cache_root() / "zig")
-    argv = [sys.executable, "-m", "ziglang", "cc", "-target", TARGETS[arch], *flags]
+    argv = [sys.executable, "-m", "ziglang", "cc", "-target", ARCHITECTURES[arch].zig, *flags]
     argv += ["-o", str(output), *(str(s.resolve()) for s in sources if s.suffix == ".c")]
     environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": zig_cache, "ZIG_LOCAL_CACHE_DIR": zig_cache}
     try:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from io import BytesIO
 from pathlib import PurePosixPath
 
-from harness.matrix.model import Arch
+from harness.model.architectures import Arch
 
 _CALLED: Mapping[str, str] = {
     "EM_X86_64": "x86_64", "EM_AARCH64": "arm64", "EM_386": "32-bit x86", "EM_ARM": "32-bit arm", "EM_RISCV": "riscv",

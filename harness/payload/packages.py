@@ -18,8 +18,7 @@ from harness.errors import BuildError, KernelUnavailable
 from harness.kernels.archive import AptArchive, Package, Saying
 from harness.kernels.packages import package_files
 from harness.kernels.store import Store
-from harness.matrix.model import Arch
-from harness.matrix.schema import DEBIAN_ARCH
+from harness.model.architectures import DEBIAN_ARCH, Arch
 
 # Bookworm's Python is 3.11, which is also the oldest the harness itself runs on: what a host's own parser accepts as a
 # scenario of 3.11, this interpreter does. It is a third smaller than 3.13, and starts faster.

@@ -22,13 +22,12 @@ from pathlib import Path, PurePosixPath
 
 from harness.errors import BuildError
 from harness.kernels.store import Store, keep_made, made, telling
-from harness.matrix.model import Arch
-from harness.payload.build import ProbeInfo, host_arch, kept_list, payload_root
+from harness.model.architectures import ARCHITECTURES, Arch, this_arch
+from harness.payload.build import ProbeInfo, kept_list, payload_root
 from harness.payload.compiler import cache_root, compiler_version, first_error
 from harness.payload.packages import NAMES, PYTHON, Packages, Pinned, contents, obtain, pinned, system_packages
 from harness.processes.children import OutOfTime, run
 
-_TRIPLE: Mapping[Arch, str] = {"x86_64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 _GLIBC = "2.36"  # of libc6-dev in packages.SUITE: the compiler's own headers follow it
 _CFLAGS = ("-O2", "-g0", "-fno-sanitize=all", "-Wall", "-Wextra", "-Werror")
 # Room below the program: what is mapped there is listed first, and nobody need read on (crosscheck/window.py).
@@ -81,6 +80,11 @@ class _Builder:
         return self.had[arch]
 
 
+def python_arches() -> tuple[Arch, ...]:
+    """The architectures that have a Python payload: those whose libraries Debian's suite of it has."""
+    return tuple(arch for arch, facts in ARCHITECTURES.items() if facts.gnu)
+
+
 def build_python(
     arch: Arch,
     say: Callable[[str], None] = lambda text: None,
@@ -94,7 +98,7 @@ def build_python(
     ``KernelUnavailable`` when a package cannot be had, or ``StoreError``.
     """
     sources = _sources()
-    ident = _digest(sources, *(asdict(package) for a in sorted(_TRIPLE) for package in pinned(a)))[:16]
+    ident = _digest(sources, *(asdict(package) for a in sorted(python_arches()) for package in pinned(a)))[:16]
     target = cache_root() / _digest(compiler_version(), _CFLAGS, _LDFLAGS, arch, ident)[:32] / "python"
     with telling(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +113,7 @@ def build_python(
 
 def crosscheck_list() -> tuple[ProbeInfo, ...]:
     """The probes of the second payload, as the build for this machine lists them."""
-    return _crosscheck_list(build_python(host_arch()).path)
+    return _crosscheck_list(build_python(this_arch()).path)
 
 
 @cache
@@ -153,7 +157,7 @@ def _program(builder: _Builder, arch: Arch, sources: _Sources) -> bytes:
 
 
 def _link(builder: _Builder, arch: Arch, sources: Mapping[str, bytes], folder: Path) -> bytes:
-    triple = _TRIPLE[arch]
+    triple = ARCHITECTURES[arch].gnu
     for name, data in contents(builder.store, builder.packages(arch)):
         if name.startswith(("usr/include/python", f"usr/include/{triple}/python")) or name.endswith((".a", ".o")):
             _write(folder / name, data)
@@ -181,7 +185,7 @@ def _link(builder: _Builder, arch: Arch, sources: Mapping[str, bytes], folder: P
 
 def _standard_library(builder: _Builder, sources: _Sources) -> bytes:
     """A zip of the standard library, compiled. It is the same for every architecture; the host's packages have it."""
-    made_of = _made_of(builder.packages(host_arch()))
+    made_of = _made_of(builder.packages(this_arch()))
     kept = cache_root() / _digest(made_of, sources.compiler, sorted(_LEFT_OUT))[:32] / "standard.zip"
     if not made(kept):
         builder.say("compiling the standard library")
@@ -191,7 +195,7 @@ def _standard_library(builder: _Builder, sources: _Sources) -> bytes:
 
 def _standard_modules(builder: _Builder) -> Iterable[tuple[str, bytes]]:
     root = PurePosixPath(f"usr/lib/python{PYTHON}")
-    for name, data in contents(builder.store, builder.packages(host_arch())):
+    for name, data in contents(builder.store, builder.packages(this_arch())):
         path = PurePosixPath(name)
         if path.suffix == ".py" and path.is_relative_to(root):
             inside = path.relative_to(root)
@@ -203,7 +207,7 @@ def _compiled(builder: _Builder, modules: Mapping[str, bytes], sources: _Sources
     """A zip of modules compiled by the interpreter itself, which for that is given the standard library as sources."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sealmatrix-")))
-        _write(folder / "python", _program(builder, host_arch(), sources) + _zipped(_standard_modules(builder)))
+        _write(folder / "python", _program(builder, this_arch(), sources) + _zipped(_standard_modules(builder)))
         _write(folder / "modules.zip", _zipped(modules.items()))
         _write(folder / "compile_library.py", sources.compiler)
         (folder / "python").chmod(0o755)

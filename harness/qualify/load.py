@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pydantic
 
 from harness.errors import ConfigError, UsageError, nearest
-from harness.matrix.model import SYNONYMS
 from harness.matrix.tree import Key, Tree, dotted, parse_tree
+from harness.model.architectures import SYNONYMS
 from harness.qualify.policy import Allowed, Coverage, Differences, Policy, Requirement, Waiver
 from harness.rules.model import Rule
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from harness.matrix.model import ARCHES, Arch
+from harness.model.architectures import ARCHES, Arch
 from harness.rules.model import Level, Rule
 from harness.verdicts.compare import Change, Side
 from harness.verdicts.model import Kind

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.matrix.model import ARCHES
+from harness.model.architectures import ARCHES
 from harness.rules.model import Rule
 from harness.runs.execute import RunDone
 from harness.runs.record import CellRecord

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from harness.errors import UsageError, nearest
-from harness.matrix.model import ARCHES
+from harness.model.architectures import ARCHES
 from harness.reports.cells import kernel_name, release
 from harness.rules.model import KernelFacts, Rule
 from harness.runs.execute import RunDone

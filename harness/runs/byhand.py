@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import InfrastructureError, Interrupted, LostGuest, UsageError
-from harness.guests.arch import host_arch
 from harness.guests.devices import TERMINAL
 from harness.guests.model import Booted, Exited, Guest, Output, Queues
 from harness.guests.qemu import Wishes
@@ -19,16 +18,9 @@ from harness.kernels.argument import Reading, read_arguments
 from harness.kernels.model import Kernel
 from harness.kernels.resolve import Progress, provide
 from harness.kernels.store import Store
-from harness.matrix.model import (
-    Arch,
-    CellSpec,
-    InQemu,
-    InVirtme,
-    MachineSource,
-    Matrix,
-    OverSsh,
-)
+from harness.matrix.model import CellSpec, InQemu, InVirtme, MachineSource, Matrix, OverSsh
 from harness.matrix.plan import STANDARD, plan_cells, refuse_impossible
+from harness.model.architectures import Arch, host_arch
 from harness.payload.build import build, program_bytes
 from harness.payload.busybox import busybox
 from harness.payload.elf import unfit

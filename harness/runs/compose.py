@@ -13,9 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from harness import __version__
-from harness.errors import UsageError
 from harness.guests.accel import Wanted
-from harness.guests.arch import host_arch
 from harness.guests.deadlines import deadlines
 from harness.guests.host import HostGuest
 from harness.guests.model import Deadlines
@@ -23,8 +21,9 @@ from harness.guests.qemu import Wishes
 from harness.kernels.argument import words_for
 from harness.kernels.model import Kernel
 from harness.kernels.resolve import Progress, Resolution, provide
-from harness.matrix.model import ARCHES, Arch, CellSpec, MachineSource, Matrix, OnHost, OverSsh, Profile
+from harness.matrix.model import CellSpec, MachineSource, Matrix, OnHost, OverSsh, Profile
 from harness.matrix.plan import refuse_impossible
+from harness.model.architectures import Arch, host_arch, this_arch
 from harness.names import named_after
 from harness.rules.load import CATALOGUE
 from harness.rules.model import BEFORE_MSEAL, ProbeName
@@ -116,7 +115,7 @@ def compose_ssh(options: Options, target: OverSsh, task: Task | None = None) -> 
 def compose_host(options: Options, task: Task | None = None) -> Composed:
     """A run of one cell: the kernel this machine runs, without a guest."""
     task = task or Probes(options.probes, options.crosscheck)
-    arch = _this_arch()
+    arch = this_arch()
     uname = platform.uname()
     profile = Profile("host", os.cpu_count() or 1, 0, guest=OnHost())
     cell = Cell(named_after(f"host-{uname.node}.{arch}"), arch, profile, None)
@@ -145,14 +144,6 @@ def _cell(spec: CellSpec, resolution: Resolution) -> Cell:
     own = isinstance(spec.kernel.source, MachineSource)
     kernel = None if own else resolution.kernels[spec.kernel.name, spec.arch]
     return Cell(spec.id, spec.arch, spec.profile, kernel, BEFORE_MSEAL in spec.kernel.labels)
-
-
-def _this_arch() -> Arch:
-    machine = host_arch()
-    for arch in ARCHES:
-        if arch == machine:
-            return arch
-    raise UsageError(f"this machine is {machine}; the payload is built for {' and '.join(ARCHES)} only")
 
 
 def _plan(

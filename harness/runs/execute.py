@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.errors import Interrupted, StoreError, UsageError
-from harness.matrix.model import Arch
+from harness.model.architectures import Arch
 from harness.runs.cell import CellOutcome
 from harness.runs.judging import KeptResults, Question, judge_cell, probes_of, recorded_facts, verdicts_json, write_plan
 from harness.runs.local import LocalPool

@@ -9,7 +9,8 @@ from harness.guests.deadlines import deadlines, unlimited
 from harness.guests.model import Deadlines, Guest
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.kernels.model import Kernel
-from harness.matrix.model import Arch, InVirtme, OverSsh
+from harness.matrix.model import InVirtme, OverSsh
+from harness.model.architectures import Arch
 from harness.runs.model import Cell, MakeGuest
 
 

@@ -13,7 +13,7 @@ from typing import Self
 
 from harness.errors import InfrastructureError
 from harness.kernels.store import telling
-from harness.matrix.model import Arch
+from harness.model.architectures import Arch
 from harness.runs.cell import CellOutcome, CellWorker
 from harness.runs.helper import Helped
 from harness.runs.model import Cell, MakeGuest, Tell, Told, Workload

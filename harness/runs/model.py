@@ -10,7 +10,8 @@ from typing import Literal
 from harness.errors import InfrastructureError
 from harness.guests.model import Guest
 from harness.kernels.model import Kernel
-from harness.matrix.model import Arch, Profile
+from harness.matrix.model import Profile
+from harness.model.architectures import Arch
 from harness.rules.model import ProbeName
 from harness.verdicts.model import Status
 

@@ -9,7 +9,8 @@ from typing import Protocol
 
 from harness.errors import UsageError, nearest
 from harness.guests.model import Deadlines
-from harness.matrix.model import Arch, Profile
+from harness.matrix.model import Profile
+from harness.model.architectures import Arch
 from harness.payload.build import Payload, ProbeInfo, build, probe_list, program_bytes
 from harness.payload.python import build_python, crosscheck_list
 from harness.rules.load import load_catalogue

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from harness.matrix.load import load_matrix
-from harness.matrix.model import ARCHES, Arch
+from harness.model.architectures import ARCHES, Arch
 from harness.payload.build import probe_list
 from harness.rules.load import load_catalogue
 from harness.runs.workloads import chosen

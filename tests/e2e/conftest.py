@@ -16,7 +16,8 @@ from harness.kernels.model import Kernel
 from harness.kernels.resolve import resolve
 from harness.kernels.store import Store
 from harness.matrix.load import load_matrix, lock_path
-from harness.matrix.model import Arch, Profile
+from harness.matrix.model import Profile
+from harness.model.architectures import Arch
 from harness.payload.compiler import compile_static
 
 ROOT = Path(__file__).parents[2]

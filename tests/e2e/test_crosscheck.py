@@ -12,7 +12,8 @@ from harness.guests.qemu import QemuGuest, Wishes
 from harness.kernels.model import Kernel
 from harness.kernels.sources import debian_source
 from harness.kernels.store import default_root
-from harness.matrix.model import Arch, Profile
+from harness.matrix.model import Profile
+from harness.model.architectures import Arch
 from harness.mutants.catalogue import choose, load_mutants
 from harness.mutants.ours import summary
 from harness.mutants.runner import Task, run_mutants, work_folder

@@ -21,14 +21,14 @@ from pathlib import Path
 import pytest
 
 from harness.errors import BootFailed, LostGuest
-from harness.guests.arch import host_arch
 from harness.guests.host import HostGuest
 from harness.guests.model import Deadlines, Event, Exited, Output
 from harness.guests.pid1 import build_init
 from harness.guests.ssh import SshGuest, detect_arch
 from harness.kernels.model import Kernel, Origin
 from harness.kernels.store import SETTING, Store, default_root
-from harness.matrix.model import ARCHES, Arch, OverSsh
+from harness.matrix.model import OverSsh
+from harness.model.architectures import ARCHES, Arch, host_arch
 from tests.sshd import Account, Server, keygen, running
 
 ROOT = Path(__file__).parents[2]

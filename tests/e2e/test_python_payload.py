@@ -8,8 +8,8 @@ import time
 import pytest
 
 from harness.guests.model import Exited, Output
+from harness.model.architectures import this_arch
 from harness.payload import build_python
-from harness.payload.build import host_arch
 
 pytestmark = pytest.mark.kernels
 LIMIT = 15_000_000
@@ -17,7 +17,7 @@ LIMIT = 15_000_000
 
 def on_the_host(code: str) -> str:
     done = subprocess.run(
-        [str(build_python(host_arch()).path), "-c", code],
+        [str(build_python(this_arch()).path), "-c", code],
         capture_output=True,
         text=True,
         check=True,

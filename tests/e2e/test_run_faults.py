@@ -14,7 +14,8 @@ import pytest
 
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.kernels.model import Kernel
-from harness.matrix.model import Arch, Profile
+from harness.matrix.model import Profile
+from harness.model.architectures import Arch
 from harness.reports.write import write_reports
 from harness.runs.execute import RunDone, RunPlan, execute
 from harness.runs.model import Cell, Told, Workload

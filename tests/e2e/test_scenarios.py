@@ -14,10 +14,10 @@ from harness.guests.deadlines import deadlines
 from harness.guests.host import HostGuest
 from harness.guests.model import Output
 from harness.matrix.model import Profile
+from harness.model.architectures import this_arch
 from harness.observations.journal import Collector, Journalled
 from harness.observations.model import named
 from harness.observations.stream import StreamParser
-from harness.payload.build import host_arch
 from harness.runs.cell import CellWorker
 from harness.runs.model import Cell
 from harness.runs.script import read_script
@@ -34,7 +34,7 @@ def on_the_host(text: str, folder: Path, seconds: float | None = None) -> tuple[
     path = folder / "question.py"
     path.write_text(text)
     scenario = read_script(path)
-    arch = host_arch()
+    arch = this_arch()
     limits = deadlines(arch, "none", arch)
     workload = Script(scenario, seconds).workload(arch, limits, kmsg=False)
     cell = Cell("host", arch, Profile("host"), None)

@@ -12,7 +12,8 @@ from harness.guests.model import Output
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.guests.saved import SavedGuests
 from harness.kernels.store import Store
-from harness.matrix.model import ARCHES, STANDARD_PROFILE, Arch
+from harness.matrix.model import STANDARD_PROFILE
+from harness.model.architectures import ARCHES, Arch
 
 pytestmark = pytest.mark.kernels
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.matrix.model import Arch
+from harness.model.architectures import Arch
 from harness.observations.journal import Collector
 from harness.observations.model import Begin, End, Garbage, Half, Observation, Plan, Record
 from harness.observations.stream import parse_line

@@ -13,9 +13,9 @@ from harness.bisect.predicate import Question, Seen, make_question, parse_condit
 from harness.bisect.search import Tally
 from harness.errors import UsageError
 from harness.guests.accel import Wanted as Acceleration
-from harness.guests.arch import ARCH_FACTS
 from harness.kernels.model import Origin
 from harness.matrix.model import STANDARD_PROFILE, Profile
+from harness.model.architectures import ARCHITECTURES
 from harness.observations.model import Half, Observation
 from harness.payload.build import build
 from harness.rules.load import load_catalogue
@@ -192,7 +192,7 @@ def stored_run(folder: Path, profile: Profile, cpu: str) -> None:
     execute(replace(plan, record=record), lambda _cell, _folder: made, lambda _told: None)
 
 
-TCG = ARCH_FACTS["x86_64"].cpu["tcg"]
+TCG = ARCHITECTURES["x86_64"].cpu["tcg"]
 
 
 @pytest.mark.parametrize(

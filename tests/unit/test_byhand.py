@@ -24,7 +24,8 @@ from harness.kernels.model import Kernel, Origin
 from harness.kernels.resolve import Resolution
 from harness.kernels.store import Store
 from harness.matrix.load import load_matrix, shipped_path
-from harness.matrix.model import ARCHES, Profile
+from harness.matrix.model import Profile
+from harness.model.architectures import ARCHES
 from harness.payload.busybox import busybox
 from harness.runs.byhand import pick, run_command
 from harness.runs.model import Cell

@@ -16,8 +16,8 @@ from harness.cli.checks import (
     store_check,
     tool_checks,
 )
-from harness.guests.arch import ARCH_FACTS
 from harness.kernels.store import Store
+from harness.model.architectures import ARCHITECTURES
 
 ROOT = Path(__file__).parents[2]
 QEMU = Tool("program", "qemu-system-x86_64", "qemu-system-x86", "run", "boots x86_64 guests")
@@ -25,7 +25,7 @@ QEMU = Tool("program", "qemu-system-x86_64", "qemu-system-x86", "run", "boots x8
 
 def test_the_shipped_table_names_every_emulator_with_its_package() -> None:
     packages = {tool.name: tool.package for tool in read_tools()}
-    for facts in ARCH_FACTS.values():
+    for facts in ARCHITECTURES.values():
         assert packages[facts.emulator] == facts.package
 
 

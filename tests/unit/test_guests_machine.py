@@ -11,12 +11,12 @@ import pytest
 
 from harness.errors import BootFailed, ImageError, KernelUnavailable, ToolMissing
 from harness.guests.accel import HostFacts, KvmMemory, choices, emulator_version, find_tool, host_facts
-from harness.guests.arch import ARCH_FACTS
 from harness.guests.deadlines import deadlines
 from harness.guests.devices import SWAP_DISKS, Machine, argv
 from harness.guests.pid1 import channel_modules, make_archive, swap_disk
 from harness.kernels.model import Kernel, Origin
-from harness.matrix.model import ARCHES, Profile
+from harness.matrix.model import Profile
+from harness.model.architectures import ARCHES, ARCHITECTURES
 
 KERNEL = Kernel(
     name="some",
@@ -50,7 +50,7 @@ def test_nothing_is_there_that_was_not_asked_for(arch, acceleration):
     assert value(words, "-display") == "none"
     assert value(words, "-sandbox").startswith("on,")
     assert value(words, "-accel").startswith(acceleration)
-    assert value(words, "-cpu") == ARCH_FACTS[arch].cpu[acceleration]
+    assert value(words, "-cpu") == ARCHITECTURES[arch].cpu[acceleration]
     assert not [word for word in words if word in ("-netdev", "-drive", "-usb", "-vga", "-monitor")]
     assert all(word for word in words)
 
@@ -93,7 +93,7 @@ def test_a_saved_guest_comes_in_place_of_a_kernel():
 @pytest.mark.parametrize("arch", ARCHES)
 def test_boot_parameters_keep_away_from_memory(arch):
     """What we add must not change what we measure."""
-    ours = [parameter.partition("=")[0] for parameter in ARCH_FACTS[arch].boot]
+    ours = [parameter.partition("=")[0] for parameter in ARCHITECTURES[arch].boot]
     assert set(ours) <= {
         "console", "earlyprintk", "earlycon", "panic", "oops", "nokaslr", "cryptomgr.notests", "initcall_blacklist",
         "loglevel",

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from harness.errors import BootFailed, ImageError, KernelUnavailable
-from harness.guests.arch import host_arch
 from harness.guests.devices import Machine, Root, argv
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.guests.ssh import SshGuest
 from harness.guests.virtme import VirtmeGuest, initial_ram_file_system, parameters, root_modules, root_path
 from harness.guests.warm import why_cold
 from harness.kernels.model import Kernel, Origin
-from harness.matrix.model import ARCHES, InVirtme, OverSsh, Profile
+from harness.matrix.model import InVirtme, OverSsh, Profile
+from harness.model.architectures import ARCHES, host_arch
 from harness.runs.guests import guest_maker
 from harness.runs.model import Cell
 

@@ -15,7 +15,7 @@ from harness.errors import ImageError
 from harness.kernels import images
 from harness.kernels.config import page_size, parse_config
 from harness.kernels.images import bootable, embedded_config, has_pvh_note, identify
-from harness.matrix.model import Arch
+from harness.model.architectures import Arch
 
 DATA = Path(__file__).parents[1] / "data" / "kernels"
 BANNER = b"Linux version 6.12.117+deb13-cloud-amd64 (someone@somewhere) #1 SMP\n\0"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
-from harness.matrix.model import ARCHES, Arch, InVirtme, Profile
+from harness.matrix.model import InVirtme, Profile
+from harness.model.architectures import ARCHES, Arch
 from harness.payload.elf import unfit
 from harness.runs.byhand import refuse_unfit
 from harness.runs.model import Cell

@@ -10,7 +10,7 @@ import pytest
 from harness.errors import BuildError, KernelUnavailable
 from harness.kernels.archive import parse_index
 from harness.kernels.store import Store
-from harness.matrix.model import ARCHES
+from harness.model.architectures import ARCHES
 from harness.payload.packages import NAMES, SUITE, Pinned, contents, obtain, pinned
 from tests.unit.kernel_fakes import FakeArchive
 

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 # Top to bottom: a room sees what stands before it.
 ROOMS = (
     "errors",
+    "model",
     "names",
     "secret_urls",
     "processes",

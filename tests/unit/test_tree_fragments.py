@@ -19,7 +19,7 @@ from harness.kernels.tree import (
     own_fragments,
     parse_fragment,
 )
-from harness.matrix.model import ARCHES
+from harness.model.architectures import ARCHES
 
 
 def test_our_fragments_are_read_and_name_what_the_rules_need() -> None:

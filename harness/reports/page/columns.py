@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness.kernels.versions import upstream, version_key
-from harness.matrix.model import ARCHES
+from harness.model.architectures import ARCHES
 from harness.reports.cells import kernel_name, profile_suffix, ran_on, release
 from harness.reports.commands import repeat_command
 from harness.runs.record import CellRecord, RunRecord

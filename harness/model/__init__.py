@@ -1,0 +1,1 @@
+"""Nouns that every room knows, and what is fixed about them."""
