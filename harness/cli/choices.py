@@ -14,6 +14,7 @@ from rich.console import Console
 
 from harness.cli.progress import progress
 from harness.cli.run import preparing
+from harness.cli.unwritten import telling_how_to_go_on
 from harness.guests.accel import Wanted
 from harness.guests.ssh_connect import target_of
 from harness.matrix.load import default_path, load_matrix
@@ -101,7 +102,8 @@ def run_cells(choice: Choice, options: Options, aside: Console, task: Task | Non
     composed = _compose(choice, options, aside, task)
     for remark in composed.remarks:
         aside.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
-    with progress(aside, quiet, [cell.id for cell in composed.plan.cells]) as tell:
+    going_on = telling_how_to_go_on(composed.plan.folder)
+    with going_on, progress(aside, quiet, [cell.id for cell in composed.plan.cells]) as tell:
         return execute(composed.plan, composed.make_guest, tell)
 
 

@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 
 from harness.cli.choices import Choice, cell_options, run_cells
+from harness.cli.unwritten import write_or_say
 from harness.reports.crosscheck import crosscheck_line
 from harness.reports.ink import screen
 from harness.reports.jsonout import summary_json
@@ -38,11 +39,12 @@ def crosscheck(probes: tuple[str, ...], show_all: bool, choice: Choice) -> int:
     3 the payloads disagree or a kernel gave no answer.
     """
     options = choice.options(probes=crosscheck_globs(probes), crosscheck=("*",))
-    done = run_cells(choice, options, Console(stderr=True))
-    write_reports(done, reproduce)
+    aside = Console(stderr=True)
+    done = run_cells(choice, options, aside)
+    code = write_or_say(lambda: write_reports(done, reproduce), done.folder, done.exit_code, aside)
     if choice.as_json:
         click.echo(json.dumps(summary_json(done), indent=1))
     else:
         print_run(screen(), done, every=show_all)
         click.echo(crosscheck_line(done))
-    return done.exit_code
+    return code

@@ -7,6 +7,7 @@ import json
 import click
 from rich.console import Console
 
+from harness.cli.unwritten import write_or_say
 from harness.history.record import remember
 from harness.reports.ink import screen
 from harness.reports.jsonout import summary_json
@@ -16,12 +17,13 @@ from harness.reports.write import write_reports
 from harness.runs.execute import RunDone
 
 
-def end(done: RunDone, aside: Console, *, as_json: bool, show_all: bool) -> None:
-    """Write a run's reports, keep it in the history, and show it."""
-    write_reports(done, reproduce)
+def end(done: RunDone, aside: Console, *, as_json: bool, show_all: bool) -> int:
+    """Write a run's reports, keep it in the history, and show it. Returns the exit code."""
+    code = write_or_say(lambda: write_reports(done, reproduce), done.folder, done.exit_code, aside)
     if remark := remember(done.folder):
         aside.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
     if as_json:
         click.echo(json.dumps(summary_json(done), indent=1))
     else:
         print_run(screen(), done, every=show_all)
+    return code

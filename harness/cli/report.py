@@ -13,8 +13,11 @@ from harness.reports.junit import classnames, suite, to_xml
 from harness.reports.kcidb import kcidb
 from harness.reports.ktap import ktap
 from harness.reports.markdown import markdown
+from harness.reports.page.programs import reproduce
+from harness.reports.write import write_again
 from harness.rules.load import load_catalogue
 from harness.runs.execute import RunDone
+from harness.runs.judging import read_scenario
 from harness.runs.record import write_atomically
 from harness.runs.stored import find_run, load_run
 
@@ -39,7 +42,8 @@ FORMATS: Mapping[str, Callable[[RunDone, str], str]] = {
 
 @click.command()
 @click.argument("name", metavar="[RUN]", required=False)
-@click.option("-F", "--format", "form", type=click.Choice(sorted(FORMATS)), required=True, help="What to write.")
+@click.option("-F", "--format", "form", type=click.Choice(sorted(FORMATS)), help="What to write.")
+@click.option("--all", "everything", is_flag=True, help="Write every report into the run's folder again.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Where to [default: standard output]."
 )
@@ -47,17 +51,30 @@ FORMATS: Mapping[str, Callable[[RunDone, str], str]] = {
 @click.option(
     "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Where runs lie."
 )
-def report(name: str | None, form: str, output: Path | None, origin: str, results: Path) -> int:
+def report(
+    name: str | None, form: str | None, everything: bool, output: Path | None, origin: str, results: Path
+) -> int:
     """Write a run, the newest or RUN, in a form other tools read. Judged anew, as by `sealmatrix show`.
 
     \b
     sealmatrix report --format markdown >> "$GITHUB_STEP_SUMMARY"
     sealmatrix report RUN --format ktap -o run.ktap
     sealmatrix report RUN --format kcidb --origin mylab -o run.kcidb.json
+    sealmatrix report RUN --all                    junit.xml, report.html, verdicts.json, as a run writes them
 
-    The exit status is 0 when the report was written, whatever it says.
+    --all makes everything anew from the journals: after a full disk, or when a file was lost or altered. The exit
+    status is 0 when the report was written, whatever it says.
     """
-    done = load_run(find_run(results, name), load_catalogue())
+    if everything == (form is not None):
+        raise click.UsageError("choose one form with --format, or write all reports again with --all")
+    if everything and output is not None:
+        raise click.UsageError("--all writes into the run's own folder; it takes no --output")
+    folder = find_run(results, name)
+    done = load_run(folder, load_catalogue())
+    if form is None:
+        for path in write_again(done, reproduce, page=read_scenario(folder) is None):
+            click.echo(str(path))
+        return 0
     written = FORMATS[form](done, origin)
     if output is None:
         click.echo(written, nl=False)

@@ -20,6 +20,7 @@ from rich.console import Console
 from harness.cli.cluster import execute_there, reached
 from harness.cli.given import Words, meant_cells
 from harness.cli.progress import progress
+from harness.cli.unwritten import telling_how_to_go_on
 from harness.guests.accel import Wanted
 from harness.kernels.resolve import Progress
 from harness.matrix.load import default_path, load_matrix
@@ -160,10 +161,10 @@ def run(
         with ThreadPoolExecutor(1, "ending") as pool:
             ending = pool.submit(import_module, "harness.cli.ending")
             done = _go(composed, there, aside, quiet=quiet)
-    ending.result().end(done, aside, as_json=as_json, show_all=show_all)
+    code: int = ending.result().end(done, aside, as_json=as_json, show_all=show_all)
     if done.record.state == "interrupted":
         click.echo(f"sealmatrix: interrupted; `sealmatrix run --resume {done.record.id}` goes on", err=True)
-    return done.exit_code
+    return code
 
 
 def _compose_rest(folder: Path, options: Options, path: Path | None, say: Progress) -> Composed:
@@ -203,7 +204,8 @@ def _compose_ssh(options: Options, place: str) -> Composed:
 def _go(composed: Composed, there: Cluster | None, aside: Console, *, quiet: bool) -> RunDone:
     for remark in composed.remarks:
         aside.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
-    with progress(aside, quiet, [cell.id for cell in composed.plan.cells]) as tell:
+    going_on = telling_how_to_go_on(composed.plan.folder)
+    with going_on, progress(aside, quiet, [cell.id for cell in composed.plan.cells]) as tell:
         if there is not None:
             return execute_there(there, composed, tell)
         return execute(composed.plan, composed.make_guest, tell)

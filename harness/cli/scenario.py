@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 
 from harness.cli.choices import Choice, cell_options, run_cells
+from harness.cli.unwritten import write_or_say
 from harness.reports.ink import screen
 from harness.reports.scenario import print_scenario, scenario_json
 from harness.reports.write import write_reports
@@ -36,10 +37,11 @@ def scenario(file: Path, deadline: float | None, choice: Choice) -> int:
     as expected, 1 an expectation failed, 2 not a script, 3 the script broke or a kernel gave no answer.
     """
     script = read_script(file)
-    done = run_cells(choice, choice.options(), Console(stderr=True), Script(script, deadline))
-    write_reports(done, page=False)
+    aside = Console(stderr=True)
+    done = run_cells(choice, choice.options(), aside, Script(script, deadline))
+    code = write_or_say(lambda: write_reports(done, page=False), done.folder, done.exit_code, aside)
     if choice.as_json:
         click.echo(json.dumps(scenario_json(done, script), indent=1))
     else:
         print_scenario(screen(), done, script)
-    return done.exit_code
+    return code

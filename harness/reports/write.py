@@ -11,11 +11,14 @@ from hashlib import sha256
 from pathlib import Path
 
 from harness.errors import StoreError
+from harness.observations.journal import read_journal
 from harness.reports.cells import cell_folder
 from harness.reports.jsonout import summary_json
 from harness.reports.junit import classnames, document, element, suite
 from harness.reports.page import Reproduce, Sightings, page_html
-from harness.runs.execute import RunDone
+from harness.runs.cell import JOURNAL
+from harness.runs.execute import RunDone, run_lock
+from harness.runs.judging import recorded_facts, verdicts_json
 from harness.runs.record import read_run, write_atomically, write_run
 
 _WRITERS = 4
@@ -46,6 +49,22 @@ def write_reports(done: RunDone, reproduce: Reproduce | None = None, *, page: bo
         paths = tuple(future.result() for future in written)
     _sign(done.folder, reports)
     return paths
+
+
+def write_again(done: RunDone, reproduce: Reproduce | None = None, *, page: bool = True) -> tuple[Path, ...]:
+    """Write every file of a stored run that is derived from its journals, its cells' verdicts first.
+
+    Returns their paths. Raises ``StoreError``, and ``UsageError`` while the run still goes on.
+    """
+    with run_lock(done.folder):
+        paths = []
+        for cell in done.record.cells:
+            folder = cell_folder(done, cell.id)
+            journal = folder / JOURNAL
+            facts = recorded_facts(cell, read_journal(journal) if journal.exists() else None)
+            verdicts = verdicts_json(done.record.id, cell, facts, done.results.get(cell.id, ()))
+            paths.append(_write(folder / "verdicts.json", json.dumps(verdicts, indent=1) + "\n"))
+        return (*paths, *write_reports(done, reproduce, page=page))
 
 
 def _sign(folder: Path, reports: Mapping[str, str]) -> None:
