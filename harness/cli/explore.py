@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import secrets
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,9 +11,11 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from harness.cli.given import Words, meant_cells
 from harness.cli.run import preparing
-from harness.errors import InfrastructureError, UsageError
+from harness.errors import InfrastructureError
 from harness.explore.corpus import load_corpus, read_kept
+from harness.explore.duration import seconds_of
 from harness.explore.generate import Source
 from harness.explore.program import Program
 from harness.explore.session import Explorer, Outcome
@@ -26,21 +27,9 @@ from harness.kernels.resolve import provide
 from harness.kernels.store import telling, write_atomically
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import CellSpec
-from harness.matrix.plan import plan_cells
 from harness.model.architectures import ARCHES
 from harness.payload.build import build
 from harness.reports.explore import Explored, explored_json, explored_junit, explored_lines
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)?\Z")
-_UNITS = {"s": 1, "m": 60, "h": 3600, None: 1}
-
-
-def seconds_of(text: str) -> float:
-    """Read ``60s``, ``5m``. Raises ``UsageError``."""
-    match = _DURATION.match(text)
-    if match is None:
-        raise UsageError(f"--time {text}: write a number and s, m or h, such as 60s")
-    return float(match[1]) * _UNITS[match[2]]
 
 
 @click.command()
@@ -93,8 +82,9 @@ def explore(
     aside = Console(stderr=True)
     matrix = load_matrix(path or default_path())
     with preparing(aside, quiet=quiet or as_json) as say:
-        specs = plan_cells(matrix, selection=selection, kernels=kernels, arches=arches, profiles=[profile])
-        resolution = provide(matrix, specs, offline=offline, progress=say)
+        words = Words(given=kernels, selection=selection, arches=arches, profiles=(profile,), offline=offline)
+        meant = meant_cells(matrix, words, say)
+        specs, resolution = meant.specs, provide(meant.matrix, meant.specs, offline=offline, progress=say)
     folder = results / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{seed}"
     wishes = Wishes(acceleration=accel, scale=scale, fresh=fresh)
     explored = []

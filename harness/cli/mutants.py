@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.errors import UsageError, nearest
+from harness.explore.duration import seconds_of
 from harness.guests.accel import Wanted
 from harness.kernels.sources import SourceTree, debian_source
 from harness.kernels.store import default_root
@@ -22,6 +23,7 @@ from harness.matrix.model import Profile
 from harness.model.architectures import ARCHES, Arch
 from harness.mutants.binary import BinarySuite
 from harness.mutants.catalogue import choose, load_mutants
+from harness.mutants.exploring import ExploreSuite
 from harness.mutants.model import Edit, Mutant
 from harness.mutants.ours import OwnSuite
 from harness.mutants.records import Records
@@ -107,6 +109,8 @@ def show_mutant(name: str, as_json: bool) -> None:
 @click.option(
     "-r", "--run", "probes", multiple=True, metavar="GLOB", help="Only these probes of our suite; repeatable."
 )
+@click.option("--explore", "exploring", metavar="TIME", help="Explore each kernel so long instead, such as 120s.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="What exploration follows from.")
 @click.option("--suite-binary", type=click.Path(path_type=Path), help="A static program to try instead of our suite.")
 @click.option("--suite-arg", "arguments", multiple=True, metavar="ARG", help="An argument of it; repeatable.")
 @click.option("-p", "--profile", "profile_name", default="two-cpus", show_default=True, metavar="NAME")
@@ -122,6 +126,8 @@ def run_them(
     arch: Arch,
     only: tuple[str, ...],
     probes: tuple[str, ...],
+    exploring: str | None,
+    seed: int,
     suite_binary: Path | None,
     arguments: tuple[str, ...],
     profile_name: str,
@@ -136,13 +142,17 @@ def run_them(
 
     Exit status: 0 every mutant was noticed, 1 one got away, 3 one had no fair trial.
     """
+    if exploring and (suite_binary or probes):
+        raise click.UsageError("--explore runs generated programs; it takes neither --run nor --suite-binary")
     if suite_binary and probes:
         raise click.UsageError("--run chooses probes of our own suite; a --suite-binary takes --suite-arg")
     known = load_mutants()
     chosen = choose(known, only)
     profile = _profile(profile_name)
     suite: Suite
-    if suite_binary:
+    if exploring:
+        suite = ExploreSuite(arch, profile, seconds_of(exploring), seed, acceleration=accel)
+    elif suite_binary:
         suite = BinarySuite(suite_binary, arguments, arch, profile, acceleration=accel)
     else:
         suite = OwnSuite(arch, profile, probes, acceleration=accel)

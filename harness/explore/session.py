@@ -67,11 +67,14 @@ Hear = Callable[[str], None]
 class Explorer:
     """Explores one kernel. ``boot`` gives a guest that has booted; a lost one is replaced by another.
 
-    ``fresh`` forgets the guest now and boots another the next time: warnings that come once a boot need that.
+    With ``first_only`` the first finding ends it, and is not made small.
     """
 
-    def __init__(self, boot: Boot, payload: bytes, hear: Hear, *, deadline_ms: int = 20_000) -> None:
+    def __init__(
+        self, boot: Boot, payload: bytes, hear: Hear, *, deadline_ms: int = 20_000, first_only: bool = False
+    ) -> None:
         self._boot, self._payload, self._hear, self._deadline_ms = boot, payload, hear, deadline_ms
+        self._first_only = first_only
         self._guest: Guest | None = None
         self._executor: Executor | None = None
         self._read = 0
@@ -125,7 +128,9 @@ class Explorer:
         begun = time.monotonic()
         first = list(corpus)
         while first or time.monotonic() - begun < seconds:
-            programs = first or source.batch(BATCH, CHUNK)
+            if self._first_only and outcome.findings:
+                break
+            programs = first or source.batch(BATCH if outcome.batches > 3 else BATCH // 4, CHUNK)
             first = []
             try:
                 self._batch(programs, source, outcome)
@@ -159,6 +164,8 @@ class Explorer:
                 suspects.append((index, judged.problems[0], facts))
         reports = self._reports()
         for index, problem, facts in suspects:
+            if self._first_only and outcome.findings:
+                break
             self._suspect(programs, index, problem, facts, outcome)
         if reports:
             self._reported(programs, reports, outcome)
@@ -189,6 +196,8 @@ class Explorer:
     def _confirm(self, program: Program, before: Sequence[Program], problem: Problem) -> Finding | None:
         """Repeat alone in fresh processes; where that shows nothing, in a fresh process with what ran before it."""
         shown = [self._same(judged, problem) for judged, _ in self.run([program] * 3, chunk=1)]
+        if sum(map(bool, shown)) >= 2 and self._first_only:
+            return Finding(problem, program, program)
         if sum(map(bool, shown)) >= 2:
             small = self._shrunk(program, problem)
             final = next(
@@ -199,7 +208,8 @@ class Explorer:
         shown = [self._same(self.run(company)[-1][0], problem) for _ in range(2)]
         if not all(shown):
             return None
-        return Finding(shown[-1] or problem, program, program, tuple(self._less_company(before, program, problem)))
+        company_left = tuple(before if self._first_only else self._less_company(before, program, problem))
+        return Finding(shown[-1] or problem, program, program, company_left)
 
     def _shrunk(self, program: Program, problem: Problem) -> Program:
         until = time.monotonic() + _SHRINK_SECONDS
@@ -272,6 +282,8 @@ class Explorer:
             confirmed = self._trial([culprit])
             if confirmed is None:
                 continue
+            if self._first_only:
+                return Finding(Problem("console", -1, "program", again.title, ("O8",)), culprit, culprit)
             until = time.monotonic() + _SHRINK_SECONDS
 
             def shows(candidates: Sequence[Program], until: float = until) -> list[bool]:

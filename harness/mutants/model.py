@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal[
-    "bypass", "sealing", "lost-seal", "atomicity", "over-blocking", "wrong-errno", "arguments", "interface", "hang"
+    "bypass", "sealing", "lost-seal", "atomicity", "over-blocking", "wrong-errno", "arguments", "interface", "hang", "deep"
 ]
 KINDS: tuple[Kind, ...] = (
     "bypass",
@@ -20,6 +20,7 @@ KINDS: tuple[Kind, ...] = (
     "arguments",
     "interface",
     "hang",
+    "deep",
 )
 Place = Literal["put", "before", "after"]
 Series = tuple[int, int]

@@ -1,0 +1,84 @@
+"""Exploration as a suite: generated programs instead of the table of probes."""
+
+from __future__ import annotations
+
+import threading
+from hashlib import sha256
+from pathlib import Path
+
+from harness.errors import InfrastructureError
+from harness.explore.corpus import load_corpus
+from harness.explore.generate import Source
+from harness.explore.model import ORACLES
+from harness.explore.session import Explorer, Outcome
+from harness.guests.accel import Wanted
+from harness.guests.model import Guest
+from harness.guests.qemu import QemuGuest, Wishes
+from harness.kernels.model import Kernel
+from harness.matrix.model import Arch, Profile
+from harness.mutants.suite import SuiteResult
+from harness.payload.build import build
+
+
+class ExploreSuite:
+    """Explores a kernel for ``seconds``, or until the first finding: one is enough to notice a mutant."""
+
+    name = "exploration"
+    strict = True
+
+    def __init__(
+        self, arch: Arch, profile: Profile, seconds: float, seed: int, *, acceleration: Wanted = "auto"
+    ) -> None:
+        payload = build(arch)
+        self._payload = payload.path.read_bytes()
+        self._profile, self._seconds, self._seed = profile, seconds, seed
+        self._wishes = Wishes(acceleration=acceleration)
+        self._live: Guest | None = None
+        self._guard = threading.Lock()
+        self._stopped = threading.Event()
+        corpus = [str(kept.program) for kept in load_corpus()]
+        facts = (payload.sha256, repr(profile), arch, seconds, seed, corpus)
+        self.digest = sha256(repr(facts).encode()).hexdigest()[:16]
+
+    def __call__(self, kernel: Kernel, folder: Path) -> SuiteResult:
+        """Explore ``kernel``."""
+
+        def boot() -> Guest:
+            guest = QemuGuest(kernel, self._profile, folder, self._wishes)
+            with self._guard:
+                self._live = guest
+            if self._stopped.is_set():
+                guest.stop()
+            guest.boot()
+            return guest
+
+        outcome = Outcome(self._seed)
+        explorer = Explorer(boot, self._payload, lambda _text: None, first_only=True)
+        corpus = [kept.program for kept in load_corpus()]
+        try:
+            explorer.explore(Source(self._seed), self._seconds, outcome, corpus)
+        finally:
+            explorer.stop()
+            with self._guard:
+                self._live = None
+        if outcome.plan is None and not outcome.lost and not outcome.findings:
+            raise InfrastructureError("nothing was explored")
+        return summary(outcome)
+
+    def stop(self) -> None:
+        """End the guest that is running, and whichever would come after it."""
+        self._stopped.set()
+        with self._guard:
+            live = self._live
+        if live is not None:
+            live.stop()
+
+
+def summary(outcome: Outcome) -> SuiteResult:
+    """Oracles by what became of them. Where there is no mseal none of them can be asked."""
+    failed = {f"explore-{f.problem.oracle}": f"{f.problem.operation}: {f.problem.text}" for f in outcome.findings}
+    names = [f"explore-{oracle}" for oracle in ORACLES]
+    asked = outcome.plan is None or not outcome.plan.mseal
+    passed = tuple(name for name in names if name not in failed) if asked else ()
+    skipped = () if asked else tuple(names)
+    return SuiteResult(failed, passed, skipped, outcome.lost)
