@@ -54,12 +54,14 @@ class InfrastructureError(SealmatrixError):
 
 
 class ToolMissing(InfrastructureError):
-    """A program this needs is not installed."""
+    """A program this needs is not installed; ``package`` is the Debian package that has it."""
 
     def __init__(self, tool: str, package: str) -> None:
         self.tool = tool
         self.package = package
-        super().__init__(f"{tool} is not installed; install the package {package} (apt-get install {package})")
+        super().__init__(
+            f"{tool} is not installed; its package is {package} on Debian (`sealmatrix doctor` names those of others)"
+        )
 
 
 class KernelUnavailable(InfrastructureError):

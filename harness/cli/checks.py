@@ -32,7 +32,9 @@ from harness.secret_urls import masked
 
 Status = Literal["ok", "note", "wrong"]
 Kind = Literal["program", "file", "header", "module"]
-Purpose = Literal["run", "build", "test"]
+Purpose = Literal["run", "fetch", "build", "test"]
+# The columns of tools.tsv behind the one for Debian.
+OTHER_SYSTEMS = ("Fedora", "Arch", "openSUSE", "Alpine")
 
 # The default matrix takes 0.6 GB of store, payloads and the compiler's cache 0.3 GB.
 ROOM_NEEDED = 1 << 30
@@ -42,7 +44,7 @@ ROOM_NEEDED = 1 << 30
 class Check:
     """One finding. ``wrong`` stands in the way of the default matrix, ``note`` does not.
 
-    ``package`` is the Debian package that cures it, ``remedy`` what else does; both may be empty.
+    ``package`` is the Debian package that cures it, ``remedy`` what else does or is to be known; both may be empty.
     """
 
     name: str
@@ -58,9 +60,18 @@ class Tool:
 
     kind: Kind
     name: str
-    package: str
     purpose: Purpose
     why: str
+    package: str
+    elsewhere: tuple[str, ...] = ()
+
+    def remedy(self, *, apt: bool) -> str:
+        """How to get it where apt installs packages, and where it does not."""
+        if apt:
+            return f"apt-get install {self.package}"
+        names = zip(OTHER_SYSTEMS, self.elsewhere, strict=True)
+        named = ", ".join(f"{system} {name}" for system, name in names if name != "-")
+        return f"install its package: {named or 'none of the systems known here has one'}"
 
 
 def read_tools(text: str | None = None) -> tuple[Tool, ...]:
@@ -70,12 +81,14 @@ def read_tools(text: str | None = None) -> tuple[Tool, ...]:
     tools = []
     for line in text.splitlines():
         if line.strip() and not line.startswith("#"):
-            kind, name, package, purpose, why = line.split("\t")
+            kind, name, purpose, why, package, *elsewhere = line.split("\t")
             if kind not in get_args(Kind):
                 raise ValueError(f"unknown kind {kind!r}")
             if purpose not in get_args(Purpose):
                 raise ValueError(f"unknown purpose {purpose!r}")
-            tools.append(Tool(kind, name, package, purpose, why))  # type: ignore[arg-type]
+            if len(elsewhere) != len(OTHER_SYSTEMS):
+                raise ValueError(f"{name}: {1 + len(elsewhere)} names of packages, not {1 + len(OTHER_SYSTEMS)}")
+            tools.append(Tool(kind, name, purpose, why, package, tuple(elsewhere)))  # type: ignore[arg-type]
     return tuple(tools)
 
 
@@ -96,20 +109,39 @@ def find_tool(tool: Tool) -> str | None:
     return version.group() if version else "there"
 
 
-def tool_checks(tools: Iterable[Tool], find: Callable[[Tool], str | None] = find_tool) -> Iterator[Check]:
+def has_apt(status: Path = Path("/var/lib/dpkg/status")) -> bool:
+    """Whether packages are installed with apt here; another system may have it as a program like any other."""
+    return shutil.which("apt-get") is not None and status.is_file() and status.stat().st_size > 0
+
+
+_INSTEAD = {
+    "run": "",
+    "fetch": "run --host, run --ssh and images or trees of your own do without",
+    "build": "only building kernels from source needs it",
+    "test": "",
+}
+
+
+def tool_checks(
+    tools: Iterable[Tool], find: Callable[[Tool], str | None] = find_tool, *, apt: bool | None = None
+) -> Iterator[Check]:
     """Look for what running and building need; modules of Python and our tests' tools matter to scripts/setup only."""
+    apt = has_apt() if apt is None else apt
     for tool in tools:
         if tool.kind == "module" or tool.purpose == "test":
             continue
         version = find(tool)
         name = Path(tool.name).name
-        if version is None and tool.purpose == "build":
-            remedy = f"apt-get install {tool.package}, to build kernels from source"
-            yield Check(name, "note", f"absent; it {tool.why}", remedy=remedy)
-        elif version is None:
-            yield Check(name, "wrong", f"absent; it {tool.why}", tool.package)
-        else:
+        if version is not None:
             yield Check(name, "ok", version)
+            continue
+        found = "; ".join(filter(None, (f"absent; it {tool.why}", _INSTEAD[tool.purpose])))
+        if tool.purpose == "build":
+            yield Check(name, "note", found, remedy=tool.remedy(apt=apt))
+        elif apt:
+            yield Check(name, "wrong", found, tool.package)  # one line installs them all
+        else:
+            yield Check(name, "wrong", found, remedy=tool.remedy(apt=apt))
 
 
 def python_check(requirements: Iterable[str] | None = None) -> Check:

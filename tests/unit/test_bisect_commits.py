@@ -305,7 +305,7 @@ def test_no_compiler(tree: Tree, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         found = next(Path(p, program) for p in os.environ["PATH"].split(":") if Path(p, program).exists())
         (tmp_path / "bin" / program).symlink_to(found)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    with pytest.raises(UsageError, match=r"--tree .*: flex is not installed; install the package flex"):
+    with pytest.raises(UsageError, match=r"--tree .*: flex is not installed; its package is flex"):
         prepared(tree)
 
 

@@ -10,6 +10,7 @@ from harness.cli.checks import (
     Check,
     Tool,
     find_tool,
+    has_apt,
     install_line,
     python_check,
     read_tools,
@@ -20,7 +21,14 @@ from harness.kernels.store import Store
 from harness.model.architectures import ARCHITECTURES
 
 ROOT = Path(__file__).parents[2]
-QEMU = Tool("program", "qemu-system-x86_64", "qemu-system-x86", "run", "boots x86_64 guests")
+QEMU = Tool(
+    "program",
+    "qemu-system-x86_64",
+    "run",
+    "boots x86_64 guests",
+    "qemu-system-x86",
+    ("q-fedora", "q-arch", "-", "q-alpine"),
+)
 
 
 def test_the_shipped_table_names_every_emulator_with_its_package() -> None:
@@ -32,19 +40,21 @@ def test_the_shipped_table_names_every_emulator_with_its_package() -> None:
 def test_setup_and_dockerfile_read_the_table_instead_of_repeating_it() -> None:
     texts = [(ROOT / name).read_text() for name in ("scripts/setup", "Dockerfile")]
     assert all("harness/cli/tools.tsv" in text for text in texts)
-    named = {tool.package for tool in read_tools()} - {
-        "python3",
-        "apt",
-        "dpkg",
-        "gcc",
-        "file",
-    }  # mean other things, too
+    ambiguous = {"python3", "apt", "dpkg", "gcc", "file", "make"}  # these words mean other things, too
+    named = {tool.package for tool in read_tools()} - ambiguous
     assert [package for text in texts for package in named if package in text] == []
 
 
 @pytest.mark.parametrize(
     "row",
-    ["program\tqemu", "gadget\ta\tb\trun\tc", "program a b run c", "program\ta\tb\tfun\tc", "program\ta\tb\trun\tc\td"],
+    [
+        "program\tqemu",
+        "gadget\ta\trun\tc\td\tf\tr\to\tl",
+        "program a run c d f r o l",
+        "program\ta\tfun\tc\td\tf\tr\to\tl",
+        "program\ta\trun\tc\td\tf\tr\to",
+        "program\ta\trun\tc\td\tf\tr\to\tl\tm",
+    ],
 )
 def test_a_broken_row_is_refused(row: str) -> None:
     with pytest.raises(ValueError, match=r"."):
@@ -52,26 +62,54 @@ def test_a_broken_row_is_refused(row: str) -> None:
 
 
 def test_an_absent_program_is_wrong_and_names_its_package() -> None:
-    (check,) = tool_checks([QEMU], lambda tool: None)
+    (check,) = tool_checks([QEMU], lambda tool: None, apt=True)
     assert (check.status, check.package) == ("wrong", "qemu-system-x86")
     assert "boots x86_64 guests" in check.found
 
 
+def test_without_apt_the_package_is_named_as_other_systems_name_it() -> None:
+    """One line of apt-get would be no help; what does without it is said."""
+    apt = Tool("program", "apt-get", "fetch", "fetches kernels", "apt", ("apt", "apt", "-", "-"))
+    database = Tool("file", "/nowhere", "build", "is Debian's alone", "postgresql", ("-", "-", "-", "-"))
+    qemu, fetch, none = tool_checks([QEMU, apt, database], lambda tool: None, apt=False)
+    assert (qemu.status, qemu.package) == ("wrong", "")
+    assert qemu.remedy == "install its package: Fedora q-fedora, Arch q-arch, Alpine q-alpine"
+    assert "run --host, run --ssh and images or trees of your own do without" in fetch.found
+    assert fetch.remedy == "install its package: Fedora apt, Arch apt"
+    assert none.remedy == "install its package: none of the systems known here has one"
+    assert install_line([qemu, fetch, none]) == ""
+
+
+def test_apt_is_had_where_it_has_installed_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fedora and Arch have it as a program like any other."""
+    (tmp_path / "apt-get").write_text("#!/bin/sh\n")
+    (tmp_path / "apt-get").chmod(0o755)
+    status = tmp_path / "status"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert not has_apt(status)
+    status.write_text("")
+    assert not has_apt(status)
+    status.write_text("Package: apt\n")
+    assert has_apt(status)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert not has_apt(status)
+
+
 def test_what_only_builds_kernels_is_a_note_and_what_only_tests_need_is_left_out() -> None:
-    flex = Tool("program", "flex", "flex", "build", "generates scanners")
-    cpio = Tool("program", "cpio", "cpio", "test", "reads our initramfs")
-    (check,) = tool_checks([flex, cpio], lambda tool: None)
+    flex = Tool("program", "flex", "build", "generates scanners", "flex")
+    cpio = Tool("program", "cpio", "test", "reads our initramfs", "cpio")
+    (check,) = tool_checks([flex, cpio], lambda tool: None, apt=True)
     assert (check.status, check.package) == ("note", "")  # nothing the default matrix has to wait for
     assert "apt-get install flex" in check.remedy
 
 
 def test_headers_are_asked_of_the_compiler() -> None:
-    header = Tool("header", "no/such/header.h", "libnone-dev", "build", "is included")
+    header = Tool("header", "no/such/header.h", "build", "is included", "libnone-dev")
     assert find_tool(header) is None
 
 
 def test_a_present_program_is_told_with_its_version_and_modules_are_left_to_setup() -> None:
-    module = Tool("module", "ensurepip", "python3-venv", "run", "makes the environment")
+    module = Tool("module", "ensurepip", "run", "makes the environment", "python3-venv")
     assert list(tool_checks([QEMU, module], lambda tool: "7.2")) == [Check("qemu-system-x86_64", "ok", "7.2")]
 
 
