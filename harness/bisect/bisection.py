@@ -14,6 +14,7 @@ from harness.bisect.outcome import COMMIT, Outcome, State, annotated, lines, log
 from harness.bisect.overbuilds import look_again, search_builds
 from harness.bisect.overcommits import Build, CommitSearch, Located, Untestable, Workshop
 from harness.bisect.predicate import Question, make_question, parse_condition
+from harness.bisect.program import ProgramAsker, program_question, read_program
 from harness.bisect.repository import Checkout, Repository, open_repository
 from harness.bisect.search import Refused, Search
 from harness.bisect.session import Session, Task, pinned
@@ -51,8 +52,10 @@ class NoDifference(UsageError):
 
 def prepare(task: Task) -> Prepared:
     """Check a task. Raises ``UsageError`` before anything is fetched, built or booted."""
+    if task.program and not task.program_text:
+        task = replace(task, program_text=read_program(Path(task.program).expanduser()))
     rules = load_catalogue()
-    if task.rule not in rules:
+    if not task.program and task.rule not in rules:
         near = nearest(task.rule, rules, listed_by="sealmatrix rules list")
         raise UsageError(f"--rule {task.rule}: the catalogue has no such rule{near}")
     condition = parse_condition(task.observation) if task.observation else None
@@ -61,8 +64,11 @@ def prepare(task: Task) -> Prepared:
         near = nearest(task.profile, matrix.profiles)
         raise UsageError(f"--profile {task.profile}: {matrix.path} has no such profile{near}")
     task = pinned(task, payload=build(task.arch), catalogue=catalogue_digest(), matrix=matrix.sha256)
-    rule = rules[task.rule]
-    question = make_question(rule, rule_probes(rule, task.arch), task.probe or None, condition)
+    if task.program:
+        question = program_question(task.program_text)
+    else:
+        rule = rules[task.rule]
+        question = make_question(rule, rule_probes(rule, task.arch), task.probe or None, condition)
     prepared = Prepared(task, question, matrix, matrix.profiles[task.profile])
     if task.tree:
         prepared = _with_tree(prepared)
@@ -110,9 +116,18 @@ def list_builds(task: Task, matrix: Matrix) -> Choices:
     return from_suites(matrix, task.arch, task.flavour, offline=task.offline)
 
 
-def asker(prepared: Prepared, session: Session, results: Path, command: Sequence[str]) -> Asker:
+def asker(prepared: Prepared, session: Session, results: Path, command: Sequence[str]) -> Ask:
     """The real thing to ask kernels with."""
     task = prepared.task
+    if task.program:
+        return ProgramAsker(
+            task.program_text,
+            build(task.arch),
+            prepared.profile,
+            session.runs,
+            acceleration=task.acceleration,  # type: ignore[arg-type]
+            scale=task.scale,
+        )
     options = Options(
         results=session.runs,
         command=tuple(command),

@@ -38,7 +38,8 @@ Over = Literal["builds", "commits", "joined"]
 @dataclass(frozen=True)
 class Task:
     """What was asked for. ``builds`` freezes the list that is searched, ``good_commit`` and ``bad_commit`` the
-    commits that the two ends of a search over commits were when it began; ``payload_id``, ``payload_sha256``,
+    commits that the two ends of a search over commits were when it began; ``program`` is a file with a program of
+    exploration, asked instead of a rule, and ``program_text`` what it said; ``payload_id``, ``payload_sha256``,
     ``catalogue_sha256`` and ``matrix_sha256`` say, as in a run's record, what asked and judged."""
 
     over: Over
@@ -64,6 +65,8 @@ class Task:
     builds: tuple[str, ...] = ()
     good_commit: str = ""
     bad_commit: str = ""
+    program: str = ""
+    program_text: str = ""
     payload_id: str = ""
     payload_sha256: str = ""
     catalogue_sha256: str = ""
@@ -72,7 +75,8 @@ class Task:
     @property
     def arguments(self) -> list[str]:
         """The options that ask the same of other ends."""
-        words = ["--rule", self.rule, "--arch", self.arch]
+        asked = ["--program", self.program] if self.program else ["--rule", self.rule]
+        words = [*asked, "--arch", self.arch]
         for option, value in (
             ("--probe", self.probe), ("--observation", self.observation), ("--matrix", self.matrix),
         ):  # fmt: skip

@@ -31,6 +31,7 @@ _COLOURS = {"good": "green", "bad": "bold red", "untestable": "yellow"}
 
 @click.command()
 @click.option("--rule", metavar="ID", help="The rule; `sealmatrix rules list` has them.")
+@click.option("--program", "asked_program", metavar="FILE", help="Instead of a rule: a program that `explore` found.")
 @click.option("--good", metavar="K", help="A kernel that is good: a version, a kernel of the matrix, oldest; or a REV.")
 @click.option("--bad", metavar="K", help="A kernel that is bad.")
 @click.option("--fixed", is_flag=True, help="Find the first good kernel: the bad one is the older.")
@@ -57,6 +58,7 @@ _COLOURS = {"good": "green", "bad": "bold red", "untestable": "yellow"}
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output instead of text.")
 def bisect(
     rule: str | None,
+    asked_program: str | None,
     good: str | None,
     bad: str | None,
     fixed: bool,
@@ -92,6 +94,7 @@ def bisect(
     sealmatrix bisect --rule munmap-blocked --fixed --bad 6.12.43 --good newest
     sealmatrix bisect --tree ~/linux --rule munmap-blocked --good v6.12 --bad HEAD
     sealmatrix bisect --tree ~/linux --rule munmap-blocked --good 6.16.12 --bad 6.17.8
+    sealmatrix bisect --program FILE --good 6.16.12 --bad 6.17.8           where what a program does begins to differ
     sealmatrix bisect --resume last
 
     Without --tree the candidates are all versions in the distribution's suites. With a tree and two revisions of it
@@ -103,19 +106,23 @@ def bisect(
         return _show(results, shown, as_json=as_json)
     aside = Console(stderr=True)
     if resumed is not None:
-        if rule or good or bad or tree:
+        if rule or asked_program or good or bad or tree:
             raise click.UsageError("--resume goes on with what was asked for; nothing can be chosen anew")
         with resume(results, resumed) as session:
             return _go(prepare(session.task), session, results, aside, quiet=quiet, as_json=as_json)
     if listing and (rule is None or good is None or bad is None):
         rule, good, bad = rule or "", good or "oldest", bad or "newest"
+    if asked_program is not None:
+        if rule or probe or observation:
+            raise click.UsageError("--program is a question of its own; it takes no --rule, --probe or --observation")
+        rule = "program"
     if rule is None or good is None or bad is None:
         missing = [o for o, v in (("--rule", rule), ("--good", good), ("--bad", bad)) if v is None]
         raise click.UsageError(f"{' and '.join(missing)} must be given; or --resume, --show, --list")
     task = Task(
         "builds", rule, arch, good, bad, fixed, probe or "", observation or "", profile, flavour, kernels,
         str(path.resolve()) if path else "", str(tree.resolve()) if tree else "", repeat, jobs or 0, check, fresh,
-        offline, accel, scale,
+        offline, accel, scale, program=str(Path(asked_program).resolve()) if asked_program else "",
     )  # fmt: skip
     if listing:
         return _list(task, as_json=as_json)

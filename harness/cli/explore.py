@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from rich.console import Console
 from harness.cli.given import Words, meant_cells
 from harness.cli.run import preparing
 from harness.errors import InfrastructureError
+from harness.explore.against import Against, Compared
 from harness.explore.corpus import load_corpus, read_kept
 from harness.explore.duration import seconds_of
 from harness.explore.generate import Source
@@ -23,7 +26,7 @@ from harness.guests.accel import Wanted
 from harness.guests.model import Guest
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.kernels.model import Kernel
-from harness.kernels.resolve import provide
+from harness.kernels.resolve import Resolution, provide
 from harness.kernels.store import telling, write_atomically
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import CellSpec
@@ -40,6 +43,7 @@ from harness.reports.explore import Explored, explored_json, explored_junit, exp
 @click.option("-a", "--arch", "arches", multiple=True, type=click.Choice(ARCHES), help="Only this architecture.")
 @click.option("--replay", "replayed", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
               help="Run only these programs; repeatable.")  # fmt: skip
+@click.option("--against", multiple=True, metavar="K", help="The same programs on this kernel too: what differs.")
 @click.option("-p", "--profile", default="two-cpus", show_default=True, metavar="NAME", help="The machine to boot on.")
 @click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
 @click.option("--scale", type=click.FloatRange(0.01), default=1.0, help="Stretch every deadline by this factor.")
@@ -56,6 +60,7 @@ def explore(
     selection: str | None,
     arches: tuple[str, ...],
     replayed: tuple[Path, ...],
+    against: tuple[str, ...],
     profile: str,
     accel: Wanted,
     scale: float,
@@ -72,34 +77,33 @@ def explore(
     sealmatrix explore debian-6.12 --time 60s          one kernel, a minute
     sealmatrix explore -s nightly --seed 20261128      every kernel, all from one seed
     sealmatrix explore debian-7.2 --replay FILE        the programs of a file, and no others
+    sealmatrix explore debian-6.18.5 --against debian-7.2 -a x86_64   what they do otherwise, in classes
 
     docs/exploration.md says what the model knows and how to read a finding. Exit status: 0 no finding, 1 a finding,
     3 a kernel gave no answer.
     """
-    seconds = seconds_of(duration)
+    seconds = 0.0 if replayed else seconds_of(duration)
     programs = [read_kept(file).program for file in replayed] if replayed else [k.program for k in load_corpus()]
     seed = secrets.randbelow(10**8) if seed is None else seed
+    quiet = quiet or as_json
     aside = Console(stderr=True)
     matrix = load_matrix(path or default_path())
-    with preparing(aside, quiet=quiet or as_json) as say:
-        words = Words(given=kernels, selection=selection, arches=arches, profiles=(profile,), offline=offline)
+    words = Words(given=kernels, selection=selection, arches=arches, profiles=(profile,), offline=offline)
+    with preparing(aside, quiet=quiet) as say:
         meant = meant_cells(matrix, words, say)
-        specs, resolution = meant.specs, provide(meant.matrix, meant.specs, offline=offline, progress=say)
+        others = meant_cells(meant.matrix, replace(words, given=against, selection=None), say) if against else None
+        specs = (*meant.specs, *(others.specs if others else ()))
+        resolution = provide((others or meant).matrix, specs, offline=offline, progress=say)
     folder = results / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{seed}"
-    wishes = Wishes(acceleration=accel, scale=scale, fresh=fresh)
-    explored = []
-    for spec in specs:
-        kernel = resolution.kernels[spec.kernel.name, spec.arch]
-        outcome = Outcome(seed)
-        if isinstance(kernel, Kernel):
-            _explore(kernel, spec, folder / spec.id, wishes, outcome, programs, 0 if replayed else seconds, aside,
-                     quiet=quiet or as_json)  # fmt: skip
-        else:
-            outcome.lost = str(kernel)
-        explored.append(Explored(spec.kernel.name, spec.arch, outcome))
-        if not as_json:
-            for line in explored_lines(explored[-1]):
-                click.echo(line)
+    run = _Run(
+        folder, Wishes(acceleration=accel, scale=scale, fresh=fresh), resolution, programs, seconds, seed, aside, quiet
+    )
+    explored: list[Explored] = []
+    for spec in meant.specs:
+        for one in run.compared(spec, others.specs) if others else [run.alone(spec)]:
+            explored.append(one)
+            if not as_json:
+                click.echo("\n".join(explored_lines(one)))
     _keep(folder, explored)
     if as_json:
         click.echo(json.dumps([explored_json(one) for one in explored], indent=1))
@@ -107,30 +111,64 @@ def explore(
     return 1 if 1 in codes else 3 if 3 in codes or not any(one.asked for one in explored) else 0
 
 
-def _explore(
-    kernel: Kernel,
-    spec: CellSpec,
-    folder: Path,
-    wishes: Wishes,
-    outcome: Outcome,
-    corpus: list[Program],
-    seconds: float,
-    aside: Console,
-    *,
-    quiet: bool,
-) -> None:
-    def boot() -> Guest:
-        guest = QemuGuest(kernel, replace(spec.profile, hugepages=0), folder, wishes)
-        outcome.release = guest.boot().release
-        return guest
+@dataclass(frozen=True)
+class _Run:
+    """What all kernels of one call have in common."""
 
-    def hear(text: str) -> None:
-        if not quiet:
-            aside.print(f"{spec.id}: {text}", highlight=False, markup=False, soft_wrap=True)
+    folder: Path
+    wishes: Wishes
+    resolution: Resolution
+    programs: list[Program]
+    seconds: float
+    seed: int
+    aside: Console
+    quiet: bool
 
-    explorer = Explorer(boot, build(spec.arch).path.read_bytes(), hear)
+    def alone(self, spec: CellSpec) -> Explored:
+        """One kernel, judged by the model."""
+        outcome = Outcome(self.seed)
+        explorer = self._explorer(spec, outcome)
+        if explorer is not None:
+            with _ending(explorer, outcome):
+                explorer.explore(Source(self.seed), self.seconds, outcome, self.programs)
+        return Explored(spec.kernel.name, spec.arch, outcome)
+
+    def compared(self, spec: CellSpec, others: Sequence[CellSpec]) -> Iterator[Explored]:
+        """One kernel beside each of the others of its architecture."""
+        for other in others:
+            if other.arch != spec.arch or other.id == spec.id:
+                continue
+            both = Compared(Outcome(self.seed), Outcome(self.seed))
+            here, there = self._explorer(spec, both.here), self._explorer(other, both.there)
+            if here is not None and there is not None:
+                with _ending(here, both.here), _ending(there, both.there):
+                    Against(here, there).explore(Source(self.seed), self.seconds, both, self.programs)
+            classes = tuple(both.classes.values())
+            yield Explored(spec.kernel.name, spec.arch, both.here, other.kernel.name, classes)
+            yield Explored(other.kernel.name, other.arch, both.there)
+
+    def _explorer(self, spec: CellSpec, outcome: Outcome) -> Explorer | None:
+        kernel = self.resolution.kernels[spec.kernel.name, spec.arch]
+        if not isinstance(kernel, Kernel):
+            outcome.lost = str(kernel)
+            return None
+
+        def boot() -> Guest:
+            guest = QemuGuest(kernel, replace(spec.profile, hugepages=0), self.folder / spec.id, self.wishes)
+            outcome.release = guest.boot().release
+            return guest
+
+        def hear(text: str) -> None:
+            if not self.quiet:
+                self.aside.print(f"{spec.id}: {text}", highlight=False, markup=False, soft_wrap=True)
+
+        return Explorer(boot, build(spec.arch).path.read_bytes(), hear)
+
+
+@contextmanager
+def _ending(explorer: Explorer, outcome: Outcome) -> Iterator[None]:
     try:
-        explorer.explore(Source(outcome.seed), seconds, outcome, corpus)
+        yield
     except InfrastructureError as problem:
         outcome.lost = str(problem)
     finally:

@@ -35,8 +35,8 @@ _ANON, _SHARED_ANON, _SHARED_FILE, _PRIVATE_FILE, _ZERO, _UNKNOWN = 1, 2, 3, 4, 
 _REMOVE, _GUARD, _UNGUARD = ADVICE["remove"], ADVICE["guard-install"], ADVICE["guard-remove"]
 _FREE = ADVICE["free"]
 _NO_CONTENTS = frozenset({ADVICE["dontfork"], ADVICE["wipeonfork"]})
-_MMAP, _PKEY_MPROTECT, _MREMAP, _FORK, _RIGHTS = 2, 4, 5, 10, 17
-_MAPS = frozenset({_MMAP, 19, 20})
+_MMAP, _PKEY_MPROTECT, _MREMAP, _FORK, _RIGHTS, _REMAP_FILE, _SHMAT = 2, 4, 5, 10, 17, 19, 20
+_MAPS = frozenset({_MMAP, _REMAP_FILE, _SHMAT})
 _ELSEWHERE = {MOVES.index("elsewhere"), MOVES.index("elsewhere-keep")}
 _TO = {MOVES.index("to"), MOVES.index("to-keep"), MOVES.index("double")}
 _RESIZES = {MOVES.index("shrink"), MOVES.index("grow"), MOVES.index("grow-or-move")}
@@ -223,7 +223,7 @@ def _refusal(op: bytes, operation: Operation, state: State, before: bytes, n: in
             return ""
         if not inside or max(inside) < SEALED:
             return ""
-        return "must" if op[0] in (1, 2) or min(inside) >= SEALED else "undefined"
+        return "must" if op[0] != _REMAP_FILE or min(inside) >= SEALED else "undefined"
     if nature == "changes":
         if not inside or max(inside) < SEALED:
             return ""
@@ -231,7 +231,7 @@ def _refusal(op: bytes, operation: Operation, state: State, before: bytes, n: in
     if nature == "moves":
         return _mremap_refusal(op, attrs, inside, n)
     if nature == "discards":
-        return _advice_refusal(op, state, before, n) if op[3] in DISCARDS else _harmless_advice(op, inside)
+        return _advice_refusal(op, state, before) if op[3] in DISCARDS else ""
     return ""
 
 
@@ -254,7 +254,7 @@ def _mremap_refusal(op: bytes, attrs: bytes, inside: bytes, n: int) -> Refusal:
     return "must"
 
 
-def _advice_refusal(op: bytes, state: State, before: bytes, n: int) -> Refusal:
+def _advice_refusal(op: bytes, state: State, before: bytes) -> Refusal:
     attrs, advice = state.attrs, op[3]
     protected = other = open_ = 0
     for i in range(op[1], op[1] + op[2]):
@@ -272,10 +272,6 @@ def _advice_refusal(op: bytes, state: State, before: bytes, n: int) -> Refusal:
     return "open" if open_ else ""
 
 
-def _harmless_advice(op: bytes, inside: bytes) -> Refusal:
-    return "open" if op[3] == _UNGUARD and max(inside, default=0) >= SEALED else ""
-
-
 def _protected(attr: int, seen: int, rights: int) -> bool:
     """M1, M3: sealed private anonymous memory that the caller cannot write."""
     return attr & KIND == _ANON and (not seen & WRITE or bool(attr & KEYED and rights))
@@ -285,7 +281,7 @@ def _open(kind: int, advice: int) -> bool:
     """M6, M7: private /dev/zero, guard regions in files, holes in shared memory; and what nobody knows the kind of."""
     if kind in (_ZERO, _UNKNOWN):
         return True
-    return advice in (_GUARD, _REMOVE) and kind != _ANON
+    return (advice == _GUARD and kind != _ANON) or (advice == _REMOVE and kind in (_SHARED_ANON, _SHARED_FILE))
 
 
 # ---------------------------------------------------------------------- sealed memory

@@ -125,6 +125,7 @@ class Explorer:
 
     def explore(self, source: Source, seconds: float, outcome: Outcome, corpus: Sequence[Program] = ()) -> Outcome:
         """Run the corpus, then batches of ``source`` until ``seconds`` are over; fills ``outcome``."""
+        self.executor()  # booting is no part of exploring
         begun = time.monotonic()
         first = list(corpus)
         while first or time.monotonic() - begun < seconds:
@@ -133,9 +134,9 @@ class Explorer:
             programs = first or source.batch(BATCH if outcome.batches > 3 else BATCH // 4, CHUNK)
             first = []
             try:
-                self._batch(programs, source, outcome)
+                self.batch(programs, source, outcome)
             except GuestError as lost:
-                self._lost(programs, lost, outcome)
+                self.lost(programs, lost, outcome)
                 if outcome.lost:
                     break
             if self.plan is not None and self.plan.mseal:
@@ -148,14 +149,15 @@ class Explorer:
         outcome.seconds = time.monotonic() - begun
         return outcome
 
-    def _batch(self, programs: Sequence[Program], source: Source, outcome: Outcome) -> None:
+    def batch(self, programs: Sequence[Program], source: Source | None, outcome: Outcome) -> list[Facts | None]:
+        """Run and judge a batch, and look into what is suspicious; ``source`` learns from it. Raises ``GuestError``."""
         results = self.run(programs)
         outcome.programs += len(programs)
         suspects = []
         for index, (program, (judged, facts)) in enumerate(zip(programs, results, strict=True)):
             outcome.judged += judged.asked
             outcome.steps += len(program.steps)
-            if judged.states:
+            if judged.states and source is not None:
                 source.random.learn(program, judged.states)
             for what in judged.recorded:
                 count, example = outcome.recorded.get(what, (0, program))
@@ -169,6 +171,7 @@ class Explorer:
             self._suspect(programs, index, problem, facts, outcome)
         if reports:
             self._reported(programs, reports, outcome)
+        return [facts for _, facts in results]
 
     # ------------------------------------------------------------------ alarms
 
@@ -256,7 +259,8 @@ class Explorer:
                 outcome.findings.append(finding)
                 self._hear(f"found: console: {crash.title}")
 
-    def _lost(self, programs: Sequence[Program], lost: GuestError, outcome: Outcome) -> None:
+    def lost(self, programs: Sequence[Program], lost: GuestError, outcome: Outcome) -> None:
+        """A guest that went away: a finding where its console says why, else no whole answer."""
         reports = [crash for crash in find_crashes(self._console()[self._read :]) if counts(crash)]
         self.stop()
         if not reports:

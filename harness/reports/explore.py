@@ -8,6 +8,7 @@ from typing import Any
 
 from junit_xml import TestCase, TestSuite
 
+from harness.explore.against import Class
 from harness.explore.model import ORACLES
 from harness.explore.session import Finding, Outcome, finding_lines
 from harness.reports.junit import document, element, one_line, xml_text
@@ -15,11 +16,13 @@ from harness.reports.junit import document, element, one_line, xml_text
 
 @dataclass(frozen=True)
 class Explored:
-    """One kernel: its name and architecture, and what came of it."""
+    """One kernel: its name and architecture, and what came of it; ``classes`` are what ``other`` does otherwise."""
 
     kernel: str
     arch: str
     outcome: Outcome
+    other: str = ""
+    classes: tuple[Class, ...] = ()
 
     @property
     def asked(self) -> bool:
@@ -63,6 +66,7 @@ def explored_lines(explored: Explored) -> Iterator[str]:
     )
     for finding in outcome.findings:
         yield from (f"  {line}" for line in finding_lines(finding))
+    yield from class_lines(explored.classes, explored.other)
     for what, (count, example) in sorted(outcome.recorded.items()):
         yield f"  recorded: {what} ({count} times), such as: {'; '.join(example.lines())}"
     if outcome.unconfirmed:
@@ -77,6 +81,27 @@ def explored_lines(explored: Explored) -> Iterator[str]:
         if not outcome.lost
         else "  stopped"
     )
+
+
+def class_lines(classes: Sequence[Class], other: str) -> Iterator[str]:
+    """What two kernels do otherwise, the most frequent first."""
+    for one in sorted(classes, key=lambda c: -c.count):
+        yield f"  otherwise than {other}: {one.difference.sort} ({one.count} programs)"
+        yield f"    here {one.difference.here}; there {one.difference.there}"
+        yield from (f"    {line}" for line in one.program.lines())
+
+
+def class_json(one: Class) -> dict[str, Any]:
+    """A class of differences."""
+    difference = one.difference
+    return {
+        "operation": difference.operation,
+        "sort": difference.sort,
+        "here": difference.here,
+        "there": difference.there,
+        "programs": one.count,
+        "program": str(one.program),
+    }
 
 
 def explored_json(explored: Explored) -> dict[str, Any]:
@@ -104,6 +129,11 @@ def explored_json(explored: Explored) -> dict[str, Any]:
             for problem, program in outcome.unconfirmed
         ],
         "lost": outcome.lost,
+        **(
+            {"against": explored.other, "differences": [class_json(c) for c in explored.classes]}
+            if explored.other
+            else {}
+        ),
     }
 
 

@@ -1,0 +1,103 @@
+"""The same programs on two kernels: what the model permits both and they do otherwise, in classes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from harness.errors import GuestError
+from harness.explore.difference import Difference, first_difference
+from harness.explore.executor import CHUNK
+from harness.explore.generate import Source
+from harness.explore.program import Program
+from harness.explore.session import BATCH, Explorer, Outcome
+from harness.explore.shrink import shrink
+
+_SHRINK_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Class:
+    """Programs that two kernels do otherwise in the same way; ``program`` is the smallest found."""
+
+    difference: Difference
+    program: Program
+    count: int = 1
+
+
+@dataclass
+class Compared:
+    """What came of it; the outcomes are those of each kernel alone."""
+
+    here: Outcome
+    there: Outcome
+    classes: dict[tuple[str, str], Class] = field(default_factory=dict)
+
+
+class Against:
+    """Runs programs on two kernels, one after the other."""
+
+    def __init__(self, here: Explorer, there: Explorer) -> None:
+        self._here, self._there = here, there
+
+    def explore(self, source: Source, seconds: float, compared: Compared, corpus: Sequence[Program] = ()) -> Compared:
+        """Until ``seconds`` are over; what was found is made small then."""
+        self._here.executor(), self._there.executor()
+        begun = time.monotonic()
+        first = list(corpus)
+        while first or time.monotonic() - begun < seconds:
+            programs = first or source.batch(BATCH, CHUNK)
+            first = []
+            if not self._batch(programs, source, compared):
+                break
+            for outcome in (compared.here, compared.there):
+                outcome.batches += 1
+                outcome.seconds = time.monotonic() - begun
+                outcome.exhausted, outcome.states = source.exhausted, source.random.states
+        for sort, known in compared.classes.items():
+            compared.classes[sort] = self._shrunk(known)
+        compared.here.plan, compared.there.plan = self._here.plan, self._there.plan
+        return compared
+
+    def _batch(self, programs: Sequence[Program], source: Source, compared: Compared) -> bool:
+        sides = []
+        for explorer, outcome, learns in ((self._here, compared.here, source), (self._there, compared.there, None)):
+            try:
+                sides.append(explorer.batch(programs, learns, outcome))
+            except GuestError as lost:
+                explorer.lost(programs, lost, outcome)
+                return not outcome.lost
+        for program, here, there in zip(programs, *sides, strict=True):
+            if here is None or there is None or (found := first_difference(program, here, there)) is None:
+                continue
+            known = compared.classes.get(found.same)
+            if known is None:
+                compared.classes[found.same] = Class(found, program)
+            else:
+                smallest = min(known.program, program, key=lambda p: (len(p.steps), p.units, str(p)))
+                shown = known.difference if smallest is known.program else found
+                compared.classes[found.same] = Class(shown, smallest, known.count + 1)
+        return True
+
+    def _differences(self, programs: Sequence[Program]) -> list[Difference | None]:
+        here = self._here.run(programs, chunk=1)
+        there = self._there.run(programs, chunk=1)
+        return [
+            first_difference(program, mine, theirs) if mine is not None and theirs is not None else None
+            for program, (_, mine), (_, theirs) in zip(programs, here, there, strict=True)
+        ]
+
+    def _shrunk(self, known: Class) -> Class:
+        until = time.monotonic() + _SHRINK_SECONDS
+
+        def shows(candidates: Sequence[Program]) -> list[bool]:
+            if time.monotonic() > until:
+                return [False] * len(candidates)
+            return [d is not None and d.same == known.difference.same for d in self._differences(candidates)]
+
+        small = shrink(known.program, shows)
+        (difference,) = self._differences([small])
+        if difference is None or difference.same != known.difference.same:
+            return known
+        return replace(known, program=small, difference=difference)

@@ -1,0 +1,204 @@
+"""The model, step by step: what it lets pass and what it does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from errno import EINVAL, ENOMEM, EPERM
+
+import pytest
+
+from harness.explore.judge import Judged, ProgramJudge
+from harness.explore.program import Program, parse_program
+from harness.explore.wire import LEFT_OUT, NOT_TRIED, Facts, Pass
+
+MAPPED = 1
+
+
+@dataclass
+class Window:
+    """What a kernel that keeps its promises shows; tests spoil it."""
+
+    program: Program
+    answers: list[int] = field(default_factory=list)
+    twin_answers: list[int] = field(default_factory=list)
+    looks: list[list[tuple[int, int]]] = field(default_factory=list)
+    twin_looks: list[list[tuple[int, int]]] = field(default_factory=list)
+    sealed: set[int] = field(default_factory=set)
+
+    def judge(self) -> Judged:
+        steps = [step.to_bytes() for step in self.program.steps]
+        return ProgramJudge().judge(self.program, steps, self.facts())
+
+    def facts(self) -> Facts:
+        n = self.program.units
+        ends = bytes(EPERM if i in self.sealed else 0 if self.looks[-1][i][0] & MAPPED else NOT_TRIED for i in range(n))
+        sealed = Pass(0, tuple(map(_look, self.looks)), tuple((a, 0) for a in self.answers), ends, ends)
+        free = bytes(n)
+        twin = Pass(0, tuple(map(_look, self.twin_looks)), tuple((a, 0) for a in self.twin_answers), free, free)
+        return Facts(0, 0, 0, 0, sealed, twin)
+
+
+def _look(units: list[tuple[int, int]]) -> bytes:
+    return b"\0\0" + bytes(seen for seen, _ in units) + bytes(contents for _, contents in units)
+
+
+RW, R, GONE = 1 | 2 | 4, 1 | 2, 0
+
+
+def window(text: str, *, answer: int = 0, twin: int | None = None, sealed: set[int] | None = None) -> Window:
+    """A program of one step that leaves everything as it was; the twin is left out where the answer is EPERM."""
+    program = parse_program(text)
+    start = [
+        ((1 | s.prot << 1 | (16 if s.kind in (2, 3) else 0)) if s.kind else 0, 0xA0 + i if s.kind else 0xF0)
+        for i, s in enumerate(_units(program))
+    ]
+    given = {i for i, s in enumerate(_units(program)) if s.sealed}
+    said = (LEFT_OUT if answer == EPERM else answer) if twin is None else twin
+    shown = given if sealed is None else sealed
+    looks, twin_looks = [list(start), list(start)], [list(start), list(start)]
+    return Window(program, [answer], [said], looks, twin_looks, shown)
+
+
+def _units(program: Program):
+    return [replace(s, units=1) for s in program.segments for _ in range(s.units)]
+
+
+def oracles(judged: Judged) -> list[str]:
+    return [problem.oracle for problem in judged.problems]
+
+
+SEALED_MIDDLE = "window 3 x 1 page, usual: anon rw written | anon rw sealed written | anon rw written\n"
+
+
+def test_a_refusal_that_changes_nothing_is_right() -> None:
+    assert oracles(window(SEALED_MIDDLE + "munmap 0-2", answer=EPERM).judge()) == []
+
+
+def test_an_unmap_that_succeeds_is_not() -> None:
+    spoiled = window(SEALED_MIDDLE + "munmap 0-2", answer=0)
+    spoiled.looks[1] = spoiled.twin_looks[1] = [(GONE, 0xF0)] * 3
+    spoiled.sealed = set()
+    assert oracles(spoiled.judge()) == ["sealed-unchanged", "refused"]
+
+
+def test_a_refused_unmap_leaves_the_plain_memory_alone() -> None:
+    spoiled = window(SEALED_MIDDLE + "munmap 0-2", answer=EPERM)
+    spoiled.looks[1][0] = (GONE, 0xF0)
+    (problem,) = spoiled.judge().problems
+    assert problem.oracle == "refused" and "has changed plain memory" in problem.text
+
+
+def test_another_error_counts_only_where_the_twin_succeeds() -> None:
+    text = "window 2 x 1 page, usual: anon 2 rw sealed written\nmprotect 0-1 r"
+    assert oracles(window(text, answer=ENOMEM, twin=0).judge()) == ["refused"]
+    assert oracles(window(text, answer=EINVAL, twin=EINVAL).judge()) == []
+
+
+def test_what_becomes_of_plain_memory_under_a_refused_mprotect_is_nobodys_business() -> None:
+    seen = window(SEALED_MIDDLE + "mprotect 0-2 r", answer=EPERM)
+    seen.looks[1][0] = (R, 0xA0)
+    judged = seen.judge()
+    assert oracles(judged) == []
+    assert judged.recorded == ("refused mprotect has changed plain memory",)
+
+
+def test_sealed_memory_must_not_change_under_it() -> None:
+    seen = window(SEALED_MIDDLE + "mprotect 0-2 r", answer=EPERM)
+    seen.looks[1][1] = (R, 0xA1)
+    assert oracles(seen.judge()) == ["sealed-unchanged"]
+
+
+def test_plain_memory_beside_a_seal_behaves_as_without() -> None:
+    text = SEALED_MIDDLE + "mprotect 0-0 r"
+    right = window(text)
+    right.looks[1][0] = right.twin_looks[1][0] = (R, 0xA0)
+    assert oracles(right.judge()) == []
+    assert oracles(window(text, answer=EPERM).judge()) == ["same-as-twin"]
+    nothing_done = window(text)
+    nothing_done.twin_looks[1][0] = (R, 0xA0)
+    assert oracles(nothing_done.judge()) == ["same-as-twin"]
+
+
+@pytest.mark.parametrize(
+    ("segment", "answer", "found"),
+    [
+        ("anon r sealed written", EPERM, []),
+        ("anon r sealed written", 0, ["sealed-unchanged", "refused"]),
+        ("anon rw sealed written", 0, []),
+        ("anon rw sealed written", EPERM, ["same-as-twin"]),
+        ("private-file r sealed written", 0, []),
+        ("shared-file r sealed", EPERM, ["same-as-twin"]),
+        ("zero r sealed", EPERM, []),
+        ("zero r sealed", 0, []),
+    ],
+)
+def test_discards_are_refused_for_what_the_caller_could_not_write(segment: str, answer: int, found: list[str]) -> None:
+    seen = window(f"window 1 x 1 page, usual: {segment}\nmadvise 0-0 dontneed", answer=answer)
+    if answer == 0:
+        flags = seen.looks[0][0][0]
+        seen.looks[1][0] = seen.twin_looks[1][0] = (flags, 0)
+    assert oracles(seen.judge()) == found
+
+
+def test_a_key_that_forbids_writing_forbids_discarding() -> None:
+    steps = ("pkey_mprotect 0-0 rw key", "mseal 0-0", "rights read-only", "madvise 0-0 dontneed")
+    text = "\n".join(("window 1 x 1 page, usual: anon rw written", *steps))
+    program = parse_program(text)
+    look = [(RW, 0xA0)]
+    seen = Window(program, [0, 0, 0, EPERM], [0, LEFT_OUT, 0, LEFT_OUT], [look] * 5, [look] * 5, {0})
+    assert oracles(seen.judge()) == []
+    spoiled = replace(seen, answers=[0, 0, 0, 0], twin_answers=[0, LEFT_OUT, 0, 0], looks=[look] * 4 + [[(RW, 0)]])
+    spoiled.twin_looks = spoiled.looks
+    assert oracles(spoiled.judge()) == ["sealed-unchanged", "refused"]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("mseal 0-2", 0),
+        ("mseal 0-2 flags 3", EINVAL),
+        ("mseal 0-2 unaligned", EINVAL),
+        ("mseal 0-2 empty", 0),
+        ("mseal 0-2 wraps", EINVAL),
+        ("mseal 0-2 too-long", EINVAL),
+    ],
+)
+def test_mseal_answers_what_it_must(text: str, wanted: int) -> None:
+    sealed = {0, 1, 2} if text == "mseal 0-2" else {1}
+    assert oracles(window(SEALED_MIDDLE + text, answer=wanted, twin=LEFT_OUT, sealed=sealed).judge()) == []
+    other = EINVAL if wanted == 0 else 0
+    assert oracles(window(SEALED_MIDDLE + text, answer=other, twin=LEFT_OUT, sealed=sealed).judge()) == ["answer"]
+
+
+def test_mseal_over_a_hole_seals_nothing() -> None:
+    text = "window 3 x 1 page, usual: anon rw written | hole | anon rw written\nmseal 0-2"
+    seen = window(text, answer=ENOMEM, twin=LEFT_OUT)
+    assert oracles(seen.judge()) == []
+    assert oracles(replace(seen, sealed={0}).judge()) == ["exactly-sealed"]
+
+
+def test_in_the_end_exactly_what_is_sealed_behaves_so() -> None:
+    text = SEALED_MIDDLE + "mlock 1-1 lock"
+    assert oracles(window(text, answer=0, sealed={1}).judge()) == []
+    assert oracles(window(text, answer=0, sealed=set()).judge()) == ["exactly-sealed"]
+    assert oracles(window(text, answer=0, sealed={1, 2}).judge()) == ["exactly-sealed"]
+
+
+def test_mremap_over_a_division_that_the_twin_has_not_may_answer_otherwise() -> None:
+    text = "window 3 x 1 page, usual: anon 2 r written | anon r sealed written\nmremap 0-1 grow 3"
+    seen = window(text, answer=14, twin=ENOMEM)
+    assert oracles(seen.judge()) == ["same-as-twin"]
+    facts = seen.facts()
+    divided = b"\x07\0" + facts.sealed.looks[0][2:]
+    facts = replace(facts, sealed=replace(facts.sealed, looks=(divided, divided)))
+    judged = ProgramJudge().judge(seen.program, [step.to_bytes() for step in seen.program.steps], facts)
+    assert oracles(judged) == []
+
+
+def test_a_process_that_was_killed_is_a_finding_and_one_without_room_is_none() -> None:
+    seen = window(SEALED_MIDDLE + "munmap 0-2", answer=EPERM)
+    steps = [step.to_bytes() for step in seen.program.steps]
+    killed = ProgramJudge().judge(seen.program, steps, replace(seen.facts(), status=2, detail=9))
+    assert oracles(killed) == ["console"] and "signal 9" in killed.problems[0].text
+    unasked = ProgramJudge().judge(seen.program, steps, replace(seen.facts(), status=1))
+    assert not unasked.problems and not unasked.asked
