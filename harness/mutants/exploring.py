@@ -15,7 +15,8 @@ from harness.guests.accel import Wanted
 from harness.guests.model import Guest
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.kernels.model import Kernel
-from harness.matrix.model import Arch, Profile
+from harness.matrix.model import Profile
+from harness.model.architectures import Arch
 from harness.mutants.suite import SuiteResult
 from harness.payload.build import build
 

@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal[
-    "bypass", "sealing", "lost-seal", "atomicity", "over-blocking", "wrong-errno", "arguments", "interface", "hang", "deep"
+    "bypass",
+    "sealing",
+    "lost-seal",
+    "atomicity",
+    "over-blocking",
+    "wrong-errno",
+    "arguments",
+    "interface",
+    "hang",
+    "deep",
 ]
 KINDS: tuple[Kind, ...] = (
     "bypass",
