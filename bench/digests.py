@@ -4,8 +4,9 @@
     bench/digests.py                 five warm runs of the smoke selection; medians
     bench/digests.py -n 9
 
-A run is a process of its own, in which every digest of a file is timed by the CPU its thread used: on a busy machine the
-clock would tell of others. What is read while a guest is being restored, which has a thread of its own, nobody waits for.
+A run is a process of its own, in which every digest of a file is timed by the CPU its thread used: on a busy machine
+the clock would tell of others. What is read while a guest is being restored, which has a thread of its own, nobody
+waits for.
 """
 
 from __future__ import annotations
