@@ -98,7 +98,6 @@ def _verdict(rule: Rule, probe: ProbeName, evidence: Evidence, fatal: Mapping[st
         finding = judge_observation(rule, probe, seen, evidence.kernel)
         follows = _follows(rule, probe, seen, evidence.kernel, finding)
         finding = _known(rule, probe, evidence.kernel, finding)
-        finding = filter_noted(seen, evidence.kernel, finding)
     # A run of many cells holds millions of these texts, of which few differ.
     observed = sys.intern(summary(seen, whole=rule.atomic)) if seen else ""
     divided = sys.intern(division(seen)) if seen else ""
@@ -165,12 +164,15 @@ def judge_observation(rule: Rule, probe: ProbeName, seen: Observation, kernel: K
         return Finding("skip", "the rule does not speak for this kernel")
     if lacking := rule.lacks(kernel):
         return Finding("skip", f"needs {lacking}")
-    case = Case(rule, probe, seen, kernel)
-    if no_mseal(seen, kernel):
-        return without_mseal(rule, kernel)
-    if rule.outcome == "unchanged":
+    return filter_noted(seen, kernel, _judge_case(Case(rule, probe, seen, kernel)))
+
+
+def _judge_case(case: Case) -> Finding:
+    if no_mseal(case.seen, case.kernel):
+        return without_mseal(case.rule, case.kernel)
+    if case.rule.outcome == "unchanged":
         return _unchanged(case)
-    return _usable(case) or _JUDGES[rule.outcome](case)
+    return _usable(case) or _JUDGES[case.rule.outcome](case)
 
 
 def _usable(case: Case) -> Finding | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errno import EAGAIN, EMFILE, ENFILE, ENOMEM, ENOSPC, ENOSYS
+from errno import EAGAIN, EFBIG, EMFILE, ENFILE, ENOMEM, ENOSPC, ENOSYS, EOPNOTSUPP
 
 from harness.observations.model import Half, Observation, errno_name
 from harness.rules.model import MSEAL_SINCE, KernelFacts, ProbeName, Rule
@@ -13,6 +13,7 @@ _FILTERED = 2
 FILTER_NOTE = "a seccomp filter is in front of the kernel (Seccomp: 2) and may have answered for it"
 # What an operation or its set-up lacks of these says nothing about the kernel's contract: the probe broke.
 _EXHAUSTED = frozenset({ENOMEM, ENOSPC, EMFILE, ENFILE})
+_SAID_BY_THE_PAYLOAD = frozenset({EOPNOTSUPP, EFBIG})  # of what a machine does not have, without asking the kernel
 _UNAVAILABLE = frozenset({EAGAIN, *_EXHAUSTED})
 
 
@@ -65,5 +66,6 @@ def filter_noted(seen: Observation, kernel: KernelFacts, finding: Finding) -> Fi
     if not filtered(kernel) or finding.status in ("pass", "observed", "fixed"):
         return finding
     control, sealed = seen.control, seen.sealed
-    refused = any((control.errno, control.step_errno, sealed.errno, sealed.step_errno, *sealed.seal))
+    errors = {control.errno, control.step_errno, sealed.errno, sealed.step_errno, *sealed.seal}
+    refused = errors - {0, *_SAID_BY_THE_PAYLOAD}
     return Finding(finding.status, f"{finding.reason}; {FILTER_NOTE}", finding.kind) if refused else finding

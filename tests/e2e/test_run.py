@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
+from errno import EAGAIN, ENOSYS, EPERM
 from pathlib import Path
 from typing import Any
 
 import junitparser
 import pytest
+
+from harness.rules.model import MSEAL_SINCE, parse_version
+from harness.verdicts.refused import FILTER_NOTE
+from tests import seccomp
 
 ROOT = Path(__file__).parents[2]
 SEALMATRIX = [sys.executable, "-m", "harness"]
@@ -139,6 +145,35 @@ def test_unreachable_mirror(tmp_path: Path) -> None:
     (cell,) = json.loads((only_run(tmp_path) / "verdicts.json").read_text())["cells"]
     assert statuses(cell) == {"miss"}
     assert "\n" not in cell["reason"]
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="numbers of system calls")
+@pytest.mark.parametrize(
+    ("error", "number", "probe", "said"),
+    [
+        pytest.param(EPERM, 25, "mremap-move/anon-rw/exact", "was refused with EPERM", id="mremap refused"),
+        pytest.param(EAGAIN, 28, "madvise-dontneed/anon-r/exact", "was refused with EAGAIN", id="madvise put off"),
+        pytest.param(ENOSYS, 462, "mseal-empty/anon-rw/exact", "every 64-bit kernel has since 6.10", id="mseal hidden"),
+    ],
+)
+def test_a_filter_in_front_of_the_host(error: int, number: int, probe: str, said: str, tmp_path: Path) -> None:
+    """What it refuses is a failure and never a skip, and the report says who may have answered."""
+    if parse_version(platform.release()) < MSEAL_SINCE:
+        pytest.skip("a kernel from before mseal")
+    filtered = [sys.executable, seccomp.__file__, str(error), str(number), *SEALMATRIX]
+    command = [*filtered, "run", "--host", "-r", probe, "--results", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=100, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert said in done.stdout
+    assert "In front of the kernel" in done.stdout
+    assert FILTER_NOTE in done.stdout
+    filtered[3] = (
+        ""  # the same without the filter's refusal: nothing is wrong, and the report still knows of the filter
+    )
+    command = [*filtered[:4], *command[4:]]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=100, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert FILTER_NOTE in done.stdout
 
 
 def test_the_host(tmp_path: Path) -> None:

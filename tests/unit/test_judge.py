@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from errno import EINVAL, ENOMEM, ENOSYS, EPERM
 from pathlib import Path
@@ -31,7 +32,7 @@ def half(layout: str, *, sealed: bool, perms: str = "rw-p", **changed: object) -
     before = units(layout, perms, "s" if sealed else "-")
     facts: dict[str, object] = {
         "stage": "done",
-        "seal": (0,) if sealed else (),
+        "seal": (0,) * len(re.findall("[sS]+", layout)) if sealed else (),
         "result": -1 if sealed else 0,
         "errno": EPERM if sealed else 0,
         "before": before,
@@ -189,6 +190,68 @@ DONE = {"result": 0, "errno": 0}
             ),
             "fail",
             "bypass",
+        ),
+        pytest.param(
+            rule(),
+            observation("pPSs", sealed=half("pPSs", sealed=True, mprotect=(EPERM,) * 4, munmap=(0, 0, EPERM, EPERM))),
+            "fail",
+            "over-blocked",
+            id="a seal spread to plain units",
+        ),
+        pytest.param(
+            rule(outcome="permitted", contents="as-control"),
+            observation(control=half("SSS", sealed=False), sealed=half("SSS", sealed=True, errno=EINVAL)),
+            "fail",
+            "wrong-errno",
+            id="as the control, refused with an error that is not the seal's",
+        ),
+        pytest.param(
+            PERMITTED,
+            observation(control=half("SSS", sealed=False), sealed=half("SSS", sealed=True, result=1, errno=0)),
+            "fail",
+            "interface",
+            id="another answer than the control's",
+        ),
+        pytest.param(
+            PERMITTED,
+            observation(
+                "sPs",
+                half("sPs", sealed=False, after=("rw-p anon a0 a -", "-", "rw-p anon a2 a -")),
+                half("sPs", sealed=True, **DONE),
+            ),
+            "fail",
+            "interface",
+            id="something else with the plain memory beside it",
+        ),
+        pytest.param(
+            rule(outcome="undefined"),
+            observation("SGS", sealed=half("SGS", sealed=True, after=units("SSS", seal="s"), write="www")),
+            "pass",
+            None,
+            id="a gap was mapped, which is no sealed unit",
+        ),
+        pytest.param(
+            rule(atomic=True),
+            observation("PSs", sealed=half("PSs", sealed=True, before=("-", *units("PSs")[1:]), after=units("PSs"))),
+            "fail",
+            "not-atomic",
+            id="refused, and yet a unit was mapped",
+        ),
+        pytest.param(
+            rule(),
+            observation(
+                control=half("SSS", sealed=False, perms="---p"),
+                sealed=half(
+                    "SSS",
+                    sealed=True,
+                    before=("---p anon segv a s",) * 3,
+                    after=("---p anon segv n s",) * 3,
+                    write="---",
+                ),
+            ),
+            "fail",
+            "bypass",
+            id="a PROT_NONE page was discarded",
         ),
         (rule(outcome="open", level="open"), observation(), "observed", None),
         (

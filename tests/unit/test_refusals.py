@@ -215,6 +215,15 @@ def test_behind_a_filter_what_rests_on_a_refusal_says_so() -> None:
     assert FILTER_NOTE not in verdict(RULES["munmap-blocked"], seen, kernel=ROOT).reason
 
 
+def test_behind_a_filter_what_was_not_refused_says_nothing_of_it() -> None:
+    behind = replace(ROOT, features={**FILTERED, "nodes": 1})
+    assert FILTER_NOTE not in without("munmap/pkey-no-write-rw/exact", "protection keys", EOPNOTSUPP, behind).reason
+    assert FILTER_NOTE in without("munmap/pkey-no-write-rw/exact", "protection keys", ENOSYS, behind).reason
+    assert (
+        FILTER_NOTE not in judged("pages-migrate", "mbind-migrate/anon-r/exact", EPERM, behind).reason
+    )  # needs two nodes
+
+
 NO_MSEAL = Half(stage="setup", step="mseal", step_errno=ENOSYS)
 
 
