@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,7 +28,7 @@ from harness.observations.model import (
     Printed,
     Record,
 )
-from harness.observations.stream import StreamParser
+from harness.observations.stream import MAX_LINE, StreamParser, parse_line
 
 SYNC_SECONDS = 1.0
 
@@ -37,6 +37,7 @@ SYNC_SECONDS = 1.0
 class Journalled:
     """All that a journal holds. ``notes`` are our own lines in order; ``begun`` keeps the order of beginning.
 
+    ``doubts`` says by probe why what is told of it cannot be believed: it stands where no payload writes it.
     ``facts``, ``printed`` and ``outcome`` are a scenario's; of facts of one name all are kept (see ``named``).
     """
 
@@ -49,6 +50,18 @@ class Journalled:
     facts: tuple[Fact, ...] = ()
     printed: tuple[str, ...] = ()
     outcome: Outcome | None = None
+    doubts: Mapping[str, str] = field(default_factory=dict)
+
+    def lacks(self) -> str:
+        """What a journal that is whole has and this one has not, "" for nothing."""
+        if self.plan is None:
+            return "it has no plan"
+        seen = sum(probe in self.observations for probe in self.plan.probes) + (self.outcome is not None)
+        if seen < len(self.plan.probes):
+            return f"it has {seen} of {len(self.plan.probes)} observations"
+        # Where several guests shared a plan none of them came to its end.
+        shared = any(note.get("type") == "harness-guest" for note in self.notes)
+        return "" if self.ended or shared else "it has no end"
 
 
 class Journal:
@@ -116,11 +129,16 @@ class Collector:
         self.facts: list[Fact] = []
         self.printed: list[str] = []
         self.outcome: Outcome | None = None
+        self.doubts: dict[str, str] = {}
+        self._over = False
         self._places: Mapping[str, int] = {}
         self._lanes: dict[int | None, str] = {}
 
     def add(self, record: Record | Garbage) -> None:
-        """Take one record. A second plan, or a second observation of a probe, is garbage: the first one stands."""
+        """Take one record. A second plan, or a second observation of a probe, is garbage: the first one stands, and is
+        in doubt."""
+        for probe, why in self._doubtful(record):
+            self.doubts.setdefault(probe, why)
         match record:
             case Plan() if self.plan is None:
                 self.plan = record
@@ -138,7 +156,8 @@ class Collector:
                 self.printed.append(record.text)
             case Outcome() if self.outcome is None:
                 self.outcome = record
-            case End():
+            case End() if not self._over:
+                self._over = True
                 self.ended = record.probes == len(self.observations) + (self.outcome is not None)
             case Garbage():
                 self.garbage.append(record)
@@ -148,6 +167,33 @@ class Collector:
     def next_guest(self) -> None:
         """What follows comes from another guest, which has been given the rest of the plan, or a part of that."""
         self._lanes.clear()
+
+    def _doubtful(self, record: Record | Garbage) -> Iterator[tuple[str, str]]:
+        """The probes of which a record says something where no payload says it, and what is wrong."""
+        planned = self.plan.probes if self.plan else ()
+        running = next(reversed(self._lanes.values()), planned[0] if planned else "")
+        match record:
+            case Plan() if self.plan is not None or self.begun:
+                yield from ((probe, "the plan stands in the middle") for probe in (*planned, *record.probes))
+            case End() if not self._over:
+                seen = (*self.observations, self.outcome.probe if self.outcome else "")
+                yield from ((probe, "the end stands before it") for probe in planned if probe not in seen)
+            case End():
+                yield from ((probe, "there is a second end") for probe in planned)
+            case Begin() if record.probe in self.begun:
+                yield record.probe, "it begins a second time"
+            case Begin() if why := self._out_of_turn(record):
+                yield record.probe, why
+            case Observation() if record.probe in self.observations:
+                yield record.probe, "it is observed a second time"
+            case Observation() if record.probe not in self._lanes.values():
+                yield record.probe, "it is observed without running"
+            case Outcome() if self.outcome is not None or record.probe not in self._lanes.values():
+                yield record.probe, "its outcome stands where it does not run"
+            case Fact() | Printed() if self.outcome is not None or not self._lanes:
+                yield running, "something is said where it does not run"
+        if self._over and isinstance(record, Begin | Observation | Outcome | Fact | Printed):
+            yield getattr(record, "probe", running), "it stands behind the end"
 
     def _out_of_turn(self, begin: Begin) -> str:
         """Why this probe may not begin now, or "": a lane keeps to the plan's order and ends one before the next."""
@@ -174,7 +220,20 @@ class Collector:
             tuple(self.facts),
             tuple(self.printed),
             self.outcome,
+            dict(self.doubts),
         )
+
+
+def read_plan_of(path: Path) -> Plan | None:
+    """The plan a journal begins with, without reading the rest; None when it has none."""
+    try:
+        with path.open("rb") as file:
+            for line in iter(lambda: file.readline(MAX_LINE), b""):
+                if b'"plan"' in line and isinstance(record := parse_line(line.rstrip(b"\n")), Plan):
+                    return record
+    except OSError as problem:
+        raise UsageError(f"{path}: cannot be read: {problem.strerror}") from problem
+    return None
 
 
 def read_journal(path: Path) -> Journalled:

@@ -32,7 +32,7 @@ from harness.runs.record import (
     write_run,
 )
 from harness.runs.schedule import room
-from harness.runs.state import ended
+from harness.runs.state import ended, other_machine
 from harness.verdicts.model import EXIT_NO_ANSWER, EXIT_OK, STATUSES, RuleResult, exit_code
 
 
@@ -153,6 +153,8 @@ class _Execution:
         record = came_up(self._cell(cell), outcome.booted)
         took = sum(outcome.seconds.values())
         self._tell(Told(cell.id, "judging", took))
+        if not outcome.lost:
+            outcome.lost = other_machine(record, outcome.journalled)
         facts = recorded_facts(record, outcome.journalled)
         record = remarked(record, facts)
         results = judge_cell(

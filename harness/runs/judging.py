@@ -10,11 +10,11 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.guests.console import Crash
-from harness.observations.journal import Journalled, read_journal
+from harness.observations.journal import Journalled, read_journal, read_plan_of
 from harness.rules.model import KernelFacts, ProbeName, Rule
 from harness.runs.cell import JOURNAL, SECOND_JOURNAL
 from harness.runs.record import CellRecord, write_atomically
-from harness.runs.state import as_stored
+from harness.runs.state import as_stored, other_machine
 from harness.verdicts.judge import Assignment, Evidence, judge
 from harness.verdicts.model import RuleResult, Verdict
 from harness.verdicts.scenario import Scenario, expectation, judge_scenario
@@ -36,7 +36,9 @@ def kernel_facts(
 
 
 def recorded_facts(record: CellRecord, journalled: Journalled | None) -> KernelFacts | None:
-    """The same, with what the record of a cell knows of its kernel."""
+    """The same, with what the record of a cell knows of its kernel; None when the payload speaks of another machine."""
+    if other_machine(record, journalled):
+        return None
     if record.kernel is None:
         return kernel_facts(record.arch, journalled, config=record.machine.config if record.machine else None)
     return kernel_facts(record.arch, journalled, record.kernel.version, record.kernel.config)
@@ -71,6 +73,7 @@ def judge_cell(
         crashes=tuple(crashes),
         lost=lost,
         second=second.observations if second else {},
+        doubts=journalled.doubts if journalled else {},
     )
     return judge(question, evidence)
 
@@ -81,7 +84,7 @@ def judge_stored(question: Question, folder: Path, record: CellRecord) -> tuple[
     journalled, second = (
         read_journal(path) if path.exists() else None for path in (folder / JOURNAL, folder / SECOND_JOURNAL)
     )
-    record = as_stored(record, journalled, probes_of(question))
+    record = as_stored(record, journalled, second, probes_of(question))
     crashes = [Crash(**c.model_dump()) for c in record.crashes]
     facts = recorded_facts(record, journalled)
     lost = record.reason or ("" if record.clean else f"the cell is {record.state}")
@@ -202,6 +205,24 @@ def write_plan(folder: Path, payload_id: str, planned: Sequence[ProbeName], ques
     if isinstance(question, Scenario):
         plan["scenario"] = asdict(question)
     write_atomically(folder / "plan.json", json.dumps(plan) + "\n")
+
+
+def planned_by(folder: Path, cells: Sequence[CellRecord]) -> tuple[ProbeName, ...]:
+    """What was planned: the probes of ``plan.json``, and those that a cell's payload planned and it does not name.
+
+    A layout that it does not name is that of the observation. Raises ``UsageError`` as ``read_plan``.
+    """
+    planned = read_plan(folder)
+    known = {probe.id: probe for probe in planned}
+    for path in (folder / "cells" / cell.id / JOURNAL for cell in cells):
+        plan = read_plan_of(path) if path.exists() else None
+        if plan is None or known.keys() >= set(plan.probes):
+            continue
+        layouts = {name: seen.layout for name, seen in read_journal(path).observations.items()}
+        for name in plan.probes:
+            operation, region, span = (*name.split("/", 2), "", "")[:3]
+            known.setdefault(name, ProbeName(operation, region, span, layouts.get(name, "s")))
+    return tuple(known.values())
 
 
 def read_plan(folder: Path) -> tuple[ProbeName, ...]:

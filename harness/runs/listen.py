@@ -161,7 +161,8 @@ class Listener:
 
 def why_incomplete(workload: Workload, collector: Collector, exited: Exited, errors: bytes) -> str:
     """Why the stream cannot be taken as whole, or "" when it can."""
-    if collector.plan is not None and collector.ended and exited.status == 0:
+    lacks = collector.journalled().lacks()
+    if not lacks and exited.status == 0:
         return ""
     if exited.signal is not None:
         ending = f"the payload was killed by signal {exited.signal}"

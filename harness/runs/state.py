@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from harness.guests.console import Crash
+from harness.model.architectures import arch_called
 from harness.observations.journal import Journalled
+from harness.observations.stream import printable
 from harness.runs.record import CellRecord, CellState
 
 
@@ -27,24 +29,40 @@ def ended(lost: str, crashes: Iterable[Crash], planned: Collection[str]) -> tupl
     return "finished", ""
 
 
-def as_stored(record: CellRecord, journalled: Journalled | None, planned: Collection[str]) -> CellRecord:
-    """A cell's record as its journal bears it out: nothing that lies on disk makes a cell better than that."""
+def as_stored(
+    record: CellRecord, journalled: Journalled | None, second: Journalled | None, planned: Collection[str]
+) -> CellRecord:
+    """A cell's record as its journals bear it out: nothing that lies on disk makes a cell better than that."""
     if not record.clean:
         return record
     crashes = [Crash(**crash.model_dump()) for crash in record.crashes]
-    state, reason = ended(_broken_off(record, journalled), crashes, planned)
+    state, reason = ended(_broken_off(record, journalled, second), crashes, planned)
     return record.model_copy(update={"state": state, "reason": reason})
 
 
-def _broken_off(record: CellRecord, journalled: Journalled | None) -> str:
-    """Why the journal of a cell that is recorded as finished is not whole, "" when it is."""
+def _broken_off(record: CellRecord, journalled: Journalled | None, second: Journalled | None) -> str:
+    """Why the journals of a cell that is recorded as finished are not whole, "" when they are."""
     if journalled is None:
         return "its journal is not there"
     if lost := [note for note in journalled.notes if note.get("type") == "harness-lost"]:
         return str(lost[-1].get("reason") or "the journal says that the guest was lost")
-    if journalled.plan is None:
-        return "the journal has no plan"
-    # Where other guests took over the rest, the first one was ended before it could say that it was done.
-    if not journalled.ended and not record.helpers:
-        return "the stream ended without saying that it was whole"
+    if lacks := journalled.lacks():
+        return f"its journal is not whole: {lacks}"
+    if record.second_sha256 and second is not None and (lacks := second.lacks()):
+        return f"its journal of the crosscheck is not whole: {lacks}"
+    return other_machine(record, journalled)
+
+
+def other_machine(record: CellRecord, journalled: Journalled | None) -> str:
+    """How the machine that a payload says it ran on differs from the one that came up, "" where it does not."""
+    plan, machine = journalled.plan if journalled else None, record.machine
+    if plan is None or machine is None or not machine.release:
+        return ""
+    for what, said, was in (
+        ("kernel", plan.release, machine.release),
+        ("architecture", arch_called(plan.machine), record.arch),
+        ("page size", str(plan.page_size), str(machine.page_size)),
+    ):
+        if said != was:
+            return f"the payload speaks of the {what} {printable(said.encode())}, and the machine came up with {was}"
     return ""

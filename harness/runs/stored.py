@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.errors import UsageError, nearest
 from harness.rules.model import Rule
 from harness.runs.execute import RunDone
-from harness.runs.judging import judge_stored, read_plan, read_scenario
+from harness.runs.judging import judge_stored, planned_by, read_scenario
 from harness.runs.record import read_run
 from harness.verdicts.judge import assign
 
@@ -73,7 +73,7 @@ def load_run(folder: Path, catalogue: Mapping[str, Rule]) -> RunDone:
     Raises ``UsageError`` with one line for what is not a whole run, or is planned otherwise than the catalogue knows.
     """
     record = read_run(folder)
-    question = read_scenario(folder) or assign(catalogue, read_plan(folder))
+    question = read_scenario(folder) or assign(catalogue, planned_by(folder, record.cells))
     judged = [judge_stored(question, folder / "cells" / cell.id, cell) for cell in record.cells]
     checked = record.model_copy(update={"cells": tuple(cell for cell, _ in judged)})
     return RunDone(folder, checked, {cell.id: results for cell, results in judged})

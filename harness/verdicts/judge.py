@@ -36,7 +36,7 @@ class Evidence:
     """Everything one cell has to say. ``lost`` tells why the stream stopped early ("" when it did not).
 
     ``kernel`` is None only where nothing was observed (no boot), and then nothing is asked of it. ``second`` is what
-    the other payload observed, where one was asked to.
+    the other payload observed, where one was asked to. ``doubts`` says by probe why its record cannot be believed.
     """
 
     kernel: KernelFacts | None
@@ -45,6 +45,7 @@ class Evidence:
     crashes: tuple[Crash, ...] = ()
     lost: str = ""
     second: Mapping[str, Observation] = field(default_factory=dict)
+    doubts: Mapping[str, str] = field(default_factory=dict)
 
 
 PASS = Finding("pass", "")
@@ -148,8 +149,12 @@ def _unanswered(
         told = f"the kernel reported while the probe {ran}: {crash.title}"
         # What the kernel crashed over is for the rule of the operation to say.
         return Finding("error", told) if rule.outcome == "unchanged" else Finding("fail", told, "crash")
+    if probe.id in evidence.doubts:
+        return Finding("error", f"the journal is out of order: {evidence.doubts[probe.id]}")
+    if seen is not None and evidence.kernel is None:
+        return Finding("error", f"observed, but on which kernel is not known: {evidence.lost or 'nobody said it'}")
     if seen is not None:
-        return None if evidence.kernel else Finding("error", "observed, but the payload never said on which kernel")
+        return None
     why = evidence.lost or "the stream ended without it"
     if probe.id in evidence.begun:
         return Finding("error", f"the probe began and no observation followed: {why}")
@@ -179,7 +184,7 @@ def _usable(case: Case) -> Finding | None:
     """Why the observation cannot be held against the rule, or None when it can."""
     control, sealed = case.seen.control, case.seen.sealed
     if control.timeout or sealed.timeout:
-        return _hung(control, sealed)
+        return _hung(case.rule, control, sealed)
     if control.step is not None:
         return step_failed(case.probe, control, case.kernel)
     if control.signal is not None:
@@ -228,13 +233,15 @@ def _unchanged(case: Case) -> Finding:
     return PASS
 
 
-def _hung(control: Half, sealed: Half) -> Finding:
+def _hung(rule: Rule, control: Half, sealed: Half) -> Finding:
     """A half ran into its deadline. Until the seal both do the same: what hangs there, or without a seal, is not the
-    seal's doing."""
+    seal's doing. But where a rule asks what the control half is answered, its operation is under test: mseal's own."""
     half, name = (control, "control") if control.timeout else (sealed, "sealed")
     told = f"the {name} half gave no answer in time (in {half.stage})"
     if half.extra.get("unkillable"):
         told += " and could not be killed"
+    if control.timeout and rule.expect_control is not None and control.stage in ("operation", "after"):
+        return Finding("fail", f"{told}; it was to be answered", "hang")
     if control.timeout or sealed.stage == "setup":
         return Finding("error", told)
     return Finding("fail", f"{told}; the control half did not hang", "hang")

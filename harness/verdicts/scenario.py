@@ -63,8 +63,9 @@ def judge_scenario(
     ending = _ending(scenario, journalled, lost, crashes, unasked)
     results = [_result(scenario, slug(scenario.name), "the scenario runs to its end", ending, "")]
     ids = {slug(scenario.name)}
+    doubted = journalled is not None and scenario.probe.id in journalled.doubts
     for name in names:
-        found = _judge_fact(expected[name]) if name in expected else _unasked(ending)
+        found = _judge_fact(expected[name]) if name in expected and not doubted else _unasked(ending)
         ident = _unused(f"{slug(scenario.name)}-{slug(name)}", ids)
         results.append(_result(scenario, ident, name, found, said(expected[name].value) if name in expected else ""))
     return tuple(results)
@@ -84,6 +85,8 @@ def _ending(
     fatal = [crash for crash in crashes if crash.fatal and crash.during == scenario.probe.id]
     if fatal:
         return Finding("fail", f"the kernel reported while the scenario ran: {fatal[0].title}", "crash")
+    if journalled is not None and scenario.probe.id in journalled.doubts:
+        return Finding("error", f"the journal is out of order: {journalled.doubts[scenario.probe.id]}")
     if journalled is None or journalled.outcome is None:
         begun = journalled is not None and scenario.probe.id in journalled.begun
         why = lost or "the stream ended without the scenario's outcome"

@@ -311,6 +311,15 @@ def test_what_hangs_only_where_it_is_sealed(level: str) -> None:
     assert KINDS.index("hang") == KINDS.index("crash") + 1
 
 
+@pytest.mark.parametrize(("stage", "status"), [("setup", "error"), ("operation", "fail"), ("after", "fail")])
+def test_a_call_that_hangs_where_the_control_half_is_asked_for_its_answer(stage: str, status: str) -> None:
+    """mseal itself is the operation of its own probes, in both halves."""
+    hung = Half(stage=stage, timeout=True)  # type: ignore[arg-type]
+    asked = rule(outcome="interface", expect_control=Expect(errnos=("0",)), expect_sealed=Expect(errnos=("0",)))
+    assert verdict(asked, observation("SSS", hung, hung)).status == status
+    assert verdict(rule(), observation("SSS", hung, hung)).status == "error"
+
+
 def test_nothing_starts_as_pass() -> None:
     assert verdict(rule(), None, lost="no boot").status == "miss"
     assert verdict(rule(), None, begun=("munmap/anon-rw/SSS",), lost="QEMU was killed").status == "error"

@@ -17,10 +17,10 @@ from harness.rules.model import ProbeName, Rule, Selector
 from harness.runs.execute import RunDone, RunPlan, execute, new_run_id, run_lock
 from harness.runs.local import LocalPool
 from harness.runs.model import Cell, Told, Workload
-from harness.runs.record import CellRecord, RunRecord, read_run
+from harness.runs.record import CellRecord, MachineRecord, RunRecord, read_run
 from harness.runs.stored import find_run, load_run
 from harness.verdicts.judge import assign
-from tests.fakes import FakeGuest
+from tests.fakes import BOOTED, FakeGuest
 
 PROBES = tuple(ProbeName("munmap", "anon-rw", span, layout) for span, layout in (("exact", "SSS"), ("head", "SSs")))
 RULE = Rule("munmap-blocked", "U1", "munmap", "required", "blocked", "s", ("T",), (Selector(("*",)),))
@@ -88,6 +88,8 @@ def seen(index: int) -> bytes:
 END = encode({"type": "end", "probes": 2})
 WHOLE = (PLAN, seen(0), seen(1), END)
 IN_TIME, SEALED_ONLY, BOTH = (), ("sealed",), ("control", "sealed")
+MACHINE = MachineRecord(guest="qemu", smp=1, memory=256, boot=())
+BOOTED_RELEASE = BOOTED.release
 WORKLOAD = Workload("payload", "id", "0" * 64, b"ELF", (), PROBES)
 
 
@@ -105,7 +107,10 @@ def run_plan(folder: Path, cells: Sequence[Cell], jobs: int = 2) -> RunPlan:
         payload_id="id",
         catalogue_sha256="",
         jobs=jobs,
-        cells=tuple(CellRecord(id=c.id, profile=c.profile.name, arch=c.arch, payload_sha256="0" * 64) for c in cells),
+        cells=tuple(
+            CellRecord(id=c.id, profile=c.profile.name, arch=c.arch, payload_sha256="0" * 64, machine=MACHINE)
+            for c in cells
+        ),
     )
     return RunPlan(folder, record, tuple(cells), {"x86_64": WORKLOAD}, assign(RULES, PROBES), jobs)
 
@@ -222,7 +227,6 @@ CRASH = "sealmatrix: begin munmap/anon-rw/exact\n[    1.000000] Kernel panic - n
         ((PLAN, seen(0), seen(1)[:-40]), {}, ["pass", "error"]),
         ((PLAN, b"\x00\xff\x1b[31m garbage\n", seen(0), Output("err", b"oh\n"), Exited(3, None)), {}, ["pass", "miss"]),
         ((PLAN.replace(b'"id"', b'"other"', 1), seen(0), seen(1), END), {}, ["error", "error"]),
-        ((PLAN.replace(b"exact", b"xexact"), seen(0)), {}, ["miss", "miss"]),
         ((PLAN, *([b"x\n" * 500] * 3), seen(0)), {}, ["miss", "miss"]),
     ],
 )
@@ -236,6 +240,14 @@ def test_a_stream_that_is_not_whole(
     assert statuses(done, "a") == expected
     assert statuses(done, "b") == ["pass", "pass"]
     assert statuses(load_run(tmp_path / "r", RULES), "a") == expected
+
+
+def test_a_payload_that_plans_something_else_is_refused(tmp_path: Path) -> None:
+    """What it planned is missed as well when the run is read again: its own plan counts, too."""
+    done, _ = run(tmp_path / "r", {"a": guest(tmp_path, PLAN.replace(b"exact", b"xexact"), seen(0))})
+    assert done.record.cells[0].state == "lost"
+    assert statuses(done, "a") == ["miss", "miss"]
+    assert statuses(load_run(tmp_path / "r", RULES), "a") == ["miss", "miss", "miss"]
 
 
 def test_another_payload_than_the_one_pushed_is_refused(tmp_path: Path) -> None:
