@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 from harness.errors import KernelUnavailable, UsageError
 from harness.kernels.archive import Saying
 from harness.kernels.store import Store, file_sha256, telling
+from harness.processes.children import go_on, working
 
 SCHEMES = ("http", "https", "file")
 MAX_BYTES = 4 << 30
@@ -59,7 +60,8 @@ def download(
             raise KernelUnavailable(f"{shown(url)} is not stored, and fetching is off")
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{name}.part")
-        _fetch(url, part, say, stall)
+        with working(f"fetching {shown(url)}"):
+            _fetch(url, part, say, stall)
         digest = file_sha256(part)
         if sha256 and digest != sha256:
             part.unlink()
@@ -117,6 +119,7 @@ def _fetch(url: str, part: Path, say: Saying, stall: float) -> None:
 def _copy(answer: Any, file: IO[bytes], got: int, total: int, url: str, say: Saying) -> int:
     name, last = urlsplit(url).path.rpartition("/")[2], -1
     while chunk := answer.read(_CHUNK):
+        go_on()
         got += len(chunk)
         if got > MAX_BYTES:
             raise KernelUnavailable(f"{shown(url)}: more than {MAX_BYTES} bytes")

@@ -66,9 +66,10 @@ def _members(path: Path, stages: Sequence[Sequence[str]]) -> Iterator[tuple[str,
     with ExitStack() as stack:
         said = stack.enter_context(tempfile.TemporaryFile())
         running: list[Child] = []
+        what = f"unpacking {path.name}"
         for words in stages:
             before = running[-1].stdout if running else DEVNULL
-            running.append(stack.enter_context(start(words, stdin=before, stdout=PIPE, stderr=said)))
+            running.append(stack.enter_context(start(words, what=what, stdin=before, stdout=PIPE, stderr=said)))
             if not isinstance(before, int):
                 before.close()
         pipe = running[-1].stdout

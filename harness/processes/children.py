@@ -141,6 +141,14 @@ class _Question:
         self.process.kill()
 
 
+@dataclass(frozen=True)
+class _Work:
+    what: str
+
+    def hang_up(self) -> None:
+        """Its thread is told by an exception, or asks with ``go_on``."""
+
+
 class _Living:
     """The programs of this process that a signal ends. Signals concern the whole process, and so does this."""
 
@@ -188,6 +196,13 @@ def go_on(seconds: float = 0.0) -> None:
             raise Interrupted("interrupted")
     elif seconds:
         threading.Event().wait(seconds)
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Say what this process itself does for a while, for whoever interrupts it; it asks ``go_on`` now and then."""
+    with _LIVING.having(_Work(what)):
+        yield
 
 
 @contextmanager

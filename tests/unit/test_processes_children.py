@@ -9,6 +9,7 @@ import re
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -200,6 +201,19 @@ def test_who_waits_for_a_build_says_so_and_is_interrupted_at_once(place: Path) -
         first.send_signal(signal.SIGTERM)
         first.communicate(timeout=30)
     assert left(mark) == []
+
+
+def test_a_download_that_stalls_is_interrupted_and_named(place: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/vmlinuz"
+        with sealmatrix(place, ["run", url, "--results", str(place / "results")], secrets.token_hex(8)) as process:
+            connection, _ = server.accept()  # and never an answer
+            with connection:
+                assert connection.recv(4) == b"GET "
+                process.send_signal(signal.SIGTERM)
+                _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err.strip().endswith(f"interrupted while fetching {url}; the same command goes on from there")
 
 
 # --- one program ---------------------------------------------------------------------------------------------------
