@@ -20,6 +20,7 @@ from harness.bisect.search import Refused, Search
 from harness.bisect.session import Session, Task, pinned
 from harness.bisect.steps import Hear, Heard, Steps
 from harness.errors import InfrastructureError, ToolMissing, UsageError, nearest
+from harness.guests.programs import make_programs
 from harness.kernels.store import default_root
 from harness.kernels.tree import check_tools
 from harness.matrix.load import default_path, load_matrix
@@ -63,6 +64,7 @@ def prepare(task: Task) -> Prepared:
     if task.profile not in matrix.profiles:
         near = nearest(task.profile, matrix.profiles)
         raise UsageError(f"--profile {task.profile}: {matrix.path} has no such profile{near}")
+    make_programs([task.arch])
     task = pinned(task, payload=build(task.arch), catalogue=catalogue_digest(), matrix=matrix.sha256)
     if task.program:
         question = program_question(task.program_text)

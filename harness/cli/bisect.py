@@ -18,6 +18,7 @@ from harness.bisect.bisection import Prepared, list_builds, prepare, run
 from harness.bisect.book import Trial
 from harness.bisect.session import Session, Task, begin, find, read, resume
 from harness.bisect.steps import Hear, Heard
+from harness.cli.announce import hush
 from harness.cli.stopping import doing
 from harness.errors import Interrupted, UsageError
 from harness.guests.accel import Wanted
@@ -105,6 +106,7 @@ def bisect(
     if shown is not None:
         return _show(results, shown, as_json=as_json)
     aside = Console(stderr=True)
+    hush(quiet or as_json)
     if resumed is not None:
         if rule or asked_program or good or bad or tree:
             raise click.UsageError("--resume goes on with what was asked for; nothing can be chosen anew")

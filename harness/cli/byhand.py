@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from harness.cli.announce import hush
 from harness.cli.streams import write_through
 from harness.errors import GuestError, UsageError
 from harness.guests.accel import Wanted
@@ -127,6 +128,7 @@ def exec_(files: tuple[Path, ...], words: tuple[str, ...], **options: Any) -> in
 def _asked(options: dict[str, Any]) -> _Asked:
     # A debugger's breakpoints and a stopped start are plain under emulation; hardware is used when it is asked for.
     accel: Wanted = options.pop("accel") or ("tcg" if options["gdb"] else "auto")
+    hush(options["quiet"])
     return _Asked(accel=accel, **options)
 
 

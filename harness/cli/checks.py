@@ -15,7 +15,7 @@ from typing import Literal, get_args
 
 from harness.errors import InfrastructureError, SealmatrixError, ToolMissing
 from harness.guests.accel import KvmMemory
-from harness.guests.pid1 import build_init
+from harness.guests.programs import make_programs
 from harness.guests.qemu import QemuGuest
 from harness.kernels.archive import AptArchive
 from harness.kernels.lock import read_lock
@@ -178,12 +178,10 @@ def store_check(store: Store, needed: int = ROOM_NEEDED) -> Check:
 def compiler_check() -> Check:
     """The payload and PID 1 compile for every architecture (from the cache when they have before)."""
     try:
-        payloads = [build(arch) for arch in get_args(Arch)]
-        for arch in get_args(Arch):
-            build_init(arch)
+        make_programs(get_args(Arch))
+        first = build(get_args(Arch)[0])
     except SealmatrixError as error:
         return Check("payload", "wrong", str(error))
-    first = payloads[0]
     return Check("payload", "ok", f"{first.id}, {len(first.probes)} probes, built by {first.compiler}")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from harness.cli.announce import hush
 from harness.cli.progress import progress
 from harness.cli.run import preparing
 from harness.cli.unwritten import telling_how_to_go_on
@@ -87,6 +88,7 @@ def cell_options(results: str) -> Callable[[Callable[..., int]], Callable[..., i
         @wraps(command)
         def call(**given: Any) -> int:
             choice = Choice(**{name: given.pop(name) for name in names})
+            hush(choice.quiet or choice.as_json)
             return command(choice=choice, **given)
 
         for option in reversed(options):

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from harness.cli.announce import hush
 from harness.cli.given import Words, meant_cells
 from harness.cli.run import preparing
 from harness.errors import InfrastructureError
@@ -87,6 +88,7 @@ def explore(
     seed = secrets.randbelow(10**8) if seed is None else seed
     quiet = quiet or as_json
     aside = Console(stderr=True)
+    hush(quiet)
     matrix = load_matrix(path or default_path())
     words = Words(given=kernels, selection=selection, arches=arches, profiles=(profile,), offline=offline)
     with preparing(aside, quiet=quiet) as say:

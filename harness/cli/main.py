@@ -11,6 +11,7 @@ from types import TracebackType
 import click
 
 from harness import __version__
+from harness.cli.announce import announce
 from harness.cli.lazy import LazyGroup
 from harness.cli.stopping import doing, leave, on_signals
 from harness.cli.streams import Streams, forget_empty_sizes, open_missing
@@ -84,6 +85,7 @@ def main() -> None:
     open_missing()
     forget_empty_sizes()
     streams = Streams()
+    announce()
     sys.excepthook = _defect
     interrupted = False
     on_signals()

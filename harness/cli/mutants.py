@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from harness.cli.announce import hush
 from harness.errors import UsageError, nearest
 from harness.explore.duration import seconds_of
 from harness.guests.accel import Wanted
@@ -146,6 +147,7 @@ def run_them(
         raise click.UsageError("--explore runs generated programs; it takes neither --run nor --suite-binary")
     if suite_binary and probes:
         raise click.UsageError("--run chooses probes of our own suite; a --suite-binary takes --suite-arg")
+    hush(quiet or as_json)
     known = load_mutants()
     chosen = choose(known, only)
     profile = _profile(profile_name)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
+from harness.cli.announce import hush
 from harness.cli.cluster import execute_there, reached
 from harness.cli.given import Words, meant_cells
 from harness.cli.progress import progress
@@ -127,6 +128,7 @@ def run(
     )
     aside = Console(stderr=True)
     quiet = quiet or as_json
+    hush(quiet)
     wanted = Words(
         given=words, globs=globs, selection=selection, arches=arches, profiles=profiles, build=build, offline=offline
     )

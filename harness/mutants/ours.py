@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.errors import InfrastructureError
 from harness.guests.accel import Wanted
 from harness.guests.deadlines import deadlines
+from harness.guests.programs import make_programs
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.kernels.model import Kernel
 from harness.matrix.model import Profile
@@ -46,6 +47,7 @@ class OwnSuite:
     ) -> None:
         way = "kvm" if acceleration == "kvm" else "tcg"
         seconds = deadlines(arch, way, host_arch(), load=load).probe
+        make_programs([arch])
         self._workload = workload(build(arch), probes, seconds, kmsg=True)
         self._assignment = assign(rules or load_catalogue(), self._workload.planned)
         self._arch, self._profile = arch, profile

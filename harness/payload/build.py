@@ -13,7 +13,7 @@ from pathlib import Path
 from harness.errors import BuildError, StoreError
 from harness.kernels.store import keep_made, made, telling
 from harness.model.architectures import Arch, this_arch
-from harness.payload.compiler import compile_static, compiler_version, sources_digest
+from harness.payload.compiler import Program, compiler_version, sources_digest
 from harness.processes.children import OutOfTime, run
 
 _LIST_SECONDS = 60
@@ -133,7 +133,16 @@ def parse_list(text: str) -> tuple[ProbeInfo, ...]:
 
 
 def _compile(arch: Arch, ident: str) -> Path:
-    return compile_static(payload_sources(), arch, "payload", {"PAYLOAD_ID": f'"{ident}"'})
+    return _program(arch, ident).make()
+
+
+def payload_program(arch: Arch) -> Program:
+    """The C payload for ``arch``, as it is to be built."""
+    return _program(arch, sources_digest(payload_sources())[:16])
+
+
+def _program(arch: Arch, ident: str) -> Program:
+    return Program(payload_sources(), arch, "payload", (("PAYLOAD_ID", f'"{ident}"'),))
 
 
 def _output(program: Path, arguments: Sequence[str], folder: Path | None = None) -> str:

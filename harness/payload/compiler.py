@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from harness.errors import BuildError
 from harness.kernels.store import default_root, keep_made, made, telling
 from harness.model.architectures import ARCHITECTURES, Arch
 from harness.processes.children import OutOfTime, run
+
+_LOG = logging.getLogger(__name__)
 
 # The sanitizer zig adds to C by default would turn a payload's deliberate oddities into traps.
 FLAGS: tuple[str, ...] = (
@@ -57,28 +61,60 @@ def sources_digest(sources: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def compile_static(sources: Sequence[Path], arch: Arch, name: str, defines: Mapping[str, str] | None = None) -> Path:
-    """Return a static ELF called ``name`` built from ``sources`` for ``arch``, once per content.
+@dataclass(frozen=True)
+class Program:
+    """A static ELF called ``name``, as it is to be built from ``sources`` for ``arch``.
 
-    One that is no longer as it was built is built again.
-
-    ``defines`` become ``-DKEY=VALUE``. The sources may include headers that lie beside them. Raises
-    ``BuildError`` with the compiler's first decisive line, ``StoreError`` when the cache cannot be written.
+    ``defines`` become ``-DKEY=VALUE``. The sources may include headers that lie beside them.
     """
-    macros = [f"-D{key}={value}" for key, value in sorted((defines or {}).items())]
-    flags = [*FLAGS, *macros]
-    recipe = [compiler_version(), ARCHITECTURES[arch].zig, name, *flags, sources_digest(sources)]
-    key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:32]
-    target = cache_root() / key / name
-    if made(target):
+
+    sources: tuple[Path, ...]
+    arch: Arch
+    name: str
+    defines: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def _flags(self) -> list[str]:
+        return [*FLAGS, *(f"-D{key}={value}" for key, value in sorted(self.defines))]
+
+    @property
+    def target(self) -> Path:
+        """Where it is kept: a place for each content."""
+        recipe = [
+            compiler_version(),
+            ARCHITECTURES[self.arch].zig,
+            self.name,
+            *self._flags,
+            sources_digest(self.sources),
+        ]
+        return cache_root() / hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:32] / self.name
+
+    def is_made(self) -> bool:
+        """Whether it is there, and as it was built."""
+        return made(self.target) != ""
+
+    def make(self, how_far: str = "") -> Path:
+        """Return it, built where it is not there; whoever follows our log hears of that before.
+
+        Raises ``BuildError`` with the compiler's first decisive line, ``StoreError`` when the cache cannot be written.
+        """
+        target = self.target
+        if made(target):
+            return target
+        once = f"once, {how_far}" if how_far else "once"
+        _LOG.info("compiling %s for %s (%s; the first for an architecture takes a minute)", self.name, self.arch, once)
+        with telling(target.parent):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as scratch:
+                built = Path(scratch) / self.name
+                _compile(self.sources, self.arch, self._flags, built)
+                keep_made(target, built.read_bytes(), 0o755)  # whoever comes second replaces like with like
         return target
-    with telling(target.parent):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as scratch:
-            built = Path(scratch) / name
-            _compile(sources, arch, flags, built)
-            keep_made(target, built.read_bytes(), 0o755)  # whoever comes second replaces like with like
-    return target
+
+
+def compile_static(sources: Sequence[Path], arch: Arch, name: str, defines: Mapping[str, str] | None = None) -> Path:
+    """Make a ``Program``; see there."""
+    return Program(tuple(sources), arch, name, tuple((defines or {}).items())).make()
 
 
 def _compile(sources: Sequence[Path], arch: Arch, flags: Sequence[str], output: Path) -> None:

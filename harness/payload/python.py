@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -17,7 +18,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path, PurePosixPath
 
 from harness.errors import BuildError
@@ -39,6 +40,8 @@ _LEFT_OUT = frozenset(
      "wsgiref", "xml", "xmlrpc", "zoneinfo")
 )  # fmt: skip
 _TOOL_SECONDS = 600
+_LOG = logging.getLogger(__name__)
+_TOLD = "the Python payload for %s, once: %s"
 
 
 @dataclass(frozen=True)
@@ -87,15 +90,15 @@ def python_arches() -> tuple[Arch, ...]:
 
 def build_python(
     arch: Arch,
-    say: Callable[[str], None] = lambda text: None,
+    say: Callable[[str], None] | None = None,
     *,
     store: Store | None = None,
     archive: Packages | None = None,
 ) -> PythonPayload:
     """Build the Python payload for ``arch``, or take it from the cache.
 
-    The first build fetches about 15 MB of packages; ``say`` is told what takes long. Raises ``BuildError``,
-    ``KernelUnavailable`` when a package cannot be had, or ``StoreError``.
+    The first build fetches about 15 MB of packages; ``say`` (our log, if not given) is told what takes long. Raises
+    ``BuildError``, ``KernelUnavailable`` when a package cannot be had, or ``StoreError``.
     """
     sources = _sources()
     ident = _digest(sources, *(asdict(package) for a in sorted(python_arches()) for package in pinned(a)))[:16]
@@ -104,7 +107,7 @@ def build_python(
         target.parent.mkdir(parents=True, exist_ok=True)
         if not (made(target) and made(target.with_suffix(".json"))):
             store = store or Store()
-            builder = _Builder(store, archive or system_packages(store), say)
+            builder = _Builder(store, archive or system_packages(store), say or partial(_LOG.info, _TOLD, arch))
             _keep(target.with_suffix(".json"), _made_of(builder.packages(arch)))
             _keep(target, _assemble(builder, arch, sources, ident), 0o755)
         made_of = tuple(Pinned(**row) for row in json.loads(target.with_suffix(".json").read_text(encoding="utf-8")))

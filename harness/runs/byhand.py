@@ -12,6 +12,7 @@ from pathlib import Path
 from harness.errors import InfrastructureError, Interrupted, LostGuest, UsageError
 from harness.guests.devices import TERMINAL
 from harness.guests.model import Booted, Exited, Guest, Output, Queues
+from harness.guests.programs import make_programs
 from harness.guests.qemu import Wishes
 from harness.guests.terminal import Screen, bridge, followed
 from harness.kernels.argument import Reading, read_arguments
@@ -81,7 +82,8 @@ def refuse_unfit(cell: Cell, files: Sequence[tuple[str, bytes]]) -> None:
 
 @contextlib.contextmanager
 def opened(cell: Cell, hold: Hold, say: Callable[[str], None]) -> Iterator[tuple[Guest, Booted]]:
-    """Boot the cell's guest, and end it. Used from one thread. Raises ``GuestError``."""
+    """Boot the cell's guest, and end it. Used from one thread. Raises ``GuestError``, and what compiling raises."""
+    make_programs([cell.arch], init=not isinstance(cell.profile.guest, OverSsh))
     guest = guest_maker(hold.wishes)(cell, hold.folder)
     if isinstance(guest, Queues):
         guest.waits = lambda reason: say(f"waiting: {reason}") if reason else None

@@ -17,11 +17,12 @@ from harness.guests.accel import Wanted
 from harness.guests.deadlines import deadlines
 from harness.guests.host import HostGuest
 from harness.guests.model import Deadlines
+from harness.guests.programs import make_programs
 from harness.guests.qemu import Wishes
 from harness.kernels.argument import words_for
 from harness.kernels.model import Kernel
 from harness.kernels.resolve import Progress, Resolution, provide
-from harness.matrix.model import CellSpec, MachineSource, Matrix, OnHost, OverSsh, Profile
+from harness.matrix.model import CellSpec, InQemu, InVirtme, MachineSource, Matrix, OnHost, OverSsh, Profile
 from harness.matrix.plan import refuse_impossible
 from harness.model.architectures import Arch, host_arch, this_arch
 from harness.names import named_after
@@ -87,6 +88,7 @@ def compose_cells(
 ) -> Composed:
     """A run of cells whose kernels are at hand; ``source`` says where they come from."""
     task = task or Probes(options.probes, options.crosscheck)
+    _make_programs(firsts, task)
     jobs = options.jobs or default_jobs(repeated(firsts, options.repeat))
     load = max(1.0, jobs / (os.cpu_count() or 1))
     workloads = {
@@ -116,6 +118,8 @@ def compose_host(options: Options, task: Task | None = None) -> Composed:
     """A run of one cell: the kernel this machine runs, without a guest."""
     task = task or Probes(options.probes, options.crosscheck)
     arch = this_arch()
+    if isinstance(task, Probes):
+        make_programs([arch], init=False)
     uname = platform.uname()
     profile = Profile("host", os.cpu_count() or 1, 0, guest=OnHost())
     cell = Cell(named_after(f"host-{uname.node}.{arch}"), arch, profile, None)
@@ -127,6 +131,12 @@ def compose_host(options: Options, task: Task | None = None) -> Composed:
 
     plan = _plan(options, task, repeated([cell], options.repeat), workloads, 1, {})
     return Composed(plan, make_guest, task.remarks())
+
+
+def _make_programs(cells: Sequence[Cell], task: Task) -> None:
+    """Compile what is lacking before the first guest boots. A scenario runs in Python, which says so itself."""
+    init = any(isinstance(cell.profile.guest, InQemu | InVirtme) for cell in cells)
+    make_programs(sorted({cell.arch for cell in cells}), init=init, payload=isinstance(task, Probes))
 
 
 def _all_planned(workload: Workload) -> tuple[ProbeName, ...]:

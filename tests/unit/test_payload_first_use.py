@@ -1,0 +1,94 @@
+"""At the first use programs are compiled, for a minute and more: whoever waits is told what, and how far it is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from harness.cli.main import main
+from harness.errors import BuildError
+from harness.guests.programs import make_programs
+from harness.kernels.model import Kernel, Origin
+from harness.kernels.resolve import Resolution
+from harness.matrix.load import shipped_path
+from harness.matrix.model import ARCHES, Arch
+
+OF = "compiling {} for {} (once, {} of {}; the first for an architecture takes a minute)"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SEALMATRIX_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def written(sources: Sequence[Path], arch: Arch, flags: Sequence[str], output: Path) -> None:
+    output.write_bytes(b"\x7fELF")
+
+
+def refused(sources: Sequence[Path], arch: Arch, flags: Sequence[str], output: Path) -> None:
+    raise BuildError("no compiler today")
+
+
+def test_each_program_is_told_with_its_number_and_only_once(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("harness.payload.compiler._compile", written)
+    caplog.set_level("INFO", "harness")
+    make_programs(["x86_64"], init=False)
+    make_programs(ARCHES)
+    make_programs(ARCHES)
+    said = [record.getMessage() for record in caplog.records]
+    assert said[0] == OF.format("payload", "x86_64", 1, 1)
+    assert said[2:5] == [
+        OF.format("init", "x86_64", 1, 3), OF.format("init", "arm64", 2, 3), OF.format("payload", "arm64", 3, 3)
+    ]  # fmt: skip
+    assert [line[:9] for line in (said[1], *said[5:])] == ["compiled ", "compiled "]
+
+
+COMMANDS = [
+    ["run", "-k", "debian-6.12", "-a", "x86_64"],
+    ["run", "--host"],
+    ["exec", "debian-6.12", "-a", "x86_64", "--", "true"],
+    ["shell", "debian-6.12", "-a", "x86_64"],
+    ["bisect", "--rule", "munmap-blocked", "--good", "6.12", "--bad", "7.3"],
+    ["mutants", "run", "--only", "fork-drops-seal"],
+    ["doctor", "--offline"],
+    ["rules", "show", "munmap-blocked", "--reproducer"],
+]
+
+
+def called(words: Sequence[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The command, up to the compiler, in a folder of its own."""
+    kernel = Kernel("k", "6.12", "x86_64", "own", tmp_path / "bzImage", "bzImage", "", Origin("file", ""))
+    resolution = Resolution({("debian-6.12", arch): kernel for arch in ARCHES})
+    for place in ("runs.byhand", "runs.compose"):
+        monkeypatch.setattr(f"harness.{place}.provide", lambda *words, **options: resolution)
+    monkeypatch.setattr("harness.payload.compiler._compile", refused)
+    monkeypatch.chdir(tmp_path)
+    matrix = ["-f", str(shipped_path())] if words[0] in ("exec", "shell") else []
+    monkeypatch.setattr(sys, "argv", ["sealmatrix", words[0], *matrix, *words[1:]])
+    monkeypatch.setattr("sys.stdin", (tmp_path / "empty").open("w+"))
+    with pytest.raises(SystemExit):
+        main()
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_says_what_it_compiles_before_it_does(
+    words: list[str], cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    called(words, monkeypatch, tmp_path)
+    seen = capsys.readouterr()
+    assert "no compiler today" in seen.out + seen.err
+    assert "sealmatrix: compiling " in seen.err.partition("no compiler today")[0]
+
+
+@pytest.mark.parametrize("words", [COMMANDS[0], COMMANDS[2]], ids=" ".join)
+def test_quiet_is_quiet(
+    words: list[str], cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    called([words[0], "-q", *words[1:]], monkeypatch, tmp_path)
+    assert capsys.readouterr().err == "sealmatrix: no compiler today\n"
