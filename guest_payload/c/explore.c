@@ -24,7 +24,7 @@
 #include "payload.h"
 #include "sys.h"
 
-enum { LANES = 2, RECORDS_SIZE = 4 << 20, FRAME = 4096, CANNOT = 3, NO_ROOM = 4, FRESH = 5 };
+enum { LANES = 2, RECORDS_SIZE = 512 << 10, FRAME = 4096, CANNOT = 3, NO_ROOM = 4, FRESH = 5 };
 
 struct batch {
 	const struct x_batch *head;

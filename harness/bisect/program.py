@@ -86,4 +86,7 @@ class ProgramAsker:
         if executor.plan is not None and executor.plan.mseal:
             seen = Seen("skip", "", "this kernel has no mseal", ())
             return replace(trial, trouble="skip", reason="this kernel has no mseal", seen=seen)
-        return replace(trial, seen=Seen("observed", "", "", ((RULE, " // ".join(lines)),)))
+        steps = [line.partition(": ") for line in lines]
+        told = tuple((f"step {i}, {name}" if name not in ("window", "end") else name, text)
+                     for i, (name, _, text) in enumerate(steps))  # fmt: skip
+        return replace(trial, seen=Seen("observed", "", "", told))

@@ -235,9 +235,9 @@ class Random:
         index = rng.choices(range(len(TEMPLATES)), cum_weights=_CUMULATIVE)[0]
         step = rng.choice(_variants(index, n))
         draw = rng.random()
-        if draw < 0.02 and step.op not in _COSTLY:
-            return replace(step, times=rng.choice((2, 3, 4, 8, 16, 32)))
-        if draw < 0.05:
+        if draw < 0.012 and step.op not in _COSTLY:
+            return replace(step, times=rng.choice((2, 3, 4, 8, 16)))
+        if draw < 0.04:
             return replace(step, by=1)
         if step.op == _MSEAL and step.a:
             return replace(step, b=rng.randrange(64))
