@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from harness.rules.load import load_catalogue
@@ -20,6 +21,10 @@ def stored(name: str) -> RunDone:
     return load_run(RUNS / name, load_catalogue())
 
 
-def copy_of(name: str, results: Path) -> Path:
-    """A copy of a stored run's folder that may be changed."""
-    return Path(shutil.copytree(RUNS / name, results / name))
+def copy_of(name: str, results: Path, cells: Collection[str] | None = None) -> Path:
+    """A copy of a stored run's folder that may be changed; with ``cells``, the folders of these cells only."""
+    folder = Path(shutil.copytree(RUNS / name, results / name))
+    for cell in folder.glob("cells/*"):
+        if cells is not None and cell.name not in cells:
+            shutil.rmtree(cell)
+    return folder

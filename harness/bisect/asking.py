@@ -138,7 +138,7 @@ class Asker:
         if len(planned) != len(self.question.probes):
             return None
         assignment = assign({self.question.rule.id: self.question.rule}, planned)
-        checked, results = judge_stored(assignment, folder / "cells" / record.id, record)
+        checked, results = judge_stored(assignment, folder / "cells" / record.id, record, build(self.arch).id)
         return checked, results[0]
 
     def _stored(self) -> Mapping[str, list[tuple[Path, CellRecord]]]:

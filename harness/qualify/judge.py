@@ -194,17 +194,36 @@ def _required(policy: Policy, side: Side) -> Iterator[RuleResult]:
         yield from (result for result in results.values() if policy.requires(result.rule))
 
 
+@dataclass(frozen=True)
+class _Share:
+    """How many of the required probes applied on one cell, by family; ``missed`` are families that nothing excuses."""
+
+    side: Side
+    asked: Counter[str]
+    applied: Counter[str]
+    missed: frozenset[str]
+
+    @property
+    def says(self) -> str:
+        return f"{self.side.cell}: {self.applied.total()} of {self.asked.total()}"
+
+
 def _applied(policy: Policy, case: Case, today: date) -> Check:
     """What does not apply to a kernel is no promise kept: where nothing did, nothing was qualified."""
+    shares = [_share(policy, case, side, today) for side in case.candidate]
+    says = "; ".join(share.says for share in shares)
+    met = bool(shares) and all(share.applied.total() for share in shares)
     wanted = policy.coverage.applied
-    share = "Some required probe of every family" if wanted is None else f"At least {wanted} % of the required probes"
-    says = [_applied_on(policy, case, side, today) for side in case.candidate]
-    met = bool(says) and all(enough for enough, _ in says)
-    return Check(f"{share} applied on every cell", "met" if met else "not met", "; ".join(text for _, text in says))
+    if wanted is not None:
+        title = f"At least {wanted} % of the required probes applied on every cell"
+        met = met and all(100 * share.applied.total() >= wanted * share.asked.total() for share in shares)
+        return Check(title, "met" if met else "not met", says)
+    title = "Some required probe of every family applied on every architecture"
+    idle = [f"none of {', '.join(found)} on {arch}" for arch, found in _idle(shares).items() if found]
+    return Check(title, "met" if met and not idle else "not met", "; ".join([says, *idle]))
 
 
-def _applied_on(policy: Policy, case: Case, side: Side, today: date) -> tuple[bool, str]:
-    """Whether enough applied on one cell, and how much did."""
+def _share(policy: Policy, case: Case, side: Side, today: date) -> _Share:
     asked, applied = Counter[str](), Counter[str]()
     missed = set()
     for result in _required(policy, side):
@@ -212,13 +231,19 @@ def _applied_on(policy: Policy, case: Case, side: Side, today: date) -> tuple[bo
         applied[result.rule.family] += sum(v.status not in ("skip", "error", "miss") for v in result.verdicts)
         if not _may_be_idle(policy, case, side, result.rule, today):
             missed.add(result.rule.family)
-    says = f"{side.cell}: {applied.total()} of {asked.total()}"
-    if policy.coverage.applied is not None:
-        enough = 100 * applied.total() >= policy.coverage.applied * asked.total()
-        return enough and applied.total() > 0, says
-    if idle := [family for family in asked if not applied[family] and family in missed]:
-        return False, f"{says}, none of {', '.join(idle)}"
-    return applied.total() > 0, says
+    return _Share(side, asked, applied, frozenset(missed))
+
+
+def _idle(shares: Sequence[_Share]) -> Mapping[str, list[str]]:
+    """Families of which nothing applied on any cell of an architecture: one machine may lack what another has."""
+    found: dict[str, list[str]] = {}
+    for arch in dict.fromkeys(share.side.arch for share in shares):
+        here = [share for share in shares if share.side.arch == arch]
+        families = dict.fromkeys(family for share in here for family in share.asked)
+        applied = {family for share in here for family in share.applied if share.applied[family]}
+        missed = {family for share in here for family in share.missed}
+        found[arch] = [family for family in families if family in missed - applied]
+    return found
 
 
 def _may_be_idle(policy: Policy, case: Case, side: Side, rule: Rule, today: date) -> bool:

@@ -59,7 +59,7 @@ class Requirement(_Strict):
 class Coverage(_Strict):
     """Percent, on each cell, of the probes of required rules: that gave an answer, and that applied to the kernel.
 
-    Where no share is named that has to apply, some probe of every required family has to.
+    Where no share is named that has to apply, some probe of every required family has to, on each architecture.
     """
 
     answered: int = Field(default=100, ge=0, le=100)

@@ -13,8 +13,8 @@ from harness.guests.console import Crash
 from harness.observations.journal import Journalled, read_journal, read_plan_of
 from harness.rules.model import KernelFacts, ProbeName, Rule
 from harness.runs.cell import JOURNAL, SECOND_JOURNAL
-from harness.runs.record import CellRecord, write_atomically
-from harness.runs.state import as_stored, other_machine
+from harness.runs.record import CellRecord, CrashRecord, write_atomically
+from harness.runs.state import as_stored, crashes_told, other_machine
 from harness.verdicts.judge import Assignment, Evidence, judge
 from harness.verdicts.model import RuleResult, Verdict
 from harness.verdicts.scenario import Scenario, expectation, judge_scenario
@@ -78,14 +78,19 @@ def judge_cell(
     return judge(question, evidence)
 
 
-def judge_stored(question: Question, folder: Path, record: CellRecord) -> tuple[CellRecord, tuple[RuleResult, ...]]:
-    """Judge a cell again from its folder in ``results/``, under the catalogue at hand. The record comes back with the
-    state that the journal and the reports on the console bear out."""
+def judge_stored(
+    question: Question, folder: Path, record: CellRecord, payload_id: str
+) -> tuple[CellRecord, tuple[RuleResult, ...]]:
+    """Judge a cell again from its folder in ``results/``, under the catalogue at hand; ``payload_id`` is what its run
+    says of its payload. The record comes back with the state and the crashes that the journal and the console bear out.
+    """
     journalled, second = (
         read_journal(path) if path.exists() else None for path in (folder / JOURNAL, folder / SECOND_JOURNAL)
     )
-    record = as_stored(record, journalled, second, probes_of(question))
-    crashes = [Crash(**c.model_dump()) for c in record.crashes]
+    crashes = crashes_told(folder, record)
+    told = tuple(CrashRecord.model_validate(asdict(crash)) for crash in crashes)
+    checked = record.model_copy(update={"crashes": told})
+    record = as_stored(checked, journalled, second, probes_of(question), payload_id)
     facts = recorded_facts(record, journalled)
     lost = record.reason or ("" if record.clean else f"the cell is {record.state}")
     return record, judge_cell(question, facts, journalled, lost, crashes, second)

@@ -85,7 +85,7 @@ def resumed(composed: Composed, folder: Path, record: RunRecord) -> Composed:
         cells=tuple(cell.id for cell in cells),
     )
     judged = {
-        cell.id: judge_stored(fresh.assignment, folder / "cells" / cell.id, cell)
+        cell.id: judge_stored(fresh.assignment, folder / "cells" / cell.id, cell, record.payload_id)
         for cell in record.cells
         if cell.id not in left
     }

@@ -6,12 +6,15 @@ Reports and everything else that reads runs ask ``CellRecord.clean`` and tell ``
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from pathlib import Path
 
-from harness.guests.console import Crash
+from harness.guests.console import Crash, find_crashes
 from harness.model.architectures import arch_called
 from harness.observations.journal import Journalled
 from harness.observations.stream import printable
 from harness.runs.record import CellRecord, CellState
+
+CONSOLE = "console.log"
 
 
 def ended(lost: str, crashes: Iterable[Crash], planned: Collection[str]) -> tuple[CellState, str]:
@@ -29,18 +32,32 @@ def ended(lost: str, crashes: Iterable[Crash], planned: Collection[str]) -> tupl
     return "finished", ""
 
 
+def crashes_told(folder: Path, record: CellRecord) -> tuple[Crash, ...]:
+    """What the consoles in a cell's folder report, and what its record has beside that: neither hides the other."""
+    found: list[Crash] = []
+    for console in (folder / CONSOLE, *(folder / helper.folder / CONSOLE for helper in record.helpers)):
+        if console.is_file():
+            found += find_crashes(console.read_bytes().decode("utf-8", "replace"))
+    titles = {crash.title for crash in found}
+    return (*found, *(Crash(**one.model_dump()) for one in record.crashes if one.title not in titles))
+
+
 def as_stored(
-    record: CellRecord, journalled: Journalled | None, second: Journalled | None, planned: Collection[str]
+    record: CellRecord,
+    journalled: Journalled | None,
+    second: Journalled | None,
+    planned: Collection[str],
+    payload_id: str,
 ) -> CellRecord:
     """A cell's record as its journals bear it out: nothing that lies on disk makes a cell better than that."""
     if not record.clean:
         return record
     crashes = [Crash(**crash.model_dump()) for crash in record.crashes]
-    state, reason = ended(_broken_off(record, journalled, second), crashes, planned)
+    state, reason = ended(_broken_off(record, journalled, second, payload_id), crashes, planned)
     return record.model_copy(update={"state": state, "reason": reason})
 
 
-def _broken_off(record: CellRecord, journalled: Journalled | None, second: Journalled | None) -> str:
+def _broken_off(record: CellRecord, journalled: Journalled | None, second: Journalled | None, payload_id: str) -> str:
     """Why the journals of a cell that is recorded as finished are not whole, "" when they are."""
     if journalled is None:
         return "its journal is not there"
@@ -48,6 +65,14 @@ def _broken_off(record: CellRecord, journalled: Journalled | None, second: Journ
         return str(lost[-1].get("reason") or "the journal says that the guest was lost")
     if lacks := journalled.lacks():
         return f"its journal is not whole: {lacks}"
+    if journalled.plan is not None and journalled.plan.id != payload_id:
+        said = printable(journalled.plan.id.encode())
+        return f"the payload says it is {said}, and the run had {payload_id}"
+    if record.exit_signal is not None or record.exit_status:
+        how = f"status {record.exit_status}" if record.exit_signal is None else f"signal {record.exit_signal}"
+        return f"the payload ended with {how}"
+    if record.second_sha256 and second is None:
+        return "its journal of the crosscheck is not there"
     if record.second_sha256 and second is not None and (lacks := second.lacks()):
         return f"its journal of the crosscheck is not whole: {lacks}"
     return other_machine(record, journalled)

@@ -10,7 +10,7 @@ from harness.errors import UsageError, nearest
 from harness.rules.model import Rule
 from harness.runs.execute import RunDone
 from harness.runs.judging import judge_stored, planned_by, read_scenario
-from harness.runs.record import read_run
+from harness.runs.record import RunRecord, read_run
 from harness.verdicts.judge import assign
 
 
@@ -67,13 +67,25 @@ def _rule_in(path: Path, rule: str) -> tuple[str, str, str] | None:
         return None
 
 
+def _all_told(folder: Path, record: RunRecord) -> None:
+    """Raise ``UsageError`` where cells lie in the folder of which its record says nothing, or says two things."""
+    names = [cell.id for cell in record.cells]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"{folder}/run.json: has two cells that are called {twice}")
+    cells = folder / "cells"
+    lying = {path.name for path in cells.iterdir() if path.is_dir()} if cells.is_dir() else set()
+    if untold := sorted(lying - set(names)):
+        raise UsageError(f"{folder}: cells/{untold[0]} is there, and run.json says nothing of it")
+
+
 def load_run(folder: Path, catalogue: Mapping[str, Rule]) -> RunDone:
     """Read a run and judge its observations under the catalogue at hand.
 
     Raises ``UsageError`` with one line for what is not a whole run, or is planned otherwise than the catalogue knows.
     """
     record = read_run(folder)
+    _all_told(folder, record)
     question = read_scenario(folder) or assign(catalogue, planned_by(folder, record.cells))
-    judged = [judge_stored(question, folder / "cells" / cell.id, cell) for cell in record.cells]
+    judged = [judge_stored(question, folder / "cells" / cell.id, cell, record.payload_id) for cell in record.cells]
     checked = record.model_copy(update={"cells": tuple(cell for cell, _ in judged)})
     return RunDone(folder, checked, {cell.id: results for cell, results in judged})

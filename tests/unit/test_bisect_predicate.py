@@ -190,6 +190,8 @@ def stored_run(folder: Path, profile: Profile, cpu: str) -> None:
     record = plan.record.model_copy(update={"cells": cells, "payload_id": payload.id})
     made = guest(folder, b"".join(WHOLE), booted=replace(BOOTED, cpu=cpu))
     execute(replace(plan, record=record), lambda _cell, _folder: made, lambda _told: None)
+    journal = plan.folder / "cells" / "c" / "observations.jsonl"
+    journal.write_text(journal.read_text().replace('"id": "id"', f'"id": "{build("x86_64").id}"'))
 
 
 TCG = ARCHITECTURES["x86_64"].cpu["tcg"]

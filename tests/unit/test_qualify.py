@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 TODAY = date(2026, 11, 23)
 RULES = {r.id: r for r in (rule("munmap-across"), rule("mprotect-mixed", "mprotect"), rule("cold", "madvise", "open"))}
 HEAD = "version: 1\ntitle: Trial\narchitectures: [x86_64]\nrequire:\n  - levels: [required]\n"
-FAMILIES = "Some required probe of every family applied on every cell"
+FAMILIES = "Some required probe of every family applied on every architecture"
 Cells = Sequence[tuple[CellRecord, Sequence[RuleResult]]]
 
 
@@ -177,7 +177,7 @@ def test_what_applied_nowhere_is_not_qualified() -> None:
     """A family of which nothing applied was not qualified, unless the policy names a share; nor is nothing at all."""
     found = judged(results("skip"), before=results("skip"))
     assert not_met(found) == [FAMILIES]
-    assert found.checks[3].says == "debian-7.3.x86_64: 3 of 6, none of munmap"
+    assert found.checks[3].says == "debian-7.3.x86_64: 3 of 6; none of munmap on x86_64"
     half = HEAD + "coverage: {applied: 50}\n"
     assert judged(results("skip"), half, before=results("skip")).verdict == "qualified"
     nothing = [
@@ -187,6 +187,18 @@ def test_what_applied_nowhere_is_not_qualified() -> None:
         found = judged(nothing, policy, before=nothing)
         assert found.verdict == "not qualified"
         assert "0 of 6" in found.checks[3].says
+
+
+def test_what_one_machine_lacks_another_may_have() -> None:
+    cells: Cells = [
+        (cell("b"), results("skip")), (cell("b", profile="two"), results()),
+        (cell("c"), results("skip")), (cell("c", profile="two"), results()),
+    ]  # fmt: skip
+    done = run(Path("r"), cells)
+    sides = sides_of(done)
+    policy = parse_policy(HEAD.encode(), Path("p"), RULES)
+    made = judge_picks(Picked("c", done, sides[2:]), Picked("b", done, sides[:2]), policy, b"", TODAY, RULES)
+    assert made.qualification.verdict == "qualified"
 
 
 def test_a_kernel_that_crashed_while_no_probe_ran_is_refused_unless_the_policy_accepts_it() -> None:

@@ -60,7 +60,7 @@ def only(cell: str) -> RunDone:
 
 
 def on_disk(cell: str, results: Path) -> Path:
-    folder = copy_of("faults", results)
+    folder = copy_of("faults", results, [cell])
     record = stored("faults").record
     write_run(folder, record.model_copy(update={"cells": tuple(one for one in record.cells if one.id == cell)}))
     return folder
@@ -244,7 +244,7 @@ def test_how_a_cell_ended(lost: str, crash: Crash | None, state: str) -> None:
 def test_a_record_that_says_finished_is_held_against_its_journal(
     cell: str, edit: object, state: str, tmp_path: Path
 ) -> None:
-    folder = copy_of("faults", tmp_path)
+    folder = copy_of("faults", tmp_path, [cell])
     record = stored("faults").record
     cells = (one.model_copy(update={"state": "finished", "reason": ""}) for one in record.cells if one.id == cell)
     write_run(folder, record.model_copy(update={"cells": tuple(cells)}))

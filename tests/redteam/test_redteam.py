@@ -1,0 +1,156 @@
+"""The standing red team: whatever is forged, no consumer of runs takes it for green, or is misled by it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import junitparser
+import pytest
+
+from harness.cli.report import FORMATS
+from harness.errors import UsageError
+from harness.history.database import database_url, reading
+from harness.history.queries import runs
+from harness.history.record import import_folders
+from harness.qualify.load import parse_policy
+from harness.qualify.qualification import judge_picks
+from harness.reports.comparing import compare_picks
+from harness.reports.sides import Picked, sides_of
+from harness.rules.load import load_catalogue
+from harness.runs.execute import RunDone
+from harness.runs.stored import load_run
+from tests.redteam.bases import BASES, make_base
+from tests.redteam.forgeries import FORGERIES, Forged, Forgery
+
+POLICY = (
+    "version: 1\ntitle: T\narchitectures: [x86_64]\nrequire:\n  - {{levels: [required, permitted], families: {}}}\n"
+)
+HONEST = {
+    "healthy": 0,
+    "bypass": 1,
+    "reported": 1,
+    "two": 1,
+    "panic": 1,
+    "late": 3,
+    "boot": 3,
+    "wide": 0,
+    "crossed": 0,
+    "repeats": 0,
+}
+_Base = Callable[[str], Path]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the consumers make of a run. ``show`` is the exit code; None where the run is refused."""
+
+    show: int | None
+    compare: int | None
+    junit: int | None
+    ktap: bool | None
+    qualified: bool
+    history: int | None
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> _Base:
+    """The folder of a base, made once; it is only read."""
+    made: dict[str, Path] = {}
+
+    def get(name: str) -> Path:
+        if name not in made:
+            made[name] = make_base(name, tmp_path_factory.mktemp(f"base-{name}"))
+        return made[name]
+
+    return get
+
+
+def whole(done: RunDone) -> Picked:
+    return Picked("it", done, sides_of(done))
+
+
+def healthy(name: str) -> str:
+    """The base that a forged one is held against; of two cells, both."""
+    return name if HONEST[name] == 0 or name == "two" else "healthy"
+
+
+def said_of(folder: Path, against: RunDone, results: Path) -> Said:
+    """Ask everybody."""
+    with_history = database_url(results)
+    taken = import_folders(with_history, [folder])
+    history = None
+    if taken.runs:
+        with reading(with_history) as connection:
+            (line,) = runs(connection)
+        history = line.exit_code or (3 if line.unclean else 0)
+    try:
+        done = load_run(folder, load_catalogue())
+        text = FORMATS["junit"](done, "x")
+        ktap = "not ok" in FORMATS["ktap"](done, "x")
+        compare = compare_picks(whole(against), whole(done)).exit_code if done.record.cells else 2
+        qualified = is_qualified(whole(done), whole(against))
+    except UsageError as problem:
+        assert "\n" not in str(problem)
+        return Said(None, None, None, None, False, history)
+    document = junitparser.JUnitXml.fromstring(text.encode())
+    return Said(done.exit_code, compare, document.failures + document.errors, ktap, qualified, history)
+
+
+def is_qualified(candidate: Picked, baseline: Picked) -> bool:
+    """Under a policy that requires what applied to the honest run, and nothing else."""
+    rules = {r.rule.id: r for results in baseline.done.results.values() for r in results}
+    families = sorted({r.rule.family for r in rules.values() if r.status not in ("skip", "observed")})
+    catalogue = {name: r.rule for name, r in rules.items() if r.rule.family in families}
+    text = POLICY.format(families).encode()
+    record = baseline.done.record.model_copy(update={"id": "baseline"})
+    before = whole(RunDone(baseline.done.folder, record, baseline.done.results))
+    found = judge_picks(candidate, before, parse_policy(text, Path("p"), catalogue), text, date(2026, 12, 1), catalogue)
+    return found.qualification.verdict != "not qualified"
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_the_honest_runs(name: str, base: _Base, tmp_path: Path) -> None:
+    """Without a forgery everything is as it is: a red team that is always refused would prove nothing."""
+    against = load_run(base(healthy(name)), load_catalogue())
+    said = said_of(base(name), against, tmp_path)
+    assert (said.show, said.history) == (HONEST[name], HONEST[name])
+    green = HONEST[name] == 0
+    assert (said.junit == 0, said.ktap, said.qualified) == (green, not green, green)
+    assert (said.compare == 0) == (green or name == "two")  # which is held against itself
+
+
+def test_there_are_forgeries_enough_and_each_is_one_of_its_kind() -> None:
+    assert len(FORGERIES) >= 40
+    assert len({forgery.name for forgery in FORGERIES}) == len(FORGERIES)
+    assert {forgery.base for forgery in FORGERIES} == set(BASES)
+
+
+@pytest.mark.parametrize("forgery", FORGERIES, ids=lambda forgery: forgery.name)
+def test_forgery(forgery: Forgery, base: _Base, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(base(forgery.base), tmp_path / forgery.base))
+    forgery.edit(Forged(folder, BASES[forgery.base][2]))
+    said = said_of(folder, load_run(base(healthy(forgery.base)), load_catalogue()), tmp_path)
+    match forgery.expected:
+        case "as before":
+            assert (said.show, said.history) == (HONEST[forgery.base],) * 2
+            assert said.qualified == (HONEST[forgery.base] == 0)
+            return
+        case "refused":
+            assert said == Said(None, None, None, None, False, None)
+            return
+        case "failed":
+            assert (said.show, said.history, said.compare) == (1, 1, 1)
+        case "no answer":
+            assert (said.show, said.history) == (3, 3)
+        case "not green":
+            assert said.show != 0
+            assert said.history != 0
+    assert not said.qualified
+    if said.show is not None:
+        assert said.compare != 0
+        assert said.junit
+        assert said.ktap or not said.junit
