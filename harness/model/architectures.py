@@ -51,8 +51,10 @@ class Architecture:
     suffix of the package's name; ``prefix`` of the cross compiler and its ``compiler_package``; ``make_target`` and
     ``make_image`` what our own kernels are built as.
 
-    Payloads: ``zig`` is the compiler's target, ``gnu`` the triple of Debian's libraries ("" where the Python payload
-    is not to be had), ``gdb`` what a debugger is told. ``virtme_init`` is virtme-ng's init, below its tools.
+    Payloads: ``zig`` is the compiler's target, ``programs`` the ELF machines whose programs a kernel may run (32-bit
+    ones of the same family, too: whether it does is its own to say), ``gnu`` the triple of Debian's libraries ("" where
+    the Python payload cannot be had), ``gdb`` what a debugger is told. ``virtme_init`` is virtme-ng's init, below its
+    tools. ``tools_suite`` is the Debian suite of a guest's busybox.
     """
 
     uname: str
@@ -75,9 +77,11 @@ class Architecture:
     make_target: str
     make_image: str
     zig: str
+    programs: tuple[str, ...]
     gnu: str = ""
     gdb: str = ""
     virtme_init: str = "virtme-init"
+    tools_suite: str = "bookworm"
     headers: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """What building its kernels includes: header, what it belongs to, and Debian's package."""
 
@@ -113,6 +117,7 @@ ARCHITECTURES: Mapping[Arch, Architecture] = {
         make_target="vmlinux",
         make_image="vmlinux",
         zig="x86_64-linux-musl",
+        programs=("EM_X86_64", "EM_386"),
         gnu="x86_64-linux-gnu",
         virtme_init="bin/virtme-ng-init",
         # objtool, which x86_64 kernels are built with, reads ELF files through libelf.
@@ -141,6 +146,7 @@ ARCHITECTURES: Mapping[Arch, Architecture] = {
         make_target="Image",
         make_image="arch/arm64/boot/Image",
         zig="aarch64-linux-musl",
+        programs=("EM_AARCH64", "EM_ARM"),
         gnu="aarch64-linux-gnu",
         gdb="set architecture aarch64",
     ),

@@ -11,8 +11,8 @@ from harness.errors import KernelUnavailable
 from harness.kernels.archive import Saying
 from harness.kernels.packages import package_files
 from harness.kernels.store import Store
-from harness.model.architectures import DEBIAN_ARCH, Arch
-from harness.payload.packages import SUITE, Packages, system_packages
+from harness.model.architectures import ARCHITECTURES, DEBIAN_ARCH, Arch
+from harness.payload.packages import Packages, system_packages
 
 PACKAGE = "busybox-static"
 
@@ -38,9 +38,10 @@ def _fetch(arch: Arch, say: Saying, store: Store, packages: Packages) -> tuple[s
     """Return the suite's present version, and the program in it."""
     architecture = DEBIAN_ARCH[arch]
     say(f"fetching {PACKAGE}")
-    offered = packages.named(SUITE, architecture, [PACKAGE])
+    suite = ARCHITECTURES[arch].tools_suite
+    offered = packages.named(suite, architecture, [PACKAGE])
     if not offered:
-        raise KernelUnavailable(f"the archive's {SUITE} ({architecture}) has no {PACKAGE}")
+        raise KernelUnavailable(f"the archive's {suite} ({architecture}) has no {PACKAGE}")
     with store.scratch() as folder:
         (file,) = packages.download(architecture, offered[:1], folder, say)
         for name, content in package_files(file):

@@ -6,14 +6,12 @@ from collections.abc import Collection, Mapping
 from io import BytesIO
 from pathlib import PurePosixPath
 
-from harness.model.architectures import Arch
+from harness.model.architectures import ARCHITECTURES, Arch
 
 _CALLED: Mapping[str, str] = {
     "EM_X86_64": "x86_64", "EM_AARCH64": "arm64", "EM_386": "32-bit x86", "EM_ARM": "32-bit arm", "EM_RISCV": "riscv",
     "EM_PPC64": "ppc64", "EM_S390": "s390", "EM_LOONGARCH": "loongarch",
 }  # fmt: skip
-# Kernels of both architectures may run the 32-bit programs of their own family; whether they do is theirs to say.
-_RUNS: Mapping[Arch, Collection[str]] = {"x86_64": ("EM_X86_64", "EM_386"), "arm64": ("EM_AARCH64", "EM_ARM")}
 
 
 def unfit(content: bytes, arch: Arch, *, user_space: bool = False, beside: Collection[str] = ()) -> str:
@@ -34,7 +32,7 @@ def unfit(content: bytes, arch: Arch, *, user_space: bool = False, beside: Colle
         loaders = [part.get_interp_name() for part in file.iter_segments() if isinstance(part, InterpSegment)]
     except (ELFError, UnicodeDecodeError) as problem:
         return f"is no whole ELF file: {problem}"
-    if machine not in _RUNS[arch]:
+    if machine not in ARCHITECTURES[arch].programs:
         return f"is for {_CALLED.get(machine, machine)}, the guest is {arch}"
     if file["e_type"] == "ET_REL":
         return "is an object file, no program: link it with -static"
