@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from harness.errors import UsageError
 
-Arch = Literal["x86_64", "arm64"]
+Arch = Literal["x86_64", "arm64", "riscv64"]
 ARCHES: tuple[Arch, ...] = get_args(Arch)
 
 # Common to every guest; each is here for the harness, and none touches memory management.
@@ -149,6 +149,30 @@ ARCHITECTURES: Mapping[Arch, Architecture] = {
         programs=("EM_AARCH64", "EM_ARM"),
         gnu="aarch64-linux-gnu",
         gdb="set architecture aarch64",
+    ),
+    "riscv64": Architecture(
+        uname="riscv64",
+        debian="riscv64",
+        synonyms=("riscv", "rv64"),
+        emulator="qemu-system-riscv64",
+        package="qemu-system-misc",
+        machine={"tcg": "virt", "kvm": "virt"},
+        cpu={"tcg": "rv64", "kvm": "host"},
+        console=("-serial", "chardev:console"),
+        boot=("console=ttyS0", "earlycon=sbi", *_BOOT),
+        elf=243,
+        built=("arch/riscv/boot/Image", "arch/riscv/boot/Image.gz", "arch/riscv/boot/vmlinuz.efi"),
+        image="Image",
+        magic=(0x38, b"RSC\x05"),
+        flavours={"full": "riscv64"},
+        prefix="riscv64-linux-gnu-",
+        compiler_package="gcc-riscv64-linux-gnu",
+        make_target="Image",
+        make_image="arch/riscv/boot/Image",
+        zig="riscv64-linux-musl",
+        programs=("EM_RISCV",),
+        gdb="set architecture riscv:rv64",
+        tools_suite="trixie",
     ),
 }
 

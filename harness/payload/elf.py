@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from harness.model.architectures import ARCHITECTURES, Arch
 
 _CALLED: Mapping[str, str] = {
-    "EM_X86_64": "x86_64", "EM_AARCH64": "arm64", "EM_386": "32-bit x86", "EM_ARM": "32-bit arm", "EM_RISCV": "riscv",
+    "EM_X86_64": "x86_64", "EM_AARCH64": "arm64", "EM_386": "32-bit x86", "EM_ARM": "32-bit arm", "EM_RISCV": "riscv64",
     "EM_PPC64": "ppc64", "EM_S390": "s390", "EM_LOONGARCH": "loongarch",
 }  # fmt: skip
 

@@ -25,7 +25,7 @@ from harness.model.architectures import Arch, host_arch
 from harness.payload.build import build, program_bytes
 from harness.payload.busybox import busybox
 from harness.payload.elf import unfit
-from harness.payload.python import build_python
+from harness.payload.python import build_python, python_arches
 from harness.runs.guests import guest_maker
 from harness.runs.model import Cell
 
@@ -105,9 +105,11 @@ def equip(guest: Guest, cell: Cell, say: Callable[[str], None], files: Sequence[
         done = list(guest.run([tools, "sh", "-c", install]))[-1]
         if done != Exited(0, None):
             raise LostGuest(f"busybox could not be installed in the guest: {done}")
-    payload, python = build(cell.arch), build_python(cell.arch, say)
+    payload = build(cell.arch)
+    python = build_python(cell.arch, say) if cell.arch in python_arches() else None
     guest.push("payload", program_bytes(payload.path, payload.sha256))
-    guest.push("python3", program_bytes(python.path, python.sha256))
+    if python is not None:
+        guest.push("python3", program_bytes(python.path, python.sha256))
     for name, content in files:
         guest.push(name, content)
 

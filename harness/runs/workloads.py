@@ -12,7 +12,7 @@ from harness.guests.model import Deadlines
 from harness.matrix.model import Profile
 from harness.model.architectures import Arch
 from harness.payload.build import Payload, ProbeInfo, build, probe_list, program_bytes
-from harness.payload.python import build_python, crosscheck_list
+from harness.payload.python import build_python, crosscheck_list, python_arches
 from harness.rules.load import load_catalogue
 from harness.rules.model import ProbeName
 from harness.runs.judging import Question
@@ -64,9 +64,9 @@ class Probes:
         return tuple(probe for probe in chosen(crosscheck_list(), self.globs) if probe in second)
 
     def _second(self, arch: Arch, limits: Deadlines, kmsg: bool) -> Workload | None:
-        """None where the globs leave the second payload nothing."""
+        """None where the globs leave the second payload nothing, or there is none for the architecture."""
         planned = self._both()
-        if not planned:
+        if not planned or arch not in python_arches():
             return None
         payload = build_python(arch)
         only = [word for glob in self.crosscheck for word in ("--only", glob)]

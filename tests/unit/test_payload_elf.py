@@ -15,7 +15,7 @@ from harness.runs.byhand import refuse_unfit
 from harness.runs.model import Cell
 
 LOADER = "/lib64/ld-linux-x86-64.so.2"
-MACHINES = {"x86_64": 62, "arm64": 183, "riscv": 243}
+MACHINES = {"x86_64": 62, "arm64": 183, "riscv64": 243}
 EXECUTABLE, OBJECT = 2, 1
 
 
