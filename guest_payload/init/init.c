@@ -142,6 +142,8 @@ int main(int argc, char **argv)
 			take_run(&frame);
 		else if (role == ROLE_INIT && !strcmp(frame.kind, "renew"))
 			take_renew(&frame);
+		else if (!strcmp(frame.kind, "still"))
+			channel_send("done", "", 0);
 		else if (!strcmp(frame.kind, "stop"))
 			power_off("asked to stop");
 		else

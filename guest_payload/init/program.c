@@ -7,11 +7,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -26,9 +26,12 @@ struct pipe_end {
 	size_t left, dropped; /* bytes still to forward, bytes thrown away */
 };
 
+static volatile sig_atomic_t child_died;
+
 static void on_child(int signal)
 {
-	(void)signal; /* exists so that ppoll() is interrupted */
+	(void)signal; /* exists so that epoll_pwait() is interrupted */
+	child_died = 1;
 }
 
 /* Never returns; an exec that fails is told through `report`, which a working exec closes. */
@@ -55,6 +58,10 @@ static _Noreturn void become(char **argv, int out, int err, int report, const si
 }
 
 /* Forwards what one read gives; 0 when there is nothing now, -1 when every writer is gone. */
+static struct {
+	unsigned long frames, bytes; /* of what the program wrote */
+} forwarded;
+
 static int forward(struct pipe_end *end)
 {
 	static char chunk[CHUNK];
@@ -66,8 +73,11 @@ static int forward(struct pipe_end *end)
 	if (n == 0)
 		return -1;
 	kept = (size_t)n < end->left ? (size_t)n : end->left;
-	if (kept)
+	if (kept) {
 		channel_send(end->kind, chunk, kept);
+		forwarded.frames++;
+		forwarded.bytes += kept;
+	}
 	end->left -= kept;
 	end->dropped += (size_t)n - kept;
 	return 1;
@@ -97,31 +107,50 @@ static void hear_host(void)
 	power_off("the host broke the protocol: '%s' while a program runs", frame.kind);
 }
 
-/* Forwards until the program is dead. SIGCHLD is blocked but for inside ppoll(), so that none is missed. */
+static int watch(int fds[3])
+{
+	int waiter = epoll_create1(EPOLL_CLOEXEC);
+
+	for (int i = 0; i < 3; i++) {
+		struct epoll_event want = {.events = EPOLLIN, .data = {.u32 = (unsigned)i}};
+
+		if (waiter < 0 || epoll_ctl(waiter, EPOLL_CTL_ADD, fds[i], &want) < 0)
+			power_off("epoll: %s", strerror(errno));
+	}
+	return waiter;
+}
+
+/*
+ * Forwards until the program is dead. SIGCHLD is blocked but for inside epoll_pwait(), so that none is missed. That call
+ * is one of those that end with EINTR when whoever waits in it was stopped (signal(7)), and nothing stops PID 1 but a
+ * tracer: what it would say from then on is not its own word.
+ */
 static int pump(pid_t program, struct pipe_end ends[2], const sigset_t *unblocked)
 {
-	int status = 0;
+	int waiter = watch((int[]){ends[0].fd, ends[1].fd, channel_fd()}), status = 0;
 
 	while (!reap(program, &status, WNOHANG)) {
-		struct pollfd want[3] = {
-			{.fd = ends[0].fd, .events = POLLIN},
-			{.fd = ends[1].fd, .events = POLLIN},
-			{.fd = channel_fd(), .events = POLLIN},
-		};
+		struct epoll_event ready[3];
+		int count;
 
-		if (ppoll(want, 3, NULL, unblocked) < 0) {
-			if (errno != EINTR)
-				power_off("ppoll: %s", strerror(errno));
-			continue;
-		}
-		for (int i = 0; i < 2; i++)
-			if (want[i].revents && forward(&ends[i]) < 0) {
-				close(ends[i].fd);
-				ends[i].fd = -1;
+		child_died = 0;
+		count = epoll_pwait(waiter, ready, 3, -1, unblocked);
+		if (count < 0 && errno != EINTR)
+			power_off("epoll_pwait: %s", strerror(errno));
+		if (count < 0 && !child_died && role == ROLE_INIT)
+			power_off("PID 1 was stopped: something in the guest traces it");
+		for (int i = 0; i < count; i++) {
+			unsigned which = ready[i].data.u32;
+
+			if (which == 2) {
+				hear_host();
+			} else if (forward(&ends[which]) < 0) {
+				close(ends[which].fd); /* and with it, it is watched no more */
+				ends[which].fd = -1;
 			}
-		if (want[2].revents & (POLLIN | POLLHUP))
-			hear_host();
+		}
 	}
+	close(waiter);
 	return status;
 }
 
@@ -147,13 +176,15 @@ static void sweep(struct pipe_end ends[2])
 
 static void send_exit(int status)
 {
-	char body[64];
+	char body[160], how[32];
 	int n;
 
 	if (WIFSIGNALED(status))
-		n = snprintf(body, sizeof(body), "{\"status\":null,\"signal\":%d}", WTERMSIG(status));
+		snprintf(how, sizeof(how), "null,\"signal\":%d", WTERMSIG(status));
 	else
-		n = snprintf(body, sizeof(body), "{\"status\":%d,\"signal\":null}", WEXITSTATUS(status));
+		snprintf(how, sizeof(how), "%d,\"signal\":null", WEXITSTATUS(status));
+	n = snprintf(body, sizeof(body), "{\"status\":%s,\"frames\":%lu,\"bytes\":%lu}", how, forwarded.frames,
+		     forwarded.bytes);
 	channel_send("exit", body, (size_t)n);
 }
 
@@ -164,6 +195,7 @@ void run_program(char **argv)
 	sigset_t child, before;
 	pid_t program;
 
+	forwarded.frames = forwarded.bytes = 0;
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &child, &before);

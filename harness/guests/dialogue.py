@@ -63,16 +63,31 @@ class Dialogue:
     def run(self, program: Frame) -> Iterator[Event]:
         """See ``Guest.run``."""
         line, limits = self._line, self._limits
-        written = 0
+        written = frames = 0
         with telling_as(LostGuest):
             line.send(program, limits.silence)
             end = time.monotonic() + limits.total
-            while not isinstance(event := _event(_next(line, limits, end)), Exited):
+            while not isinstance(event := _event(frame := _next(line, limits, end)), Exited):
                 written += len(event.data)
+                frames += 1
                 if written > self._flood:
                     raise LostGuest(f"flooded: the payload wrote more than {self._flood} bytes")
                 yield event
+            _check_count(frame, frames, written)
+        self._see_it_still()
         yield event
+
+    def _see_it_still(self) -> None:
+        """Whoever says that a program has ended must be idle now. Only PID 1 knows: a program that wrote to the channel
+        itself is still running, and PID 1 ends a guest that is talked to meanwhile."""
+        try:
+            self._line.send(Frame("still"), self._limits.boot)
+            answer = self._line.receive(time.monotonic() + self._limits.boot, "it did not answer")
+            why = "" if answer.kind == "done" else f"it sent {answer.kind!r}"
+        except (Gone, ProtocolError) as problem:
+            why = str(problem)
+        if why:
+            raise LostGuest(f"the channel said that the program had ended, and the guest was not idle: {why}")
 
 
 @contextmanager
@@ -116,6 +131,16 @@ def _event(frame: Frame) -> Event:
             raise Gone(f"the guest could not run the payload: {_said(frame)}")
         case _:
             raise ProtocolError(f"{frame.kind!r} while a program runs")
+
+
+def _check_count(frame: Frame, frames: int, written: int) -> None:
+    """Hold what came against what PID 1 says it sent. Raises ``ProtocolError``: somebody else wrote to the channel."""
+    told = read_object("exit", frame.body)
+    if (told.get("frames"), told.get("bytes")) != (frames, written):
+        raise ProtocolError(
+            f"{frames} frames with {written} bytes came, and PID 1 says it sent {told.get('frames')!r} with "
+            f"{told.get('bytes')!r}; somebody else writes to the channel"
+        )
 
 
 def _said(frame: Frame) -> str:

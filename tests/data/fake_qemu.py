@@ -96,6 +96,8 @@ def hello(**changes):
 
 def answer(fake, kind, argv):
     """What a guest says to a command. None: nothing."""
+    if kind == "still":
+        return frame("out", b"forged") if fake == "forged-exit" else frame("done")
     if kind == "file":
         return frame("fail", b"file /work/x: No space left on device") if fake == "full" else frame("done")
     return {
@@ -103,12 +105,18 @@ def answer(fake, kind, argv):
         "killed": b"",
         "noise": b"this is no frame at all, whatever it is",
         "wrong": frame("hello", b"{}"),
+        "strange-frame": frame("out", b"one") + frame("out", b"x") + ended(frames=1, bytes=3),
+        "uncounted": frame("exit", b'{"status":0,"signal":null}'),
         "two-ends": frame("exit", b'{"status":1,"signal":9}'),
         "refuse": frame("fail", b"run x: Exec format error"),
         "flood": frame("out", bytes(1 << 20)) * 8,
         "panic": b"",
         "stall": b"",
-    }.get(fake, frame("out", argv) + frame("err", b"oh") + frame("exit", b'{"status":0,"signal":null}'))
+    }.get(fake, frame("out", argv) + frame("err", b"oh") + ended(frames=2, bytes=len(argv) + 2))
+
+
+def ended(**sent):
+    return frame("exit", json.dumps({"status": 0, "signal": None, **sent}).encode())
 
 
 def start(fake, console):

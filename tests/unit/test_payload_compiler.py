@@ -111,6 +111,23 @@ class TestCompileStatic:
         changed.write_bytes(bytes(reversed(changed.read_bytes())))
         assert compiler.compile_static(sources, "x86_64", "tiny").read_bytes() == content
 
+    def test_sources_that_change_while_they_are_compiled(
+        self, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What is kept under a digest was built from it, and from nothing else."""
+        sources = write(tmp_path / "src", main_c='#include <stdio.h>\nint main(void) { return puts("one") < 0; }')
+        compile_really = compiler._compile
+
+        def edited_meanwhile(*arguments: object) -> None:
+            monkeypatch.setattr(compiler, "_compile", compile_really)
+            sources[0].write_text(sources[0].read_text().replace("one", "two"))
+            compile_really(*arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(compiler, "_compile", edited_meanwhile)
+        assert b"two" in compiler.compile_static(sources, "x86_64", "tiny").read_bytes()
+        sources[0].write_text(sources[0].read_text().replace("two", "one"))
+        assert b"one" in compiler.compile_static(sources, "x86_64", "tiny").read_bytes()
+
     def test_a_refusal_is_one_line_with_the_place(self, cache: Path, tmp_path: Path) -> None:
         sources = write(tmp_path / "src", main_c="int main(void)\n{ return missing; }")
         with pytest.raises(BuildError, match=r"tiny for arm64 does not compile: .*main\.c:2:\d+: error:") as caught:
