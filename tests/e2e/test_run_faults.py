@@ -41,7 +41,10 @@ def run(
     def perform(
         script: Script, *, scale: float = 1.0, on_probe: Callable[[QemuGuest], object] | None = None
     ) -> RunDone:
-        scripts = {"bad": list(script), "good": say(PLAN, seen(0), seen(1), END)}
+        # The payload has to speak of the kernel that came up.
+        release = kernel("debian-6.12", "x86_64").release
+        told = {"bad": list(script), "good": say(PLAN, seen(0), seen(1), END)}
+        scripts = {name: [word.replace("6.12.0-fake", release) for word in words] for name, words in told.items()}
         profile = Profile("standard")
         cells = [Cell(name, "x86_64", profile, kernel("debian-6.12", "x86_64")) for name in scripts]
         plan = run_plan(tmp_path / "r", cells)
