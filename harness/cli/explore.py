@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from rich.console import Console
 from harness.cli.announce import hush
 from harness.cli.given import Words, meant_cells
 from harness.cli.run import preparing
-from harness.errors import InfrastructureError
+from harness.errors import InfrastructureError, UsageError, nearest
 from harness.explore.against import Against, Compared
 from harness.explore.corpus import load_corpus, read_kept
 from harness.explore.duration import seconds_of
@@ -44,6 +44,7 @@ from harness.reports.explore import Explored, explored_json, explored_junit, exp
 @click.option("-a", "--arch", "arches", multiple=True, type=click.Choice(ARCHES), help="Only this architecture.")
 @click.option("--replay", "replayed", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
               help="Run only these programs; repeatable.")  # fmt: skip
+@click.option("--resume", "resumed", metavar="ID", help="Go on where an earlier run of these kernels stopped.")
 @click.option("--against", multiple=True, metavar="K", help="The same programs on this kernel too: what differs.")
 @click.option("-p", "--profile", default="two-cpus", show_default=True, metavar="NAME", help="The machine to boot on.")
 @click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
@@ -61,6 +62,7 @@ def explore(
     selection: str | None,
     arches: tuple[str, ...],
     replayed: tuple[Path, ...],
+    resumed: str | None,
     against: tuple[str, ...],
     profile: str,
     accel: Wanted,
@@ -77,6 +79,7 @@ def explore(
     \b
     sealmatrix explore debian-6.12 --time 60s          one kernel, a minute
     sealmatrix explore -s nightly --seed 20261128      every kernel, all from one seed
+    sealmatrix explore debian-7.2 --resume ID          more of what an earlier run began
     sealmatrix explore debian-7.2 --replay FILE        the programs of a file, and no others
     sealmatrix explore debian-6.18.5 --against debian-7.2 -a x86_64   what they do otherwise, in classes
 
@@ -85,6 +88,13 @@ def explore(
     """
     seconds = 0.0 if replayed else seconds_of(duration)
     programs = [read_kept(file).program for file in replayed] if replayed else [k.program for k in load_corpus()]
+    came = _reached(results, resumed) if resumed else {}
+    if resumed and (replayed or against or seed is not None):
+        raise click.UsageError(
+            "--resume goes on with the seed it began with; it takes no --seed, --replay or --against"
+        )
+    if came:
+        seed = next(iter(came.values())).seed
     seed = secrets.randbelow(10**8) if seed is None else seed
     quiet = quiet or as_json
     aside = Console(stderr=True)
@@ -97,9 +107,8 @@ def explore(
         specs = (*meant.specs, *(others.specs if others else ()))
         resolution = provide((others or meant).matrix, specs, offline=offline, progress=say)
     folder = results / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{seed}"
-    run = _Run(
-        folder, Wishes(acceleration=accel, scale=scale, fresh=fresh), resolution, programs, seconds, seed, aside, quiet
-    )
+    wishes = Wishes(acceleration=accel, scale=scale, fresh=fresh)
+    run = _Run(folder, wishes, resolution, programs, seconds, seed, came, aside, quiet)
     explored: list[Explored] = []
     for spec in meant.specs:
         for one in run.compared(spec, others.specs) if others else [run.alone(spec)]:
@@ -114,6 +123,28 @@ def explore(
 
 
 @dataclass(frozen=True)
+class _Reached:
+    """How far an earlier run came with one cell."""
+
+    seed: int
+    batches: int = 0
+    exhausted: int = 0
+
+
+def _reached(results: Path, name: str) -> Mapping[str, _Reached]:
+    """What ``explore.json`` of an earlier run says, by cell. Raises ``UsageError``."""
+    path = results / name / "explore.json"
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return {one["cell"]: _Reached(one["seed"], one["batches"], one["exhaustive"]) for one in told}
+    except FileNotFoundError:
+        there = sorted(folder.parent.name for folder in results.glob("*/explore.json"))
+        raise UsageError(f"--resume {name}: {results} has no such run{nearest(name, there)}") from None
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise UsageError(f"{path}: cannot be read: {problem}") from problem
+
+
+@dataclass(frozen=True)
 class _Run:
     """What all kernels of one call have in common."""
 
@@ -123,6 +154,7 @@ class _Run:
     programs: list[Program]
     seconds: float
     seed: int
+    came: Mapping[str, _Reached]
     aside: Console
     quiet: bool
 
@@ -132,8 +164,10 @@ class _Run:
         explorer = self._explorer(spec, outcome)
         if explorer is not None:
             with _ending(explorer, outcome):
-                explorer.explore(Source(self.seed), self.seconds, outcome, self.programs)
-        return Explored(spec.kernel.name, spec.arch, outcome)
+                came = self.came.get(spec.id, _Reached(self.seed))
+                source = Source(self.seed, batches=came.batches, exhausted=came.exhausted)
+                explorer.explore(source, self.seconds, outcome, () if came.batches else self.programs)
+        return Explored(spec.kernel.name, spec.arch, outcome, cell=spec.id)
 
     def compared(self, spec: CellSpec, others: Sequence[CellSpec]) -> Iterator[Explored]:
         """One kernel beside each of the others of its architecture."""

@@ -52,9 +52,7 @@ class Against:
             if not self._batch(programs, source, compared):
                 break
             for outcome in (compared.here, compared.there):
-                outcome.batches += 1
-                outcome.seconds = time.monotonic() - begun
-                outcome.exhausted, outcome.states = source.exhausted, source.random.states
+                outcome.reached(source, time.monotonic() - begun)
         for sort, known in compared.classes.items():
             compared.classes[sort] = self._shrunk(known)
         compared.here.plan, compared.there.plan = self._here.plan, self._there.plan

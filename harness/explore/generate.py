@@ -8,6 +8,7 @@ by weight; *guided*: those that came through abstract states not seen before are
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import random
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from harness.explore.model import initial
 from harness.explore.model import refusal_of as refusal
 from harness.explore.operations import ADVICE, DISCARDS, MOVES, OPERATIONS, SEALINGS, by_name
 from harness.explore.program import FLAGS, PLACES, STEPS_MAX, TRAITS, Program, Segment, Step
+from harness.explore.wire import encode
 
 EXHAUSTIVE_UNITS = 5
 _PAGES_MAX = 512  # of a window
@@ -183,10 +185,15 @@ class Random:
     """Programs by weight, and changes to those that were worth keeping."""
 
     def __init__(self, seed: int) -> None:
-        self._rng = random.Random(seed)
+        self._seed = seed
+        self._rng = random.Random(f"{seed}/0")
         self._windows: dict[int, list[tuple[Segment, ...]]] = {}
         self._kept: list[Program] = []
         self._states: set[int] = set()
+
+    def begin(self, batch: int) -> None:
+        """Draw what a batch draws, whatever was drawn before."""
+        self._rng.seed(f"{self._seed}/{batch}")
 
     @property
     def states(self) -> int:
@@ -305,29 +312,40 @@ class Random:
 
 
 class Source:
-    """Where a run's programs come from: so many of each batch from what is exhaustive, as long as there is any."""
+    """Where a run's programs come from: so many of each batch from what is exhaustive, as long as there is any.
 
-    def __init__(self, seed: int) -> None:
+    ``batches`` and ``exhausted`` say how far an earlier run came, which this one goes on from. What that one had kept
+    to be changed further is not there any more.
+    """
+
+    def __init__(self, seed: int, *, batches: int = 0, exhausted: int = 0) -> None:
         self.seed = seed
         self.random = Random(seed)
         rng = random.Random(f"exhaustive {seed}")
         self._exhaustive = itertools.chain(
-            exhaustive(1, rng), exhaustive(2, rng), pairs(3, rng), exhaustive(3, rng), exhaustive(4, rng),
+            exhaustive(1, rng),
+            exhaustive(2, rng),
+            pairs(3, rng),
+            exhaustive(3, rng),
+            exhaustive(4, rng),
             exhaustive(EXHAUSTIVE_UNITS, rng),
-        )  # fmt: skip
-        self.exhausted = 0
-        self.drawn = 0
+        )
+        self.batches = batches
+        self.exhausted = sum(1 for _ in itertools.islice(self._exhaustive, exhausted))
+        self.digest = hashlib.sha256()
 
     def batch(self, size: int, chunk: int) -> list[Program]:
         """The next programs: a third exhaustive, the rest random; one chunk in twenty among a crowd of mappings."""
+        self.random.begin(self.batches)
+        self.batches += 1
         programs = list(itertools.islice(self._exhaustive, size // 3))
         self.exhausted += len(programs)
         while len(programs) < size:
             programs.append(self.random.program())
-        self.drawn += size
         for at in range(0, size, chunk):
             if self.random.crowded():
                 programs[at : at + chunk] = [
                     replace(program, flags=program.flags | FLAGS["crowd"]) for program in programs[at : at + chunk]
                 ]
+        self.digest.update(b"".join(map(encode, programs)))
         return programs

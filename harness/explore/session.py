@@ -41,7 +41,7 @@ class Finding:
 @dataclass
 class Outcome:
     """What a run over one kernel came to. ``alarms`` counts suspicions, ``unconfirmed`` those that did not come
-    again; ``lost`` says why there is no whole answer."""
+    again; ``digest`` is of the generated programs; ``lost`` says why there is no whole answer."""
 
     seed: int
     programs: int = 0
@@ -58,6 +58,12 @@ class Outcome:
     plan: Plan | None = None
     release: str = ""
     lost: str = ""
+    digest: str = ""
+
+    def reached(self, source: Source, seconds: float) -> None:
+        """Say how far it came."""
+        self.batches, self.exhausted, self.seconds = source.batches, source.exhausted, seconds
+        self.states, self.digest = source.random.states, source.digest.hexdigest()[:16]
 
 
 Boot = Callable[[], Guest]
@@ -131,7 +137,7 @@ class Explorer:
         while first or time.monotonic() - begun < seconds:
             if self._first_only and outcome.findings:
                 break
-            programs = first or source.batch(BATCH if outcome.batches > 3 else BATCH // 4, CHUNK)
+            programs = first or source.batch(BATCH if source.batches > 3 else BATCH // 4, CHUNK)
             first = []
             try:
                 self.batch(programs, source, outcome)
@@ -141,9 +147,7 @@ class Explorer:
                     break
             if self.plan is not None and self.plan.mseal:
                 break
-            outcome.batches += 1
-            outcome.seconds = time.monotonic() - begun
-            outcome.exhausted, outcome.states = source.exhausted, source.random.states
+            outcome.reached(source, time.monotonic() - begun)
             self._hear(f"{outcome.programs} programs, {outcome.states} states, {len(outcome.findings)} findings")
         outcome.plan = self.plan
         outcome.seconds = time.monotonic() - begun

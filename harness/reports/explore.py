@@ -23,6 +23,7 @@ class Explored:
     outcome: Outcome
     other: str = ""
     classes: tuple[Class, ...] = ()
+    cell: str = ""
 
     @property
     def asked(self) -> bool:
@@ -110,6 +111,7 @@ def explored_json(explored: Explored) -> dict[str, Any]:
     return {
         "kernel": explored.kernel,
         "arch": explored.arch,
+        "cell": explored.cell,
         "release": outcome.release,
         "seed": outcome.seed,
         "programs": outcome.programs,
@@ -117,6 +119,7 @@ def explored_json(explored: Explored) -> dict[str, Any]:
         "steps": outcome.steps,
         "batches": outcome.batches,
         "exhaustive": outcome.exhausted,
+        "programs_sha256": outcome.digest,
         "states": outcome.states,
         "seconds": round(outcome.seconds, 3),
         "oracles": {oracle: _status(explored, oracle) for oracle in ORACLES},

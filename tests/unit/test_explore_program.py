@@ -60,6 +60,17 @@ def test_one_seed_means_the_same_programs() -> None:
     assert first.batch(256, 64) != other.batch(256, 64)
 
 
+def test_a_run_goes_on_where_it_stopped() -> None:
+    """What was kept to be changed is not there any more, but neither run learns anything here."""
+    whole, first = Source(11), Source(11)
+    expected = [whole.batch(256, 64) for _ in range(3)]
+    first.batch(256, 64)
+    rest = Source(11, batches=first.batches, exhausted=first.exhausted)
+    assert [len(b) for b in expected[1:]] == [256, 256]
+    assert rest.batch(256, 64)[:85] == expected[1][:85]
+    assert (rest.batches, rest.exhausted) == (2, 170)
+
+
 def test_the_corpus_says_why() -> None:
     corpus = load_corpus()
     assert len(corpus) >= 5

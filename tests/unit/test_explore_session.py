@@ -1,0 +1,192 @@
+"""Exploring kernels that do not exist: what becomes a finding, how small it gets, and what is no finding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from harness.explore.against import Against, Compared
+from harness.explore.executor import CHUNK, Executor
+from harness.explore.generate import Source
+from harness.explore.model import ORACLES
+from harness.explore.program import Program, Segment, Step, parse_program
+from harness.explore.session import Explorer, Outcome
+from harness.explore.wire import encode
+from harness.reports.explore import Explored, explored_json, explored_junit, explored_lines
+from tests.support.promising_kernel import MLOCK, MPROTECT, MSEAL, MUNMAP, WRITE, Memory, PromisingKernel
+
+ANON, RW = 1, 3
+KNOWN = {MUNMAP, MPROTECT, MSEAL, MLOCK, WRITE}
+
+
+class Batches(Source):
+    """So many batches of what the kernels here know; then there is no more time."""
+
+    def __init__(self, seed: int, clock: list[float], batches: int = 3) -> None:
+        super().__init__(seed)
+        self._clock, self._left = clock, batches
+
+    def batch(self, size: int, chunk: int) -> list[Program]:
+        self._left -= 1
+        if self._left < 0:
+            self._clock[0] += 1000
+        return [_plain(program) for program in super().batch(size, chunk)]
+
+
+def _plain(program: Program) -> Program:
+    segments = tuple(Segment(ANON if s.kind else 0, s.prot & 3, s.units, s.traits & 7) for s in program.segments)
+    steps = tuple(
+        Step(s.op, s.start, s.units, s.a & 3 if s.op == MPROTECT else s.a) for s in program.steps if s.op in KNOWN
+    )
+    return Program(segments, steps or (Step(MUNMAP, 0, 1),))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [0.0]
+    monkeypatch.setattr("harness.explore.session.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("harness.explore.against.time.monotonic", lambda: now[0])
+    return now
+
+
+def explored(
+    kernel: PromisingKernel, clock: list[float], corpus: Sequence[Program] = (), *, batches: int = 3, seed: int = 5
+) -> Outcome:
+    explorer = Explorer(lambda: kernel, b"elf", lambda _text: None)
+    return explorer.explore(Batches(seed, clock, batches), 100.0, Outcome(seed), corpus)
+
+
+def test_a_kernel_that_keeps_its_promises_has_no_finding(tmp_path: Path, clock: list[float]) -> None:
+    outcome = explored(PromisingKernel(tmp_path), clock)
+    assert outcome.judged > 500 and outcome.states > 50
+    assert outcome.findings == [] and outcome.unconfirmed == [] and not outcome.lost
+
+
+def test_one_seed_means_the_same_programs_and_findings(tmp_path: Path, clock: list[float]) -> None:
+    def defect(memory: Memory, step: Step) -> bool:
+        return step.op == MPROTECT and step.units > 2
+
+    outcomes = []
+    for seed in (5, 5, 6):
+        clock[0] = 0.0
+        outcomes.append(explored(PromisingKernel(tmp_path, defect), clock, seed=seed))
+    first, second, other = outcomes
+    assert first.digest == second.digest != other.digest
+    assert first.findings == second.findings != []
+
+
+@pytest.mark.parametrize(
+    ("defect", "smallest"),
+    [
+        (lambda memory, step: step.op == MUNMAP and step.units == 3, (3, 1)),
+        (lambda memory, step: step.op == MPROTECT and memory.locked[step.start] and memory.sealed[step.start], (1, 1)),
+        (lambda memory, step: step.op == MSEAL and step.units > 4, (5, 1)),
+    ],
+)
+def test_a_finding_is_made_small(
+    tmp_path: Path, clock: list[float], defect: Callable[[Memory, Step], bool], smallest: tuple[int, int]
+) -> None:
+    outcome = explored(PromisingKernel(tmp_path, defect), clock, batches=4)
+    assert outcome.findings
+    finding = min(outcome.findings, key=lambda f: (f.program.units, len(f.program.steps)))
+    assert (finding.program.units, len(finding.program.steps)) == smallest
+    assert finding.problem.oracle in ORACLES and not finding.company
+
+
+def test_what_needs_a_process_that_has_run_others_is_found_with_them(tmp_path: Path, clock: list[float]) -> None:
+    seals = [0]
+
+    class Aging(PromisingKernel):
+        def _pass(self, program: Program, other: list[int] | None) -> tuple[bytes, list[int]]:
+            seals[0] += other is None
+            return super()._pass(program, other)
+
+        def run(self, argv):  # type: ignore[no-untyped-def]
+            seals[0] = 0
+            yield from super().run(argv)
+
+    def defect(memory: Memory, step: Step) -> bool:
+        return step.op == MUNMAP and seals[0] > 10
+
+    refused = parse_program("window 1 x 1 page, usual: anon rw sealed written\nmunmap 0-0")
+    outcome = explored(Aging(tmp_path, defect), clock, [refused] * 14, batches=0)
+    (finding,) = outcome.findings
+    assert finding.program == refused and len(finding.company) == 10
+
+
+def test_what_does_not_come_again_is_told_and_is_no_finding(tmp_path: Path, clock: list[float]) -> None:
+    once = [True]
+
+    def defect(memory: Memory, step: Step) -> bool:
+        return step.op == MUNMAP and memory.sealed[step.start] and once.pop() if once else False
+
+    refused = parse_program("window 1 x 1 page, usual: anon rw sealed written\nmunmap 0-0")
+    outcome = explored(PromisingKernel(tmp_path, defect), clock, [refused], batches=0)
+    assert not outcome.findings and len(outcome.unconfirmed) == 1
+
+
+def test_a_warning_on_the_console_is_a_finding_with_its_program(tmp_path: Path, clock: list[float]) -> None:
+    def shouts(program: Program) -> str:
+        middle = any(step.op == MSEAL and step.units == 3 for step in program.steps)
+        return (
+            "[    2.000000] WARNING: CPU: 0 PID: 1 at mm/vma.c:830 vma_merge_existing_range+0x1/0x2\n" if middle else ""
+        )
+
+    programs = [
+        parse_program(f"window 4 x 1 page, usual: anon 4 rw\nmlock 0-3 lock\nmseal 0-{n}") for n in (0, 1, 2, 3)
+    ]
+    outcome = explored(PromisingKernel(tmp_path, shouts=shouts), clock, programs, batches=0)
+    (finding,) = outcome.findings
+    assert finding.problem.oracle == "console" and "vma_merge_existing_range" in finding.problem.text
+    assert str(finding.program) == "window 3 x 1 page, usual: anon 3 rw\nmseal 0-2"
+
+
+def test_a_guest_that_goes_away_without_a_word_is_no_answer(tmp_path: Path, clock: list[float]) -> None:
+    outcome = explored(PromisingKernel(tmp_path, dies=lambda program: True), clock)
+    assert outcome.lost and not outcome.findings
+    one = Explored("k", "x86_64", outcome)
+    assert one.exit_code == 3
+    assert set(explored_json(one)["oracles"].values()) == {"miss"}
+    assert 'errors="6"' in explored_junit([one])
+
+
+def test_a_crash_is_a_finding(tmp_path: Path, clock: list[float]) -> None:
+    def bad(program: Program) -> bool:
+        return any(step.op == MUNMAP and step.units == 2 for step in program.steps)
+
+    def shouts(program: Program) -> str:
+        return "[    2.000000] kernel BUG at mm/mmap.c:1!\n" if bad(program) else ""
+
+    programs = [parse_program(f"window 4 x 1 page, usual: anon 4 rw\nmunmap 0-{n}") for n in (0, 1, 2)]
+    outcome = explored(PromisingKernel(tmp_path, dies=bad, shouts=shouts), clock, programs, batches=0)
+    (finding,) = outcome.findings
+    assert finding.problem.oracle == "console" and not outcome.lost
+    assert str(finding.program) == "window 2 x 1 page, usual: anon 2 rw\nmunmap 0-1"
+
+
+def test_two_kernels_differ_in_classes_with_a_small_program_each(tmp_path: Path, clock: list[float]) -> None:
+    class Deaf(PromisingKernel):
+        def _perform(self, memory: Memory, step: Step) -> int:
+            return 22 if step.op == MLOCK and step.units > 1 else super()._perform(memory, step)
+
+    here = Explorer(lambda: PromisingKernel(tmp_path), b"elf", lambda _text: None)
+    there = Explorer(lambda: Deaf(tmp_path), b"elf", lambda _text: None)
+    compared = Compared(Outcome(5), Outcome(5))
+    Against(here, there).explore(Batches(5, clock), 100.0, compared)
+    assert not compared.here.findings and not compared.there.findings
+    sorts = {one.difference.sort: one for one in compared.classes.values()}
+    plain = sorts["mlock answers 0 or EINVAL"]
+    assert (plain.program.units, len(plain.program.steps)) == (2, 1)
+    text = "\n".join(explored_lines(Explored("a", "x86_64", compared.here, "b", tuple(compared.classes.values()))))
+    assert "otherwise than b: mlock answers 0 or EINVAL" in text
+
+
+def test_a_damaged_record_loses_the_guest(tmp_path: Path) -> None:
+    kernel = PromisingKernel(tmp_path)
+    executor = Executor(kernel, b"elf")
+    program = parse_program("window 1 x 1 page, usual: anon rw\nmunmap 0-0")
+    results = list(executor.run([encode(program)] * (CHUNK + 1)))
+    assert sorted(index for index, _ in results) == list(range(CHUNK + 1))
+    assert executor.plan is not None and executor.plan.lanes == 1
