@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,8 @@ from harness.explore.corpus import load_corpus, read_kept
 from harness.explore.duration import seconds_of
 from harness.explore.generate import Source
 from harness.explore.program import Program
-from harness.explore.session import Explorer, Outcome
+from harness.explore.reproducer import reproducer
+from harness.explore.session import Explorer, Finding, Outcome
 from harness.guests.accel import Wanted
 from harness.guests.model import Guest
 from harness.guests.qemu import QemuGuest, Wishes
@@ -216,3 +217,16 @@ def _keep(folder: Path, explored: list[Explored]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "explore.json", json.dumps([explored_json(e) for e in explored], indent=1).encode())
         write_atomically(folder / "junit.xml", explored_junit(explored).encode())
+        for one in explored:
+            for number, finding in enumerate(one.outcome.findings, 1):
+                _keep_finding(folder / (one.cell or one.kernel) / f"finding-{number}", finding)
+
+
+def _keep_finding(path: Path, finding: Finding) -> None:
+    """The program, to be replayed, and where it is no more than calls in a row, as C."""
+    problem = finding.problem
+    path.parent.mkdir(parents=True, exist_ok=True)
+    said = f"# {problem.oracle}: {problem.text}\n{finding.program}\n"
+    write_atomically(path.with_suffix(".txt"), said.encode())
+    with suppress(UsageError):
+        write_atomically(path.with_suffix(".c"), reproducer(finding.program, problem).encode())

@@ -1,0 +1,57 @@
+"""The C form of a program: it compiles without a warning, and says what it does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UsageError
+from harness.explore.corpus import load_corpus
+from harness.explore.generate import TEMPLATES, variants
+from harness.explore.model import Problem
+from harness.explore.program import parse_program
+from harness.explore.reproducer import reproducer
+from harness.payload.compiler import compile_static
+
+KINDS = "anon rw written sealed | zero r | private-file 2 r comb"
+PROBLEM = Problem("refused", 0, "munmap", "munmap answers 0 instead of EPERM", ("U1",))
+
+
+def test_the_corpus_compiles_where_it_has_a_c_form(tmp_path: Path) -> None:
+    written = 0
+    for kept in load_corpus():
+        try:
+            text = reproducer(kept.program, PROBLEM)
+        except UsageError:
+            continue
+        source = tmp_path / f"{kept.name}.c"
+        source.write_text(text)
+        compile_static([source], "x86_64", kept.name)
+        written += 1
+    assert written >= 4
+
+
+def test_every_operation_that_has_a_c_form_compiles(tmp_path: Path) -> None:
+    steps = []
+    for template in TEMPLATES:
+        step = variants(template, 4)[-1]
+        program = parse_program(
+            f"window 4 x 2 pages, 4gib: anon rw written sealed | zero r | private-file 2 r comb\n{step}"
+        )
+        try:
+            reproducer(program, PROBLEM)
+        except UsageError:
+            continue
+        steps.append(str(step))
+    assert len(steps) > 60
+    whole = parse_program("\n".join([f"window 4 x 2 pages, 4gib: {KINDS}", *steps[::4]][:30]))
+    source = tmp_path / "all.c"
+    source.write_text(reproducer(whole, PROBLEM))
+    compile_static([source], "x86_64", "all")
+
+
+def test_what_is_more_than_calls_in_a_row_is_refused() -> None:
+    program = parse_program("window 1 x 1 page, usual: anon rw sealed\nfork stays\nmunmap 0-0")
+    with pytest.raises(UsageError, match="fork has no C form"):
+        reproducer(program, PROBLEM)
