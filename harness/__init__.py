@@ -1,3 +1,3 @@
 """sealmatrix: does this kernel keep the promises of mseal(2), and what changed since the last one?"""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
