@@ -88,13 +88,12 @@ def bisect(
     """Find the first build, or the first commit, on which a rule is no longer kept.
 
     \b
-    sealmatrix bisect --rule munmap-blocked --good 6.12.43 --bad newest
-    sealmatrix bisect --rule force-proc-mem --good 7.0.4 --bad 7.1.3       whatever it was: when did it change?
+    sealmatrix bisect --rule force-proc-mem --good 7.0.4 --bad 7.1.3
     sealmatrix bisect --rule madvise-discard-zero --good 6.12 --bad 7.3 \\
         --probe madvise-dontneed/zero-private-r/exact --observation errno=EPERM
-    sealmatrix bisect --rule munmap-blocked --fixed --bad 6.12.43 --good newest
-    sealmatrix bisect --tree ~/linux --rule munmap-blocked --good v6.12 --bad HEAD
-    sealmatrix bisect --tree ~/linux --rule munmap-blocked --good 6.16.12 --bad 6.17.8
+    sealmatrix bisect --rule RULE --fixed --bad OLD --good NEW             the first good one
+    sealmatrix bisect --tree ~/linux --rule RULE --good v6.12 --bad HEAD   over commits
+    sealmatrix bisect --tree ~/linux --rule force-proc-mem --good 7.0.4 --bad 7.1.3
     sealmatrix bisect --program FILE --good 6.16.12 --bad 6.17.8           where what a program does begins to differ
     sealmatrix bisect --resume last
 

@@ -41,11 +41,11 @@ def compare(
     """Show what changed from A to B, rule by rule. RUN is the newest run unless it is given.
 
     \b
-    sealmatrix compare 20261122-214500-3fa2 20261123-214500-71c0     what is new since last night
-    sealmatrix compare RUN:debian-6.12.x86_64 RUN2:debian-7.3.x86_64 one cell against another
-    sealmatrix compare --kernel debian-6.12:x86_64 debian-7.3:x86_64 two kernels of one run
-    sealmatrix compare --series                                      along the versions of one run
-    sealmatrix compare --across                                      same kernel, another machine
+    sealmatrix compare RUN-A RUN-B                                          what is new since last night
+    sealmatrix compare RUN-A:debian-6.12.x86_64 RUN-B:debian-newest.x86_64  one cell against another
+    sealmatrix compare --kernel debian-6.12:x86_64 debian-newest:x86_64     two kernels of one run
+    sealmatrix compare --series                                             along the versions of one run
+    sealmatrix compare --across                                             same kernel, another machine
 
     Both sides are judged anew, under the same catalogue. Exit status: 0 nothing worse, 1 a failure was introduced or
     coverage was lost, 3 a cell could not be compared.

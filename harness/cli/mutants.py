@@ -201,8 +201,8 @@ def report(folder: Path | None, only: tuple[str, ...], results: Path, every: boo
     """Show what a run proved: FOLDER, or the newest below --results.
 
     \b
-    sealmatrix mutants report                        what got away, and which rules noticed nothing
-    sealmatrix mutants report --all --only atomicity which rule noticed what
+    sealmatrix mutants report                         what got away, and which rules noticed nothing
+    sealmatrix mutants report --all --only atomicity  which rule noticed what
     """
     if folder is None:
         found = sorted(results.glob("*/session.json"), key=lambda path: path.stat().st_mtime)

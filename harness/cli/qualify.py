@@ -43,8 +43,8 @@ def qualify(
     """Judge a candidate against its baseline under a written policy, and keep everything needed to repeat it.
 
     \b
-    sealmatrix qualify --candidate debian-7.3 --baseline debian-6.12 --policy policy.yaml
-    sealmatrix qualify --candidate RUN2:debian-newest --baseline RUN1:debian-newest --policy policy.yaml -o 7.3.4
+    sealmatrix qualify --candidate debian-newest --baseline debian-6.12 --policy policy.yaml
+    sealmatrix qualify --candidate RUN-B:debian-newest --baseline RUN-A:debian-newest --policy policy.yaml -o 7.3.4
 
     A kernel's name means its cells on all architectures. Exit status: 0 qualified, with or without waivers; 1 not
     qualified; 2 the policy or the request is wrong.

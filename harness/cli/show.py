@@ -38,7 +38,7 @@ def show(
 
     \b
     sealmatrix show                                        the newest run
-    sealmatrix show 20261123-214500-3fa2 --status fail     what failed, probe by probe
+    sealmatrix show RUN --status fail                      what failed, probe by probe
     sealmatrix show --rule 'madvise-*' --cell '*arm64*'    every verdict of some rules on some cells
     """
     folder = find_run(results, name)

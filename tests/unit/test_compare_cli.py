@@ -37,7 +37,8 @@ def bypassed(index: int) -> bytes:
 
 
 def kernel_record(name: str) -> KernelRecord:
-    version = f"{name[1]}.{name[2:]}"
+    named = {"debian-6.12": "6.12", "debian-newest": "7.3"}
+    version = named.get(name, f"{name[1]}.{name[2:]}")
     return KernelRecord(
         name=name, release=f"{version}.0", version=version, arch="x86_64", flavour="f", sha256="ab" * 32,
         image_format="", config_sha256="", origin_kind="file", origin="f",
