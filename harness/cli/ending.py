@@ -9,6 +9,8 @@ from rich.console import Console
 
 from harness.cli.unwritten import write_or_say
 from harness.history.record import remember
+from harness.reports.compare import print_comparison
+from harness.reports.comparing import compare_baselines
 from harness.reports.ink import screen
 from harness.reports.jsonout import summary_json
 from harness.reports.page.programs import reproduce
@@ -25,5 +27,9 @@ def end(done: RunDone, aside: Console, *, as_json: bool, show_all: bool) -> int:
     if as_json:
         click.echo(json.dumps(summary_json(done), indent=1))
     else:
-        print_run(screen(), done, every=show_all)
+        console = screen()
+        if comparison := compare_baselines(done):
+            print_comparison(console, comparison, every=show_all)
+            console.print()
+        print_run(console, done, every=show_all)
     return code

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.errors import UsageError
 from harness.kernels.argument import Reading, read_arguments
+from harness.kernels.baseline import baseline_for
+from harness.kernels.builds import stored_builds
+from harness.kernels.download import shown
+from harness.kernels.lock import read_lock
 from harness.kernels.resolve import Progress
-from harness.kernels.store import Store
-from harness.matrix.model import CellSpec, Matrix
+from harness.kernels.store import Store, file_sha256
+from harness.matrix.load import lock_path
+from harness.matrix.model import CellSpec, FileSource, Matrix, PackageSource, UrlSource
 from harness.matrix.plan import DEFAULT, plan_cells, selected_crosscheck, selected_probes
 from harness.model.architectures import ARCHES, this_arch
+
+NONE = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
     """What was written: ``given`` are the kernels of the command line itself, ``globs`` those of ``-k``.
 
-    ``build`` is None where folders hold built kernels, "" where they are to be built, else a commit of theirs.
+    ``against`` is the kernel to compare with, "none" for no comparison, None for the nearest stock kernel of each
+    kernel that stands in no matrix. ``build`` is None where folders hold built kernels, "" where they are to be built,
+    else a commit of theirs.
     """
 
     given: tuple[str, ...] = ()
@@ -29,16 +38,21 @@ class Words:
     profiles: tuple[str, ...] = ()
     build: str | None = None
     offline: bool = False
+    against: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Meant:
-    """What was meant: a matrix with the kernels named on the command line in it, the cells, and their probes."""
+    """What was meant: a matrix with the kernels named on the command line in it, the cells, and their probes.
+
+    ``against`` says which cell each cell is to be compared with.
+    """
 
     matrix: Matrix
     specs: tuple[CellSpec, ...]
     probes: tuple[str, ...]
     crosscheck: tuple[str, ...]
+    against: Mapping[str, str] = field(default_factory=dict)
 
 
 def meant_cells(matrix: Matrix, words: Words, say: Progress) -> Meant:
@@ -65,15 +79,65 @@ def meant_cells(matrix: Matrix, words: Words, say: Progress) -> Meant:
             matrix, selection=words.selection, kernels=globs, arches=words.arches, profiles=words.profiles
         )
         specs = (*specs, *named)
+    specs = _once(specs)
+    matrix, baselines, against = _baselines(matrix, specs, words, reading)
+    specs = _once((*specs, *baselines))
     selection = words.selection or (DEFAULT if given and DEFAULT in matrix.selections else None)
     if given and selection is None:
-        return Meant(matrix=matrix, specs=_once(specs), probes=(), crosscheck=())
+        return Meant(matrix=matrix, specs=specs, probes=(), crosscheck=(), against=against)
     return Meant(
         matrix=matrix,
-        specs=_once(specs),
+        specs=specs,
+        against=against,
         probes=selected_probes(matrix, selection=selection, kernels=() if given else globs),
         crosscheck=selected_crosscheck(matrix, selection=selection, kernels=() if given else globs),
     )
+
+
+def _baselines(
+    matrix: Matrix, specs: Sequence[CellSpec], words: Words, reading: Reading
+) -> tuple[Matrix, tuple[CellSpec, ...], Mapping[str, str]]:
+    """Return the matrix with what ``--against`` names, the cells to compare with, and which is compared with which."""
+    if words.against == NONE:
+        return matrix, (), {}
+    named: tuple[str, ...] = ()
+    if words.against is not None:
+        matrix, named = read_arguments(matrix, (words.against,), replace(reading, arches=(), build=None))
+    against: dict[str, str] = {}
+    found: list[CellSpec] = []
+    lock = read_lock(lock_path(matrix))
+    for spec in specs:
+        if named:
+            names = [kernel for kernel in plan_cells(matrix, kernels=named) if kernel.arch == spec.arch]
+            name = names[0].kernel.name if names else ""
+        elif spec.kernel.listed:
+            continue
+        else:
+            name = baseline_for(matrix, lock, spec.arch, _version_of(spec, reading), flavours=("cloud", "full"))
+        if not name or name == spec.kernel.name:
+            continue
+        baseline = CellSpec(matrix.kernels[name], spec.arch, spec.profile)
+        found.append(baseline)
+        against[spec.id] = baseline.id
+    return matrix, tuple(found), against
+
+
+def _version_of(spec: CellSpec, reading: Reading) -> str:
+    """The upstream version of a kernel that was read already; "" for one that has yet to be built."""
+    builds = [build for build in stored_builds(reading.store) if build.arch == spec.arch]
+    source = spec.kernel.source
+    match source:
+        case FileSource():
+            digest = file_sha256(source.image)
+            return next((build.version for build in builds if build.image == digest), "")
+        case PackageSource():
+            digests = {file_sha256(path) for path in source.packages}
+            return next((build.version for build in builds if digests == {d for _, _, d in build.packages}), "")
+        case UrlSource():
+            where = ", ".join(map(shown, source.urls))
+            return next((build.version for build in builds if build.where == where), "")
+        case _:
+            return ""
 
 
 def _once(specs: Sequence[CellSpec]) -> tuple[CellSpec, ...]:

@@ -45,6 +45,11 @@ if TYPE_CHECKING:
 @click.option(
     "--build", is_flag=False, flag_value="", metavar="[REV]", help="KERNEL is a source tree: build it, or commit REV."
 )
+@click.option(
+    "--against",
+    metavar="KERNEL|none",
+    help="Compare with this kernel [default for a kernel of yours: nearest stock one].",
+)
 @click.option("-a", "--arch", "arches", multiple=True, type=click.Choice(ARCHES), help="Only this architecture.")
 @click.option("-p", "--profile", "profiles", multiple=True, metavar="NAME", help="Machine profile(s) to boot on.")
 @click.option("--host", is_flag=True, help="Run on this machine's own kernel, without a guest.")
@@ -80,6 +85,7 @@ def run(
     selection: str | None,
     globs: tuple[str, ...],
     build: str | None,
+    against: str | None,
     arches: tuple[str, ...],
     profiles: tuple[str, ...],
     host: bool,
@@ -108,6 +114,7 @@ def run(
     sealmatrix run ~/linux                         the kernel built in that tree
     sealmatrix run ./bzImage kernel-core.rpm       an image and a package: .deb, .rpm, .pkg.tar.zst, or a URL
     sealmatrix run ~/linux --build v7.3            build that commit first
+    sealmatrix run ./bzImage --against debian-6.12 what differs between the two
     sealmatrix run -s nightly -j 2                 every release, two cells at once
     sealmatrix run -k 'debian-6.12*' -a arm64      some kernels, one architecture
     sealmatrix run -k debian-newest -r 'munmap/*'  some probes only
@@ -130,9 +137,16 @@ def run(
     quiet = quiet or as_json
     hush(quiet)
     wanted = Words(
-        given=words, globs=globs, selection=selection, arches=arches, profiles=profiles, build=build, offline=offline
+        given=words,
+        globs=globs,
+        selection=selection,
+        arches=arches,
+        profiles=profiles,
+        build=build,
+        offline=offline,
+        against=against,
     )
-    chosen = bool(words or build is not None or selection or globs or arches or profiles)
+    chosen = bool(words or build is not None or against is not None or selection or globs or arches or profiles)
     if resume is not None and (host or ssh or chosen or probes or repeat > 1 or crosscheck):
         raise click.UsageError("--resume goes on with what the run was asked for; nothing can be chosen anew")
     if host and ssh:
@@ -158,7 +172,7 @@ def run(
                     meant = meant_cells(load_matrix(path or default_path()), wanted, say)
                     second = options.crosscheck or meant.crosscheck
                     chosen_options = replace(options, probes=probes or meant.probes, crosscheck=second)
-                    composed = compose_matrix(chosen_options, meant.matrix, meant.specs, say)
+                    composed = compose_matrix(chosen_options, meant.matrix, meant.specs, say, against=meant.against)
         # What only the end needs takes as long to import as a warm guest to answer: that is done while the guests work.
         with ThreadPoolExecutor(1, "ending") as pool:
             ending = pool.submit(import_module, "harness.cli.ending")

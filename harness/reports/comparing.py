@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from typing import Literal
 
 from harness.errors import UsageError
 from harness.reports.cells import plural
-from harness.reports.sides import Picked, across_of, apart, match, narrowed, narrowing, series_of
+from harness.reports.sides import Picked, across_of, apart, match, narrowed, narrowing, series_of, sides_of
+from harness.runs.execute import RunDone
 from harness.verdicts.compare import CHANGES, Change, Pair, ProbeChange, Side, compare, exit_code, flaky_rules
 from harness.verdicts.compare_series import Series, compare_series
 from harness.verdicts.model import EXIT_FAILED, EXIT_NO_ANSWER, Status, Verdict
@@ -87,6 +89,16 @@ def compare_versions(picked: Picked) -> Comparison:
     out = tuple(side for side in picked.sides if not side.version)
     steps = tuple(step for line in series for step in line.steps)
     return Comparison("series", steps, series, left_out=out, remarks=_remarks((picked,)))
+
+
+def compare_baselines(done: RunDone) -> Comparison | None:
+    """Compare the cells of a run with those it was to be compared with; None when it was asked for no comparison."""
+    against = json.loads(done.record.matrix.get("against", "{}"))
+    sides = {side.cell: side for side in sides_of(done)}
+    pairs = [(sides[old], sides[new]) for new, old in against.items() if old in sides and new in sides]
+    if not pairs:
+        return None
+    return Comparison("sides", tuple(compare(old, new) for old, new in pairs))
 
 
 def compare_machines(picked: Picked) -> Comparison:

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -30,6 +30,7 @@ from harness.rules.load import CATALOGUE
 from harness.rules.model import BEFORE_MSEAL, ProbeName
 from harness.runs.execute import RunPlan, new_run_id
 from harness.runs.expect import expected_seconds
+from harness.runs.finished import FinishedCells, cell_key
 from harness.runs.guests import guest_maker, remote_limits
 from harness.runs.model import Cell, MakeGuest, Workload
 from harness.runs.record import CellRecord, MachineRecord, RunRecord, kernel_record
@@ -67,11 +68,18 @@ class Composed:
 
 
 def compose_matrix(
-    options: Options, matrix: Matrix, specs: Sequence[CellSpec], progress: Progress, task: Task | None = None
+    options: Options,
+    matrix: Matrix,
+    specs: Sequence[CellSpec],
+    progress: Progress,
+    task: Task | None = None,
+    *,
+    against: Mapping[str, str] | None = None,
 ) -> Composed:
     """A run of cells of the matrix. Fetches kernels and builds payloads; what cannot be had is missed, cell by cell.
 
-    Guests do ``task``: the probes of ``options``, if none is given.
+    Guests do ``task``: the probes of ``options``, if none is given. ``against`` says which cell a cell is compared
+    with; those are taken from the finished cells of earlier runs where they are there, unless ``options`` is fresh.
     """
     refuse_impossible(specs)
     resolution = provide(matrix, specs, offline=options.offline, progress=progress)
@@ -79,8 +87,11 @@ def compose_matrix(
     source = {"path": str(matrix.path), "sha256": matrix.sha256}
     if given := {spec.kernel.name: words_for(spec.kernel.source) for spec in specs if not spec.kernel.listed}:
         source["given"] = json.dumps(given)
+    if against:
+        source["against"] = json.dumps(dict(against))
     composed = compose_cells(options, cells, source, task)
-    return replace(composed, remarks=(*resolution.remarks, *composed.remarks))
+    plan = keyed(composed.plan, () if options.fresh else frozenset((against or {}).values()))
+    return replace(composed, plan=plan, remarks=(*resolution.remarks, *composed.remarks))
 
 
 def compose_cells(
@@ -100,6 +111,17 @@ def compose_cells(
     wishes = Wishes(acceleration=options.acceleration, load=load, scale=options.scale, fresh=options.fresh)
     plan = _plan(options, task, cells, workloads, jobs, source)
     return Composed(plan, guest_maker(wishes), task.remarks(), wishes)
+
+
+def keyed(plan: RunPlan, reusable: Collection[str]) -> RunPlan:
+    """The plan with the keys of its cells; those of ``reusable`` that have finished before are taken from there."""
+    records = {record.id: record for record in plan.record.cells}
+    keys = {cell.id: cell_key(cell, records[cell.id], plan.workloads[cell.arch]) for cell in plan.cells}
+    store = FinishedCells()
+    found = [store.find(keys[name], records[name]) for name in reusable if keys.get(name)]
+    taken = tuple(one for one in found if one is not None)
+    gone = {one.record.id for one in taken}
+    return replace(plan, keys=keys, taken=taken, cells=tuple(cell for cell in plan.cells if cell.id not in gone))
 
 
 def compose_ssh(options: Options, target: OverSsh, task: Task | None = None) -> Composed:

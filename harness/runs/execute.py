@@ -7,16 +7,27 @@ import json
 import os
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.errors import Interrupted, StoreError, UsageError
 from harness.model.architectures import Arch
-from harness.runs.cell import CellOutcome
-from harness.runs.judging import KeptResults, Question, judge_cell, probes_of, recorded_facts, verdicts_json, write_plan
+from harness.observations.journal import read_journal
+from harness.runs.cell import JOURNAL, CellOutcome
+from harness.runs.finished import FinishedCells, Taken
+from harness.runs.judging import (
+    KeptResults,
+    Question,
+    judge_cell,
+    judge_stored,
+    probes_of,
+    recorded_facts,
+    verdicts_json,
+    write_plan,
+)
 from harness.runs.local import LocalPool
 from harness.runs.model import Cell, MakeGuest, Tell, Told, Workload
 from harness.runs.pool import Begun, Event, Pool
@@ -40,7 +51,8 @@ from harness.verdicts.model import EXIT_NO_ANSWER, EXIT_OK, STATUSES, RuleResult
 class RunPlan:
     """A run before it starts. ``record`` has a waiting cell for each of ``cells``, in the same order, and among them
     those of an earlier sitting, whose results are in ``earlier``. ``expected`` are seconds by cell, where known;
-    ``sharing`` says that there may be several guests for one cell."""
+    ``sharing`` says that there may be several guests for one cell. ``taken`` are finished cells of earlier runs that
+    are not run again; ``keys`` says under which key a cell is kept when it has finished."""
 
     folder: Path
     record: RunRecord
@@ -51,6 +63,8 @@ class RunPlan:
     earlier: Mapping[str, tuple[RuleResult, ...]] = field(default_factory=dict)
     expected: Mapping[str, float] = field(default_factory=dict)
     sharing: bool = False
+    taken: tuple[Taken, ...] = ()
+    keys: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,6 +135,8 @@ class _Execution:
             planned = next(iter(self._plan.workloads.values())).planned
             write_plan(self._plan.folder, self._record.payload_id, planned, self._plan.assignment)
             self._write(self._record)
+            for taken in self._plan.taken:
+                self._place(taken)
             try:
                 pool.start(self._plan.cells)
                 self._take_all()
@@ -134,6 +150,24 @@ class _Execution:
                 raise
             results = self._finish(state)
         return RunDone(self._plan.folder, self._record, results)
+
+    def _place(self, taken: Taken) -> None:
+        """Put a finished cell of an earlier run into this one, and judge it by today's catalogue."""
+        folder = self._plan.folder / "cells" / taken.record.id
+        taken.place(folder)
+        record, results = judge_stored(self._plan.assignment, folder, taken.record, self._record.payload_id)
+        counted = Counter(result.status for result in results)
+        record = record.model_copy(update={"statuses": {s: counted[s] for s in STATUSES if counted[s]}})
+        self._write_verdicts(record, results)
+        self._tell(Told(record.id, "done", 0.0, note=f"taken from run {record.taken_from}", statuses=counted))
+
+    def _write_verdicts(self, record: CellRecord, results: Sequence[RuleResult]) -> None:
+        folder = self._plan.folder / "cells" / record.id
+        facts = recorded_facts(record, read_journal(folder / JOURNAL))
+        verdicts = verdicts_json(self._record.id, record, facts, results)
+        write_atomically(folder / "verdicts.json", json.dumps(verdicts, indent=1) + "\n")
+        self._judged.append(record.id)
+        self._update(record)
 
     def _take_all(self) -> None:
         while (event := self._pool.event()) is not None:
@@ -168,9 +202,16 @@ class _Execution:
         write_atomically(self._folder(cell) / "verdicts.json", json.dumps(verdicts, indent=1) + "\n")
         self._judged.append(cell.id)
         self._update(done)
+        if key := self._plan.keys.get(cell.id):
+            self._keep(key, done, self._folder(cell))
         seen = len(outcome.journalled.observations) if outcome.journalled else 0
         planned = len(self._plan.workloads[cell.arch].planned)
         self._tell(Told(cell.id, "done", took, seen, planned, reason, statuses))
+
+    def _keep(self, key: str, record: CellRecord, folder: Path) -> None:
+        """Keep the cell for later runs. That it cannot be kept costs a later run a boot, and is no reason to end."""
+        with suppress(StoreError):
+            FinishedCells().keep(key, self._record.id, record, folder)
 
     def _finish(self, state: RunState) -> KeptResults:
         going = ("waiting", "running")

@@ -112,7 +112,8 @@ class CellRecord(_Model):
     ``seconds`` by stage; ``reason`` says why a cell that is not finished is not. ``host`` is the machine
     that ran it where that is not the run's own, ``lost_on`` the workers that were lost with it before. ``helpers``
     are the further guests that took over a share of its probes, ``second_sha256`` is of the payload that checked the
-    first one. ``before_mseal``: the matrix says of the kernel that there is nothing to ask.
+    first one. ``before_mseal``: the matrix says of the kernel that there is nothing to ask. ``taken_from`` is the run
+    whose finished cell this is, where the same bytes had been asked the same before.
     """
 
     id: Identifier
@@ -134,6 +135,7 @@ class CellRecord(_Model):
     host: dict[str, str] = {}
     lost_on: tuple[str, ...] = ()
     before_mseal: bool = False
+    taken_from: str = ""
     helpers: tuple[HelperRecord, ...] = ()
 
     @property

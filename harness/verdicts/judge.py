@@ -25,7 +25,7 @@ from harness.verdicts.model import Finding, Follows, Kind, RuleResult, Verdict
 from harness.verdicts.refused import control_refused, filter_noted, no_mseal, step_failed, without_mseal
 from harness.verdicts.rounds import Outcome as Rounds
 from harness.verdicts.rounds import read_outcomes
-from harness.verdicts.sealing import sealing_changes
+from harness.verdicts.sealing import only_seals, sealing_changes
 from harness.verdicts.window import changes, sealed_units, spread_units, window_problems
 
 _SEAL_SHOWN = re.compile(r"( [afsn?]) [s?-](?=;|$)")
@@ -230,7 +230,9 @@ def _unchanged(case: Case) -> Finding:
         return broken
     if changed := sealing_changes(case.probe, seen):
         return Finding("fail", f"sealing changed more than the seal: {'; '.join(changed[:3])}", "changed-by-mseal")
-    return PASS
+    # What the operation of such a probe did was part of the question, and was not seen.
+    ended = seen.control.stage == seen.sealed.stage == "done"
+    return PASS if ended or not only_seals(case.probe) else _usable(case) or PASS
 
 
 def _hung(rule: Rule, control: Half, sealed: Half) -> Finding:

@@ -20,11 +20,16 @@ _ANONYMOUS = frozenset("as")
 _OBJECT = frozenset("fns")
 
 
+def only_seals(probe: ProbeName) -> bool:
+    """Whether a probe's operation has to leave the window of either half as it was."""
+    return any(fnmatchcase(probe.operation, glob) for glob in SEALING_OPERATIONS)
+
+
 def sealing_changes(probe: ProbeName, seen: Observation) -> list[str]:
     """What sealing changed besides the seal, in words; empty when nothing."""
     control, sealed = seen.control, seen.sealed
     found = _differences(probe, control.units_before, sealed.units_before)
-    if any(fnmatchcase(probe.operation, glob) for glob in SEALING_OPERATIONS):
+    if only_seals(probe):
         for name, half in (("control", control), ("sealed", sealed)):
             if half.stage != "done":
                 continue

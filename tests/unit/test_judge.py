@@ -320,6 +320,17 @@ def test_a_call_that_hangs_where_the_control_half_is_asked_for_its_answer(stage:
     assert verdict(rule(), observation("SSS", hung, hung)).status == "error"
 
 
+def test_what_hangs_after_its_seal_has_shown_what_the_seal_did() -> None:
+    """Unless its operation only seals, and so was to show more."""
+    control, sealed = half("SSS", sealed=False), half("SSS", sealed=True)
+    hung = Half(stage="operation", seal=(0,), timeout=True, before=sealed.before)
+    asked = rule(outcome="unchanged")
+    for operation, status in (("munmap", "pass"), ("mseal", "fail")):
+        probe = ProbeName(operation, "anon-rw", "exact", "SSS")
+        seen = replace(observation("SSS", control, hung), probe=probe.id)
+        assert judge_observation(asked, probe, seen, KERNEL).status == status
+
+
 def test_nothing_starts_as_pass() -> None:
     assert verdict(rule(), None, lost="no boot").status == "miss"
     assert verdict(rule(), None, begun=("munmap/anon-rw/SSS",), lost="QEMU was killed").status == "error"

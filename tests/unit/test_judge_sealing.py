@@ -139,7 +139,7 @@ def test_what_became_of_the_operation_is_no_matter() -> None:
         changed = replace(sealed, before=("-", *window[1:]))
         assert judged(observation(sealed=changed)).kind == "changed-by-mseal"
         sealing = observation(control=half("SSS", sealed=False), sealed=sealed)
-        assert judged(sealing, "mseal/anon-rw/x").status == "pass"
+        assert judged(sealing, "mseal/anon-rw/x").status in ("fail", "error")  # its operation seals, and was not seen
     assert judged(observation(sealed=replace(sealed, before=window[:2]))).status == "error"
     assert judged(observation(sealed=Half(stage="seal", seal=(EPERM,)))).kind == "interface"
     broke = Half(stage="setup", step="mmap", step_errno=ENOMEM)

@@ -1,0 +1,147 @@
+"""Finished cells, kept so that a kernel that has answered is not asked the same again.
+
+A cell is known by everything its answers depend on: the bytes of kernel, configuration, init and payloads, the
+machine as asked for, the emulator, and what was planned. What is kept is what the guest said (the journals and the
+console), never a verdict: it is judged anew, like any stored run. Only clean cells are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import zstandard
+from pydantic import ValidationError
+
+from harness.guests.identity import identify
+from harness.guests.pid1 import build_init
+from harness.kernels.model import Kernel
+from harness.kernels.store import Store, file_sha256, telling
+from harness.matrix.model import InQemu
+from harness.model.architectures import ARCHITECTURES
+from harness.runs.cell import JOURNAL, SECOND_JOURNAL
+from harness.runs.model import Cell, Workload
+from harness.runs.record import CellRecord
+
+FORMAT = 1
+MAX_BYTES = 1 << 30
+"""What all kept cells may take; the ones used longest ago go first."""
+
+_CONSOLE = "console.log"
+_FILES = (JOURNAL, SECOND_JOURNAL, _CONSOLE)
+_MAX_FILE = 256 << 20
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A finished cell to be put into a run: the folder it is kept in, and its record with the run it is from."""
+
+    record: CellRecord
+    folder: Path
+    files: Mapping[str, str]
+
+    def place(self, folder: Path) -> None:
+        """Put its files into a cell's folder. Raises ``StoreError``."""
+        with telling(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in self.files:
+                (folder / name).write_bytes(_unpacked(self.folder / f"{name}.zst"))
+
+
+def cell_key(cell: Cell, record: CellRecord, workload: Workload) -> str:
+    """Return what tells this question to this kernel from every other; "" where answers are not kept.
+
+    Kept are those of guests in QEMU that run the C payload. Raises what building init raises.
+    """
+    program = shutil.which(ARCHITECTURES[cell.arch].emulator)
+    if not isinstance(cell.kernel, Kernel) or not isinstance(cell.profile.guest, InQemu) or workload.name != "c":
+        return ""
+    if program is None or record.machine is None:
+        return ""
+    emulator = identify(Path(program))
+    parts: dict[str, Any] = {
+        "format": FORMAT,
+        "arch": cell.arch,
+        "kernel": [cell.kernel.sha256, cell.kernel.config_sha256, cell.kernel.image.name, cell.kernel.release],
+        "machine": record.machine.model_dump(mode="json"),
+        "cpu": dict(cell.profile.cpu),
+        "emulator": [emulator.version, emulator.sha256],
+        "init": file_sha256(build_init(cell.arch)),
+        "payloads": [_payload(workload), _payload(workload.second) if workload.second else None],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
+
+
+def _payload(workload: Workload) -> list[str]:
+    planned = "\n".join(probe.id for probe in workload.planned)
+    return [workload.name, workload.sha256, hashlib.sha256(planned.encode()).hexdigest()]
+
+
+class FinishedCells:
+    """The kept cells, in the store's ``finished/``."""
+
+    def __init__(self, store: Store | None = None, largest: int = MAX_BYTES) -> None:
+        self._store, self._largest = store or Store(), largest
+        self._root = self._store.root / "finished"
+
+    def find(self, key: str, waiting: CellRecord) -> Taken | None:
+        """Return the kept cell for ``key`` as a cell of another run; None when there is none, or it is damaged."""
+        folder = self._root / key
+        try:
+            told = json.loads((folder / "cell.json").read_bytes())
+            record = CellRecord.model_validate(told["record"])
+            files = {str(name): str(digest) for name, digest in told["files"].items()}
+            whole = all(hashlib.sha256(_unpacked(folder / f"{n}.zst")).hexdigest() == d for n, d in files.items())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError, zstandard.ZstdError):
+            return None
+        if not key or not whole or not record.clean or JOURNAL not in files or set(files) - set(_FILES):
+            return None
+        (folder / "cell.json").touch()
+        kept = {"id": waiting.id, "profile": waiting.profile, "kernel": waiting.kernel, "taken_from": str(told["run"])}
+        return Taken(record.model_copy(update=kept), folder, files)
+
+    def keep(self, key: str, run: str, record: CellRecord, folder: Path) -> None:
+        """Keep a finished cell that lies in ``folder``. What is not clean, or taken itself, is passed over."""
+        if not key or not record.clean or record.crashes or record.helpers or record.taken_from or record.lost_on:
+            return
+        target = self._root / key
+        with self._store.lock(f"finished {key}"), telling(target), self._store.scratch() as scratch:
+            if (target / "cell.json").is_file():
+                return
+            made = scratch / "cell"
+            made.mkdir()
+            files = {name: (folder / name).read_bytes() for name in _FILES if (folder / name).is_file()}
+            for name, data in files.items():
+                (made / f"{name}.zst").write_bytes(zstandard.compress(data))
+            told = {
+                "run": run,
+                "record": record.model_dump(mode="json"),
+                "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+            }
+            (made / "cell.json").write_text(json.dumps(told), encoding="utf-8")
+            shutil.rmtree(target, ignore_errors=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            made.rename(target)
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Remove the cells used longest ago until the rest fits."""
+        cells = sorted(self._root.glob("*/cell.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        used = 0
+        for path in cells:
+            used += sum(file.stat().st_size for file in path.parent.iterdir())
+            if used > self._largest:
+                shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def _unpacked(path: Path) -> bytes:
+    with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as stream:
+        data = stream.read(_MAX_FILE + 1)
+    if len(data) > _MAX_FILE:
+        raise ValueError(f"{path.name} unpacks to more than {_MAX_FILE} bytes")
+    return bytes(data)
