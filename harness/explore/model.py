@@ -196,7 +196,9 @@ def _step(
             text = f"mseal answers {errno_text(said)} instead of {errno_text(wanted)}"
             found.append(Problem("answer", 0, "mseal", text, operation.clauses))
     elif refusal == "must":
-        if said != EPERM and twin_answer == 0:
+        # Where the twin has gone astray, or its mappings are divided otherwise, its success says nothing of an error.
+        unlike = divided or any(attrs[i] & ASTRAY for i in _footprint(op, operation, n))
+        if said != EPERM and twin_answer == 0 and not (said and unlike):
             text = f"{operation.name} answers {errno_text(said)} instead of EPERM"
             found.append(Problem("refused", 0, operation.name, text, operation.clauses, tuple(range(start, end))))
     elif refusal == "" and not divided:
@@ -312,8 +314,8 @@ def _contents_may_change(
     if now == 0 and state.freed >> i & 1:
         return True
     as_twin = bool(attr & ASTRAY) or now == twin[2 + n + i]
-    if was == UNREAD:  # a quiet program is looked at only in the end
-        return as_twin
+    if was == UNREAD and as_twin:  # a quiet program is looked at only in the end
+        return True
     inside = op[1] <= i < op[1] + op[2]
     if operation.nature == "writes" and inside:
         return bool(before[2 + i] & WRITE) and (now == op[3] or now == MIX or as_twin)

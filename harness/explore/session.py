@@ -189,7 +189,8 @@ class Explorer:
         if outcome.alarms[name] > 10 * _EXAMPLES:
             return
         program = programs[index]
-        if facts is not None and problem.step >= 0 and left_out(facts, problem.step):
+        doubted = problem.oracle == "same-as-twin" and problem.step >= 0
+        if doubted and facts is not None and left_out(facts, problem.step):
             steps = list(program.steps)
             steps[problem.step] = replace(steps[problem.step], by=steps[problem.step].by | _TWIN_TOO)
             program = program.with_steps(steps)

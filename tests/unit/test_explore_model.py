@@ -202,3 +202,25 @@ def test_a_process_that_was_killed_is_a_finding_and_one_without_room_is_none() -
     assert oracles(killed) == ["console"] and "signal 9" in killed.problems[0].text
     unasked = ProgramJudge().judge(seen.program, steps, replace(seen.facts(), status=1))
     assert not unasked.problems and not unasked.asked
+
+
+def test_what_a_refused_discard_did_to_writable_sealed_memory_is_permitted_also_where_nobody_looked_before() -> None:
+    text = "window 2 x 1 page, usual, quiet: anon rw sealed written | anon r sealed written\nmadvise 0-1 dontneed"
+    seen = window(text, answer=EPERM)
+    seen.looks = [[(RW, 0xF0), (R, 0xF0)], [(RW, 0), (R, 0xA1)]]
+    seen.twin_looks = [[(RW, 0xF0), (R, 0xF0)], [(RW, 0xA0), (R, 0xA1)]]
+    assert oracles(seen.judge()) == []
+    seen.looks[1][1] = (R, 0)
+    assert oracles(seen.judge()) == ["sealed-unchanged"]
+
+
+def test_the_success_of_a_twin_that_went_astray_says_nothing_of_an_error() -> None:
+    """A refused madvise that did a part has divided the mapping, and mremap works on one."""
+    kinds = "anon rw sealed written | anon r sealed written"
+    text = f"window 2 x 1 page, usual: {kinds}\nmadvise 0-1 dontfork\nmremap 0-1 elsewhere"
+    start = [(RW, 0xA0), (R, 0xA1)]
+    seen = Window(
+        parse_program(text), [EPERM, 14], [LEFT_OUT, 0], [start] * 3, [start, start, [(GONE, 0xF0)] * 2], {0, 1}
+    )
+    assert oracles(seen.judge()) == []
+    assert oracles(replace(seen, answers=[EPERM, 0]).judge()) == ["refused"]
