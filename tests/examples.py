@@ -103,7 +103,7 @@ def _of_help(command: click.Command, context: click.Context) -> Iterator[Example
 
 def examples() -> list[Example]:
     """All of them, each once for a place."""
-    documents = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    documents = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     found = [example for path in documents for example in _of_document(path)]
     found += _of_help(cli, click.Context(cli, info_name="sealmatrix"))
     return list(dict.fromkeys(found))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Programs nobody wrote: sequences of operations over a window of up to 16 units, made by the host, run here, judged there
- * (docs/exploration.md). This side records facts only, in the bytes described there; harness/explore/wire.py is the other
+ * (docs/use/exploration.md). This side records facts only, in the bytes described there; harness/explore/wire.py is the other
  * end of the same description, and a test holds the two against each other.
  *
  *	explore.c          the batch: lanes, workers with a budget, deadlines, the stream of records

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The operations a program is made of, one function and one entry of a table each. A new one: an enumerator in explore.h, a
- * function and its entry here, and its line in harness/explore/operations.py (docs/exploration.md).
+ * function and its entry here, and its line in harness/explore/operations.py (docs/use/exploration.md).
  */
 #define _GNU_SOURCE
 #include <errno.h>

@@ -138,7 +138,7 @@ struct options {
 static const char help[] =
 	"usage: payload [--list] [--run GLOB]... [--exclude GLOB]... [--skip N] [--deadline-ms N] [--kmsg]\n"
 	"       payload --trace PROBE | --explore BATCH | --id | --help\n"
-	"Exercise mseal(2) and write what happened as JSON lines on standard output (docs/protocol.md).\n"
+	"Exercise mseal(2) and write what happened as JSON lines on standard output (docs/reference/protocol.md).\n"
 	"  --list           print the probes, one JSON object a line, and stop\n"
 	"  --run GLOB       only the probes whose id (operation/region/span) matches; repeatable\n"
 	"  --exclude GLOB   not those; repeatable\n"
@@ -146,7 +146,7 @@ static const char help[] =
 	"  --deadline-ms N  how long one half of a probe may take (default 10000)\n"
 	"  --kmsg           write the id of each probe to the kernel log before it starts\n"
 	"  --trace PROBE    run the control half of one probe and print its system calls\n"
-	"  --explore BATCH  run the programs of a file and write what they saw (docs/exploration.md)\n"
+	"  --explore BATCH  run the programs of a file and write what they saw (docs/use/exploration.md)\n"
 	"  --id             print the payload's id and stop\n"
 	"Exit status: 0 the stream is complete, whatever the kernel did; 2 usage; 3 nobody reads the stream.\n";
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The payload exercises mseal(2) and reports facts; it judges nothing (docs/protocol.md, "The stream").
+ * The payload exercises mseal(2) and reports facts; it judges nothing (docs/reference/protocol.md, "The stream").
  *
  * A probe is operation x region x span. It runs twice, in two processes that do the same but for mseal: the control
  * half and the sealed half. Each half makes a window (a few units of one region), performs one operation on a part of

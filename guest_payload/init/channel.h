@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The guest's end of the channel (docs/protocol.md): frames over one virtio-serial port. */
+/* The guest's end of the channel (docs/reference/protocol.md): frames over one virtio-serial port. */
 #ifndef SEALMATRIX_CHANNEL_H
 #define SEALMATRIX_CHANNEL_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * PID 1 of a guest: sets the machine up, says hello on the channel and then carries out one command at a
- * time (docs/protocol.md, "The channel"). It judges nothing and knows nothing of sealing. One process, one
+ * time (docs/reference/protocol.md, "The channel"). It judges nothing and knows nothing of sealing. One process, one
  * thread, no buffer larger than a chunk; whatever it cannot go on from ends the machine, loudly.
  *
  * Where another PID 1 has set the machine up (`init --resident WORK`), and on machines reached over a pair of pipes

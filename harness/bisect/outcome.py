@@ -186,7 +186,7 @@ def annotated(log: str, book: Book) -> str:
 
 
 def to_json(outcome: Outcome, book: Book, task: Task) -> dict[str, Any]:
-    """The answer for programs; the form is told in docs/bisection.md."""
+    """The answer for programs; the form is told in docs/use/bisect.md."""
     return {
         "over": outcome.over,
         "state": outcome.state,

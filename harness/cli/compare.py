@@ -26,7 +26,7 @@ from harness.runs.record import write_atomically
     "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Where runs lie."
 )
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write the comparison as JUnit XML.")
-@click.option("--json", "as_json", is_flag=True, help="JSON instead of text (docs/compare.schema.json).")
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of text (docs/reference/compare.schema.json).")
 @click.option("--all", "show_all", is_flag=True, help="Every probe that changed, and every gained rule in full.")
 def compare(
     names: tuple[str, ...],

@@ -84,7 +84,7 @@ def explore(
     sealmatrix explore debian-7.2 --replay FILE        the programs of a file, and no others
     sealmatrix explore debian-6.18.5 --against debian-7.2 -a x86_64   what they do otherwise, in classes
 
-    docs/exploration.md says what the model knows and how to read a finding. Exit status: 0 no finding, 1 a finding,
+    docs/use/exploration.md says what the model knows and how to read a finding. Exit status: 0 no finding, 1 a finding,
     3 a kernel gave no answer.
     """
     seconds = 0.0 if replayed else seconds_of(duration)

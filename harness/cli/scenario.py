@@ -26,7 +26,7 @@ from harness.runs.workloads import Script
 def scenario(file: Path, deadline: float | None, choice: Choice) -> int:
     """Run a Python script on kernels and show what each of them said, differences first.
 
-    The script imports the module guest: docs/scenarios.md describes it, with examples that can be run.
+    The script imports the module guest: docs/use/scenarios.md describes it, with examples that can be run.
 
     \b
     sealmatrix scenario question.py                           the default matrix

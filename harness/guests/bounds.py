@@ -1,4 +1,4 @@
-"""How much is taken of what others send. docs/guests.md has the whole table, with what is bounded elsewhere."""
+"""How much is taken of what others send. docs/internals/guests.md has the table of all bounds."""
 
 from __future__ import annotations
 

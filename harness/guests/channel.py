@@ -1,4 +1,4 @@
-"""The host's end of the channel (docs/protocol.md): frames, and reading them against deadlines.
+"""The host's end of the channel (docs/reference/protocol.md): frames, and reading them against deadlines.
 
 Nothing here trusts the guest: a header has a greatest length, a frame a greatest size, and whatever is not the
 protocol is a ``ProtocolError`` that quotes the bytes.

@@ -1,4 +1,4 @@
-"""How long a guest may take: pure numbers, scaled by what makes guests slow. See docs/guests.md.
+"""How long a guest may take: pure numbers, scaled by what makes guests slow. See docs/internals/guests.md.
 
 The base is a guest under KVM. Emulation is slower by a factor measured as ten for boots and twenty for system
 calls on common machines; the figures below leave another three- to fivefold room, because a deadline exists to

@@ -1,4 +1,4 @@
-"""What PID 1 says of the machine when it is ready; see docs/protocol.md. Strict: anything else is no hello."""
+"""What PID 1 says of the machine when ready; see docs/reference/protocol.md. Strict: anything else is no hello."""
 
 from __future__ import annotations
 

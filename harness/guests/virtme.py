@@ -99,7 +99,7 @@ def root_path(profile: Profile, arch: Arch) -> Path:
     if path is None and arch != host_arch():
         raise BootFailed(
             f"the profile {profile.name} names no root for {arch}, and this machine's own is {host_arch()}'s; make one "
-            f"(docs/virtme.md has the command) and name it with root: {{{arch}: DIRECTORY}}"
+            f"(docs/use/virtme.md has the command) and name it with root: {{{arch}: DIRECTORY}}"
         )
     path = path or Path("/")
     for needed in ("bin/sh", "bin/bash", "proc", "sys", "dev", "run", "tmp", "etc/fstab"):

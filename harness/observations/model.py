@@ -1,4 +1,4 @@
-"""An observation: what one probe saw. The fields are those of ``docs/protocol.md``, and nothing is judged here."""
+"""An observation: what one probe saw, with the fields of ``docs/reference/protocol.md``. Nothing is judged here."""
 
 from __future__ import annotations
 

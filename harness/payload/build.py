@@ -23,7 +23,7 @@ _SETS = ("needs", "uses", "traits")  # which a payload may leave out
 
 @dataclass(frozen=True)
 class ProbeInfo:
-    """One probe as ``--list`` gives it (``docs/protocol.md``). ``layout`` has one character per unit.
+    """One probe as ``--list`` gives it (``docs/reference/protocol.md``). ``layout`` has one character per unit.
 
     ``needs`` are what the probe cannot run without, ``uses`` what it uses where the machine has it, ``traits`` what a
     reader may want to know of it.

@@ -1,4 +1,4 @@
-"""The policy: what a release must keep, in words a release manager can review; docs/qualification.md has every key."""
+"""The policy: what a release must keep, in words a release manager can review; docs/use/qualify.md has every key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A comparison as plain data, as ``docs/compare.schema.json`` says."""
+"""A comparison as plain data, as ``docs/reference/compare.schema.json`` says."""
 
 from __future__ import annotations
 

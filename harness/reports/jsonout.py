@@ -1,4 +1,4 @@
-"""``verdicts.json`` of a whole run: every cell's status for every rule, as ``docs/verdicts.schema.json`` says."""
+"""``verdicts.json`` of a whole run: each cell's status for each rule; see ``docs/reference/verdicts.schema.json``."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class KernelFacts:
     """What a rule may need to know of the kernel it speaks about.
 
     ``upstream`` is the version it was built from where its release hides that; ``version`` is what ranges mean.
-    ``features`` are those of the payload's plan (docs/protocol.md): of the kernel, and of the machine it runs on.
+    ``features`` are those of the payload's plan (docs/reference/protocol.md): of the kernel and of the machine.
     ``config`` has the options that rules ask for (``asked_options``), "n" for one that is off; one that is not there
     is not known.
     """
@@ -146,8 +146,8 @@ class Expect:
     ``errnos``: accepted error numbers by name (``"0"`` for success). ``seals``: which units are sealed afterwards:
     ``kept`` (those that were), ``range`` (those that were and exactly the units asked for), ``any``. ``shown``: smaps
     has to say of each unit what its behaviour says. ``rounds``: of a race that was run many times, how a round may go,
-    as ``"MSEAL OPERATION THEN END"`` (docs/protocol.md), and ``wins`` how often each of these must have been seen for
-    the race to prove anything.
+    as ``"MSEAL OPERATION THEN END"`` (docs/reference/protocol.md), and ``wins`` how often each of these must have been
+    seen for the race to prove anything.
     """
 
     errnos: tuple[str, ...]

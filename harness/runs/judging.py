@@ -99,7 +99,7 @@ def judge_stored(
 def verdicts_json(
     run: str, record: CellRecord, facts: KernelFacts | None, results: Sequence[RuleResult]
 ) -> dict[str, Any]:
-    """A cell's verdicts in the form of ``docs/verdicts.schema.json``."""
+    """A cell's verdicts in the form of ``docs/reference/verdicts.schema.json``."""
     return {
         "schema_version": VERDICTS_SCHEMA,
         "run": run,

@@ -19,7 +19,7 @@ MAX_GARBAGE = 1000
 _STDERR_LINES = 5
 # A half that runs takes milliseconds, and has seconds; a kernel on which calls hang would take that long for each of
 # thousands. One deadline may be a probe's own trouble, and two lanes meet theirs together; a third in a row came after
-# another. Where it is not in a row, the fourth is: docs/guests.md has what that costs.
+# another. Where it is not in a row, the fourth is: docs/internals/guests.md has what that costs.
 DEADLINES_IN_A_ROW = 3
 DEADLINES_IN_ALL = 4
 

@@ -121,7 +121,7 @@ def crosscheck_globs(asked: Sequence[str] = ()) -> tuple[str, ...]:
     if asked and not chosen(crosscheck_list(), asked):
         raise UsageError(
             f"there is nothing to crosscheck: the Python payload has no probe that {_named(asked)} means; "
-            "docs/crosscheck.md says which it has, and without -r it is asked all of them"
+            "docs/internals/crosscheck.md says which it has, and without -r it is asked all of them"
         )
     return tuple(asked) or tuple(dict.fromkeys(f"{probe.operation}/*" for probe in crosscheck_list()))
 

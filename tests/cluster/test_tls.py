@@ -52,7 +52,7 @@ def authority(folder: Path, name: str) -> dict[str, str]:
 
 
 def environment(settings: dict[str, str]) -> dict[str, str]:
-    """The settings as Dask reads them from the environment (docs/cluster.md)."""
+    """The settings as Dask reads them from the environment (docs/use/cluster.md)."""
     return {f"DASK_{key.upper().replace('.', '__').replace('-', '_')}": value for key, value in settings.items()}
 
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 HUGEPAGES = 8
 # Every operation, every region and every span, in few enough combinations; all rules are asked.
 SOME = ("*/*/exact", "*/*/plain", "*/*/single", "*/*/beside", "*/*anon-rw/*", "*/anon-mixed/*", "madvise-*/anon-r/*")
-# What may differ (docs/ssh.md, docs/virtme.md): rules that are asked in a guest of ours alone, and the reason given.
+# What may differ (docs/use/ssh.md, docs/use/virtme.md): rules asked in a guest of ours alone, and the reason given.
 ONLY_IN_QEMU = {"args-map-limit": "a machine of our own"}
 MAY_DIFFER: dict[str, dict[str, str]] = {
     "virtme": ONLY_IN_QEMU,

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SEALMATRIX = [sys.executable, "-m", "harness"]
-# docs/virtme.md has the same command.
+# docs/use/virtme.md has the same command.
 MMDEBSTRAP = [
     "mmdebstrap", "--quiet", "--variant=extract", "--architectures=arm64",
     "--include=base-files,base-passwd,bash,coreutils,dash,grep,hostname,iproute2,mount,sed,util-linux",

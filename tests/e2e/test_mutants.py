@@ -54,7 +54,7 @@ def test_every_pattern_matches_once(source: SourceTree) -> None:
 @pytest.mark.timeout(3600)  # the first build of a kernel takes minutes
 def test_mutants_are_noticed_and_a_second_run_repeats_nothing(source: SourceTree, tmp_path: Path) -> None:
     if source.path.name.startswith("linux-source-7.3"):
-        pytest.skip("one source is enough to prove the machinery; docs/mutation.md has both")
+        pytest.skip("one source is enough to prove the machinery; docs/internals/mutation.md has both")
     missing = [tool for tool in ("flex", "bison", "bc", "gcc", "make") if shutil.which(tool) is None]
     if missing:
         pytest.skip(f"no kernel can be built here: {', '.join(missing)} not installed")

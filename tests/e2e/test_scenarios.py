@@ -26,7 +26,7 @@ from harness.verdicts.scenario import Scenario, judge_scenario, said
 
 pytestmark = pytest.mark.kernels
 ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted((ROOT / "docs/scenarios").glob("*.py"))
+EXAMPLES = sorted((ROOT / "docs/use/scenarios").glob("*.py"))
 
 
 def on_the_host(text: str, folder: Path, seconds: float | None = None) -> tuple[Journalled, list[tuple[str, str]]]:
@@ -179,7 +179,7 @@ def played(one, scenario: Scenario, arch: str) -> Journalled:
 @pytest.mark.parametrize(("name", "arch"), [("debian-6.12", "x86_64"), ("debian-newest", "arm64")])
 def test_the_documented_examples_say_what_the_document_shows(guest, name, arch):
     assert len(EXAMPLES) >= 5
-    document = (ROOT / "docs/scenarios.md").read_text()
+    document = (ROOT / "docs/use/scenarios.md").read_text()
     one = guest(name, arch)
     one.boot()
     for path in EXAMPLES:
@@ -188,7 +188,7 @@ def test_the_documented_examples_say_what_the_document_shows(guest, name, arch):
         judged = judge_scenario(scenario, seen, "", ())
         assert {result.status for result in judged} == {"pass"}, (path.name, judged)
         section = document.partition(f"(scenarios/{path.name})")[2].partition("\n## ")[0]
-        assert section, f"docs/scenarios.md does not show {path.name}"
+        assert section, f"docs/use/scenarios.md does not show {path.name}"
         for fact in seen.facts:
             shown = re.search(rf"^{re.escape(fact.name)}  .*$", section, re.MULTILINE)
             assert shown, f"{path.name}: {fact.name}"

@@ -26,7 +26,7 @@ from tests.builders import cell, default_matrix, result, rule, run
 
 ROOT = Path(__file__).parents[2]
 RULES = [rule("munmap-across"), rule("mprotect-mixed", "mprotect"), rule("madvise-remove", "madvise", "open")]
-SCHEMA = json.loads((ROOT / "docs/compare.schema.json").read_text())
+SCHEMA = json.loads((ROOT / "docs/reference/compare.schema.json").read_text())
 
 
 def made(*cells: tuple[CellRecord, Sequence[RuleResult]], run_id: str = "20261123-214500-3fa2") -> RunDone:

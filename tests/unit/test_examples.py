@@ -87,7 +87,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_there_are_examples_everywhere() -> None:
     places = {example.where for example in EXAMPLES}
-    assert {"README.md", "docs/bisection.md", "sealmatrix --help", "sealmatrix kernels --help"} <= places
+    assert {"README.md", "docs/use/bisect.md", "sealmatrix --help", "sealmatrix kernels --help"} <= places
     assert len(EXAMPLES) > 150
 
 
@@ -130,9 +130,9 @@ def test_a_script_is_there_and_knows_the_options(example: Example) -> None:
 
 
 def changes() -> list[tuple[str, str, str]]:
-    """What is known to have changed on stock kernels, from the table of docs/findings.md: (rule, until, from)."""
+    """Changes known on stock kernels, from the table of docs/reference/findings.md: (rule, until, from)."""
     found = []
-    for row in re.findall(r"^\|(.*)\|$", (ROOT / "docs/findings.md").read_text(), re.MULTILINE):
+    for row in re.findall(r"^\|(.*)\|$", (ROOT / "docs/reference/findings.md").read_text(), re.MULTILINE):
         _, rules, until, since = (cell.strip() for cell in row.split("|"))
         pairs = zip(until.replace("and ", "").split(", "), since.replace("and ", "").split(", "), strict=True)
         found += [(rule, *pair) for pair in pairs for rule in re.findall(r"`([^`]+)`", rules)]
@@ -157,7 +157,7 @@ def test_a_bisection_of_stock_kernels_has_something_to_find(example: Example, pl
     known = [(until, since) for name, until, since in changes() if name == rule]
     assert any(
         compare(good, until) <= 0 and (bad == "newest" or compare(since, f"{bad}.999") <= 0) for until, since in known
-    ), f"docs/findings.md knows no change of {rule} from {good} to {bad}"
+    ), f"docs/reference/findings.md knows no change of {rule} from {good} to {bad}"
 
 
 # --- the cheap ones ---------------------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def is_cheap(example: Example) -> bool:
     first, *words = example.words
-    other_runs = any(words in example.line for words in ("results/", "--across", "arm64"))
+    other_runs = any(words in example.line for words in ("results/", "tests/", "--across", "arm64"))
     a_name = example.inline and len(words) == 1
     return first == "sealmatrix" and " ".join(words).startswith(CHEAP) and not other_runs and not a_name
 

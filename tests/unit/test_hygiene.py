@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli.main import cli
 from harness.matrix.load import load_matrix
 
 ROOT = Path(__file__).parents[2]
 # Where no git tells what belongs to the project: folders that tools and users fill.
 _FILLED = {".git", ".venv", "__pycache__", "results", "node_modules", "dist", "build"}
 
-# The mirror is this system's, or a setting (docs/kernels.md); a name in the tree would be somebody's private choice.
+# The mirror is this system's, or a setting (docs/reference/kernels.md); a name in the tree would be a private choice.
 _REGISTRY = re.compile(
     r"(?:\b(?:deb|ftp|archive|security|snapshot|mirrors?|ports)\.(?:\w+\.)*(?:debian|ubuntu|kernel)\.(?:org|com)\b)"
     r"|\b(?:pypi|pythonhosted|ziglang|crates|npmjs)\.(?:org|io|com)\b|\b(?:quay|ghcr|gcr|docker)\.io\b",
@@ -115,3 +116,16 @@ def test_every_document_is_in_the_index() -> None:
     names = {path.relative_to(docs).as_posix() for path in tracked() if docs in path.parents} - {"README.md"}
     ours = {name for name in names if name.endswith((".md", ".schema.json"))}
     assert sorted(name for name in ours if f"({name})" not in index) == []
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/use/reading-a-failure.md"])
+def test_the_failure_that_is_shown_is_what_show_prints(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    quoted = [
+        block
+        for block in re.findall(r"^```\w*\n(.*?)^```$", (ROOT / name).read_text(), re.MULTILINE | re.DOTALL)
+        if "fail bypass" in block
+    ]
+    cli.main(["show", str(ROOT / "tests/data/runs/faults"), "--status", "fail"], standalone_mode=False)
+    shown = capsys.readouterr().out.splitlines()
+    assert quoted
+    assert [line for block in quoted for line in block.splitlines() if line not in shown] == []

@@ -10,10 +10,10 @@ import pytest
 from harness.guests.devices import _TCG_CACHE
 from tests.examples import ROOT
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # The catalogue grows: how many rules there are is what `sealmatrix rules list` says. A run of a script has its own.
 _RULES = re.compile(r"\b\d+ (?:of the \d+ )?rules\b")
-_OWN_RULES = {"docs/scenarios.md"}
+_OWN_RULES = {"docs/use/scenarios.md"}
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
@@ -23,5 +23,5 @@ def test_no_document_counts_the_rules(path: Path) -> None:
 
 
 def test_the_cap_on_translated_code_is_the_one_that_is_set() -> None:
-    said = re.findall(r"(\d+) MB \(`tb-size`\)", (ROOT / "docs/guests.md").read_text(encoding="utf-8"))
+    said = re.findall(r"(\d+) MB \(`tb-size`\)", (ROOT / "docs/internals/guests.md").read_text(encoding="utf-8"))
     assert said == [str(_TCG_CACHE)]

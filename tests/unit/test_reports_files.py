@@ -30,7 +30,7 @@ DIALECTS = {
     name: etree.XMLSchema(etree.parse(ROOT / "tests" / "data" / "junit" / f"{name}.xsd"))
     for name in ("jenkins", "gitlab")
 }
-SCHEMA = jsonschema.Draft202012Validator(json.loads((ROOT / "docs" / "verdicts.schema.json").read_text()))
+SCHEMA = jsonschema.Draft202012Validator(json.loads((ROOT / "docs/reference/verdicts.schema.json").read_text()))
 HOSTILE = "\x00\x1b[2J ]]> <&\"' \U0001f480 \ud800 \ufffe \x85 \r\n" + "x" * 5000
 
 
@@ -210,6 +210,6 @@ def test_the_schema_refuses_a_failure_without_kind_and_a_skip_without_reason() -
 
 
 def test_every_field_of_the_schema_is_documented() -> None:
-    told = (ROOT / "docs" / "results.md").read_text()
+    told = (ROOT / "docs/reference/results.md").read_text()
     fields = {name for part in SCHEMA.schema["$defs"].values() for name in part.get("properties", {})}
     assert [name for name in sorted(fields) if f"`{name}`" not in told] == []

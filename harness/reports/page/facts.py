@@ -1,6 +1,6 @@
 """What the page's drawer shows, as plain data in which everything that repeats is said once.
 
-docs/page.md describes the two objects. Numbers are indices into the lists beside them; -1 stands for nothing.
+docs/reference/page.md describes the two objects. Numbers are indices into the lists beside them; -1 stands for nothing.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The second payload: ``python -m crosscheck [--list] [--run GLOB]... [--exclude GLOB]... [--only GLOB]...``.
 
-Options and stream are those of the C payload (docs/protocol.md), also ``--deadline-ms``, ``--kmsg`` and ``--id``;
+Options and stream are those of the C payload (docs/reference/protocol.md), also ``--deadline-ms``, ``--kmsg`` and
+``--id``;
 ``--only`` is a second choice, among those that ``--run`` and ``--exclude`` leave.
 """
 

@@ -1,6 +1,6 @@
 """What a scenario imports: memory, the system calls on it, what became of it, and telling that to the host.
 
-Described in docs/scenarios.md. A scenario is short because everything it is likely to need is here by name.
+Described in docs/use/scenarios.md. A scenario is short because everything it is likely to need is here by name.
 """
 
 from guest.calls import (

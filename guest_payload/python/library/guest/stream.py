@@ -1,4 +1,4 @@
-"""The stream of docs/protocol.md, as this payload writes it: one JSON object a line, one write each."""
+"""The stream of docs/reference/protocol.md, as this payload writes it: one JSON object a line, one write each."""
 
 import contextlib
 import os
