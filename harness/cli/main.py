@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "compare": ("harness.cli.compare", "compare", "Show what changed from A to B, rule by rule."),
     "bisect": ("harness.cli.bisect", "bisect", "Find the first build, or the first commit, on which a rule is broken."),
     "report": ("harness.cli.report", "report", "Write a run in a form other tools read."),
+    "patch": ("harness.cli.patch", "patch", "Say what a patch series changes: its base against the base with it."),
     "qualify": ("harness.cli.qualify", "qualify", "Judge a candidate against its baseline under a written policy."),
     "verify": ("harness.cli.verify", "verify_command", "Hold a qualification's folder against its sha256sums."),
     "history": ("harness.cli.history", "history", "All runs together: the database, flaky rules, durations."),
@@ -66,6 +67,7 @@ def cli() -> None:
     sealmatrix show                     the newest run again
     sealmatrix compare A B              what changed between runs, cells or kernels
     sealmatrix bisect ...               the first build, or commit, that broke a rule
+    sealmatrix patch SERIES --tree DIR  what does this series change?
     sealmatrix qualify ...              may this candidate ship, under a written policy
     sealmatrix doctor                   what is missing on this machine
 

@@ -1,0 +1,122 @@
+"""``sealmatrix patch``: a series on its base, both built and run, and what changed as text for the list."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+import click
+from rich.console import Console
+
+from harness import __version__
+from harness.cli.announce import hush
+from harness.cli.progress import progress
+from harness.cli.run import preparing
+from harness.cli.unwritten import write_or_say
+from harness.kernels.series import Series, read_series
+from harness.kernels.store import Store
+from harness.matrix.load import default_path, load_matrix
+from harness.matrix.model import KernelSpec, Matrix
+from harness.matrix.plan import plan_cells, selected_probes
+from harness.model.architectures import ARCHES, Arch, this_arch
+from harness.reports.compare_json import comparison_json
+from harness.reports.comparing import compare_baselines
+from harness.reports.mail import SeriesTested, mail_text
+from harness.reports.page.programs import reproduce
+from harness.reports.write import write_reports
+from harness.runs.compose import Options, compose_matrix
+from harness.runs.execute import RunDone, execute
+from harness.runs.workloads import probes_meant
+from harness.secret_urls import masked_words
+
+BASE, PATCHED = "base", "patched"
+
+
+@click.command()
+@click.argument("series", metavar="SERIES.mbox|REV..REV")
+@click.option(
+    "--tree", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path), help="A git tree of Linux."
+)
+@click.option("--base", default="", metavar="REV", help="The base of a series that names no base-commit.")
+@click.option("-a", "--arch", "arches", multiple=True, type=click.Choice(ARCHES), help="[default: this machine's]")
+@click.option(
+    "-r", "--run", "probes", multiple=True, metavar="GLOB", help="Only these probes [default: those of default]."
+)
+@click.option("--rule", "rules", multiple=True, metavar="GLOB", help="Only the probes of these rules; repeatable.")
+@click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
+@click.option("-q", "--quiet", is_flag=True, help="No progress, only the text.")
+@click.option("--json", "as_json", is_flag=True, help="The comparison as JSON instead of the text.")
+def patch(
+    series: str,
+    tree: Path,
+    base: str,
+    arches: tuple[Arch, ...],
+    probes: tuple[str, ...],
+    rules: tuple[str, ...],
+    results: Path,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Say what a patch series changes: build and run its base and the base with it.
+
+    The series' base-commit is taken; a series without one, or with one that TREE does not have, is refused. TREE is
+    only read. The first build takes minutes, further ones seconds. The text can be pasted into an answer on the list.
+
+    \b
+    sealmatrix patch series.mbox --tree ~/linux
+    sealmatrix patch v7.3..my-branch --tree ~/linux --rule 'mprotect-*'
+
+    Exit status, as `sealmatrix compare`: 0 nothing got worse, 1 something did, 3 a kernel gave no answer.
+    """
+    aside = Console(stderr=True)
+    quiet = quiet or as_json
+    hush(quiet)
+    probes = probes_meant(probes, rules)
+    store = Store()
+    with preparing(aside, quiet=quiet) as say:
+        found = read_series(series, tree.absolute(), store, lambda text: say("", "", text), base)
+        matrix = _matrix(load_matrix(default_path()), found, arches or (this_arch(),))
+        specs = plan_cells(matrix, kernels=[BASE, PATCHED])
+        options = Options(results, ("sealmatrix", *masked_words(sys.argv[1:])), probes or selected_probes(matrix))
+        against = {s.id: s.id.replace(PATCHED, BASE, 1) for s in specs if s.kernel.name == PATCHED}
+        composed = compose_matrix(options, matrix, specs, say, against=against)
+    with progress(aside, quiet, [cell.id for cell in composed.plan.cells]) as tell:
+        done = execute(composed.plan, composed.make_guest, tell)
+    comparison = compare_baselines(done)
+    assert comparison is not None  # every patched cell has its base
+    code = comparison.exit_code or (done.exit_code if done.record.state != "finished" else 0)
+    code = write_or_say(lambda: write_reports(done, reproduce), done.folder, code, aside)
+    if as_json:
+        click.echo(json.dumps(comparison_json(comparison), indent=1))
+    else:
+        click.echo(mail_text(_tested(done, found, tree), comparison), nl=False)
+    return code
+
+
+def _matrix(matrix: Matrix, series: Series, arches: Sequence[Arch]) -> Matrix:
+    """The matrix with the two kernels, under names that nothing else of it has a need for here."""
+    kernels = {
+        name: KernelSpec(name, source, tuple(arches), listed=False)
+        for name, source in zip((BASE, PATCHED), series.sources, strict=True)
+    }
+    return replace(matrix, kernels=MappingProxyType({**matrix.kernels, **kernels}))
+
+
+def _tested(done: RunDone, series: Series, tree: Path) -> SeriesTested:
+    ways = {
+        f"{cell.arch} (QEMU, {cell.machine.acceleration})" for cell in done.record.cells if cell.machine is not None
+    }
+    planned = {v.probe for results in done.results.values() for result in results for v in result.verdicts}
+    return SeriesTested(
+        version=__version__,
+        base=series.base,
+        patched=series.patched,
+        subjects=series.subjects,
+        probes=len(planned),
+        where=", ".join(sorted(ways)),
+        command=("sealmatrix", "patch", series.what, "--tree", tree.name),
+    )
