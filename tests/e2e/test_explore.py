@@ -1,0 +1,102 @@
+"""Exploration of real kernels: no alarm on one that keeps its promises, and the facts behind that."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.explore.corpus import load_corpus
+from harness.explore.difference import behaviour, first_difference
+from harness.explore.executor import Executor
+from harness.explore.generate import Source
+from harness.explore.program import parse_program
+from harness.explore.session import Explorer, Outcome
+from harness.explore.wire import NO_WINDOW, Facts, encode
+from harness.guests.qemu import QemuGuest
+from harness.matrix.model import Profile
+from harness.model.architectures import Arch
+from harness.payload.build import build
+from tests.e2e.conftest import MakeGuest
+
+pytestmark = pytest.mark.kernels
+PROFILE = Profile("two-cpus", smp=2, memory=512)
+
+
+def executor(make: MakeGuest, name: str, arch: Arch) -> Executor:
+    guest = make(name, arch, profile=PROFILE, load=4.0)
+    guest.boot()
+    return Executor(guest, build(arch).path.read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("name", "arch"), [("debian-6.12", "x86_64"), ("debian-6.12", "arm64"), ("debian-6.17.8", "x86_64")]
+)
+def test_no_alarm_on_a_kernel_that_keeps_its_promises(guest: MakeGuest, name: str, arch: Arch) -> None:
+    def boot() -> QemuGuest:
+        made = guest(name, arch, profile=PROFILE, load=4.0)
+        made.boot()
+        return made
+
+    explorer = Explorer(boot, build(arch).path.read_bytes(), print)
+    source, outcome = Source(20261128), Outcome(20261128)
+    programs = [kept.program for kept in load_corpus()] + source.batch(768, 64)
+    explorer.explore(source, 0.0, outcome, programs)
+    assert outcome.findings == [] and not outcome.lost
+    assert outcome.judged >= 0.97 * outcome.programs == 0.97 * len(programs)
+    assert outcome.recorded["refused munmap divides mappings otherwise"][0] > 5
+
+
+def test_the_same_programs_show_the_same_facts_whichever_lane_had_them(guest: MakeGuest) -> None:
+    run = executor(guest, "debian-6.12", "x86_64")
+    programs = Source(4).batch(256, 64)
+    codes = [encode(program) for program in programs]
+    first, second = (dict(run.run(codes)) for _ in range(2))
+    assert run.plan is not None and run.plan.lanes == 2
+    assert [i for i in first if first[i] != second[i]] == []
+
+
+def test_the_defect_of_the_cve_shows_as_a_division(guest: MakeGuest) -> None:
+    program = next(kept.program for kept in load_corpus() if kept.name == "cve-2026-23416")
+    shown = {}
+    for name in ("debian-6.12", "debian-6.17.8"):
+        ((_, facts),) = executor(guest, name, "x86_64").run([encode(program)])
+        shown[name] = facts
+    found = first_difference(program, shown["debian-6.17.8"], shown["debian-6.12"])
+    assert found is not None and found.sort == "division after mseal that answers 0"
+    assert (found.here, found.there) == ("mappings begin at 0 2 3", "mappings begin at 0")
+
+
+@pytest.mark.parametrize("arch", ["x86_64", "arm64"])
+def test_every_place_and_every_trait_can_be_had(guest: MakeGuest, arch: Arch) -> None:
+    lines = []
+    for place in ("usual", "low", "4gib", "top", "tables"):
+        for flags in ("", ", quiet", ", crowd"):
+            lines.append(
+                f"window 5 x 1 page, {place}{flags}: anon rw written sealed | shared-anon r written locked | "
+                "shared-file rw named | private-file r written sealed comb | zero rw"
+            )
+    programs = [
+        parse_program(line + "\nmunmap 1-3\nmprotect 2-2 none by-thread\nfork goes-on\nmseal 0-4") for line in lines
+    ]
+    programs += [replace(program, scale=5, place=0) for program in programs]
+    told: dict[int, Facts] = dict(executor(guest, "debian-6.12", arch).run([encode(program) for program in programs]))
+    assert sorted(told) == list(range(len(programs)))
+    assert [str(programs[i]) for i, facts in told.items() if facts.status == NO_WINDOW] == []
+    for i, facts in told.items():
+        assert [errno for errno, _ in facts.sealed.answers] == [1, 0, 0, 0], programs[i]
+        assert facts.child is not None and facts.child.answers == ((0, 0),)
+        assert facts.sealed.munmap == b"\1" * 5 and facts.twin.munmap == b"\0" * 5
+        assert "EPERM" in behaviour(programs[i], facts)[1]
+
+
+def test_a_program_that_hangs_or_dies_costs_itself_only(guest: MakeGuest, tmp_path: Path) -> None:
+    made = guest("debian-6.12", "x86_64", profile=PROFILE, load=4.0)
+    made.boot()
+    run = Executor(made, build("x86_64").path.read_bytes(), deadline_ms=1)
+    program = parse_program(
+        "window 16 x 16 pages, usual, crowd: anon 16 rw written sealed\nfork exits times=40\nmunmap 0-3"
+    )
+    told = dict(run.run([encode(program)] * 3))
+    assert sorted(told) == [0, 1, 2]  # out of time or not, each is told of
