@@ -20,6 +20,7 @@ _LINE = re.compile(rf"\s*(?:\$ )?(?:[^|#`]*\| )?{_PROGRAM}(?: |$)")
 _FENCED = re.compile(r"^```.*?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # What is written in capitals stands for something: it marks a pattern. Their meanings here: two runs, a kernel, ...
 PATTERNS = {
+    "SERIES": "series.mbox",
     "RUN": "20261122-000000-aaaa", "RUN-A": "20261122-000000-aaaa", "RUN-B": "20261123-000000-bbbb",
     "A": "20261122-000000-aaaa", "B": "20261123-000000-bbbb", "K": "20261123-000000-bbbb",
     "KERNEL": "debian-6.12", "RULE": "munmap-blocked", "OLD": "6.12.43", "NEW": "7.1.3", "ID": "bisection",

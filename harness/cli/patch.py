@@ -39,7 +39,7 @@ BASE, PATCHED = "base", "patched"
 @click.command()
 @click.argument("series", metavar="SERIES.mbox|REV..REV")
 @click.option(
-    "--tree", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path), help="A git tree of Linux."
+    "--tree", required=True, type=click.Path(path_type=Path), metavar="DIRECTORY", help="A git tree of Linux."
 )
 @click.option("--base", default="", metavar="REV", help="The base of a series that names no base-commit.")
 @click.option("-a", "--arch", "arches", multiple=True, type=click.Choice(ARCHES), help="[default: this machine's]")
@@ -78,7 +78,7 @@ def patch(
     probes = probes_meant(probes, rules)
     store = Store()
     with preparing(aside, quiet=quiet) as say:
-        found = read_series(series, tree.absolute(), store, lambda text: say("", "", text), base)
+        found = read_series(series, tree.expanduser().absolute(), store, lambda text: say("", "", text), base)
         matrix = _matrix(load_matrix(default_path()), found, arches or (this_arch(),))
         specs = plan_cells(matrix, kernels=[BASE, PATCHED])
         options = Options(results, ("sealmatrix", *masked_words(sys.argv[1:])), probes or selected_probes(matrix))
