@@ -7,6 +7,7 @@
 
 #define ARCH_POINTER_TAG (0xabul << 56)
 enum { ARCH_HAS_KEY_RIGHTS = 0, ARCH_HAS_CALL32 = 0, ARCH_TEXT_PAGE = 16384 };
+#define ARCH_MEMORY_TOP (1ul << 48)
 #define ARCH_TEXT_PAGE_TEXT "16384"
 
 static inline long arch_fork_calling(char *stack, void (*run)(void *argument), void *argument)

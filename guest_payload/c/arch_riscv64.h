@@ -6,6 +6,7 @@
 #include <errno.h>
 
 enum { ARCH_POINTER_TAG = 0, ARCH_HAS_KEY_RIGHTS = 0, ARCH_HAS_CALL32 = 0, ARCH_TEXT_PAGE = 4096 };
+#define ARCH_MEMORY_TOP (1ul << 38) /* of Sv39; there is more with larger tables */
 #define ARCH_TEXT_PAGE_TEXT "4096"
 
 static inline long arch_fork_calling(char *stack, void (*run)(void *argument), void *argument)

@@ -30,18 +30,18 @@ enum {
 	TICK_MS = 250,   /* at most */
 };
 
-/* What both see: what a half is to do, and its facts. */
+/* What both see: what a process is to do, and its facts. A probe that runs alone is a batch of one, without a slot. */
 struct shared {
-	struct facts facts[2]; /* control, sealed */
-	struct probe probe;
-	bool sealed;
+	struct probe_batch batch;
+	bool sealed, alone;
+	int count; /* of the probes whose halves it runs */
 	long engine;
 };
 
 enum { NEST_SIZE = 128 << 10 }; /* the stack of a half */
 
 static struct {
-	struct shared *shared;
+	struct shared *shared[2]; /* of a batch; of a probe that runs alone */
 	char *nest;
 	long deadline, grace; /* in ticks */
 	bool held; /* there is a process that SIGKILL did not end; waiting for it again would only cost time */
@@ -85,7 +85,8 @@ void *map_memory(size_t size, int flags)
 
 static void map_shared(void)
 {
-	engine.shared = map_memory(sizeof(struct shared), MAP_SHARED);
+	for (int alone = 0; alone < 2; alone++)
+		engine.shared[alone] = map_memory(sizeof(struct shared), MAP_SHARED);
 }
 
 /* A process cannot be killed. It keeps the facts it has, for it may yet write into them. */
@@ -144,14 +145,22 @@ void engine_start(long deadline_ms, int cpu)
 	engine.nest = map_memory(NEST_SIZE, MAP_PRIVATE);
 }
 
-/* Reap a child, and tell how it ended; false when so many ticks pass first. */
-static bool reap_within(long patience, pid_t pid, int *status)
+/*
+ * Reap a child, and tell how it ended; false when so many ticks pass first. A process that goes from one probe to the
+ * next has as many for each.
+ */
+static bool reap_within(long patience, pid_t pid, int *status, const volatile int *at)
 {
 	long first = ticks;
+	int seen = at ? *at : 0;
 
 	for (;;) {
 		if (waitpid(pid, status, 0) == pid)
 			return true;
+		if (at && *at != seen) {
+			seen = *at;
+			first = ticks;
+		}
 		if (errno != EINTR || ticks - first > patience)
 			return false;
 	}
@@ -210,50 +219,100 @@ void clear_orphans(void)
 		hold();
 }
 
-static void be_half(void *argument)
+static void be_process(void *argument)
 {
 	struct shared *shared = argument;
+	struct probe_batch *batch = &shared->batch;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != shared->engine)
 		_exit(0);
-	half(&shared->probe, shared->sealed, &shared->facts[shared->sealed]);
+	if (shared->alone)
+		half(&batch->probes[0], shared->sealed, &batch->facts[shared->sealed][0]);
+	halves(batch, shared->count, shared->sealed);
 }
 
-static void run_half(struct shared *shared, bool sealed)
+/* One process, from its start to its end; `last` are the facts of the half that ran when it ended. */
+static int run_process(struct shared *shared, bool sealed)
 {
-	struct facts *facts = &shared->facts[sealed];
-	pid_t pid;
+	struct facts *last = shared->batch.facts[sealed];
 	int status = 0;
+	pid_t pid;
 
-	memset(facts, 0, sizeof(*facts));
+	shared->batch.at = 0;
 	shared->sealed = sealed;
-	pid = (pid_t)fork_onto(engine.nest + NEST_SIZE, be_half, shared);
+	shared->engine = getpid();
+	pid = (pid_t)fork_onto(engine.nest + NEST_SIZE, be_process, shared);
 	if (pid < 0) {
-		facts->step = "fork";
-		facts->step_errno = errno;
-		return;
+		last->step = "fork";
+		last->step_errno = errno;
+		return -1;
 	}
-	if (!reap_within(engine.deadline, pid, &status)) {
-		facts->timeout = true;
+	if (!reap_within(engine.deadline, pid, &status, &shared->batch.at)) {
+		last += shared->alone ? 0 : shared->batch.at;
+		last->timeout = true;
 		kill(pid, SIGKILL);
-		facts->unkillable = !reap_within(engine.grace, pid, &status);
-		if (facts->unkillable)
+		last->unkillable = !reap_within(engine.grace, pid, &status, NULL);
+		if (last->unkillable)
 			hold();
-	} else if (WIFSIGNALED(status)) {
-		facts->signal = WTERMSIG(status);
+		status = -1;
+	} else if (WIFSIGNALED(status) && shared->alone) {
+		last->signal = WTERMSIG(status);
 	}
 	clear_orphans();
+	return status;
 }
 
 void run_halves(const struct probe *probe, struct facts **control, struct facts **sealed)
 {
-	struct shared *shared = engine.shared; /* this probe's, even when a half makes the engine map another */
+	struct shared *shared = engine.shared[1]; /* this probe's, even when a half makes the engine map another */
 
-	shared->probe = *probe;
-	shared->engine = getpid();
-	*control = &shared->facts[0];
-	*sealed = &shared->facts[1];
-	run_half(shared, false);
-	run_half(shared, true);
+	shared->alone = true;
+	shared->batch.probes[0] = *probe;
+	*control = &shared->batch.facts[0][0];
+	*sealed = &shared->batch.facts[1][0];
+	memset(*control, 0, sizeof(**control));
+	memset(*sealed, 0, sizeof(**sealed));
+	run_process(shared, false);
+	run_process(shared, true);
+}
+
+/* A half that went as halves go: to its end, or it was told that the kernel or the machine does not offer something. */
+static bool went_well(const struct facts *f)
+{
+	static const int wants[] = {ENOMEM, EAGAIN, EMFILE, ENFILE, ENOSPC, EEXIST};
+
+	if (!f->step)
+		return f->stage == STAGE_DONE;
+	for (size_t i = 0; i < sizeof(wants) / sizeof(*wants); i++)
+		if (f->step_errno == wants[i])
+			return false;
+	return true;
+}
+
+static bool both_went_well(const struct facts *control, const struct facts *sealed)
+{
+	return went_well(control) && went_well(sealed) && !control->step == !sealed->step;
+}
+
+struct probe_batch *run_batch(const struct plan *plan, size_t first, int count)
+{
+	struct shared *shared = engine.shared[0];
+	struct probe_batch *batch = &shared->batch;
+
+	shared->alone = false;
+	batch->first = first;
+	batch->count = count;
+	for (int i = 0; i < count; i++)
+		batch->probes[i] = probe_at(plan, first + (size_t)i);
+	memset(batch->facts, 0, sizeof(batch->facts));
+	shared->count = count;
+	for (int sealed = 0; sealed < 2; sealed++)
+		if (run_process(shared, sealed) || batch->at != shared->count)
+			/* the one that ran then did not come to its end, nor those after it */
+			shared->count = batch->at;
+	for (int i = 0; i < count; i++)
+		batch->doubtful[i] =
+			i >= shared->count || !both_went_well(&batch->facts[0][i], &batch->facts[1][i]);
+	return batch;
 }

@@ -128,7 +128,8 @@ static void keep_unfinished(struct batch *b, enum x_status status, int detail)
 static void mark(struct batch *b, uint32_t chunk)
 {
 	char line[160];
-	int length = snprintf(line, sizeof(line), "<1>sealmatrix: begin explore/%s/%u in lane %d\n", b->name, chunk, b->lane);
+	int length = snprintf(line, sizeof(line), "<1>sealmatrix: begin explore/%s/%u in lane %d\n", b->name,
+				      chunk, b->lane);
 
 	if (b->kmsg >= 0 && write(b->kmsg, line, (size_t)length) != length)
 		b->kmsg = -1;
@@ -178,7 +179,8 @@ static _Noreturn void be_lane(struct batch *b)
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &child, NULL);
-	b->progress = mmap(NULL, sizeof(*b->progress) + RECORDS_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	b->progress = mmap(NULL, sizeof(*b->progress) + RECORDS_SIZE, PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (b->progress == MAP_FAILED)
 		give_up("no memory for records");
 	while ((from = atomic_fetch_add(b->next, chunk)) < count)
@@ -195,7 +197,8 @@ static const struct x_program **index_programs(const struct x_batch *head, size_
 	if (size < sizeof(*head) || memcmp(head->magic, "SMXP", 4) || head->version != X_VERSION || !head->chunk ||
 	    !head->deadline_ms)
 		give_up("not a batch of version 1");
-	programs = mmap(NULL, head->count * sizeof(*programs) + 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	programs = mmap(NULL, head->count * sizeof(*programs) + 1, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (programs == MAP_FAILED)
 		give_up("no memory");
 	for (uint32_t i = 0; i < head->count; i++) {
@@ -231,8 +234,10 @@ static void write_plan(int lanes)
 	if (keys)
 		sys(SYS_pkey_free, key);
 	sys(SYS_close, maps);
-	length = snprintf(text, sizeof(text), "{\"explore\":%d,\"lanes\":%d,\"page_size\":%ld,\"procmap_query\":%d,\"keys\":%d,"
-			  "\"mseal\":%d}", X_VERSION, lanes, sysconf(_SC_PAGESIZE), query, keys, sys(SYS_mseal, 0, 0, 0) ? errno : 0);
+	length = snprintf(text, sizeof(text),
+			  "{\"explore\":%d,\"lanes\":%d,\"page_size\":%ld,\"procmap_query\":%d,"
+			  "\"keys\":%d,\"mseal\":%d}",
+			  X_VERSION, lanes, sysconf(_SC_PAGESIZE), query, keys, sys(SYS_mseal, 0, 0, 0) ? errno : 0);
 	write_frame('P', 0, text, (size_t)length);
 }
 

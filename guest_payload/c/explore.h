@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Programs nobody wrote: sequences of operations over a window of up to 16 units, made by the host, run here, judged there
- * (docs/use/exploration.md). This side records facts only, in the bytes described there; harness/explore/wire.py is the other
- * end of the same description, and a test holds the two against each other.
+ * Programs nobody wrote: sequences of operations over a window of up to 16 units, made by the host, run here,
+ * judged there (docs/use/exploration.md). This side records facts only, in the bytes described there;
+ * harness/explore/wire.py is the other end of the same description, and a test holds the two against each other.
  *
  *	explore.c          the batch: lanes, workers with a budget, deadlines, the stream of records
  *	explore_program.c  one program: its window, its steps, its end; with seals and without
@@ -74,7 +74,8 @@ struct x_window {
 	char *base;
 	size_t page, unit;
 	int units;
-	long file; /* where this pass's part of the worker's file begins: for what is made first, then for what steps map */
+	/* where this pass's part of the worker's file begins: for what is made first, then for what steps map */
+	long file;
 	uint32_t stamped; /* a bit for each unit of those two parts that has its contents */
 	bool made, seals, quiet;
 	int maps; /* /proc/self/maps of whoever looks */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a window looks like: mappings by PROCMAP_QUERY (6.11: ed5d583a88a9), which asks for one mapping at a time, or where
- * there is none by /proc/self/maps; contents by touching the first word of a unit's first, middle and last page.
+ * What a window looks like: mappings by PROCMAP_QUERY (6.11: ed5d583a88a9), which asks for one mapping at a time,
+ * or where there is none by /proc/self/maps; contents by touching the first word of a unit's first, middle and
+ * last page.
  */
 #define _GNU_SOURCE
 #include <errno.h>

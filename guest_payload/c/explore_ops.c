@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The operations a program is made of, one function and one entry of a table each. A new one: an enumerator in explore.h, a
- * function and its entry here, and its line in harness/explore/operations.py (docs/use/exploration.md).
+ * The operations a program is made of, one function and one entry of a table each. A new one: an enumerator in
+ * explore.h, a function and its entry here, and its line in harness/explore/operations.py
+ * (docs/use/exploration.md).
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -121,8 +122,8 @@ static bool stamp(struct x_window *w, int fd, int start, int units)
 }
 
 /*
- * A file's part for unit i is where unit i's is, so that neighbours merge. What a step maps is another part than what the
- * window was made of, for nothing but the program's own stores may change what is mapped already.
+ * A file's part for unit i is where unit i's is, so that neighbours merge. What a step maps is another part than
+ * what the window was made of, for nothing but the program's own stores may change what is mapped already.
  */
 long x_map(struct x_window *w, int start, int units, uint8_t kind, uint8_t prot, unsigned long flags)
 {
@@ -424,7 +425,8 @@ static long do_mincore(struct x_window *w, const struct x_step *s, uint8_t *extr
 	size_t length = bytes(w, s);
 
 	(void)extra;
-	return sys(SYS_mincore, x_unit(w, s->start), length / w->page > sizeof(there) ? sizeof(there) * w->page : length,
+	return sys(SYS_mincore, x_unit(w, s->start),
+		length / w->page > sizeof(there) ? sizeof(there) * w->page : length,
 		   there);
 }
 

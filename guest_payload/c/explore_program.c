@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One program, twice in one process: with its seals, then, at another place of the same sort, without. The second pass, the
- * twin, leaves out what the first was refused with EPERM, so that both stay alike as long as the kernel treats them alike.
- * Each pass looks at its window after every step and in the end tries what is left, unit by unit: behaviour is the proof of
- * a seal.
+ * One program, twice in one process: with its seals, then, at another place of the same sort, without. The second
+ * pass, the twin, leaves out what the first was refused with EPERM, so that both stay alike as long as the kernel
+ * treats them alike. Each pass looks at its window after every step and in the end tries what is left, unit by
+ * unit: behaviour is the proof of a seal.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "arch.h"
 #include "explore.h"
 #include "payload.h"
 #include "sys.h"
@@ -84,11 +85,7 @@ static size_t slots[X_PLACES]; /* those this process has used up */
 
 static uintptr_t top_of_memory(size_t page)
 {
-#ifdef __aarch64__
-	return (1ul << 48) - page;
-#else
-	return (1ul << 47) - 2 * page;
-#endif
+	return ARCH_MEMORY_TOP - page;
 }
 
 /* 0 when this process has no such place left. */
@@ -127,7 +124,8 @@ static void crowd_once(size_t page)
 	if (there)
 		return;
 	there = true;
-	at = (char *)sys(SYS_mmap, 0x3000000000, 2 * CROWD * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	at = (char *)sys(SYS_mmap, 0x3000000000, 2 * CROWD * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+		-1, 0);
 	for (size_t i = 0; at == (char *)0x3000000000 && i < CROWD; i++)
 		sys(SYS_mprotect, at + 2 * i * page, page, PROT_READ);
 }
@@ -248,7 +246,8 @@ static void end_pass(struct pass *pass, const uint8_t *last, uint8_t *end)
 	for (int i = 0; i < units; i++)
 		if (seen[i] & X_MAPPED)
 			end[i] = sys(SYS_mprotect, x_unit(w, i), w->unit, (seen[i] & X_R ? PROT_READ : 0) |
-				     (seen[i] & X_W ? PROT_WRITE : 0) | (seen[i] & X_X ? PROT_EXEC : 0)) ? (uint8_t)errno : 0;
+				     (seen[i] & X_W ? PROT_WRITE : 0) |
+				     	(seen[i] & X_X ? PROT_EXEC : 0)) ? (uint8_t)errno : 0;
 	for (int i = 0, next; i < units; i = next) {
 		/* What can be reprotected is taken away in one go, where that works. */
 		for (next = i; next < units && end[next] == 0; next++)

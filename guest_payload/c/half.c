@@ -2,7 +2,10 @@
 /* One process: make a window, seal its sealed units (or not), look, operate, look again, and try what is left. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <setjmp.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "payload.h"
@@ -13,11 +16,24 @@ long sys_mseal(void *start, size_t length, unsigned long flags)
 	return sys(SYS_mseal, start, length, flags);
 }
 
+/* Of a process that runs many: where it goes on with the next. */
+static struct {
+	sigjmp_buf next;
+	pid_t many; /* that process, and not a child of it */
+} own;
+
+_Noreturn void leave_half(void)
+{
+	if (own.many && own.many == getpid())
+		siglongjmp(own.next, 1);
+	_exit(0);
+}
+
 _Noreturn void fail_step(struct window *w, const char *step, int error)
 {
 	w->facts->step = step;
 	w->facts->step_errno = error;
-	_exit(0);
+	leave_half();
 }
 
 static void add(struct window *w, struct extra extra)
@@ -92,7 +108,7 @@ static void seal(struct window *w)
 		}
 		f->seal[f->seals++] = sys_mseal(unit_at(w, i), (size_t)(end - i) * w->unit, 0) ? errno : 0;
 		if (f->seal[f->seals - 1])
-			_exit(0);
+			leave_half();
 		i = end;
 	}
 }
@@ -103,7 +119,7 @@ static void locate(struct window *w, char *address)
 	char *text = w->facts->where;
 	long offset = offset_in(w, address), near = 16 * (long)w->unit, units;
 
-	if (address == DESTINATION) {
+	if (address == w->destination) {
 		strcpy(text, "destination");
 		return;
 	}
@@ -159,7 +175,7 @@ static void try_units(struct window *w)
 	size_t length = (size_t)w->units * w->unit;
 
 	for (int i = 0; i < w->units; i++)
-		f->write[i] = try_write(unit_at(w, i)) ? 'w' : '-';
+		f->write[i] = store_works(unit_at(w, i)) ? 'w' : '-';
 	if (w->look || !protected_alike(f, w->units) ||
 	    sys(SYS_mprotect, w->base, length, protection_of(f->after[0].perms)))
 		for (int i = 0; i < w->units; i++)
@@ -170,20 +186,34 @@ static void try_units(struct window *w)
 			f->munmap[i] = sys(SYS_munmap, unit_at(w, i), w->unit) ? errno : 0;
 }
 
-_Noreturn void half(const struct probe *probe, bool sealed, struct facts *facts)
+/* By the system call: a probe may have taken the vdso away. */
+static long now_ns(void)
 {
+	struct timespec t;
+
+	syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* The slot is 0 for a probe that has a process of its own. */
+static _Noreturn void run(const struct probe *probe, bool sealed, struct facts *facts, int slot)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	long apart = (long)page * SLOT_UNITS;
 	struct window w = {
 		.region = probe->region,
 		.layout = probe->span->layout,
 		.units = (int)strlen(probe->span->layout),
-		.unit = (size_t)sysconf(_SC_PAGESIZE),
-		.base = WINDOW_BASE,
+		.unit = page,
+		.base = beyond(WINDOW_BASE, (slot ? BATCH_MAX + 1 - slot : 0) * apart),
+		.destination = beyond(DESTINATION_BASE, slot * apart),
 		.object = -1,
 		.other = -1,
 		.sealed = sealed,
 		.look = sealed || probe->operation->traits & SEALS,
 		.facts = facts,
 	};
+	long before;
 
 	facts->unit = w.unit;
 	set_up(&w, probe);
@@ -193,10 +223,55 @@ _Noreturn void half(const struct probe *probe, bool sealed, struct facts *facts)
 	facts->stage = STAGE_BEFORE;
 	take_snapshot(&w, facts->before);
 	facts->stage = STAGE_OPERATION;
+	before = now_ns();
 	operate(&w, probe->operation);
+	facts->operation_ns = now_ns() - before;
 	facts->stage = STAGE_AFTER;
 	take_snapshot(&w, facts->after);
 	try_units(&w);
 	facts->stage = STAGE_DONE;
-	_exit(0);
+	leave_half();
+}
+
+_Noreturn void half(const struct probe *probe, bool sealed, struct facts *facts)
+{
+	run(probe, sealed, facts, 0);
+}
+
+/* So that a report of the kernel's tells which probe it was; the host knows the plan. */
+static void be_named(size_t place)
+{
+	char name[16] = "probe-", *to = name + 6;
+	size_t power = 1;
+
+	while (place / power > 9)
+		power *= 10;
+	for (; power; power /= 10)
+		*to++ = (char)('0' + place / power % 10);
+	prctl(PR_SET_NAME, name);
+}
+
+/*
+ * What a half leaves behind stays until the process ends: sealed memory cannot be unmapped, and the next window is far
+ * from it. Nothing that is left is of a kind that the next could notice; operations that leave such are LONE.
+ */
+_Noreturn void halves(struct probe_batch *batch, int count, bool sealed)
+{
+	volatile int i = 0;
+	volatile long began = now_ns();
+
+	own.many = getpid();
+	if (sigsetjmp(own.next, 0)) {
+		long now = now_ns();
+
+		give_back_key();
+		batch->facts[sealed][i].half_ns = now - began;
+		began = now;
+		i++;
+	}
+	batch->at = i;
+	if (i == count)
+		_exit(0);
+	be_named(batch->first + (size_t)i);
+	run(&batch->probes[i], sealed, &batch->facts[sealed][i], i + 1);
 }

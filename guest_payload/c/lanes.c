@@ -23,14 +23,19 @@
 
 enum { LANES_MAX = 2, STACK_SIZE = 256 << 10 };
 
+struct counts {
+	_Atomic size_t next_batch, next_free, observed;
+	_Atomic long half_ns, operation_ns;
+};
+
 struct run {
 	const struct plan *plan;
 	bool nothing; /* there is no mseal: no probe need be started */
-	long deadline_ms;
+	const struct how *how;
 	int kmsg, lane;
 	pid_t parent;
 	char *stack; /* of each lane, at the same place */
-	_Atomic size_t *next, *observed; /* shared by the lanes */
+	struct counts *counts; /* shared by the lanes */
 };
 
 static long now_us(void)
@@ -45,23 +50,33 @@ static long now_us(void)
  * A log that cannot be written is said once, and then let be: the stream tells the same. At the level of an alert:
  * whatever console shows a report of the kernel's shows the mark before it, too, also a quiet one.
  */
-static void log_begin(struct run *run, const char *probe)
+static void log_begin(struct run *run, const char *probe, int more)
 {
-	char line[160], lane[16] = "";
+	char line[160], lane[16] = "", others[24] = "";
 	int length;
 
 	if (run->kmsg < 0)
 		return;
 	if (run->lane != NO_LANE)
 		snprintf(lane, sizeof(lane), " in lane %d", run->lane);
-	length = snprintf(line, sizeof(line), "<1>sealmatrix: begin %s%s\n", probe, lane);
+	if (more)
+		snprintf(others, sizeof(others), " and %d more", more);
+	length = snprintf(line, sizeof(line), "<1>sealmatrix: begin %s%s%s\n", probe, others, lane);
 	if (write(run->kmsg, line, (size_t)length) == length)
 		return;
 	dprintf(STDERR_FILENO, "payload: /dev/kmsg: %s\n", strerror(errno));
 	run->kmsg = -1;
 }
 
-static void observe(struct run *run, size_t index)
+static void add_up(struct run *run, long half_ns, const struct facts *control, const struct facts *sealed)
+{
+	atomic_fetch_add(&run->counts->observed, 1);
+	atomic_fetch_add(&run->counts->half_ns, half_ns);
+	atomic_fetch_add(&run->counts->operation_ns, control->operation_ns + sealed->operation_ns);
+}
+
+/* `again`: it has been observed in a batch already. */
+static void observe(struct run *run, size_t index, bool again)
 {
 	/* Without the system call there is nothing to learn from a probe: say so for each, and start no process. */
 	struct facts nothing = {.step = "mseal", .step_errno = ENOSYS, .unit = (size_t)sysconf(_SC_PAGESIZE)};
@@ -70,37 +85,86 @@ static void observe(struct run *run, size_t index)
 	long started = 0, took = 0;
 
 	if (!run->nothing)
-		log_begin(run, probe.id);
+		log_begin(run, probe.id, 0);
 	report_begin(probe.id, run->lane);
 	if (!run->nothing) {
 		started = now_us();
 		run_halves(&probe, &control, &sealed);
 		took = now_us() - started;
 	}
-	report_observation(&probe, control, sealed, took);
-	atomic_fetch_add(run->observed, 1);
+	report_observation(&probe, control, sealed, took, again);
+	if (!again)
+		add_up(run, took * 1000, control, sealed);
 }
 
 static void observe_all(struct run *run, size_t from, size_t until)
 {
 	while (from < until)
-		observe(run, from++);
+		observe(run, from++, false);
+}
+
+/* One in so many of what ran in batches runs alone as well, each time others: both ways have to give the same facts. */
+static bool in_sample(const struct run *run, size_t index)
+{
+	return run->how->sample && (index + run->how->seed) % run->how->sample == 0;
+}
+
+/* Many at once; those that did not go as probes go are run again, alone, and only that counts. */
+static void observe_batch(struct run *run, size_t from, size_t until)
+{
+	int count = (int)(until - from);
+	bool doubtful[BATCH_MAX];
+	struct probe_batch *batch;
+	struct probe first;
+
+	if (count == 1 || run->nothing || run->how->lone) {
+		observe_all(run, from, until);
+		return;
+	}
+	first = probe_at(run->plan, from);
+	log_begin(run, first.id, count - 1);
+	report_batch(first.id, count, run->lane);
+	batch = run_batch(run->plan, from, count);
+	for (int i = 0; i < count; i++) {
+		const struct facts *control = &batch->facts[0][i], *sealed = &batch->facts[1][i];
+		long took = control->half_ns + sealed->half_ns;
+
+		doubtful[i] = batch->doubtful[i];
+		if (doubtful[i])
+			continue;
+		report_observation(&batch->probes[i], control, sealed, took / 1000, false);
+		add_up(run, took, control, sealed);
+	}
+	for (int i = 0; i < count; i++)
+		if (doubtful[i] || in_sample(run, from + (size_t)i))
+			observe(run, from + (size_t)i, !doubtful[i]);
+}
+
+static size_t nearer(size_t one, size_t other)
+{
+	return one < other ? one : other;
+}
+
+static bool among_lanes(const struct run *run)
+{
+	return run->how->lanes > 1 && !run->nothing;
 }
 
 /* What is not among lanes has what they left, or all. */
 static void observe_share(struct run *run)
 {
 	const size_t *until = run->plan->until;
+	struct counts *counts = run->counts;
 	size_t mine;
 
-	if (run->lane == NO_LANE) {
-		observe_all(run, *run->observed, run->plan->count);
-		return;
-	}
-	if (run->lane == 0)
+	if (run->lane == 0 || !among_lanes(run))
 		observe_all(run, 0, until[POOLED_PHASE]);
-	while ((mine = atomic_fetch_add(run->next, 1)) < until[FREE_PHASE])
-		observe(run, mine);
+	while ((mine = atomic_fetch_add(&counts->next_batch, BATCH_MAX)) < until[BATCH_PHASE])
+		observe_batch(run, mine, nearer(mine + BATCH_MAX, until[BATCH_PHASE]));
+	while ((mine = atomic_fetch_add(&counts->next_free, 1)) < until[FREE_PHASE])
+		observe(run, mine, false);
+	if (run->lane == NO_LANE)
+		observe_all(run, until[FREE_PHASE], until[ALONE_PHASE]);
 }
 
 /*
@@ -117,12 +181,12 @@ static void be_lane(void *argument)
 		_exit(0);
 	madvise(run.stack, STACK_SIZE, MADV_DONTFORK);
 	madvise(run.plan->codes, run.plan->size, MADV_DONTFORK);
-	madvise((void *)run.next, 1, MADV_DONTFORK);
+	madvise(run.counts, 1, MADV_DONTFORK);
 	if (run.lane != NO_LANE) {
 		snprintf(name, sizeof(name), "sealmatrix-%d", run.lane);
 		prctl(PR_SET_NAME, name);
 	}
-	engine_start(run.deadline_ms, run.lane == NO_LANE ? 0 : run.lane);
+	engine_start(run.how->deadline_ms, run.lane == NO_LANE ? 0 : run.lane);
 	report_start();
 	observe_share(&run);
 	report_flush();
@@ -177,30 +241,29 @@ int lanes_for(const struct system *system)
 	return system->cpus < 1 ? 1 : system->cpus < LANES_MAX ? (int)system->cpus : LANES_MAX;
 }
 
-void run_plan(const struct plan *plan, const struct system *system, int lanes, long deadline_ms, int kmsg)
+void run_plan(const struct plan *plan, const struct system *system, const struct how *how)
 {
-	_Atomic size_t *counts = map_memory(2 * sizeof(*counts), MAP_SHARED);
 	struct run run = {
 		.plan = plan,
 		.nothing = system->mseal == ENOSYS,
-		.deadline_ms = deadline_ms,
-		.kmsg = kmsg,
+		.how = how,
+		.kmsg = how->kmsg,
 		.parent = getpid(),
 		.stack = map_memory(STACK_SIZE, MAP_PRIVATE),
-		.next = &counts[0],
-		.observed = &counts[1],
+		.counts = map_memory(sizeof(struct counts), MAP_SHARED),
 	};
 	pid_t pids[LANES_MAX];
 
-	*run.next = plan->until[POOLED_PHASE];
+	run.counts->next_batch = plan->until[POOLED_PHASE];
+	run.counts->next_free = plan->until[BATCH_PHASE];
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	start_ticking(deadline_ms);
-	if (lanes > 1 && !run.nothing) {
-		for (int i = 0; i < lanes; i++)
+	start_ticking(how->deadline_ms);
+	if (among_lanes(&run)) {
+		for (int i = 0; i < how->lanes; i++)
 			pids[i] = start_lane(&run, i);
-		await_lanes(pids, lanes);
+		await_lanes(pids, how->lanes);
 	}
 	pids[0] = start_lane(&run, NO_LANE);
 	await_lanes(pids, 1);
-	report_end((long)*run.observed);
+	report_end((long)run.counts->observed, run.counts->half_ns, run.counts->operation_ns);
 }

@@ -20,6 +20,7 @@ bool begins(const char *text, const char *prefix)
 void open_listing(struct listing *l, bool smaps)
 {
 	l->next = l->have = 0;
+	l->broken = false;
 	l->fd = smaps ? (int)sys(SYS_openat, AT_FDCWD, "/proc/self/smaps", O_RDONLY | O_CLOEXEC) : -1;
 	l->smaps = l->fd >= 0;
 	if (!l->smaps)
@@ -56,6 +57,7 @@ static char *next_line(struct listing *l)
 		if (l->have + READ_AT_ONCE > sizeof(l->buffer))
 			l->have = 0;
 		got = sys(SYS_read, l->fd, l->buffer + l->have, READ_AT_ONCE);
+		l->broken |= got < 0;
 		if (got <= 0)
 			return NULL;
 		l->have += (size_t)got;

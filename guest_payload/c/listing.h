@@ -9,6 +9,7 @@
 
 struct listing {
 	int fd;
+	bool broken; /* it could not be read: nothing it lists, or does not list, is a fact */
 	bool smaps; /* false: only maps, which does not tell what is sealed */
 	size_t next, have;
 	char buffer[8192];

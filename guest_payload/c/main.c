@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -20,7 +21,7 @@
 #define PAYLOAD_ID "unknown"
 #endif
 
-enum { USAGE = 2, DEADLINE_MS = 10000, PATTERNS_MAX = 4096 };
+enum { USAGE = 2, DEADLINE_MS = 10000, PATTERNS_MAX = 4096, SAMPLE = 256 };
 
 long started_by, half_deadline_ms;
 
@@ -131,12 +132,14 @@ static int after_exec(const char *base, const char *length)
 struct options {
 	struct selection selection;
 	long deadline_ms;
-	bool list, kmsg;
+	bool list, kmsg, lone;
+	unsigned sample;
 	const char *trace;
 };
 
 static const char help[] =
 	"usage: payload [--list] [--run GLOB]... [--exclude GLOB]... [--skip N] [--deadline-ms N] [--kmsg]\n"
+	"               [--lone] [--sample N]\n"
 	"       payload --trace PROBE | --explore BATCH | --id | --help\n"
 	"Exercise mseal(2) and write what happened as JSON lines on standard output (docs/reference/protocol.md).\n"
 	"  --list           print the probes, one JSON object a line, and stop\n"
@@ -145,6 +148,8 @@ static const char help[] =
 	"  --skip N         not the first N probes of what is selected\n"
 	"  --deadline-ms N  how long one half of a probe may take (default 10000)\n"
 	"  --kmsg           write the id of each probe to the kernel log before it starts\n"
+	"  --lone           each half of a probe in a process of its own, never many in one\n"
+	"  --sample N       of the probes that share a process, one in N alone as well (default 256)\n"
 	"  --trace PROBE    run the control half of one probe and print its system calls\n"
 	"  --explore BATCH  run the programs of a file and write what they saw (docs/use/exploration.md)\n"
 	"  --id             print the payload's id and stop\n"
@@ -181,6 +186,7 @@ static void parse_options(int argc, char **argv, struct options *o)
 	o->selection.run = run;
 	o->selection.exclude = exclude;
 	o->deadline_ms = DEADLINE_MS;
+	o->sample = SAMPLE;
 	if (argc > 2 * PATTERNS_MAX)
 		usage("too many", "options");
 	for (int i = 1; i < argc; i++) {
@@ -191,10 +197,15 @@ static void parse_options(int argc, char **argv, struct options *o)
 			o->list = true;
 		else if (!strcmp(name, "--kmsg"))
 			o->kmsg = true;
+		else if (!strcmp(name, "--lone"))
+			o->lone = true;
 		else if (!strcmp(name, "--id"))
 			print_and_stop(PAYLOAD_ID "\n");
 		else if (!strcmp(name, "--help"))
 			print_and_stop(help);
+		else if (!strcmp(name, "--sample") && !last)
+			o->sample =
+				(unsigned)parse_number(argv[++i], 1, 1000000, "--sample wants a number, not");
 		else if (!strcmp(name, "--run") && !last)
 			run[o->selection.runs++] = argv[++i];
 		else if (!strcmp(name, "--exclude") && !last)
@@ -229,6 +240,15 @@ static _Noreturn void trace_probe(const char *id)
 	usage("there is no probe", id);
 }
 
+/* Another sample each time; any number will do. */
+static unsigned random_number(void)
+{
+	unsigned number = 0;
+
+	syscall(SYS_getrandom, &number, sizeof(number), GRND_NONBLOCK);
+	return number % 1000000;
+}
+
 int main(int argc, char **argv)
 {
 	struct options o = {0};
@@ -258,6 +278,8 @@ int main(int argc, char **argv)
 	if (o.kmsg && (kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC)) < 0)
 		dprintf(STDERR_FILENO, "payload: /dev/kmsg: %s\n", strerror(errno));
 	report_plan(&plan, &system, lanes);
-	run_plan(&plan, &system, lanes, o.deadline_ms, kmsg);
+	run_plan(&plan, &system, &(struct how){.lanes = lanes, .lone = o.lone, .sample = o.sample,
+		.seed = random_number(), .deadline_ms = o.deadline_ms,
+		.kmsg = kmsg});
 	return 0;
 }

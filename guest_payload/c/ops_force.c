@@ -97,7 +97,7 @@ static long trace_and(struct window *w, long (*put)(struct window *w, char *at, 
 	}
 	await(pid);
 	if (f->step)
-		_exit(0);
+		leave_half();
 	errno = f->error;
 	return f->result;
 }

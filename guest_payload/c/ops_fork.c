@@ -35,10 +35,10 @@ long map_here(struct window *w, const struct operation *op)
 
 long move_here(struct window *w, const struct operation *op)
 {
-	long at = sys(SYS_mremap, w->start, w->length, w->length, MREMAP_MAYMOVE | MREMAP_FIXED, DESTINATION);
+	long at = sys(SYS_mremap, w->start, w->length, w->length, MREMAP_MAYMOVE | MREMAP_FIXED, w->destination);
 
 	(void)op;
-	return at == (long)DESTINATION ? 0 : at;
+	return at == (long)w->destination ? 0 : at;
 }
 
 long advise_here(struct window *w, const struct operation *op)
@@ -133,9 +133,11 @@ static const struct operation operations[] = {
 	{.name = "fork-mprotect-none", .perform = in_child, .act = protect_here, .a = PROT_NONE,
 	 .covers = {{R_ALL, SET(EXACT) | SET(MIDDLE)}}},
 	{.name = "fork-mprotect-rw", .perform = in_child, .act = protect_here, .a = PROT_READ | PROT_WRITE,
+	 .traits = LONE, .covers = {{R_ALL, SET(EXACT)}}},
+	{.name = "fork-mmap-fixed", .perform = in_child, .act = map_here,
 	 .covers = {{R_ALL, SET(EXACT)}}},
-	{.name = "fork-mmap-fixed", .perform = in_child, .act = map_here, .covers = {{R_ALL, SET(EXACT)}}},
-	{.name = "fork-mremap-move", .perform = in_child, .act = move_here, .covers = {{R_ALL, SET(EXACT)}}},
+	{.name = "fork-mremap-move", .perform = in_child, .act = move_here,
+	 .covers = {{R_ALL, SET(EXACT)}}},
 	{.name = "fork-madvise-dontneed", .perform = in_child, .act = advise_here, .a = ADV_DONTNEED,
 	 .covers = {{R_ALL | R_READ_ONLY_SPECIAL | R_KEYS, SET(EXACT)}}},
 	{.name = "fork-mseal", .perform = child_seals, .act = seal_here, .traits = SEALS,

@@ -70,12 +70,13 @@ static long grow_stack_and_unmap(struct window *w, const struct operation *op)
 #define ON(regions, spans) .covers = {{regions, spans}}
 
 static const struct operation operations[] = {
-	{.name = "brk-shrink", .perform = shrink_heap,
+	{.name = "brk-shrink", .perform = shrink_heap, .traits = LONE,
 	 ON(SET(HEAP_RW), UP_TO_THE_END | SET(INTO) | SET(MIDDLE))},
-	{.name = "brk-shrink-short", .perform = shrink_heap_short,
+	{.name = "brk-shrink-short", .perform = shrink_heap_short, .traits = LONE,
 	 ON(SET(HEAP_RW), SET(EXACT) | SET(LAST) | SET(TAIL))},
-	{.name = "brk-grow", .perform = grow_heap, ON(SET(HEAP_RW), SET(EXACT) | SET(AFTER))},
-	{.name = "brk-grow-shrink", .perform = grow_and_shrink_heap, ON(SET(HEAP_RW), SET(EXACT) | SET(AFTER))},
+	{.name = "brk-grow", .perform = grow_heap, .traits = LONE, ON(SET(HEAP_RW), SET(EXACT) | SET(AFTER))},
+	{.name = "brk-grow-shrink", .perform = grow_and_shrink_heap,
+	 .traits = LONE, ON(SET(HEAP_RW), SET(EXACT) | SET(AFTER))},
 	{.name = "stack-grow", .perform = grow_stack,
 	 ON(SET(STACK_GROWING_RW), SET(EXACT) | SET(HEAD) | SET(BEFORE))},
 	{.name = "stack-grow-munmap", .perform = grow_stack_and_unmap,

@@ -39,9 +39,9 @@ static void allocate_key(struct window *w, const struct operation *op)
 {
 	(void)op;
 	w->other = (int)sys(SYS_pkey_alloc, 0, 0);
-	if (w->other < 0) /* ENOSPC is what a processor without them answers; it must not look like a want of memory */
-		fail_step(w, "protection keys", errno == ENOSPC ? EOPNOTSUPP : errno);
-	keep_key_rights(); /* a fault before the call must not take them away again */
+	if (w->other < 0) /* a processor without them: EINVAL, then ENOSPC, which must not look like a want of memory */
+		fail_step(w, "protection keys", errno == ENOSPC || errno == EINVAL ? EOPNOTSUPP : errno);
+	keep_key_rights(w->other); /* a fault before the call must not take them away again */
 }
 
 static long protect_with_new_key(struct window *w, const struct operation *op)

@@ -27,7 +27,7 @@
 enum {
 	ROUNDS = 2000, CROWD_ROUNDS = 200,
 	CONTROL_SHARE = 10,   /* of these is enough to see that the operation works at all */
-	PATIENCE_MS = 200,    /* a slow machine does fewer rounds ... */
+	PATIENCE_MS = 60,    /* a slow machine does fewer rounds ... */
 	WINS = 30,            /* ... but has each side come first so often; rules ask for less (95-races.yaml) */
 	RANGE = 2,            /* units */
 	CROWD = 4000, SMALL_CROWD = 2500, /* mappings; see below */

@@ -16,19 +16,19 @@ enum change { SHRINK = -1, KEEP = 0, GROW = 1 };
 /* a: flags, b: enum change; the destination counts only with MREMAP_FIXED */
 static long remap(struct window *w, const struct operation *op)
 {
-	return sys(SYS_mremap, w->start, w->length, w->length + op->b * w->unit, op->a, DESTINATION);
+	return sys(SYS_mremap, w->start, w->length, w->length + op->b * w->unit, op->a, w->destination);
 }
 
 /* An old length of 0 asks for a second mapping of shared memory. */
 static long remap_double(struct window *w, const struct operation *op)
 {
-	return sys(SYS_mremap, w->start, 0, w->length, op->a, DESTINATION);
+	return sys(SYS_mremap, w->start, 0, w->length, op->a, w->destination);
 }
 
 /* Something to be moved onto the range: as long as it, and of other contents. */
 static void map_source(struct window *w, const struct operation *op)
 {
-	long at = sys(SYS_mmap, DESTINATION, w->length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	long at = sys(SYS_mmap, w->destination, w->length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	(void)op;
 	if (at == -1)
@@ -45,7 +45,7 @@ static long remap_onto(struct window *w, const struct operation *op)
 
 static long remap_tagged(struct window *w, const struct operation *op)
 {
-	return sys(SYS_mremap, tagged(w->start), w->length, w->length + op->b * w->unit, op->a, DESTINATION);
+	return sys(SYS_mremap, tagged(w->start), w->length, w->length + op->b * w->unit, op->a, w->destination);
 }
 
 #define MAY MREMAP_MAYMOVE

@@ -25,6 +25,36 @@ static long crash(struct window *w, const struct operation *op)
 	return 0;
 }
 
+static long calm(struct window *w, const struct operation *op)
+{
+	(void)w, (void)op;
+	return 0;
+}
+
+static long loop(struct window *w, const struct operation *op)
+{
+	(void)w, (void)op;
+	for (volatile int i = 0;; i++)
+		;
+	return 0;
+}
+
+/* From under its own feet. */
+static long unmap_stack(struct window *w, const struct operation *op)
+{
+	char here;
+	uintptr_t page = w->unit, from = ((uintptr_t)&here & ~(page - 1)) - 2 * page;
+
+	(void)op;
+	return sys(SYS_munmap, from, 4 * page);
+}
+
+static long close_everything(struct window *w, const struct operation *op)
+{
+	(void)w, (void)op;
+	return sys(SYS_close_range, 0, ~0u, 0);
+}
+
 /* Leaves processes behind: in our session, and in one of their own. */
 static long flee(struct window *w, const struct operation *op)
 {
@@ -113,6 +143,25 @@ static void fault(struct window *w)
 	*(volatile char *)w->start = 1;
 }
 
+/* A store that faults, and is survived: a signal, and a jump out of its handler. */
+static void faulting_store(struct window *w)
+{
+	(void)w;
+	try_write((char *)8);
+}
+
+/* Changes the protection of a page there and back: two flushes of what the processor knows of addresses. */
+static void reprotect(struct window *w)
+{
+	sys(SYS_mprotect, w->start, w->unit, 1);
+	sys(SYS_mprotect, w->start, w->unit, 3);
+}
+
+static void kernel_store(struct window *w)
+{
+	sys(SYS_getcpu, w->start, 0, 0);
+}
+
 static long measure(struct window *w, const struct operation *op)
 {
 	(void)op;
@@ -123,18 +172,36 @@ static long measure(struct window *w, const struct operation *op)
 	return 0;
 }
 
+static long measure_more(struct window *w, const struct operation *op)
+{
+	(void)op;
+	add_extra(w, "signal_ns", mean_ns(w, faulting_store));
+	add_extra(w, "reprotect_ns", mean_ns(w, reprotect));
+	add_extra(w, "kernel_store_ns", mean_ns(w, kernel_store));
+	return 0;
+}
+
 #define ONCE {{SET(ANON_RW), SET(EXACT)}}
 
+#define OFTEN {{SET(ANON_RW), S_INSIDE | S_MIXED}}
+
+/* In this order, so that the others can be the first, the last, or among calm ones. */
 static const struct operation operations[] = {
+	{.name = "selftest-calm", .perform = calm, .traits = SELFTEST, .covers = OFTEN},
+	{.name = "selftest-loop", .perform = loop, .traits = SELFTEST, .covers = ONCE},
+	{.name = "selftest-unmap-stack", .perform = unmap_stack, .traits = SELFTEST, .covers = ONCE},
+	{.name = "selftest-close-all", .perform = close_everything, .traits = SELFTEST, .covers = ONCE},
 	{.name = "selftest-hang", .perform = hang, .traits = SELFTEST, .covers = ONCE},
 	{.name = "selftest-crash", .perform = crash, .traits = SELFTEST, .covers = ONCE},
-	{.name = "selftest-flee", .perform = flee, .traits = SELFTEST, .covers = ONCE},
+	{.name = "selftest-flee", .perform = flee, .traits = SELFTEST | LONE, .covers = ONCE},
 	{.name = "selftest-garbage", .perform = babble, .a = 3, .traits = SELFTEST, .covers = ONCE},
 	{.name = "selftest-flood", .perform = babble, .a = 1000000, .traits = SELFTEST, .covers = ONCE},
 	{.name = "selftest-die", .perform = die, .traits = SELFTEST, .covers = ONCE},
-	{.name = "selftest-costs", .perform = measure, .traits = SELFTEST, .covers = ONCE},
+	{.name = "selftest-costs-more", .perform = measure_more, .traits = SELFTEST | LONE, .covers = ONCE},
+	{.name = "selftest-costs", .perform = measure, .traits = SELFTEST | LONE, .covers = ONCE},
 	{.name = "selftest-panic", .perform = panic, .traits = SELFTEST, .needs = NEED(MACHINE),
 	 .covers = ONCE},
+	{.name = "selftest-calm-after", .perform = calm, .traits = SELFTEST, .covers = OFTEN},
 };
 
 const struct family family_selftest = {.name = "selftest", .operations = operations, .count = COUNT(operations)};

@@ -163,7 +163,7 @@ static long neighbours_come_and_go(struct window *w)
 /* A mapping that is moved there, rather than made there. */
 static long neighbour_moves_in(struct window *w)
 {
-	long at = sys(SYS_mmap, DESTINATION, w->unit, w->region->prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	long at = sys(SYS_mmap, w->destination, w->unit, w->region->prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	char *to = unit_at(w, w->units);
 
 	if (at == -1)
@@ -194,7 +194,7 @@ static long protect_plain_and_back(struct window *w)
 
 static const struct step first_lock = {.name = "lock", .act = lock};
 static const struct step first_lock_unlock = {.name = "lock_unlock", .act = lock_unlock};
-static const struct step first_lock_all = {.name = "lock_all", .act = lock_all};
+static const struct step first_lock_all = {.name = "lock_all", .act = lock_all, .traits = LONE};
 static const struct step first_cold = {.name = "cold", .act = cold};
 static const struct step first_pageout = {.name = "pageout", .act = pageout, .uses = NEED(SWAP)};
 static const struct step first_random_reading = {.name = "random_reading", .act = random_reading};

@@ -19,12 +19,12 @@ static void make_segment(struct window *w, const struct operation *op)
 	(void)op;
 	if (id < 0)
 		fail_step(w, "shmget", errno);
-	at = sys(SYS_shmat, id, DESTINATION, 0);
+	at = sys(SYS_shmat, id, w->destination, 0);
 	if (sys(SYS_shmctl, id, IPC_RMID, NULL))
 		fail_step(w, "shmctl", errno);
-	if (at != (long)DESTINATION)
+	if (at != (long)w->destination)
 		fail_step(w, "shmat", errno);
-	memset(DESTINATION, 0xc0, w->length);
+	memset(w->destination, 0xc0, w->length);
 	w->other = (int)id;
 }
 

@@ -22,7 +22,7 @@ static const struct operation *named(const char *name);
 int at_page_zero(const char *name)
 {
 	unsigned char resident;
-	struct window zero = {.length = (size_t)sysconf(_SC_PAGESIZE)};
+	struct window zero = {.length = (size_t)sysconf(_SC_PAGESIZE), .destination = DESTINATION_BASE};
 	const struct operation *op = named(name);
 
 	if (sys(SYS_mincore, 0, zero.length, &resident))

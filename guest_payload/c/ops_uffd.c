@@ -37,7 +37,7 @@ static void register_first(struct window *w, const struct operation *op)
 /* Registered, with something to be copied or moved to where nothing is yet. */
 static void bring_source(struct window *w, const struct operation *op)
 {
-	long at = sys(SYS_mmap, DESTINATION, w->length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	long at = sys(SYS_mmap, w->destination, w->length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	register_first(w, op);
 	if (at == -1)
@@ -49,7 +49,7 @@ static void bring_source(struct window *w, const struct operation *op)
 /* An empty place for the window's pages to be moved to; it is the one that has to be registered. */
 static void bring_target(struct window *w, const struct operation *op)
 {
-	long at = sys(SYS_mmap, DESTINATION, w->length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	long at = sys(SYS_mmap, w->destination, w->length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (at == -1)
 		fail_step(w, "mmap of a destination", errno);
@@ -101,7 +101,7 @@ static long zero_into(struct window *w, const struct operation *op)
 
 static long move_out(struct window *w, const struct operation *op)
 {
-	struct uffdio_move move = {(uintptr_t)DESTINATION, (uintptr_t)w->start, w->length, 0, 0};
+	struct uffdio_move move = {(uintptr_t)w->destination, (uintptr_t)w->start, w->length, 0, 0};
 
 	(void)op;
 	return ioctl(w->other, UFFDIO_MOVE, &move);

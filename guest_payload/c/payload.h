@@ -105,6 +105,7 @@ enum region_trait {
 	MIXED = 2,    /* the units' protections differ: see unit_protection() */
 	UNREAD = 4,   /* contents must not be touched, not even to look at them */
 	POOLED = 8,   /* made of what the machine has little of (huge pages): never two such probes at once */
+	SINGULAR = 64, /* there is one of it in a process: never in a batch */
 	NO_READS = 16, /* reading faults whatever the protection says */
 	GROWS = 32,   /* by being touched below its start, which is no call */
 };
@@ -124,13 +125,14 @@ enum operation_trait {
 	ALONE = 16,   /* changes the machine, or needs all of its CPUs: nothing else may run meanwhile */
 	IN_ROUNDS = 32,  /* a race: what it does is done in many rounds beside the window */
 	NEW_IMAGE = 64, /* runs this program anew */
+	LONE = 128,   /* changes the process it runs in, or has others: never in a batch */
 };
 
 /* What a sequence does first. */
 struct step {
 	const char *name;
 	long (*act)(struct window *w);
-	unsigned uses; /* as an operation's */
+	unsigned uses, traits; /* as an operation's */
 };
 
 struct operation {
@@ -161,8 +163,13 @@ struct probe {
 	char id[96];
 };
 
-/* The order of a plan, and who runs what: lane 0; whichever lane is free; none, but when all lanes have ended. */
-enum phase { POOLED_PHASE, FREE_PHASE, ALONE_PHASE, PHASES };
+/*
+ * The order of a plan, and who runs what: lane 0; whichever lane is free, many in one process; whichever lane is free;
+ * none, but when all lanes have ended.
+ */
+enum phase { POOLED_PHASE, BATCH_PHASE, FREE_PHASE, ALONE_PHASE, PHASES };
+
+enum { BATCH_MAX = 32 };
 
 struct plan {
 	uint32_t *codes; /* one a probe; see plan.c */
@@ -208,6 +215,7 @@ struct facts {
 	char text[EXTRA_TEXT];
 	char write[UNITS_MAX + 1];
 	int mprotect[UNITS_MAX], munmap[UNITS_MAX];
+	long half_ns, operation_ns; /* how long it took, and the operation of it */
 	/* written by the engine */
 	int signal;
 	bool timeout, unkillable;
@@ -226,6 +234,7 @@ struct window {
 	int object;    /* descriptor of what backs the region, or -1 */
 	int other;     /* what prepare() opened, or -1 */
 	char *source;  /* what prepare() mapped */
+	char *destination; /* a free place for operations that name one: far from all else that is mapped */
 	bool sealed;   /* this half seals */
 	bool look;     /* for seals in smaps, rather than at the quicker maps */
 	struct facts *facts;
@@ -237,11 +246,14 @@ struct window {
 #endif
 #define PLACE(at) ((char *)(PLACES + (at)))
 
-/* A free place for operations that name a destination: far from the window and from all else that is mapped. */
-#define DESTINATION PLACE(0xa00000000ul)
-
-/* Where the window is, unless the region has a place of its own: below the program, so that it is listed first. */
+/*
+ * Where the window is, unless the region has a place of its own, and the free place that goes with it. Windows
+ * that share a process are so many units apart that nothing done around one reaches another (munmap-far covers 8
+ * units on each side), and each is below those before it and the program: it is the first that the kernel lists.
+ */
 #define WINDOW_BASE PLACE(0x400000ul)
+#define DESTINATION_BASE PLACE(0xa00000000ul)
+enum { SLOT_UNITS = 128 };
 
 enum { UNIT_FILL = 0xa0 }; /* what unit 0 of a filled region holds; unit i holds a0+i */
 
@@ -280,6 +292,8 @@ int unit_protection(const struct region *region, int i);
 
 /* half.c */
 _Noreturn void half(const struct probe *probe, bool sealed, struct facts *facts);
+/* there is nothing more to do for it: its process ends, or does the next of its batch */
+_Noreturn void leave_half(void);
 _Noreturn void fail_step(struct window *w, const char *step, int error);
 void add_extra(struct window *w, const char *key, long number);
 void add_text(struct window *w, const char *key, const char *text); /* one of them in each half */
@@ -287,13 +301,20 @@ void add_text(struct window *w, const char *key, const char *text); /* one of th
 /* regions.c */
 int open_object(struct window *w, const char *kind, const char *name, int units);
 
+/* The same half of the first so many probes of a batch, in one process. */
+struct probe_batch;
+_Noreturn void halves(struct probe_batch *batch, int count, bool sealed);
+
 /* snapshot.c */
+enum { BLIND = 77 }; /* exit status of a half that can no longer look */
 void arm_fault_handler(void);
-void keep_key_rights(void); /* those the thread has now, also after faults */
+void keep_key_rights(long key); /* those the thread has now, also after faults */
+void give_back_key(void);
 void take_snapshot(struct window *w, struct unit_fact *facts);
 void take_own_snapshot(struct window *w, struct unit_fact *facts); /* for a child: what was opened shows its parent */
 void describe_unit(const struct unit_fact *fact, char text[UNIT_TEXT]);
-bool try_write(char *address);
+bool try_write(char *address);   /* by a store of our own: a stack grows by it */
+bool store_works(char *address); /* by the kernel's, which is quicker */
 bool try_call(void (*act)(void)); /* false when it faults */
 bool call32_works(void); /* ops_arguments.c */
 int count_seals(void);
@@ -334,6 +355,22 @@ void use_all_cpus(void); /* for this thread and its children; a half is confined
 bool first_two_cpus(int cpus[2]);
 void run_halves(const struct probe *probe, struct facts **control, struct facts **sealed);
 
+/*
+ * The same for many: a process for all their control halves and one for the sealed ones. What does not go as
+ * halves go (a signal, a deadline, an early end, a set-up that failed for want of something) is doubtful, and all
+ * that was to come after it in that process: it is to be run again, alone. What else may be unusual about facts,
+ * the host says.
+ */
+struct probe_batch {
+	size_t first; /* place in the plan of the first probe: a process is named for the probe it runs */
+	int count;
+	volatile int at; /* the probe that runs */
+	struct probe probes[BATCH_MAX];
+	struct facts facts[2][BATCH_MAX]; /* control, sealed */
+	bool doubtful[BATCH_MAX];
+};
+struct probe_batch *run_batch(const struct plan *plan, size_t first, int count);
+
 /* report.c */
 struct selection {
 	char **run, **exclude; /* globs */
@@ -357,9 +394,10 @@ void report_list(const struct plan *plan);
 void report_trace(const struct probe *probe); /* the head of a trace */
 void report_plan(const struct plan *plan, const struct system *system, int lanes);
 void report_begin(const char *probe, int lane);
+void report_batch(const char *first, int probes, int lane);
 void report_observation(const struct probe *probe, const struct facts *control, const struct facts *sealed,
-			long microseconds);
-void report_end(long observations);
+			long microseconds, bool again);
+void report_end(long observations, long half_ns, long operation_ns);
 void report_flush(void);
 
 /* plan.c */
@@ -368,7 +406,14 @@ struct probe probe_at(const struct plan *plan, size_t index);
 
 /* lanes.c */
 int lanes_for(const struct system *system);
-void run_plan(const struct plan *plan, const struct system *system, int lanes, long deadline_ms, int kmsg);
+struct how {
+	int lanes;
+	bool lone; /* no batches: each half has a process of its own */
+	unsigned sample, seed; /* one probe in so many of a batch runs alone too, 0 for none; where to begin to count */
+	long deadline_ms;
+	int kmsg; /* or -1 */
+};
+void run_plan(const struct plan *plan, const struct system *system, const struct how *how);
 
 /* main.c */
 extern long started_by;       /* the process that started the payload */

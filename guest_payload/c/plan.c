@@ -79,9 +79,14 @@ static bool selected(const struct selection *s, const struct probe *p)
 
 static enum phase phase_of(const struct probe *p)
 {
-	if (p->operation->traits & ALONE)
+	const struct operation *op = p->operation;
+	unsigned traits = op->traits | (op->first ? op->first->traits : 0);
+
+	if (traits & ALONE)
 		return ALONE_PHASE;
-	return p->operation->traits & POOL || p->region->traits & POOLED ? POOLED_PHASE : FREE_PHASE;
+	if (p->operation->traits & POOL || p->region->traits & POOLED)
+		return POOLED_PHASE;
+	return traits & LONE || p->region->traits & SINGULAR ? FREE_PHASE : BATCH_PHASE;
 }
 
 /* Every combination that the tables cover and the selection wants; how many there are. */

@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <sys/ipc.h>
 #include <sys/shm.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "arch.h"
@@ -57,13 +58,16 @@ static size_t transparent_huge_page(struct window *w)
 /* MADV_COLLAPSE (6.1) may find a page in somebody else's hands for a moment, and says so with EAGAIN: ask again. */
 long collapse_range(void *start, size_t length)
 {
-	enum { TRIES = 100 };
+	enum { AT_ONCE = 20, TRIES = 200 };
+	static const struct timespec moment = {.tv_nsec = 1000000};
 	long result = -1;
 
 	for (int i = 0; i < TRIES; i++) {
 		result = sys(SYS_madvise, start, length, ADV_COLLAPSE);
 		if (result == 0 || errno != EAGAIN)
 			break;
+		if (i >= AT_ONCE)
+			clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, NULL);
 	}
 	return result;
 }
@@ -128,11 +132,11 @@ static void make_key(struct window *w, unsigned long rights)
 
 	make_window(w);
 	key = sys(SYS_pkey_alloc, 0, rights);
-	if (key < 0) /* ENOSPC is what a processor without them answers; it must not look like a want of memory */
-		fail_step(w, "protection keys", errno == ENOSPC ? EOPNOTSUPP : errno);
+	if (key < 0) /* a processor without them: EINVAL, then ENOSPC, which must not look like a want of memory */
+		fail_step(w, "protection keys", errno == ENOSPC || errno == EINVAL ? EOPNOTSUPP : errno);
 	if (sys(SYS_pkey_mprotect, w->base, (size_t)w->units * w->unit, w->region->prot, key))
 		fail_step(w, "pkey_mprotect", errno);
-	keep_key_rights();
+	keep_key_rights(key);
 }
 
 void make_no_write_key(struct window *w)

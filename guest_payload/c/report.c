@@ -138,11 +138,21 @@ static void end_line(void)
 	put("}\n");
 }
 
+/* As many whole lines as a pipe takes at once; a line that is longer than that is sent while nobody else writes. */
+static size_t portion(const char *text, size_t length)
+{
+	size_t end = length < PIPE_BUF ? length : PIPE_BUF;
+
+	while (end && text[end - 1] != '\n')
+		end--;
+	return end ? end : length;
+}
+
 /* Write what has been put, complete lines all of it. */
 static void send(void)
 {
 	for (const char *p = out->text; out->used;) {
-		ssize_t wrote = write(STDOUT_FILENO, p, out->used);
+		ssize_t wrote = write(STDOUT_FILENO, p, portion(p, out->used));
 
 		if (wrote < 0 && errno == EINTR)
 			continue;
@@ -209,7 +219,7 @@ void report_trace(const struct probe *probe)
 	put_string_field("trace", probe->id);
 	put_string_field("layout", probe->span->layout);
 	put_number_field("base", (long)WINDOW_BASE);
-	put_number_field("destination", (long)DESTINATION);
+	put_number_field("destination", (long)DESTINATION_BASE);
 	put_number_field("page_size", sysconf(_SC_PAGESIZE));
 	put_string_field("mapping", probe->region->mapping ? probe->region->mapping : "");
 	put_traits(probe);
@@ -234,7 +244,7 @@ void report_plan(const struct plan *plan, const struct system *system, int lanes
 	struct utsname names = {0};
 
 	uname(&names);
-	put("{\"type\":\"plan\",\"stream\":1,\"payload\":\"c\"");
+	put("{\"type\":\"plan\",\"stream\":2,\"payload\":\"c\"");
 	put_string_field("id", PAYLOAD_ID);
 	put_string_field("machine", names.machine);
 	put_string_field("release", names.release);
@@ -281,22 +291,22 @@ _Static_assert(2 * HALF_MAX + 256 <= PIPE_BUF, "an observation fits into one wri
 
 void report_begin(const char *probe, int lane)
 {
-	size_t observed = out->used;
-
 	put("{\"type\":\"begin\"");
 	put_string_field("probe", probe);
 	if (lane != NO_LANE)
 		put_number_field("lane", lane);
 	end_line();
-	if (out->used > PIPE_BUF) { /* both lines together are too long: the observation first */
-		size_t begin = out->used - observed;
-		char kept[256];
+	send();
+}
 
-		memcpy(kept, out->text + observed, begin);
-		out->used = observed;
-		send();
-		put_bytes(kept, begin);
-	}
+void report_batch(const char *first, int probes, int lane)
+{
+	put("{\"type\":\"batch\"");
+	put_string_field("probe", first);
+	put_number_field("probes", probes);
+	if (lane != NO_LANE)
+		put_number_field("lane", lane);
+	end_line();
 	send();
 }
 
@@ -420,7 +430,7 @@ static void put_half(const char *key, const struct facts *f, bool sealed, int un
 }
 
 void report_observation(const struct probe *probe, const struct facts *control, const struct facts *sealed,
-			long microseconds)
+			long microseconds, bool again)
 {
 	int units = (int)strlen(probe->span->layout);
 	bool address = probe->operation->traits & ADDRESS;
@@ -430,15 +440,21 @@ void report_observation(const struct probe *probe, const struct facts *control, 
 	put_string_field("layout", probe->span->layout);
 	put_number_field("unit", (long)control->unit);
 	put_number_field("microseconds", microseconds);
+	if (again) {
+		put_key("again");
+		put("true");
+	}
 	put_half("control", control, false, units, address);
 	put_half("sealed", sealed, true, units, address);
 	end_line(); /* sent with the next probe's begin, or the end: one write, one wake-up of the reader */
 }
 
-void report_end(long observations)
+void report_end(long observations, long half_ns, long operation_ns)
 {
 	put("{\"type\":\"end\"");
 	put_number_field("probes", observations);
+	put_number_field("half_ns", half_ns);
+	put_number_field("operation_ns", operation_ns);
 	end_line();
 	send();
 }

@@ -34,6 +34,9 @@ long call(const char *name, int count, long number, long a, long b, long c, long
 #define SYS_pidfd_open 434 /* 5.3: 32fcb426ec00 */
 #endif
 
+#ifndef SYS_close_range
+#define SYS_close_range 436 /* 5.9: 9b4feb630e8e */
+#endif
 #ifndef SYS_memfd_secret
 #define SYS_memfd_secret 447 /* 5.14: 1507f51255c9 */
 #endif

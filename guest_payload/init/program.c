@@ -121,9 +121,9 @@ static int watch(int fds[3])
 }
 
 /*
- * Forwards until the program is dead. SIGCHLD is blocked but for inside epoll_pwait(), so that none is missed. That call
- * is one of those that end with EINTR when whoever waits in it was stopped (signal(7)), and nothing stops PID 1 but a
- * tracer: what it would say from then on is not its own word.
+ * Forwards until the program is dead. SIGCHLD is blocked but for inside epoll_pwait(), so that none is missed.
+ * That call is one of those that end with EINTR when whoever waits in it was stopped (signal(7)), and nothing
+ * stops PID 1 but a tracer: what it would say from then on is not its own word.
  */
 static int pump(pid_t program, struct pipe_end ends[2], const sigset_t *unblocked)
 {

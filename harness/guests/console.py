@@ -91,10 +91,14 @@ _TRIGGERS: tuple[_Trigger, ...] = (
     _trigger("warning", r"WARNING: |INFO: (?:possible|suspicious|inconsistent) ", fatal=False),
 )
 
-_MARK = re.compile(r"sealmatrix: (?:begin (?P<probe>\S+)(?: in lane (?P<lane>\d+))?|end)\s*$")
+_MARK = re.compile(
+    r"sealmatrix: (?:begin (?P<probe>\S+)(?: and (?P<more>\d+) more)?(?: in lane (?P<lane>\d+))?|end)\s*$"
+)
 # A lane's processes have its name (guest_payload/c/lanes.c), and a report that of the process it happened in:
 # dump_stack_print_info(), mm/page_alloc.c: bad_page(), mm/kasan/report.c.
 _LANE = re.compile(r"(?:Comm: |in process |by task )sealmatrix-(?P<lane>\d+)(?:/| |$)")
+# A process that runs many probes is named for the one it runs, by its place in the plan (guest_payload/c/half.c).
+_PLACE = re.compile(r"(?:Comm: |in process |by task )probe-(?P<place>\d+)(?:/| |$)")
 _STAMP = re.compile(r"(?:<\d+>)?\[ *\d+\.\d{6}\](?:\[ *[TC]\d+[^\]]{0,32}\])? ?")
 _GLUED = re.compile(r"(?<=.)(?=\[ *\d+\.\d{6}\])")
 _CONTROL = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|c)?|[^\t\x20-\x7e\u00a1-\uffff]")
@@ -127,8 +131,10 @@ def last_lines(text: str, count: int = 10) -> tuple[str, ...]:
 class Running:
     """The probes that run at some place of a console, as far as its marks tell."""
 
-    def __init__(self) -> None:
-        self.by_lane: dict[int | None, str] = {}
+    def __init__(self, planned: Sequence[str] = ()) -> None:
+        self.planned = planned
+        self.by_lane: dict[int | None, tuple[str, ...]] = {}
+        self._places = {probe: place for place, probe in enumerate(planned)}
 
     def take(self, message: str) -> bool:
         """Whether a message is a mark. A probe without a lane runs alone."""
@@ -138,29 +144,36 @@ class Running:
         lane = int(mark["lane"]) if mark["lane"] else None
         if lane is None or None in self.by_lane:
             self.by_lane.clear()
-        if mark["probe"]:
-            self.by_lane[lane] = mark["probe"]
+        if probe := mark["probe"]:
+            place, more = self._places.get(probe), int(mark["more"] or 0)
+            self.by_lane[lane] = (probe,) if place is None else tuple(self.planned[place : place + more + 1])
         return True
 
+    @property
+    def probes(self) -> tuple[str, ...]:
+        """All of them, lane by lane."""
+        return tuple(probe for running in self.by_lane.values() for probe in running)
 
-def find_crashes(text: str) -> tuple[Crash, ...]:
+
+def find_crashes(text: str, planned: Sequence[str] = ()) -> tuple[Crash, ...]:
     """Return the reports on a console, oldest first: every crash, and the first ``MAX_REPORTS`` of the notes.
 
-    Any text is valid input.
+    ``planned`` are the ids of the payload's plan, in which marks and the names of processes count. Any text is valid
+    input.
     """
     found: list[Crash] = []
     notes = 0
-    for crash in _reports(text):
+    for crash in _reports(text, planned):
         notes += not crash.fatal
         if crash.fatal or notes <= MAX_REPORTS:
             found.append(crash)
     return tuple(found)
 
 
-def _reports(text: str) -> Iterator[Crash]:
+def _reports(text: str, planned: Sequence[str]) -> Iterator[Crash]:
     """Every report on a console, oldest first."""
     report: _Report | None = None
-    running = Running()
+    running = Running(planned)
     for number, message in messages(text):
         if running.take(message):
             continue
@@ -197,7 +210,9 @@ class _Report:
     def __init__(self, trigger: _Trigger, message: str, number: int, running: Running) -> None:
         self._crash = Crash(trigger.kind, message, (message,), None, trigger.fatal, number)
         self._running = dict(running.by_lane)
+        self._planned = running.planned
         self._lanes: set[int] = set()
+        self._named: list[str] = []  # probes that the report names
         self._look_for_lane(message)
         self._function = ""
         self._age = self._tracing = 0
@@ -207,11 +222,15 @@ class _Report:
     def _look_for_lane(self, message: str) -> None:
         if named := _LANE.search(message):
             self._lanes.add(int(named["lane"]))
+        if (named := _PLACE.search(message)) and int(named["place"]) < len(self._planned):
+            self._named.append(self._planned[int(named["place"])])
 
     def _suspects(self) -> list[str]:
-        """The probes of the lanes that were named, where any was; otherwise all that ran when it began."""
-        named = [probe for lane, probe in self._running.items() if lane in self._lanes]
-        return named or list(self._running.values())
+        """The probes that were named, or those of the lanes that were; otherwise all that ran when it began."""
+        ran = [probe for running in self._running.values() for probe in running]
+        if named := [probe for probe in dict.fromkeys(self._named) if probe in ran]:
+            return named
+        return [p for lane, running in self._running.items() if lane in self._lanes for p in running] or ran
 
     def takes(self, trigger: _Trigger, running: Running) -> bool:
         """Whether what now begins is only more of this report.
@@ -221,8 +240,8 @@ class _Report:
         """
         if self._dead:
             return True
-        now = set(running.by_lane.values())
-        if trigger.follow and self._running and not now & set(self._running.values()):
+        now, then = set(running.probes), {probe for running in self._running.values() for probe in running}
+        if trigger.follow and self._running and not now & then:
             return False  # every probe that ran when it began has ended
         if not trigger.follow and not now >= set(self._suspects()):
             return False  # no consequence, and a probe it may have come from has ended

@@ -120,7 +120,10 @@ class Half:
 
 @dataclass(frozen=True, config=_STRICT)
 class Observation:
-    """Both halves of one probe. ``unit`` is in bytes."""
+    """Both halves of one probe. ``unit`` is in bytes.
+
+    ``again``: the probe had been observed among others in one process, and was run once more, alone.
+    """
 
     probe: str
     layout: str
@@ -128,6 +131,7 @@ class Observation:
     microseconds: int
     control: Half
     sealed: Half
+    again: bool = False
     type: Literal["observation"] = "observation"
 
     @model_validator(mode="after")
@@ -167,6 +171,16 @@ class Begin:
     probe: str
     lane: int | None = None
     type: Literal["begin"] = "begin"
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Batch:
+    """So many probes of the plan, from ``probe`` on, are about to run, many in one process."""
+
+    probe: str
+    probes: int
+    lane: int | None = None
+    type: Literal["batch"] = "batch"
 
 
 _Plain = bool | int | str | None
@@ -229,9 +243,14 @@ class Outcome:
 
 @dataclass(frozen=True, config=_STRICT)
 class End:
-    """The payload says it wrote everything: so many observations, a scenario's outcome being one."""
+    """The payload says it wrote everything: so many observations, a scenario's outcome being one.
+
+    ``half_ns`` is the time its halves took by the guest's clock, ``operation_ns`` that of the calls under test.
+    """
 
     probes: int
+    half_ns: int = 0
+    operation_ns: int = 0
     type: Literal["end"] = "end"
 
 
@@ -244,4 +263,4 @@ class Garbage:
     reason: str
 
 
-Record = Plan | Begin | Observation | Fact | Printed | Outcome | End
+Record = Plan | Begin | Batch | Observation | Fact | Printed | Outcome | End

@@ -9,7 +9,6 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from harness.observations.model import Garbage, Record
 
-STREAM_VERSION = 1
 # The longest line we produce is a plan of some thousand ids (about 200 KB).
 MAX_LINE = 4 * 1024 * 1024
 _EXCERPT = 120

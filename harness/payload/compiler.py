@@ -24,10 +24,11 @@ from harness.processes.children import OutOfTime, run
 
 _LOG = logging.getLogger(__name__)
 
+# A program's base leaves room below it for the payload's windows, which are the first mappings the kernel lists then.
 # The sanitizer zig adds to C by default would turn a payload's deliberate oddities into traps.
 FLAGS: tuple[str, ...] = (
     "-static", "-std=gnu11", "-O2", "-g0", "-s", "-fno-sanitize=all", "-fno-strict-aliasing",
-    "-Wall", "-Wextra", "-Werror", "-Wno-unused-command-line-argument",
+    "-Wall", "-Wextra", "-Werror", "-Wno-unused-command-line-argument", "-Wl,--image-base=0x40000000",
 )  # fmt: skip
 
 # The first build for a target compiles musl as well: 25 s on a desktop, minutes on a slow board.

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.observations.journal import Journalled, read_journal
+from harness.observations.collector import Journalled
+from harness.observations.journal import read_journal
 from harness.observations.model import Fact, Value, named
 from harness.reports.cells import cell_folder, kernel_name, plural, release, status_counts, together
 from harness.reports.ink import MARKS, Ink, Page, print_table

@@ -15,7 +15,9 @@ from pathlib import Path
 from harness.errors import InfrastructureError
 from harness.guests.console import Crash
 from harness.guests.model import Booted, Exited, Guest, Queues
-from harness.observations.journal import Journal, Journalled
+from harness.observations.collector import Journalled
+from harness.observations.journal import Journal
+from harness.runs.doubt import alone, doubtful
 from harness.runs.helper import Helped, help_out
 from harness.runs.listen import HandedOver, Listener, anything_may_begin, probe, push, read_console
 from harness.runs.model import Cell, Stage, Tell, Told, Workload
@@ -145,6 +147,8 @@ class CellWorker:
         self._pace.starts(outcome.seconds["boot"] + outcome.seconds["push"])
         with _timed(outcome.seconds, "payload"):
             outcome.exited, outcome.lost = self._probe(argv, first)
+            if outcome.exited is not None and not outcome.lost:
+                outcome.exited, outcome.lost = self._probe_again(argv, first, outcome.exited)
         if second is None or outcome.lost:
             return
         with _timed(outcome.seconds, "crosscheck"):
@@ -157,6 +161,16 @@ class CellWorker:
             return probe(self._guest, argv, listener)
         except HandedOver:
             return None, ""
+
+    def _probe_again(self, argv: Sequence[str], listener: Listener, exited: Exited | None) -> tuple[Exited | None, str]:
+        """Ask again, alone, what was not as usual among others. A sample of the rest the payload asked both ways."""
+        lost = ""
+        for probes in doubtful(self._cell, listener.workload, listener.collector):
+            listener.again(probes)
+            exited, lost = self._probe(alone(argv, probes), listener)
+            if lost:
+                break
+        return exited, lost
 
     def _gather(self, outcome: CellOutcome, listener: Listener) -> None:
         """Wait for the guests that help, and put what they saw behind what the cell's own guest saw."""

@@ -10,7 +10,8 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.guests.console import Crash
-from harness.observations.journal import Journalled, read_journal, read_plan_of
+from harness.observations.collector import Journalled
+from harness.observations.journal import read_journal, read_plan_of
 from harness.rules.model import KernelFacts, ProbeName, Rule
 from harness.runs.cell import JOURNAL, SECOND_JOURNAL
 from harness.runs.record import CellRecord, CrashRecord, write_atomically
@@ -74,6 +75,8 @@ def judge_cell(
         lost=lost,
         second=second.observations if second else {},
         doubts=journalled.doubts if journalled else {},
+        among_others=journalled.among_others if journalled else {},
+        batched=journalled.batched if journalled else frozenset(),
     )
     return judge(question, evidence)
 

@@ -9,8 +9,9 @@ from harness.errors import LostGuest
 from harness.guests.bounds import CONSOLE, beginning_of
 from harness.guests.console import Crash, find_crashes, unplaced
 from harness.guests.model import Exited, Guest, Output
-from harness.observations.journal import Collector, Journal
-from harness.observations.model import Begin, Garbage, Observation, Outcome, Plan, Record
+from harness.observations.collector import Collector
+from harness.observations.journal import Journal
+from harness.observations.model import Batch, Begin, Garbage, Observation, Outcome, Plan, Record
 from harness.observations.stream import StreamParser, printable
 from harness.runs.model import Workload
 
@@ -72,7 +73,7 @@ def read_console(guest: Guest, workload: Workload) -> tuple[tuple[Crash, ...], s
         return (), ""
     beginning, whole = beginning_of(guest.console)
     console = beginning.decode("utf-8", "replace")
-    crashes = find_crashes(console)
+    crashes = find_crashes(console, [probe.id for probe in workload.planned])
     if not whole:
         return crashes, f"its console has more than {CONSOLE >> 20} MiB, and was not looked at any further"
     return crashes, unplaced(console, crashes) if "--kmsg" in workload.arguments else ""
@@ -103,6 +104,16 @@ class Listener:
         self.workload, self.journal, self.collector = workload, journal, Collector()
         self._parser, self._observed, self._begins = StreamParser(), observed, begins
         self._patience = Patience()
+        self._planned = tuple(probe.id for probe in workload.planned)
+        self._elsewhere: set[str] = set()  # what has begun here, and is another guest's
+        self._repeating = False
+
+    def again(self, probes: Sequence[str]) -> None:
+        """The payload is run once more, for these probes of those that it observed among others."""
+        self.journal.note("again", probes=list(probes))
+        self.collector.again(probes)
+        self._planned, self._repeating = tuple(probes), True
+        self._parser = StreamParser()
 
     def feed(self, data: bytes) -> None:
         """Take bytes of the stream."""
@@ -122,7 +133,7 @@ class Listener:
             self._take(b"", found)
         parser = StreamParser()
         for line, record in parser.feed(journal.read_bytes()):
-            if isinstance(record, Begin | Observation):
+            if isinstance(record, Begin | Batch | Observation):
                 self.journal.line(line)
                 self.collector.add(record)
 
@@ -132,8 +143,10 @@ class Listener:
         return "" if seen == planned else f"the guests ended after {seen} of {planned} observations"
 
     def _take(self, line: bytes, record: Record | Garbage) -> None:
-        if isinstance(record, Begin) and not self._begins(record.probe):
-            raise HandedOver
+        if isinstance(record, Begin | Batch) and not self._may_begin(record):
+            return
+        if isinstance(record, Observation) and record.probe in self._elsewhere:
+            return
         if isinstance(record, Garbage):
             if len(self.collector.garbage) < MAX_GARBAGE:
                 self.journal.note("garbage", offset=record.offset, excerpt=record.excerpt, reason=record.reason)
@@ -150,12 +163,27 @@ class Listener:
             self._observed()
         if isinstance(record, Observation):
             self._patience.take(record)
+            if self._elsewhere and not self.collector.unobserved() - self._elsewhere:
+                raise HandedOver
+
+    def _may_begin(self, record: Begin | Batch) -> bool:
+        """Whether any of what begins is ours. Of a batch the last may be another guest's: the first are waited for."""
+        begins = self.collector.running(record)
+        if self._repeating:
+            return True
+        foreign = [probe for probe in begins if not self._begins(probe)]
+        self._elsewhere.update(foreign)
+        if len(foreign) < len(begins):
+            return True
+        if not self.collector.unobserved() - self._elsewhere:
+            raise HandedOver
+        return False
 
     def _check_plan(self, plan: Plan) -> None:
         """The guest must be about to do what we shall judge, with the payload we pushed."""
         if plan.id != self.workload.id:
             raise LostGuest(f"the payload says it is {plan.id}, but {self.workload.id} was pushed")
-        if plan.probes != tuple(probe.id for probe in self.workload.planned):
+        if plan.probes != self._planned:
             raise LostGuest("the payload plans other probes than it lists on the host")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.guests.console import Crash, find_crashes
 from harness.model.architectures import arch_called
-from harness.observations.journal import Journalled
+from harness.observations.collector import Journalled
 from harness.observations.stream import printable
 from harness.runs.record import CellRecord, CellState
 

@@ -11,17 +11,17 @@ from collections.abc import Iterator
 from harness.observations.model import Half, Observation, Unit, errno_name
 
 
-def disagreement(first: Observation, second: Observation) -> str | None:
+def disagreement(first: Observation, second: Observation, one_is: str = "C", other_is: str = "Python") -> str | None:
     """The first thing two observations of one probe differ in, with both sides; None when they agree."""
     if first.layout != second.layout:
-        return f"layout: C {first.layout}, Python {second.layout}"
+        return f"layout: {one_is} {first.layout}, {other_is} {second.layout}"
     if first.unit != second.unit:
-        return f"bytes of a unit: C {first.unit}, Python {second.unit}"
+        return f"bytes of a unit: {one_is} {first.unit}, {other_is} {second.unit}"
     halves = (("control", first.control, second.control), ("sealed", first.sealed, second.sealed))
     for name, one, other in halves:
         for (what, c), (_, python) in zip(_facts(one), _facts(other), strict=False):
             if c != python:
-                return f"{name} half, {what}: C {c}, Python {python}"
+                return f"{name} half, {what}: {one_is} {c}, {other_is} {python}"
     return None
 
 

@@ -21,7 +21,7 @@ from harness.rules.load import unclaimed
 from harness.rules.model import Expect, KernelFacts, Outcome, ProbeName, Rule
 from harness.rules.refusals import excuse
 from harness.verdicts.crosscheck import disagreement
-from harness.verdicts.model import Finding, Follows, Kind, RuleResult, Verdict
+from harness.verdicts.model import Finding, Follows, Kind, RuleResult, Status, Verdict
 from harness.verdicts.refused import control_refused, filter_noted, no_mseal, step_failed, without_mseal
 from harness.verdicts.rounds import Outcome as Rounds
 from harness.verdicts.rounds import read_outcomes
@@ -46,6 +46,8 @@ class Evidence:
     lost: str = ""
     second: Mapping[str, Observation] = field(default_factory=dict)
     doubts: Mapping[str, str] = field(default_factory=dict)
+    among_others: Mapping[str, Observation] = field(default_factory=dict)
+    batched: frozenset[str] = frozenset()
 
 
 PASS = Finding("pass", "")
@@ -102,21 +104,40 @@ def _verdict(rule: Rule, probe: ProbeName, evidence: Evidence, fatal: Mapping[st
     # A run of many cells holds millions of these texts, of which few differ.
     observed = sys.intern(summary(seen, whole=rule.atomic)) if seen else ""
     divided = sys.intern(division(seen)) if seen else ""
+    if seen and probe.id in evidence.batched and evidence.lost and finding.status not in _USUAL:
+        finding = _disputed(finding, f"seen among others, and not asked again ({evidence.lost})", "that")
+    other = evidence.among_others.get(probe.id)
+    if seen and other and (differ := disagreement(other, seen, "among others", "alone")):
+        finding = _disputed(finding, f"among others and alone it was not the same: {differ}", "the latter")
     other = evidence.second.get(probe.id)
     if seen and other and (differ := disagreement(seen, other)):
-        finding = _disputed(finding, differ)
+        finding = _disputed(finding, f"the two payloads disagree: {differ}", "the C payload")
         observed = f"C: {observed} | Python: {summary(other, whole=rule.atomic)}"
     return Verdict(
         rule.id, sys.intern(probe.id), finding.status, finding.reason, finding.kind, observed, follows, divided
     )
 
 
-def _disputed(finding: Finding, differ: str) -> Finding:
+_USUAL: frozenset[Status] = frozenset({"pass", "skip", "observed"})
+
+
+def unusual(assignment: Assignment, kernel: KernelFacts, observations: Mapping[str, Observation]) -> tuple[str, ...]:
+    """Which of these probes were not seen to do what their rules expect, whatever is known of the kernel."""
+    found = {
+        probe.id: None
+        for rule, probes in assignment
+        for probe in probes
+        if (seen := observations.get(probe.id)) and judge_observation(rule, probe, seen, kernel).status not in _USUAL
+    }
+    return tuple(found)
+
+
+def _disputed(finding: Finding, differ: str, by: str) -> Finding:
     """One instrument's word against another's is no verdict on the kernel, unless that crashed."""
     if finding.kind == "crash":
         return finding
     alone = f"{finding.status}: {finding.reason}" if finding.reason else finding.status
-    return Finding("error", f"the two payloads disagree: {differ}; by the C payload alone it is {alone}")
+    return Finding("error", f"{differ}; by {by} alone it is {alone}")
 
 
 def summary(seen: Observation, *, whole: bool = False) -> str:

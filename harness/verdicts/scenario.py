@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.guests.console import Crash
-from harness.observations.journal import Journalled
+from harness.observations.collector import Journalled
 from harness.observations.model import Fact, Outcome, Value, named
 from harness.rules.model import ProbeName, Rule
 from harness.verdicts.model import Finding, RuleResult, Verdict

@@ -15,7 +15,7 @@ from harness.guests.host import HostGuest
 from harness.guests.model import Output
 from harness.matrix.model import Profile
 from harness.model.architectures import this_arch
-from harness.observations.journal import Collector, Journalled
+from harness.observations.collector import Collector, Journalled
 from harness.observations.model import named
 from harness.observations.stream import StreamParser
 from harness.runs.cell import CellWorker

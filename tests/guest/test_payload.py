@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from errno import EINVAL, ENOMEM, ENOSYS, EOPNOTSUPP, EPERM
 from functools import cache
@@ -17,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from harness.model.architectures import Arch
-from harness.observations.journal import Collector
-from harness.observations.model import Begin, End, Garbage, Half, Observation, Plan, Record
+from harness.observations.collector import Collector
+from harness.observations.model import Batch, Begin, End, Garbage, Half, Observation, Plan, Record
 from harness.observations.stream import parse_line
 from harness.payload import ProbeInfo, build, compile_static, probe_list
 from tests import seccomp
@@ -85,6 +86,11 @@ def observe(cwd: Path, *arguments: str) -> Stream:
     assert set(collector.begun) == set(collector.observations) == set(plan.probes)
     assert collector.ended
     return Stream(plan, collector.observations)
+
+
+def facts(seen: Observation) -> Observation:
+    """An observation without what is no fact of the kernel: its time, and whether it was made twice."""
+    return replace(seen, microseconds=0, again=False)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +168,7 @@ class TestStream:
         again = observe(tmp_path)
         for probe, first in whole.observations.items():
             if not probe.startswith(WEATHER):
-                assert replace(again.observations[probe], microseconds=0) == replace(first, microseconds=0)
+                assert facts(again.observations[probe]) == facts(first)
 
     def test_sealed_units_are_sealed_and_the_control_is_not(self, whole: Stream) -> None:
         for seen in whole.observations.values():
@@ -362,6 +368,90 @@ class TestEngine:
         assert (refused.stage, refused.step) == ("setup", "create a file in the working directory")
         assert refused.step_errno
         assert seen.observations["munmap/anon-rw/exact"].control.stage == "done"
+
+
+class TestBatches:
+    """Many probes in one process; what one of them does to that process costs no other anything."""
+
+    @staticmethod
+    def run(tmp_path: Path, *operations: str, arguments: tuple[str, ...] = ()) -> tuple[list[Record], Stream]:
+        words = [word for name in operations for word in ("--run", f"{name}/*")]
+        done = run(*words, "--sample", "1000000", *arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        found = records(done.stdout)
+        assert isinstance(found[0], Plan)
+        return found, Stream(found[0], {r.probe: r for r in found if isinstance(r, Observation)})
+
+    @pytest.mark.parametrize(
+        "others", [("calm-after",), ("calm", "calm-after"), ("calm",)], ids=["first", "middle", "last"]
+    )
+    @pytest.mark.parametrize("bad", ["crash", "hang", "loop", "unmap-stack", "close-all"])
+    def test_one_that_goes_wrong_spoils_no_other(self, bad: str, others: tuple[str, ...], tmp_path: Path) -> None:
+        found, stream = self.run(
+            tmp_path, f"selftest-{bad}", *(f"selftest-{name}" for name in others), arguments=("--deadline-ms", "300")
+        )
+        assert [r for r in found if isinstance(r, Batch)], "they share a process"
+        culprit = stream.observations.pop(f"selftest-{bad}/anon-rw/exact")
+        for half in (culprit.control, culprit.sealed):
+            match bad:
+                case "close-all":
+                    assert half.stage == "after", "without descriptors there is nothing to look with"
+                case "crash" | "unmap-stack":
+                    assert (half.stage, half.signal) == ("operation", 11)
+                case _:
+                    assert (half.stage, half.timeout) == ("operation", True)
+        assert len(stream.observations) == 10 * len(others)
+        for seen in stream.observations.values():
+            assert (seen.control.stage, seen.sealed.stage, seen.control.result) == ("done", "done", 0)
+            assert seen.sealed.before == seen.sealed.after
+        repeated = [r.probe for r in found if isinstance(r, Begin)]
+        assert f"selftest-{bad}/anon-rw/exact" in repeated, "what counts was seen alone"
+        before = 10 if others[0] == "calm" else 0
+        assert not set(repeated) & set(stream.plan.probes[:before]), "those before it had been seen"
+        assert processes_of(program()) == []
+
+    def test_many_share_a_process(self, whole: Stream, tmp_path: Path) -> None:
+        found, _ = self.run(tmp_path, "m*", "after-*", "fork-*")
+        begun = [r.probe for r in found if isinstance(r, Begin)]
+        batches = [r for r in found if isinstance(r, Batch)]
+        assert sum(batch.probes for batch in batches) > 10 * len(begun)
+        assert max(batch.probes for batch in batches) == 32
+
+    def test_both_ways_give_the_same_facts(self, whole: Stream, tmp_path: Path) -> None:
+        alone = observe(tmp_path, "--lone")
+        assert alone.plan.probes == whole.plan.probes
+        for probe, seen in alone.observations.items():
+            if not probe.startswith(WEATHER):
+                assert facts(seen) == facts(whole.observations[probe])
+
+    def test_a_sample_is_seen_both_ways(self, whole: Stream, tmp_path: Path) -> None:
+        done = run("--run", "mprotect-*/anon-rw/*", "--sample", "5", cwd=tmp_path)
+        seen = [r for r in records(done.stdout) if isinstance(r, Observation)]
+        first = {r.probe: r for r in seen if not r.again}
+        again = [r for r in seen if r.again]
+        assert len(first) // 5 <= len(again) <= len(first) // 5 + 1
+        for one in again:
+            assert facts(one) == facts(first[one.probe])
+
+    def test_a_process_is_named_for_its_probe(self, tmp_path: Path) -> None:
+        words = ["--run", "selftest-hang/*", "--run", "selftest-calm/*", "--deadline-ms", "2000"]
+        image, names = program(), set[str]()
+        with subprocess.Popen([image, *words], cwd=tmp_path, stdout=subprocess.DEVNULL) as child:
+            deadline = time.monotonic() + 10
+            while "probe-10" not in names and time.monotonic() < deadline:
+                names |= names_of(image)
+            child.kill()
+        assert "probe-10" in names, "the calm ones are 0 to 9"
+
+
+def names_of(image: Path) -> set[str]:
+    """What the processes that run this file are called."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if executable(entry) == image:
+            with suppress(OSError):
+                found.add((entry / "comm").read_text().strip())
+    return found
 
 
 class TestWithoutMseal:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.observations.journal import Collector, Journalled
+from harness.observations.collector import Collector, Journalled
 from harness.observations.stream import StreamParser
 from harness.verdicts.scenario import Scenario, judge_scenario
 from tests import kernel_stub

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from harness.matrix.load import load_matrix
-from harness.observations.journal import Journalled
+from harness.observations.collector import Journalled
 from harness.observations.model import Plan
 from harness.reports.markdown import markdown
 from harness.reports.terminal import print_run

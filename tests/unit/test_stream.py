@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import StoreError
-from harness.observations.journal import Collector, Journal, read_journal
+from harness.observations.collector import Collector
+from harness.observations.journal import Journal, read_journal
 from harness.observations.model import Begin, End, Garbage, Observation, Plan, Unit
 from harness.observations.stream import MAX_LINE, StreamParser, parse_line
 

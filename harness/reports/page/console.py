@@ -6,9 +6,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from harness.errors import UsageError
 from harness.guests.console import Running, clean
 from harness.reports.cells import cell_folder
 from harness.runs.execute import RunDone
+from harness.runs.judging import read_plan
 from harness.runs.record import CellRecord
 from harness.verdicts.model import RuleResult, Status
 
@@ -39,22 +41,29 @@ def excerpts(done: RunDone, cell: CellRecord, results: Sequence[RuleResult]) -> 
         lines = _read(done, cell)
         if lost and lines:
             found["tail"] = lines[-_TAIL:]
-        if said := during(lines, broken):
+        if said := during(lines, broken, _planned(done)):
             found["probes"] = said
     return found
 
 
-def during(lines: Sequence[str], probes: set[str]) -> dict[str, list[str]]:
+def during(lines: Sequence[str], probes: set[str], planned: Sequence[str] = ()) -> dict[str, list[str]]:
     """The lines while each of these probes ran, alone or beside another; probes without a line are left out."""
     found: dict[str, list[str]] = {}
-    running = Running()
+    running = Running(planned)
     for line in lines:
         if running.take(clean(line)):
             continue
-        for probe in probes.intersection(running.by_lane.values()):
+        for probe in probes.intersection(running.probes):
             if len(found.setdefault(probe, [])) < _LINES:
                 found[probe].append(line)
     return found
+
+
+def _planned(done: RunDone) -> list[str]:
+    try:
+        return [probe.id for probe in read_plan(done.folder)]
+    except UsageError:  # then a mark means the one probe that it names
+        return []
 
 
 def _read(done: RunDone, cell: CellRecord) -> list[str]:

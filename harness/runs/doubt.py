@@ -1,0 +1,65 @@
+"""What was seen among others in one process and was not as usual: it is asked again, alone, and only that counts.
+
+What is usual, the catalogue says, so it is the judge who is asked, and no second table of expectations exists. A probe
+that passes, that does not apply here, or of which nothing is promised, is as usual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+from harness.observations.collector import Collector
+from harness.rules.load import load_catalogue
+from harness.rules.model import KernelFacts, ProbeName, asked_options
+from harness.runs.model import Cell, Workload
+from harness.verdicts.judge import Assignment, assign, unusual
+
+_MOST_AT_ONCE = 400  # a command of the channel has at most 1023 words
+
+
+def doubtful(cell: Cell, workload: Workload, collector: Collector) -> tuple[tuple[str, ...], ...]:
+    """The probes to be asked again, in portions that fit a command."""
+    if workload.name != "c" or collector.plan is None:
+        return ()
+    kernel = _facts(cell, collector)
+    among = {probe: seen for probe, seen in collector.observations.items() if probe in collector.batched}
+    found = frozenset(unusual(_assigned(workload.planned), kernel, among)) if kernel and among else frozenset()
+    return tuple(_portions([probe.id for probe in workload.planned if probe.id in found]))
+
+
+def alone(argv: Sequence[str], probes: Sequence[str]) -> list[str]:
+    """The payload's command, for these probes alone."""
+    kept: list[str] = []
+    words = iter(argv)
+    for word in words:
+        if word in ("--run", "--exclude", "--skip"):
+            next(words)
+        else:
+            kept.append(word)
+    return [*kept, "--lone", *(word for probe in probes for word in ("--run", probe))]
+
+
+def _portions(probes: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    for first in range(0, len(probes), _MOST_AT_ONCE):
+        yield tuple(probes[first : first + _MOST_AT_ONCE])
+
+
+@cache
+def _assigned(planned: tuple[ProbeName, ...]) -> Assignment:
+    return assign(load_catalogue(), planned)
+
+
+def _facts(cell: Cell, collector: Collector) -> KernelFacts | None:
+    plan, version, config = collector.plan, "", {}
+    if plan is None:
+        return None
+    kernel = cell.kernel
+    if kernel is not None and not isinstance(kernel, Exception):
+        version = kernel.version
+        if kernel.config:
+            config = {o: kernel.config.get(o, "n") for o in asked_options(load_catalogue().values())}
+    try:
+        return KernelFacts(plan.release, cell.arch, plan.page_size, version, plan.features, config)
+    except ValueError:
+        return None
