@@ -92,3 +92,11 @@ def inflate(packed: Iterable[tuple[str, bytes]], limit: int) -> Iterable[tuple[s
             raise TooLarge(f"{name}: ends too early")
         left -= len(content)
         yield name, content
+
+
+def escaped(char: str) -> str:
+    """How a character is shown that cannot be printed."""
+    if char in "\n\t":
+        return " "
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -8,15 +8,15 @@ import click
 from rich.console import Console
 
 from harness.cli.unwritten import write_or_say
+from harness.compare.comparison import compare_baselines
 from harness.history.record import remember
 from harness.reports.compare import print_comparison
-from harness.reports.comparing import compare_baselines
 from harness.reports.ink import screen
-from harness.reports.jsonout import summary_json
 from harness.reports.page.programs import reproduce
 from harness.reports.terminal import print_run
 from harness.reports.write import write_reports
 from harness.runs.execute import RunDone
+from harness.runs.summary import summary_json
 
 
 def end(done: RunDone, aside: Console, *, as_json: bool, show_all: bool) -> int:

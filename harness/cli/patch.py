@@ -17,6 +17,7 @@ from harness.cli.announce import hush
 from harness.cli.progress import progress
 from harness.cli.run import preparing
 from harness.cli.unwritten import write_or_say
+from harness.compare.comparison import compare_baselines
 from harness.kernels.series import Series, read_series
 from harness.kernels.store import Store
 from harness.matrix.load import default_path, load_matrix
@@ -24,7 +25,6 @@ from harness.matrix.model import KernelSpec, Matrix
 from harness.matrix.plan import plan_cells, selected_probes
 from harness.model.architectures import ARCHES, Arch, this_arch
 from harness.reports.compare_json import comparison_json
-from harness.reports.comparing import compare_baselines
 from harness.reports.mail import SeriesTested, mail_text
 from harness.reports.page.programs import reproduce
 from harness.reports.write import write_reports

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-from harness.reports.cells import probe_times
 from harness.reports.junit import classnames, suite, to_xml
 from harness.reports.kcidb import kcidb
 from harness.reports.ktap import ktap
@@ -16,6 +15,7 @@ from harness.reports.markdown import markdown
 from harness.reports.page.programs import reproduce
 from harness.reports.write import write_again
 from harness.rules.load import load_catalogue
+from harness.runs.cells import probe_times
 from harness.runs.execute import RunDone
 from harness.runs.judging import read_scenario
 from harness.runs.record import write_atomically

@@ -8,7 +8,7 @@ import click
 
 from harness.cli.history import where
 from harness.history.database import database_url, reading
-from harness.history.site import build_site
+from harness.reports.site import build_site
 from harness.rules.load import load_catalogue
 
 

@@ -8,8 +8,8 @@ import click
 
 from harness.errors import UsageError
 from harness.qualify.evidence import SUMS, verify
-from harness.reports.cells import plural
 from harness.reports.ink import Page, screen
+from harness.runs.cells import plural
 from harness.verdicts.model import EXIT_FAILED, EXIT_OK
 
 

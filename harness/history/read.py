@@ -14,12 +14,12 @@ from pydantic import BaseModel, ValidationError
 
 from harness.errors import UsageError
 from harness.names import Identifier, printable
-from harness.reports.jsonout import summary_json
-from harness.reports.page.columns import kernel_version
 from harness.rules.model import Rule
+from harness.runs.cells import upstream_version
 from harness.runs.execute import run_lock
 from harness.runs.record import CellRecord, RunRecord, read_run
 from harness.runs.stored import load_run
+from harness.runs.summary import summary_json
 from harness.verdicts.model import Follows, Kind, Status
 
 
@@ -151,7 +151,7 @@ def _cell(run: str, record: CellRecord, cell: _Cell) -> Mapping[str, Any]:
         "cell": cell.cell,
         "kernel": cell.kernel.name,
         "release": cell.kernel.release,
-        "version": kernel_version(record),
+        "version": upstream_version(record),
         "arch": record.arch,
         "profile": record.profile,
         "page_size": cell.kernel.page_size,

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Literal
 
+from harness.compare.comparison import phrase
+from harness.compare.diff import Change, Pair, RuleChange, Side, told
 from harness.qualify.policy import KINDS_EXCUSED, Excuse, Policy, Waiver
-from harness.reports.comparing import phrase
 from harness.rules.model import Rule
-from harness.verdicts.compare import Change, Pair, RuleChange, Side, told
 from harness.verdicts.model import RuleResult
 
 QualifiedAs = Literal["qualified", "qualified with waivers", "not qualified"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import jinja2
 
-from harness.reports.ink import escaped
+from harness.names import escaped
 
 _MARKS: Mapping[str, str] = {"met": "✓", "waived": "≈", "not met": "✗"}
 _VERDICTS: Mapping[str, str] = {"qualified": "✓", "qualified with waivers": "≈", "not qualified": "✗"}

@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from harness.compare.diff import Change, Side
 from harness.model.architectures import ARCHES, Arch
 from harness.rules.model import Level, Rule
-from harness.verdicts.compare import Change, Side
 from harness.verdicts.model import Kind
 
 # What a waiver may excuse: the kinds of a failure, no answer, and what a comparison refuses beside failures.

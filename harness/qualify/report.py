@@ -8,13 +8,13 @@ from hashlib import sha256
 from typing import Any
 
 from harness import __version__
+from harness.compare.comparison import counted
+from harness.compare.diff import Pair, Side
+from harness.compare.sides import Picked
 from harness.qualify.judge import Check, Deviation, Qualification, WaiverUse
 from harness.qualify.policy import Policy, Waiver
-from harness.reports.comparing import counted
-from harness.reports.sides import Picked
 from harness.runs.record import CellRecord, RunRecord
 from harness.runs.repeats import first_id
-from harness.verdicts.compare import Pair, Side
 
 REPORT_SCHEMA = 1
 POLICY = "policy.yaml"

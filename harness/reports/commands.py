@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 
-from harness.reports.cells import kernel_name, profile_suffix
+from harness.runs.cells import kernel_name, profile_suffix
 from harness.runs.record import CellRecord, RunRecord
 
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.text import Text
 
-from harness.reports.cells import plural
-from harness.reports.comparing import Comparison, counted, phrase, side_label, word
+from harness.compare.comparison import Comparison, counted, phrase, side_label, word
+from harness.compare.diff import CHANGES, ORDER, Change, Pair, ProbeChange, RuleChange, told
+from harness.compare.series import Series, Stretch
+from harness.compare.sides import apart
 from harness.reports.ink import MARKS, Page
-from harness.reports.sides import apart
-from harness.verdicts.compare import CHANGES, ORDER, Change, Pair, ProbeChange, RuleChange, told
-from harness.verdicts.compare_series import Series, Stretch
+from harness.runs.cells import plural
 
 _IN, _DEEP, _DEEPER = 2, 6, 8
 _FEW = 3  # pairs of cells without a change that are told one by one

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness.reports.comparing import Comparison, phrase
-from harness.verdicts.compare import Pair, ProbeChange, RuleChange, Side
-from harness.verdicts.compare_series import Series
+from harness.compare.comparison import Comparison, phrase
+from harness.compare.diff import Pair, ProbeChange, RuleChange, Side
+from harness.compare.series import Series
 from harness.verdicts.model import RuleResult, Verdict
 
 COMPARE_SCHEMA = 1

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.names import escaped
 from harness.verdicts.model import Kind, Status
 
 # What appears in reports besides ASCII; an output that cannot encode all of it gets the ASCII forms.
@@ -123,11 +124,3 @@ class Page:
         for part in [shown.copy()] if self.console.soft_wrap else shown.wrap(self.console, fitting):
             part.rstrip()
             self.console.print(Text(" " * indent) + part, soft_wrap=True)
-
-
-def escaped(char: str) -> str:
-    """How a character is shown that cannot be printed."""
-    if char in "\n\t":
-        return " "
-    code = ord(char)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

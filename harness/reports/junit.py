@@ -26,8 +26,8 @@ from xml.etree.ElementTree import Element, indent, tostring
 
 from junit_xml import TestCase, TestSuite
 
-from harness.reports.cells import kernel_name, plural, profile_suffix, ran_on, release
-from harness.reports.ink import escaped
+from harness.names import escaped
+from harness.runs.cells import kernel_name, plural, profile_suffix, ran_on, release
 from harness.runs.record import CellRecord, CrashRecord, RunRecord
 from harness.verdicts.model import RuleResult, Status, Verdict
 

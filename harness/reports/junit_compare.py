@@ -25,10 +25,10 @@ from collections.abc import Iterator, Mapping
 
 from junit_xml import TestCase, TestSuite
 
-from harness.reports.comparing import Comparison, counted, phrase
+from harness.compare.comparison import Comparison, counted, phrase
+from harness.compare.diff import Pair, ProbeChange, RuleChange, Side, told
+from harness.compare.sides import apart
 from harness.reports.junit import one_line, timestamp, to_xml, unclean, xml_text
-from harness.reports.sides import apart
-from harness.verdicts.compare import Pair, ProbeChange, RuleChange, Side, told
 
 # Probes told one by one in a case's text.
 _PROBES = 50

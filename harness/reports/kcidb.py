@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.errors import UsageError
-from harness.reports.cells import kernel_name, probe_times, release
-from harness.reports.ink import escaped
+from harness.names import escaped
+from harness.runs.cells import kernel_name, probe_times, release
 from harness.runs.execute import RunDone
 from harness.runs.record import CellRecord, RunRecord
 from harness.verdicts.model import RuleResult, Status

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harness.reports.ink import escaped
+from harness.names import escaped
 from harness.runs.execute import RunDone
 from harness.runs.record import CellRecord
 from harness.verdicts.model import RuleResult, Status, Verdict

@@ -10,8 +10,8 @@ from rich.text import Text
 
 from harness.errors import UsageError, nearest
 from harness.observations.model import Half, Observation
-from harness.reports.cells import label, stored_observations
 from harness.reports.ink import MARKS, Page
+from harness.runs.cells import label, stored_observations
 from harness.runs.execute import RunDone
 from harness.runs.record import CellRecord
 from harness.verdicts.model import STATUSES, RuleResult, Status, Verdict, worst_first

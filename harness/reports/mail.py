@@ -7,10 +7,10 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.reports.cells import plural
-from harness.reports.comparing import Comparison, counted
+from harness.compare.comparison import Comparison, counted
+from harness.compare.diff import Pair, told
+from harness.runs.cells import plural
 from harness.verdicts.causes import causes
-from harness.verdicts.compare import Pair, told
 
 WIDTH = 72
 _FEW = 5

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from harness.reports.cells import kernel_name, label, plural, profile_suffix, release, repeat_suffix, status_counts
+from harness.names import escaped
 from harness.reports.findings import Finding, findings
 from harness.reports.grid import Flat, Grid, Row, grid
-from harness.reports.ink import MARKS, escaped
+from harness.reports.ink import MARKS
+from harness.runs.cells import kernel_name, label, plural, profile_suffix, release, repeat_suffix, status_counts
 from harness.runs.execute import RunDone
 from harness.runs.record import CellRecord
 from harness.verdicts.model import STATUSES, Status

@@ -13,10 +13,10 @@ from rich.text import Text
 from harness.observations.collector import Journalled
 from harness.observations.journal import read_journal
 from harness.observations.model import Fact, Value, named
-from harness.reports.cells import cell_folder, kernel_name, plural, release, status_counts, together
 from harness.reports.ink import MARKS, Ink, Page, print_table
 from harness.reports.terminal import last_line
 from harness.runs.cell import JOURNAL
+from harness.runs.cells import cell_folder, kernel_name, plural, release, status_counts, together
 from harness.runs.execute import RunDone
 from harness.verdicts.model import RuleResult, Verdict
 from harness.verdicts.scenario import Scenario, said

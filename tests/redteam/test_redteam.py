@@ -12,14 +12,14 @@ import junitparser
 import pytest
 
 from harness.cli.report import FORMATS
+from harness.compare.comparison import compare_picks
+from harness.compare.sides import Picked, sides_of
 from harness.errors import UsageError
 from harness.history.database import database_url, reading
 from harness.history.queries import runs
 from harness.history.record import import_folders
 from harness.qualify.load import parse_policy
 from harness.qualify.qualification import judge_picks
-from harness.reports.comparing import compare_picks
-from harness.reports.sides import Picked, sides_of
 from harness.rules.load import load_catalogue
 from harness.runs.execute import RunDone
 from harness.runs.stored import load_run

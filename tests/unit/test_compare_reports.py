@@ -13,12 +13,12 @@ from junitparser import Error, Failure, JUnitXml, Skipped
 from lxml import etree
 from rich.console import Console
 
+from harness.compare.comparison import Comparison, compare_machines, compare_picks, compare_versions
+from harness.compare.sides import Picked, apart, pick, sides_of
 from harness.errors import UsageError
 from harness.reports.compare import print_comparison
 from harness.reports.compare_json import comparison_json
-from harness.reports.comparing import Comparison, compare_machines, compare_picks, compare_versions
 from harness.reports.junit_compare import comparison_xml
-from harness.reports.sides import Picked, apart, pick, sides_of
 from harness.runs.execute import RunDone
 from harness.runs.record import CellRecord, write_run
 from harness.verdicts.model import STATUSES, RuleResult, Status

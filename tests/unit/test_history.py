@@ -20,7 +20,7 @@ from harness.history.migrate import MIGRATIONS
 from harness.history.queries import flaky, rule_history, rule_names, runs, slowest
 from harness.history.read import read_folder
 from harness.history.record import import_folders, remember
-from harness.history.site import build_site, trend
+from harness.reports.site import build_site, trend
 from harness.reports.write import write_reports
 from harness.runs.execute import RunDone, run_lock
 from harness.runs.judging import write_plan

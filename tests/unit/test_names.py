@@ -18,10 +18,10 @@ from harness.cluster.remote import BadAnswer, Returned
 from harness.errors import UsageError
 from harness.history.database import database_url, reading, writing
 from harness.history.record import import_folders
-from harness.history.site import build_site
 from harness.matrix.model import Profile
 from harness.names import LONGEST, NotAName, TooLarge, identifier, inflate, named_after, relative
 from harness.reports.junit import classnames, suite, to_xml
+from harness.reports.site import build_site
 from harness.rules.load import load_catalogue
 from harness.runs.compose import Options, compose_host
 from harness.runs.model import Cell

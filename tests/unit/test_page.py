@@ -19,12 +19,13 @@ from hypothesis import strategies as st
 
 from harness.reports.commands import repeat_command
 from harness.reports.page import Sightings, page_html
-from harness.reports.page.columns import columns, kernel_version
+from harness.reports.page.columns import columns
 from harness.reports.page.console import during, excerpts
 from harness.reports.page.facts import lay_out
 from harness.reports.page.render import headline, script_json
 from harness.reports.page.timeline import timelines
 from harness.reports.write import write_reports
+from harness.runs.cells import upstream_version
 from harness.runs.execute import RunDone
 from tests.builders import OOPS, cell, default_matrix, lost_cell, result, rule, run
 
@@ -209,7 +210,10 @@ def test_versions_are_upstreams(packages: tuple[tuple[str, str, str], ...], vers
     record = cell("debian-6.12")
     assert record.kernel
     record = record.model_copy(update={"kernel": record.kernel.model_copy(update={"packages": packages})})
-    assert kernel_version(record) == version
+    assert upstream_version(record) == version
+    assert record.kernel
+    told = record.model_copy(update={"kernel": record.kernel.model_copy(update={"version": "6.18.2"})})
+    assert upstream_version(told) == "6.18.2"
 
 
 def test_the_command_that_repeats_a_cell() -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from harness.compare.comparison import Comparison
+from harness.compare.diff import compare
+from harness.compare.sides import sides_of
 from harness.errors import UsageError
 from harness.kernels.series import Series, read_series
 from harness.kernels.store import Store
 from harness.matrix.model import TreeSource
-from harness.reports.comparing import Comparison
 from harness.reports.mail import WIDTH, SeriesTested, mail_text
-from harness.reports.sides import sides_of
-from harness.verdicts.compare import compare
 from tests.builders import cell, result, rule, run
 from tests.kernel_history import git
 

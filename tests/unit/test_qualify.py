@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.compare.sides import Picked, sides_of
 from harness.errors import ConfigError, UsageError
 from harness.qualify.evidence import SUMS, new_folder, seal, verify
 from harness.qualify.judge import Qualification
@@ -19,7 +20,6 @@ from harness.qualify.page import page
 from harness.qualify.policy import globs_meet
 from harness.qualify.qualification import judge_picks, write_qualification
 from harness.qualify.report import Dossier, report_json
-from harness.reports.sides import Picked, sides_of
 from harness.rules.load import load_catalogue
 from harness.runs.record import CellRecord
 from harness.verdicts.model import Kind, RuleResult, Status

@@ -15,13 +15,13 @@ from junitparser import Error, Failure, JUnitXml, Skipped
 from lxml import etree
 
 from harness.errors import StoreError
-from harness.reports.cells import probe_times
-from harness.reports.jsonout import summary_json
 from harness.reports.junit import classnames, one_line, suite, to_xml, xml_text
 from harness.reports.write import write_reports
 from harness.rules.model import KernelFacts
+from harness.runs.cells import probe_times
 from harness.runs.execute import RunDone
 from harness.runs.judging import verdicts_json
+from harness.runs.summary import summary_json
 from harness.verdicts.model import STATUSES, Kind, RuleResult, Status
 from tests.builders import OOPS, cell, default_matrix, lost_cell, result, rule, run
 

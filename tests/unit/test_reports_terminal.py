@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from harness.reports.cells import label, together
 from harness.reports.findings import differences, findings
 from harness.reports.grid import flatten, grid
 from harness.reports.ink import MARKS, Ink
 from harness.reports.terminal import fold, print_run
+from harness.runs.cells import label, together
 from harness.runs.execute import RunDone
 from harness.runs.record import CrashRecord
 from harness.verdicts.model import STATUSES, RuleResult

@@ -26,11 +26,12 @@ ROOMS = (
     "explore",
     "runs",
     "cluster",
-    "reports",
+    "compare",
     "history",
     "bisect",
     "qualify",
     "mutants",
+    "reports",
     "cli",
 )
 
@@ -101,6 +102,11 @@ def test_the_payloads_never_import_the_harness() -> None:
         ("__init__.py", "from harness.cli import main", 1),
         ("utils/misc.py", "", 1),
         ("cli/main.py", "import harness.qualify, harness.bisect", 0),
+        ("history/read.py", "from harness.reports.page import columns", 1),
+        ("qualify/judge.py", "from harness.reports import style", 1),
+        ("bisect/session.py", "import harness.reports.junit", 1),
+        ("compare/diff.py", "from harness.history import read", 1),
+        ("qualify/judge.py", "from harness.compare import diff", 0),
         ("guests/qemu.py", "import guest_payload.python", 1),
     ],
 )

@@ -21,20 +21,20 @@ import pytest
 from rich.console import Console
 
 from harness.cli.report import FORMATS
+from harness.compare.comparison import compare_machines, compare_picks, compare_versions
+from harness.compare.sides import loader, pick
 from harness.history.database import database_url, reading
 from harness.history.queries import rule_history, runs
 from harness.history.record import import_folders
 from harness.reports.compare_json import comparison_json
-from harness.reports.comparing import compare_machines, compare_picks, compare_versions
-from harness.reports.jsonout import summary_json
 from harness.reports.listing import print_verdicts
 from harness.reports.page import Sightings, page_html
-from harness.reports.sides import loader, pick
 from harness.reports.terminal import print_run
 from harness.reports.write import write_reports
 from harness.rules.load import load_catalogue
 from harness.runs.execute import RunDone
 from harness.runs.stored import load_run
+from harness.runs.summary import summary_json
 from harness.verdicts.model import STATUSES
 from tests.stored_runs import NAMES, RUNS, copy_of, stored
 

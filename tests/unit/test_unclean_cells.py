@@ -19,27 +19,27 @@ from rich.console import Console
 from harness.bisect.asking import trouble_of
 from harness.bisect.predicate import Seen
 from harness.cli.report import FORMATS
+from harness.compare.comparison import compare_picks
+from harness.compare.sides import Picked, pick
 from harness.guests.console import Crash
 from harness.history.database import database_url, reading
 from harness.history.queries import latest_results, rule_history, runs
 from harness.history.record import import_folders
-from harness.history.site import build_site
 from harness.qualify.load import parse_policy
 from harness.qualify.qualification import judge_picks
 from harness.reports.compare import print_comparison
 from harness.reports.compare_json import comparison_json
-from harness.reports.comparing import compare_picks
-from harness.reports.jsonout import summary_json
 from harness.reports.junit_compare import comparison_xml
 from harness.reports.page import page_html
 from harness.reports.page.render import headline
-from harness.reports.sides import Picked, pick
+from harness.reports.site import build_site
 from harness.reports.terminal import print_run
 from harness.rules.load import load_catalogue
 from harness.runs.execute import RunDone
 from harness.runs.record import write_run
 from harness.runs.state import ended
 from harness.runs.stored import load_run
+from harness.runs.summary import summary_json
 from tests.bisect_fakes import BAD, GOOD, question
 from tests.stored_runs import copy_of, stored
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from harness.kernels.versions import upstream, version_key
 from harness.model.architectures import ARCHES
-from harness.reports.cells import kernel_name, profile_suffix, ran_on, release
+from harness.model.version import version_order
 from harness.reports.commands import repeat_command
+from harness.runs.cells import kernel_name, profile_suffix, ran_on, release, upstream_version
 from harness.runs.record import CellRecord, RunRecord
 
-_VERSION = re.compile(r"\d+\.\d+(?:\.\d+)?(?:-rc\d+)?")
-_IMAGES = ("linux-image-", "linux-binary-")
 _COMMON_PAGE = 4096
 
 
@@ -46,24 +43,9 @@ def columns(run: RunRecord) -> tuple[Column, ...]:
     return tuple(sorted((_column(run, cell) for cell in run.cells), key=_order))
 
 
-def kernel_version(cell: CellRecord) -> str:
-    """The upstream version, which a distribution's release may hide; "" where nobody knows it."""
-    kernel = cell.kernel
-    for name, version, _ in kernel.packages if kernel else ():
-        if name.startswith(_IMAGES):
-            return upstream(version)
-    match = _VERSION.match(release(cell))
-    return match[0] if match else ""
-
-
-def version_order(version: str) -> object:
-    """Sorts versions, a release candidate before its release."""
-    return version_key(version.replace("-rc", "~rc"))
-
-
 def versions(found: Iterable[Column]) -> list[str]:
     """The distinct versions, oldest first; cells without one are left out."""
-    return sorted({column.version for column in found if column.version}, key=version_order)  # type: ignore[arg-type]
+    return sorted({column.version for column in found if column.version}, key=version_order)
 
 
 def _order(column: Column) -> tuple[object, ...]:
@@ -76,7 +58,7 @@ def _column(run: RunRecord, cell: CellRecord) -> Column:
     return Column(
         cell=cell,
         name=kernel_name(cell),
-        version=kernel_version(cell),
+        version=upstream_version(cell),
         release=release(cell),
         variety=profile_suffix(cell),
         repeat=repeat_command(run, cell),

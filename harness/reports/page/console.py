@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.guests.console import Running, clean
-from harness.reports.cells import cell_folder
+from harness.runs.cells import cell_folder
 from harness.runs.execute import RunDone
 from harness.runs.judging import read_plan
 from harness.runs.record import CellRecord

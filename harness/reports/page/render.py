@@ -17,7 +17,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.reports.cells import plural, status_counts, together
 from harness.reports.findings import findings
 from harness.reports.grid import flatten, variants
 from harness.reports.ink import MARKS
@@ -26,6 +25,7 @@ from harness.reports.page.facts import Grid, evidence, lay_out, outline
 from harness.reports.page.seen import Sightings
 from harness.reports.page.timeline import timelines
 from harness.rules.model import Rule
+from harness.runs.cells import plural, status_counts, together
 from harness.runs.execute import RunDone
 from harness.verdicts.model import KINDS, STATUSES, Kind, Status
 

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.reports.page.columns import version_order, versions
+from harness.model.version import version_order
+from harness.reports.page.columns import versions
 from harness.reports.page.facts import Grid
 from harness.verdicts.model import STATUSES, RuleResult, Status
 
@@ -81,7 +82,7 @@ def _timeline(family: str, rows: Sequence[int], grid: Grid, along: Sequence[str]
     for number, (name, cells) in enumerate(lanes.items()):
         base = 6 + _LANE + number * (_LANE + _GAP)
         slots = []
-        for version in sorted(cells, key=version_order):  # type: ignore[arg-type]
+        for version in sorted(cells, key=version_order):
             counts = _counts(grid, rows, cells[version])
             told = f"{name}, {version}: " + ", ".join(f"{n} {status}" for status, n in counts.items())
             slots.append(Slot(places[version], told, _bars(counts, places[version], base, min(_WIDEST, step * 0.76))))

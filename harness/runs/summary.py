@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.reports.cells import kernel_name, release, status_counts
 from harness.rules.model import Rule
+from harness.runs.cells import kernel_name, release, status_counts
 from harness.runs.execute import RunDone
 from harness.runs.judging import VERDICTS_SCHEMA
 from harness.runs.record import CellRecord

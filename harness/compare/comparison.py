@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from harness.compare.diff import CHANGES, Change, Pair, ProbeChange, Side, compare, exit_code, flaky_rules
+from harness.compare.series import Series, compare_series
+from harness.compare.sides import Picked, across_of, apart, match, narrowed, narrowing, series_of, sides_of
 from harness.errors import UsageError
-from harness.reports.cells import plural
-from harness.reports.sides import Picked, across_of, apart, match, narrowed, narrowing, series_of, sides_of
+from harness.runs.cells import plural
 from harness.runs.execute import RunDone
-from harness.verdicts.compare import CHANGES, Change, Pair, ProbeChange, Side, compare, exit_code, flaky_rules
-from harness.verdicts.compare_series import Series, compare_series
 from harness.verdicts.model import EXIT_FAILED, EXIT_NO_ANSWER, Status, Verdict
 
 What = Literal["sides", "series", "across"]

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from harness.compare.diff import Side
 from harness.errors import UsageError, nearest
 from harness.model.architectures import ARCHES
-from harness.reports.cells import kernel_name, release
 from harness.rules.model import KernelFacts, Rule
+from harness.runs.cells import kernel_name, upstream_version
 from harness.runs.execute import RunDone
 from harness.runs.record import CellRecord
 from harness.runs.repeats import first_id
 from harness.runs.stored import find_run, load_run
-from harness.verdicts.compare import Side
 from harness.verdicts.model import RuleResult
 
-_UPSTREAM = re.compile(r"\d+\.\d+(\.\d+)?(-rc\d+)?")
 Load = Callable[[Path], RunDone]
 
 
@@ -58,7 +56,7 @@ def _side(done: RunDone, cells: Sequence[CellRecord]) -> Side:
     first = cells[0]
     results, *repeats = (_by_rule(done.results.get(cell.id, ())) for cell in cells)
     page_size = first.machine.page_size if first.machine else 0
-    version = upstream(first)
+    version = upstream_version(first)
     return Side(
         run=done.record.id,
         cell=first_id(first.id),
@@ -78,14 +76,6 @@ def _side(done: RunDone, cells: Sequence[CellRecord]) -> Side:
 
 def _by_rule(results: Iterable[RuleResult]) -> Mapping[str, RuleResult]:
     return {result.rule.id: result for result in results}
-
-
-def upstream(cell: CellRecord) -> str:
-    """The upstream version of a cell's kernel; "" where nothing is known of it."""
-    if cell.kernel and cell.kernel.version:
-        return cell.kernel.version
-    match = _UPSTREAM.match(release(cell))
-    return match[0] if match else ""
 
 
 def pick(results: Path, word: str, load: Load, run: str | None = None) -> Picked:

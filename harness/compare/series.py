@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from harness.rules.model import Rule
-from harness.verdicts.compare import (
+from harness.compare.diff import (
     Change,
     Pair,
     RuleChange,
@@ -17,9 +15,9 @@ from harness.verdicts.compare import (
     compare_rules,
     standing,
 )
+from harness.model.version import version_order
+from harness.rules.model import Rule
 from harness.verdicts.model import RuleResult, Verdict
-
-_VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?(?:[-~]?rc(\d+))?")
 
 
 @dataclass(frozen=True)
@@ -64,21 +62,12 @@ class Series:
         return rule, tuple(found)
 
 
-def version_key(version: str) -> tuple[int, int, int, float]:
-    """Sorts upstream versions; a release candidate comes before its release. Raises ``ValueError``."""
-    match = _VERSION.match(version)
-    if match is None:
-        raise ValueError(f"not a kernel version: {version!r}")
-    major, minor, patch, candidate = match.groups()
-    return int(major), int(minor), int(patch or 0), float(candidate) if candidate else float("inf")
-
-
 def compare_series(sides: Sequence[Side]) -> Series:
     """Compare kernels of one kind with their predecessors. A gap without an answer is looked over, not past.
 
-    Sides without a version cannot be placed: leave them out. Raises ``ValueError`` for them.
+    Sides without a version cannot be placed: leave them out.
     """
-    ordered = sorted(sides, key=lambda side: version_key(side.version))
+    ordered = sorted(sides, key=lambda side: version_order(side.version))
     steps = []
     memory: dict[tuple[str, str], tuple[Verdict, Side]] = {}
     for before, after in pairwise(ordered):

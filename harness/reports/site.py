@@ -156,7 +156,7 @@ def rule_page(found: RuleHistory, newest: Sequence[RunLine], pages: set[str]) ->
 
 @cache
 def _environment() -> Environment:
-    loader = PackageLoader("harness.history", "templates")
+    loader = PackageLoader("harness.reports", "site_templates")
     return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 

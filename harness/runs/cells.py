@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from harness.kernels.versions import upstream
+from harness.model.version import version_in
 from harness.observations.journal import read_journal
 from harness.observations.model import Observation
 from harness.runs.execute import RunDone
@@ -16,6 +18,8 @@ from harness.verdicts.model import STATUSES, Status
 
 # Microseconds no probe can have taken: an hour.
 _LONGEST = 3_600_000_000
+# Packages that hold the image of a kernel.
+_IMAGES = ("linux-image-", "linux-binary-")
 
 
 def kernel_name(cell: CellRecord) -> str:
@@ -29,6 +33,15 @@ def release(cell: CellRecord) -> str:
     """The release the kernel itself told, or that of its package where it never came up; "" when there is neither."""
     told = cell.machine.release if cell.machine else ""
     return told or (cell.kernel.release if cell.kernel else "")
+
+
+def upstream_version(cell: CellRecord) -> str:
+    """The upstream version of a cell's kernel, which a distribution's release may hide: as it was recorded, or
+    as its image's package has it, or what its release begins with; "" where nobody knows it."""
+    kernel = cell.kernel
+    packages = (version for name, version, _ in kernel.packages if name.startswith(_IMAGES)) if kernel else ()
+    told = (kernel.version if kernel else "", *map(upstream, packages), release(cell))
+    return next(filter(None, map(version_in, told)), "")
 
 
 def profile_suffix(cell: CellRecord) -> str:
