@@ -76,6 +76,29 @@ _COSTLY = frozenset({_FORK, _MLOCKALL, by_name("clear_refs").number, by_name("sh
 _TO = frozenset(MOVES.index(name) for name in ("to", "to-keep", "double"))
 
 
+_PKEY_MPROTECT = by_name("pkey_mprotect").number
+# What has to be refused, wherever it lies; ranges come later.
+_FORBIDDEN: tuple[Step, ...] = (
+    *[Step(by_name("munmap").number)] * 4,
+    *(Step(by_name("mmap").number, a=kind, b=prot) for kind, prot in ((1, _RW), (1, _NONE), (3, _RW), (4, _R))),
+    *(Step(by_name("mprotect").number, a=prot) for prot in (_NONE, _R, _RW, _RX)),
+    Step(_PKEY_MPROTECT, a=_RW, b=1),
+    *(Step(_MREMAP, a=how, b=int(MOVES[how] == "shrink")) for how in range(len(MOVES)) if "grow" not in MOVES[how]),
+    *(Step(_MADVISE, a=advice) for advice in sorted(DISCARDS)),
+    Step(by_name("shmat").number),
+)
+# What may happen to sealed memory; a fork as often as all of an operation's ways together.
+_HAPPENINGS: tuple[int, ...] = tuple(
+    i
+    for i, t in enumerate(TEMPLATES)
+    for _ in range(4 if t.op == _FORK else 3 if t.op == by_name("mlock").number else 1)
+    if Step(t.op).operation.nature in ("harmless", "process", "writes")
+    or (t.op == _MADVISE and not t.c and t.a not in (4, 8, 9, 24, 102))
+    or (t.op == _MSEAL and t.a == 0)
+    or t.op == by_name("mprotect").number
+)
+
+
 @cache
 def ranges(n: int) -> tuple[tuple[int, int], ...]:
     """All (start, units) in a window of n units."""
@@ -212,13 +235,74 @@ class Random:
 
     def program(self) -> Program:
         """The next one."""
-        rng = self._rng
-        if self._kept and rng.random() < 0.4:
+        rng, draw = self._rng, self._rng.random()
+        if draw < 0.3:
+            return self._battery()
+        if self._kept and draw < 0.6:
             return self._changed(rng.choice(self._kept))
         n = rng.choice(_WIDTHS)
         steps = tuple(self._step(n) for _ in range(rng.choice(_LENGTHS)))
         scale, place, flags = self._circumstances(n)
         return Program(self._window(n), steps, scale, place, flags)
+
+    def _battery(self) -> Program:
+        """Mostly sealed memory, something that happens to it, and then everything that has to be refused, on ranges of
+        every shape: what is refused leaves no trace, so a program holds many such steps."""
+        rng, n = self._rng, self._rng.choice(_WIDTHS)
+        segments = self._sealed_window(n)
+        steps = [self._happening(n) for _ in range(rng.choice((0, 1, 1, 2, 2, 3)))]
+        if rng.random() < 0.12:  # a key that was there before the seal
+            segments = tuple(replace(s, traits=s.traits & ~_SEALED) for s in segments)
+            steps[:0] = [Step(_PKEY_MPROTECT, 0, n, rng.choice((_RW, _R)), 1), Step(_MSEAL, 0, n)]
+        thread = int(rng.random() < 0.08)
+        for _ in range(rng.choice((4, 6, 8))):
+            start, units = self._shape(n)
+            step = rng.choice(_FORBIDDEN)
+            if step.op == _MREMAP and step.a in _TO:
+                to = rng.randrange(n - units + 1)
+                step = replace(step, b=to) if to != start else replace(step, a=0)
+            elif step.op == _MREMAP and step.b:
+                step = replace(step, b=units - 1) if units > 1 else replace(step, a=0, b=0)
+            steps.append(replace(step, start=start, units=units, by=thread))
+        scale, place, flags = self._circumstances(n)
+        if not scale and rng.random() < 0.15:
+            place = rng.randrange(1, len(PLACES))
+        return Program(segments, tuple(steps), scale, place, flags)
+
+    def _happening(self, n: int) -> Step:
+        rng = self._rng
+        return rng.choice(_variants(rng.choice(_HAPPENINGS), n))
+
+    def _shape(self, n: int) -> tuple[int, int]:
+        """A range: all of the window, its head, its tail, its middle, one unit, or any."""
+        rng, draw = self._rng, self._rng.random()
+        if draw < 0.25:
+            return 0, n
+        start = rng.randrange(n)
+        if draw < 0.4:
+            return 0, start + 1
+        if draw < 0.55:
+            return start, n - start
+        if draw < 0.7 and n > 2:
+            return 1, n - 2
+        if draw < 0.85:
+            return start, 1
+        return start, rng.randrange(1, n - start + 1)
+
+    def _sealed_window(self, n: int) -> tuple[Segment, ...]:
+        rng, segments, left = self._rng, [], n
+        kind, prot = rng.choices((1, 2, 3, 4, 5), (70, 6, 8, 12, 4))[0], _draw(rng, _PROT_WEIGHTS)
+        base = _WRITTEN if rng.random() < 0.75 else 0
+        for name, often in (("locked", 0.15), ("named", 0.15), ("comb", 0.12)):
+            base |= TRAITS[name] if rng.random() < often else 0
+        while left:
+            units = min(left, rng.choice((1, 2, 3, 4, 8, 16)))
+            sealed = _SEALED if rng.random() < 0.75 else 0
+            if rng.random() < 0.3:
+                prot = _draw(rng, _PROT_WEIGHTS)
+            segments.append(Segment(kind, prot, units, base | sealed))
+            left -= units
+        return merged(segments)
 
     def crowded(self) -> bool:
         """Whether the next chunk's process has thousands of mappings beside."""

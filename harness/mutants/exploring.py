@@ -6,6 +6,7 @@ import threading
 from hashlib import sha256
 from pathlib import Path
 
+import harness.explore
 from harness.errors import InfrastructureError
 from harness.explore.corpus import load_corpus
 from harness.explore.generate import Source
@@ -38,7 +39,7 @@ class ExploreSuite:
         self._guard = threading.Lock()
         self._stopped = threading.Event()
         corpus = [str(kept.program) for kept in load_corpus()]
-        facts = (payload.sha256, repr(profile), arch, seconds, seed, corpus)
+        facts = (payload.sha256, repr(profile), arch, seconds, seed, corpus, _own_sources())
         self.digest = sha256(repr(facts).encode()).hexdigest()[:16]
 
     def __call__(self, kernel: Kernel, folder: Path) -> SuiteResult:
@@ -73,6 +74,15 @@ class ExploreSuite:
             live = self._live
         if live is not None:
             live.stop()
+
+
+def _own_sources() -> str:
+    """A digest of what generates and judges: another of either may answer otherwise."""
+    folder = Path(harness.explore.__file__).parent
+    digest = sha256()
+    for path in sorted(folder.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def summary(outcome: Outcome) -> SuiteResult:
