@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,7 +25,7 @@ from harness.cli.unwritten import telling_how_to_go_on
 from harness.guests.accel import Wanted
 from harness.kernels.resolve import Progress
 from harness.matrix.load import default_path, load_matrix
-from harness.matrix.model import Matrix
+from harness.matrix.model import CellSpec, Matrix
 from harness.model.architectures import ARCHES
 from harness.runs.compose import Composed, Options, compose_host, compose_matrix, compose_ssh
 from harness.runs.execute import RunDone, execute
@@ -72,6 +72,7 @@ if TYPE_CHECKING:
 @click.option("--cluster", metavar="ADDRESS", help="Run on the workers of this Dask scheduler (tcp://host:8786).")
 @click.option("--resume", metavar="ID", help="Go on with an interrupted run: only the cells without a verdict.")
 @click.option("--crosscheck", is_flag=True, help="Have the Python payload observe too what it can; see crosscheck.")
+@click.option("--watch", is_flag=True, help="Run KERNEL again whenever it has been built anew, and say what changed.")
 @click.option("--offline", is_flag=True, help="Use only kernels that are stored already.")
 @click.option("-f", "--matrix", "path", type=click.Path(path_type=Path), help="The matrix [default: kernels.yaml].")
 @click.option(
@@ -100,6 +101,7 @@ def run(
     cluster: str | None,
     resume: str | None,
     crosscheck: bool,
+    watch: bool,
     offline: bool,
     path: Path | None,
     results: Path,
@@ -115,6 +117,7 @@ def run(
     sealmatrix run ./bzImage kernel-core.rpm       an image and a package: .deb, .rpm, .pkg.tar.zst, or a URL
     sealmatrix run ~/linux --build v7.3            build that commit first
     sealmatrix run ./bzImage --against debian-6.12 what differs between the two
+    sealmatrix run ~/linux --watch                 again after each build, and what changed
     sealmatrix run -s nightly -j 2                 every release, two cells at once
     sealmatrix run -k 'debian-6.12*' -a arm64      some kernels, one architecture
     sealmatrix run -k debian-newest -r 'munmap/*'  some probes only
@@ -159,28 +162,60 @@ def run(
         raise click.UsageError(
             "--cluster runs cells elsewhere, as many at once as its workers take: no --host, --ssh, --jobs"
         )
-    with reached(cluster) as there:
-        if host:
-            composed = compose_host(options)
-        elif ssh:
-            composed = _compose_ssh(options, ssh)
-        else:
-            with preparing(aside, quiet=quiet) as say:
-                if resume is not None:
-                    composed = _compose_rest(find_run(results, resume), options, path, say)
-                else:
-                    meant = meant_cells(load_matrix(path or default_path()), wanted, say)
-                    second = options.crosscheck or meant.crosscheck
-                    chosen_options = replace(options, probes=probes or meant.probes, crosscheck=second)
-                    composed = compose_matrix(chosen_options, meant.matrix, meant.specs, say, against=meant.against)
-        # What only the end needs takes as long to import as a warm guest to answer: that is done while the guests work.
-        with ThreadPoolExecutor(1, "ending") as pool:
-            ending = pool.submit(import_module, "harness.cli.ending")
-            done = _go(composed, there, aside, quiet=quiet)
-    code: int = ending.result().end(done, aside, as_json=as_json, show_all=show_all)
+    if watch and (host or ssh or resume is not None or cluster is not None or as_json):
+        raise click.UsageError(
+            "--watch runs a kernel of yours again and again: no --host, --ssh, --resume, --cluster, --json"
+        )
+
+    def composed(say: Progress) -> Composed:
+        if resume is not None:
+            return _compose_rest(find_run(results, resume), options, path, say)
+        meant = meant_cells(load_matrix(path or default_path()), wanted, say)
+        chosen_options = replace(
+            options, probes=probes or meant.probes, crosscheck=options.crosscheck or meant.crosscheck
+        )
+        return compose_matrix(chosen_options, meant.matrix, meant.specs, say, against=meant.against)
+
+    def once() -> tuple[RunDone, int]:
+        with reached(cluster) as there:
+            if host:
+                ready = compose_host(options)
+            elif ssh:
+                ready = _compose_ssh(options, ssh)
+            else:
+                with preparing(aside, quiet=quiet) as say:
+                    ready = composed(say)
+            # What only the end needs takes as long to import as a warm guest to answer: that is done meanwhile.
+            with ThreadPoolExecutor(1, "ending") as pool:
+                ending = pool.submit(import_module, "harness.cli.ending")
+                done = _go(ready, there, aside, quiet=quiet)
+        return done, ending.result().end(done, aside, as_json=as_json, show_all=show_all)
+
+    if watch:
+        return _watch(once, meant_cells(load_matrix(path or default_path()), wanted, lambda *_: None).specs)
+    done, code = once()
     if done.record.state == "interrupted":
         click.echo(f"sealmatrix: interrupted; `sealmatrix run --resume {done.record.id}` goes on", err=True)
     return code
+
+
+def _watch(once: Callable[[], tuple[RunDone, int]], specs: Sequence[CellSpec]) -> int:
+    """Run, and again after each new build. It ends with Ctrl-C."""
+    from harness.cli.watch import announce, show_change, state_of, wait_for_change, watched_files  # noqa: PLC0415
+    from harness.reports.ink import screen  # noqa: PLC0415  what only the end needs
+
+    files = watched_files(specs)
+    before: RunDone | None = None
+    while True:
+        state = state_of(files)
+        done, code = once()
+        if done.record.state == "interrupted":
+            return code
+        if before is not None:
+            show_change(screen(), before, done)
+        before = done
+        announce(files)
+        wait_for_change(files, state)
 
 
 def _compose_rest(folder: Path, options: Options, path: Path | None, say: Progress) -> Composed:
