@@ -30,11 +30,11 @@ from harness.history.database import database_url, reading, writing
 from harness.history.queries import rule_history
 from harness.history.read import Recorded
 from harness.history.record import record
+from harness.model.rule import Rule, Selector
+from harness.model.run_record import CellRecord, KernelRecord, MachineRecord, RunRecord
+from harness.model.verdict import RuleResult, Status, Verdict
 from harness.reports.write import write_reports
-from harness.rules.model import Rule, Selector
 from harness.runs.execute import RunDone
-from harness.runs.record import CellRecord, KernelRecord, MachineRecord, RunRecord
-from harness.verdicts.model import RuleResult, Status, Verdict
 
 FAMILIES = ("arguments", "munmap", "mmap-fixed", "mremap", "mprotect", "madvise", "fork", "others")
 DIFFERENT = 8

@@ -11,7 +11,7 @@ from harness.bisect.book import Trial
 from harness.bisect.predicate import Question, Seen
 from harness.errors import Interrupted
 from harness.kernels.model import Kernel, Origin
-from harness.rules.model import Level, Outcome, Rule, Selector
+from harness.model.rule import Level, Outcome, Rule, Selector
 
 GOOD = Seen("pass", "", "", (("munmap/anon-rw/exact", "control 0, sealed EPERM"),))
 BAD = Seen("fail", "bypass", "succeeded over sealed memory", (("munmap/anon-rw/exact", "control 0, sealed 0"),))

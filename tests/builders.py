@@ -6,10 +6,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness.rules.model import Level, Outcome, Rule, Selector
+from harness.model.rule import Level, Outcome, Rule, Selector
+from harness.model.run_record import (
+    CellRecord,
+    CellState,
+    CrashRecord,
+    KernelRecord,
+    MachineRecord,
+    RunRecord,
+    RunState,
+)
+from harness.model.verdict import Follows, Kind, RuleResult, Status, Verdict
 from harness.runs.execute import RunDone
-from harness.runs.record import CellRecord, CellState, CrashRecord, KernelRecord, MachineRecord, RunRecord, RunState
-from harness.verdicts.model import Follows, Kind, RuleResult, Status, Verdict
 
 _OUTCOMES: Mapping[Level, Outcome] = {
     "required": "blocked",

@@ -13,10 +13,10 @@ from functools import cache
 from itertools import groupby
 from pathlib import Path
 
+from harness.model.rule import KernelFacts, ProbeName, Rule
 from harness.observations.model import Half, Observation
 from harness.payload import probe_list
 from harness.rules.load import load_catalogue
-from harness.rules.model import KernelFacts, ProbeName, Rule
 from harness.rules.refusals import REFUSALS, load_refusals
 from harness.verdicts.judge import judge_observation
 

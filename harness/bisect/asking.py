@@ -16,19 +16,19 @@ from harness.guests.devices import cpu_model
 from harness.kernels.model import Kernel
 from harness.matrix.model import Profile
 from harness.model.architectures import Arch
+from harness.model.rule import ProbeName, Rule
+from harness.model.run_record import CellRecord, read_run
+from harness.model.verdict import RuleResult
 from harness.observations.journal import read_journal
 from harness.payload.build import Payload, build
-from harness.rules.model import ProbeName, Rule
 from harness.runs.compose import Options, compose_cells
 from harness.runs.execute import RunDone, execute
 from harness.runs.judging import judge_stored, read_plan
 from harness.runs.model import Cell, Tell
-from harness.runs.record import CellRecord, read_run
 from harness.runs.repeats import repeated
 from harness.runs.stored import run_folders
 from harness.runs.workloads import fitted
 from harness.verdicts.judge import assign
-from harness.verdicts.model import RuleResult
 
 
 @dataclass(frozen=True)

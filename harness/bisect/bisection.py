@@ -25,13 +25,13 @@ from harness.kernels.store import default_root
 from harness.kernels.tree import check_tools
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import Matrix, Profile
+from harness.model.verdict import EXIT_NO_ANSWER
 from harness.payload.build import build
 from harness.rules.load import load_catalogue
 from harness.runs.compose import Options, catalogue_digest
 from harness.runs.execute import run_lock
 from harness.runs.model import Cell
 from harness.runs.schedule import default_jobs
-from harness.verdicts.model import EXIT_NO_ANSWER
 
 
 @dataclass(frozen=True)

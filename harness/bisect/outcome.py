@@ -11,7 +11,7 @@ from typing import Any, Literal
 from harness.bisect.book import Book, Trial
 from harness.bisect.search import boots_allowed
 from harness.bisect.session import Task
-from harness.verdicts.model import EXIT_NO_ANSWER, EXIT_OK
+from harness.model.verdict import EXIT_NO_ANSWER, EXIT_OK
 
 COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _MARKED = re.compile(r"# (\w+): \[([0-9a-f]+)\] ")

@@ -14,9 +14,9 @@ from typing import Literal
 
 from harness.bisect.search import Answer
 from harness.errors import UsageError, nearest
+from harness.model.rule import Rule
+from harness.model.verdict import RuleResult, Status
 from harness.observations.model import Half, Observation, errno_name, signal_name
-from harness.rules.model import Rule
-from harness.verdicts.model import RuleResult, Status
 
 _CONDITION = re.compile(r"(?:(control|sealed)\.)?([a-z]+)(!?=)([^\s=]+)\Z")
 _FIELDS = ("errno", "result", "signal", "said")

@@ -20,8 +20,8 @@ from harness.explore.wire import encode
 from harness.guests.accel import Wanted as Acceleration
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.matrix.model import Profile
+from harness.model.rule import Rule
 from harness.payload.build import Payload
-from harness.rules.model import Rule
 
 _RUNS = 3  # of the program, each in a process of its own; they have to agree
 RULE = "program"

@@ -9,12 +9,12 @@ import click
 
 from harness.compare.comparison import Comparison, compare_machines, compare_picks, compare_versions
 from harness.compare.sides import loader, pick
+from harness.model.run_record import write_atomically
 from harness.reports.compare import print_comparison
 from harness.reports.compare_json import comparison_json
 from harness.reports.ink import screen
 from harness.reports.junit_compare import comparison_xml
 from harness.rules.load import load_catalogue
-from harness.runs.record import write_atomically
 
 
 @click.command()

@@ -16,9 +16,9 @@ from rich.text import Text
 from harness.history.database import database_url, reading, shown
 from harness.history.queries import Point, RuleHistory, flaky, rule_history, runs, slowest
 from harness.history.record import Imported, import_folders
+from harness.model.verdict import STATUSES
 from harness.reports.ink import Ink, print_table, screen
 from harness.runs.stored import run_folders
-from harness.verdicts.model import STATUSES
 
 SCHEMA = 1
 # Runs of a rule that are drawn in one line.

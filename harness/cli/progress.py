@@ -17,9 +17,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from harness.model.verdict import STATUSES, Status
 from harness.reports.ink import MARKS, Ink
 from harness.runs.model import Tell, Told
-from harness.verdicts.model import STATUSES, Status
 
 _DRAWN_PER_SECOND = 4
 _BAR = 20

@@ -10,13 +10,13 @@ import click
 
 from harness.cli.qualify_text import print_qualification
 from harness.compare.sides import loader, pick
+from harness.model.verdict import EXIT_FAILED, EXIT_OK
 from harness.qualify.load import load_policy
 from harness.qualify.qualification import judge_picks, write_qualification
 from harness.qualify.report import report_json
 from harness.reports.ink import screen
 from harness.rules.load import load_catalogue
 from harness.runs.execute import new_run_id
-from harness.verdicts.model import EXIT_FAILED, EXIT_OK
 
 
 @click.command()

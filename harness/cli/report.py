@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from harness.model.run_record import write_atomically
 from harness.reports.junit import classnames, suite, to_xml
 from harness.reports.kcidb import kcidb
 from harness.reports.ktap import ktap
@@ -18,7 +19,6 @@ from harness.rules.load import load_catalogue
 from harness.runs.cells import probe_times
 from harness.runs.execute import RunDone
 from harness.runs.judging import read_scenario
-from harness.runs.record import write_atomically
 from harness.runs.stored import find_run, load_run
 
 

@@ -15,10 +15,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.errors import UsageError, nearest
+from harness.model.rule import Known, ProbeName, Rule
 from harness.payload.build import probe_list, trace
 from harness.reports.ink import print_table, screen
 from harness.rules.load import load_catalogue, rule_named
-from harness.rules.model import Known, ProbeName, Rule
 from harness.rules.reproducer import parse_trace, reproducer
 from harness.runs.stored import seen_by_runs
 

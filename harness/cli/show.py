@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from harness.model.verdict import STATUSES
 from harness.reports.ink import screen
 from harness.reports.listing import print_verdicts
 from harness.reports.scenario import print_scenario, scenario_json
@@ -15,7 +16,6 @@ from harness.rules.load import load_catalogue
 from harness.runs.judging import read_scenario
 from harness.runs.stored import find_run, load_run
 from harness.runs.summary import summary_json
-from harness.verdicts.model import STATUSES
 
 
 @click.command()

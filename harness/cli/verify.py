@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from harness.errors import UsageError
+from harness.model.verdict import EXIT_FAILED, EXIT_OK
 from harness.qualify.evidence import SUMS, verify
 from harness.reports.ink import Page, screen
 from harness.runs.cells import plural
-from harness.verdicts.model import EXIT_FAILED, EXIT_OK
 
 
 @click.command("verify")

@@ -13,9 +13,9 @@ from harness.compare.diff import CHANGES, Change, Pair, ProbeChange, Side, compa
 from harness.compare.series import Series, compare_series
 from harness.compare.sides import Picked, across_of, apart, match, narrowed, narrowing, series_of, sides_of
 from harness.errors import UsageError
+from harness.model.verdict import EXIT_FAILED, EXIT_NO_ANSWER, Status, Verdict
 from harness.runs.cells import plural
 from harness.runs.execute import RunDone
-from harness.verdicts.model import EXIT_FAILED, EXIT_NO_ANSWER, Status, Verdict
 
 What = Literal["sides", "series", "across"]
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from harness.rules.model import KernelFacts, Rule
-from harness.verdicts.model import EXIT_FAILED, EXIT_NO_ANSWER, EXIT_OK, KINDS, RuleResult, Status, Verdict
+from harness.model.rule import KernelFacts, Rule
+from harness.model.verdict import EXIT_FAILED, EXIT_NO_ANSWER, EXIT_OK, KINDS, RuleResult, Status, Verdict
 
 Change = Literal["introduced", "unstable", "lost coverage", "flaky", "changed", "fixed", "gained", "unchanged"]
 # Worst first; the first three are regressions. ``unstable`` is a failure that was seen in some repeats and not in all,

@@ -15,9 +15,9 @@ from harness.compare.diff import (
     compare_rules,
     standing,
 )
+from harness.model.rule import Rule
+from harness.model.verdict import RuleResult, Verdict
 from harness.model.version import version_order
-from harness.rules.model import Rule
-from harness.verdicts.model import RuleResult, Verdict
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from pathlib import Path
 from harness.compare.diff import Side
 from harness.errors import UsageError, nearest
 from harness.model.architectures import ARCHES
-from harness.rules.model import KernelFacts, Rule
+from harness.model.rule import KernelFacts, Rule
+from harness.model.run_record import CellRecord
+from harness.model.verdict import RuleResult
 from harness.runs.cells import kernel_name, upstream_version
 from harness.runs.execute import RunDone
-from harness.runs.record import CellRecord
 from harness.runs.repeats import first_id
 from harness.runs.stored import find_run, load_run
-from harness.verdicts.model import RuleResult
 
 Load = Callable[[Path], RunDone]
 

@@ -13,14 +13,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from harness.errors import UsageError
+from harness.model.rule import Rule
+from harness.model.run_record import CellRecord, RunRecord, read_run
+from harness.model.verdict import Follows, Kind, Status
 from harness.names import Identifier, printable
-from harness.rules.model import Rule
 from harness.runs.cells import upstream_version
 from harness.runs.execute import run_lock
-from harness.runs.record import CellRecord, RunRecord, read_run
 from harness.runs.stored import load_run
 from harness.runs.summary import summary_json
-from harness.verdicts.model import Follows, Kind, Status
 
 
 class _Rule(BaseModel):

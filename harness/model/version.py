@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import re
 
+Version = tuple[int, int, int]
 _UPSTREAM = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?(?:[-~]?rc(\d+))?")
+
+
+def parse_version(release: str) -> Version:
+    """``(6, 12, 117)`` for ``"6.12.117+deb13-cloud-amd64"``; a release candidate counts as its release.
+
+    Raises ``ValueError`` for text that does not begin with a version.
+    """
+    match = _UPSTREAM.match(release)
+    if match is None:
+        raise ValueError(f"not a kernel version: {release!r}")
+    return int(match[1]), int(match[2]), int(match[3] or 0)
 
 
 def version_in(release: str) -> str:

@@ -15,18 +15,18 @@ from harness.guests.qemu import QemuGuest, Wishes
 from harness.kernels.model import Kernel
 from harness.matrix.model import Profile
 from harness.model.architectures import Arch, host_arch
+from harness.model.rule import Rule
+from harness.model.verdict import RuleResult
 from harness.mutants.suite import SuiteResult
 from harness.payload.build import build
 from harness.rules.load import load_catalogue
-from harness.rules.model import Rule
 from harness.runs.cell import CellWorker
+from harness.runs.cell_records import asked_config
 from harness.runs.compose import catalogue_digest
 from harness.runs.judging import judge_cell, kernel_facts
 from harness.runs.model import Cell, Told
-from harness.runs.record import asked_config
 from harness.runs.workloads import workload
 from harness.verdicts.judge import assign
-from harness.verdicts.model import RuleResult
 
 
 class OwnSuite:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from harness.model.rule import Rule
 from harness.mutants.model import Mutant, Series
 from harness.mutants.records import SCHEMA, STATES, Record, Session, State
-from harness.rules.model import Rule
 
 EXIT_OK, EXIT_SURVIVED, EXIT_NO_ANSWER = 0, 1, 3
 _IDLE_LEVELS = ("required", "permitted")

@@ -16,7 +16,7 @@ from hashlib import file_digest
 from pathlib import Path
 
 from harness.errors import StoreError, UsageError
-from harness.runs.record import write_atomically
+from harness.model.run_record import write_atomically
 
 SUMS = "sha256sums"
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)\Z")

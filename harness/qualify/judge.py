@@ -10,9 +10,9 @@ from typing import Literal
 
 from harness.compare.comparison import phrase
 from harness.compare.diff import Change, Pair, RuleChange, Side, told
+from harness.model.rule import Rule
+from harness.model.verdict import RuleResult
 from harness.qualify.policy import KINDS_EXCUSED, Excuse, Policy, Waiver
-from harness.rules.model import Rule
-from harness.verdicts.model import RuleResult
 
 QualifiedAs = Literal["qualified", "qualified with waivers", "not qualified"]
 Met = Literal["met", "waived", "not met"]

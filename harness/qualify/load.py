@@ -11,8 +11,8 @@ import pydantic
 from harness.errors import ConfigError, UsageError, nearest
 from harness.matrix.tree import Key, Tree, dotted, parse_tree
 from harness.model.architectures import SYNONYMS
+from harness.model.rule import Rule
 from harness.qualify.policy import Allowed, Coverage, Differences, Policy, Requirement, Waiver
-from harness.rules.model import Rule
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

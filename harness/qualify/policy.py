@@ -12,8 +12,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from harness.compare.diff import Change, Side
 from harness.model.architectures import ARCHES, Arch
-from harness.rules.model import Level, Rule
-from harness.verdicts.model import Kind
+from harness.model.rule import Level, Rule
+from harness.model.verdict import Kind
 
 # What a waiver may excuse: the kinds of a failure, no answer, and what a comparison refuses beside failures.
 Excuse = Literal[

@@ -11,15 +11,15 @@ from pathlib import Path
 from harness.compare.diff import compare
 from harness.compare.sides import Picked, match, narrowing
 from harness.errors import UsageError
+from harness.model.rule import Rule
+from harness.model.run_record import CellRecord, write_atomically
 from harness.qualify.evidence import copy_run, new_folder, seal
 from harness.qualify.judge import Case, qualify
 from harness.qualify.page import page
 from harness.qualify.policy import Policy
 from harness.qualify.report import POLICY, Dossier, cell_ids, report_json
 from harness.rules.load import CATALOGUE
-from harness.rules.model import Rule
 from harness.runs.compose import catalogue_digest
-from harness.runs.record import CellRecord, write_atomically
 from harness.runs.repeats import first_id
 
 

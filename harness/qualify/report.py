@@ -11,9 +11,9 @@ from harness import __version__
 from harness.compare.comparison import counted
 from harness.compare.diff import Pair, Side
 from harness.compare.sides import Picked
+from harness.model.run_record import CellRecord, RunRecord
 from harness.qualify.judge import Check, Deviation, Qualification, WaiverUse
 from harness.qualify.policy import Policy, Waiver
-from harness.runs.record import CellRecord, RunRecord
 from harness.runs.repeats import first_id
 
 REPORT_SCHEMA = 1

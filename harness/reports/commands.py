@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 
+from harness.model.run_record import CellRecord, RunRecord
 from harness.runs.cells import kernel_name, profile_suffix
-from harness.runs.record import CellRecord, RunRecord
 
 
 def kernel_words(run: RunRecord, cell: CellRecord, option: str = "") -> list[str]:

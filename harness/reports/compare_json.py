@@ -8,7 +8,7 @@ from typing import Any
 from harness.compare.comparison import Comparison, phrase
 from harness.compare.diff import Pair, ProbeChange, RuleChange, Side
 from harness.compare.series import Series
-from harness.verdicts.model import RuleResult, Verdict
+from harness.model.verdict import RuleResult, Verdict
 
 COMPARE_SCHEMA = 1
 

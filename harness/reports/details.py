@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from harness.model.run_record import CellRecord
 from harness.reports.commands import program_command, repeat_command, shell_command
 from harness.reports.findings import Finding, Shared, differences, findings, missing, readings, shared_causes
 from harness.reports.grid import Grid, reasons_for
 from harness.reports.ink import MARKS, Page
 from harness.runs.cells import kernel_name, label, plural, ran_on, release, together
 from harness.runs.execute import RunDone
-from harness.runs.record import CellRecord
 
 # Findings told in full before the reader is sent to ``show``.
 _FULL = 20

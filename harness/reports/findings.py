@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from harness.model.rule import Rule
+from harness.model.verdict import Follows, RuleResult, Status, Verdict
 from harness.reports.grid import behaviour
-from harness.rules.model import Rule
 from harness.runs.execute import RunDone
 from harness.verdicts.causes import Cause, causes
-from harness.verdicts.model import Follows, RuleResult, Status, Verdict
 
 _TOLD: frozenset[Status] = frozenset({"fail", "error", "known", "fixed"})
 

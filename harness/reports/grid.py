@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.model.architectures import ARCHES
-from harness.rules.model import Rule
+from harness.model.rule import Rule
+from harness.model.run_record import CellRecord
+from harness.model.verdict import RuleResult, Status
 from harness.runs.execute import RunDone
-from harness.runs.record import CellRecord
-from harness.verdicts.model import RuleResult, Status
 
 # A row of these only is not news, and is shown together with its family's other rows that look the same.
 _QUIET: frozenset[Status] = frozenset({"pass", "observed", "skip"})

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.model.verdict import Kind, Status
 from harness.names import escaped
-from harness.verdicts.model import Kind, Status
 
 # What appears in reports besides ASCII; an output that cannot encode all of it gets the ASCII forms.
 _ASCII: Mapping[str, str] = {

@@ -26,10 +26,10 @@ from xml.etree.ElementTree import Element, indent, tostring
 
 from junit_xml import TestCase, TestSuite
 
+from harness.model.run_record import CellRecord, CrashRecord, RunRecord
+from harness.model.verdict import RuleResult, Status, Verdict
 from harness.names import escaped
 from harness.runs.cells import kernel_name, plural, profile_suffix, ran_on, release
-from harness.runs.record import CellRecord, CrashRecord, RunRecord
-from harness.verdicts.model import RuleResult, Status, Verdict
 
 # Attributes longer than this make the servers' tables unreadable; the element's text has everything.
 _MESSAGE = 300

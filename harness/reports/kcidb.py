@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.errors import UsageError
+from harness.model.run_record import CellRecord, RunRecord
+from harness.model.verdict import RuleResult, Status
 from harness.names import escaped
 from harness.runs.cells import kernel_name, probe_times, release
 from harness.runs.execute import RunDone
-from harness.runs.record import CellRecord, RunRecord
-from harness.verdicts.model import RuleResult, Status
 
 _ORIGIN = re.compile(r"[a-z0-9_]+\Z")
 _PART = re.compile(r"[^a-zA-Z0-9_-]")

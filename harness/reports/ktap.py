@@ -21,10 +21,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from harness.model.run_record import CellRecord
+from harness.model.verdict import RuleResult, Status, Verdict
 from harness.names import escaped
 from harness.runs.execute import RunDone
-from harness.runs.record import CellRecord
-from harness.verdicts.model import RuleResult, Status, Verdict
 
 _OK: frozenset[Status] = frozenset({"pass", "observed", "fixed", "known", "skip"})
 _DIRECTIVES = {"skip": "SKIP", "known": "XFAIL", "error": "ERROR", "miss": "ERROR"}

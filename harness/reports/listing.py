@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.errors import UsageError, nearest
+from harness.model.run_record import CellRecord
+from harness.model.verdict import STATUSES, RuleResult, Status, Verdict, worst_first
 from harness.observations.model import Half, Observation
 from harness.reports.ink import MARKS, Page
 from harness.runs.cells import label, stored_observations
 from harness.runs.execute import RunDone
-from harness.runs.record import CellRecord
-from harness.verdicts.model import STATUSES, RuleResult, Status, Verdict, worst_first
 from harness.verdicts.window import changes
 
 # Statuses for which the windows are shown unit by unit.

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from harness.model.run_record import CellRecord
+from harness.model.verdict import STATUSES, Status
 from harness.names import escaped
 from harness.reports.findings import Finding, findings
 from harness.reports.grid import Flat, Grid, Row, grid
 from harness.reports.ink import MARKS
 from harness.runs.cells import kernel_name, label, plural, profile_suffix, release, repeat_suffix, status_counts
 from harness.runs.execute import RunDone
-from harness.runs.record import CellRecord
-from harness.verdicts.model import STATUSES, Status
 
 # A comment may have 65,536 characters on GitHub; this many findings stay below that.
 _FINDINGS = 30

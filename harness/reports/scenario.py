@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.model.verdict import RuleResult, Verdict
 from harness.observations.collector import Journalled
 from harness.observations.journal import read_journal
 from harness.observations.model import Fact, Value, named
@@ -18,7 +19,6 @@ from harness.reports.terminal import last_line
 from harness.runs.cell import JOURNAL
 from harness.runs.cells import cell_folder, kernel_name, plural, release, status_counts, together
 from harness.runs.execute import RunDone
-from harness.verdicts.model import RuleResult, Verdict
 from harness.verdicts.scenario import Scenario, said
 
 SCHEMA = 1

@@ -13,14 +13,14 @@ from sqlalchemy import Connection
 
 from harness.errors import StoreError, UsageError
 from harness.history.queries import RuleHistory, RunLine, latest_results, rule_history, rule_names, runs
+from harness.model.rule import Rule
+from harness.model.run_record import read_run, write_atomically
+from harness.model.verdict import STATUSES, Status
 from harness.names import NotAName, identifier
 from harness.reports.ink import MARKS
 from harness.reports.page import stylesheet
 from harness.reports.write import page_of
-from harness.rules.model import Rule
-from harness.runs.record import read_run, write_atomically
 from harness.runs.stored import load_run
-from harness.verdicts.model import STATUSES, Status
 
 # Runs a rule's page shows side by side.
 _SHOWN = 60

@@ -9,14 +9,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.model.run_record import CellRecord
+from harness.model.verdict import STATUSES, Status
 from harness.reports.details import cause_line, print_causes, print_details
 from harness.reports.findings import shared_causes
 from harness.reports.grid import Flat, Grid, Row, grid
 from harness.reports.ink import MARKS, SHORT_KINDS, Ink, Page
 from harness.runs.cells import kernel_name, plural, profile_suffix, repeat_suffix, status_counts, together
 from harness.runs.execute import RunDone
-from harness.runs.record import CellRecord
-from harness.verdicts.model import STATUSES, Status
 
 _GAP = 2
 _HEADLINES = 3  # causes told again beside the sums: what stands above may have scrolled away

@@ -11,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from harness.errors import StoreError
+from harness.model.run_record import read_run, write_atomically, write_run
 from harness.observations.journal import read_journal
 from harness.reports.junit import classnames, document, element, suite
 from harness.reports.page import Reproduce, Sightings, page_html
@@ -18,7 +19,6 @@ from harness.runs.cell import JOURNAL
 from harness.runs.cells import cell_folder
 from harness.runs.execute import RunDone, run_lock
 from harness.runs.judging import recorded_facts, verdicts_json
-from harness.runs.record import read_run, write_atomically, write_run
 from harness.runs.summary import summary_json
 
 _WRITERS = 4

@@ -11,7 +11,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from harness.errors import ConfigError, UsageError, nearest
-from harness.rules.model import (
+from harness.model.rule import (
     BOOT,
     CONFIG,
     NEEDS,
@@ -24,10 +24,9 @@ from harness.rules.model import (
     ProbeName,
     Rule,
     Selector,
-    Version,
     Where,
-    parse_version,
 )
+from harness.model.version import Version, parse_version
 
 CATALOGUE = Path(__file__).parent / "catalogue"
 

@@ -13,7 +13,8 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from harness.errors import ConfigError
-from harness.rules.model import KernelFacts, ProbeName, Selector, Where, parse_version
+from harness.model.rule import KernelFacts, ProbeName, Selector, Where
+from harness.model.version import parse_version
 
 REFUSALS = Path(__file__).parent / "refusals.yaml"
 _CAPABILITIES = {"CAP_IPC_LOCK": 14, "CAP_SYS_RAWIO": 17, "CAP_SYS_PTRACE": 19, "CAP_SYS_NICE": 23}

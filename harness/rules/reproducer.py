@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.errors import UsageError
-from harness.rules.model import ProbeName, Rule
+from harness.model.rule import ProbeName, Rule
 
 _PROT = {1: "PROT_READ", 2: "PROT_WRITE", 4: "PROT_EXEC"}
 _MAP = {

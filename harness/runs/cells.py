@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from harness.kernels.versions import upstream
+from harness.model.run_record import CellRecord, RunRecord
+from harness.model.verdict import STATUSES, Status
 from harness.model.version import version_in
 from harness.observations.journal import read_journal
 from harness.observations.model import Observation
 from harness.runs.execute import RunDone
-from harness.runs.record import CellRecord, RunRecord
 from harness.runs.repeats import first_id, repeat_of
-from harness.verdicts.model import STATUSES, Status
 
 # Microseconds no probe can have taken: an hour.
 _LONGEST = 3_600_000_000

@@ -25,15 +25,16 @@ from harness.kernels.resolve import Progress, Resolution, provide
 from harness.matrix.model import CellSpec, InQemu, InVirtme, MachineSource, Matrix, OnHost, OverSsh, Profile
 from harness.matrix.plan import refuse_impossible
 from harness.model.architectures import Arch, host_arch, this_arch
+from harness.model.rule import BEFORE_MSEAL, ProbeName
+from harness.model.run_record import CellRecord, MachineRecord, RunRecord
 from harness.names import named_after
 from harness.rules.load import CATALOGUE
-from harness.rules.model import BEFORE_MSEAL, ProbeName
+from harness.runs.cell_records import kernel_record
 from harness.runs.execute import RunPlan, new_run_id
 from harness.runs.expect import expected_seconds
 from harness.runs.finished import FinishedCells, cell_key
 from harness.runs.guests import guest_maker, remote_limits
 from harness.runs.model import Cell, MakeGuest, Workload
-from harness.runs.record import CellRecord, MachineRecord, RunRecord, kernel_record
 from harness.runs.repeats import repeated
 from harness.runs.schedule import default_jobs
 from harness.runs.workloads import Probes, Task, fitted

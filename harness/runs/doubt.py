@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cache
 
+from harness.model.rule import KernelFacts, ProbeName, asked_options
 from harness.observations.collector import Collector
 from harness.rules.load import load_catalogue
-from harness.rules.model import KernelFacts, ProbeName, asked_options
 from harness.runs.model import Cell, Workload
 from harness.verdicts.judge import Assignment, assign, unusual
 

@@ -15,8 +15,11 @@ from pathlib import Path
 
 from harness.errors import Interrupted, StoreError, UsageError
 from harness.model.architectures import Arch
+from harness.model.run_record import CellRecord, RunRecord, RunState, answers_expected, write_atomically, write_run
+from harness.model.verdict import EXIT_NO_ANSWER, EXIT_OK, STATUSES, RuleResult, exit_code
 from harness.observations.journal import read_journal
 from harness.runs.cell import JOURNAL, CellOutcome
+from harness.runs.cell_records import came_up, finished_cell, remarked
 from harness.runs.finished import FinishedCells, Taken
 from harness.runs.judging import (
     KeptResults,
@@ -31,20 +34,8 @@ from harness.runs.judging import (
 from harness.runs.local import LocalPool
 from harness.runs.model import Cell, MakeGuest, Tell, Told, Workload
 from harness.runs.pool import Begun, Event, Pool
-from harness.runs.record import (
-    CellRecord,
-    RunRecord,
-    RunState,
-    answers_expected,
-    came_up,
-    finished_cell,
-    remarked,
-    write_atomically,
-    write_run,
-)
 from harness.runs.schedule import room
 from harness.runs.state import ended, other_machine
-from harness.verdicts.model import EXIT_NO_ANSWER, EXIT_OK, STATUSES, RuleResult, exit_code
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ from harness.kernels.model import Kernel
 from harness.kernels.store import Store, file_sha256, telling
 from harness.matrix.model import InQemu
 from harness.model.architectures import ARCHITECTURES
+from harness.model.run_record import CellRecord
 from harness.runs.cell import JOURNAL, SECOND_JOURNAL
 from harness.runs.model import Cell, Workload
-from harness.runs.record import CellRecord
 
 FORMAT = 1
 MAX_BYTES = 1 << 30

@@ -10,14 +10,14 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.guests.console import Crash
+from harness.model.rule import KernelFacts, ProbeName, Rule
+from harness.model.run_record import CellRecord, CrashRecord, write_atomically
+from harness.model.verdict import RuleResult, Verdict
 from harness.observations.collector import Journalled
 from harness.observations.journal import read_journal, read_plan_of
-from harness.rules.model import KernelFacts, ProbeName, Rule
 from harness.runs.cell import JOURNAL, SECOND_JOURNAL
-from harness.runs.record import CellRecord, CrashRecord, write_atomically
 from harness.runs.state import as_stored, crashes_told, other_machine
 from harness.verdicts.judge import Assignment, Evidence, judge
-from harness.verdicts.model import RuleResult, Verdict
 from harness.verdicts.scenario import Scenario, expectation, judge_scenario
 
 VERDICTS_SCHEMA = 1

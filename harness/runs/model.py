@@ -12,8 +12,8 @@ from harness.guests.model import Guest
 from harness.kernels.model import Kernel
 from harness.matrix.model import Profile
 from harness.model.architectures import Arch
-from harness.rules.model import ProbeName
-from harness.verdicts.model import Status
+from harness.model.rule import ProbeName
+from harness.model.verdict import Status
 
 Stage = Literal["waiting", "booting", "pushing", "probing", "judging", "done"]
 

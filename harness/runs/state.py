@@ -10,9 +10,9 @@ from pathlib import Path
 
 from harness.guests.console import Crash, find_crashes
 from harness.model.architectures import arch_called
+from harness.model.run_record import CellRecord, CellState
 from harness.observations.collector import Journalled
 from harness.observations.stream import printable
-from harness.runs.record import CellRecord, CellState
 
 CONSOLE = "console.log"
 

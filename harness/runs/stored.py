@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from harness.errors import UsageError, nearest
-from harness.rules.model import Rule
+from harness.model.rule import Rule
+from harness.model.run_record import RunRecord, read_run
 from harness.runs.execute import RunDone
 from harness.runs.judging import judge_stored, planned_by, read_scenario
-from harness.runs.record import RunRecord, read_run
 from harness.verdicts.judge import assign
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.rules.model import Rule
+from harness.model.rule import Rule
+from harness.model.run_record import CellRecord
+from harness.model.verdict import STATUSES, RuleResult
 from harness.runs.cells import kernel_name, release, status_counts
 from harness.runs.execute import RunDone
 from harness.runs.judging import VERDICTS_SCHEMA
-from harness.runs.record import CellRecord
-from harness.verdicts.model import STATUSES, RuleResult
 
 
 def summary_json(done: RunDone) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from harness.errors import UsageError, nearest
 from harness.guests.model import Deadlines
 from harness.matrix.model import Profile
 from harness.model.architectures import Arch
+from harness.model.rule import ProbeName
 from harness.payload.build import Payload, ProbeInfo, build, probe_list, program_bytes
 from harness.payload.python import build_python, crosscheck_list, python_arches
 from harness.rules.load import load_catalogue
-from harness.rules.model import ProbeName
 from harness.runs.judging import Question
 from harness.runs.model import Workload
 from harness.verdicts.judge import assign

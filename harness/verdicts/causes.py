@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
 
-from harness.rules.model import Outcome, Rule
-from harness.verdicts.model import KINDS, Kind, RuleResult, Verdict
+from harness.model.rule import Outcome, Rule
+from harness.model.verdict import KINDS, Kind, RuleResult, Verdict
 
 PURE = 0.9
 """The share of judged probes under a condition that must fail before the condition counts as an explanation."""

@@ -16,12 +16,12 @@ from fnmatch import fnmatchcase
 
 from harness.errors import UsageError
 from harness.guests.console import Crash
+from harness.model.rule import Expect, KernelFacts, Outcome, ProbeName, Rule
+from harness.model.verdict import Finding, Follows, Kind, RuleResult, Status, Verdict
 from harness.observations.model import Half, Observation, errno_name, signal_name
 from harness.rules.load import unclaimed
-from harness.rules.model import Expect, KernelFacts, Outcome, ProbeName, Rule
 from harness.rules.refusals import excuse
 from harness.verdicts.crosscheck import disagreement
-from harness.verdicts.model import Finding, Follows, Kind, RuleResult, Status, Verdict
 from harness.verdicts.refused import control_refused, filter_noted, no_mseal, step_failed, without_mseal
 from harness.verdicts.rounds import Outcome as Rounds
 from harness.verdicts.rounds import read_outcomes

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from errno import EAGAIN, EFBIG, EMFILE, ENFILE, ENOMEM, ENOSPC, ENOSYS, EOPNOTSUPP
 
+from harness.model.rule import MSEAL_SINCE, KernelFacts, ProbeName, Rule
+from harness.model.verdict import Finding
 from harness.observations.model import Half, Observation, errno_name
-from harness.rules.model import MSEAL_SINCE, KernelFacts, ProbeName, Rule
 from harness.rules.refusals import excuse
-from harness.verdicts.model import Finding
 
 _FILTERED = 2
 FILTER_NOTE = "a seccomp filter is in front of the kernel (Seccomp: 2) and may have answered for it"

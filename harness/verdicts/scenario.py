@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.guests.console import Crash
+from harness.model.rule import ProbeName, Rule
+from harness.model.verdict import Finding, RuleResult, Verdict
 from harness.observations.collector import Journalled
 from harness.observations.model import Fact, Outcome, Value, named
-from harness.rules.model import ProbeName, Rule
-from harness.verdicts.model import Finding, RuleResult, Verdict
 
 _NO_ID = re.compile(r"[^a-z0-9]+")
 OPERATION = "scenario"

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
+from harness.model.rule import SEALING_OPERATIONS, ProbeName
 from harness.observations.model import Observation, Snapshot, Unit
-from harness.rules.model import SEALING_OPERATIONS, ProbeName
 from harness.verdicts.window import unit_change
 
 _DROPPABLE = "droppable-*"

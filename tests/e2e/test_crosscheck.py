@@ -14,6 +14,7 @@ from harness.kernels.sources import debian_source
 from harness.kernels.store import default_root
 from harness.matrix.model import Profile
 from harness.model.architectures import Arch
+from harness.model.rule import ProbeName
 from harness.mutants.catalogue import choose, load_mutants
 from harness.mutants.ours import summary
 from harness.mutants.runner import Task, run_mutants, work_folder
@@ -21,7 +22,6 @@ from harness.mutants.suite import SuiteResult
 from harness.payload import probe_list
 from harness.payload.python import crosscheck_list
 from harness.rules.load import load_catalogue
-from harness.rules.model import ProbeName
 from harness.runs.cell import CellOutcome, CellWorker
 from harness.runs.judging import judge_cell, kernel_facts
 from harness.runs.model import Cell

@@ -17,10 +17,10 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from harness.history.database import database_url, reading
 from harness.history.record import remember
+from harness.model.run_record import write_run
 from harness.reports.site import build_site
 from harness.reports.write import write_reports
 from harness.rules.load import load_catalogue
-from harness.runs.record import write_run
 from tests.builders import default_matrix
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

@@ -15,7 +15,8 @@ from typing import Any
 import junitparser
 import pytest
 
-from harness.rules.model import MSEAL_SINCE, parse_version
+from harness.model.rule import MSEAL_SINCE
+from harness.model.version import parse_version
 from harness.verdicts.refused import FILTER_NOTE
 from tests import seccomp
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
+from harness.model.rule import ProbeName, Rule
 from harness.observations.model import Half, Observation, errno_name
 from harness.observations.stream import parse_line
 from harness.payload.build import probe_list, trace
 from harness.rules.load import load_catalogue
-from harness.rules.model import ProbeName, Rule
 from harness.rules.reproducer import parse_trace, reproducer
 from tests.guest.test_payload import program
 

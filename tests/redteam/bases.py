@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from harness.model.run_record import CellRecord, write_run
 from harness.reports.write import write_again
 from harness.rules.load import load_catalogue
-from harness.runs.record import CellRecord, write_run
 from harness.runs.stored import load_run
 from tests.stored_runs import copy_of, stored
 

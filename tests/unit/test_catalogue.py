@@ -8,9 +8,10 @@ from itertools import combinations
 import pytest
 
 from harness.matrix.load import default_path, load_matrix
+from harness.model.rule import CONFIG, LEVELS, ProbeName, Rule, covers
+from harness.model.version import parse_version
 from harness.payload.build import probe_list
 from harness.rules.load import load_catalogue, rule_named, unclaimed
-from harness.rules.model import CONFIG, LEVELS, ProbeName, Rule, covers, parse_version
 from harness.runs.workloads import matcher
 
 RULES = load_catalogue()

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.model.rule import ProbeName
+from harness.model.verdict import Kind, RuleResult, Verdict
 from harness.payload.build import probe_list
 from harness.rules.load import load_catalogue
-from harness.rules.model import ProbeName
 from harness.verdicts.causes import call_of, causes
 from harness.verdicts.judge import assign
-from harness.verdicts.model import Kind, RuleResult, Verdict
 
 PROBES = tuple(ProbeName(p.operation, p.region, p.span, p.layout) for p in probe_list())
 ASSIGNED = assign(load_catalogue(), PROBES)

@@ -7,9 +7,9 @@ import pytest
 
 from harness.compare.diff import CHANGES, Change, Side, compare, exit_code, probe_change
 from harness.compare.series import compare_series
+from harness.model.rule import KernelFacts, Rule, Where
+from harness.model.verdict import Kind, RuleResult, Status, Verdict
 from harness.model.version import version_order
-from harness.rules.model import KernelFacts, Rule, Where
-from harness.verdicts.model import Kind, RuleResult, Status, Verdict
 from tests.builders import result, rule
 
 RULE = rule("munmap-across")

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from harness.cli.main import main
+from harness.model.run_record import KernelRecord
 from harness.rules.load import load_catalogue
 from harness.runs.execute import execute
-from harness.runs.record import KernelRecord
 from harness.verdicts.judge import assign
 from tests.fakes import FakeGuest
 from tests.unit.test_runs import CONTROL, END, PLAN, PROBES, SEALED, cell, encode, run_plan, seen

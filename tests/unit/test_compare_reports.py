@@ -16,12 +16,12 @@ from rich.console import Console
 from harness.compare.comparison import Comparison, compare_machines, compare_picks, compare_versions
 from harness.compare.sides import Picked, apart, pick, sides_of
 from harness.errors import UsageError
+from harness.model.run_record import CellRecord, write_run
+from harness.model.verdict import STATUSES, RuleResult, Status
 from harness.reports.compare import print_comparison
 from harness.reports.compare_json import comparison_json
 from harness.reports.junit_compare import comparison_xml
 from harness.runs.execute import RunDone
-from harness.runs.record import CellRecord, write_run
-from harness.verdicts.model import STATUSES, RuleResult, Status
 from tests.builders import cell, default_matrix, result, rule, run
 
 ROOT = Path(__file__).parents[2]

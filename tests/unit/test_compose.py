@@ -14,9 +14,9 @@ from harness.errors import UsageError
 from harness.matrix.load import load_matrix, shipped_path
 from harness.matrix.model import STANDARD_PROFILE
 from harness.matrix.plan import selected_probes
+from harness.model.rule import ProbeName
 from harness.payload.build import Payload, ProbeInfo, build, probe_list
 from harness.rules.load import load_catalogue
-from harness.rules.model import ProbeName
 from harness.runs.workloads import Probes, chosen, crosscheck_globs, fitted, probes_meant, workload
 from harness.verdicts.judge import assign
 from harness.verdicts.scenario import Scenario

@@ -13,13 +13,13 @@ import pytest
 from harness.errors import LostGuest
 from harness.guests.model import Event
 from harness.matrix.model import Profile
+from harness.model.rule import ProbeName, Rule, Selector
+from harness.model.run_record import CellRecord, RunRecord
 from harness.observations.model import Observation
 from harness.observations.stream import parse_line
 from harness.reports.crosscheck import crosscheck_line
-from harness.rules.model import ProbeName, Rule, Selector
 from harness.runs.execute import RunDone, RunPlan, execute
 from harness.runs.model import Cell, Workload
-from harness.runs.record import CellRecord, RunRecord
 from harness.runs.stored import load_run
 from harness.verdicts.crosscheck import disagreement
 from harness.verdicts.judge import assign

@@ -7,9 +7,9 @@ import pytest
 from harness.explore.model import initial, refusal_of
 from harness.explore.operations import ADVICE, MOVES, OPERATIONS, by_name
 from harness.explore.program import KINDS, PROTS, Segment, Step
+from harness.model.rule import ProbeName
 from harness.payload.build import probe_list
 from harness.rules.load import load_catalogue
-from harness.rules.model import ProbeName
 
 REGIONS = {
     **{f"anon-{prot}": ("anon", prot, 2) for prot in ("rw", "r", "none", "rx")},

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
+from harness.model.run_record import CellRecord
+from harness.model.verdict import STATUSES
 from harness.reports.kcidb import STATUSES as KCIDB_STATUSES
 from harness.reports.kcidb import kcidb
 from harness.reports.ktap import ktap
 from harness.reports.markdown import code, markdown, text
-from harness.runs.record import CellRecord
-from harness.verdicts.model import STATUSES
 from tests.builders import cell, default_matrix, lost_cell, result, rule, run
 
 kcidb_io = pytest.importorskip("kcidb_io", reason="kcidb-io is not installed (pip install kcidb-io)")

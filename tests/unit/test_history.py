@@ -20,12 +20,12 @@ from harness.history.migrate import MIGRATIONS
 from harness.history.queries import flaky, rule_history, rule_names, runs, slowest
 from harness.history.read import read_folder
 from harness.history.record import import_folders, remember
+from harness.model.run_record import write_run
+from harness.model.verdict import RuleResult, Status
 from harness.reports.site import build_site, trend
 from harness.reports.write import write_reports
 from harness.runs.execute import RunDone, run_lock
 from harness.runs.judging import write_plan
-from harness.runs.record import write_run
-from harness.verdicts.model import RuleResult, Status
 from tests.builders import cell, default_matrix, result, rule, run
 
 

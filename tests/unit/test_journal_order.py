@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.model.verdict import EXIT_NO_ANSWER
 from harness.runs.execute import RunDone
 from harness.runs.stored import load_run
-from harness.verdicts.model import EXIT_NO_ANSWER
 from tests.unit.test_runs import BOOTED_RELEASE, END, PLAN, RULES, begin, guest, run, seen, statuses
 
 Lines = list[bytes]

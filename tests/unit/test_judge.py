@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from harness.guests.console import Crash
+from harness.model.rule import Expect, KernelFacts, Known, ProbeName, Rule, Selector, Where
+from harness.model.verdict import KINDS, RuleResult, Verdict, exit_code
 from harness.observations.model import Half, Observation
 from harness.rules.load import parse_catalogue
-from harness.rules.model import Expect, KernelFacts, Known, ProbeName, Rule, Selector, Where
 from harness.verdicts.judge import Evidence, assign, judge, judge_observation
-from harness.verdicts.model import KINDS, RuleResult, Verdict, exit_code
 
 KERNEL = KernelFacts("6.12.117+deb13-cloud-amd64", "x86_64", 4096)
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from harness.errors import ConfigError
+from harness.model.rule import KernelFacts, ProbeName, asked_options
 from harness.observations.model import Half, Observation
 from harness.rules.load import load_catalogue, parse_catalogue
-from harness.rules.model import KernelFacts, ProbeName, asked_options
 from harness.verdicts.judge import judge_observation
 from harness.verdicts.rounds import read_outcomes
 

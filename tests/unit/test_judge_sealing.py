@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from harness.guests.console import Crash
+from harness.model.rule import ProbeName, Rule
+from harness.model.verdict import KINDS, Verdict
 from harness.observations.model import Half, Observation
 from harness.rules.load import load_catalogue, unclaimed
-from harness.rules.model import ProbeName, Rule
 from harness.verdicts.judge import Evidence, assign, judge
-from harness.verdicts.model import KINDS, Verdict
 from tests.unit.test_judge import KERNEL, half, observation, rule, units, verdict
 
 SEALING = load_catalogue()["sealing-changes-nothing"]

@@ -19,13 +19,13 @@ from harness.errors import UsageError
 from harness.history.database import database_url, reading, writing
 from harness.history.record import import_folders
 from harness.matrix.model import Profile
+from harness.model.run_record import read_run
 from harness.names import LONGEST, NotAName, TooLarge, identifier, inflate, named_after, relative
 from harness.reports.junit import classnames, suite, to_xml
 from harness.reports.site import build_site
 from harness.rules.load import load_catalogue
 from harness.runs.compose import Options, compose_host
 from harness.runs.model import Cell
-from harness.runs.record import read_run
 from tests.builders import cell, result, rule, run
 
 STORED = Path(__file__).parents[1] / "data" / "runs" / "matrix"

@@ -13,6 +13,8 @@ import pytest
 
 from harness.compare.sides import Picked, sides_of
 from harness.errors import ConfigError, UsageError
+from harness.model.run_record import CellRecord
+from harness.model.verdict import Kind, RuleResult, Status
 from harness.qualify.evidence import SUMS, new_folder, seal, verify
 from harness.qualify.judge import Qualification
 from harness.qualify.load import load_policy, parse_policy
@@ -21,8 +23,6 @@ from harness.qualify.policy import globs_meet
 from harness.qualify.qualification import judge_picks, write_qualification
 from harness.qualify.report import Dossier, report_json
 from harness.rules.load import load_catalogue
-from harness.runs.record import CellRecord
-from harness.verdicts.model import Kind, RuleResult, Status
 from tests.builders import cell, result, rule, run
 
 ROOT = Path(__file__).parents[2]

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from harness.model.rule import KernelFacts, ProbeName
+from harness.model.verdict import Finding
 from harness.observations.model import Half, Observation
 from harness.payload import probe_list
 from harness.rules.load import load_catalogue
-from harness.rules.model import KernelFacts, ProbeName
 from harness.rules.refusals import excuse, load_refusals
 from harness.verdicts.judge import judge_observation
-from harness.verdicts.model import Finding
 from harness.verdicts.refused import FILTER_NOTE
 from tests.refusals_table import PATH, refused, table
 from tests.unit.test_judge import KERNEL, half, verdict

@@ -15,14 +15,14 @@ from junitparser import Error, Failure, JUnitXml, Skipped
 from lxml import etree
 
 from harness.errors import StoreError
+from harness.model.rule import KernelFacts
+from harness.model.verdict import STATUSES, Kind, RuleResult, Status
 from harness.reports.junit import classnames, one_line, suite, to_xml, xml_text
 from harness.reports.write import write_reports
-from harness.rules.model import KernelFacts
 from harness.runs.cells import probe_times
 from harness.runs.execute import RunDone
 from harness.runs.judging import verdicts_json
 from harness.runs.summary import summary_json
-from harness.verdicts.model import STATUSES, Kind, RuleResult, Status
 from tests.builders import OOPS, cell, default_matrix, lost_cell, result, rule, run
 
 ROOT = Path(__file__).parents[2]

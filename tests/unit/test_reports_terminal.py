@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from harness.model.run_record import CrashRecord
+from harness.model.verdict import STATUSES, RuleResult
 from harness.reports.findings import differences, findings
 from harness.reports.grid import flatten, grid
 from harness.reports.ink import MARKS, Ink
 from harness.reports.terminal import fold, print_run
 from harness.runs.cells import label, together
 from harness.runs.execute import RunDone
-from harness.runs.record import CrashRecord
-from harness.verdicts.model import STATUSES, RuleResult
 from tests.builders import cell, default_matrix, lost_cell, result, rule, run
 
 FOLDER = Path("results/20261123-214500-3fa2")

@@ -13,11 +13,11 @@ import pytest
 from harness.errors import BootFailed, KernelUnavailable, LostGuest, StoreError, UsageError
 from harness.guests.model import Booted, Exited, Output, Waits
 from harness.matrix.model import Profile
-from harness.rules.model import ProbeName, Rule, Selector
+from harness.model.rule import ProbeName, Rule, Selector
+from harness.model.run_record import CellRecord, MachineRecord, RunRecord, read_run
 from harness.runs.execute import RunDone, RunPlan, execute, new_run_id, run_lock
 from harness.runs.local import LocalPool
 from harness.runs.model import Cell, Told, Workload
-from harness.runs.record import CellRecord, MachineRecord, RunRecord, read_run
 from harness.runs.stored import find_run, load_run
 from harness.verdicts.judge import assign
 from tests.fakes import BOOTED, FakeGuest

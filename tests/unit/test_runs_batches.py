@@ -12,12 +12,12 @@ import pytest
 from harness.errors import LostGuest
 from harness.guests.console import find_crashes
 from harness.guests.model import Event
+from harness.model.rule import ProbeName
 from harness.observations.collector import Collector
 from harness.observations.journal import read_journal
 from harness.observations.model import Garbage
 from harness.observations.stream import parse_line
 from harness.rules.load import load_catalogue
-from harness.rules.model import ProbeName
 from harness.runs.doubt import alone
 from harness.runs.execute import RunDone, execute
 from harness.runs.model import Workload

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from harness.kernels.store import Store
+from harness.model.run_record import CellRecord
 from harness.runs.execute import RunPlan, execute
 from harness.runs.finished import FinishedCells, Taken
 from harness.runs.model import Told
-from harness.runs.record import CellRecord
 from harness.runs.stored import load_run
 from tests.unit.test_runs import RULES, WHOLE, cell, guest, run_plan, seen, statuses
 

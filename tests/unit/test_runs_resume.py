@@ -8,9 +8,9 @@ import pytest
 
 from harness.errors import UsageError
 from harness.matrix.load import parse_matrix
+from harness.model.run_record import KernelRecord, RunRecord, read_run, write_run
 from harness.runs.compose import Composed, Options
 from harness.runs.execute import execute, run_lock
-from harness.runs.record import KernelRecord, RunRecord, read_run, write_run
 from harness.runs.repeats import first_id, repeat_of, repeated
 from harness.runs.resume import left_over, recorded_options, resumed, specs_left
 from harness.runs.stored import load_run

@@ -12,6 +12,7 @@ import pytest
 
 from harness.errors import LostGuest
 from harness.matrix.model import OverSsh, Profile
+from harness.model.verdict import Verdict
 from harness.runs.execute import execute, execute_in
 from harness.runs.expect import expected_seconds
 from harness.runs.local import LocalPool
@@ -19,7 +20,6 @@ from harness.runs.model import Cell, Told
 from harness.runs.pool import Begun, Events
 from harness.runs.schedule import Need, Room, default_jobs, longest_first, need
 from harness.runs.stored import load_run
-from harness.verdicts.model import Verdict
 from tests.fakes import FakeGuest
 from tests.unit.test_runs import CRASH, END, PLAN, RULES, WHOLE, begin, cell, guest, run_plan, seen, statuses
 

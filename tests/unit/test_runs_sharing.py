@@ -13,7 +13,7 @@ import pytest
 from harness.errors import BootFailed, LostGuest
 from harness.guests.model import Booted, Event, Exited, Output
 from harness.matrix.model import Profile
-from harness.rules.model import ProbeName
+from harness.model.rule import ProbeName
 from harness.runs.execute import RunDone, execute_in
 from harness.runs.local import LocalPool
 from harness.runs.model import Cell, Told

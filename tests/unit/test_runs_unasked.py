@@ -11,14 +11,15 @@ import pytest
 from rich.console import Console
 
 from harness.matrix.load import load_matrix
+from harness.model.rule import KernelFacts
+from harness.model.run_record import CellRecord, MachineRecord
+from harness.model.verdict import RuleResult, Status
 from harness.observations.collector import Journalled
 from harness.observations.model import Plan
 from harness.reports.markdown import markdown
 from harness.reports.terminal import print_run
-from harness.rules.model import KernelFacts
+from harness.runs.cell_records import remarked
 from harness.runs.judging import kernel_facts
-from harness.runs.record import CellRecord, MachineRecord, remarked
-from harness.verdicts.model import RuleResult, Status
 from harness.verdicts.refused import FILTER_NOTE
 from tests.builders import cell, result, rule, run
 

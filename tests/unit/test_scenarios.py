@@ -16,12 +16,12 @@ from harness.errors import BootFailed, ConfigError, KernelUnavailable, LostGuest
 from harness.guests.deadlines import deadlines
 from harness.guests.model import Exited
 from harness.matrix.model import Profile
+from harness.model.run_record import CellRecord, RunRecord
 from harness.observations.model import numbered
 from harness.reports.scenario import print_scenario, scenario_json
 from harness.reports.write import write_reports
 from harness.runs.execute import RunDone, RunPlan, execute
 from harness.runs.model import Cell, Workload
-from harness.runs.record import CellRecord, RunRecord
 from harness.runs.script import read_script
 from harness.runs.stored import load_run
 from harness.runs.workloads import Script

@@ -26,6 +26,7 @@ from harness.compare.sides import loader, pick
 from harness.history.database import database_url, reading
 from harness.history.queries import rule_history, runs
 from harness.history.record import import_folders
+from harness.model.verdict import STATUSES
 from harness.reports.compare_json import comparison_json
 from harness.reports.listing import print_verdicts
 from harness.reports.page import Sightings, page_html
@@ -35,7 +36,6 @@ from harness.rules.load import load_catalogue
 from harness.runs.execute import RunDone
 from harness.runs.stored import load_run
 from harness.runs.summary import summary_json
-from harness.verdicts.model import STATUSES
 from tests.stored_runs import NAMES, RUNS, copy_of, stored
 
 # (run, cell, rule) → (status, kind) that the code at hand gives where 8085df5 said something else.

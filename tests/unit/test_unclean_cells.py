@@ -25,6 +25,7 @@ from harness.guests.console import Crash
 from harness.history.database import database_url, reading
 from harness.history.queries import latest_results, rule_history, runs
 from harness.history.record import import_folders
+from harness.model.run_record import write_run
 from harness.qualify.load import parse_policy
 from harness.qualify.qualification import judge_picks
 from harness.reports.compare import print_comparison
@@ -36,7 +37,6 @@ from harness.reports.site import build_site
 from harness.reports.terminal import print_run
 from harness.rules.load import load_catalogue
 from harness.runs.execute import RunDone
-from harness.runs.record import write_run
 from harness.runs.state import ended
 from harness.runs.stored import load_run
 from harness.runs.summary import summary_json

@@ -10,12 +10,12 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from harness.model.rule import Known, Rule
+from harness.model.verdict import RuleResult, Verdict
 from harness.reports.page.columns import Column
 from harness.reports.page.console import excerpts
 from harness.reports.page.seen import Sightings
-from harness.rules.model import Known, Rule
 from harness.runs.execute import RunDone
-from harness.verdicts.model import RuleResult, Verdict
 
 FORMAT = 1
 Thing = TypeVar("Thing", bound=Hashable)

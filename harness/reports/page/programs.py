@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from harness.errors import SealmatrixError
+from harness.model.rule import ProbeName, Rule
 from harness.payload.build import probe_list, trace
-from harness.rules.model import ProbeName, Rule
 from harness.rules.reproducer import parse_trace, reproducer
 
 

@@ -17,6 +17,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.model.rule import Rule
+from harness.model.verdict import KINDS, STATUSES, Kind, Status
 from harness.reports.findings import findings
 from harness.reports.grid import flatten, variants
 from harness.reports.ink import MARKS
@@ -24,10 +26,8 @@ from harness.reports.page.columns import columns
 from harness.reports.page.facts import Grid, evidence, lay_out, outline
 from harness.reports.page.seen import Sightings
 from harness.reports.page.timeline import timelines
-from harness.rules.model import Rule
 from harness.runs.cells import plural, status_counts, together
 from harness.runs.execute import RunDone
-from harness.verdicts.model import KINDS, STATUSES, Kind, Status
 
 Reproduce = Callable[[Rule, str], str]
 """From a rule and a probe's id to the source of a program that shows it, or "" where there is none."""

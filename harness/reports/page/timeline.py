@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.model.verdict import STATUSES, RuleResult, Status
 from harness.model.version import version_order
 from harness.reports.page.columns import versions
 from harness.reports.page.facts import Grid
-from harness.verdicts.model import STATUSES, RuleResult, Status
 
 # Drawn from the bottom upwards, so that trouble stands on top.
 _STACK: tuple[Status, ...] = ("skip", "observed", "pass", "fixed", "known", "miss", "error", "fail")

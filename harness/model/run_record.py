@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.errors import StoreError, UsageError
-from harness.guests.model import Booted
-from harness.kernels.model import Kernel
+from harness.model.rule import MSEAL_SINCE
+from harness.model.version import parse_version
 from harness.names import Identifier, printable
-from harness.rules.load import load_catalogue
-from harness.rules.model import MSEAL_SINCE, KernelFacts, asked_options, parse_version
-from harness.runs.cell import CellOutcome
-from harness.runs.helper import Helped
-from harness.verdicts.model import Status
-from harness.verdicts.refused import FILTER_NOTE, filtered
 
 SCHEMA = 1
 CellState = Literal["waiting", "running", "finished", "crashed", "lost", "interrupted"]
@@ -187,40 +179,6 @@ class RunRecord(_Model):
     cells: tuple[CellRecord, ...]
 
 
-def asked_config(config: Mapping[str, str]) -> dict[str, str]:
-    """The options of a kernel's configuration that the catalogue asks for, "n" for off; none where it is not known."""
-    options = sorted(asked_options(load_catalogue().values())) if config else ()
-    return {option: config.get(option, "n") for option in options}
-
-
-def kernel_record(kernel: Kernel) -> KernelRecord:
-    """Write a resolved kernel down."""
-    return KernelRecord(
-        name=kernel.name,
-        release=kernel.release,
-        version=kernel.version,
-        arch=kernel.arch,
-        flavour=kernel.flavour,
-        sha256=kernel.sha256,
-        image_format=kernel.image_format,
-        config_sha256=kernel.config_sha256,
-        config=asked_config(kernel.config),
-        origin_kind=kernel.origin.kind,
-        origin=kernel.origin.where,
-        packages=kernel.origin.packages,
-        note=kernel.origin.note,
-    )
-
-
-def came_up(cell: CellRecord, booted: Booted | None) -> CellRecord:
-    """A cell's record with what its guest said when it came up, if it did."""
-    if cell.machine is None or booted is None:
-        return cell
-    found = {f.name: getattr(booted, f.name) for f in fields(Booted) if f.name in MachineRecord.model_fields}
-    found["config"] = asked_config(booted.config)
-    return cell.model_copy(update={"machine": cell.machine.model_copy(update=found)})
-
-
 def answers_expected(cell: CellRecord) -> bool:
     """Whether there is something to ask of a cell's kernel: not where the matrix says that it is from before mseal, nor
     where its version does."""
@@ -229,48 +187,6 @@ def answers_expected(cell: CellRecord) -> bool:
         return not cell.before_mseal and parse_version(told) >= MSEAL_SINCE
     except ValueError:
         return not cell.before_mseal
-
-
-def remarked(cell: CellRecord, facts: KernelFacts | None) -> CellRecord:
-    """A cell's record with what its payload found that a reader of every verdict has to know."""
-    if cell.machine is None or facts is None or not filtered(facts):
-        return cell
-    return cell.model_copy(update={"machine": cell.machine.model_copy(update={"filter": FILTER_NOTE})})
-
-
-def finished_cell(
-    cell: CellRecord, outcome: CellOutcome, state: CellState, reason: str, statuses: Mapping[Status, int]
-) -> CellRecord:
-    """A cell's record after it ended."""
-    exited = outcome.exited
-    return cell.model_copy(
-        update={
-            "state": state,
-            "reason": reason,
-            "started": outcome.started,
-            "seconds": outcome.seconds,
-            "garbage": len(outcome.journalled.garbage) if outcome.journalled else 0,
-            "crashes": tuple(CrashRecord.model_validate(asdict(crash)) for crash in outcome.crashes),
-            "exit_status": exited.status if exited else None,
-            "exit_signal": exited.signal if exited else None,
-            "statuses": dict(statuses),
-            "host": outcome.host,
-            "lost_on": outcome.lost_on,
-            "helpers": tuple(_helper_record(one) for one in outcome.helped),
-        }
-    )
-
-
-def _helper_record(helped: Helped) -> HelperRecord:
-    return HelperRecord(
-        guest=helped.number,
-        folder=helped.journal.parent.name,
-        first=helped.first,
-        probes=helped.probes,
-        boot=helped.boot_seconds,
-        acceleration=helped.booted.acceleration if helped.booted else "",
-        reason=helped.lost,
-    )
 
 
 def write_atomically(path: Path, text: str) -> None:

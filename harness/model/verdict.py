@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from harness.rules.model import Rule
+from harness.model.rule import Rule
 
 Status = Literal["fail", "error", "miss", "known", "fixed", "pass", "observed", "skip"]
 Kind = Literal[

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Literal
+
+from harness.model.version import Version, parse_version
 
 Level = Literal["required", "permitted", "open", "uncovered"]
 Outcome = Literal["blocked", "permitted", "undefined", "open", "uncovered", "interface", "unchanged"]
 Contents = Literal["kept", "as-control", "read-only-kept"]
 Covers = Literal["sealed", "mixed", "plain", "gap"]
 LEVELS: tuple[Level, ...] = ("required", "permitted", "open", "uncovered")
-
-Version = tuple[int, int, int]
-_VERSION = re.compile(r"^(\d+)\.(\d+)(?:\.(\d+))?")
-
-
-def parse_version(release: str) -> Version:
-    """``(6, 12, 117)`` for ``"6.12.117+deb13-cloud-amd64"``; a release candidate counts as its release.
-
-    Raises ``ValueError`` for text that does not begin with a version.
-    """
-    match = _VERSION.match(release)
-    if match is None:
-        raise ValueError(f"not a kernel version: {release!r}")
-    return int(match[1]), int(match[2]), int(match[3] or 0)
 
 
 def covers(layout: str) -> Covers:

@@ -1,0 +1,92 @@
+"""What becomes of a cell's record while its cell runs: its kernel is resolved, its machine comes up, it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+
+from harness.guests.model import Booted
+from harness.kernels.model import Kernel
+from harness.model.rule import KernelFacts, asked_options
+from harness.model.run_record import CellRecord, CellState, CrashRecord, HelperRecord, KernelRecord, MachineRecord
+from harness.model.verdict import Status
+from harness.rules.load import load_catalogue
+from harness.runs.cell import CellOutcome
+from harness.runs.helper import Helped
+from harness.verdicts.refused import FILTER_NOTE, filtered
+
+
+def asked_config(config: Mapping[str, str]) -> dict[str, str]:
+    """The options of a kernel's configuration that the catalogue asks for, "n" for off; none where it is not known."""
+    options = sorted(asked_options(load_catalogue().values())) if config else ()
+    return {option: config.get(option, "n") for option in options}
+
+
+def kernel_record(kernel: Kernel) -> KernelRecord:
+    """Write a resolved kernel down."""
+    return KernelRecord(
+        name=kernel.name,
+        release=kernel.release,
+        version=kernel.version,
+        arch=kernel.arch,
+        flavour=kernel.flavour,
+        sha256=kernel.sha256,
+        image_format=kernel.image_format,
+        config_sha256=kernel.config_sha256,
+        config=asked_config(kernel.config),
+        origin_kind=kernel.origin.kind,
+        origin=kernel.origin.where,
+        packages=kernel.origin.packages,
+        note=kernel.origin.note,
+    )
+
+
+def came_up(cell: CellRecord, booted: Booted | None) -> CellRecord:
+    """A cell's record with what its guest said when it came up, if it did."""
+    if cell.machine is None or booted is None:
+        return cell
+    found = {f.name: getattr(booted, f.name) for f in fields(Booted) if f.name in MachineRecord.model_fields}
+    found["config"] = asked_config(booted.config)
+    return cell.model_copy(update={"machine": cell.machine.model_copy(update=found)})
+
+
+def remarked(cell: CellRecord, facts: KernelFacts | None) -> CellRecord:
+    """A cell's record with what its payload found that a reader of every verdict has to know."""
+    if cell.machine is None or facts is None or not filtered(facts):
+        return cell
+    return cell.model_copy(update={"machine": cell.machine.model_copy(update={"filter": FILTER_NOTE})})
+
+
+def finished_cell(
+    cell: CellRecord, outcome: CellOutcome, state: CellState, reason: str, statuses: Mapping[Status, int]
+) -> CellRecord:
+    """A cell's record after it ended."""
+    exited = outcome.exited
+    return cell.model_copy(
+        update={
+            "state": state,
+            "reason": reason,
+            "started": outcome.started,
+            "seconds": outcome.seconds,
+            "garbage": len(outcome.journalled.garbage) if outcome.journalled else 0,
+            "crashes": tuple(CrashRecord.model_validate(asdict(crash)) for crash in outcome.crashes),
+            "exit_status": exited.status if exited else None,
+            "exit_signal": exited.signal if exited else None,
+            "statuses": dict(statuses),
+            "host": outcome.host,
+            "lost_on": outcome.lost_on,
+            "helpers": tuple(_helper_record(one) for one in outcome.helped),
+        }
+    )
+
+
+def _helper_record(helped: Helped) -> HelperRecord:
+    return HelperRecord(
+        guest=helped.number,
+        folder=helped.journal.parent.name,
+        first=helped.first,
+        probes=helped.probes,
+        boot=helped.boot_seconds,
+        acceleration=helped.booted.acceleration if helped.booted else "",
+        reason=helped.lost,
+    )
