@@ -31,31 +31,49 @@ _COLOURS = {"good": "green", "bad": "bold red", "untestable": "yellow"}
 
 
 @click.command()
-@click.option("--rule", metavar="ID", help="The rule; `sealmatrix rules list` has them.")
-@click.option("--program", "asked_program", metavar="FILE", help="Instead of a rule: a program that `explore` found.")
-@click.option("--good", metavar="K", help="A kernel that is good: a version, a kernel of the matrix, oldest; or a REV.")
-@click.option("--bad", metavar="K", help="A kernel that is bad.")
-@click.option("--fixed", is_flag=True, help="Find the first good kernel: the bad one is the older.")
-@click.option("--tree", type=click.Path(path_type=Path, file_okay=False), help="A kernel's git tree; only read.")
+@click.option("--rule", metavar="ID", help="Id of the rule (see `sealmatrix rules list`).")
+@click.option("--program", "asked_program", metavar="FILE", help="Ask a program of `explore` instead of a rule.")
+@click.option(
+    "--good", metavar="K", help="A good kernel: version, name in the matrix, `oldest`, or with --tree a revision."
+)
+@click.option("--bad", metavar="K", help="A bad kernel: the same, or `newest`.")
+@click.option("--fixed", is_flag=True, help="Find the first good kernel; the bad one is older.")
+@click.option(
+    "--tree", type=click.Path(path_type=Path, file_okay=False), help="A git tree of the kernel; it is not modified."
+)
 @click.option("-a", "--arch", type=click.Choice(ARCHES), default="x86_64", show_default=True)
-@click.option("--probe", metavar="GLOB", help="Only this probe of the rule, or those that match.")
-@click.option("--observation", metavar="FIELD=VALUE", help="What is bad where nothing is promised: errno=EPERM.")
-@click.option("-k", "--kernels", multiple=True, metavar="GLOB", help="Search these kernels of the matrix, in order.")
+@click.option("--probe", metavar="GLOB", help="Only the probes of the rule that match.")
+@click.option(
+    "--observation", metavar="FIELD=VALUE", help="What counts as bad, for rules that promise nothing: errno=EPERM."
+)
+@click.option(
+    "-k", "--kernels", multiple=True, metavar="GLOB", help="Search these kernels of the matrix, in this order."
+)
 @click.option("--flavour", type=click.Choice(list(FLAVOURS)), default="cloud", show_default=True)
-@click.option("-p", "--profile", default="standard", show_default=True, metavar="NAME", help="The machine to boot on.")
-@click.option("--repeat", type=click.IntRange(1, 99), default=1, help="Boot every kernel this often.")
-@click.option("-j", "--jobs", type=click.IntRange(1), help="Guests at once, however many boots that takes in all.")
-@click.option("--check/--no-check", default=True, help="Ask the two neighbours again in the end [default: check].")
-@click.option("--fresh", is_flag=True, help="Boot every kernel, also where an earlier run has the answer.")
-@click.option("--offline", is_flag=True, help="Use only kernels that are stored already.")
+@click.option(
+    "-p", "--profile", default="standard", show_default=True, metavar="NAME", help="Machine profile to boot on."
+)
+@click.option("--repeat", type=click.IntRange(1, 99), default=1, help="Boot each kernel N times.")
+@click.option(
+    "-j", "--jobs", type=click.IntRange(1), help="Guests at a time; more guests may need more boots in total."
+)
+@click.option(
+    "--check/--no-check",
+    default=True,
+    help="Boot the last good and first bad kernel again at the end [default: check].",
+)
+@click.option("--fresh", is_flag=True, help="Boot every kernel; reuse no answer of an earlier run.")
+@click.option("--offline", is_flag=True, help="Use only kernels that are already stored; no network.")
 @click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
-@click.option("--scale", type=click.FloatRange(0.01), default=1.0, help="Stretch every deadline by this factor.")
-@click.option("-f", "--matrix", "path", type=click.Path(path_type=Path), help="The matrix [default: kernels.yaml].")
+@click.option("--scale", type=click.FloatRange(0.01), default=1.0, help="Multiply every deadline by this factor.")
+@click.option(
+    "-f", "--matrix", "path", type=click.Path(path_type=Path), help="The matrix file [default: kernels.yaml]."
+)
 @click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
-@click.option("--resume", "resumed", metavar="ID", help="Go on with an interrupted bisection; `last` is the newest.")
-@click.option("--show", "shown", metavar="ID", help="Show what a bisection found; `last` is the newest.")
-@click.option("--list", "listing", is_flag=True, help="Show the builds that can be searched, and stop.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress, only the end.")
+@click.option("--resume", "resumed", metavar="ID", help="Continue an interrupted bisection; `last` is the newest.")
+@click.option("--show", "shown", metavar="ID", help="Show the result of a bisection; `last` is the newest.")
+@click.option("--list", "listing", is_flag=True, help="List the builds that can be searched, and exit.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress display.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output instead of text.")
 def bisect(
     rule: str | None,
@@ -85,7 +103,7 @@ def bisect(
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Find the first build, or the first commit, on which a rule is no longer kept.
+    """Find the first build or commit that broke a rule.
 
     \b
     sealmatrix bisect --rule force-proc-mem --good 7.0.4 --bad 7.1.3
@@ -108,14 +126,16 @@ def bisect(
     hush(quiet or as_json)
     if resumed is not None:
         if rule or asked_program or good or bad or tree:
-            raise click.UsageError("--resume goes on with what was asked for; nothing can be chosen anew")
+            raise click.UsageError("--resume continues the bisection with its original options; it takes no others")
         with resume(results, resumed) as session:
             return _go(prepare(session.task), session, results, aside, quiet=quiet, as_json=as_json)
     if listing and (rule is None or good is None or bad is None):
         rule, good, bad = rule or "", good or "oldest", bad or "newest"
     if asked_program is not None:
         if rule or probe or observation:
-            raise click.UsageError("--program is a question of its own; it takes no --rule, --probe or --observation")
+            raise click.UsageError(
+                "--program replaces a rule; it cannot be combined with --rule, --probe or --observation"
+            )
         rule = "program"
     if rule is None or good is None or bad is None:
         missing = [o for o, v in (("--rule", rule), ("--good", good), ("--bad", bad)) if v is None]
@@ -140,7 +160,7 @@ def _go(prepared: Prepared, session: Session, results: Path, aside: Console, *, 
             done = run(prepared, session, results, ("sealmatrix", *masked_words(sys.argv[1:])), hear)
     except (KeyboardInterrupt, Interrupted) as asked:
         what = doing(asked) if isinstance(asked, KeyboardInterrupt) else ""
-        raise Interrupted(f"interrupted{what}; `sealmatrix bisect --resume {session.id}` goes on") from None
+        raise Interrupted(f"interrupted{what}; continue with `sealmatrix bisect --resume {session.id}`") from None
     return _print(done.answer, session.folder, as_json=as_json)
 
 
@@ -157,7 +177,7 @@ def _show(results: Path, name: str, *, as_json: bool) -> int:
     folder = find(results, name)
     answer = read(folder)["answer"]
     if answer is None:
-        raise UsageError(f"{folder.name} has no answer yet; `sealmatrix bisect --resume {folder.name}` goes on")
+        raise UsageError(f"{folder.name} has no answer yet; continue with `sealmatrix bisect --resume {folder.name}`")
     return _print(answer, folder, as_json=as_json)
 
 

@@ -47,17 +47,31 @@ class _Asked:
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        click.option("-q", "--quiet", is_flag=True, help="Say nothing of our own, but for errors."),
-        click.option("-f", "--matrix", type=click.Path(path_type=Path), help="The matrix [default: kernels.yaml]."),
-        click.option("--offline", is_flag=True, help="Use only what is stored already."),
+        click.option("-q", "--quiet", is_flag=True, help="Print no messages of sealmatrix except errors."),
+        click.option(
+            "-f", "--matrix", type=click.Path(path_type=Path), help="The matrix file [default: kernels.yaml]."
+        ),
+        click.option("--offline", is_flag=True, help="Use only what is already stored; no network."),
         click.option("--console", is_flag=True, help="Copy the guest's console to standard error."),
-        click.option("--gdb", is_flag=True, help="Wait, stopped, for a debugger; say how it attaches."),
-        click.option("--scale", type=click.FloatRange(0.01), default=1.0, help="Stretch the boot's deadline."),
+        click.option(
+            "--gdb", is_flag=True, help="Stop the guest at its start and wait for a debugger; print how to attach."
+        ),
+        click.option(
+            "--scale",
+            type=click.FloatRange(0.01),
+            default=1.0,
+            help="Multiply the deadline for booting by this factor.",
+        ),
         click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), help="Acceleration [default: auto]."),
         click.option(
-            "-p", "--profile", metavar="NAME", help="Machine profile to boot on [default: standard, without its swap]."
+            "-p", "--profile", metavar="NAME", help="Machine profile to boot on [default: standard without swap]."
         ),
-        click.option("-a", "--arch", type=click.Choice(ARCHES), help="Its architecture [default: as here, if it can]."),
+        click.option(
+            "-a",
+            "--arch",
+            type=click.Choice(ARCHES),
+            help="Architecture [default: this machine's, if the kernel has it].",
+        ),
         click.argument("kernel", metavar="KERNEL"),
     ):
         command = option(command)
@@ -67,7 +81,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 @_options
 def shell(**options: Any) -> int:
-    """A prompt inside a kernel's guest, with the payloads and busybox at hand.
+    """Open a shell in a guest, with the payloads and busybox.
 
     KERNEL is a name of kernels.yaml, or the path of an image. /work, where the prompt begins, has `payload` (its --list
     names the probes) and `python3`; both are found by name. Nothing of the guest outlives it. Where there is no
@@ -98,12 +112,12 @@ def shell(**options: Any) -> int:
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Put a file into the work directory first; repeatable.",
+    help="Copy a file into the work directory first; repeatable.",
 )
 @_options
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND [ARGUMENT]...")
 def exec_(files: tuple[Path, ...], words: tuple[str, ...], **options: Any) -> int:
-    """Run one command inside a kernel's guest; its output and status are ours.
+    """Run one command in a guest and exit with its status.
 
     The command is found as a shell finds it: busybox has the usual ones, the work directory has `payload`, `python3`
     and what was pushed. Standard output and standard error stay apart, no terminal is needed, standard input is empty.
@@ -145,7 +159,7 @@ def _held(asked: _Asked) -> Iterator[tuple[Cell, Hold]]:
         socket = Path(name) / "gdb" if asked.gdb else None
         if socket is not None:
             if not isinstance(cell.profile.guest, InQemu):
-                raise UsageError(f"the profile {cell.profile.name} is no guest of QEMU alone: --gdb needs one")
+                raise UsageError(f"--gdb needs a profile with `guest: qemu`; {cell.profile.name} has another")
             click.echo(f"sealmatrix: the guest waits; attach with: {attach(cell, socket)}", err=True)
         wishes = Wishes(asked.accel, scale=asked.scale, flood=_FLOOD, gdb=socket, endless=True)
         try:

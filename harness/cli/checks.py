@@ -71,7 +71,7 @@ class Tool:
             return f"apt-get install {self.package}"
         names = zip(OTHER_SYSTEMS, self.elsewhere, strict=True)
         named = ", ".join(f"{system} {name}" for system, name in names if name != "-")
-        return f"install its package: {named or 'none of the systems known here has one'}"
+        return f"install its package: {named or 'none is known'}"
 
 
 def read_tools(text: str | None = None) -> tuple[Tool, ...]:
@@ -104,7 +104,7 @@ def find_tool(tool: Tool) -> str | None:
     try:
         done = ask([path, "--version"])
     except (OSError, OutOfTime) as error:
-        return f"there, but does not answer: {error}"
+        return f"present, but does not answer: {error}"
     version = re.search(r"\d+(?:\.\d+)+", done.out.decode("utf-8", "replace"))
     return version.group() if version else "there"
 
@@ -116,7 +116,7 @@ def has_apt(status: Path = Path("/var/lib/dpkg/status")) -> bool:
 
 _INSTEAD = {
     "run": "",
-    "fetch": "run --host, run --ssh and images or trees of your own do without",
+    "fetch": "run --host, run --ssh and your own images or trees do not need it",
     "build": "only building kernels from source needs it",
     "test": "",
 }

@@ -59,27 +59,31 @@ def cell_options(results: str) -> Callable[[Callable[..., int]], Callable[..., i
     path = click.Path(path_type=Path)
     options = (
         click.option("-s", "--selection", metavar="NAME", help="A selection of kernels.yaml [default: default]."),
-        click.option("-k", "--kernels", multiple=True, metavar="GLOB", help="Kernels by name; repeatable."),
+        click.option(
+            "-k", "--kernels", multiple=True, metavar="GLOB", help="Kernels of the matrix by name; repeatable."
+        ),
         click.option(
             "-a", "--arch", "arches", multiple=True, type=click.Choice(ARCHES), help="Only this architecture."
         ),
         click.option(
-            "-p", "--profile", "profiles", multiple=True, metavar="NAME", help="Machine profile(s) to boot on."
+            "-p", "--profile", "profiles", multiple=True, metavar="NAME", help="Machine profile to boot on; repeatable."
         ),
-        click.option("--host", is_flag=True, help="Run on this machine's own kernel, without a guest."),
+        click.option("--host", is_flag=True, help="Test the kernel of this machine, without a guest."),
         click.option(
-            "--ssh", metavar="TARGET", help="Run on the kernel of a machine reached over SSH (user@host:port)."
+            "--ssh", metavar="TARGET", help="Test the running kernel of a machine reachable by SSH (user@host:port)."
         ),
-        click.option("--fresh", is_flag=True, help="Boot every kernel; use no guest that was saved, and save none."),
-        click.option("-j", "--jobs", type=click.IntRange(1), help="Cells at once [default: as there is room]."),
+        click.option("--fresh", is_flag=True, help="Boot every kernel: restore no saved guest, and save none."),
+        click.option(
+            "-j", "--jobs", type=click.IntRange(1), help="Cells at a time [default: what cores and memory allow]."
+        ),
         click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True),
         click.option(
-            "--scale", type=click.FloatRange(0.01), default=1.0, help="Stretch every deadline by this factor."
+            "--scale", type=click.FloatRange(0.01), default=1.0, help="Multiply every deadline by this factor."
         ),
-        click.option("--offline", is_flag=True, help="Use only kernels that are stored already."),
-        click.option("-f", "--matrix", type=path, help="The matrix [default: kernels.yaml]."),
-        click.option("--results", type=path, default=Path(results), show_default=True, help="Where results go."),
-        click.option("-q", "--quiet", is_flag=True, help="No progress, only the end."),
+        click.option("--offline", is_flag=True, help="Use only kernels that are already stored; no network."),
+        click.option("-f", "--matrix", type=path, help="The matrix file [default: kernels.yaml]."),
+        click.option("--results", type=path, default=Path(results), show_default=True, help="Folder for results."),
+        click.option("-q", "--quiet", is_flag=True, help="No progress display."),
         click.option("--json", "as_json", is_flag=True, help="JSON on standard output instead of the table."),
     )
     names = [field.name for field in fields(Choice)]
@@ -112,7 +116,7 @@ def run_cells(choice: Choice, options: Options, aside: Console, task: Task | Non
 def _compose(choice: Choice, options: Options, aside: Console, task: Task | None) -> Composed:
     chosen = bool(choice.selection or choice.kernels or choice.arches or choice.profiles or choice.matrix)
     if choice.host and choice.ssh:
-        raise click.UsageError("--host is this machine, --ssh another one; choose")
+        raise click.UsageError("use either --host (this machine) or --ssh (another one)")
     if (choice.host or choice.ssh) and chosen:
         raise click.UsageError(
             "--host and --ssh run a machine's kernel; they take no selection, kernel, arch or profile"

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("address")
-@click.option("-j", "--jobs", type=click.IntRange(1), help="Cells at once [default: as many as there are cores].")
-@click.option("--name", help="What the worker is called; unique among the scheduler's [default: its address].")
+@click.option("-j", "--jobs", type=click.IntRange(1), help="Cells at a time [default: number of cores].")
+@click.option("--name", help="Name of the worker, unique on its scheduler [default: its address].")
 def worker(address: str, jobs: int | None, name: str | None) -> None:
-    """Run cells for others: a worker of the Dask scheduler at ADDRESS.
+    """Run cells for others, as a worker of the Dask scheduler at ADDRESS.
 
     \b
     dask scheduler                                          on one machine, which prints its address
@@ -53,7 +53,7 @@ def execute_there(cluster: Cluster, composed: Composed, tell: Tell) -> RunDone:
     """Run what was composed on a cluster's workers."""
     others = [cell.id for cell in composed.plan.cells if cell.profile.guest.kind != "qemu"]
     if composed.wishes is None or others:
-        raise UsageError(f"only guests in QEMU can run on a cluster, and {', '.join(others) or 'this'} is none")
+        raise UsageError(f"a cluster runs only guests in QEMU; not {', '.join(others) or 'this'}")
     record = composed.plan.record
     facts = {
         "jobs": sum(worker.cells for worker in cluster.workers.values()),

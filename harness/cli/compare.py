@@ -20,14 +20,18 @@ from harness.rules.load import load_catalogue
 @click.command()
 @click.argument("names", metavar="[A B | RUN]", nargs=-1)
 @click.option("--kernel", "pair", nargs=2, metavar="K1 K2", help="Two kernels of RUN, as KERNEL, KERNEL:ARCH or CELL.")
-@click.option("--series", is_flag=True, help="Along the kernels of RUN, in version order.")
-@click.option("--across", is_flag=True, help="Kernels of RUN on other architectures and page sizes.")
+@click.option("--series", is_flag=True, help="Compare the kernels of RUN along their versions.")
+@click.option("--across", is_flag=True, help="Compare the kernels of RUN across architectures and page sizes.")
 @click.option(
-    "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Where runs lie."
+    "--results",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    help="Folder that has the runs.",
 )
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write the comparison as JUnit XML.")
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of text (docs/reference/compare.schema.json).")
-@click.option("--all", "show_all", is_flag=True, help="Every probe that changed, and every gained rule in full.")
+@click.option("--all", "show_all", is_flag=True, help="Show every probe that changed, and every gained rule.")
 def compare(
     names: tuple[str, ...],
     pair: tuple[str, str] | None,
@@ -47,7 +51,7 @@ def compare(
     sealmatrix compare --series                                             along the versions of one run
     sealmatrix compare --across                                             same kernel, another machine
 
-    Both sides are judged anew, under the same catalogue. Exit status: 0 nothing worse, 1 a failure was introduced or
+    Both sides are judged again under the same catalogue. Exit status: 0 nothing worse, 1 a failure was introduced or
     coverage was lost, 3 a cell could not be compared.
     """
     comparison = _compare(names, pair, series, across, results)
@@ -65,10 +69,10 @@ def _compare(
 ) -> Comparison:
     load = loader(load_catalogue())
     if sum((pair is not None, series, across)) > 1:
-        raise click.UsageError("--kernel, --series and --across each compare something else; give one of them")
+        raise click.UsageError("--kernel, --series and --across exclude each other; give one of them")
     inside = pair is not None or series or across
     if len(names) != 2 and not inside:
-        raise click.UsageError("two sides are needed: A and B, or --kernel K1 K2, --series or --across with one run")
+        raise click.UsageError("give two sides (A and B), or one run with --kernel K1 K2, --series or --across")
     if inside and len(names) > 1:
         raise click.UsageError("--kernel, --series and --across compare within one run")
     if pair is not None:

@@ -20,12 +20,17 @@ from harness.runs.workloads import crosscheck_globs
 
 @click.command()
 @click.option(
-    "-r", "--run", "probes", multiple=True, metavar="GLOB", help="Only probes whose id matches, or all but !GLOB."
+    "-r",
+    "--run",
+    "probes",
+    multiple=True,
+    metavar="GLOB",
+    help="Select probes by id; prefix with ! to exclude; repeatable.",
 )
-@click.option("--all", "show_all", is_flag=True, help="Show every rule, also those that agree everywhere.")
+@click.option("--all", "show_all", is_flag=True, help="Show every rule, also those with the same result everywhere.")
 @cell_options(results="results/crosschecks")
 def crosscheck(probes: tuple[str, ...], show_all: bool, choice: Choice) -> int:
-    """Have the C payload and the Python payload observe the same probes in the same guests.
+    """Run the C payload and the Python payload on the same probes in the same guests, and compare them.
 
     They were written apart, from the same contract. Where they differ on one kernel, one of them is wrong: the rule is
     an error, with both observations. `sealmatrix run --crosscheck` does the same beside all other probes.

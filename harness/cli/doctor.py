@@ -34,11 +34,13 @@ _STYLE = {"ok": "green", "note": "yellow", "wrong": "bold red"}
 
 
 @click.command()
-@click.option("-f", "--matrix", "path", type=click.Path(path_type=Path), help="The matrix [default: kernels.yaml].")
-@click.option("--offline", is_flag=True, help="Do not ask the archive.")
+@click.option(
+    "-f", "--matrix", "path", type=click.Path(path_type=Path), help="The matrix file [default: kernels.yaml]."
+)
+@click.option("--offline", is_flag=True, help="Do not contact the archive.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output instead of the table.")
 def doctor(path: Path | None, offline: bool, as_json: bool) -> int:
-    """Say what is missing on this machine for the default matrix, and how to get it.
+    """Show what the default matrix needs that is missing on this machine, and how to install it.
 
     Looks at tools, Python packages, the store, the archive and the compiler, and boots one stored kernel for each
     architecture: only a boot proves an acceleration, and this one asks again even if KVM failed before.

@@ -39,22 +39,28 @@ from harness.reports.explore import Explored, explored_json, explored_junit, exp
 
 @click.command()
 @click.argument("kernels", nargs=-1, metavar="[KERNEL]...")
-@click.option("--time", "duration", default="60s", show_default=True, metavar="TIME", help="How long for each kernel.")
-@click.option("--seed", type=click.IntRange(0), help="What everything follows from [default: drawn, and said].")
+@click.option("--time", "duration", default="60s", show_default=True, metavar="TIME", help="Time for each kernel.")
+@click.option("--seed", type=click.IntRange(0), help="Seed of the generator [default: random, and printed].")
 @click.option("-s", "--selection", metavar="NAME", help="The kernels of a selection of kernels.yaml.")
 @click.option("-a", "--arch", "arches", multiple=True, type=click.Choice(ARCHES), help="Only this architecture.")
 @click.option("--replay", "replayed", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
               help="Run only these programs; repeatable.")  # fmt: skip
-@click.option("--resume", "resumed", metavar="ID", help="Go on where an earlier run of these kernels stopped.")
-@click.option("--against", multiple=True, metavar="K", help="The same programs on this kernel too: what differs.")
-@click.option("-p", "--profile", default="two-cpus", show_default=True, metavar="NAME", help="The machine to boot on.")
+@click.option("--resume", "resumed", metavar="ID", help="Continue an earlier exploration of these kernels.")
+@click.option(
+    "--against", multiple=True, metavar="K", help="Run the same programs on this kernel too, and show differences."
+)
+@click.option(
+    "-p", "--profile", default="two-cpus", show_default=True, metavar="NAME", help="Machine profile to boot on."
+)
 @click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
-@click.option("--scale", type=click.FloatRange(0.01), default=1.0, help="Stretch every deadline by this factor.")
-@click.option("--fresh", is_flag=True, help="Boot every kernel; use no guest that was saved, and save none.")
-@click.option("--offline", is_flag=True, help="Use only kernels that are stored already.")
-@click.option("-f", "--matrix", "path", type=click.Path(path_type=Path), help="The matrix [default: kernels.yaml].")
+@click.option("--scale", type=click.FloatRange(0.01), default=1.0, help="Multiply every deadline by this factor.")
+@click.option("--fresh", is_flag=True, help="Boot every kernel: restore no saved guest, and save none.")
+@click.option("--offline", is_flag=True, help="Use only kernels that are already stored; no network.")
+@click.option(
+    "-f", "--matrix", "path", type=click.Path(path_type=Path), help="The matrix file [default: kernels.yaml]."
+)
 @click.option("--results", type=click.Path(path_type=Path), default=Path("results/explore"), show_default=True)
-@click.option("-q", "--quiet", is_flag=True, help="No progress, only the end.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress display.")
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 def explore(
     kernels: tuple[str, ...],
@@ -92,7 +98,7 @@ def explore(
     came = _reached(results, resumed) if resumed else {}
     if resumed and (replayed or against or seed is not None):
         raise click.UsageError(
-            "--resume goes on with the seed it began with; it takes no --seed, --replay or --against"
+            "--resume continues with its original seed; it cannot be combined with --seed, --replay or --against"
         )
     if came:
         seed = next(iter(came.values())).seed

@@ -152,4 +152,4 @@ def _refuse_odd_build(words: Words) -> None:
         raise UsageError(f"--build needs a kernel tree: sealmatrix run {tree} --build [REV]")
     for word in words.given:
         if not Path(word).expanduser().is_dir():
-            raise UsageError(f"--build builds kernel trees, and {word} is no folder")
+            raise UsageError(f"--build needs a kernel tree, and {word} is not a folder")

@@ -16,7 +16,7 @@ def guests() -> None:
     """Saved guests: what `sealmatrix run` restores instead of booting a kernel again.
 
     \b
-    sealmatrix guests list     which there are, the one used last first
+    sealmatrix guests list     list them, most recently used first
     sealmatrix guests clear    remove them all; the next run boots
     """
 
@@ -24,7 +24,7 @@ def guests() -> None:
 @guests.command("list")
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 def list_command(as_json: bool) -> None:
-    """List the saved guests and the room they take."""
+    """List the saved guests and their size."""
     found = SavedGuests().all()
     if as_json:
         click.echo(json.dumps([_as_json(guest) for guest in found], indent=1))

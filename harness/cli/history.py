@@ -29,7 +29,11 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def where(command: Command) -> Command:
     """The options every question shares."""
     command = click.option(
-        "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Where runs lie."
+        "--results",
+        type=click.Path(path_type=Path),
+        default=Path("results"),
+        show_default=True,
+        help="Folder that has the runs.",
     )(command)
     return click.option(
         "--database",
@@ -43,14 +47,14 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="JSON instead of
 
 @click.group()
 def history() -> None:
-    """All runs together: every `sealmatrix run` is recorded when it ends.
+    """Show all runs over time. Every `sealmatrix run` is recorded when it ends.
 
     \b
     sealmatrix history runs                   the newest runs
     sealmatrix history rule munmap-blocked    one rule, cell by cell, over time
-    sealmatrix history flaky                  rules that changed though nothing else did
+    sealmatrix history flaky                  rules that changed although nothing else did
     sealmatrix history slowest                the cells that take longest
-    sealmatrix history rebuild                make the history anew from the results folder
+    sealmatrix history rebuild                build the history again from the results folder
     """
 
 
@@ -168,7 +172,7 @@ def import_runs(folders: tuple[Path, ...], results: Path, database: str | None, 
 @where
 @_as_json
 def rebuild(results: Path, database: str | None, as_json: bool) -> int:
-    """Forget the history and make it anew from the results folder."""
+    """Delete the history and build it again from the results folder."""
     return _take(run_folders(results), results, database, as_json, afresh=True)
 
 

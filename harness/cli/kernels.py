@@ -53,7 +53,7 @@ OPTIONS = (
 
 @click.group()
 def kernels() -> None:
-    """The kernels of the matrix: what they are resolved to, fetching, locking.
+    """List, fetch and pin the kernels of the matrix.
 
     \b
     sealmatrix kernels list                        entries, and what is locked and stored of them
@@ -69,7 +69,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--json", "as_json", is_flag=True, help="JSON on standard output."),
         click.option(
-            "-f", "--matrix", "path", type=click.Path(path_type=Path), help="The matrix [default: kernels.yaml]."
+            "-f", "--matrix", "path", type=click.Path(path_type=Path), help="The matrix file [default: kernels.yaml]."
         ),
         click.option(
             "-a", "--arch", "arches", multiple=True, type=click.Choice(ARCHES), help="Only this architecture."
@@ -82,8 +82,8 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @kernels.command("list")
-@click.option("--available", "offered", is_flag=True, help="List every build the suites of these entries offer.")
-@click.option("--refresh", is_flag=True, help="With --available: read the suites' indexes anew.")
+@click.option("--available", "offered", is_flag=True, help="List every build the archive has for these entries.")
+@click.option("--refresh", is_flag=True, help="With --available: download the package indexes again.")
 @_options
 def list_(
     *,
@@ -95,7 +95,7 @@ def list_(
     offered: bool,
     refresh: bool,
 ) -> int:
-    """List entries of the matrix (all, unless names or a selection are given).
+    """List the entries of the matrix, or those that are named.
 
     STATE is "stored" when it can be run offline, "locked" when it is known which build is meant but must be fetched,
     "changed" when its entry in the matrix is another than the one that was locked, else "open".
@@ -116,7 +116,7 @@ def list_(
 
 
 @kernels.command()
-@click.option("--refresh", is_flag=True, help="Read the suites' indexes anew first.")
+@click.option("--refresh", is_flag=True, help="Download the package indexes again first.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @_options
 def fetch(
@@ -129,7 +129,7 @@ def fetch(
     refresh: bool,
     quiet: bool,
 ) -> int:
-    """Fetch kernels into the store, so that runs need no network (the selection "default" unless named).
+    """Fetch kernels into the store, so that runs need no network (selection "default" if none is named).
 
     Exit status 3 when one cannot be had; the others are fetched all the same.
     """
@@ -139,7 +139,7 @@ def fetch(
 
 
 @kernels.command()
-@click.option("--update", is_flag=True, help="Disregard what is locked and resolve anew.")
+@click.option("--update", is_flag=True, help="Ignore the lock file and take the newest builds.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @_options
 def lock(
@@ -152,7 +152,7 @@ def lock(
     update: bool,
     quiet: bool,
 ) -> int:
-    """Write kernels.lock: which builds the entries mean from now on (the selection "default" unless named).
+    """Write kernels.lock, which pins the build of each entry (selection "default" if none is named).
 
     Kernels are fetched for it, because the lock holds the digests of what is in the packages.
     """
@@ -170,7 +170,9 @@ def lock(
 
 @kernels.command()
 @click.argument("name", metavar="NAME[:ARCH]")
-@click.option("-f", "--matrix", "path", type=click.Path(path_type=Path), help="The matrix [default: kernels.yaml].")
+@click.option(
+    "-f", "--matrix", "path", type=click.Path(path_type=Path), help="The matrix file [default: kernels.yaml]."
+)
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 def show(name: str, path: Path | None, as_json: bool) -> int:
     """Show a stored kernel: release, origin, digests, image, page size, options that matter to sealing."""

@@ -23,7 +23,7 @@ class LazyGroup(click.Group):
         for argument in ours:
             if any(0xDC80 <= ord(char) <= 0xDCFF for char in argument):
                 shown = os.fsencode(argument).decode("utf-8", "backslashreplace")
-                raise click.UsageError(f"{shown}: this is not valid UTF-8, and our reports are; use a name in UTF-8")
+                raise click.UsageError(f"{shown}: this name is not valid UTF-8; use one that is")
         return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -21,30 +21,34 @@ from harness.secret_urls import masked_text
 # The order is that of use; what stands here is what `--help` shows.
 COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "run": ("harness.cli.run", "run", "Boot kernels, run the payload in each, judge what it saw."),
-    "scenario": ("harness.cli.scenario", "scenario", "Run a Python script on kernels, show what each of them said."),
-    "crosscheck": ("harness.cli.crosscheck", "crosscheck", "Two payloads in the same guests, which must see the same."),
-    "explore": ("harness.cli.explore", "explore", "Run programs nobody wrote, judged by a model of sealing."),
+    "scenario": ("harness.cli.scenario", "scenario", "Run a Python script on kernels and show what each one answered."),
+    "crosscheck": (
+        "harness.cli.crosscheck",
+        "crosscheck",
+        "Run both payloads in the same guests and compare what they saw.",
+    ),
+    "explore": ("harness.cli.explore", "explore", "Run generated programs, judged by a model of sealing."),
     "shell": (
         "harness.cli.byhand",
         "shell",
-        "A prompt inside a kernel's guest, with the payloads and busybox at hand.",
+        "Open a shell in a guest, with the payloads and busybox.",
     ),
-    "exec": ("harness.cli.byhand", "exec_", "Run one command inside a kernel's guest; its output and status are ours."),
-    "show": ("harness.cli.show", "show", "Show a run again: the newest, or RUN by its id or folder."),
-    "compare": ("harness.cli.compare", "compare", "Show what changed from A to B, rule by rule."),
-    "bisect": ("harness.cli.bisect", "bisect", "Find the first build, or the first commit, on which a rule is broken."),
-    "report": ("harness.cli.report", "report", "Write a run in a form other tools read."),
-    "patch": ("harness.cli.patch", "patch", "Say what a patch series changes: its base against the base with it."),
-    "qualify": ("harness.cli.qualify", "qualify", "Judge a candidate against its baseline under a written policy."),
-    "verify": ("harness.cli.verify", "verify_command", "Hold a qualification's folder against its sha256sums."),
-    "history": ("harness.cli.history", "history", "All runs together: the database, flaky rules, durations."),
-    "site": ("harness.cli.site", "site", "Static pages of all runs, to be served from anywhere."),
-    "rules": ("harness.cli.rules", "rules", "The catalogue of rules: every promise and where it comes from."),
-    "kernels": ("harness.cli.kernels", "kernels", "The kernels of the matrix: resolving, fetching, locking."),
-    "guests": ("harness.cli.guests", "guests", "The guests that were saved: listing and removing them."),
-    "mutants": ("harness.cli.mutants", "mutants", "Kernels with one deliberate defect each: does a suite notice?"),
-    "worker": ("harness.cli.cluster", "worker", "Run cells for others: a worker of a Dask scheduler."),
-    "doctor": ("harness.cli.doctor", "doctor", "Say what is missing on this machine, and what installs it."),
+    "exec": ("harness.cli.byhand", "exec_", "Run one command in a guest and exit with its status."),
+    "show": ("harness.cli.show", "show", "Show a stored run again: the newest, or RUN (id or folder)."),
+    "compare": ("harness.cli.compare", "compare", "Show what changed between two runs or kernels, rule by rule."),
+    "bisect": ("harness.cli.bisect", "bisect", "Find the first build or commit that broke a rule."),
+    "report": ("harness.cli.report", "report", "Write a stored run in another format."),
+    "patch": ("harness.cli.patch", "patch", "Show what a patch series changes: its base without and with it."),
+    "qualify": ("harness.cli.qualify", "qualify", "Decide whether a kernel may ship, under a written policy."),
+    "verify": ("harness.cli.verify", "verify_command", "Verify the checksums of a qualification folder."),
+    "history": ("harness.cli.history", "history", "Show all runs over time: rules, flaky results, durations."),
+    "site": ("harness.cli.site", "site", "Write static web pages of all runs."),
+    "rules": ("harness.cli.rules", "rules", "List and show rules: what is promised, and where."),
+    "kernels": ("harness.cli.kernels", "kernels", "List, fetch and pin the kernels of the matrix."),
+    "guests": ("harness.cli.guests", "guests", "List and remove saved guests."),
+    "mutants": ("harness.cli.mutants", "mutants", "Mutation testing: check that the tests fail on broken kernels."),
+    "worker": ("harness.cli.cluster", "worker", "Run cells for others, as a worker of a Dask scheduler."),
+    "doctor": ("harness.cli.doctor", "doctor", "Show what is missing on this machine, and how to install it."),
 }
 
 
@@ -63,7 +67,7 @@ def cli() -> None:
     sealmatrix run --host               the kernel this machine runs
     sealmatrix scenario FILE.py         a question of your own, in ten lines of Python
     sealmatrix worker ADDRESS           run cells for others, see --cluster of `sealmatrix run`
-    sealmatrix shell KERNEL             a prompt inside a guest; `exec KERNEL -- CMD` for one command
+    sealmatrix shell KERNEL             a shell in a guest; `exec KERNEL -- CMD` runs one command
     sealmatrix show                     the newest run again
     sealmatrix compare A B              what changed between runs, cells or kernels
     sealmatrix bisect ...               the first build, or commit, that broke a rule
@@ -78,7 +82,7 @@ def cli() -> None:
 def _defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """What nobody expected: told whole, and never with the exit status of a rule that failed."""
     sys.stderr.write(masked_text("".join(traceback.format_exception(kind, error, trace))))
-    click.echo("sealmatrix: this is a defect of sealmatrix itself; nothing follows from it for any kernel", err=True)
+    click.echo("sealmatrix: internal error (a bug in sealmatrix); this says nothing about the kernels tested", err=True)
     sys.exit(InfrastructureError.exit_code)
 
 
@@ -106,7 +110,9 @@ def main() -> None:
         code, interrupted = problem.exit_code, isinstance(problem, Interrupted)
     except (KeyboardInterrupt, click.Abort) as asked:
         what = doing(asked.__cause__ or asked)
-        click.echo(f"sealmatrix: interrupted{what}{'; the same command goes on from there' if what else ''}", err=True)
+        click.echo(
+            f"sealmatrix: interrupted{what}{'; run the same command again to continue' if what else ''}", err=True
+        )
         code, interrupted = Interrupted.exit_code, True
     if lost := streams.finish():
         click.echo(f"sealmatrix: {lost}", err=True)

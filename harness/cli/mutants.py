@@ -46,7 +46,7 @@ _COLOURS = {
 
 @click.group()
 def mutants() -> None:
-    """Kernels with one deliberate defect each: does a suite notice them?
+    """Mutation testing: build kernels with one injected bug each and check that the tests fail.
 
     \b
     sealmatrix mutants list
@@ -62,7 +62,7 @@ def mutants() -> None:
 @click.option("--only", multiple=True, metavar="GLOB", help="By id or kind; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 def list_mutants(only: tuple[str, ...], as_json: bool) -> None:
-    """List the defects."""
+    """List the mutants."""
     chosen = choose(load_mutants(), only)
     if as_json:
         click.echo(json.dumps([_mutant_json(mutant) for mutant in chosen], indent=1))
@@ -81,7 +81,7 @@ def list_mutants(only: tuple[str, ...], as_json: bool) -> None:
 @click.argument("name", metavar="MUTANT")
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 def show_mutant(name: str, as_json: bool) -> None:
-    """Show one defect: what it does to which sources."""
+    """Show one mutant: what it changes in which sources."""
     (mutant,) = _exactly(name)
     if as_json:
         click.echo(json.dumps(_mutant_json(mutant), indent=1))
@@ -104,22 +104,29 @@ def show_mutant(name: str, as_json: bool) -> None:
 
 @mutants.command("run")
 @click.option("--source", metavar="debian:X.Y", help="A distribution's kernel source [default: debian:6.12].")
-@click.option("--tree", type=click.Path(path_type=Path, file_okay=False), help="A kernel source tree; only read.")
+@click.option(
+    "--tree", type=click.Path(path_type=Path, file_okay=False), help="A kernel source tree; it is not modified."
+)
 @click.option("-a", "--arch", type=click.Choice(ARCHES), default="x86_64", show_default=True)
 @click.option("--only", multiple=True, metavar="GLOB", help="Mutants by id or kind; repeatable.")
 @click.option(
     "-r", "--run", "probes", multiple=True, metavar="GLOB", help="Only these probes of our suite; repeatable."
 )
-@click.option("--explore", "exploring", metavar="TIME", help="Explore each kernel so long instead, such as 120s.")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="What exploration follows from.")
-@click.option("--suite-binary", type=click.Path(path_type=Path), help="A static program to try instead of our suite.")
-@click.option("--suite-arg", "arguments", multiple=True, metavar="ARG", help="An argument of it; repeatable.")
+@click.option(
+    "--explore",
+    "exploring",
+    metavar="TIME",
+    help="Explore each kernel for this time instead of running our suite: 120s.",
+)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of the exploration.")
+@click.option("--suite-binary", type=click.Path(path_type=Path), help="Run this static program instead of our suite.")
+@click.option("--suite-arg", "arguments", multiple=True, metavar="ARG", help="Argument for that program; repeatable.")
 @click.option("-p", "--profile", "profile_name", default="two-cpus", show_default=True, metavar="NAME")
 @click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
-@click.option("-j", "--jobs", type=click.IntRange(1), help="Compilers at once [default: the cores].")
-@click.option("--again", is_flag=True, help="Also repeat what an earlier run has decided.")
+@click.option("-j", "--jobs", type=click.IntRange(1), help="Compilers at a time [default: number of cores].")
+@click.option("--again", is_flag=True, help="Also repeat mutants that an earlier run has decided.")
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
-@click.option("-q", "--quiet", is_flag=True, help="No progress, only the end.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress display.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output instead of text.")
 def run_them(
     source: str | None,
@@ -139,14 +146,14 @@ def run_them(
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Build mutants and run a suite against each. Goes on where an earlier run was interrupted.
+    """Build mutants and run a suite against each. Continues an interrupted run.
 
     Exit status: 0 every mutant was noticed, 1 one got away, 3 one had no fair trial.
     """
     if exploring and (suite_binary or probes):
-        raise click.UsageError("--explore runs generated programs; it takes neither --run nor --suite-binary")
+        raise click.UsageError("--explore cannot be combined with --run or --suite-binary")
     if suite_binary and probes:
-        raise click.UsageError("--run chooses probes of our own suite; a --suite-binary takes --suite-arg")
+        raise click.UsageError("--run selects probes of our own suite; a --suite-binary takes --suite-arg")
     hush(quiet or as_json)
     known = load_mutants()
     chosen = choose(known, only)
@@ -168,15 +175,17 @@ def run_them(
 
 @mutants.command("build")
 @click.option("--source", metavar="debian:X.Y", help="A distribution's kernel source [default: debian:6.12].")
-@click.option("--tree", type=click.Path(path_type=Path, file_okay=False), help="A kernel source tree; only read.")
+@click.option(
+    "--tree", type=click.Path(path_type=Path, file_okay=False), help="A kernel source tree; it is not modified."
+)
 @click.option("-a", "--arch", type=click.Choice(ARCHES), default="x86_64", show_default=True)
 @click.option("--only", multiple=True, metavar="GLOB", help="Mutants by id or kind; repeatable.")
-@click.option("-j", "--jobs", type=click.IntRange(1), help="Compilers at once [default: the cores].")
-@click.option("-q", "--quiet", is_flag=True, help="No progress, only the end.")
+@click.option("-j", "--jobs", type=click.IntRange(1), help="Compilers at a time [default: number of cores].")
+@click.option("-q", "--quiet", is_flag=True, help="No progress display.")
 def build_them(
     source: str | None, tree: Path | None, arch: Arch, only: tuple[str, ...], jobs: int | None, quiet: bool
 ) -> int:
-    """Build mutants ahead and keep their kernels, for `run` to take: any number of suites then need no compiler.
+    """Build mutants in advance and keep their kernels, so that `run` needs no compiler.
 
     Exit status: 0 all are there, 3 one does not build.
     """
@@ -195,10 +204,10 @@ def build_them(
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False), required=False)
 @click.option("--only", multiple=True, metavar="GLOB", help="Mutants by id or kind; repeatable.")
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
-@click.option("--all", "every", is_flag=True, help="Every mutant, with all that noticed it.")
+@click.option("--all", "every", is_flag=True, help="Every mutant, with all the rules that noticed it.")
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 def report(folder: Path | None, only: tuple[str, ...], results: Path, every: bool, as_json: bool) -> int:
-    """Show what a run proved: FOLDER, or the newest below --results.
+    """Show the result of a run: FOLDER, or the newest in --results.
 
     \b
     sealmatrix mutants report                         what got away, and which rules noticed nothing
@@ -207,7 +216,7 @@ def report(folder: Path | None, only: tuple[str, ...], results: Path, every: boo
     if folder is None:
         found = sorted(results.glob("*/session.json"), key=lambda path: path.stat().st_mtime)
         if not found:
-            raise UsageError(f"{results}: holds no run of mutants; `sealmatrix mutants run` makes one")
+            raise UsageError(f"{results}: has no run of mutants; `sealmatrix mutants run` makes one")
         folder = found[-1].parent
     return _print(_report(Records(folder), choose(load_mutants(), only)), as_json=as_json, every=every)
 
@@ -221,7 +230,7 @@ def _exactly(name: str) -> tuple[Mutant, ...]:
 
 def _origin(source: str | None, tree: Path | None, hear: Hear) -> SourceTree:
     if source and tree:
-        raise click.UsageError("--source and --tree both name sources; give one")
+        raise click.UsageError("--source and --tree exclude each other; give one")
     if tree is not None:
         return SourceTree(tree, f"tree {tree.resolve()}")
     kind, _, series = (source or "debian:6.12").partition(":")
@@ -240,7 +249,7 @@ def _profile(name: str) -> Profile:
 def _report(records: Records, chosen: tuple[Mutant, ...]) -> Report:
     session = records.session()
     if session is None:
-        raise UsageError(f"{records.folder}: holds no run of mutants")
+        raise UsageError(f"{records.folder}: has no run of mutants")
     fates = {mutant.id: record for mutant in chosen if (record := records.read(mutant.id)) is not None}
     return make_report(session, chosen, fates, load_catalogue() if session.suite == OwnSuite.name else {})
 
@@ -287,9 +296,9 @@ def _print(report: Report, *, as_json: bool, every: bool = False) -> int:
             console.print(_told(line))
     strange = [line.mutant.id for line in report.lines if line.state == "killed" and not line.as_meant]
     if strange and session.suite == OwnSuite.name:
-        console.print(f"noticed, but by other rules than meant: {', '.join(strange)}")
+        console.print(f"noticed by other rules than intended: {', '.join(strange)}")
     if report.idle and (len(report.lines) < len(load_mutants()) or "untried" in report.counts):
-        console.print(f"{len(report.idle)} rules noticed none of those that were tried")
+        console.print(f"{len(report.idle)} rules noticed no mutant that was tried")
     elif report.idle:
         console.print(f"rules that noticed nothing: {', '.join(report.idle)}")
     if report.unanswered:

@@ -46,7 +46,9 @@ BASE, PATCHED = "base", "patched"
 @click.option(
     "-r", "--run", "probes", multiple=True, metavar="GLOB", help="Only these probes [default: those of default]."
 )
-@click.option("--rule", "rules", multiple=True, metavar="GLOB", help="Only the probes of these rules; repeatable.")
+@click.option(
+    "--rule", "rules", multiple=True, metavar="GLOB", help="Select the probes of rules by rule id; repeatable."
+)
 @click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
 @click.option("-q", "--quiet", is_flag=True, help="No progress, only the text.")
 @click.option("--json", "as_json", is_flag=True, help="The comparison as JSON instead of the text.")

@@ -20,15 +20,21 @@ from harness.runs.execute import new_run_id
 
 
 @click.command()
-@click.option("--candidate", required=True, metavar="K", help="RUN:CELL, RUN:KERNEL, or KERNEL of the run.")
-@click.option("--baseline", required=True, metavar="B", help="What it is held against; as for the candidate.")
+@click.option("--candidate", required=True, metavar="K", help="RUN:CELL, RUN:KERNEL, or a KERNEL of the run.")
+@click.option("--baseline", required=True, metavar="B", help="What the candidate is compared with; named the same way.")
 @click.option("--policy", "path", required=True, type=click.Path(path_type=Path), help="The policy (YAML).")
-@click.option("--run", "run", metavar="RUN", help="Where kernels without a run are looked for [default: the newest].")
+@click.option("--run", "run", metavar="RUN", help="The run that has kernels named without one [default: the newest].")
 @click.option(
-    "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Where runs lie."
+    "--results",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    help="Folder that has the runs.",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="A new folder for report and evidence.")
-@click.option("--as-of", type=click.DateTime(["%Y-%m-%d"]), help="The day waivers are judged by [default: today, UTC].")
+@click.option(
+    "--as-of", type=click.DateTime(["%Y-%m-%d"]), help="Date by which waivers may have expired [default: today, UTC]."
+)
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON on standard output.")
 def qualify(
     candidate: str,
@@ -40,7 +46,7 @@ def qualify(
     as_of: datetime | None,
     as_json: bool,
 ) -> int:
-    """Judge a candidate against its baseline under a written policy, and keep everything needed to repeat it.
+    """Decide whether a candidate may ship, by a written policy, and keep everything needed to repeat it.
 
     \b
     sealmatrix qualify --candidate debian-newest --baseline debian-6.12 --policy policy.yaml

@@ -34,7 +34,11 @@ def print_qualification(console: Console, dossier: Dossier, folder: Path, seal: 
     for use in found.waivers:
         waiver = use.waiver
         what = f"{use.use}: {waiver.rule} on {', '.join(waiver.kernels)} until {waiver.expires} ({waiver.owner})"
-        page.line(f"{what}{'; the rule holds again: take it away' if use.use == 'stale' else ''}", _IN, _USES[use.use])
+        page.line(
+            f"{what}{'; the rule holds again, so the waiver can be removed' if use.use == 'stale' else ''}",
+            _IN,
+            _USES[use.use],
+        )
     for title, lines in (
         ("Expected differences", [f"{a.rule} on {a.cell}: {a.says} ({a.reason})" for a in found.allowed]),
         ("Known differences", found.known),

@@ -42,19 +42,23 @@ FORMATS: Mapping[str, Callable[[RunDone, str], str]] = {
 
 @click.command()
 @click.argument("name", metavar="[RUN]", required=False)
-@click.option("-F", "--format", "form", type=click.Choice(sorted(FORMATS)), help="What to write.")
-@click.option("--all", "everything", is_flag=True, help="Write every report into the run's folder again.")
+@click.option("-F", "--format", "form", type=click.Choice(sorted(FORMATS)), help="Format to write.")
+@click.option("--all", "everything", is_flag=True, help="Write all reports into the run's folder again.")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Where to [default: standard output]."
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File to write [default: standard output]."
 )
-@click.option("--origin", default="sealmatrix", show_default=True, help="KCIDB's name of the submitting system.")
+@click.option("--origin", default="sealmatrix", show_default=True, help="Name of the submitting system, for KCIDB.")
 @click.option(
-    "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Where runs lie."
+    "--results",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    help="Folder that has the runs.",
 )
 def report(
     name: str | None, form: str | None, everything: bool, output: Path | None, origin: str, results: Path
 ) -> int:
-    """Write a run, the newest or RUN, in a form other tools read. Judged anew, as by `sealmatrix show`.
+    """Write a run, the newest or RUN, in another format. It is judged again, as by `sealmatrix show`.
 
     \b
     sealmatrix report --format markdown >> "$GITHUB_STEP_SUMMARY"
@@ -62,13 +66,13 @@ def report(
     sealmatrix report RUN --format kcidb --origin mylab -o run.kcidb.json
     sealmatrix report RUN --all                    junit.xml, report.html, verdicts.json, as a run writes them
 
-    --all makes everything anew from the journals: after a full disk, or when a file was lost or altered. The exit
+    --all writes every report again from the journals: after a full disk, or when a file was lost or altered. The exit
     status is 0 when the report was written, whatever it says.
     """
     if everything == (form is not None):
-        raise click.UsageError("choose one form with --format, or write all reports again with --all")
+        raise click.UsageError("choose a format with --format, or write all reports again with --all")
     if everything and output is not None:
-        raise click.UsageError("--all writes into the run's own folder; it takes no --output")
+        raise click.UsageError("--all writes into the run's own folder; it cannot be combined with --output")
     folder = find_run(results, name)
     done = load_run(folder, load_catalogue())
     if form is None:

@@ -25,7 +25,7 @@ from harness.runs.stored import seen_by_runs
 
 @click.group()
 def rules() -> None:
-    """The catalogue of rules: every promise, where it comes from, and what tests it.
+    """List and show rules: what is promised, where it is promised, and what tests it.
 
     \b
     sealmatrix rules list --level required
@@ -55,10 +55,16 @@ def list_rules(family: str | None, level: str | None, as_json: bool) -> None:
 
 @rules.command("show")
 @click.argument("rule_id", metavar="RULE")
-@click.option("--probe", "probe_id", metavar="PROBE", help="The probe to reproduce [default: the first that can be].")
-@click.option("--reproducer", "as_program", is_flag=True, help="A C program that shows one probe without us.")
 @click.option(
-    "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Where runs are."
+    "--probe", "probe_id", metavar="PROBE", help="Probe to reproduce [default: the first that has a program]."
+)
+@click.option("--reproducer", "as_program", is_flag=True, help="Print a stand-alone C program for one probe.")
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    help="Folder that has the runs.",
 )
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 def show_rule(rule_id: str, probe_id: str | None, as_program: bool, results: Path, as_json: bool) -> None:

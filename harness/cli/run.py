@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("words", nargs=-1, metavar="[KERNEL]...")
 @click.option("-s", "--selection", metavar="NAME", help="A selection of kernels.yaml [default: default].")
-@click.option("-k", "--kernels", "globs", multiple=True, metavar="GLOB", help="Kernels by name; repeatable.")
+@click.option(
+    "-k", "--kernels", "globs", multiple=True, metavar="GLOB", help="Kernels of the matrix by name; repeatable."
+)
 @click.option(
     "--build", is_flag=False, flag_value="", metavar="[REV]", help="KERNEL is a source tree: build it, or commit REV."
 )
@@ -51,20 +53,31 @@ if TYPE_CHECKING:
     help="Compare with this kernel [default for a kernel of yours: nearest stock one].",
 )
 @click.option("-a", "--arch", "arches", multiple=True, type=click.Choice(ARCHES), help="Only this architecture.")
-@click.option("-p", "--profile", "profiles", multiple=True, metavar="NAME", help="Machine profile(s) to boot on.")
-@click.option("--host", is_flag=True, help="Run on this machine's own kernel, without a guest.")
 @click.option(
-    "--ssh", metavar="[USER@]HOST[:PORT]", help="Run on the kernel of a machine that answers SSH; it is not changed."
+    "-p", "--profile", "profiles", multiple=True, metavar="NAME", help="Machine profile to boot on; repeatable."
+)
+@click.option("--host", is_flag=True, help="Test the kernel of this machine, without a guest.")
+@click.option(
+    "--ssh",
+    metavar="[USER@]HOST[:PORT]",
+    help="Test the running kernel of a machine reachable by SSH, which is not modified.",
 )
 @click.option(
-    "-r", "--run", "probes", multiple=True, metavar="GLOB", help="Only probes whose id matches, or all but !GLOB."
+    "-r",
+    "--run",
+    "probes",
+    multiple=True,
+    metavar="GLOB",
+    help="Select probes by id; prefix with ! to exclude; repeatable.",
 )
-@click.option("--rule", "rules", multiple=True, metavar="GLOB", help="Only the probes of these rules; repeatable.")
-@click.option("-j", "--jobs", type=click.IntRange(1), help="Cells at once [default: as cores and memory allow].")
+@click.option(
+    "--rule", "rules", multiple=True, metavar="GLOB", help="Select the probes of rules by rule id; repeatable."
+)
+@click.option("-j", "--jobs", type=click.IntRange(1), help="Cells at a time [default: what cores and memory allow].")
 @click.option(
     "--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True, help="Acceleration."
 )
-@click.option("--scale", type=click.FloatRange(0.01), default=1.0, help="Stretch every deadline by this factor.")
+@click.option("--scale", type=click.FloatRange(0.01), default=1.0, help="Multiply every deadline by this factor.")
 @click.option(
     "--repeat", type=click.IntRange(1, 99), default=1, help="Run every cell this often; what differs is flaky."
 )
@@ -72,7 +85,7 @@ if TYPE_CHECKING:
 @click.option("--cluster", metavar="ADDRESS", help="Run on the workers of this Dask scheduler (tcp://host:8786).")
 @click.option("--resume", metavar="ID", help="Go on with an interrupted run: only the cells without a verdict.")
 @click.option("--crosscheck", is_flag=True, help="Have the Python payload observe too what it can; see crosscheck.")
-@click.option("--watch", is_flag=True, help="Run KERNEL again whenever it has been built anew, and say what changed.")
+@click.option("--watch", is_flag=True, help="Run KERNEL again after each build of it, and show what changed.")
 @click.option("--offline", is_flag=True, help="Use only kernels that are stored already.")
 @click.option("-f", "--matrix", "path", type=click.Path(path_type=Path), help="The matrix [default: kernels.yaml].")
 @click.option(
@@ -160,7 +173,7 @@ def run(
         )
     if cluster is not None and (host or ssh or jobs):
         raise click.UsageError(
-            "--cluster runs cells elsewhere, as many at once as its workers take: no --host, --ssh, --jobs"
+            "--cluster cannot be combined with --host, --ssh or --jobs: cells run on its workers, as many as they take"
         )
     if watch and (host or ssh or resume is not None or cluster is not None or as_json):
         raise click.UsageError(
@@ -195,7 +208,7 @@ def run(
         return _watch(once, meant_cells(load_matrix(path or default_path()), wanted, lambda *_: None).specs)
     done, code = once()
     if done.record.state == "interrupted":
-        click.echo(f"sealmatrix: interrupted; `sealmatrix run --resume {done.record.id}` goes on", err=True)
+        click.echo(f"sealmatrix: interrupted; continue with `sealmatrix run --resume {done.record.id}`", err=True)
     return code
 
 

@@ -20,11 +20,11 @@ from harness.runs.workloads import Script
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
-    "--deadline", type=click.FloatRange(0.1), metavar="SECONDS", help="How long the script may take [default: 30]."
+    "--deadline", type=click.FloatRange(0.1), metavar="SECONDS", help="Time limit of the script [default: 30]."
 )
 @cell_options(results="results/scenarios")
 def scenario(file: Path, deadline: float | None, choice: Choice) -> int:
-    """Run a Python script on kernels and show what each of them said, differences first.
+    """Run a Python script on kernels and show what each kernel answered, differences first.
 
     The script imports the module guest: docs/use/scenarios.md describes it, with examples that can be run.
 

@@ -24,17 +24,20 @@ from harness.runs.summary import summary_json
 @click.option("--rule", metavar="GLOB", help="Verdicts of these rules, probe by probe.")
 @click.option("--status", type=click.Choice(STATUSES), help="Verdicts of this status, probe by probe.")
 @click.option(
-    "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Where runs lie."
+    "--results",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    help="Folder that has the runs.",
 )
-@click.option("--all", "show_all", is_flag=True, help="Show every rule, also those that agree everywhere.")
+@click.option("--all", "show_all", is_flag=True, help="Show every rule, also those with the same result everywhere.")
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of the table.")
 def show(
     name: str | None, cell: str, rule: str | None, status: str | None, results: Path, show_all: bool, as_json: bool
 ) -> int:
-    """Show a run again: the newest, or RUN by its id or folder.
+    """Show a stored run again: the newest, or RUN (id or folder).
 
-    Observations are judged anew, so that a run of last year is shown under today's catalogue. The exit status is the
-    run's own.
+    Observations are judged again under today's catalogue. The exit status is that of the run.
 
     \b
     sealmatrix show                                        the newest run

@@ -14,7 +14,7 @@ from harness.rules.load import load_catalogue
 
 @click.group()
 def site() -> None:
-    """Static pages of all runs, to be served from anywhere."""
+    """Write static web pages of all runs."""
 
 
 @site.command("build")

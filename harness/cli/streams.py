@@ -123,7 +123,7 @@ def _lost(output: _Output) -> StoreError | None:
     if problem is None or problem.errno == errno.EPIPE:
         return None
     name = {1: "standard output", 2: "standard error"}[output.fileno()]
-    return StoreError(f"{name} cannot be written: {problem.strerror}; some of it is lost")
+    return StoreError(f"{name} cannot be written: {problem.strerror}; some output is lost")
 
 
 def forget_empty_sizes() -> None:

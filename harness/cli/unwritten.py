@@ -14,7 +14,7 @@ from harness.errors import StoreError
 def unwritten(problem: StoreError, folder: Path) -> str:
     """What happened, and how what was seen becomes reports all the same."""
     return (
-        f"{problem}; what was seen is kept: once there is room, `sealmatrix report {folder} --all` writes the reports"
+        f"{problem}; observations are kept: free some space, then `sealmatrix report {folder} --all` writes the reports"
     )
 
 

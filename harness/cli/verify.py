@@ -15,15 +15,15 @@ from harness.runs.cells import plural
 
 @click.command("verify")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--digest", metavar="SHA256", help=f"The digest of {SUMS} as it was told when the verdict was given.")
+@click.option("--digest", metavar="SHA256", help=f"Digest of {SUMS}, as printed with the verdict.")
 def verify_command(folder: Path, digest: str | None) -> int:
-    """Hold a qualification's folder against its sha256sums: nothing altered, missing or added.
+    """Verify the checksums of a qualification folder: nothing altered, missing or added.
 
-    With --digest, the list itself is held against the number that was told with the verdict. Exit status: 0 intact,
-    1 not, 2 the folder is no qualification.
+    With --digest, the list of checksums is verified too. Exit status: 0 intact, 1 not intact, 2 the folder is not a
+    qualification.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder")
+        raise UsageError(f"{folder}: not a folder")
     found = verify(folder)
     page = Page(screen())
     for word, names in (("altered", found.altered), ("missing", found.missing), ("added", found.added)):

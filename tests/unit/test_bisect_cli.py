@@ -81,7 +81,7 @@ def test_an_answer_that_is_not_there_yet(tmp_path: Path) -> None:
     [
         ([], "--rule and --good and --bad must be given"),
         (["--rule", "munmap-blocked", "--good", "6.12"], "--bad must be given"),
-        (["--resume", "last", "--rule", "munmap-blocked"], "nothing can be chosen anew"),
+        (["--resume", "last", "--rule", "munmap-blocked"], "--resume continues the"),
         (["--rule", "munmap-blocked", "--good", "1", "--bad", "2", "--repeat", "0"], "0 is not in the range"),
         (["--rule", "munmap-block", "--good", "1", "--bad", "2"], "did you mean 'munmap-blocked'"),
         (["--rule", "munmap-blocked", "--good", "1", "--bad", "2", "--probe", "x"], "no probe of munmap-blocked"),

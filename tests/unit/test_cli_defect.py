@@ -19,5 +19,5 @@ def test_a_defect_of_ours_is_no_answer_and_tells_its_trace() -> None:
     assert done.returncode == 3
     assert "AssertionError: nobody expected this" in done.stderr
     assert done.stderr.endswith(
-        "sealmatrix: this is a defect of sealmatrix itself; nothing follows from it for any kernel\n"
+        "sealmatrix: internal error (a bug in sealmatrix); this says nothing about the kernels tested\n"
     )

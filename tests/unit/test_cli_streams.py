@@ -94,7 +94,9 @@ def test_a_full_disk_is_one_line_and_no_rule_that_failed(words: list[str]) -> No
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run([*SEALMATRIX, *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 3
-    assert done.stderr == "sealmatrix: standard output cannot be written: No space left on device; some of it is lost\n"
+    assert (
+        done.stderr == "sealmatrix: standard output cannot be written: No space left on device; some output is lost\n"
+    )
 
 
 def test_standard_error_on_a_full_disk_changes_nothing() -> None:

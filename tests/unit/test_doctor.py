@@ -74,9 +74,9 @@ def test_without_apt_the_package_is_named_as_other_systems_name_it() -> None:
     qemu, fetch, none = tool_checks([QEMU, apt, database], lambda tool: None, apt=False)
     assert (qemu.status, qemu.package) == ("wrong", "")
     assert qemu.remedy == "install its package: Fedora q-fedora, Arch q-arch, Alpine q-alpine"
-    assert "run --host, run --ssh and images or trees of your own do without" in fetch.found
+    assert "run --host, run --ssh and your own images or trees do not need it" in fetch.found
     assert fetch.remedy == "install its package: Fedora apt, Arch apt"
-    assert none.remedy == "install its package: none of the systems known here has one"
+    assert none.remedy == "install its package: none is known"
     assert install_line([qemu, fetch, none]) == ""
 
 

@@ -101,15 +101,15 @@ def commands(place: Path) -> dict[str, tuple[list[str], str, str]]:
     tree = str(place / "lin")
     both = ["--good", "v6.1", "--bad", "v6.2"]
     return {
-        "run, of a tree": (["run", *matrix, "-k", "lin"], "make", "while building the configuration; the same"),
+        "run, of a tree": (["run", *matrix, "-k", "lin"], "make", "while building the configuration; run the same"),
         "run, two trees": (["run", *matrix, "-k", "lin", "-k", "arm"], "make", "while building the configuration"),
         "run, of packages": (["run", *matrix, "-k", "deb"], "apt-get", "while fetching the index of trixie"),
-        "payload": (["run", "--host", *matrix[2:]], "zig", "while building payload for x86_64; the same command"),
-        "mutants": (["mutants", "build", "--tree", tree], "make", "while building the configuration; the same"),
+        "payload": (["run", "--host", *matrix[2:]], "zig", "while building payload for x86_64; run the same command"),
+        "mutants": (["mutants", "build", "--tree", tree], "make", "while building the configuration; run the same"),
         "bisect": (
             ["bisect", "--tree", tree, "--rule", "munmap-blocked", *both, *matrix[2:]],
             "make",
-            r"while building the configuration; `sealmatrix bisect --resume \S+` goes on",
+            r"while building the configuration; continue with `sealmatrix bisect --resume \S+`",
         ),
     }
 
@@ -213,7 +213,7 @@ def test_a_download_that_stalls_is_interrupted_and_named(place: Path) -> None:
                 process.send_signal(signal.SIGTERM)
                 _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert err.strip().endswith(f"interrupted while fetching {url}; the same command goes on from there")
+    assert err.strip().endswith(f"interrupted while fetching {url}; run the same command again to continue")
 
 
 # --- one program ---------------------------------------------------------------------------------------------------

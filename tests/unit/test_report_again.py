@@ -116,7 +116,7 @@ def test_a_run_whose_reports_cannot_be_written_says_so(done: RunDone, name: str)
 
 def test_a_disk_that_is_full_while_cells_run_is_told_with_the_way_on(done: RunDone, tmp_path: Path) -> None:
     full = StoreError("x: cannot be written: No space left on device")
-    said = r"No space left on device; what was seen is kept.*--all"
+    said = r"No space left on device; observations are kept.*--all"
     with pytest.raises(StoreError, match=said), telling_how_to_go_on(done.folder):
         raise full
     with pytest.raises(StoreError, match=r"No space left on device$"), telling_how_to_go_on(tmp_path / "none"):
