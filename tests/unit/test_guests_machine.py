@@ -280,7 +280,7 @@ def test_a_memory_that_cannot_be_written_is_no_failure(tmp_path):
 
 def test_a_missing_tool_names_its_package(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ToolMissing, match="install the package util-linux"):
+    with pytest.raises(ToolMissing, match="setpriv is not installed; its package is util-linux on Debian"):
         find_tool("setpriv", "util-linux")
     (tmp_path / "setpriv").touch()  # there, but no program
     with pytest.raises(ToolMissing):
