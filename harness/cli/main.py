@@ -20,7 +20,7 @@ from harness.secret_urls import masked_text
 
 # The order is that of use; what stands here is what `--help` shows.
 COMMANDS: Mapping[str, tuple[str, str, str]] = {
-    "run": ("harness.cli.run", "run", "Boot kernels, run the payload in each, judge what it saw."),
+    "run": ("harness.cli.run", "run", "Boot kernels, run the payload in each, judge the results."),
     "scenario": ("harness.cli.scenario", "scenario", "Run a Python script on kernels and show what each one answered."),
     "crosscheck": (
         "harness.cli.crosscheck",

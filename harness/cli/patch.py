@@ -39,18 +39,27 @@ BASE, PATCHED = "base", "patched"
 @click.command()
 @click.argument("series", metavar="SERIES.mbox|REV..REV")
 @click.option(
-    "--tree", required=True, type=click.Path(path_type=Path), metavar="DIRECTORY", help="A git tree of Linux."
+    "--tree",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIRECTORY",
+    help="A git tree of Linux; it is not modified.",
 )
-@click.option("--base", default="", metavar="REV", help="The base of a series that names no base-commit.")
+@click.option("--base", default="", metavar="REV", help="Base of a series that names no base-commit.")
 @click.option("-a", "--arch", "arches", multiple=True, type=click.Choice(ARCHES), help="[default: this machine's]")
 @click.option(
-    "-r", "--run", "probes", multiple=True, metavar="GLOB", help="Only these probes [default: those of default]."
+    "-r",
+    "--run",
+    "probes",
+    multiple=True,
+    metavar="GLOB",
+    help="Select probes by id [default: those of the selection default].",
 )
 @click.option(
     "--rule", "rules", multiple=True, metavar="GLOB", help="Select the probes of rules by rule id; repeatable."
 )
 @click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
-@click.option("-q", "--quiet", is_flag=True, help="No progress, only the text.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress display.")
 @click.option("--json", "as_json", is_flag=True, help="The comparison as JSON instead of the text.")
 def patch(
     series: str,
@@ -63,10 +72,10 @@ def patch(
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Say what a patch series changes: build and run its base and the base with it.
+    """Show what a patch series changes: build and run its base without and with it.
 
-    The series' base-commit is taken; a series without one, or with one that TREE does not have, is refused. TREE is
-    only read. The first build takes minutes, further ones seconds. The text can be pasted into an answer on the list.
+    The base is the base-commit that the series names; it must be in TREE, which is not modified. The first build
+    takes minutes, further ones seconds. The text can be pasted into an answer on the mailing list.
 
     \b
     sealmatrix patch series.mbox --tree ~/linux

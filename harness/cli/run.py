@@ -79,20 +79,25 @@ if TYPE_CHECKING:
 )
 @click.option("--scale", type=click.FloatRange(0.01), default=1.0, help="Multiply every deadline by this factor.")
 @click.option(
-    "--repeat", type=click.IntRange(1, 99), default=1, help="Run every cell this often; what differs is flaky."
+    "--repeat",
+    type=click.IntRange(1, 99),
+    default=1,
+    help="Run each cell N times; results that differ are marked flaky.",
 )
-@click.option("--fresh", is_flag=True, help="Boot every kernel; use no guest that was saved, and save none.")
-@click.option("--cluster", metavar="ADDRESS", help="Run on the workers of this Dask scheduler (tcp://host:8786).")
-@click.option("--resume", metavar="ID", help="Go on with an interrupted run: only the cells without a verdict.")
-@click.option("--crosscheck", is_flag=True, help="Have the Python payload observe too what it can; see crosscheck.")
+@click.option("--fresh", is_flag=True, help="Boot every kernel: restore no saved guest, and save none.")
+@click.option("--cluster", metavar="ADDRESS", help="Run on the workers of a Dask scheduler (tcp://host:8786).")
+@click.option("--resume", metavar="ID", help="Continue an interrupted run: run the cells that have no verdict yet.")
+@click.option("--crosscheck", is_flag=True, help="Also run the Python payload and compare the two (see `crosscheck`).")
 @click.option("--watch", is_flag=True, help="Run KERNEL again after each build of it, and show what changed.")
-@click.option("--offline", is_flag=True, help="Use only kernels that are stored already.")
-@click.option("-f", "--matrix", "path", type=click.Path(path_type=Path), help="The matrix [default: kernels.yaml].")
+@click.option("--offline", is_flag=True, help="Use only kernels that are already stored; no network.")
 @click.option(
-    "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Where results go."
+    "-f", "--matrix", "path", type=click.Path(path_type=Path), help="The matrix file [default: kernels.yaml]."
 )
-@click.option("--all", "show_all", is_flag=True, help="Show every rule, also those that agree everywhere.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress, only the end.")
+@click.option(
+    "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Folder for results."
+)
+@click.option("--all", "show_all", is_flag=True, help="Show every rule, also those with the same result everywhere.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress display.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output instead of the table.")
 def run(
     words: tuple[str, ...],
@@ -122,7 +127,7 @@ def run(
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Boot kernels, run the payload in each, judge what it saw.
+    """Boot kernels, run the payload in each, and judge what it observed.
 
     \b
     sealmatrix run                                 the default matrix
@@ -164,9 +169,11 @@ def run(
     )
     chosen = bool(words or build is not None or against is not None or selection or globs or arches or profiles)
     if resume is not None and (host or ssh or chosen or probes or repeat > 1 or crosscheck):
-        raise click.UsageError("--resume goes on with what the run was asked for; nothing can be chosen anew")
+        raise click.UsageError(
+            "--resume continues the run with its original options; it takes no kernels, probes or machines"
+        )
     if host and ssh:
-        raise click.UsageError("--host is this machine, --ssh another one; choose")
+        raise click.UsageError("use either --host (this machine) or --ssh (another one)")
     if (host or ssh) and (chosen or path):
         raise click.UsageError(
             "--host and --ssh run a machine's kernel; they take no selection, kernel, arch or profile"
