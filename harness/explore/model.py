@@ -263,6 +263,8 @@ def _advice_refusal(op: bytes, state: State, before: bytes) -> Refusal:
         attr = attrs[i]
         if not attr & SEALED:
             other += 1
+        elif _of_another_thread(op, attr, before[2 + i]):
+            open_ += 1
         elif _protected(attr, before[2 + i], state.rights):
             protected += 1
         elif _open(attr & KIND, advice):
@@ -277,6 +279,11 @@ def _advice_refusal(op: bytes, state: State, before: bytes) -> Refusal:
 def _protected(attr: int, seen: int, rights: int) -> bool:
     """M1, M3: sealed private anonymous memory that the caller cannot write."""
     return attr & KIND == _ANON and (not seen & WRITE or bool(attr & KEYED and rights))
+
+
+def _of_another_thread(op: bytes, attr: int, seen: int) -> bool:
+    """Protection keys are per thread, and what the second thread's let it do is what they were when it began."""
+    return bool(op[7] & 1 and attr & KEYED and attr & KIND == _ANON and seen & WRITE)
 
 
 def _open(kind: int, advice: int) -> bool:
@@ -321,7 +328,8 @@ def _contents_may_change(
         return bool(before[2 + i] & WRITE) and (now == op[3] or now == MIX or as_twin)
     if operation.nature == "discards" and inside:
         if op[3] in DISCARDS and op[3] not in _NO_CONTENTS:
-            return not _protected(attr, before[2 + i], state.rights)
+            uncertain = _of_another_thread(op, attr, before[2 + i])
+            return uncertain or not _protected(attr, before[2 + i], state.rights)
         return op[3] == _UNGUARD and was in (SEGV, MIX)
     # The same page of a file may be mapped twice.
     touches = operation.nature == "writes" or (operation.nature == "discards" and op[3] == _REMOVE) or op[0] == _FORK

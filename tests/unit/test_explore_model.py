@@ -224,3 +224,14 @@ def test_the_success_of_a_twin_that_went_astray_says_nothing_of_an_error() -> No
     )
     assert oracles(seen.judge()) == []
     assert oracles(replace(seen, answers=[EPERM, 0]).judge()) == ["refused"]
+
+
+@pytest.mark.parametrize("answer", [0, EPERM])
+def test_what_another_threads_key_lets_it_do_is_not_known(answer: int) -> None:
+    steps = ("pkey_mprotect 0-0 rw key", "mseal 0-0", "madvise 0-0 dontneed by-thread")
+    program = parse_program("\n".join(("window 1 x 1 page, usual: anon rw written", *steps)))
+    look, after = [(RW, 0xA0)], [(RW, 0xA0 if answer else 0)]
+    twin = [look, look, look, [(RW, 0)]] if answer == 0 else [look] * 4
+    said = [0, 0, answer]
+    seen = Window(program, said, [0, LEFT_OUT, LEFT_OUT if answer else 0], [look] * 3 + [after], twin, {0})
+    assert oracles(seen.judge()) == []
