@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from harness.cli.given import pick_side
 from harness.compare.comparison import Comparison, compare_machines, compare_picks, compare_versions
 from harness.compare.sides import loader, pick
 from harness.model.run_record import write_atomically
@@ -48,6 +49,8 @@ def compare(
     sealmatrix compare RUN-A RUN-B                                          what is new since last night
     sealmatrix compare RUN-A:debian-6.12.x86_64 RUN-B:debian-newest.x86_64  one cell against another
     sealmatrix compare --kernel debian-6.12:x86_64 debian-newest:x86_64     two kernels of one run
+    sealmatrix compare debian-newest ./bzImage                              a kernel of yours, by its image
+    sealmatrix compare last~1 last                                          the newest run and the one before
     sealmatrix compare --series                                             along the versions of one run
     sealmatrix compare --across                                             same kernel, another machine
 
@@ -77,8 +80,8 @@ def _compare(
         raise click.UsageError("--kernel, --series and --across compare within one run")
     if pair is not None:
         run = names[0] if names else None
-        return compare_picks(*(pick(results, word, load, run) for word in pair))
+        return compare_picks(*(pick_side(results, word, load, run) for word in pair))
     if inside:
         picked = pick(results, names[0] if names else "*", load)
         return compare_versions(picked) if series else compare_machines(picked)
-    return compare_picks(*(pick(results, word, load) for word in names))
+    return compare_picks(*(pick_side(results, word, load) for word in names))

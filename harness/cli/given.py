@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from harness.compare.sides import Load, Picked, pick, pick_kernel
 from harness.errors import UsageError
 from harness.kernels.argument import Reading, read_arguments
 from harness.kernels.baseline import baseline_for
 from harness.kernels.builds import stored_builds
-from harness.kernels.download import shown
+from harness.kernels.download import is_url, shown
 from harness.kernels.lock import read_lock
-from harness.kernels.resolve import Progress
+from harness.kernels.model import Kernel
+from harness.kernels.resolve import Progress, provide
 from harness.kernels.store import Store, file_sha256
-from harness.matrix.load import lock_path
+from harness.matrix.load import default_path, load_matrix, lock_path
 from harness.matrix.model import CellSpec, FileSource, Matrix, PackageSource, UrlSource
 from harness.matrix.plan import DEFAULT, plan_cells, selected_crosscheck, selected_probes
 from harness.model.architectures import ARCHES, this_arch
@@ -92,6 +94,23 @@ def meant_cells(matrix: Matrix, words: Words, say: Progress) -> Meant:
         probes=selected_probes(matrix, selection=selection, kernels=() if given else globs),
         crosscheck=selected_crosscheck(matrix, selection=selection, kernels=() if given else globs),
     )
+
+
+def pick_side(results: Path, word: str, load: Load, run: str | None = None) -> Picked:
+    """Find the cells a word means: as ``pick`` does or, for a kernel's path or URL, those of the run that asked it.
+
+    Raises ``UsageError`` for a word that names nothing, and for a kernel that no run has asked.
+    """
+    place = Path(word).expanduser()
+    if not is_url(word) and (not place.exists() or (place / "run.json").is_file() or (results / word).exists()):
+        return pick(results, word, load, run)
+    reading = Reading(store=Store(), say=lambda text: None, offline=True)
+    matrix, names = read_arguments(load_matrix(default_path()), [word], reading)
+    cells = plan_cells(matrix, kernels=names)
+    (kernel, *_) = provide(matrix, cells, offline=True).kernels.values()
+    if not isinstance(kernel, Kernel):
+        raise UsageError(str(kernel))
+    return pick_kernel(results, word, kernel.sha256, load)
 
 
 def _baselines(

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
+from harness.cli.given import pick_side
 from harness.cli.qualify_text import print_qualification
-from harness.compare.sides import loader, pick
+from harness.compare.sides import loader
 from harness.model.verdict import EXIT_FAILED, EXIT_OK
 from harness.qualify.load import load_policy
 from harness.qualify.qualification import judge_picks, write_qualification
@@ -58,9 +59,9 @@ def qualify(
     catalogue = load_catalogue()
     policy, data = load_policy(path, catalogue)
     load = loader(catalogue)
-    picked = pick(results, candidate, load, run)
+    picked = pick_side(results, candidate, load, run)
     day: date = as_of.date() if as_of else datetime.now(UTC).date()
-    dossier = judge_picks(picked, pick(results, baseline, load, run), policy, data, day, catalogue)
+    dossier = judge_picks(picked, pick_side(results, baseline, load, run), policy, data, day, catalogue)
     folder = output or results / f"qualification-{new_run_id()}"
     seal = write_qualification(dossier, folder)
     if as_json:

@@ -11,12 +11,12 @@ from harness.compare.diff import Side
 from harness.errors import UsageError, nearest
 from harness.model.architectures import ARCHES
 from harness.model.rule import KernelFacts, Rule
-from harness.model.run_record import CellRecord
+from harness.model.run_record import CellRecord, read_run
 from harness.model.verdict import RuleResult
 from harness.runs.cells import kernel_name, upstream_version
 from harness.runs.execute import RunDone
 from harness.runs.repeats import first_id
-from harness.runs.stored import find_run, load_run
+from harness.runs.stored import find_run, is_last, load_run, run_folders
 
 Load = Callable[[Path], RunDone]
 
@@ -91,11 +91,20 @@ def pick(results: Path, word: str, load: Load, run: str | None = None) -> Picked
     return _narrow(word, load(find_run(results, run)), word)
 
 
+def pick_kernel(results: Path, word: str, sha256: str, load: Load) -> Picked:
+    """Find the cells of the newest run that asked the kernel with these bytes. Raises ``UsageError`` when none did."""
+    for folder in reversed(run_folders(results)):
+        names = {cell.kernel.name for cell in read_run(folder).cells if cell.kernel and cell.kernel.sha256 == sha256}
+        if names:
+            return _narrow(word, load(folder), names.pop())
+    raise UsageError(f"no run in {results} has asked this kernel; first: sealmatrix run {word}")
+
+
 def _run(results: Path, name: str) -> Path | None:
     for folder in (Path(name), results / name):
         if (folder / "run.json").is_file():
             return folder
-    return None
+    return find_run(results, name) if is_last(name) else None
 
 
 def _narrow(word: str, done: RunDone, wanted: str) -> Picked:

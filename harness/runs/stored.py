@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -21,8 +22,19 @@ def run_folders(results: Path) -> list[Path]:
     return sorted(folder for folder in results.iterdir() if (folder / "run.json").is_file())
 
 
+_LAST = re.compile(r"last(?:~(\d{1,6}))?")
+
+
+def is_last(name: str) -> bool:
+    """Say whether a word names a run by how far back it is: ``last``, ``last~3``."""
+    return _LAST.fullmatch(name) is not None
+
+
 def find_run(results: Path, name: str | None) -> Path:
-    """The folder of a run by id, by path, or the newest one. Raises ``UsageError`` when there is none."""
+    """The folder of a run by id or path, the newest one for None or ``last``, for ``last~N`` the one N runs before.
+
+    Raises ``UsageError`` when there is none.
+    """
     if name is not None and (Path(name) / "run.json").is_file():
         return Path(name)
     folders = run_folders(results)
@@ -30,6 +42,11 @@ def find_run(results: Path, name: str | None) -> Path:
         raise UsageError(f"{results} holds no run; `sealmatrix run` makes one, --results names another folder")
     if name is None:
         return folders[-1]
+    if back := _LAST.fullmatch(name):
+        number = int(back[1] or 0)
+        if number >= len(folders):
+            raise UsageError(f"{results} holds {len(folders)} runs; {name} is further back")
+        return folders[-1 - number]
     by_id = {folder.name: folder for folder in folders}
     if name not in by_id:
         near = nearest(name, by_id, listed_by="sealmatrix history runs")

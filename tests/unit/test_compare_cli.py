@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from harness.rules.load import load_catalogue
 from harness.runs.execute import execute
 from harness.verdicts.judge import assign
 from tests.fakes import FakeGuest
+from tests.unit.kernel_fakes import arm64_image
 from tests.unit.test_runs import CONTROL, END, PLAN, PROBES, SEALED, cell, encode, run_plan, seen
 
 BROKEN = SEALED | {
@@ -95,6 +97,22 @@ def test_last_night_against_tonight_and_junit(call: Any, results: Path) -> None:
     code, out, _ = call("compare", "20261122-000000-aaaa", "20261123-000000-bbbb", "--junit", "c.xml")
     assert (code, "k73 (7.3) x86_64" in out) == (0, True)
     assert 'classname="sealmatrix-compare.k612.x86_64"' in (results.parent / "c.xml").read_text()
+
+
+def test_a_kernel_by_its_image_and_runs_by_how_far_back_they_are(
+    call: Any, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEALMATRIX_CACHE", str(results.parent / "cache"))
+    image = results.parent / "Image"
+    image.write_bytes(arm64_image("6.12.30"))
+    code, _, err = call("compare", "last", "./Image")
+    assert (code, "no run in results has asked this kernel; first: sealmatrix run ./Image" in err) == (2, True)
+    path = results / "20261123-000000-bbbb" / "run.json"
+    record = json.loads(path.read_text())
+    record["cells"][1]["kernel"]["sha256"] = sha256(image.read_bytes()).hexdigest()
+    path.write_text(json.dumps(record))
+    code, out, _ = call("compare", "last~1", "./Image")
+    assert (code, "passes on 6.12, fails on 7.3" in out) == (1, True)
 
 
 def test_a_series_as_json(call: Any) -> None:
