@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import cache, cached_property
 from typing import Literal
 
 from harness.model.version import Version, parse_version
@@ -16,6 +17,7 @@ Covers = Literal["sealed", "mixed", "plain", "gap"]
 LEVELS: tuple[Level, ...] = ("required", "permitted", "open", "uncovered")
 
 
+@cache
 def covers(layout: str) -> Covers:
     """What the operation's range lies over: only sealed units, sealed and others, plain ones, or gaps and no seal."""
     inside = {c for c in layout if c.isupper()}
@@ -33,7 +35,7 @@ class ProbeName:
     span: str
     layout: str
 
-    @property
+    @cached_property
     def id(self) -> str:
         """``operation/region/span``."""
         return f"{self.operation}/{self.region}/{self.span}"
@@ -120,7 +122,8 @@ class Selector:
         )
 
 
-def _matches(name: str, globs: Iterable[str]) -> bool:
+@cache  # thousands of probes are made of few names, and a hundred rules ask for them with few globs
+def _matches(name: str, globs: tuple[str, ...]) -> bool:
     taken = [g for g in globs if not g.startswith("!")]
     dropped = [g[1:] for g in globs if g.startswith("!")]
     return any(fnmatchcase(name, g) for g in taken) and not any(fnmatchcase(name, g) for g in dropped)

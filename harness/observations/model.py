@@ -7,8 +7,9 @@ import re
 import signal as signal_names
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass as plain
 from dataclasses import field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
@@ -34,7 +35,7 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-@dataclass(frozen=True, config=_STRICT)
+@plain(frozen=True, slots=True)
 class Unit:
     """One mapped unit of the window (a page, or a huge page)."""
 
@@ -47,17 +48,22 @@ class Unit:
     @classmethod
     def parse(cls, text: str) -> Unit | None:
         """Read ``"rw-p anon a0 a -"``; ``"-"`` is a hole and gives None. Raises ``ValueError`` otherwise."""
-        if text == "-":
-            return None
-        match = _UNIT.match(text)
-        if match is None:
-            raise ValueError(f"not a unit: {text[:60]!r}")
-        return cls(*match.groups())
+        return _unit(text)
 
     @property
     def writable(self) -> bool:
         """Whether the kernel lists the unit as writable."""
         return self.perms[1] == "w"
+
+
+@lru_cache(maxsize=4096)  # a suite has a hundred thousand of them, of which a few hundred differ
+def _unit(text: str) -> Unit | None:
+    if text == "-":
+        return None
+    match = _UNIT.match(text)
+    if match is None:
+        raise ValueError(f"not a unit: {text[:60]!r}")
+    return Unit(*match.groups())
 
 
 Snapshot = tuple[Unit | None, ...]
