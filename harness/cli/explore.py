@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 
 from harness.cli.announce import hush
-from harness.cli.given import Words, meant_cells
+from harness.cli.given import NONE, Words, meant_cells
 from harness.cli.run import preparing
 from harness.errors import InfrastructureError, UsageError, nearest
 from harness.explore.against import Against, Compared
@@ -107,7 +107,7 @@ def explore(
     aside = Console(stderr=True)
     hush(quiet)
     matrix = load_matrix(path or default_path())
-    words = Words(given=kernels, selection=selection, arches=arches, profiles=(profile,), offline=offline)
+    words = Words(given=kernels, selection=selection, arches=arches, profiles=(profile,), offline=offline, against=NONE)
     with preparing(aside, quiet=quiet) as say:
         meant = meant_cells(matrix, words, say)
         others = meant_cells(meant.matrix, replace(words, given=against, selection=None), say) if against else None
