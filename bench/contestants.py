@@ -27,7 +27,7 @@ from harness.matrix.model import CellSpec, InVirtme, Profile
 from harness.model.architectures import host_arch
 from harness.payload.build import Payload
 from harness.payload.compiler import compile_static
-from harness.runs.guests import guest_maker
+from harness.runs.guest_factory import guest_maker
 from harness.runs.model import Cell
 
 SCALE = 4.0  # for deadlines: a machine that is measured may be busy

@@ -35,7 +35,7 @@ from harness.matrix.load import default_path, load_matrix
 from harness.matrix.plan import plan_cells, selected_probes
 from harness.model.architectures import ARCHES, Arch
 from harness.payload.build import build
-from harness.runs.workloads import chosen, fitted
+from harness.runs.planning.payload_tasks import chosen, fitted
 
 STAGES = ("ready", "push", "suite", "stop")
 OF = ("wall", "cpu")

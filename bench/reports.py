@@ -34,7 +34,7 @@ from harness.model.rule import Rule, Selector
 from harness.model.run_record import CellRecord, KernelRecord, MachineRecord, RunRecord
 from harness.model.verdict import RuleResult, Status, Verdict
 from harness.reports.write import write_reports
-from harness.runs.execute import RunDone
+from harness.runs.model import RunDone
 
 FAMILIES = ("arguments", "munmap", "mmap-fixed", "mremap", "mprotect", "madvise", "fork", "others")
 DIFFERENT = 8

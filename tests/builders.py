@@ -17,7 +17,7 @@ from harness.model.run_record import (
     RunState,
 )
 from harness.model.verdict import Follows, Kind, RuleResult, Status, Verdict
-from harness.runs.execute import RunDone
+from harness.runs.model import RunDone
 
 _OUTCOMES: Mapping[Level, Outcome] = {
     "required": "blocked",

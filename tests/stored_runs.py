@@ -8,8 +8,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from harness.rules.load import load_catalogue
-from harness.runs.execute import RunDone
-from harness.runs.stored import load_run
+from harness.runs.model import RunDone
+from harness.runs.run_store import load_run
 
 RUNS = Path(__file__).parent / "data" / "runs"
 NAMES = ("matrix", "repeats", "faults")

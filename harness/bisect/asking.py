@@ -21,13 +21,13 @@ from harness.model.run_record import CellRecord, read_run
 from harness.model.verdict import RuleResult
 from harness.observations.journal import read_journal
 from harness.payload.build import Payload, build
-from harness.runs.compose import Options, compose_cells
-from harness.runs.execute import RunDone, execute
+from harness.runs.execution.run import execute
 from harness.runs.judging import judge_stored, read_plan
-from harness.runs.model import Cell, Tell
+from harness.runs.model import Cell, RunDone, Tell
+from harness.runs.planning.compose import Options, compose_cells
+from harness.runs.planning.payload_tasks import fitted
 from harness.runs.repeats import repeated
-from harness.runs.stored import run_folders
-from harness.runs.workloads import fitted
+from harness.runs.run_store import run_folders
 from harness.verdicts.judge import assign
 
 

@@ -28,10 +28,10 @@ from harness.matrix.model import Matrix, Profile
 from harness.model.verdict import EXIT_NO_ANSWER
 from harness.payload.build import build
 from harness.rules.load import load_catalogue
-from harness.runs.compose import Options, catalogue_digest
-from harness.runs.execute import run_lock
 from harness.runs.model import Cell
-from harness.runs.schedule import default_jobs
+from harness.runs.planning.compose import Options, catalogue_digest
+from harness.runs.planning.schedule import default_jobs
+from harness.runs.run_store import run_lock
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from harness.errors import StoreError, UsageError, nearest
 from harness.kernels.store import telling, write_atomically
 from harness.model.architectures import ARCHES, Arch
 from harness.payload.build import Payload
-from harness.runs.execute import run_lock
+from harness.runs.run_store import run_lock
 
 SCHEMA = 1
 Over = Literal["builds", "commits", "joined"]

@@ -23,7 +23,7 @@ from harness.kernels.model import Kernel
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import InQemu
 from harness.model.architectures import ARCHES, ARCHITECTURES, Arch
-from harness.runs.byhand import Hold, equip, opened, pick, refuse_unfit, run_command, run_shell
+from harness.runs.interactive import Hold, equip, opened, pick, refuse_unfit, run_command, run_shell
 from harness.runs.model import Cell
 
 _FLOOD = 1 << 62  # a person may read as much as a guest writes

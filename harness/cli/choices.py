@@ -21,9 +21,10 @@ from harness.guests.ssh_connect import target_of
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.plan import plan_cells
 from harness.model.architectures import ARCHES
-from harness.runs.compose import Composed, Options, compose_host, compose_matrix, compose_ssh
-from harness.runs.execute import RunDone, execute
-from harness.runs.workloads import Task
+from harness.runs.execution.run import execute
+from harness.runs.model import RunDone
+from harness.runs.planning.compose import Composed, Options, compose_host, compose_matrix, compose_ssh
+from harness.runs.planning.payload_tasks import Task
 from harness.secret_urls import masked_words
 
 

@@ -12,9 +12,9 @@ import click
 
 from harness.cluster.facts import own_facts
 from harness.errors import UsageError
-from harness.runs.compose import Composed
-from harness.runs.execute import RunDone, execute_in
-from harness.runs.model import Tell
+from harness.runs.execution.run import execute_in
+from harness.runs.model import RunDone, Tell
+from harness.runs.planning.compose import Composed
 
 if TYPE_CHECKING:
     from harness.cluster.pool import Cluster

@@ -14,8 +14,8 @@ from harness.reports.ink import screen
 from harness.reports.page.programs import reproduce
 from harness.reports.terminal import print_run
 from harness.reports.write import write_reports
+from harness.runs.planning.payload_tasks import crosscheck_globs
 from harness.runs.summary import summary_json
-from harness.runs.workloads import crosscheck_globs
 
 
 @click.command()

@@ -15,7 +15,7 @@ from harness.reports.ink import screen
 from harness.reports.page.programs import reproduce
 from harness.reports.terminal import print_run
 from harness.reports.write import write_reports
-from harness.runs.execute import RunDone
+from harness.runs.model import RunDone
 from harness.runs.summary import summary_json
 
 

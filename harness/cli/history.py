@@ -18,7 +18,7 @@ from harness.history.queries import Point, RuleHistory, flaky, rule_history, run
 from harness.history.record import Imported, import_folders
 from harness.model.verdict import STATUSES
 from harness.reports.ink import Ink, print_table, screen
-from harness.runs.stored import run_folders
+from harness.runs.run_store import run_folders
 
 SCHEMA = 1
 # Runs of a rule that are drawn in one line.

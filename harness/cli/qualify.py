@@ -17,7 +17,7 @@ from harness.qualify.qualification import judge_picks, write_qualification
 from harness.qualify.report import report_json
 from harness.reports.ink import screen
 from harness.rules.load import load_catalogue
-from harness.runs.execute import new_run_id
+from harness.runs.run_store import new_run_id
 
 
 @click.command()

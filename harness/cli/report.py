@@ -17,9 +17,9 @@ from harness.reports.page.programs import reproduce
 from harness.reports.write import write_again
 from harness.rules.load import load_catalogue
 from harness.runs.cells import probe_times
-from harness.runs.execute import RunDone
 from harness.runs.judging import read_scenario
-from harness.runs.stored import find_run, load_run
+from harness.runs.model import RunDone
+from harness.runs.run_store import find_run, load_run
 
 
 def _junit(done: RunDone, _origin: str) -> str:

@@ -27,11 +27,12 @@ from harness.kernels.resolve import Progress
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import CellSpec, Matrix
 from harness.model.architectures import ARCHES
-from harness.runs.compose import Composed, Options, compose_host, compose_matrix, compose_ssh
-from harness.runs.execute import RunDone, execute
-from harness.runs.resume import left_over, recorded_options, resumed, specs_left
-from harness.runs.stored import find_run
-from harness.runs.workloads import probes_meant
+from harness.runs.execution.run import execute
+from harness.runs.model import RunDone
+from harness.runs.planning.compose import Composed, Options, compose_host, compose_matrix, compose_ssh
+from harness.runs.planning.payload_tasks import probes_meant
+from harness.runs.planning.resume import left_over, recorded_options, resumed, specs_left
+from harness.runs.run_store import find_run
 from harness.secret_urls import masked_words
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from harness.cli.unwritten import write_or_say
 from harness.reports.ink import screen
 from harness.reports.scenario import print_scenario, scenario_json
 from harness.reports.write import write_reports
-from harness.runs.script import read_script
-from harness.runs.workloads import Script
+from harness.runs.planning.payload_tasks import Script
+from harness.runs.planning.scenario_parser import read_script
 
 
 @click.command()

@@ -14,7 +14,7 @@ from harness.reports.scenario import print_scenario, scenario_json
 from harness.reports.terminal import print_run
 from harness.rules.load import load_catalogue
 from harness.runs.judging import read_scenario
-from harness.runs.stored import find_run, load_run
+from harness.runs.run_store import find_run, load_run
 from harness.runs.summary import summary_json
 
 

@@ -15,7 +15,7 @@ from harness.errors import UsageError
 from harness.matrix.model import CellSpec, FileSource, PackageSource
 from harness.processes.children import go_on
 from harness.reports.compare import print_comparison
-from harness.runs.execute import RunDone
+from harness.runs.model import RunDone
 
 LOOK_SECONDS = 0.5
 SETTLED_LOOKS = 3

@@ -19,7 +19,7 @@ from harness.model.architectures import ARCHES, ARCHITECTURES, Arch
 from harness.payload.build import payload_sources
 from harness.payload.compiler import sources_digest
 from harness.runs.model import Cell
-from harness.runs.schedule import available_memory, need
+from harness.runs.planning.schedule import available_memory, need
 
 # What a worker announces itself under in Dask's worker information, and the stem of its resources' names.
 NAME = "sealmatrix"

@@ -1,4 +1,4 @@
-"""The cells of a run on the workers of a Dask scheduler: see ``Pool`` in ``harness.runs.pool``.
+"""The cells of a run on the workers of a Dask scheduler: see ``Pool`` in ``harness.runs.execution.pool``.
 
 Dask places the cells, by the workers' resources and in our order, and places those of a lost worker anew. Ours is what
 it does not do: giving workers the bytes they lack, ending guests, and never waiting for what cannot come any more.
@@ -33,11 +33,11 @@ from harness.cluster.worker import NoScheduler, first_line
 from harness.errors import InfrastructureError, StoreError, UsageError
 from harness.guests.qemu import Wishes
 from harness.kernels.store import telling
-from harness.runs.cell import CellOutcome
-from harness.runs.execute import RunPlan
+from harness.runs.execution.cell_worker import CellOutcome
+from harness.runs.execution.pool import Begun, Event, Events
 from harness.runs.model import Cell, Tell, Told
-from harness.runs.pool import Begun, Event, Events
-from harness.runs.schedule import longest_first
+from harness.runs.plan import RunPlan
+from harness.runs.planning.schedule import longest_first
 
 _CONNECT_SECONDS = 10
 _CLOSE_SECONDS = 5

@@ -17,8 +17,8 @@ from harness.kernels.model import Kernel
 from harness.kernels.store import Store
 from harness.names import NotAName, TooLarge, inflate, relative
 from harness.observations.journal import read_journal
-from harness.runs.cell import JOURNAL, SECOND_JOURNAL, CellOutcome, CellWorker
-from harness.runs.model import Cell, Tell
+from harness.runs.execution.cell_worker import CellOutcome, CellWorker
+from harness.runs.model import JOURNAL, SECOND_JOURNAL, Cell, Tell
 
 MakeRemote = Callable[[Cell, Path, Wishes, Path], Guest]
 """From a cell, its folder, what is wished for and PID 1's ELF."""

@@ -15,7 +15,7 @@ from harness.compare.sides import Picked, across_of, apart, match, narrowed, nar
 from harness.errors import UsageError
 from harness.model.verdict import EXIT_FAILED, EXIT_NO_ANSWER, Status, Verdict
 from harness.runs.cells import plural
-from harness.runs.execute import RunDone
+from harness.runs.model import RunDone
 
 What = Literal["sides", "series", "across"]
 

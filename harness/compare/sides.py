@@ -14,9 +14,9 @@ from harness.model.rule import KernelFacts, Rule
 from harness.model.run_record import CellRecord, read_run
 from harness.model.verdict import RuleResult
 from harness.runs.cells import kernel_name, upstream_version
-from harness.runs.execute import RunDone
+from harness.runs.model import RunDone
 from harness.runs.repeats import first_id
-from harness.runs.stored import find_run, is_last, load_run, run_folders
+from harness.runs.run_store import find_run, is_last, load_run, run_folders
 
 Load = Callable[[Path], RunDone]
 

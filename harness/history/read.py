@@ -18,8 +18,7 @@ from harness.model.run_record import CellRecord, RunRecord, read_run
 from harness.model.verdict import Follows, Kind, Status
 from harness.names import Identifier, printable
 from harness.runs.cells import upstream_version
-from harness.runs.execute import run_lock
-from harness.runs.stored import load_run
+from harness.runs.run_store import load_run, run_lock
 from harness.runs.summary import summary_json
 
 

@@ -20,12 +20,12 @@ from harness.model.verdict import RuleResult
 from harness.mutants.suite import SuiteResult
 from harness.payload.build import build
 from harness.rules.load import load_catalogue
-from harness.runs.cell import CellWorker
-from harness.runs.cell_records import asked_config
-from harness.runs.compose import catalogue_digest
+from harness.runs.execution.cell_worker import CellWorker
 from harness.runs.judging import judge_cell, kernel_facts
+from harness.runs.kernel_records import asked_config
 from harness.runs.model import Cell, Told
-from harness.runs.workloads import workload
+from harness.runs.planning.compose import catalogue_digest
+from harness.runs.planning.payload_tasks import workload
 from harness.verdicts.judge import assign
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from harness.observations.journal import read_journal
-from harness.runs.cell import JOURNAL, SECOND_JOURNAL
 from harness.runs.cells import cell_folder, plural
-from harness.runs.execute import RunDone
+from harness.runs.model import JOURNAL, SECOND_JOURNAL, RunDone
 from harness.verdicts.crosscheck import disagreement
 
 

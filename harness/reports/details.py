@@ -10,7 +10,7 @@ from harness.reports.findings import Finding, Shared, differences, findings, mis
 from harness.reports.grid import Grid, reasons_for
 from harness.reports.ink import MARKS, Page
 from harness.runs.cells import kernel_name, label, plural, ran_on, release, together
-from harness.runs.execute import RunDone
+from harness.runs.model import RunDone
 
 # Findings told in full before the reader is sent to ``show``.
 _FULL = 20

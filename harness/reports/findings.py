@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.model.rule import Rule
 from harness.model.verdict import Follows, RuleResult, Status, Verdict
 from harness.reports.grid import behaviour
-from harness.runs.execute import RunDone
+from harness.runs.model import RunDone
 from harness.verdicts.causes import Cause, causes
 
 _TOLD: frozenset[Status] = frozenset({"fail", "error", "known", "fixed"})

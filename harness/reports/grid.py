@@ -10,7 +10,7 @@ from harness.model.architectures import ARCHES
 from harness.model.rule import Rule
 from harness.model.run_record import CellRecord
 from harness.model.verdict import RuleResult, Status
-from harness.runs.execute import RunDone
+from harness.runs.model import RunDone
 
 # A row of these only is not news, and is shown together with its family's other rows that look the same.
 _QUIET: frozenset[Status] = frozenset({"pass", "observed", "skip"})

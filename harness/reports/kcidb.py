@@ -16,7 +16,7 @@ from harness.model.run_record import CellRecord, RunRecord
 from harness.model.verdict import RuleResult, Status
 from harness.names import escaped
 from harness.runs.cells import kernel_name, probe_times, release
-from harness.runs.execute import RunDone
+from harness.runs.model import RunDone
 
 _ORIGIN = re.compile(r"[a-z0-9_]+\Z")
 _PART = re.compile(r"[^a-zA-Z0-9_-]")

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from harness.model.run_record import CellRecord
 from harness.model.verdict import RuleResult, Status, Verdict
 from harness.names import escaped
-from harness.runs.execute import RunDone
+from harness.runs.model import RunDone
 
 _OK: frozenset[Status] = frozenset({"pass", "observed", "fixed", "known", "skip"})
 _DIRECTIVES = {"skip": "SKIP", "known": "XFAIL", "error": "ERROR", "miss": "ERROR"}

@@ -14,7 +14,7 @@ from harness.model.verdict import STATUSES, RuleResult, Status, Verdict, worst_f
 from harness.observations.model import Half, Observation
 from harness.reports.ink import MARKS, Page
 from harness.runs.cells import label, stored_observations
-from harness.runs.execute import RunDone
+from harness.runs.model import RunDone
 from harness.verdicts.window import changes
 
 # Statuses for which the windows are shown unit by unit.

@@ -12,7 +12,7 @@ from harness.reports.findings import Finding, findings
 from harness.reports.grid import Flat, Grid, Row, grid
 from harness.reports.ink import MARKS
 from harness.runs.cells import kernel_name, label, plural, profile_suffix, release, repeat_suffix, status_counts
-from harness.runs.execute import RunDone
+from harness.runs.model import RunDone
 
 # A comment may have 65,536 characters on GitHub; this many findings stay below that.
 _FINDINGS = 30

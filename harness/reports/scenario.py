@@ -16,9 +16,8 @@ from harness.observations.journal import read_journal
 from harness.observations.model import Fact, Value, named
 from harness.reports.ink import MARKS, Ink, Page, print_table
 from harness.reports.terminal import last_line
-from harness.runs.cell import JOURNAL
 from harness.runs.cells import cell_folder, kernel_name, plural, release, status_counts, together
-from harness.runs.execute import RunDone
+from harness.runs.model import JOURNAL, RunDone
 from harness.verdicts.scenario import Scenario, said
 
 SCHEMA = 1

@@ -20,7 +20,7 @@ from harness.names import NotAName, identifier
 from harness.reports.ink import MARKS
 from harness.reports.page import stylesheet
 from harness.reports.write import page_of
-from harness.runs.stored import load_run
+from harness.runs.run_store import load_run
 
 # Runs a rule's page shows side by side.
 _SHOWN = 60

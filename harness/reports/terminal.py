@@ -16,7 +16,7 @@ from harness.reports.findings import shared_causes
 from harness.reports.grid import Flat, Grid, Row, grid
 from harness.reports.ink import MARKS, SHORT_KINDS, Ink, Page
 from harness.runs.cells import kernel_name, plural, profile_suffix, repeat_suffix, status_counts, together
-from harness.runs.execute import RunDone
+from harness.runs.model import RunDone
 
 _GAP = 2
 _HEADLINES = 3  # causes told again beside the sums: what stands above may have scrolled away

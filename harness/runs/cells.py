@@ -13,7 +13,7 @@ from harness.model.verdict import STATUSES, Status
 from harness.model.version import version_in
 from harness.observations.journal import read_journal
 from harness.observations.model import Observation
-from harness.runs.execute import RunDone
+from harness.runs.model import RunDone
 from harness.runs.repeats import first_id, repeat_of
 
 # Microseconds no probe can have taken: an hour.

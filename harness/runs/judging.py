@@ -15,8 +15,8 @@ from harness.model.run_record import CellRecord, CrashRecord, write_atomically
 from harness.model.verdict import RuleResult, Verdict
 from harness.observations.collector import Journalled
 from harness.observations.journal import read_journal, read_plan_of
-from harness.runs.cell import JOURNAL, SECOND_JOURNAL
-from harness.runs.state import as_stored, crashes_told, other_machine
+from harness.runs.cell_states import as_stored, crashes_told, other_machine
+from harness.runs.model import JOURNAL, SECOND_JOURNAL
 from harness.verdicts.judge import Assignment, Evidence, judge
 from harness.verdicts.scenario import Scenario, expectation, judge_scenario
 

@@ -7,13 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from harness.errors import InfrastructureError
+from harness.errors import InfrastructureError, Interrupted
 from harness.guests.model import Guest
 from harness.kernels.model import Kernel
 from harness.matrix.model import Profile
 from harness.model.architectures import Arch
 from harness.model.rule import ProbeName
-from harness.model.verdict import Status
+from harness.model.run_record import RunRecord, answers_expected
+from harness.model.verdict import EXIT_NO_ANSWER, EXIT_OK, RuleResult, Status, exit_code
+
+JOURNAL = "observations.jsonl"
+SECOND_JOURNAL = "crosscheck.jsonl"
 
 Stage = Literal["waiting", "booting", "pushing", "probing", "judging", "done"]
 
@@ -66,3 +70,31 @@ class Told:
 
 Tell = Callable[[Told], None]
 MakeGuest = Callable[[Cell, Path], Guest]
+
+
+@dataclass(frozen=True)
+class RunDone:
+    """A run after it ended, however it ended."""
+
+    folder: Path
+    record: RunRecord
+    results: Mapping[str, tuple[RuleResult, ...]]
+
+    @property
+    def exit_code(self) -> int:
+        """DESIGN.md's exit code. A cell that is not clean is no answer, even if every probe had been observed."""
+        if self.record.state == "interrupted":
+            return Interrupted.exit_code
+        code = exit_code(result.status for results in self.results.values() for result in results)
+        answered = all(cell.clean for cell in self.record.cells) and not self.unasked
+        return EXIT_NO_ANSWER if code == EXIT_OK and not answered else code
+
+    @property
+    def unasked(self) -> bool:
+        """Whether all that was to be asked was skipped: no rule in any of the cells where one was expected to answer.
+
+        A scenario says itself where there is nothing to ask.
+        """
+        expected = [self.results.get(cell.id, ()) for cell in self.record.cells if answers_expected(cell)]
+        rules = [result for results in expected for result in results if result.rule.family != "scenario"]
+        return bool(rules) and all(result.status == "skip" for result in rules)

@@ -8,8 +8,8 @@ from harness.model.rule import Rule
 from harness.model.run_record import CellRecord
 from harness.model.verdict import STATUSES, RuleResult
 from harness.runs.cells import kernel_name, release, status_counts
-from harness.runs.execute import RunDone
 from harness.runs.judging import VERDICTS_SCHEMA
+from harness.runs.model import RunDone
 
 
 def summary_json(done: RunDone) -> dict[str, Any]:

@@ -25,8 +25,9 @@ from harness.errors import UsageError
 from harness.guests.qemu import Wishes
 from harness.kernels.model import Kernel, Origin
 from harness.matrix.model import Profile
-from harness.runs.execute import RunDone, RunPlan, execute, execute_in
-from harness.runs.model import Cell, Told
+from harness.runs.execution.run import execute, execute_in
+from harness.runs.model import Cell, RunDone, Told
+from harness.runs.plan import RunPlan
 from tests.unit.test_runs import WHOLE, guest, run_plan, statuses
 
 ROOT = Path(__file__).parents[2]

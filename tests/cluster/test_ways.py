@@ -19,7 +19,7 @@ from harness.matrix.load import load_matrix
 from harness.model.architectures import ARCHES, Arch
 from harness.payload.build import probe_list
 from harness.rules.load import load_catalogue
-from harness.runs.workloads import chosen
+from harness.runs.planning.payload_tasks import chosen
 from harness.verdicts.judge import assign
 from tests.cluster.test_dask import ROOT, Process, Start, scheduler, start
 

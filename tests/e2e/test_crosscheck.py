@@ -22,10 +22,10 @@ from harness.mutants.suite import SuiteResult
 from harness.payload import probe_list
 from harness.payload.python import crosscheck_list
 from harness.rules.load import load_catalogue
-from harness.runs.cell import CellOutcome, CellWorker
+from harness.runs.execution.cell_worker import CellOutcome, CellWorker
 from harness.runs.judging import judge_cell, kernel_facts
 from harness.runs.model import Cell
-from harness.runs.workloads import Probes
+from harness.runs.planning.payload_tasks import Probes
 from harness.verdicts.crosscheck import disagreement
 from harness.verdicts.judge import assign
 

@@ -17,8 +17,9 @@ from harness.kernels.model import Kernel
 from harness.matrix.model import Profile
 from harness.model.architectures import Arch
 from harness.reports.write import write_reports
-from harness.runs.execute import RunDone, RunPlan, execute
-from harness.runs.model import Cell, Told, Workload
+from harness.runs.execution.run import execute
+from harness.runs.model import Cell, RunDone, Told, Workload
+from harness.runs.plan import RunPlan
 from tests.unit.test_runs import END, PLAN, PROBES, begin, run_plan, seen, statuses
 
 pytestmark = pytest.mark.kernels

@@ -18,10 +18,10 @@ from harness.model.architectures import this_arch
 from harness.observations.collector import Collector, Journalled
 from harness.observations.model import named
 from harness.observations.stream import StreamParser
-from harness.runs.cell import CellWorker
+from harness.runs.execution.cell_worker import CellWorker
 from harness.runs.model import Cell
-from harness.runs.script import read_script
-from harness.runs.workloads import Script
+from harness.runs.planning.payload_tasks import Script
+from harness.runs.planning.scenario_parser import read_script
 from harness.verdicts.scenario import Scenario, judge_scenario, said
 
 pytestmark = pytest.mark.kernels

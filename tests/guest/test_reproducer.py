@@ -18,8 +18,8 @@ from harness.model.rule import ProbeName, Rule
 from harness.observations.model import Half, Observation, errno_name
 from harness.observations.stream import parse_line
 from harness.payload.build import probe_list, trace
+from harness.reproducer.program import parse_trace, reproducer
 from harness.rules.load import load_catalogue
-from harness.rules.reproducer import parse_trace, reproducer
 from tests.guest.test_payload import program
 
 RULES = load_catalogue()

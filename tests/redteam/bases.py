@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.model.run_record import CellRecord, write_run
 from harness.reports.write import write_again
 from harness.rules.load import load_catalogue
-from harness.runs.stored import load_run
+from harness.runs.run_store import load_run
 from tests.stored_runs import copy_of, stored
 
 # Name → the stored run, its cells, and which of them is forged.

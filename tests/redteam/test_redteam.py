@@ -21,8 +21,8 @@ from harness.history.record import import_folders
 from harness.qualify.load import parse_policy
 from harness.qualify.qualification import judge_picks
 from harness.rules.load import load_catalogue
-from harness.runs.execute import RunDone
-from harness.runs.stored import load_run
+from harness.runs.model import RunDone
+from harness.runs.run_store import load_run
 from tests.redteam.bases import BASES, make_base
 from tests.redteam.forgeries import FORGERIES, Forged, Forgery
 

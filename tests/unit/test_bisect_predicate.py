@@ -19,9 +19,9 @@ from harness.model.architectures import ARCHITECTURES
 from harness.observations.model import Half, Observation
 from harness.payload.build import build
 from harness.rules.load import load_catalogue
-from harness.runs.cell_records import kernel_record
-from harness.runs.compose import Options, _machine_record
-from harness.runs.execute import execute
+from harness.runs.execution.run import execute
+from harness.runs.kernel_records import kernel_record
+from harness.runs.planning.compose import Options, _machine_record
 from tests import builders
 from tests.bisect_fakes import BAD, GOOD, LOST, SKIP, kernel, question
 from tests.fakes import BOOTED

@@ -27,7 +27,7 @@ from harness.matrix.load import load_matrix, shipped_path
 from harness.matrix.model import Profile
 from harness.model.architectures import ARCHES
 from harness.payload.busybox import busybox
-from harness.runs.byhand import pick, run_command
+from harness.runs.interactive import pick, run_command
 from harness.runs.model import Cell
 from tests.fakes import FakeGuest
 from tests.unit.kernel_fakes import make_deb
@@ -89,7 +89,7 @@ def test_a_guest_by_hand_has_swap_where_its_profile_was_asked_for(
 ) -> None:
     kernel = Kernel("k", "6.12", "x86_64", "own", Path("/s/image"), "bzImage", "", Origin("file", ""))
     resolution = Resolution({("debian-6.12", arch): kernel for arch in ARCHES})
-    monkeypatch.setattr("harness.runs.byhand.provide", lambda *words, **options: resolution)
+    monkeypatch.setattr("harness.runs.interactive.provide", lambda *words, **options: resolution)
     cell = pick(load_matrix(shipped_path()), "debian-6.12", None, profile, offline=True, say=lambda *words: None)
     assert (cell.profile.swap, cell.profile.hugepages) == (swap, 8)
 

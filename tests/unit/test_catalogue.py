@@ -12,7 +12,7 @@ from harness.model.rule import CONFIG, LEVELS, ProbeName, Rule, covers
 from harness.model.version import parse_version
 from harness.payload.build import probe_list
 from harness.rules.load import load_catalogue, rule_named, unclaimed
-from harness.runs.workloads import matcher
+from harness.runs.planning.payload_tasks import matcher
 
 RULES = load_catalogue()
 PROBES = tuple(ProbeName(p.operation, p.region, p.span, p.layout) for p in probe_list())

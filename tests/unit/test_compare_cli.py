@@ -14,7 +14,7 @@ import pytest
 from harness.cli.main import main
 from harness.model.run_record import KernelRecord
 from harness.rules.load import load_catalogue
-from harness.runs.execute import execute
+from harness.runs.execution.run import execute
 from harness.verdicts.judge import assign
 from tests.fakes import FakeGuest
 from tests.unit.kernel_fakes import arm64_image

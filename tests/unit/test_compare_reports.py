@@ -21,7 +21,7 @@ from harness.model.verdict import STATUSES, RuleResult, Status
 from harness.reports.compare import print_comparison
 from harness.reports.compare_json import comparison_json
 from harness.reports.junit_compare import comparison_xml
-from harness.runs.execute import RunDone
+from harness.runs.model import RunDone
 from tests.builders import cell, default_matrix, result, rule, run
 
 ROOT = Path(__file__).parents[2]

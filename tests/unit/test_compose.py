@@ -17,7 +17,7 @@ from harness.matrix.plan import selected_probes
 from harness.model.rule import ProbeName
 from harness.payload.build import Payload, ProbeInfo, build, probe_list
 from harness.rules.load import load_catalogue
-from harness.runs.workloads import Probes, chosen, crosscheck_globs, fitted, probes_meant, workload
+from harness.runs.planning.payload_tasks import Probes, chosen, crosscheck_globs, fitted, probes_meant, workload
 from harness.verdicts.judge import assign
 from harness.verdicts.scenario import Scenario
 

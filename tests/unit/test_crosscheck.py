@@ -18,9 +18,10 @@ from harness.model.run_record import CellRecord, RunRecord
 from harness.observations.model import Observation
 from harness.observations.stream import parse_line
 from harness.reports.crosscheck import crosscheck_line
-from harness.runs.execute import RunDone, RunPlan, execute
-from harness.runs.model import Cell, Workload
-from harness.runs.stored import load_run
+from harness.runs.execution.run import execute
+from harness.runs.model import Cell, RunDone, Workload
+from harness.runs.plan import RunPlan
+from harness.runs.run_store import load_run
 from harness.verdicts.crosscheck import disagreement
 from harness.verdicts.judge import assign
 from tests.fakes import FakeGuest, Step

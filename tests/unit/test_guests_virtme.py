@@ -16,7 +16,7 @@ from harness.guests.warm import why_cold
 from harness.kernels.model import Kernel, Origin
 from harness.matrix.model import InVirtme, OverSsh, Profile
 from harness.model.architectures import ARCHES, host_arch
-from harness.runs.guests import guest_maker
+from harness.runs.guest_factory import guest_maker
 from harness.runs.model import Cell
 
 CONFIG = dict.fromkeys(

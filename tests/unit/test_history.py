@@ -24,8 +24,9 @@ from harness.model.run_record import write_run
 from harness.model.verdict import RuleResult, Status
 from harness.reports.site import build_site, trend
 from harness.reports.write import write_reports
-from harness.runs.execute import RunDone, run_lock
 from harness.runs.judging import write_plan
+from harness.runs.model import RunDone
+from harness.runs.run_store import run_lock
 from tests.builders import cell, default_matrix, result, rule, run
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness.model.verdict import EXIT_NO_ANSWER
-from harness.runs.execute import RunDone
-from harness.runs.stored import load_run
+from harness.runs.model import RunDone
+from harness.runs.run_store import load_run
 from tests.unit.test_runs import BOOTED_RELEASE, END, PLAN, RULES, begin, guest, run, seen, statuses
 
 Lines = list[bytes]

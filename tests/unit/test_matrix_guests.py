@@ -19,7 +19,7 @@ from harness.kernels.store import Store
 from harness.matrix.load import parse_matrix
 from harness.matrix.model import InQemu, InVirtme, MachineSource, OverSsh, TreeSource
 from harness.matrix.plan import plan_cells, refuse_impossible
-from harness.runs.guests import remote_limits
+from harness.runs.guest_factory import remote_limits
 
 PATH = Path("/somewhere/kernels.yaml")
 

@@ -24,8 +24,8 @@ from harness.names import LONGEST, NotAName, TooLarge, identifier, inflate, name
 from harness.reports.junit import classnames, suite, to_xml
 from harness.reports.site import build_site
 from harness.rules.load import load_catalogue
-from harness.runs.compose import Options, compose_host
 from harness.runs.model import Cell
+from harness.runs.planning.compose import Options, compose_host
 from tests.builders import cell, result, rule, run
 
 STORED = Path(__file__).parents[1] / "data" / "runs" / "matrix"

@@ -26,7 +26,7 @@ from harness.reports.page.render import headline, script_json
 from harness.reports.page.timeline import timelines
 from harness.reports.write import write_reports
 from harness.runs.cells import upstream_version
-from harness.runs.execute import RunDone
+from harness.runs.model import RunDone
 from tests.builders import OOPS, cell, default_matrix, lost_cell, result, rule, run
 
 HOSTILE = "</script><img src=x onerror=alert(1)><!-- \x00\x1b[2J \ud800 ]]> \u2028"

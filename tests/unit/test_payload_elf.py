@@ -11,7 +11,7 @@ from harness.errors import UsageError
 from harness.matrix.model import InVirtme, Profile
 from harness.model.architectures import ARCHES, Arch
 from harness.payload.elf import unfit
-from harness.runs.byhand import refuse_unfit
+from harness.runs.interactive import refuse_unfit
 from harness.runs.model import Cell
 
 LOADER = "/lib64/ld-linux-x86-64.so.2"

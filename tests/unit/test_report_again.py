@@ -20,7 +20,9 @@ from harness.history.record import import_folders
 from harness.reports.page.programs import reproduce
 from harness.reports.write import write_reports
 from harness.rules.load import load_catalogue
-from harness.runs.execute import RunDone, execute, run_lock
+from harness.runs.execution.run import execute
+from harness.runs.model import RunDone
+from harness.runs.run_store import run_lock
 from harness.verdicts.judge import assign
 from tests.fakes import FakeGuest
 from tests.stored_runs import copy_of

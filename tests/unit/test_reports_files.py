@@ -20,8 +20,8 @@ from harness.model.verdict import STATUSES, Kind, RuleResult, Status
 from harness.reports.junit import classnames, one_line, suite, to_xml, xml_text
 from harness.reports.write import write_reports
 from harness.runs.cells import probe_times
-from harness.runs.execute import RunDone
 from harness.runs.judging import verdicts_json
+from harness.runs.model import RunDone
 from harness.runs.summary import summary_json
 from tests.builders import OOPS, cell, default_matrix, lost_cell, result, rule, run
 

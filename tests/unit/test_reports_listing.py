@@ -11,7 +11,7 @@ from rich.console import Console
 
 from harness.errors import UsageError
 from harness.reports.listing import print_verdicts
-from harness.runs.execute import RunDone
+from harness.runs.model import RunDone
 from tests.builders import default_matrix
 
 BEFORE = ["rw-p anon a0 a -", "rw-p anon a1 a s"]

@@ -16,7 +16,7 @@ from harness.reports.grid import flatten, grid
 from harness.reports.ink import MARKS, Ink
 from harness.reports.terminal import fold, print_run
 from harness.runs.cells import label, together
-from harness.runs.execute import RunDone
+from harness.runs.model import RunDone
 from tests.builders import cell, default_matrix, lost_cell, result, rule, run
 
 FOLDER = Path("results/20261123-214500-3fa2")

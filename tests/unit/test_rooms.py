@@ -23,6 +23,7 @@ ROOMS = (
     "rules",
     "observations",
     "verdicts",
+    "reproducer",
     "explore",
     "runs",
     "cluster",
@@ -78,6 +79,17 @@ def test_every_room_imports_only_rooms_above_it() -> None:
     assert [line for path in modules for line in offences(path, path.read_text())] == []
 
 
+def test_planning_never_imports_execution_and_what_both_share_imports_neither() -> None:
+    found = []
+    for path in sorted((ROOT / "harness" / "runs").rglob("*.py")):
+        part = path.relative_to(ROOT / "harness" / "runs").parts[0]
+        below = {"planning": ["execution"], "execution": []}.get(part, ["planning", "execution"])
+        for line, name in imports(path.read_text(), "harness.runs"):
+            if any(name.startswith(f"harness.runs.{room}.") for room in below):
+                found.append(f"{path.relative_to(ROOT)}:{line}: {name}")
+    assert found == []
+
+
 def test_the_payloads_never_import_the_harness() -> None:
     names = [
         f"{path}:{line}: {name}"
@@ -106,7 +118,7 @@ def test_the_payloads_never_import_the_harness() -> None:
         ("qualify/judge.py", "from harness.reports import style", 1),
         ("bisect/session.py", "import harness.reports.junit", 1),
         ("compare/diff.py", "from harness.history import read", 1),
-        ("model/run_record.py", "from harness.runs.cell import CellOutcome", 1),
+        ("model/run_record.py", "from harness.runs.execution.cell_worker import CellOutcome", 1),
         ("qualify/judge.py", "from harness.compare import diff", 0),
         ("guests/qemu.py", "import guest_payload.python", 1),
     ],

@@ -15,10 +15,11 @@ from harness.guests.model import Booted, Exited, Output, Waits
 from harness.matrix.model import Profile
 from harness.model.rule import ProbeName, Rule, Selector
 from harness.model.run_record import CellRecord, MachineRecord, RunRecord, read_run
-from harness.runs.execute import RunDone, RunPlan, execute, new_run_id, run_lock
-from harness.runs.local import LocalPool
-from harness.runs.model import Cell, Told, Workload
-from harness.runs.stored import find_run, load_run
+from harness.runs.execution.local_pool import LocalPool
+from harness.runs.execution.run import execute
+from harness.runs.model import Cell, RunDone, Told, Workload
+from harness.runs.plan import RunPlan
+from harness.runs.run_store import find_run, load_run, new_run_id, run_lock
 from harness.verdicts.judge import assign
 from tests.fakes import BOOTED, FakeGuest
 

@@ -18,10 +18,10 @@ from harness.observations.journal import read_journal
 from harness.observations.model import Garbage
 from harness.observations.stream import parse_line
 from harness.rules.load import load_catalogue
-from harness.runs.doubt import alone
-from harness.runs.execute import RunDone, execute
-from harness.runs.model import Workload
-from harness.runs.stored import load_run
+from harness.runs.execution.doubt import alone
+from harness.runs.execution.run import execute
+from harness.runs.model import RunDone, Workload
+from harness.runs.run_store import load_run
 from harness.verdicts.judge import assign
 from tests.fakes import FakeGuest, Step
 from tests.unit.test_runs import CONTROL, PLAN, SEALED, cell, encode, run_plan

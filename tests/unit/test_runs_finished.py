@@ -10,10 +10,11 @@ import pytest
 
 from harness.kernels.store import Store
 from harness.model.run_record import CellRecord
-from harness.runs.execute import RunPlan, execute
-from harness.runs.finished import FinishedCells, Taken
+from harness.runs.execution.run import execute
+from harness.runs.finished_cells import FinishedCells, Taken
 from harness.runs.model import Told
-from harness.runs.stored import load_run
+from harness.runs.plan import RunPlan
+from harness.runs.run_store import load_run
 from tests.unit.test_runs import RULES, WHOLE, cell, guest, run_plan, seen, statuses
 
 KEY = "k" * 40

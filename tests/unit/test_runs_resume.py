@@ -9,11 +9,11 @@ import pytest
 from harness.errors import UsageError
 from harness.matrix.load import parse_matrix
 from harness.model.run_record import KernelRecord, RunRecord, read_run, write_run
-from harness.runs.compose import Composed, Options
-from harness.runs.execute import execute, run_lock
+from harness.runs.execution.run import execute
+from harness.runs.planning.compose import Composed, Options
+from harness.runs.planning.resume import left_over, recorded_options, resumed, specs_left
 from harness.runs.repeats import first_id, repeat_of, repeated
-from harness.runs.resume import left_over, recorded_options, resumed, specs_left
-from harness.runs.stored import load_run
+from harness.runs.run_store import load_run, run_lock
 from tests.fakes import FakeGuest
 from tests.unit.test_runs import PLAN, RULES, WHOLE, cell, guest, run_plan, seen, statuses
 

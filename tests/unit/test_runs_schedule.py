@@ -13,13 +13,13 @@ import pytest
 from harness.errors import LostGuest
 from harness.matrix.model import OverSsh, Profile
 from harness.model.verdict import Verdict
-from harness.runs.execute import execute, execute_in
-from harness.runs.expect import expected_seconds
-from harness.runs.local import LocalPool
+from harness.runs.execution.local_pool import LocalPool
+from harness.runs.execution.pool import Begun, Events
+from harness.runs.execution.run import execute, execute_in
 from harness.runs.model import Cell, Told
-from harness.runs.pool import Begun, Events
-from harness.runs.schedule import Need, Room, default_jobs, longest_first, need
-from harness.runs.stored import load_run
+from harness.runs.planning.estimates import expected_seconds
+from harness.runs.planning.schedule import Need, Room, default_jobs, longest_first, need
+from harness.runs.run_store import load_run
 from tests.fakes import FakeGuest
 from tests.unit.test_runs import CRASH, END, PLAN, RULES, WHOLE, begin, cell, guest, run_plan, seen, statuses
 

@@ -14,12 +14,12 @@ from harness.errors import BootFailed, LostGuest
 from harness.guests.model import Booted, Event, Exited, Output
 from harness.matrix.model import Profile
 from harness.model.rule import ProbeName
-from harness.runs.execute import RunDone, execute_in
-from harness.runs.local import LocalPool
-from harness.runs.model import Cell, Told
-from harness.runs.schedule import Room
-from harness.runs.shares import Pace, Shares
-from harness.runs.stored import load_run
+from harness.runs.execution.local_pool import LocalPool
+from harness.runs.execution.probe_split import Pace, Shares
+from harness.runs.execution.run import execute_in
+from harness.runs.model import Cell, RunDone, Told
+from harness.runs.planning.schedule import Room
+from harness.runs.run_store import load_run
 from harness.verdicts.judge import assign
 from tests.fakes import BOOTED
 from tests.unit.test_runs import CONTROL, PLAN, RULES, SEALED, WORKLOAD, encode, run_plan
@@ -77,7 +77,7 @@ def test_too_little_is_not_shared() -> None:
 
 def test_nothing_is_known_of_a_pace_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("harness.runs.shares.time.monotonic", lambda: now)
+    monkeypatch.setattr("harness.runs.execution.probe_split.time.monotonic", lambda: now)
     pace = Pace(Shares(NAMES))
     pace.starts(boot_seconds=4.0)
     assert pace.gain() == 0.0
@@ -158,7 +158,7 @@ def wants_one(pace: Pace) -> float:
 
 
 def run(tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch, tell: Callable[[Told], None]) -> RunDone:
-    monkeypatch.setattr("harness.runs.shares.Pace.gain", wants_one)
+    monkeypatch.setattr("harness.runs.execution.probe_split.Pace.gain", wants_one)
     plan = run_plan(tmp_path / "r", [Cell("a", "x86_64", Profile("standard"), None)])
     workload = replace(WORKLOAD, planned=PROBES)
     plan = replace(plan, workloads={"x86_64": workload}, assignment=assign(RULES, PROBES))

@@ -18,7 +18,7 @@ from harness.observations.collector import Journalled
 from harness.observations.model import Plan
 from harness.reports.markdown import markdown
 from harness.reports.terminal import print_run
-from harness.runs.cell_records import remarked
+from harness.runs.execution.cell_records import remarked
 from harness.runs.judging import kernel_facts
 from harness.verdicts.refused import FILTER_NOTE
 from tests.builders import cell, result, rule, run

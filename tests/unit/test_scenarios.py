@@ -20,11 +20,12 @@ from harness.model.run_record import CellRecord, RunRecord
 from harness.observations.model import numbered
 from harness.reports.scenario import print_scenario, scenario_json
 from harness.reports.write import write_reports
-from harness.runs.execute import RunDone, RunPlan, execute
-from harness.runs.model import Cell, Workload
-from harness.runs.script import read_script
-from harness.runs.stored import load_run
-from harness.runs.workloads import Script
+from harness.runs.execution.run import execute
+from harness.runs.model import Cell, RunDone, Workload
+from harness.runs.plan import RunPlan
+from harness.runs.planning.payload_tasks import Script
+from harness.runs.planning.scenario_parser import read_script
+from harness.runs.run_store import load_run
 from harness.verdicts.scenario import Scenario, slug
 from tests.fakes import FakeGuest
 

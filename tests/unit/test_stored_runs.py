@@ -33,8 +33,8 @@ from harness.reports.page import Sightings, page_html
 from harness.reports.terminal import print_run
 from harness.reports.write import write_reports
 from harness.rules.load import load_catalogue
-from harness.runs.execute import RunDone
-from harness.runs.stored import load_run
+from harness.runs.model import RunDone
+from harness.runs.run_store import load_run
 from harness.runs.summary import summary_json
 from tests.stored_runs import NAMES, RUNS, copy_of, stored
 

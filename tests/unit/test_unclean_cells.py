@@ -36,9 +36,9 @@ from harness.reports.page.render import headline
 from harness.reports.site import build_site
 from harness.reports.terminal import print_run
 from harness.rules.load import load_catalogue
-from harness.runs.execute import RunDone
-from harness.runs.state import ended
-from harness.runs.stored import load_run
+from harness.runs.cell_states import ended
+from harness.runs.model import RunDone
+from harness.runs.run_store import load_run
 from harness.runs.summary import summary_json
 from tests.bisect_fakes import BAD, GOOD, question
 from tests.stored_runs import copy_of, stored

@@ -11,8 +11,8 @@ from harness.guests.console import Running, clean
 from harness.model.run_record import CellRecord
 from harness.model.verdict import RuleResult, Status
 from harness.runs.cells import cell_folder
-from harness.runs.execute import RunDone
 from harness.runs.judging import read_plan
+from harness.runs.model import RunDone
 
 # A console is read from its end, and no further back than this (bytes).
 _MOST = 2 << 20

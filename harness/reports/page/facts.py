@@ -15,7 +15,7 @@ from harness.model.verdict import RuleResult, Verdict
 from harness.reports.page.columns import Column
 from harness.reports.page.console import excerpts
 from harness.reports.page.seen import Sightings
-from harness.runs.execute import RunDone
+from harness.runs.model import RunDone
 
 FORMAT = 1
 Thing = TypeVar("Thing", bound=Hashable)

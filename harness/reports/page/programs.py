@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.errors import SealmatrixError
 from harness.model.rule import ProbeName, Rule
 from harness.payload.build import probe_list, trace
-from harness.rules.reproducer import parse_trace, reproducer
+from harness.reproducer.program import parse_trace, reproducer
 
 
 def reproduce(rule: Rule, probe: str) -> str:

@@ -27,7 +27,7 @@ from harness.reports.page.facts import Grid, evidence, lay_out, outline
 from harness.reports.page.seen import Sightings
 from harness.reports.page.timeline import timelines
 from harness.runs.cells import plural, status_counts, together
-from harness.runs.execute import RunDone
+from harness.runs.model import RunDone
 
 Reproduce = Callable[[Rule, str], str]
 """From a rule and a probe's id to the source of a program that shows it, or "" where there is none."""

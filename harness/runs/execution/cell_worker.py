@@ -17,14 +17,11 @@ from harness.guests.console import Crash
 from harness.guests.model import Booted, Exited, Guest, Queues
 from harness.observations.collector import Journalled
 from harness.observations.journal import Journal
-from harness.runs.doubt import alone, doubtful
-from harness.runs.helper import Helped, help_out
-from harness.runs.listen import HandedOver, Listener, anything_may_begin, probe, push, read_console
-from harness.runs.model import Cell, Stage, Tell, Told, Workload
-from harness.runs.shares import Pace, Shares
-
-JOURNAL = "observations.jsonl"
-SECOND_JOURNAL = "crosscheck.jsonl"
+from harness.runs.execution.doubt import alone, doubtful
+from harness.runs.execution.extra_guest import Helped, help_out
+from harness.runs.execution.payload_stream import HandedOver, Listener, anything_may_begin, probe, push, read_console
+from harness.runs.execution.probe_split import Pace, Shares
+from harness.runs.model import JOURNAL, SECOND_JOURNAL, Cell, Stage, Tell, Told, Workload
 
 
 @dataclass

@@ -15,11 +15,12 @@ from typing import Any
 from harness.errors import StoreError, UsageError
 from harness.matrix.model import CellSpec, Matrix
 from harness.model.run_record import CellRecord, RunRecord, SittingRecord, read_run
-from harness.runs.compose import Composed, Options
-from harness.runs.execute import RunPlan, run_lock
 from harness.runs.judging import judge_stored, read_plan
 from harness.runs.model import Cell, Workload
+from harness.runs.plan import RunPlan
+from harness.runs.planning.compose import Composed, Options
 from harness.runs.repeats import first_id
+from harness.runs.run_store import run_lock
 
 # A lost cell has verdicts: what its kernel did to it is an answer.
 _LEFT = frozenset({"waiting", "running", "interrupted"})

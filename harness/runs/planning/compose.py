@@ -29,15 +29,16 @@ from harness.model.rule import BEFORE_MSEAL, ProbeName
 from harness.model.run_record import CellRecord, MachineRecord, RunRecord
 from harness.names import named_after
 from harness.rules.load import CATALOGUE
-from harness.runs.cell_records import kernel_record
-from harness.runs.execute import RunPlan, new_run_id
-from harness.runs.expect import expected_seconds
-from harness.runs.finished import FinishedCells, cell_key
-from harness.runs.guests import guest_maker, remote_limits
+from harness.runs.finished_cells import FinishedCells, cell_key
+from harness.runs.guest_factory import guest_maker, remote_limits
+from harness.runs.kernel_records import kernel_record
 from harness.runs.model import Cell, MakeGuest, Workload
+from harness.runs.plan import RunPlan
+from harness.runs.planning.estimates import expected_seconds
+from harness.runs.planning.payload_tasks import Probes, Task, fitted
+from harness.runs.planning.schedule import default_jobs
 from harness.runs.repeats import repeated
-from harness.runs.schedule import default_jobs
-from harness.runs.workloads import Probes, Task, fitted
+from harness.runs.run_store import new_run_id
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
+import secrets
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.errors import UsageError, nearest
+from harness.errors import StoreError, UsageError, nearest
 from harness.model.rule import Rule
 from harness.model.run_record import RunRecord, read_run
-from harness.runs.execute import RunDone
 from harness.runs.judging import judge_stored, planned_by, read_scenario
+from harness.runs.model import RunDone
 from harness.verdicts.judge import assign
+
+
+def new_run_id() -> str:
+    """A name that sorts by time and does not collide: ``20261123-214500-3fa2``."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+@contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """Hold a run's folder for one process. Raises ``UsageError`` when another one has it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as problem:
+        raise StoreError(f"{folder}: cannot be written: {problem.strerror}") from problem
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as problem:
+        os.close(fd)
+        raise UsageError(f"{folder} belongs to a run that is still going on") from problem
+    try:
+        yield
+    finally:
+        os.close(fd)
 
 
 def run_folders(results: Path) -> list[Path]:

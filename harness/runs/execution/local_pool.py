@@ -14,11 +14,11 @@ from typing import Self
 from harness.errors import InfrastructureError
 from harness.kernels.store import telling
 from harness.model.architectures import Arch
-from harness.runs.cell import CellOutcome, CellWorker
-from harness.runs.helper import Helped
+from harness.runs.execution.cell_worker import CellOutcome, CellWorker
+from harness.runs.execution.extra_guest import Helped
+from harness.runs.execution.pool import Begun, Event, Events
 from harness.runs.model import Cell, MakeGuest, Tell, Told, Workload
-from harness.runs.pool import Begun, Event, Events
-from harness.runs.schedule import Need, Room, available_memory, longest_first, need
+from harness.runs.planning.schedule import Need, Room, available_memory, longest_first, need
 
 # Seconds that a further guest for a cell must be expected to save, or the trouble is not worth it.
 _WORTH = 1.0

@@ -1,4 +1,4 @@
-"""What becomes of a cell's record while its cell runs: its kernel is resolved, its machine comes up, it ends."""
+"""What becomes of a cell's record while its cell runs: its machine comes up, it ends."""
 
 from __future__ import annotations
 
@@ -6,39 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 
 from harness.guests.model import Booted
-from harness.kernels.model import Kernel
-from harness.model.rule import KernelFacts, asked_options
-from harness.model.run_record import CellRecord, CellState, CrashRecord, HelperRecord, KernelRecord, MachineRecord
+from harness.model.rule import KernelFacts
+from harness.model.run_record import CellRecord, CellState, CrashRecord, HelperRecord, MachineRecord
 from harness.model.verdict import Status
-from harness.rules.load import load_catalogue
-from harness.runs.cell import CellOutcome
-from harness.runs.helper import Helped
+from harness.runs.execution.cell_worker import CellOutcome
+from harness.runs.execution.extra_guest import Helped
+from harness.runs.kernel_records import asked_config
 from harness.verdicts.refused import FILTER_NOTE, filtered
-
-
-def asked_config(config: Mapping[str, str]) -> dict[str, str]:
-    """The options of a kernel's configuration that the catalogue asks for, "n" for off; none where it is not known."""
-    options = sorted(asked_options(load_catalogue().values())) if config else ()
-    return {option: config.get(option, "n") for option in options}
-
-
-def kernel_record(kernel: Kernel) -> KernelRecord:
-    """Write a resolved kernel down."""
-    return KernelRecord(
-        name=kernel.name,
-        release=kernel.release,
-        version=kernel.version,
-        arch=kernel.arch,
-        flavour=kernel.flavour,
-        sha256=kernel.sha256,
-        image_format=kernel.image_format,
-        config_sha256=kernel.config_sha256,
-        config=asked_config(kernel.config),
-        origin_kind=kernel.origin.kind,
-        origin=kernel.origin.where,
-        packages=kernel.origin.packages,
-        note=kernel.origin.note,
-    )
 
 
 def came_up(cell: CellRecord, booted: Booted | None) -> CellRecord:

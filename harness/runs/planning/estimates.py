@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.runs.planning.schedule import typical
 from harness.runs.repeats import first_id
-from harness.runs.schedule import typical
 
 # Runs that are looked at, from the newest back; cells change their pace with kernels and payloads.
 _RUNS = 12

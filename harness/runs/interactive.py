@@ -26,7 +26,7 @@ from harness.payload.build import build, program_bytes
 from harness.payload.busybox import busybox
 from harness.payload.elf import unfit
 from harness.payload.python import build_python, python_arches
-from harness.runs.guests import guest_maker
+from harness.runs.guest_factory import guest_maker
 from harness.runs.model import Cell
 
 _SIGNALLED = 128  # what a shell adds to the signal that killed a command

@@ -25,8 +25,7 @@ from harness.kernels.store import Store, file_sha256, telling
 from harness.matrix.model import InQemu
 from harness.model.architectures import ARCHITECTURES
 from harness.model.run_record import CellRecord
-from harness.runs.cell import JOURNAL, SECOND_JOURNAL
-from harness.runs.model import Cell, Workload
+from harness.runs.model import JOURNAL, SECOND_JOURNAL, Cell, Workload
 
 FORMAT = 1
 MAX_BYTES = 1 << 30

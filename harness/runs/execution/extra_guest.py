@@ -1,4 +1,4 @@
-"""A further guest for a cell, which takes over a share of its probes: see ``harness.runs.shares``."""
+"""A further guest for a cell, which takes over a share of its probes: see ``harness.runs.execution.probe_split``."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from harness.guests.console import Crash
 from harness.guests.model import Booted, Exited, Guest
 from harness.observations.journal import Journal
 from harness.observations.model import Garbage
-from harness.runs.listen import HandedOver, Listener, probe, push, read_console
+from harness.runs.execution.payload_stream import HandedOver, Listener, probe, push, read_console
+from harness.runs.execution.probe_split import Share, Shares
 from harness.runs.model import Workload
-from harness.runs.shares import Share, Shares
 
 
 @dataclass

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.runs.cell import CellOutcome
+from harness.runs.execution.cell_worker import CellOutcome
 from harness.runs.model import Cell
 
 

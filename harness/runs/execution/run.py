@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import secrets
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.errors import Interrupted, StoreError, UsageError
-from harness.model.architectures import Arch
-from harness.model.run_record import CellRecord, RunRecord, RunState, answers_expected, write_atomically, write_run
-from harness.model.verdict import EXIT_NO_ANSWER, EXIT_OK, STATUSES, RuleResult, exit_code
+from harness.errors import StoreError
+from harness.model.run_record import CellRecord, RunRecord, RunState, write_atomically, write_run
+from harness.model.verdict import STATUSES, RuleResult
 from harness.observations.journal import read_journal
-from harness.runs.cell import JOURNAL, CellOutcome
-from harness.runs.cell_records import came_up, finished_cell, remarked
-from harness.runs.finished import FinishedCells, Taken
+from harness.runs.cell_states import ended, other_machine
+from harness.runs.execution.cell_records import came_up, finished_cell, remarked
+from harness.runs.execution.cell_worker import CellOutcome
+from harness.runs.execution.local_pool import LocalPool
+from harness.runs.execution.pool import Begun, Event, Pool
+from harness.runs.finished_cells import FinishedCells, Taken
 from harness.runs.judging import (
     KeptResults,
-    Question,
     judge_cell,
     judge_stored,
     probes_of,
@@ -31,83 +28,10 @@ from harness.runs.judging import (
     verdicts_json,
     write_plan,
 )
-from harness.runs.local import LocalPool
-from harness.runs.model import Cell, MakeGuest, Tell, Told, Workload
-from harness.runs.pool import Begun, Event, Pool
-from harness.runs.schedule import room
-from harness.runs.state import ended, other_machine
-
-
-@dataclass(frozen=True)
-class RunPlan:
-    """A run before it starts. ``record`` has a waiting cell for each of ``cells``, in the same order, and among them
-    those of an earlier sitting, whose results are in ``earlier``. ``expected`` are seconds by cell, where known;
-    ``sharing`` says that there may be several guests for one cell. ``taken`` are finished cells of earlier runs that
-    are not run again; ``keys`` says under which key a cell is kept when it has finished."""
-
-    folder: Path
-    record: RunRecord
-    cells: tuple[Cell, ...]
-    workloads: Mapping[Arch, Workload]
-    assignment: Question
-    jobs: int
-    earlier: Mapping[str, tuple[RuleResult, ...]] = field(default_factory=dict)
-    expected: Mapping[str, float] = field(default_factory=dict)
-    sharing: bool = False
-    taken: tuple[Taken, ...] = ()
-    keys: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class RunDone:
-    """A run after it ended, however it ended."""
-
-    folder: Path
-    record: RunRecord
-    results: Mapping[str, tuple[RuleResult, ...]]
-
-    @property
-    def exit_code(self) -> int:
-        """DESIGN.md's exit code. A cell that is not clean is no answer, even if every probe had been observed."""
-        if self.record.state == "interrupted":
-            return Interrupted.exit_code
-        code = exit_code(result.status for results in self.results.values() for result in results)
-        answered = all(cell.clean for cell in self.record.cells) and not self.unasked
-        return EXIT_NO_ANSWER if code == EXIT_OK and not answered else code
-
-    @property
-    def unasked(self) -> bool:
-        """Whether all that was to be asked was skipped: no rule in any of the cells where one was expected to answer.
-
-        A scenario says itself where there is nothing to ask.
-        """
-        expected = [self.results.get(cell.id, ()) for cell in self.record.cells if answers_expected(cell)]
-        rules = [result for results in expected for result in results if result.rule.family != "scenario"]
-        return bool(rules) and all(result.status == "skip" for result in rules)
-
-
-def new_run_id() -> str:
-    """A name that sorts by time and does not collide: ``20261123-214500-3fa2``."""
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-
-
-@contextmanager
-def run_lock(folder: Path) -> Iterator[None]:
-    """Hold a run's folder for one process. Raises ``UsageError`` when another one has it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as problem:
-        raise StoreError(f"{folder}: cannot be written: {problem.strerror}") from problem
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as problem:
-        os.close(fd)
-        raise UsageError(f"{folder} belongs to a run that is still going on") from problem
-    try:
-        yield
-    finally:
-        os.close(fd)
+from harness.runs.model import JOURNAL, Cell, MakeGuest, RunDone, Tell, Told
+from harness.runs.plan import RunPlan
+from harness.runs.planning.schedule import room
+from harness.runs.run_store import run_lock
 
 
 class _Execution:
