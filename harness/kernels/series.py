@@ -87,7 +87,7 @@ def _applied(path: Path, repository: git.Repository, tree: Path, store: Store, s
     with store.lock(f"series {ident}", say), telling(clone):
         ours = git.Repository.ours(clone) if clone.exists() else git.Repository.create(clone, form)
         ours.borrow(objects)
-        say(f"applying {len(subjects)} patches to {start[:12]}")
+        say(f"applying the series ({len(subjects)}) to {start[:12]}")
         ours.git("am", "--abort")
         ours.check_out(start)
         ours.do("clean", "--quiet", "-fdx")

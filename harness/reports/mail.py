@@ -43,7 +43,7 @@ def _lines(tested: SeriesTested, comparison: Comparison) -> Iterator[str]:
     )
     yield ""
     yield f"  base     {tested.base[:12]}"
-    yield f"  patched  {tested.patched[:12]}, {plural(len(tested.subjects), 'patch').replace('patchs', 'patches')}:"
+    yield f"  patched  {tested.patched[:12]}, {_patches(len(tested.subjects))}:"
     for subject in tested.subjects[:_FEW]:
         yield f"             {subject[: WIDTH - 13]}"
     if len(tested.subjects) > _FEW:
@@ -54,6 +54,10 @@ def _lines(tested: SeriesTested, comparison: Comparison) -> Iterator[str]:
     yield ""
     yield "To repeat:"
     yield f"  {shlex.join(tested.command)}"
+
+
+def _patches(count: int) -> str:
+    return f"{count} patch" if count == 1 else f"{count} patches"
 
 
 def _pair(pair: Pair) -> Iterator[str]:
