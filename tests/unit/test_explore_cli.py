@@ -1,0 +1,86 @@
+"""`sealmatrix explore`: what is refused before anything boots, and what is left in the end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from click.testing import CliRunner
+
+from harness.cli.explore import _keep, explore
+from harness.errors import UsageError
+from harness.explore.duration import seconds_of
+from harness.explore.executor import Plan
+from harness.explore.model import ORACLES, Problem
+from harness.explore.program import parse_program
+from harness.explore.session import Finding, Outcome
+from harness.reports.explore import Explored, explored_lines
+
+PROGRAM = parse_program("window 2 x 1 page, usual: anon 2 rw sealed\nmunmap 0-1")
+PROBLEM = Problem("refused", 0, "munmap", "munmap answers 0 instead of EPERM", ("U1",))
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("60s", 60.0), ("5m", 300.0), ("1.5h", 5400.0), ("7", 7.0)])
+def test_a_time_is_a_number_and_a_unit(text: str, seconds: float) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "-3s", "1d", "3 s"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="write a number and s, m or h"):
+        seconds_of(text)
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["debian-6.12", "--time", "soon"], "--time soon"),
+        (["debian-6.12", "--replay", "nowhere.txt"], "nowhere.txt: cannot be read"),
+        (["debian-6.12", "--resume", "nowhere"], "--resume nowhere"),
+    ],
+)
+def test_bad_input_is_one_line_before_anything_boots(tmp_path: Path, words: list[str], complaint: str) -> None:
+    done = CliRunner().invoke(explore, [*words, "--results", str(tmp_path)])
+    assert isinstance(done.exception, UsageError) and complaint in str(done.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def outcome(*findings: Finding, judged: int = 10, lost: str = "", mseal: int = 0) -> Outcome:
+    return Outcome(
+        3, programs=10, judged=judged, findings=list(findings), lost=lost, plan=Plan(2, 4096, True, True, mseal)
+    )
+
+
+@pytest.mark.parametrize(
+    ("told", "code", "statuses"),
+    [
+        (outcome(), 0, {"pass"}),
+        (outcome(Finding(PROBLEM, PROGRAM, PROGRAM)), 1, {"pass", "fail"}),
+        (outcome(Finding(PROBLEM, PROGRAM, PROGRAM), lost="gone"), 1, {"miss", "fail"}),
+        (outcome(lost="the guest went away"), 3, {"miss"}),
+        (outcome(judged=0), 3, {"miss"}),
+        (outcome(judged=0, mseal=38), 0, {"skip"}),
+    ],
+)
+def test_nothing_that_was_not_judged_passes(tmp_path: Path, told: Outcome, code: int, statuses: set[str]) -> None:
+    one = Explored("debian-6.12", "x86_64", told, cell="debian-6.12.x86_64.two-cpus")
+    assert one.exit_code == code
+    _keep(tmp_path, [one])
+    (kept,) = json.loads((tmp_path / "explore.json").read_text())
+    assert set(kept["oracles"]) == set(ORACLES) and set(kept["oracles"].values()) == statuses
+    (suite,) = ElementTree.fromstring((tmp_path / "junit.xml").read_text())
+    cases = {case.get("name"): {child.tag for child in case} for case in suite.findall("testcase")}
+    assert set(cases) == {f"explore-{oracle}" for oracle in ORACLES}
+    assert ("failure" in cases["explore-refused"]) == ("fail" in statuses)
+    assert any("error" in tags for tags in cases.values()) == ("miss" in statuses)
+
+
+def test_a_finding_is_kept_to_be_replayed_and_as_c(tmp_path: Path) -> None:
+    one = Explored("k", "x86_64", outcome(Finding(PROBLEM, PROGRAM, PROGRAM)), cell="k.x86_64")
+    _keep(tmp_path, [one])
+    assert parse_program((tmp_path / "k.x86_64" / "finding-1.txt").read_text()) == PROGRAM
+    assert "munmap(at(0), 2 * UNIT)" in (tmp_path / "k.x86_64" / "finding-1.c").read_text()
+    text = "\n".join(explored_lines(one))
+    assert "refused: munmap, step 1: munmap answers 0 instead of EPERM" in text and "1 findings" in text
