@@ -12,10 +12,10 @@ from harness.compare.comparison import compare_baselines
 from harness.history.record import remember
 from harness.reports.compare import print_comparison
 from harness.reports.ink import screen
-from harness.reports.page.programs import reproduce
 from harness.reports.terminal import print_run
 from harness.reports.write import write_reports
 from harness.runs.model import RunDone
+from harness.runs.programs import reproduce
 from harness.runs.summary import summary_json
 
 

@@ -26,12 +26,12 @@ from harness.matrix.plan import plan_cells, selected_probes
 from harness.model.architectures import ARCHES, Arch, this_arch
 from harness.reports.compare_json import comparison_json
 from harness.reports.mail import SeriesTested, mail_text
-from harness.reports.page.programs import reproduce
 from harness.reports.write import write_reports
 from harness.runs.execution.run import execute
 from harness.runs.model import RunDone
 from harness.runs.planning.compose import Options, compose_matrix
 from harness.runs.planning.payload_tasks import probes_meant
+from harness.runs.programs import reproduce
 from harness.secret_urls import masked_words
 
 BASE, PATCHED = "base", "patched"

@@ -13,12 +13,12 @@ from harness.reports.junit import classnames, suite, to_xml
 from harness.reports.kcidb import kcidb
 from harness.reports.ktap import ktap
 from harness.reports.markdown import markdown
-from harness.reports.page.programs import reproduce
 from harness.reports.write import write_again
 from harness.rules.load import load_catalogue
 from harness.runs.cells import probe_times
 from harness.runs.judging import read_scenario
 from harness.runs.model import RunDone
+from harness.runs.programs import reproduce
 from harness.runs.run_store import find_run, load_run
 
 

@@ -53,8 +53,9 @@ class Architecture:
 
     Payloads: ``zig`` is the compiler's target, ``programs`` the ELF machines whose programs a kernel may run (32-bit
     ones of the same family, too: whether it does is its own to say), ``gnu`` the triple of Debian's libraries ("" where
-    the Python payload cannot be had), ``gdb`` what a debugger is told. ``virtme_init`` is virtme-ng's init, below its
-    tools. ``tools_suite`` is the Debian suite of a guest's busybox.
+    the Python payload cannot be had), ``gdb`` what a debugger is told, ``entry`` how
+    the kernel's functions for system calls begin. ``virtme_init`` is virtme-ng's init, below its tools.
+    ``tools_suite`` is the Debian suite of a guest's busybox.
     """
 
     uname: str
@@ -80,6 +81,7 @@ class Architecture:
     programs: tuple[str, ...]
     gnu: str = ""
     gdb: str = ""
+    entry: str = ""
     virtme_init: str = "virtme-init"
     tools_suite: str = "bookworm"
     headers: Mapping[str, tuple[str, str]] = field(default_factory=dict)
@@ -117,6 +119,7 @@ ARCHITECTURES: Mapping[Arch, Architecture] = {
         make_target="vmlinux",
         make_image="vmlinux",
         zig="x86_64-linux-musl",
+        entry="__x64_sys_",
         programs=("EM_X86_64", "EM_386"),
         gnu="x86_64-linux-gnu",
         virtme_init="bin/virtme-ng-init",
@@ -146,6 +149,7 @@ ARCHITECTURES: Mapping[Arch, Architecture] = {
         make_target="Image",
         make_image="arch/arm64/boot/Image",
         zig="aarch64-linux-musl",
+        entry="__arm64_sys_",
         programs=("EM_AARCH64", "EM_ARM"),
         gnu="aarch64-linux-gnu",
         gdb="set architecture aarch64",
@@ -170,6 +174,7 @@ ARCHITECTURES: Mapping[Arch, Architecture] = {
         make_target="Image",
         make_image="arch/riscv/boot/Image",
         zig="riscv64-linux-musl",
+        entry="__riscv_sys_",
         programs=("EM_RISCV",),
         gdb="set architecture riscv:rv64",
         tools_suite="trixie",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from harness.model.run_record import CellRecord
-from harness.reports.commands import program_command, repeat_command, shell_command
-from harness.reports.findings import Finding, Shared, differences, findings, missing, readings, shared_causes
+from harness.reports.findings import Finding, differences, findings, missing, readings
 from harness.reports.grid import Grid, reasons_for
 from harness.reports.ink import MARKS, Page
+from harness.runs.causes import Told, command_line
 from harness.runs.cells import kernel_name, label, plural, ran_on, release, together
 from harness.runs.model import RunDone
 
@@ -18,39 +18,18 @@ _CRASH_LINES = 12
 _IN, _DEEP = 2, 6  # columns of indentation
 
 
-def print_causes(page: Page, done: RunDone) -> None:
+def print_causes(page: Page, done: RunDone, found: Sequence[Told]) -> None:
     """What failed, by cause: what broke, where, the plainest probe that shows it, and what to do next."""
-    found = shared_causes(done)
     if found:
         page.head(f"What failed, by cause ({plural(len(found), 'cause')})")
     for one in found[:_FULL]:
-        _cause(page, done, one)
+        page.line(f"{page.ink.glyph('fail')} {one.sentence}", _IN, MARKS["fail"].style)
+        for line in one.evidence():
+            page.line(line, _DEEP)
+        for command in one.commands:
+            page.whole(command_line(command), _DEEP)
     if len(found) > _FULL:
         page.line(f"… and {plural(len(found) - _FULL, 'more cause')}: sealmatrix report {done.record.id}", _IN)
-
-
-def _cause(page: Page, done: RunDone, one: Shared) -> None:
-    cause, first = one.cause, one.cause.first
-    page.line(cause_line(page, one), _IN, MARKS["fail"].style)
-    if len(cause.kinds) > 1:
-        page.line("as " + ", ".join(f"{kind} ({count})" for kind, count in cause.kinds.items()), _DEEP)
-    if len(done.record.cells) > 1:
-        page.line(f"on {together(done.record, one.cells)}", _DEEP)
-    page.line(f"for example {first.probe}: {first.reason}", _DEEP)
-    cell = next(cell for cell in done.record.cells if cell.id == one.cells[0])
-    for what, command in (
-        ("repeat", repeat_command(done.record, cell, first.probe)),
-        ("as C", program_command(first.rule, first.probe)),
-        ("look", shell_command(done.record, cell)),
-    ):
-        if command:
-            page.line(f"{what + ':':<8}{command}", _DEEP)
-
-
-def cause_line(page: Page, one: Shared) -> str:
-    """A cause in one line: what broke, and how many rules and probes say so."""
-    size = f"{plural(len(one.cause.rules), 'rule')}, {plural(one.cause.failed, 'probe')}"
-    return f"{page.ink.glyph('fail')} {one.cause.headline} ({size})"
 
 
 def print_details(page: Page, done: RunDone, laid_out: Grid, *, every: bool) -> None:

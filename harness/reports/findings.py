@@ -9,7 +9,6 @@ from harness.model.rule import Rule
 from harness.model.verdict import Follows, RuleResult, Status, Verdict
 from harness.reports.grid import behaviour
 from harness.runs.model import RunDone
-from harness.verdicts.causes import Cause, causes
 
 _TOLD: frozenset[Status] = frozenset({"fail", "error", "known", "fixed"})
 
@@ -48,24 +47,6 @@ def findings(done: RunDone) -> list[Finding]:
         for group in groups.values()
     ]
     return sorted(found, key=lambda f: (f.first.badness, order[f.rule.id]))
-
-
-@dataclass(frozen=True)
-class Shared:
-    """One cause, and the cells it was found on."""
-
-    cause: Cause
-    cells: tuple[str, ...]
-
-
-def shared_causes(done: RunDone) -> list[Shared]:
-    """What the failures have in common, gravest first; cells that fail alike are told together."""
-    groups: dict[tuple[str, tuple[str, ...]], list[tuple[str, Cause]]] = {}
-    for cell in done.record.cells:
-        for cause in causes(done.results.get(cell.id, ())):
-            groups.setdefault((cause.headline, cause.rules), []).append((cell.id, cause))
-    found = [Shared(group[0][1], tuple(cell for cell, _ in group)) for group in groups.values()]
-    return sorted(found, key=lambda one: (one.cause.first.badness, -len(one.cause.probes)))
 
 
 def missing(done: RunDone) -> Mapping[str, Mapping[str, int]]:

@@ -124,3 +124,7 @@ class Page:
         for part in [shown.copy()] if self.console.soft_wrap else shown.wrap(self.console, fitting):
             part.rstrip()
             self.console.print(Text(" " * indent) + part, soft_wrap=True)
+
+    def whole(self, text: str, indent: int = 0) -> None:
+        """Print a line that is to be copied: the terminal may break it, and what is copied is whole nevertheless."""
+        self.console.print(Text(" " * indent) + Text(self.ink.safe(text)), soft_wrap=True)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from xml.etree.ElementTree import Element, indent, tostring
 
@@ -29,10 +30,15 @@ from junit_xml import TestCase, TestSuite
 from harness.model.run_record import CellRecord, CrashRecord, RunRecord
 from harness.model.verdict import RuleResult, Status, Verdict
 from harness.names import escaped
+from harness.runs.causes import first_lines
 from harness.runs.cells import kernel_name, plural, profile_suffix, ran_on, release
+from harness.runs.commands import repeat_command
+from harness.verdicts.causes import Cause, causes
 
 # Attributes longer than this make the servers' tables unreadable; the element's text has everything.
 _MESSAGE = 300
+# The text of a failure, in bytes: it begins with what matters, and servers show no more.
+_TEXT = 2048
 # The name of the case that tells of the cell itself; no rule has it.
 CELL = "cell"
 _SAID: frozenset[Status] = frozenset({"fail", "error", "miss", "known", "fixed"})
@@ -74,7 +80,8 @@ def suite(
     times: Mapping[str, int],
 ) -> TestSuite:
     """One cell. ``times`` has the microseconds of each probe; a rule whose probes have none has no time."""
-    cases = [_case(classname, result, cell.crashes, _seconds(result, times)) for result in results]
+    why = _Why(run, cell, causes(results))
+    cases = [_case(classname, result, why, _seconds(result, times)) for result in results]
     if not cell.clean:
         cases.append(unclean(classname, cell.state, cell.trouble))
     return TestSuite(
@@ -173,11 +180,30 @@ def unclean(classname: str, state: str, trouble: str) -> TestCase:
     return case
 
 
-def _case(classname: str, result: RuleResult, crashes: Sequence[CrashRecord], seconds: float | None) -> TestCase:
+@dataclass(frozen=True)
+class _Why:
+    """What explains a cell's failures."""
+
+    run: RunRecord
+    cell: CellRecord
+    causes: Sequence[Cause]
+
+    def first(self, result: RuleResult) -> list[str]:
+        """What the text of a failure begins with: its causes, and the command that repeats it."""
+        if result.status != "fail":
+            return []
+        repeat = repeat_command(self.run, self.cell, result.worst.probe)
+        return [*first_lines(self.causes, result), f"repeat: {repeat}"]
+
+
+def _case(classname: str, result: RuleResult, why: _Why, seconds: float | None) -> TestCase:
     case = TestCase(result.rule.id, classname, seconds)
     if result.status == "pass":
         return case
-    message, output = one_line(_message(result)), xml_text("\n".join(_output(result, crashes)))
+    message, output = one_line(_message(result)), xml_text("\n".join(_output(result, why.cell.crashes)))
+    if result.status == "fail":
+        said = [*why.first(result), *_output(result, why.cell.crashes)]
+        output = _short([xml_text(line) for line in said], f"sealmatrix show {why.run.id} --rule {result.rule.id}")
     match result.status:
         case "fail":
             case.add_failure_info(message, output, result.kind or "fail")
@@ -188,6 +214,17 @@ def _case(classname: str, result: RuleResult, crashes: Sequence[CrashRecord], se
         case "fixed" | "observed":
             case.stdout = output
     return case
+
+
+def _short(lines: Sequence[str], whole: str) -> str:
+    """Lines, as many as go into the text of a failure, and then where all of them are."""
+    text = "\n".join(lines)
+    if len(text.encode()) <= _TEXT:
+        return text
+    end = f"\n… the rest: {xml_text(whole)}"
+    cut = text.encode()[: _TEXT - len(end.encode())].decode(errors="ignore")
+    whole_lines = cut.rpartition("\n")[0]
+    return (whole_lines or cut) + end
 
 
 def _message(result: RuleResult) -> str:

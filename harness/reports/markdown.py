@@ -11,6 +11,7 @@ from harness.names import escaped
 from harness.reports.findings import Finding, findings
 from harness.reports.grid import Flat, Grid, Row, grid
 from harness.reports.ink import MARKS
+from harness.runs.causes import told_causes
 from harness.runs.cells import kernel_name, label, plural, profile_suffix, release, repeat_suffix, status_counts
 from harness.runs.model import RunDone
 
@@ -24,7 +25,9 @@ _SPECIAL = re.compile(r"[\\`*_\[\]<>#!|~@$&%]")
 
 def markdown(done: RunDone) -> str:
     """The whole document."""
-    lines = [*_head(done), *_table(grid(done)), *_flats(grid(done).flats), *_findings(done), *_kernels(done)]
+    laid_out = grid(done)
+    above = [*_head(done), *_causes(done), *_table(laid_out), *_flats(laid_out.flats)]
+    lines = [*above, *_findings(done), *_kernels(done)]
     return "\n".join(lines) + "\n"
 
 
@@ -56,6 +59,26 @@ def _head(done: RunDone) -> Iterator[str]:
     state += " **No rule was asked.**" if done.unasked else ""
     cells = plural(len(done.record.cells), "cell")
     yield f"Run {code(done.record.id)}, {cells}, payload {code(done.record.payload_id)}.{state}"
+    yield ""
+
+
+def _causes(done: RunDone) -> Iterator[str]:
+    """What failed, by cause, with the commands that follow."""
+    found = told_causes(done)
+    if not found:
+        return
+    yield "### What failed, by cause"
+    yield ""
+    for one in found[:_FINDINGS]:
+        yield f"- {MARKS['fail'].glyph} **{text(one.sentence)}**"
+        for line in one.evidence():
+            yield f"  {text(line[:_REASON])}  "
+        kinds = {verdict.rule: verdict.kind for verdict in reversed(one.cause.verdicts)}
+        yield f"  {', '.join(f'**fail {kind}** {code(rule)}' for rule, kind in kinds.items())}  "
+        for command in one.commands:
+            yield f"  {text(command.what)}: {code(command.line)}  "
+    if len(found) > _FINDINGS:
+        yield f"- and {len(found) - _FINDINGS} more: {code(f'sealmatrix show {done.record.id}')}"
     yield ""
 
 
@@ -101,10 +124,10 @@ def _flats(flats: Sequence[Flat]) -> Iterator[str]:
 
 
 def _findings(done: RunDone) -> Iterator[str]:
-    found = findings(done)
+    found = [finding for finding in findings(done) if finding.first.status != "fail"]
     if not found:
         return
-    yield "<details open><summary>Findings, worst first</summary>"
+    yield "<details open><summary>What else was found, worst first</summary>"
     yield ""
     for finding in found[:_FINDINGS]:
         yield from _finding(done, finding)

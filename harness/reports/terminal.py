@@ -11,10 +11,10 @@ from rich.text import Text
 
 from harness.model.run_record import CellRecord
 from harness.model.verdict import STATUSES, Status
-from harness.reports.details import cause_line, print_causes, print_details
-from harness.reports.findings import shared_causes
+from harness.reports.details import print_causes, print_details
 from harness.reports.grid import Flat, Grid, Row, grid
 from harness.reports.ink import MARKS, SHORT_KINDS, Ink, Page
+from harness.runs.causes import told_causes
 from harness.runs.cells import kernel_name, plural, profile_suffix, repeat_suffix, status_counts, together
 from harness.runs.model import RunDone
 
@@ -31,14 +31,15 @@ def print_run(console: Console, done: RunDone, *, every: bool = False) -> None:
     page = Page(console)
     run = done.record
     page.line(f"run {run.id}: {_size(done)}, payload {run.payload_id}", style="bold")
-    print_causes(page, done)
+    found = told_causes(done)
+    print_causes(page, done, found)
     laid_out = grid(done, every)
     _print_grid(console, page.ink, laid_out)
     _print_flats(page, done, laid_out.flats)
     print_details(page, done, laid_out, every=every)
     page.blank()
-    for one in shared_causes(done)[:_HEADLINES]:
-        page.line(cause_line(page, one), style=MARKS["fail"].style)
+    for one in found[:_HEADLINES]:
+        page.line(f"{page.ink.glyph('fail')} {one.sentence}", style=MARKS["fail"].style)
     page.line(last_line(page.ink, done))
     console.print(Text(page.ink.safe(str(done.folder))), soft_wrap=True)
 

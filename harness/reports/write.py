@@ -14,10 +14,11 @@ from harness.errors import StoreError
 from harness.model.run_record import read_run, write_atomically, write_run
 from harness.observations.journal import read_journal
 from harness.reports.junit import classnames, document, element, suite
-from harness.reports.page import Reproduce, Sightings, page_html
+from harness.reports.page import Sightings, page_html
 from harness.runs.cells import cell_folder
 from harness.runs.judging import recorded_facts, verdicts_json
 from harness.runs.model import JOURNAL, RunDone
+from harness.runs.programs import Reproduce
 from harness.runs.run_store import run_lock
 from harness.runs.summary import summary_json
 

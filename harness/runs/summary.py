@@ -7,6 +7,7 @@ from typing import Any
 from harness.model.rule import Rule
 from harness.model.run_record import CellRecord
 from harness.model.verdict import STATUSES, RuleResult
+from harness.runs.causes import causes_json, told_causes
 from harness.runs.cells import kernel_name, release, status_counts
 from harness.runs.judging import VERDICTS_SCHEMA
 from harness.runs.model import RunDone
@@ -29,6 +30,7 @@ def summary_json(done: RunDone) -> dict[str, Any]:
         "exit_code": done.exit_code,
         "counts": dict(status_counts(done)),
         "rules": {name: _rule(rule) for name, rule in rules.items()},
+        "causes": causes_json(told_causes(done)),
         "cells": [_cell(cell, done.results.get(cell.id, ())) for cell in run.cells],
     }
 

@@ -192,11 +192,25 @@ def test_a_crash_is_quoted_and_an_address_opens_its_cell(browser: webdriver.Chro
 
 
 def test_without_decompression_the_drawer_says_where_the_observations_are(browser: webdriver.Chrome) -> None:
-    browser.execute_script("delete window.DecompressionStream")
+    old = {"source": "delete window.DecompressionStream"}
+    added = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", old)
+    browser.refresh()
     browser.find_element(By.CSS_SELECTOR, "#grid td.fail").click()
     where = "cells/debian-7.3.x86_64/observations.jsonl"
     WebDriverWait(browser, 10).until(lambda b: where in drawer(b).text)
     assert "unit 2 was unmapped" in drawer(browser).text
+    browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+
+
+def test_each_cause_shows_its_plainest_probe_and_copies_its_commands(browser: webdriver.Chrome) -> None:
+    cause = browser.find_element(By.CSS_SELECTOR, ".cause")
+    assert cause.location["y"] < browser.find_element(By.ID, "grid").location["y"]
+    assert "munmap no longer looks at the seal: in 1 of 3 probes" in cause.text
+    WebDriverWait(browser, 10).until(lambda _: "none ≠" in cause.text)
+    button = cause.find_element(By.CSS_SELECTOR, ".commands .copy")
+    button.click()
+    WebDriverWait(browser, 10).until(lambda _: button.text in ("Copied", "Selected"))
+    assert "sealmatrix run" in browser.execute_script("return String(getSelection())")
 
 
 def test_dark_and_narrow_screens_fit(browser: webdriver.Chrome) -> None:

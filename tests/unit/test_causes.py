@@ -13,7 +13,7 @@ from harness.model.rule import ProbeName
 from harness.model.verdict import Kind, RuleResult, Verdict
 from harness.payload.build import probe_list
 from harness.rules.load import load_catalogue
-from harness.verdicts.causes import call_of, causes
+from harness.verdicts.causes import LAYOUTS, call_of, causes, features
 from harness.verdicts.judge import assign
 
 PROBES = tuple(ProbeName(p.operation, p.region, p.span, p.layout) for p in probe_list())
@@ -43,7 +43,7 @@ def of_call(call: str) -> Callable[[ProbeName], Kind | None]:
 def test_one_missing_check_is_one_cause(call: str) -> None:
     (cause,) = causes(results(of_call(call)))
     assert (cause.call, cause.kind, cause.where) == (call, "bypass", "")
-    assert cause.headline == f"{call} gets at sealed memory everywhere"
+    assert cause.headline == f"{call} gets at sealed memory: every region and span"
     assert cause.first.probe.split("/")[1] in ("anon-rw", "anon-r")
 
 
@@ -59,7 +59,7 @@ def test_where_a_cause_shows_is_said() -> None:
         return of_call("munmap")(probe) if probe.span == "head" else None
 
     (cause,) = causes(results(only_heads))
-    assert cause.headline == "munmap gets at sealed memory: where the sealed mapping goes on past the range"
+    assert cause.headline == "munmap gets at sealed memory: only in the span head (SSs)"
 
 
 def test_a_region_that_is_not_sealed_at_all_is_one_cause_over_all_calls() -> None:
@@ -68,7 +68,7 @@ def test_a_region_that_is_not_sealed_at_all_is_one_cause_over_all_calls() -> Non
 
     (cause,) = causes(results(memfd))
     assert cause.call == ""
-    assert cause.headline == "every call gets at sealed memory: on memfd-shared-rw"
+    assert cause.headline == "every call gets at sealed memory: only on memfds (memfd-shared-rw)"
 
 
 def test_what_had_happened_before_is_said() -> None:
@@ -76,7 +76,7 @@ def test_what_had_happened_before_is_said() -> None:
         return "seal-lost" if probe.id in REFUSED and probe.operation.startswith("after-mlock-") else None
 
     (cause,) = causes(results(after_mlock))
-    assert cause.headline == "every call loses the seal: after mlock"
+    assert cause.headline == "munmap, mmap(MAP_FIXED), mprotect or mremap loses the seal: only after mlock"
 
 
 @given(st.sets(st.integers(0, len(PROBES) - 1), max_size=40))
@@ -91,6 +91,43 @@ def test_no_failing_probe_is_hidden_and_the_numbers_add_up(picked: set[int]) -> 
         assert one != other
     for cause in found:
         assert 0 < cause.failed <= cause.judged
+
+
+def test_a_check_that_unmapping_shares_is_one_cause_over_its_calls() -> None:
+    def past(probe: ProbeName) -> Kind | None:
+        said = dict(features(probe.id, "guard"))
+        return "bypass" if probe.id in REFUSED and {"does", "past"} <= said.keys() else None
+
+    (cause,) = causes(results(past))
+    assert cause.unmaps
+    assert "munmap" in cause.calls
+    assert cause.headline.startswith("unmapping (munmap, mmap(MAP_FIXED), mremap")
+    assert cause.headline.endswith("gets at sealed memory: only where a sealed mapping goes on past the range")
+
+
+def test_what_is_spared_is_said() -> None:
+    def broken(probe: ProbeName) -> Kind | None:
+        return None if probe.region.startswith("file-") else of_call("mprotect")(probe)
+
+    (cause,) = causes(results(broken))
+    assert cause.headline == "mprotect gets at sealed memory: nearly every region and span, but not on mapped files"
+
+
+def test_a_pass_where_any_answer_is_right_tells_nothing_of_the_seal() -> None:
+    mixed = next(rule for rule, _ in ASSIGNED if rule.outcome == "undefined")
+    blocked = next(rule for rule, _ in ASSIGNED if rule.id == "mprotect-blocked")
+    failing = tuple(Verdict(blocked.id, f"mprotect-r/anon-rw/{s}", "fail", "why", "bypass") for s in ("exact", "head"))
+    seen = "control 0, sealed 0"
+    passing = tuple(
+        Verdict(mixed.id, f"mprotect-rw/{region}/into", "pass", "", observed=seen) for region in ("anon-rw", "memfd-rw")
+    )
+    (cause,) = causes([RuleResult(blocked, failing), RuleResult(mixed, passing)])
+    assert (cause.failed, cause.judged) == (2, 2)
+
+
+def test_the_spans_are_laid_out_as_the_payload_lays_them_out() -> None:
+    seen = {probe.span: probe.layout for probe in PROBES}
+    assert {span: seen[span] for span in LAYOUTS} == dict(LAYOUTS)
 
 
 def test_nothing_failed_nothing_explained() -> None:

@@ -56,8 +56,12 @@ def test_markdown_says_the_worst_first(tmp_path: Path) -> None:
     page = markdown(done)
     assert page.startswith("## ✗ Memory sealing: 3 fail, ")
     assert "| `munmap-across` |" in page
-    assert "**fail bypass** `munmap-across` on debian-7.3 x86\\_64, debian-7.3 arm64" in page
-    widths = {line.count("|") for line in page.split("\n\n")[2].splitlines()}
+    causes, _, rest = page.partition("| rule |")
+    assert "### What failed, by cause" in causes
+    assert "**munmap no longer looks at the seal: in 1 of 3 probes (1 rule)**" in causes
+    assert "on debian-7.3 (x86\\_64, arm64)" in causes
+    assert "repeat: `sealmatrix run -k debian-7.3 -a x86_64 -r munmap/" in causes
+    widths = {line.count("|") for line in ("| rule |" + rest).split("\n\n")[0].splitlines()}
     assert len(widths) == 1
 
 

@@ -17,7 +17,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from harness.reports.commands import repeat_command
 from harness.reports.page import Sightings, page_html
 from harness.reports.page.columns import columns
 from harness.reports.page.console import during, excerpts
@@ -26,6 +25,7 @@ from harness.reports.page.render import headline, script_json
 from harness.reports.page.timeline import timelines
 from harness.reports.write import write_reports
 from harness.runs.cells import upstream_version
+from harness.runs.commands import repeat_command
 from harness.runs.model import RunDone
 from tests.builders import OOPS, cell, default_matrix, lost_cell, result, rule, run
 

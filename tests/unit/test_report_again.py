@@ -17,11 +17,11 @@ from harness.cli.unwritten import telling_how_to_go_on
 from harness.errors import StoreError
 from harness.history.database import database_url
 from harness.history.record import import_folders
-from harness.reports.page.programs import reproduce
 from harness.reports.write import write_reports
 from harness.rules.load import load_catalogue
 from harness.runs.execution.run import execute
 from harness.runs.model import RunDone
+from harness.runs.programs import reproduce
 from harness.runs.run_store import run_lock
 from harness.verdicts.judge import assign
 from tests.fakes import FakeGuest

@@ -106,6 +106,23 @@ def test_a_failure_lists_every_failing_probe_and_quotes_the_console() -> None:
     assert message == "fail crash: 4 of 4 probes; mprotect/anon-0/into: the kernel reported"
 
 
+def test_a_failure_begins_with_its_cause_and_the_command_that_repeats_it() -> None:
+    broken = result(rule("mprotect-x", "mprotect"), "fail", "why", "bypass", probes=4)
+    text = valid(xml_of(one([broken]))).findtext(".//failure") or ""
+    first, second = text.splitlines()[:2]
+    assert first == "mprotect gets at sealed memory: every region and span (1 rule, 4 probes)"
+    assert second == f"repeat: sealmatrix run -k debian-7.3 -a x86_64 -r {broken.worst.probe}"
+
+
+@given(st.integers(1, 300), st.text(max_size=400))
+def test_the_text_of_a_failure_stays_short_and_says_where_the_rest_is(probes: int, reason: str) -> None:
+    broken = result(rule("mprotect-x", "mprotect"), "fail", reason or "why", "bypass", probes=probes)
+    text = valid(xml_of(one([broken]))).findtext(".//failure") or ""
+    assert len(text.encode()) <= 2048
+    assert text.startswith("mprotect gets at sealed memory: ")
+    assert all(v.probe in text for v in broken.verdicts) or text.endswith("--rule mprotect-x")
+
+
 def test_a_cell_that_never_booted_has_every_rule_as_an_error() -> None:
     rules = [rule(f"munmap-{i}") for i in range(5)]
     document = valid(xml_of(run(Path("r"), [lost_cell("debian-7.3", rules, "no kernel image")])))
@@ -196,6 +213,8 @@ def test_both_verdicts_files_keep_to_the_schema() -> None:
     SCHEMA.validate(data)
     assert data["exit_code"] == 1
     assert data["counts"]["fail"] == 3
+    failing = {v.probe for found in done.results.values() for r in found for v in r.verdicts if v.status == "fail"}
+    assert {probe for cause in data["causes"] for probe in cause["probes"]} == failing
     assert data["cells"][5]["rules"]["mprotect-mixed"]["kind"] == "crash"
     for record in done.record.cells:
         facts = KernelFacts("6.12.1", record.arch, 4096)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 from rich.console import Console
 
 from harness.model.run_record import CrashRecord
-from harness.model.verdict import STATUSES, RuleResult
-from harness.reports.findings import differences, findings
+from harness.model.verdict import STATUSES, Kind, RuleResult, Status, Verdict
+from harness.reports.findings import findings
 from harness.reports.grid import flatten, grid
 from harness.reports.ink import MARKS, Ink
-from harness.reports.terminal import fold, print_run
-from harness.runs.cells import label, together
+from harness.reports.terminal import print_run
+from harness.rules.load import load_catalogue
 from harness.runs.model import RunDone
 from tests.builders import cell, default_matrix, lost_cell, result, rule, run
 
@@ -35,7 +36,8 @@ def one_cell(results: Sequence[RuleResult], **of: object) -> RunDone:
 
 def test_seven_cells_fit_into_100_columns_worst_first() -> None:
     text = printed(default_matrix(FOLDER))
-    assert max(map(len, text.splitlines())) <= 100
+    # A command is one line, however long: broken by us, it could not be copied.
+    assert max(len(line) for line in text.splitlines() if "sealmatrix " not in line[:25]) <= 100
     rows = [line for line in text.splitlines() if line.count("✓") + line.count("○") > 2]
     assert rows[0].split() == ["munmap-across", "✓", "✗", "bypass", "✓", "✗", "bypass", "✓"]
     assert "✗ crash" in rows[1]
@@ -169,61 +171,34 @@ def test_many_findings_are_cut_with_a_pointer_and_shown_whole_on_request() -> No
 
 
 def test_what_failed_is_told_by_cause_with_the_commands_that_follow() -> None:
-    results = [result(rule("munmap-blocked"), "fail", "succeeded over sealed memory", "bypass")]
-    text = printed(one_cell(results))
+    blocked = load_catalogue()["munmap-blocked"]
+    probe = "munmap/anon-rw/exact"
+    failing = Verdict("munmap-blocked", probe, "fail", "succeeded over sealed memory", "bypass")
+    text = printed(one_cell([RuleResult(blocked, (failing,))]))
     first, last = text.splitlines()[3], text.splitlines()[-3]
-    assert first.strip().startswith("✗ munmap gets at sealed memory everywhere (1 rule, ")
-    assert last.startswith("✗ munmap gets at sealed memory everywhere")
-    probe = results[0].worst.probe
+    assert first.strip() == "✗ munmap gets at sealed memory: only in munmap/anon-rw/exact (1 rule, 1 probe)"
+    assert last == first.strip()
     assert f"repeat: sealmatrix run -k debian-7.3 -a x86_64 -r {probe}" in text
-    assert f"as C:   sealmatrix rules show munmap-blocked --probe {probe} --reproducer" in text
-    assert "look:   sealmatrix shell debian-7.3 -a x86_64" in text
-
-
-def test_open_rules_that_cells_answer_differently_are_shown_with_both_observations() -> None:
-    done = default_matrix(FOLDER)
-    (difference,) = differences(done)
-    assert difference.rule.id == "madvise-remove-shared"
-    text = printed(done)
-    assert "○ A" in text
-    assert "○ B" in text
-    assert "debian-7.3 (x86_64, arm64): control 0, sealed 0" in text
-
-
-def test_a_region_one_machine_lacks_is_no_difference() -> None:
-    openly = rule("madvise-remove", "madvise", "open")
-    pairs = [(cell("a"), [result(openly, "observed", probes=3)]), (cell("b"), [result(openly, "observed", probes=2)])]
-    assert differences(run(FOLDER, pairs)) == []
-    assert grid(run(FOLDER, pairs)).rows[0].variants == ()
-
-
-def test_readings_are_told() -> None:
-    assert "madvise-discard-private-file-written follows upstream: debian-6.12" in printed(default_matrix(FOLDER))
-
-
-def test_it_is_said_which_build_a_name_stood_for() -> None:
-    assert "arm64: debian-6.1 is 6.1.117-cloud-arm64, debian-6.12 is 6.12.117-cloud-arm64," in printed(
-        default_matrix(FOLDER)
+    assert f"as C:   sealmatrix rules show munmap-blocked --probe {probe} --reproducer > repro.c" in text
+    assert "run it: sealmatrix exec debian-7.3 -a x86_64 --push repro.c -- repro" in text
+    assert "debug:  sealmatrix shell debian-7.3 -a x86_64 --gdb  # in gdb: hbreak __x64_sys_munmap" in text
+    assert (
+        f"bisect: sealmatrix bisect --rule munmap-blocked --probe {probe} -a x86_64 --good ? --bad debian-7.3" in text
     )
 
 
-def test_names_of_cells() -> None:
-    done = default_matrix(FOLDER)
-    ids = [c.id for c in done.record.cells]
-    assert together(done.record, ids) == "all 7 cells"
-    assert together(done.record, ids[:3]) == "debian-6.1 (x86_64, arm64); debian-6.12 (x86_64)"
-    bare = cell("debian-6.12-16k", "arm64", profile="no-force").model_copy(update={"kernel": None})
-    assert label(bare) == "debian-6.12-16k arm64 no-force"
+def test_the_bisection_begins_at_the_newest_older_kernel_that_kept_the_rule() -> None:
+    blocked = load_catalogue()["munmap-blocked"]
 
+    def said(status: str) -> list[RuleResult]:
+        kind: Kind | None = "bypass" if status == "fail" else None
+        return [RuleResult(blocked, (Verdict(blocked.id, "munmap/anon-rw/exact", cast(Status, status), "why", kind),))]
 
-@pytest.mark.parametrize(
-    ("name", "width", "lines"),
-    [
-        ("debian-6.12-16k", 9, ["debian-", "6.12-16k"]),
-        ("abcdefghijkl", 5, ["abcde", "fghij", "kl"]),
-        ("munmap: 4 rules", 34, ["munmap: 4 rules"]),
-        ("", 5, []),
-    ],
-)
-def test_fold(name: str, width: int, lines: list[str]) -> None:
-    assert fold(name, width) == lines
+    cells = [
+        (cell("debian-6.12"), said("pass")),
+        (cell("debian-6.18"), said("pass")),
+        (cell("debian-7.3"), said("fail")),
+    ]
+    # Where several cells fail the command is for the first.
+    assert "--good debian-6.18 --bad debian-7.3" in printed(run(FOLDER, cells))
+    assert "--good ? --bad debian-6.12" in printed(run(FOLDER, [(cell("debian-6.12"), said("fail")), *cells[1:2]]))

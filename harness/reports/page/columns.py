@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from harness.model.architectures import ARCHES
 from harness.model.run_record import CellRecord, RunRecord
 from harness.model.version import version_order
-from harness.reports.commands import repeat_command
 from harness.runs.cells import kernel_name, profile_suffix, ran_on, release, upstream_version
+from harness.runs.commands import repeat_command
 
 _COMMON_PAGE = 4096
 

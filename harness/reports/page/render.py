@@ -8,7 +8,7 @@ import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from hashlib import sha256
 from itertools import groupby
@@ -26,11 +26,10 @@ from harness.reports.page.columns import columns
 from harness.reports.page.facts import Grid, evidence, lay_out, outline
 from harness.reports.page.seen import Sightings
 from harness.reports.page.timeline import timelines
+from harness.runs.causes import told_causes
 from harness.runs.cells import plural, status_counts, together
 from harness.runs.model import RunDone
-
-Reproduce = Callable[[Rule, str], str]
-"""From a rule and a probe's id to the source of a program that shows it, or "" where there is none."""
+from harness.runs.programs import Reproduce
 
 _FINDINGS = 40
 # Characters that HTML cannot carry, and halves of characters that UTF-8 cannot.
@@ -64,6 +63,7 @@ def page_html(
         counts=status_counts(done),
         kinds=_kinds(done),
         marks=MARKS,
+        causes=told_causes(done, reproduce or (lambda rule, probe: ""))[:_FINDINGS],
         findings=_told_findings(done),
         families=_families(grid, letters),
         arches=[(arch, list(group)) for arch, group in groupby(grid.columns, lambda c: c.cell.arch)],
@@ -140,7 +140,8 @@ def _kinds(done: RunDone) -> Mapping[str, int]:
 
 
 def _told_findings(done: RunDone) -> Sequence[Mapping[str, Any]]:
-    return [
+    """What no cause explains: it is no failure."""
+    found = [
         {
             "rule": finding.rule,
             "status": finding.first.status,
@@ -150,8 +151,10 @@ def _told_findings(done: RunDone) -> Sequence[Mapping[str, Any]]:
             "where": together(done.record, finding.cells),
             "cell": finding.cells[0],
         }
-        for finding in findings(done)[:_FINDINGS]
+        for finding in findings(done)
+        if finding.first.status != "fail"
     ]
+    return found[:_FINDINGS]
 
 
 def _families(grid: Grid, letters: Sequence[Sequence[str]]) -> Sequence[tuple[str, Sequence[tuple[Rule, Markup]]]]:

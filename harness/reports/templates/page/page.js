@@ -194,17 +194,21 @@
   function command(text) {
     const shown = el("pre", {}, text);
     const copy = el("button", { type: "button" }, "Copy");
-    copy.addEventListener("click", async () => {
-      window.getSelection().selectAllChildren(shown);
-      try {
-        await navigator.clipboard.writeText(text);
-        copy.textContent = "Copied";
-      } catch {
-        copy.textContent = "Selected";  // pages from disk may not write to the clipboard
-      }
-    });
+    copies(copy, shown);
     return el("div", { class: "command" }, shown, copy);
   }
+  function copies(button, shown) {
+    button.addEventListener("click", async () => {
+      window.getSelection().selectAllChildren(shown);
+      try {
+        await navigator.clipboard.writeText(shown.textContent);
+        button.textContent = "Copied";
+      } catch {
+        button.textContent = "Selected";  // pages from disk may not write to the clipboard
+      }
+    });
+  }
+  for (const button of document.querySelectorAll(".commands .copy")) copies(button, button.previousElementSibling);
 
   function details(facts, row, column) {
     if (!facts) {
@@ -328,6 +332,17 @@
     return el("td", { class: names.join(" ").trim(), title: text }, el("b", {}, data, changed ? " ≠" : ""), perms, el("br"), backing);
   }
 
+  // What the plainest probe of each cause saw, drawn as the drawer draws it.
+  async function fillCauses() {
+    const places = [...document.querySelectorAll(".cause .evidence")];
+    const facts = places.length ? await evidence() : null;
+    for (const place of facts ? places : []) {
+      const column = kernels.findIndex((kernel) => kernel.cell === place.dataset.cell);
+      const seen = facts.observations[(facts.seen[column] || [])[facts.probes.indexOf(place.dataset.probe)]];
+      if (seen) place.append(observation(facts, seen));
+    }
+  }
+
   const move = (by) => at && shownColumns.includes(at[1]) && open(at[0], step(shownColumns, at[1], by));
   byId("previous").addEventListener("click", () => move(-1));
   byId("next").addEventListener("click", () => move(1));
@@ -358,4 +373,5 @@
   for (const row of rows) for (const cell of [...row.cells].slice(1)) cell.tabIndex = -1;
   filter();
   follow();
+  fillCauses();
 })();

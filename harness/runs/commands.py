@@ -1,0 +1,101 @@
+"""The commands that follow from what a report shows: repeat it, see it as a C program, look around, bisect."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+from harness.model.architectures import ARCHITECTURES
+from harness.model.run_record import CellRecord, RunRecord
+from harness.runs.cells import kernel_name, profile_suffix, upstream_version
+
+
+def kernel_words(run: RunRecord, cell: CellRecord, option: str = "") -> list[str]:
+    """What a person writes to mean this cell's kernel again: the path or URL given, or its name, behind ``option``."""
+    name = kernel_name(cell)
+    given = json.loads(run.matrix.get("given", "{}")).get(name)
+    if isinstance(given, list) and given:
+        return [str(word) for word in given]
+    return [option, name] if option else [name]
+
+
+def repeat_command(run: RunRecord, cell: CellRecord, probe: str = "") -> str:
+    """The command that runs this cell again, only ``probe`` of it if one is given."""
+    words = ["sealmatrix", "run"]
+    if cell.machine and cell.machine.guest == "host":
+        words.append("--host")
+    elif "ssh" in run.matrix:
+        words += ["--ssh", run.matrix["ssh"]]
+    else:
+        words += _cell_words(run, cell, "-k")
+    return shlex.join([*words, *(["-r", probe] if probe else [])])
+
+
+def program_command(rule: str, probe: str) -> str:
+    """The command that prints a probe as a C program of its own."""
+    return shlex.join(["sealmatrix", "rules", "show", rule, "--probe", probe, "--reproducer"])
+
+
+def shell_command(run: RunRecord, cell: CellRecord) -> str:
+    """The command that gives a prompt in this cell's kernel, "" where there is no guest of ours."""
+    if "ssh" in run.matrix or (cell.machine and cell.machine.guest == "host"):
+        return ""
+    return shlex.join(["sealmatrix", "shell", *_cell_words(run, cell)])
+
+
+def exec_command(run: RunRecord, cell: CellRecord, source: str) -> str:
+    """The command that compiles a C file and runs it in this cell's kernel, "" where there is no guest of ours."""
+    if "ssh" in run.matrix or (cell.machine and cell.machine.guest == "host"):
+        return ""
+    words = ["sealmatrix", "exec", *_cell_words(run, cell), "--push", source, "--", source.removesuffix(".c")]
+    return shlex.join(words)
+
+
+GOOD = "?"
+"""Stands in a command for what nobody can know: a kernel that was still good."""
+
+
+def bisect_command(run: RunRecord, bad: CellRecord, rule: str, probe: str, good: CellRecord | None) -> str:
+    """The command that finds the first bad build or commit, "" for a kernel that comes from neither.
+
+    ``good`` is an older kernel that kept the rule.
+    """
+    words = ["sealmatrix", "bisect", "--rule", rule, "--probe", probe, "-a", bad.arch]
+    if suffix := profile_suffix(bad):
+        words += ["-p", suffix]
+    if tree := _tree(run, bad):
+        folder, commit = tree
+        found = f"v{upstream_version(good)}" if good else GOOD
+        return _with_ends([*words, "--tree", folder], found, commit)
+    if bad.kernel and bad.kernel.origin_kind == "debian":
+        found = kernel_name(good) if good and good.kernel and good.kernel.origin_kind == "debian" else GOOD
+        return _with_ends(words, found, kernel_name(bad))
+    return ""
+
+
+def _with_ends(words: list[str], good: str, bad: str) -> str:
+    """The mark for what is not known is left unquoted: a reader has to see that it is to be replaced."""
+    return f"{shlex.join(words)} --good {good if good == GOOD else shlex.quote(good)} --bad {shlex.quote(bad)}"
+
+
+def _tree(run: RunRecord, cell: CellRecord) -> tuple[str, str] | None:
+    """The source tree a given kernel was built in or from, and the commit; None where it is no such kernel."""
+    given = kernel_words(run, cell)
+    if "--build" in given:
+        return given[0], (*given[2:], "HEAD")[0]
+    known = next((known for arch, known in ARCHITECTURES.items() if arch == cell.arch), None)
+    for built in known.built if known else ():
+        if given[0].startswith("/") and given[0].endswith(f"/{built}"):
+            return given[0].removesuffix(f"/{built}"), "HEAD"
+    return None
+
+
+def _cell_words(run: RunRecord, cell: CellRecord, option: str = "") -> list[str]:
+    words = [*kernel_words(run, cell, option), "-a", cell.arch]
+    if suffix := profile_suffix(cell):
+        words += ["-p", suffix]
+    given = dict(zip(run.command, run.command[1:], strict=False))
+    for flag in ("-f", "--matrix"):
+        if flag in given:
+            words += ["-f", given[flag]]
+    return words
