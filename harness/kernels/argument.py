@@ -16,9 +16,9 @@ from types import MappingProxyType
 from harness.errors import ImageError, KernelUnavailable, UsageError, nearest
 from harness.kernels.archive import Saying
 from harness.kernels.download import download, is_url, shown
-from harness.kernels.fetch import read_packages, release_in, stored_file, stored_packages
+from harness.kernels.fetch import is_image, read_packages, release_in, stored_file, stored_packages
 from harness.kernels.images import image_arch
-from harness.kernels.packages import is_package, package_files
+from harness.kernels.packages import kind_of, package_files
 from harness.kernels.store import Store
 from harness.matrix.model import FileSource, KernelSpec, Matrix, PackageSource, Source, TreeSource, UrlSource
 from harness.model.architectures import ARCHITECTURES, Arch
@@ -55,7 +55,7 @@ def read_arguments(matrix: Matrix, words: Sequence[str], reading: Reading) -> tu
             names.append(word)
             continue
         place = _place(word, matrix, reading)
-        if place.path.is_file() and is_package(place.path):
+        if place.path.is_file() and kind_of(place.path):
             packages.append(place)
             continue
         spec = _tree(place.path, reading) if place.path.is_dir() else _image(place, reading)
@@ -185,16 +185,30 @@ def _tree(folder: Path, reading: Reading) -> KernelSpec:
 
 
 def _of_packages(places: Sequence[_Place], reading: Reading) -> Iterator[KernelSpec]:
-    """One kernel for each release: an image may lie in one package, its modules and configuration in others."""
-    groups: dict[str, list[_Place]] = {}
+    """One kernel for each release and kind of package: an image may lie in one package, its modules in others."""
+    groups: dict[tuple[str, str], list[_Place]] = {}
     try:
         for place in places:
-            groups.setdefault(_release_of(place), []).append(place)
-        for release, parts in groups.items():
-            yield _of_release(release, parts, reading)
+            groups.setdefault((_release_of(place), kind_of(place.path)), []).append(place)
+        for (release, _), group in groups.items():
+            for parts in _kernels_of(release, group):
+                yield _of_release(release, parts, reading)
     except (ImageError, KernelUnavailable) as error:
         _forget(places)
         raise UsageError(str(error)) from None
+
+
+def _kernels_of(release: str, group: Sequence[_Place]) -> Sequence[Sequence[_Place]]:
+    """Two builds may call themselves alike: then each package must be whole, for nobody knows whose the modules are."""
+    if len(group) == 1:
+        return [group]
+    with_image = [place for place in group if any(is_image(name) for name, _ in package_files(place.path))]
+    if len(with_image) <= 1:
+        return [group]
+    if len(with_image) == len(group):
+        return [[place] for place in group]
+    named = " and ".join(place.word for place in with_image)
+    raise UsageError(f"{named}: each has an image of {release}; name one of them, and the packages of its modules")
 
 
 def _forget(places: Sequence[_Place]) -> None:

@@ -129,7 +129,7 @@ def read_packages(paths: Sequence[Path], called: str = "") -> Contents:
     for path in paths:
         for name, data in package_files(path):
             release = release or release_in(name)
-            kind = "image" if _IMAGE.match(name) else "config" if _CONFIG.match(name) else ""
+            kind = "image" if is_image(name) else "config" if _CONFIG.match(name) else ""
             if kind:
                 found.setdefault(kind, data)
             if len(found) == 2:
@@ -138,6 +138,11 @@ def read_packages(paths: Sequence[Path], called: str = "") -> Contents:
         called = called or ", ".join(path.name for path in paths)
         raise KernelUnavailable(f"{called}: no kernel image in it (no boot/vmlinuz-…, no lib/modules/…/vmlinuz)")
     return Contents(release, found["image"], b"")
+
+
+def is_image(name: str) -> bool:
+    """Say whether a file of a package is a kernel's image by its path."""
+    return bool(_IMAGE.match(name))
 
 
 def release_in(name: str) -> str:

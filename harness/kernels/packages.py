@@ -35,10 +35,10 @@ def package_kind(path: Path, head: bytes) -> str:
     return "pkg" if path.name.endswith(_COMPRESSED_TAR) else ""
 
 
-def is_package(path: Path) -> bool:
-    """Say whether a file is a package we can read, by its first bytes and name. Raises ``StoreError``."""
+def kind_of(path: Path) -> str:
+    """Return the kind of package a file is, "" for another file. Raises ``StoreError``."""
     with telling(path), path.open("rb") as file:
-        return bool(package_kind(path, file.read(32)))
+        return package_kind(path, file.read(32))
 
 
 def package_files(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -48,8 +48,7 @@ def package_files(path: Path) -> Iterator[tuple[str, bytes]]:
     """
     if shutil.which("bsdtar") is None:
         raise ToolMissing("bsdtar", "libarchive-tools")
-    with telling(path), path.open("rb") as file:
-        kind = package_kind(path, file.read(32))
+    kind = kind_of(path)
     if not kind:
         raise KernelUnavailable(f"{path.name}: damaged package: neither a .deb, an .rpm nor a .pkg.tar")
     whole = f"@{path.absolute()}"

@@ -24,7 +24,7 @@ from harness.kernels.fetch import (
 from harness.kernels.lock import Key, Lock, Locked, asked, locked, read_lock, update_lock
 from harness.kernels.missing import refuse_missing
 from harness.kernels.model import Kernel
-from harness.kernels.packages import is_package
+from harness.kernels.packages import kind_of
 from harness.kernels.store import Store
 from harness.kernels.tree_source import built_source
 from harness.kernels.versions import version_key
@@ -243,7 +243,7 @@ class _Resolver:
         files = [download(self.store, url, say, sha256=source.sha256, offline=self.offline) for url in source.urls]
         where = ", ".join(map(shown, source.urls))
         say("reading")
-        if all(is_package(path) for path in files):
+        if all(kind_of(path) for path in files):
             build = stored_packages(self.store, PackageSource(tuple(files)), arch, where)
         else:
             build = stored_file(self.store, FileSource(files[0]), arch, where)

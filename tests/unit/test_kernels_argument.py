@@ -6,7 +6,6 @@ import gzip
 import lzma
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from harness.kernels.store import Store
 from harness.matrix.load import load_matrix
 from harness.matrix.model import FileSource, KernelSpec, Matrix, PackageSource, TreeSource, UrlSource
 from harness.matrix.plan import plan_cells
+from tests.support import packages
 from tests.support.file_server import FileServer, serving
 from tests.unit.kernel_fakes import CONFIG, arm64_image, make_deb, module
 
@@ -130,66 +130,30 @@ def test_a_tree_to_be_built(desk: Desk) -> None:
         desk.one(str(tree))
 
 
-def make_rpm(folder: Path, name: str, files: dict[str, bytes]) -> Path:
-    """By rpmbuild, as a distribution does."""
-    root = folder / f"root-{name}"
-    for path, data in files.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_bytes(data)
-    spec = folder / f"{name}.spec"
-    spec.write_text(
-        f"Name: {name}\nVersion: 1\nRelease: 1\nSummary: x\nLicense: x\nBuildArch: noarch\nAutoReqProv: no\n"
-        f"%description\nx\n%install\ncp -a {root}/. %{{buildroot}}/\n%files\n/*\n"
-    )
-    words = ["rpmbuild", "-bb", "--quiet", "--define", f"_topdir {folder}/top", "--define", "__strip /bin/true"]
-    subprocess.run([*words, str(spec)], check=True, capture_output=True)
-    (rpm,) = (folder / "top/RPMS/noarch").glob(f"{name}-*.rpm")
-    return rpm
-
-
-def make_arch(folder: Path, files: dict[str, bytes]) -> Path:
-    """By bsdtar, as makepkg does."""
-    root = folder / "root-arch"
-    for path, data in {".PKGINFO": b"pkgname = linux\n", **files}.items():
-        (root / "usr" / path if path[0] != "." else root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / "usr" / path if path[0] != "." else root / path).write_bytes(data)
-    made = folder / "linux-6.12.30-1-aarch64.pkg.tar.zst"
-    subprocess.run(["bsdtar", "--zstd", "-cf", str(made), "-C", str(root), ".PKGINFO", "usr"], check=True)
-    return made
-
-
 def tools(*names: str) -> pytest.MarkDecorator:
     absent = [name for name in names if shutil.which(name) is None]
     return pytest.mark.skipif(bool(absent), reason=f"not installed: {', '.join(absent)}")
 
 
+WHERE = f"lib/modules/{RELEASE}"
+CORE = {f"{WHERE}/vmlinuz": arm64_image(RELEASE), f"{WHERE}/config": CONFIG}
+MODULES = {f"{WHERE}/kernel/virtio.ko": module()}
+
+
 @tools("dpkg-deb")
 def test_a_kernel_in_two_debian_packages(desk: Desk) -> None:
-    made = []
-    for part, names in (("image", ["boot/vmlinuz"]), ("modules", ["boot/config", "lib"])):
-        root = desk.folder / part
-        for name, data in FILES.items():
-            if name.startswith(tuple(names)):
-                (root / name).parent.mkdir(parents=True, exist_ok=True)
-                (root / name).write_bytes(data)
-        (root / "DEBIAN").mkdir()
-        (root / "DEBIAN/control").write_text(
-            f"Package: {part}\nVersion: 1\nArchitecture: all\nMaintainer: x\nDescription: x\n"
-        )
-        made.append(f"{root}.deb")
-        subprocess.run(["dpkg-deb", "--build", str(root), made[-1]], check=True, capture_output=True)
-    kernel = desk.kernel(*reversed(made))
+    image = packages.make_deb(desk.folder, "image", {name: FILES[name] for name in FILES if "vmlinuz" in name})
+    modules = packages.make_deb(desk.folder, "modules", {name: FILES[name] for name in FILES if "vmlinuz" not in name})
+    kernel = desk.kernel(str(modules), str(image))
     assert (kernel.name, kernel.release, kernel.config.get("VIRTIO_PCI")) == (RELEASE, RELEASE, "y")
     assert [name for name, _ in kernel.modules(("virtio",))] == ["virtio.ko"]
 
 
 @tools("rpmbuild")
 def test_a_kernel_in_two_rpm_packages(desk: Desk) -> None:
-    where = f"lib/modules/{RELEASE}"
-    core = {f"{where}/vmlinuz": arm64_image(RELEASE), f"{where}/config": CONFIG}
     rpms = [
-        make_rpm(desk.folder, "kernel-core", core),
-        make_rpm(desk.folder, "kernel-modules", {f"{where}/kernel/virtio.ko": module()}),
+        packages.make_rpm(desk.folder, "kernel-core", CORE),
+        packages.make_rpm(desk.folder, "kernel-modules", MODULES),
     ]
     kernel = desk.kernel(*map(str, rpms))
     assert (kernel.name, kernel.release, kernel.config.get("VIRTIO_PCI")) == (RELEASE, RELEASE, "y")
@@ -197,12 +161,38 @@ def test_a_kernel_in_two_rpm_packages(desk: Desk) -> None:
 
 
 def test_a_kernel_in_a_package_of_arch(desk: Desk) -> None:
-    where = f"lib/modules/{RELEASE}"
-    files = {f"{where}/vmlinuz": arm64_image(RELEASE), f"{where}/kernel/virtio.ko.zst": zstandard.compress(module())}
-    package = make_arch(desk.folder, files)
-    assert f"usr/{where}/vmlinuz" in dict(package_files(package))
+    files = {f"{WHERE}/vmlinuz": arm64_image(RELEASE), f"{WHERE}/kernel/virtio.ko.zst": zstandard.compress(module())}
+    package = packages.make_arch(desk.folder, "linux", files)
+    assert f"usr/{WHERE}/vmlinuz" in dict(package_files(package))
     kernel = desk.kernel(str(package))
     assert (kernel.name, kernel.release) == (RELEASE, RELEASE)
+
+
+@pytest.mark.parametrize("release", [RELEASE, "6.12.31-own"])
+def test_two_builds_in_packages_are_two_kernels_whatever_they_call_themselves(desk: Desk, release: str) -> None:
+    """They were one when their releases were equal, and the second image was never run."""
+    names = [f"boot/vmlinuz-{RELEASE}", f"boot/vmlinuz-{release}"]
+    builds = [
+        desk.put(f"{n}/x.deb", make_deb({name: arm64_image(RELEASE) + bytes([n])})) for n, name in enumerate(names)
+    ]
+    matrix, found = desk.read(*builds)
+    assert [matrix.kernels[name].source for name in found] == [PackageSource((Path(build),)) for build in builds]
+
+
+def test_packages_of_two_kinds_are_two_kernels(desk: Desk) -> None:
+    one = desk.put("x.deb", make_deb(FILES))
+    other = str(packages.make_arch(desk.folder, "linux", CORE))
+    matrix, found = desk.read(one, other)
+    assert [matrix.kernels[name].source for name in found] == [PackageSource((Path(word),)) for word in (one, other)]
+    assert found == (RELEASE, f"{RELEASE}-2")
+
+
+def test_whose_the_modules_are_is_not_guessed(desk: Desk) -> None:
+    builds = [desk.put(f"{n}/image.deb", make_deb({f"boot/vmlinuz-{RELEASE}": arm64_image(RELEASE)})) for n in (1, 2)]
+    with pytest.raises(
+        UsageError, match=r"1/image\.deb and .*2/image\.deb: each has an image of 6\.12\.30-own; name one"
+    ):
+        desk.read(*builds, desk.put("modules.deb", make_deb(MODULES)))
 
 
 def test_two_kernels_of_one_name_are_told_apart(desk: Desk) -> None:
