@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.bisect.asking import Wanted, trouble_of
-from harness.bisect.book import Trial
 from harness.bisect.predicate import Question, Seen
+from harness.bisect.trial_log import Trial
+from harness.bisect.trial_runner import Wanted, trouble_of
 from harness.errors import Interrupted
 from harness.kernels.model import Kernel, Origin
 from harness.model.rule import Level, Outcome, Rule, Selector

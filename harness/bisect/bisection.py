@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.bisect.asking import Ask, Asker, rule_probes
-from harness.bisect.book import Book
-from harness.bisect.choices import Choice, Choices, between, from_matrix, from_suites
+from harness.bisect.build_search import look_again, search_builds
+from harness.bisect.candidates import Choice, Choices, between, from_matrix, from_suites
+from harness.bisect.commit_search import Build, CommitSearch, Located, Untestable, Workshop
+from harness.bisect.driver import Hear, Heard, Steps
 from harness.bisect.outcome import COMMIT, Outcome, State, annotated, lines, log_lines, repeat_script, to_json
-from harness.bisect.overbuilds import look_again, search_builds
-from harness.bisect.overcommits import Build, CommitSearch, Located, Untestable, Workshop
 from harness.bisect.predicate import Question, make_question, parse_condition
 from harness.bisect.program import ProgramAsker, program_question, read_program
 from harness.bisect.repository import Checkout, Repository, open_repository
 from harness.bisect.search import Refused, Search
 from harness.bisect.session import Session, Task, pinned
-from harness.bisect.steps import Hear, Heard, Steps
+from harness.bisect.trial_log import Book
+from harness.bisect.trial_runner import Ask, Asker, rule_probes
 from harness.errors import InfrastructureError, ToolMissing, UsageError, nearest
 from harness.guests.programs import make_programs
 from harness.kernels.store import default_root

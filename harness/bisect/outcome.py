@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from harness.bisect.book import Book, Trial
 from harness.bisect.search import boots_allowed
 from harness.bisect.session import Task
+from harness.bisect.trial_log import Book, Trial
 from harness.model.verdict import EXIT_NO_ANSWER, EXIT_OK
 
 COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness.bisect.asking import Wanted
-from harness.bisect.book import Trial
 from harness.bisect.predicate import Question, Seen
+from harness.bisect.trial_log import Trial
+from harness.bisect.trial_runner import Wanted
 from harness.errors import InfrastructureError, UsageError
 from harness.explore.corpus import read_kept
 from harness.explore.difference import behaviour

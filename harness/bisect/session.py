@@ -23,8 +23,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.bisect.book import Trial
 from harness.bisect.predicate import Seen
+from harness.bisect.trial_log import Trial
 from harness.errors import StoreError, UsageError, nearest
 from harness.kernels.store import telling, write_atomically
 from harness.model.architectures import ARCHES, Arch

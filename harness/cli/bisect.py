@@ -15,16 +15,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.bisect.bisection import Prepared, list_builds, prepare, run
-from harness.bisect.book import Trial
+from harness.bisect.driver import Hear, Heard
 from harness.bisect.session import Session, Task, begin, find, read, resume
-from harness.bisect.steps import Hear, Heard
+from harness.bisect.trial_log import Trial
 from harness.cli.announce import hush
 from harness.cli.stopping import doing
 from harness.errors import Interrupted, UsageError
 from harness.guests.accel import Wanted
 from harness.matrix.load import default_path, load_matrix
 from harness.model.architectures import ARCHES, FLAVOURS, Arch
-from harness.reports.ink import print_table, screen
+from harness.reports.style import print_table, screen
 from harness.secret_urls import masked_words
 
 _COLOURS = {"good": "green", "bad": "bold red", "untestable": "yellow"}

@@ -13,8 +13,8 @@ from harness.compare.sides import loader, pick
 from harness.model.run_record import write_atomically
 from harness.reports.compare import print_comparison
 from harness.reports.compare_json import comparison_json
-from harness.reports.ink import screen
 from harness.reports.junit_compare import comparison_xml
+from harness.reports.style import screen
 from harness.rules.load import load_catalogue
 
 

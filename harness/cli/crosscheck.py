@@ -10,7 +10,7 @@ from rich.console import Console
 from harness.cli.choices import Choice, cell_options, run_cells
 from harness.cli.unwritten import write_or_say
 from harness.reports.crosscheck import crosscheck_line
-from harness.reports.ink import screen
+from harness.reports.style import screen
 from harness.reports.terminal import print_run
 from harness.reports.write import write_reports
 from harness.runs.planning.payload_tasks import crosscheck_globs

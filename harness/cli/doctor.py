@@ -27,7 +27,7 @@ from harness.guests.accel import KvmMemory
 from harness.kernels.store import Store
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.plan import plan_cells
-from harness.reports.ink import screen
+from harness.reports.style import screen
 
 SCHEMA = 1
 _STYLE = {"ok": "green", "note": "yellow", "wrong": "bold red"}

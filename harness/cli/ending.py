@@ -11,7 +11,7 @@ from harness.cli.unwritten import write_or_say
 from harness.compare.comparison import compare_baselines
 from harness.history.record import remember
 from harness.reports.compare import print_comparison
-from harness.reports.ink import screen
+from harness.reports.style import screen
 from harness.reports.terminal import print_run
 from harness.reports.write import write_reports
 from harness.runs.model import RunDone

@@ -7,8 +7,8 @@ import json
 import click
 from rich.table import Table
 
-from harness.guests.saved import LIMIT, SavedGuest, SavedGuests
-from harness.reports.ink import print_table, screen
+from harness.guests.snapshots import LIMIT, SavedGuest, SavedGuests
+from harness.reports.style import print_table, screen
 
 
 @click.group()

@@ -17,7 +17,7 @@ from harness.history.database import database_url, reading, shown
 from harness.history.queries import Point, RuleHistory, flaky, rule_history, runs, slowest
 from harness.history.record import Imported, import_folders
 from harness.model.verdict import STATUSES
-from harness.reports.ink import Ink, print_table, screen
+from harness.reports.style import Ink, print_table, screen
 from harness.runs.run_store import run_folders
 
 SCHEMA = 1

@@ -23,7 +23,7 @@ from harness.matrix.load import find_matrix, load_matrix, lock_path
 from harness.matrix.model import CellSpec, DebianSource, Matrix
 from harness.matrix.plan import plan_cells
 from harness.model.architectures import ARCHES, Arch
-from harness.reports.ink import print_table, screen
+from harness.reports.style import print_table, screen
 
 OPTIONS = (
     "MSEAL_SYSTEM_MAPPINGS",

@@ -31,7 +31,7 @@ from harness.mutants.records import Records
 from harness.mutants.report import EXIT_NO_ANSWER, Line, Report, make_report
 from harness.mutants.runner import Hear, Heard, Task, build_mutants, run_mutants, work_folder
 from harness.mutants.suite import Suite
-from harness.reports.ink import print_table, screen
+from harness.reports.style import print_table, screen
 from harness.rules.load import load_catalogue
 
 RESULTS = Path("results") / "mutants"

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.model.verdict import STATUSES, Status
-from harness.reports.ink import MARKS, Ink
+from harness.reports.style import MARKS, Ink
 from harness.runs.model import Tell, Told
 
 _DRAWN_PER_SECOND = 4

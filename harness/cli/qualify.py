@@ -15,7 +15,7 @@ from harness.model.verdict import EXIT_FAILED, EXIT_OK
 from harness.qualify.load import load_policy
 from harness.qualify.qualification import judge_picks, write_qualification
 from harness.qualify.report import report_json
-from harness.reports.ink import screen
+from harness.reports.style import screen
 from harness.rules.load import load_catalogue
 from harness.runs.run_store import new_run_id
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from harness.qualify.evidence import SUMS
 from harness.qualify.judge import Check, Met, Use
 from harness.qualify.report import Dossier
-from harness.reports.ink import Page
+from harness.reports.style import Page
 
 _IN, _DEEP = 2, 6
 _EVIDENCE = 3

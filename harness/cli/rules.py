@@ -17,7 +17,7 @@ from rich.table import Table
 from harness.errors import UsageError, nearest
 from harness.model.rule import Known, ProbeName, Rule
 from harness.payload.build import probe_list, trace
-from harness.reports.ink import print_table, screen
+from harness.reports.style import print_table, screen
 from harness.reproducer.program import parse_trace, reproducer
 from harness.rules.load import load_catalogue, rule_named
 from harness.runs.run_store import seen_by_runs

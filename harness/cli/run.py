@@ -223,7 +223,7 @@ def run(
 def _watch(once: Callable[[], tuple[RunDone, int]], specs: Sequence[CellSpec]) -> int:
     """Run, and again after each new build. It ends with Ctrl-C."""
     from harness.cli.watch import announce, show_change, state_of, wait_for_change, watched_files  # noqa: PLC0415
-    from harness.reports.ink import screen  # noqa: PLC0415  what only the end needs
+    from harness.reports.style import screen  # noqa: PLC0415  what only the end needs
 
     files = watched_files(specs)
     before: RunDone | None = None

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from harness.cli.choices import Choice, cell_options, run_cells
 from harness.cli.unwritten import write_or_say
-from harness.reports.ink import screen
 from harness.reports.scenario import print_scenario, scenario_json
+from harness.reports.style import screen
 from harness.reports.write import write_reports
 from harness.runs.planning.payload_tasks import Script
 from harness.runs.planning.scenario_parser import read_script

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from harness.model.verdict import STATUSES
-from harness.reports.ink import screen
 from harness.reports.listing import print_verdicts
 from harness.reports.scenario import print_scenario, scenario_json
+from harness.reports.style import screen
 from harness.reports.terminal import print_run
 from harness.rules.load import load_catalogue
 from harness.runs.judging import read_scenario

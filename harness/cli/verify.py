@@ -9,7 +9,7 @@ import click
 from harness.errors import UsageError
 from harness.model.verdict import EXIT_FAILED, EXIT_OK
 from harness.qualify.evidence import SUMS, verify
-from harness.reports.ink import Page, screen
+from harness.reports.style import Page, screen
 from harness.runs.cells import plural
 
 

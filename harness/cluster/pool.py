@@ -25,9 +25,9 @@ from distributed.comm.addressing import get_address_host_port
 from distributed.scheduler import KilledWorker
 
 from harness.cluster import worker as remote
+from harness.cluster.bundle import Shelf, pack
 from harness.cluster.facts import NAME, Facts, check_same, demanded, own_facts, read_facts, resources, unmet
 from harness.cluster.loop import running_loop
-from harness.cluster.parcel import Shelf, pack
 from harness.cluster.remote import BadAnswer, Missing, Returned
 from harness.cluster.worker import NoScheduler, first_line
 from harness.errors import InfrastructureError, StoreError, UsageError

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.cluster.parcel import Parcel, missing, unpack
+from harness.cluster.bundle import Parcel, missing, unpack
 from harness.errors import InfrastructureError
 from harness.guests.console import Crash
 from harness.guests.model import FLOOD, Booted, Exited, Guest

@@ -15,8 +15,8 @@ from typing import Any
 
 from distributed import Worker, WorkerPlugin, get_worker
 
+from harness.cluster.bundle import Parcel, keep
 from harness.cluster.facts import NAME, Facts, resources
-from harness.cluster.parcel import Parcel, keep
 from harness.cluster.remote import Bench, MakeRemote, Missing, Returned, make_qemu
 from harness.errors import InfrastructureError, Interrupted
 from harness.kernels.store import Store

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from harness.guests.hello import Hello
+from harness.guests.handshake import Hello
 from harness.kernels.images import announced
 from harness.kernels.model import Kernel
 from harness.kernels.store import demand, telling

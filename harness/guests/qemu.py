@@ -12,14 +12,14 @@ from harness.guests.accel import Choice, KvmMemory, Wanted, choices, emulator, h
 from harness.guests.channel import Frame
 from harness.guests.deadlines import deadlines, unlimited
 from harness.guests.devices import Machine, Root, cpu_model
-from harness.guests.dialogue import Dialogue, file_frame, run_frame
 from harness.guests.identity import Identity, identify
-from harness.guests.link import Link
 from harness.guests.model import FLOOD, Booted, Deadlines, Event
 from harness.guests.pid1 import Archive, build_init, make_archive
-from harness.guests.saved import SavedGuest, SavedGuests, facts_of
+from harness.guests.protocol import Dialogue, file_frame, run_frame
+from harness.guests.qemu_process import Link
+from harness.guests.restore import why_cold
+from harness.guests.snapshots import SavedGuest, SavedGuests, facts_of
 from harness.guests.startup import Startup, Up, empty_console
-from harness.guests.warm import why_cold
 from harness.kernels.model import Kernel
 from harness.kernels.store import file_sha256, telling
 from harness.matrix.model import Profile

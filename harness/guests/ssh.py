@@ -20,11 +20,11 @@ import paramiko
 
 from harness.errors import BootFailed, LostGuest
 from harness.guests.channel import Gone
-from harness.guests.dialogue import Dialogue, await_hello, file_frame, run_frame, telling_as
-from harness.guests.hello import Hello
+from harness.guests.handshake import Hello
 from harness.guests.meant import demand_image, other_than_recorded
 from harness.guests.model import FLOOD, Booted, Deadlines, Event, Waits
 from harness.guests.pid1 import build_init
+from harness.guests.protocol import Dialogue, await_hello, file_frame, run_frame, telling_as
 from harness.guests.ssh_connect import connected, place_of
 from harness.guests.ssh_install import install, last_words
 from harness.guests.ssh_line import SshLine

@@ -13,14 +13,14 @@ from typing import Any
 
 from harness.errors import BootFailed, StoreError
 from harness.guests.devices import Machine
-from harness.guests.dialogue import await_hello, telling_as
-from harness.guests.hello import Hello
-from harness.guests.link import Link
+from harness.guests.handshake import Hello
 from harness.guests.meant import demand_image, other_than_image, other_than_recorded
 from harness.guests.model import Start
 from harness.guests.monitor import MonitorError
-from harness.guests.saved import SavedGuest, SavedGuests
-from harness.guests.warm import Doubt, begin_console, restored
+from harness.guests.protocol import await_hello, telling_as
+from harness.guests.qemu_process import Link
+from harness.guests.restore import Doubt, begin_console, restored
+from harness.guests.snapshots import SavedGuest, SavedGuests
 from harness.kernels.store import telling
 
 StartLink = Callable[[Machine, bool], Link]

@@ -12,7 +12,9 @@ from types import MappingProxyType
 import pydantic
 
 import harness
+from harness.config.yaml_lines import Key, Tree, dotted, parse_tree
 from harness.errors import ConfigError, UsageError, nearest
+from harness.matrix.messages import first_fault
 from harness.matrix.model import (
     STANDARD_PROFILE,
     DebianSource,
@@ -31,7 +33,6 @@ from harness.matrix.model import (
     TreeSource,
     UrlSource,
 )
-from harness.matrix.sayings import first_fault
 from harness.matrix.schema import (
     DebianKernel,
     FileKernel,
@@ -46,7 +47,6 @@ from harness.matrix.schema import (
     UrlKernel,
     VirtmeProfile,
 )
-from harness.matrix.tree import Key, Tree, dotted, parse_tree
 from harness.model.architectures import ARCHES
 
 STANDARD = "standard"

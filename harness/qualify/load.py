@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pydantic
 
+from harness.config.yaml_lines import Key, Tree, dotted, parse_tree
 from harness.errors import ConfigError, UsageError, nearest
-from harness.matrix.tree import Key, Tree, dotted, parse_tree
 from harness.model.architectures import SYNONYMS
 from harness.model.rule import Rule
 from harness.qualify.policy import Allowed, Coverage, Differences, Policy, Requirement, Waiver

@@ -12,7 +12,7 @@ from harness.compare.comparison import Comparison, counted, phrase, side_label, 
 from harness.compare.diff import CHANGES, ORDER, Change, Pair, ProbeChange, RuleChange, told
 from harness.compare.series import Series, Stretch
 from harness.compare.sides import apart
-from harness.reports.ink import MARKS, Page
+from harness.reports.style import MARKS, Page
 from harness.runs.cells import plural
 
 _IN, _DEEP, _DEEPER = 2, 6, 8

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from harness.model.run_record import CellRecord
 from harness.reports.findings import Finding, differences, findings, missing, readings
 from harness.reports.grid import Grid, reasons_for
-from harness.reports.ink import MARKS, Page
+from harness.reports.style import MARKS, Page
 from harness.runs.causes import Told, command_line
 from harness.runs.cells import kernel_name, label, plural, ran_on, release, together
 from harness.runs.model import RunDone

@@ -12,7 +12,7 @@ from harness.errors import UsageError, nearest
 from harness.model.run_record import CellRecord
 from harness.model.verdict import STATUSES, RuleResult, Status, Verdict, worst_first
 from harness.observations.model import Half, Observation
-from harness.reports.ink import MARKS, Page
+from harness.reports.style import MARKS, Page
 from harness.runs.cells import label, stored_observations
 from harness.runs.model import RunDone
 from harness.verdicts.window import changes

@@ -10,7 +10,7 @@ from harness.model.verdict import STATUSES, Status
 from harness.names import escaped
 from harness.reports.findings import Finding, findings
 from harness.reports.grid import Flat, Grid, Row, grid
-from harness.reports.ink import MARKS
+from harness.reports.style import MARKS
 from harness.runs.causes import told_causes
 from harness.runs.cells import kernel_name, label, plural, profile_suffix, release, repeat_suffix, status_counts
 from harness.runs.model import RunDone

@@ -14,7 +14,7 @@ from harness.model.verdict import RuleResult, Verdict
 from harness.observations.collector import Journalled
 from harness.observations.journal import read_journal
 from harness.observations.model import Fact, Value, named
-from harness.reports.ink import MARKS, Ink, Page, print_table
+from harness.reports.style import MARKS, Ink, Page, print_table
 from harness.reports.terminal import last_line
 from harness.runs.cells import cell_folder, kernel_name, plural, release, status_counts, together
 from harness.runs.model import JOURNAL, RunDone

@@ -17,8 +17,8 @@ from harness.model.rule import Rule
 from harness.model.run_record import read_run, write_atomically
 from harness.model.verdict import STATUSES, Status
 from harness.names import NotAName, identifier
-from harness.reports.ink import MARKS
 from harness.reports.page import stylesheet
+from harness.reports.style import MARKS
 from harness.reports.write import page_of
 from harness.runs.run_store import load_run
 

@@ -13,7 +13,7 @@ from harness.model.run_record import CellRecord
 from harness.model.verdict import STATUSES, Status
 from harness.reports.details import print_causes, print_details
 from harness.reports.grid import Flat, Grid, Row, grid
-from harness.reports.ink import MARKS, SHORT_KINDS, Ink, Page
+from harness.reports.style import MARKS, SHORT_KINDS, Ink, Page
 from harness.runs.causes import told_causes
 from harness.runs.cells import kernel_name, plural, profile_suffix, repeat_suffix, status_counts, together
 from harness.runs.model import RunDone

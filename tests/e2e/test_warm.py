@@ -10,7 +10,7 @@ import pytest
 from harness.guests.console import find_crashes
 from harness.guests.model import Output
 from harness.guests.qemu import QemuGuest, Wishes
-from harness.guests.saved import SavedGuests
+from harness.guests.snapshots import SavedGuests
 from harness.kernels.store import Store
 from harness.matrix.model import STANDARD_PROFILE
 from harness.model.architectures import ARCHES, Arch

@@ -11,12 +11,12 @@ import pytest
 
 from harness.bisect import session as sessions
 from harness.bisect.bisection import NoDifference, Prepared, bisect_builds, prepare
-from harness.bisect.book import ATTEMPTS
-from harness.bisect.choices import Choice, Choices, between
+from harness.bisect.candidates import Choice, Choices, between
+from harness.bisect.driver import Heard
 from harness.bisect.outcome import lines, log_lines, regzbot, to_json
 from harness.bisect.predicate import Seen
 from harness.bisect.session import Session, Task
-from harness.bisect.steps import Heard
+from harness.bisect.trial_log import ATTEMPTS
 from harness.errors import InfrastructureError, Interrupted, KernelUnavailable, StoreError, UsageError
 from harness.kernels.model import Kernel
 from harness.matrix.load import load_matrix, shipped_path

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from harness.bisect import session as sessions
 from harness.bisect.bisection import Prepared, go
-from harness.bisect.choices import Choice
+from harness.bisect.candidates import Choice
 from harness.bisect.session import Task
 from harness.cli.bisect import _hearing, bisect
 from harness.errors import UsageError

@@ -14,11 +14,11 @@ import pytest
 from harness.bisect import bisection
 from harness.bisect import session as sessions
 from harness.bisect.bisection import Done, NoDifference, Prepared, go
-from harness.bisect.choices import Choice
+from harness.bisect.candidates import Choice
+from harness.bisect.driver import Heard
 from harness.bisect.predicate import Seen
 from harness.bisect.repository import Checkout, Repository, open_repository
 from harness.bisect.session import Task
-from harness.bisect.steps import Heard
 from harness.errors import BuildError, Interrupted, UsageError
 from harness.kernels.model import Kernel
 from harness.matrix.load import load_matrix, shipped_path

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.bisect.asking import Asker, Wanted, _needs_fresh, rule_probes, trouble_of
-from harness.bisect.book import ATTEMPTS, Book, Trial
 from harness.bisect.predicate import Question, Seen, make_question, parse_condition, see
 from harness.bisect.search import Tally
+from harness.bisect.trial_log import ATTEMPTS, Book, Trial
+from harness.bisect.trial_runner import Asker, Wanted, _needs_fresh, rule_probes, trouble_of
 from harness.errors import UsageError
 from harness.guests.accel import Wanted as Acceleration
 from harness.kernels.model import Origin

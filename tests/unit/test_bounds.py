@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from harness.errors import BootFailed
-from harness.guests import bounds, link
+from harness.guests import bounds, qemu_process
 from harness.guests.bounds import ANSWER, STRANGER, Metered
 from harness.guests.channel import Gone
 from harness.guests.ssh_connect import connected
@@ -100,7 +100,7 @@ def test_a_connection_that_may_send_more_after_a_while() -> None:
 
 
 def test_a_guest_that_floods_its_console_is_ended(guest, tmp_path, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(link, "emulator_files", lambda *_: 1 << 20)
+    monkeypatch.setattr(qemu_process, "emulator_files", lambda *_: 1 << 20)
     with pytest.raises(BootFailed, match="the guest wrote more onto its console than is kept"):
         guest("console-floods").boot()
     (console,) = tmp_path.glob("cell-*/console.log")

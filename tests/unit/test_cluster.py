@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.cluster.bundle import Shelf, keep, missing, pack, unpack
 from harness.cluster.facts import check_same, demanded, own_facts, read_facts, resources, unmet
-from harness.cluster.parcel import Shelf, keep, missing, pack, unpack
 from harness.cluster.remote import Bench, Missing, Returned
 from harness.errors import KernelUnavailable, StoreError, UsageError
 from harness.guests.model import Guest

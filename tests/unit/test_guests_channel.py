@@ -22,7 +22,7 @@ from harness.guests.channel import (
     ProtocolError,
     encode,
 )
-from harness.guests.hello import parse_hello
+from harness.guests.handshake import parse_hello
 
 frames = st.lists(st.builds(Frame, st.sampled_from(sorted(FROM_GUEST)), st.binary(max_size=300)), max_size=8)
 

@@ -266,7 +266,7 @@ def test_kvm_on_demand_fails_loudly(guest):
 
 def test_a_kernel_that_boots_nowhere_is_not_blamed_on_kvm(guest, monkeypatch):
     """Only what KVM itself says counts then; here a silent hang stands for it."""
-    monkeypatch.setattr("harness.guests.link.KVM_FAILURES", ())
+    monkeypatch.setattr("harness.guests.qemu_process.KVM_FAILURES", ())
     one = guest("reset", acceleration="auto", limits=replace(PATIENT, boot=3))
     with pytest.raises(BootFailed, match="reset or powered off"):
         one.boot()

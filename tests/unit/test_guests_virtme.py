@@ -10,9 +10,9 @@ import pytest
 from harness.errors import BootFailed, ImageError, KernelUnavailable
 from harness.guests.devices import Machine, Root, argv
 from harness.guests.qemu import QemuGuest, Wishes
+from harness.guests.restore import why_cold
 from harness.guests.ssh import SshGuest
 from harness.guests.virtme import VirtmeGuest, initial_ram_file_system, parameters, root_modules, root_path
-from harness.guests.warm import why_cold
 from harness.kernels.model import Kernel, Origin
 from harness.matrix.model import InVirtme, OverSsh, Profile
 from harness.model.architectures import ARCHES, host_arch

@@ -14,10 +14,10 @@ from click.testing import CliRunner
 from harness.cli.guests import guests
 from harness.errors import BootFailed
 from harness.guests.devices import SWAP_DISKS, Machine
-from harness.guests.hello import Hello
+from harness.guests.handshake import Hello
 from harness.guests.identity import Identity, identify
-from harness.guests.saved import SavedGuest, SavedGuests, facts_of, key_of
-from harness.guests.warm import why_cold
+from harness.guests.restore import why_cold
+from harness.guests.snapshots import SavedGuest, SavedGuests, facts_of, key_of
 from harness.kernels.store import Store
 from harness.matrix.model import Profile
 from tests.unit.test_guests_machine import MACHINE

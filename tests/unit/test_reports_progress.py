@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from harness.cli.progress import Board, Lines, progress
-from harness.reports.ink import Ink
+from harness.reports.style import Ink
 from harness.runs.model import Told
 
 DONE = Told("a", "done", 4.0, 3, 3, "", {"pass": 1, "fail": 1})

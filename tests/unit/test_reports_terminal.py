@@ -14,7 +14,7 @@ from harness.model.run_record import CrashRecord
 from harness.model.verdict import STATUSES, Kind, RuleResult, Status, Verdict
 from harness.reports.findings import findings
 from harness.reports.grid import flatten, grid
-from harness.reports.ink import MARKS, Ink
+from harness.reports.style import MARKS, Ink
 from harness.reports.terminal import print_run
 from harness.rules.load import load_catalogue
 from harness.runs.model import RunDone

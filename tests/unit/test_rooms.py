@@ -16,6 +16,7 @@ ROOMS = (
     "secret_urls",
     "model",
     "processes",
+    "config",
     "matrix",
     "kernels",
     "payload",

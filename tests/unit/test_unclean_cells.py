@@ -16,8 +16,8 @@ import junitparser
 import pytest
 from rich.console import Console
 
-from harness.bisect.asking import trouble_of
 from harness.bisect.predicate import Seen
+from harness.bisect.trial_runner import trouble_of
 from harness.cli.report import FORMATS
 from harness.compare.comparison import compare_picks
 from harness.compare.sides import Picked, pick

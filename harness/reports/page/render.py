@@ -21,11 +21,11 @@ from harness.model.rule import Rule
 from harness.model.verdict import KINDS, STATUSES, Kind, Status
 from harness.reports.findings import findings
 from harness.reports.grid import flatten, variants
-from harness.reports.ink import MARKS
 from harness.reports.page.columns import columns
 from harness.reports.page.facts import Grid, evidence, lay_out, outline
 from harness.reports.page.seen import Sightings
 from harness.reports.page.timeline import timelines
+from harness.reports.style import MARKS
 from harness.runs.causes import told_causes
 from harness.runs.cells import plural, status_counts, together
 from harness.runs.model import RunDone

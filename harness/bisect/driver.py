@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.bisect.asking import Ask, Wanted
-from harness.bisect.book import Book, Purpose, Trial
 from harness.bisect.search import Answer
 from harness.bisect.session import Session
+from harness.bisect.trial_log import Book, Purpose, Trial
+from harness.bisect.trial_runner import Ask, Wanted
 from harness.kernels.model import Kernel
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from harness.bisect.book import Origin, Purpose, Trial, Trouble
 from harness.bisect.predicate import Question, Seen, see
+from harness.bisect.trial_log import Origin, Purpose, Trial, Trouble
 from harness.errors import Interrupted, UsageError
 from harness.guests.accel import Wanted as Acceleration
 from harness.guests.devices import cpu_model

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from harness.errors import BootFailed, LostGuest, UsageError
 from harness.guests.channel import FRAME_LIMIT, Frame, Gone, ProtocolError
-from harness.guests.hello import Hello, parse_hello, read_object
+from harness.guests.handshake import Hello, parse_hello, read_object
 from harness.guests.model import FLOOD, Deadlines, Event, Exited, Output
 
 

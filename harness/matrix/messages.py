@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pydantic
 
+from harness.config.yaml_lines import Key, Node, Tree, dotted
 from harness.errors import ConfigError, nearest
 from harness.matrix.schema import (
     DebianKernel,
@@ -26,7 +27,6 @@ from harness.matrix.schema import (
     UrlKernel,
     VirtmeProfile,
 )
-from harness.matrix.tree import Key, Node, Tree, dotted
 from harness.model.architectures import SYNONYMS
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.guests.devices import Machine, argv
-from harness.guests.hello import Hello
+from harness.guests.handshake import Hello
 from harness.guests.identity import Identity
 from harness.kernels.store import Store, file_sha256, telling
 from harness.model.architectures import host_arch

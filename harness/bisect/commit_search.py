@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from harness.bisect.book import Purpose, Trial
+from harness.bisect.driver import Steps
 from harness.bisect.repository import Checkout, First, Next, OnlySkipped, Repository
 from harness.bisect.search import Refused, Standing
-from harness.bisect.steps import Steps
+from harness.bisect.trial_log import Purpose, Trial
 from harness.errors import BuildError, StoreError
 from harness.kernels.model import Kernel
 from harness.kernels.store import telling

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from harness.guests.channel import Frame, Gone, ProtocolError
 from harness.guests.devices import Machine
-from harness.guests.hello import Hello, parse_hello
-from harness.guests.link import Link
-from harness.guests.saved import SavedGuest
+from harness.guests.handshake import Hello, parse_hello
+from harness.guests.qemu_process import Link
+from harness.guests.snapshots import SavedGuest
 from harness.kernels.store import telling
 
 _ENTROPY = 64  # bytes: more than a kernel's generator holds

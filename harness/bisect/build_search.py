@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-from harness.bisect.book import Purpose, Trial
-from harness.bisect.choices import Choice
+from harness.bisect.candidates import Choice
+from harness.bisect.driver import Steps
 from harness.bisect.search import Ask, Found, Refused, Search
-from harness.bisect.steps import Steps
+from harness.bisect.trial_log import Purpose, Trial
 from harness.errors import ImageError, KernelUnavailable
 from harness.kernels.model import Kernel
 
