@@ -1,9 +1,10 @@
 """Which programs are run, in which order. Everything follows from the seed, and from what the programs before it saw.
 
-*Exhaustive*: every layout of up to ``EXHAUSTIVE_UNITS`` units over {plain, sealed} x {rw, r, none}, mirrored ones
-once, with every range and every operation; in an order shuffled by the seed, so that a short run sees a fair part of
-it. What the model says is refused leaves no trace, so several such steps share a program. *Random*: windows and steps
-by weight; *guided*: those that came through abstract states not seen before are kept and changed further.
+*Exhaustive*: everything that lasts happens to sealed memory, alone and two at a time, and then everything that has to
+be refused is tried; every layout of up to ``EXHAUSTIVE_UNITS`` units over {plain, sealed} x {rw, r, none}, mirrored
+ones once, with every range and every operation; in an order shuffled by the seed, so that a short run sees a fair
+part of it. What the model says is refused leaves no trace, so several such steps share a program. *Random*: windows
+and steps by weight; *guided*: those that came through abstract states not seen before are kept and changed further.
 """
 
 from __future__ import annotations
@@ -179,6 +180,68 @@ def exhaustive(n: int, rng: random.Random) -> Iterator[Program]:
                 yield Program(segments, (step,))
         if refused:
             yield Program(segments, tuple(refused))
+
+
+_AFTER = 5  # units of a window in which something happens and then everything is forbidden
+
+
+def _battery_of(prot: int, thread: int) -> tuple[Step, ...]:
+    """What has to be refused of sealed memory in units 1 to 3, whatever has happened to it."""
+    munmap, mmap, mprotect = (by_name(name).number for name in ("munmap", "mmap", "mprotect"))
+    steps = [
+        Step(_MREMAP, 1, 3, MOVES.index("elsewhere")),
+        Step(_MREMAP, 2, 1, MOVES.index("same")),
+        Step(mprotect, 1, 3, _NONE),
+        Step(mprotect, 2, 1, _R if prot == _RW else _RW),
+        Step(munmap, 2, 1),
+        Step(mmap, 1, 2, 1, _RW),
+        Step(munmap, 0, _AFTER),
+    ]
+    if prot != _RW:
+        steps[2:2] = [Step(_MADVISE, 1, 3, ADVICE["dontneed-locked"]), Step(_MADVISE, 2, 1, ADVICE["dontfork"])]
+    return tuple(replace(step, by=thread) for step in steps)
+
+
+_LASTING = tuple(
+    t
+    for t in TEMPLATES
+    if (t.op == _MADVISE and not t.c and t.a not in (3, 4, 8, 9, 20, 21, 22, 23, 24, 25, 102, 103))
+    or Step(t.op).operation.name in ("mlock", "mlockall", "fork", "mbind", "name", "write", "mseal", "clear_refs")
+)
+"""What leaves something behind in a mapping or a process that a later check may stumble over."""
+
+
+def _happened(template: Template, start: int, units: int) -> Step:
+    step = Step(template.op, start, units, template.a, template.b, template.c)
+    if not step.operation.ranged:
+        return replace(step, start=0, units=0)
+    return replace(step, a=0x21) if template.op == _WRITE else step
+
+
+def consequences(rng: random.Random) -> Iterator[Program]:
+    """One thing that happens to sealed memory, to all of it or to its middle, alone or beside a fork, a second thread
+    or another trait, at every place; then everything that has to be refused. After that, two things that happen."""
+    fork = Step(_FORK)
+    made: list[Program] = []
+    for i, (t, (start, units), prot, how) in enumerate(
+        itertools.product(_LASTING, ((1, 3), (2, 1), (0, _AFTER)), (_RW, _R), range(6))
+    ):
+        before = (Step(_FORK, a=1), Step(_WRITE, 1, 3, 0x11)) if how == 2 else ()
+        after = (fork,) if how == 1 else ()
+        traits = _WRITTEN | (TRAITS["locked"] if how in (4, 5) else 0) | (TRAITS["named"] if how == 5 else 0)
+        end = Segment(1, prot, 1, _WRITTEN | (_SEALED if i % 2 else 0))
+        window = merged((end, Segment(1, prot, 3, traits | _SEALED), end))
+        steps = (*before, _happened(t, start, units), *after, *_battery_of(prot, int(how == 3)))
+        made.append(Program(window, steps, (0, 0, 0, 2, 4)[i % 5], i % len(PLACES)))
+    rng.shuffle(made)
+    yield from made
+    twice = list(itertools.product(_LASTING, repeat=2))
+    rng.shuffle(twice)
+    for i, (first, second) in enumerate(twice):
+        prot = (_RW, _R)[i % 2]
+        window = (Segment(1, prot, _AFTER, _WRITTEN | _SEALED),)
+        steps = (_happened(first, 1, 3), _happened(second, *rng.choice(((1, 3), (2, 1), (0, _AFTER)))))
+        yield Program(window, (*steps, *_battery_of(prot, 0)))
 
 
 def pairs(n: int, rng: random.Random) -> Iterator[Program]:
@@ -408,6 +471,7 @@ class Source:
         rng = random.Random(f"exhaustive {seed}")
         self._exhaustive = itertools.chain(
             exhaustive(1, rng),
+            consequences(rng),
             exhaustive(2, rng),
             pairs(3, rng),
             exhaustive(3, rng),
@@ -419,10 +483,10 @@ class Source:
         self.digest = hashlib.sha256()
 
     def batch(self, size: int, chunk: int) -> list[Program]:
-        """The next programs: a third exhaustive, the rest random; one chunk in twenty among a crowd of mappings."""
+        """The next programs: half exhaustive, the rest random; one chunk in twenty among a crowd of mappings."""
         self.random.begin(self.batches)
         self.batches += 1
-        programs = list(itertools.islice(self._exhaustive, size // 3))
+        programs = list(itertools.islice(self._exhaustive, size // 2))
         self.exhausted += len(programs)
         while len(programs) < size:
             programs.append(self.random.program())
