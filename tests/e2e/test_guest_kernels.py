@@ -25,6 +25,7 @@ pytestmark = pytest.mark.kernels
         ("debian-newest", "x86_64", 4096),
         ("debian-newest", "arm64", 4096),
         ("debian-6.1-full", "x86_64", 4096),
+        ("debian-6.12-riscv", "riscv64", 4096),
     ],
 )
 def test_boots_and_runs_a_program(guest, kernel, misbehave, name, arch, page_size):

@@ -13,7 +13,7 @@ from harness.guests.qemu import QemuGuest, Wishes
 from harness.guests.snapshots import SavedGuests
 from harness.kernels.store import Store
 from harness.matrix.model import STANDARD_PROFILE
-from harness.model.architectures import ARCHES, Arch
+from harness.model.architectures import Arch
 
 pytestmark = pytest.mark.kernels
 
@@ -26,8 +26,12 @@ def drawn(one: QemuGuest, content: bytes) -> tuple[str, int]:
     return random, int(seconds)
 
 
-@pytest.mark.parametrize("arch", ARCHES)
-def test_copies_of_a_saved_guest_differ_in_what_must_differ(kernel, program, tmp_path: Path, arch: Arch) -> None:
+@pytest.mark.parametrize(
+    ("name", "arch"), [("debian-6.12", "x86_64"), ("debian-6.12", "arm64"), ("debian-6.12-riscv", "riscv64")]
+)
+def test_copies_of_a_saved_guest_differ_in_what_must_differ(
+    kernel, program, tmp_path: Path, name: str, arch: Arch
+) -> None:
     """Randomness, the clock, the name; not what the kernel is, nor what it said while it booted."""
     saved = SavedGuests(Store(tmp_path / "cache"))
     random: list[str] = []
@@ -35,7 +39,7 @@ def test_copies_of_a_saved_guest_differ_in_what_must_differ(kernel, program, tmp
     releases = set()
     for number in range(3):
         one = QemuGuest(
-            kernel("debian-6.12", arch),
+            kernel(name, arch),
             STANDARD_PROFILE,
             tmp_path / str(number),
             Wishes("tcg", fresh=False),
