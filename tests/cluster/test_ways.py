@@ -28,7 +28,7 @@ pytestmark = pytest.mark.kernels
 MATRIX = load_matrix(ROOT / "kernels.yaml")
 # From every family the plainest, one probe in every region, and one that swaps.
 PROBES = (*MATRIX.selections["smoke"].probes, "munmap/*/exact", "swap-out/anon-rw/exact")
-FEW = ("debian-6.12",)
+FEW = ("debian-6.12", "debian-6.12-riscv")
 
 
 def asked(arch: Arch) -> list[str]:
