@@ -10,7 +10,7 @@
     │   ├── KernelUnavailable       (3)  a kernel can be had neither from its source nor from the store
     │   ├── ImageError              (3)  bytes that are no kernel image we can boot
     │   ├── StoreError              (3)  the store or the results folder cannot be written (no space, no permission)
-    │   ├── BuildError              (3)  the payload (later: a kernel) did not compile
+    │   ├── BuildError              (3)  the payload or a kernel did not compile
     │   └── GuestError              (3)  a guest
     │       ├── BootFailed          (3)  ... never said hello
     │       └── LostGuest           (3)  ... said hello and went away, or stopped answering
@@ -81,7 +81,7 @@ class BuildError(InfrastructureError):
 
 
 class GuestError(InfrastructureError):
-    """Base of what guests do to us. ``console`` holds the console's decisive or last lines, oldest first."""
+    """A guest failed. ``console`` holds the console's decisive or last lines, oldest first."""
 
     def __init__(self, message: str, console: Iterable[str] = ()) -> None:
         self.console = tuple(console)

@@ -194,7 +194,7 @@ def default_matrix(folder: Path) -> RunDone:
         if kernel == "debian-6.12-16k":
             results["madvise-hugepage"] = result(advise[2], "skip", "does not apply: the control failed with EINVAL")
             results["munmap-refused"] = result(munmap[0], "error", "the sealed half gave no answer in time")
-            results["mprotect-same-protection"] = result(protect[1], "fixed", "holds, though the catalogue says: no")
+            results["mprotect-same-protection"] = result(protect[1], "fixed", "holds, although the catalogue says: no")
         pairs.append((cell(kernel, arch, crashes=crashes, note=note), list(results.values())))
     return run(folder, pairs)
 

@@ -84,7 +84,7 @@ def _with_builds(prepared: Prepared) -> Prepared:
     if task.builds:  # a session that goes on searches what it began with
         there = {choice.name: choice for choice in choices.builds}
         if gone := [name for name in task.builds if name not in there]:
-            raise UsageError(f"{gone[0]} can no longer be had, and the search began with it; begin a new one")
+            raise UsageError(f"{gone[0]} is no longer available, and the search began with it; start a new one")
         builds = tuple(there[name] for name in task.builds)
     else:
         builds = between(choices, prepared.matrix, task.good, task.bad, fixed=task.fixed)

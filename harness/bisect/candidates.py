@@ -105,7 +105,7 @@ def between(choices: Choices, matrix: Matrix, good: str, bad: str, *, fixed: boo
     """The builds from one end to the other, oldest first. Raises ``UsageError`` when they are no two ends."""
     builds = choices.builds
     if len(builds) < 2:
-        raise UsageError("there are not two kernels to search between; `sealmatrix bisect --list` shows what there is")
+        raise UsageError("fewer than two kernels to search; see `sealmatrix bisect --list`")
     ends = {"--good": _find(builds, matrix, "--good", good), "--bad": _find(builds, matrix, "--bad", bad)}
     old, new = ("--bad", "--good") if fixed else ("--good", "--bad")
     if ends[old] == ends[new]:

@@ -88,11 +88,11 @@ class Steps:
             return False
         remarks = []
         if known:
-            said = f"the kernel is another one now (sha256 {image[:16]}); what {known[:16]} answered does not count"
+            said = f"the kernel has changed (sha256 {image[:16]}); the answer of {known[:16]} does not count"
             remarks.append(Trial(point, image, purpose, "changed", reason=said, version=kernel.version))
         others = (t.point for t in self.book.trials if t.image == image and t.seen is not None and t.point != point)
         if twin := next(others, ""):
-            said = f"the kernel is that of {self._name(twin)}, byte for byte"
+            said = f"its kernel is identical to that of {self._name(twin)}"
             remarks.append(Trial(point, image, purpose, "same", reason=said, version=kernel.version))
         self._enter(remarks, left)
         return bool(remarks)

@@ -34,7 +34,7 @@ class Outcome:
     """The answer over one kind of points.
 
     ``last`` has the old behaviour and ``first`` the new one. ``range``: what lies ``between`` could not be tested, and
-    any of it may be the first; ``unchecked``: a neighbour gave no answer when it was asked again in a fresh guest.
+    any of it may be the first; ``unchecked``: a neighbour gave no answer when it was booted again.
     ``size`` points were searched; ``versions`` are upstream's of the two neighbours, where builds have one.
     """
 
@@ -105,9 +105,9 @@ def _about(commit: Commit) -> list[str]:
 def _remarks(outcome: Outcome, book: Book, task: Task) -> list[str]:
     remarks = list(outcome.remarks)
     if outcome.state == "found" and task.check:
-        remarks.append("both neighbours were asked again in fresh guests and said the same")
+        remarks.append("both neighbours were booted again and gave the same answers")
     if outcome.state == "unchecked":
-        remarks.append("a neighbour gave no answer when it was asked again in a fresh guest")
+        remarks.append("a neighbour gave no answer when it was booted again")
     for point in (outcome.last, outcome.first, *outcome.returned):
         tally = book.tally(point)
         if tally.divided:

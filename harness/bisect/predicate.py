@@ -146,7 +146,7 @@ class Question:
         if self.condition is not None:
             return f"bad means {self.condition} of {self.probes[0]}"
         if self.compares:
-            return "bad means that something else was observed than on the good end"
+            return "bad means that the observation differs from the good end"
         return "bad means that the kernel breaks the rule"
 
 

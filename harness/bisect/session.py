@@ -99,7 +99,7 @@ def pinned(task: Task, *, payload: Payload, catalogue: str, matrix: str) -> Task
     ):
         if then not in ("", now):
             raise UsageError(
-                f"the bisection cannot be resumed: its {what} was {then[:16]} and is {now[:16]} now; begin a new one"
+                f"the bisection cannot be resumed: its {what} was {then[:16]} and is {now[:16]} now; start a new one"
             )
     kept = replace(task, payload_id=payload.id, payload_sha256=payload.sha256)
     return replace(kept, catalogue_sha256=catalogue, matrix_sha256=matrix)
@@ -186,7 +186,7 @@ def find(results: Path, name: str) -> Path:
         return Path(name)
     known = {path.parent.name: path.parent for path in sorted((results / "bisect").glob("*/bisect.json"))}
     if not known:
-        raise UsageError(f"{results / 'bisect'} holds no bisection")
+        raise UsageError(f"{results / 'bisect'} has no bisections")
     if name == "last":
         return known[max(known)]
     if name not in known:
@@ -210,7 +210,7 @@ def task_of(content: Mapping[str, Any], folder: Path) -> Task:
     """The task in it. Raises ``UsageError``."""
     words = content.get("task")
     if not isinstance(words, dict) or set(words) != {f.name for f in fields(Task)} or words["arch"] not in ARCHES:
-        raise UsageError(f"{folder / 'bisect.json'}: was written by another version of sealmatrix; begin a new one")
+        raise UsageError(f"{folder / 'bisect.json'}: was written by another version of sealmatrix; start a new one")
     return Task(**{**words, "kernels": tuple(words["kernels"]), "builds": tuple(words["builds"])})
 
 

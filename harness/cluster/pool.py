@@ -91,7 +91,7 @@ def _check_address(address: str) -> None:
     except ValueError as problem:
         wrong = first_line(problem)
     if wrong:
-        raise UsageError(f"{address!r} is no scheduler's address, such as tcp://host:8786: {wrong}")
+        raise UsageError(f"{address!r} is not the address of a scheduler, such as tcp://host:8786: {wrong}")
 
 
 def _close(client: Client) -> None:
@@ -287,7 +287,7 @@ class ClusterPool:
             if isinstance(answer, Missing):
                 self._stock(sent, answer)
             elif not isinstance(answer, Returned):
-                self._give_up(sent, f"a worker answered with something that is no cell: {type(answer).__name__}")
+                self._give_up(sent, f"a worker sent an invalid answer: {type(answer).__name__}")
             elif answer.interrupted and not self._stopped_at:
                 self._again(sent, f"{answer.worker} was stopped")
             else:
@@ -324,7 +324,7 @@ class ClusterPool:
     def _stock(self, sent: _Sent, answer: Missing) -> None:
         """Give a worker what it lacks, and send the cell again, to it if it is still there."""
         if answer.worker in sent.stocked:
-            self._give_up(sent, f"{answer.worker} does not keep what it is given: {', '.join(answer.digests)}")
+            self._give_up(sent, f"{answer.worker} lost files after they were sent: {', '.join(answer.digests)}")
             return
         sent.stocked.append(answer.worker)
         try:
@@ -404,4 +404,4 @@ class ClusterPool:
 
 def _lost_workers(attempts: Sequence[str]) -> str:
     """Why a cell has no answer, when the machines that observed it are gone."""
-    return f"the worker{'s' if len(attempts) > 1 else ''} that ran it went away: {', '.join(attempts)}"
+    return f"the worker{'s' if len(attempts) > 1 else ''} that ran it disconnected: {', '.join(attempts)}"

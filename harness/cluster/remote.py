@@ -80,10 +80,10 @@ class Returned:
         try:
             paths = {name: Path(*relative(name)) for name in self.files}
             if len(paths) > _FILES or set(paths.values()) & {up for path in paths.values() for up in path.parents}:
-                raise BadAnswer(f"{self.worker} sent {len(paths)} files that are no cell's")
+                raise BadAnswer(f"{self.worker} sent {len(paths)} files that do not belong to a cell")
             return [(paths[name], content) for name, content in inflate(self.files.items(), _LARGEST)]
         except (NotAName, TooLarge) as problem:
-            raise BadAnswer(f"{self.worker} sent a file that is not taken: {problem}") from None
+            raise BadAnswer(f"{self.worker} sent a file that was rejected: {problem}") from None
 
 
 def make_qemu(cell: Cell, folder: Path, wishes: Wishes, init: Path) -> Guest:

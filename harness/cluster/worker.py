@@ -167,7 +167,7 @@ def _on_signals(numbers: Sequence[signal.Signals]) -> asyncio.Event:
 
 def describe(facts: Facts) -> str:
     """A worker in a few words."""
-    how = "KVM where it proves itself, else emulated" if facts.kvm else "emulated"
+    how = "KVM where it works, else emulation" if facts.kvm else "emulated"
     arches = " and ".join(facts.arches) or "no architecture: no QEMU is installed"
     return f"{facts.cells} cells at once, {facts.memory} MiB, {arches}, {how}"
 

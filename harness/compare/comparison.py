@@ -72,7 +72,7 @@ def compare_picks(before: Picked, after: Picked) -> Comparison:
     if globs:
         pairs = tuple(narrowed(old, new) for old, new in pairs)
         remarks += (
-            f"only probes that both sides planned are compared; one was asked for {' and '.join(sorted(globs))}",
+            f"only probes that both sides planned are compared; one run was limited to {' and '.join(sorted(globs))}",
         )
     if not any(side.results for pair in pairs for side in pair):
         raise UsageError(f"{before.word} and {after.word} have no probe in common")
@@ -114,7 +114,7 @@ def _remarks(picks: Sequence[Picked]) -> tuple[str, ...]:
     found = []
     for done in {picked.done.record.id: picked.done for picked in picks}.values():
         if done.record.state != "finished":
-            found.append(f"run {done.record.id} is {done.record.state}: what is missing counts as no answer")
+            found.append(f"run {done.record.id} is {done.record.state}: missing results count as no answer")
     unclean = (side for picked in picks for side in picked.sides if side.trouble)
     found += dict.fromkeys(f"{side_label(side)} of run {side.run} is not clean: {side.trouble}" for side in unclean)
     payloads = {picked.done.record.payload_id for picked in picks}

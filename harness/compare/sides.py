@@ -144,7 +144,7 @@ def match(before: Picked, after: Picked) -> Match:
         machines = [_machine(side) for side in picked.sides]
         if twice := {name for name in machines if machines.count(name) > 1}:
             cells = ", ".join(side.cell for side in picked.sides if _machine(side) in twice)
-            raise UsageError(f"{picked.word} leaves open which cell is meant: {cells}; name one as RUN:CELL")
+            raise UsageError(f"{picked.word} matches several cells: {cells}; name one as RUN:CELL")
     if found := _match(before.sides, after.sides, _machine):
         return found
     raise UsageError(

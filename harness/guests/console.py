@@ -199,7 +199,7 @@ def unplaced(text: str, crashes: Sequence[Crash]) -> str:
     """
     first = next((number for number, message in messages(text) if _MARK.match(message)), None)
     if first is None:
-        return "the console has no mark of any probe, and no report could be put down to one"
+        return "the console log has no probe marks, so its reports cannot be assigned to probes"
     late = [crash for crash in crashes if crash.fatal and not crash.suspects and crash.line > first]
     return f"{late[0].title}, when no probe ran" if late else ""
 

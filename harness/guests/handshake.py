@@ -32,9 +32,9 @@ def read_object(kind: str, body: bytes) -> dict[str, Any]:
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
-        raise ProtocolError(f"the body of {kind!r} is no JSON: {body[:80]!r}") from None
+        raise ProtocolError(f"the body of {kind!r} is not JSON: {body[:80]!r}") from None
     if not isinstance(value, dict):
-        raise ProtocolError(f"the body of {kind!r} is no JSON object: {body[:80]!r}")
+        raise ProtocolError(f"the body of {kind!r} is not a JSON object: {body[:80]!r}")
     return value
 
 

@@ -51,7 +51,7 @@ class Monitor:
         try:
             self._execute("cont", deadline)
         except MonitorError as error:
-            raise MonitorLost(f"a guest that was saved does not go on: {error}") from error
+            raise MonitorLost(f"the saved guest could not continue: {error}") from error
 
     def close(self) -> None:
         """Hang up; QEMU does not mind."""
@@ -64,7 +64,7 @@ class Monitor:
             if status == "completed":
                 return
             if status == "failed":
-                reason = self._execute("query-migrate", deadline).get("error-desc", "it says no more")
+                reason = self._execute("query-migrate", deadline).get("error-desc", "it gives no reason")
                 raise MonitorError(f"QEMU could not save the guest: {reason}")
 
     def _execute(self, command: str, deadline: float, descriptor: int | None = None, **arguments: Any) -> Any:

@@ -87,7 +87,7 @@ class Dialogue:
         except (Gone, ProtocolError) as problem:
             why = str(problem)
         if why:
-            raise LostGuest(f"the channel said that the program had ended, and the guest was not idle: {why}")
+            raise LostGuest(f"the channel reported the end of the program, but the guest was not idle: {why}")
 
 
 @contextmanager
@@ -139,7 +139,7 @@ def _check_count(frame: Frame, frames: int, written: int) -> None:
     if (told.get("frames"), told.get("bytes")) != (frames, written):
         raise ProtocolError(
             f"{frames} frames with {written} bytes came, and PID 1 says it sent {told.get('frames')!r} with "
-            f"{told.get('bytes')!r}; somebody else writes to the channel"
+            f"{told.get('bytes')!r}; another process writes to the channel"
         )
 
 

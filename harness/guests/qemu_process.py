@@ -59,7 +59,7 @@ class Link:
             except ChannelClosed:
                 raise self._gone() from None
             except DeadlinePassed:
-                raise self._hung(f"the guest took no {frame.kind!r} within {seconds:g} s") from None
+                raise self._hung(f"the guest did not accept {frame.kind!r} within {seconds:g} s") from None
 
     def receive(self, deadline: float, late: str) -> Frame:
         """Return the next frame. Raises ``ProtocolError``; ``Gone``, because of ``late`` past the ``deadline``."""
@@ -126,9 +126,9 @@ class Link:
         if crash := self._crash():
             return crash
         if status is None:
-            return Gone(f"QEMU closed the channel and goes on{said}", self._last())
+            return Gone(f"QEMU closed the channel but still runs{said}", self._last())
         if status == -signal.SIGXFSZ:
-            return Gone("the guest wrote more onto its console than is kept", self._last())
+            return Gone("the guest's console log reached its size limit", self._last())
         if status < 0:
             if self.machine.acceleration == "kvm" and status == -signal.SIGABRT:
                 self.kvm_gave_up = f"QEMU aborted{said}"
@@ -169,7 +169,11 @@ def _pair(ours: ExitStack, theirs: ExitStack) -> tuple[socket.socket, int]:
 
 
 def _ending(last: tuple[str, ...]) -> str:
-    return f"; its console ends: {last[-1]}" if last else "; its console is empty: is this a kernel for this machine?"
+    return (
+        f"; its console ends: {last[-1]}"
+        if last
+        else "; no console output: wrong architecture or missing console driver?"
+    )
 
 
 def _signal_name(number: int) -> str:

@@ -79,8 +79,8 @@ def renewed(link: Link, before: Hello, seconds: float) -> Hello:
         raise ProtocolError(f"{answer.kind!r} instead of 'hello'")
     hello = parse_hello(answer.body)
     if hello.renewed != name:
-        raise Doubt("it did not take its new name")
+        raise Doubt("it did not confirm its new name")
     hello = replace(hello, renewed="")
     if hello != before:
-        raise Doubt("it says other things of itself than when it had booted")
+        raise Doubt("it reports other properties than after its boot")
     return hello

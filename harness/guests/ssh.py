@@ -37,7 +37,7 @@ from harness.model.architectures import ARCHES, Arch, arch_called
 
 _CONNECT_SECONDS = 30.0
 _BOOT_ID = "cat /proc/sys/kernel/random/boot_id"  # Documentation/admin-guide/sysctl/kernel.rst: new with every boot
-_UNSEEN = "the machine did not answer before its kernel was installed: whether it was booted anew rests on its release"
+_UNSEEN = "the machine did not answer before its kernel was installed: only its release shows that it has rebooted"
 _BETWEEN_TRIES = 2.0  # seconds, while a machine is coming back or is used by another cell
 _TURN_SECONDS = 3600.0  # more than any cell takes; for each cell that comes before ours
 
@@ -115,13 +115,13 @@ class SshGuest:
         with telling_as(BootFailed), files_of(client, self._limits.boot) as files:
             work, line, hello, notes = self._settle(client, files, agent.read_bytes())
             if self._kernel is not None and (other := other_than_recorded(self._kernel, hello)):
-                raise BootFailed(f"another kernel came up than was meant: {other}")
+                raise BootFailed(f"the wrong kernel booted: {other}")
             if self._kernel is None:
                 config = running_config(hello.release, partial(beginning, files))
         self._line, self._dialogue = line, Dialogue(line, self._limits, self._flood, work)
         notes += doubts
         if uid != "0":
-            notes += (f"the payload ran as user {uid}, not as root: what needs root could not be had",)
+            notes += (f"the payload ran as user {uid}, not as root: probes that need root are skipped",)
         transport = client.get_transport()
         return Booted(
             release=hello.release,
@@ -219,7 +219,7 @@ class SshGuest:
                 if runs == release and boot != before:
                     return client
                 client.close()
-                last = f"it runs {runs}" if boot != before else f"it runs {runs} and was not booted anew"
+                last = f"it runs {runs}" if boot != before else f"it runs {runs} and has not rebooted"
             self._stopped.wait(_BETWEEN_TRIES)
         if self._stopped.is_set():
             raise BootFailed("the guest was stopped")
@@ -232,7 +232,7 @@ class SshGuest:
         """What the machine calls its architecture, and who we are there. Raises ``BootFailed`` for another one."""
         words = self._ask(client, "uname -m; id -u").split()
         if len(words) != 2:
-            raise BootFailed(f"{self._where} is no Linux machine: `uname -m; id -u` says {' '.join(words)[:80]!r}")
+            raise BootFailed(f"{self._where} is not a Linux machine: `uname -m; id -u` says {' '.join(words)[:80]!r}")
         found = arch_called(words[0])
         if found != self._arch:
             raise BootFailed(f"{self._where} is {found}, not {self._arch}; name that architecture for its kernel")

@@ -60,13 +60,11 @@ def parse_place(text: str, user: str = "") -> Place:
         host, closed, after = rest[1:].partition("]")
         port = after.removeprefix(":") or "22"
         if not closed or (after and not after.startswith(":")):
-            raise ValueError(f"{masked(text)!r} is no [user@]host[:port]")
+            raise ValueError(f"{masked(text)!r} is not [user@]host[:port]")
     elif rest.count(":") == 1:
         host, _, port = rest.partition(":")
     if (at and not name) or ":" in name or not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError(
-            f"{text.rpartition('@')[2]!r} is no host[:port] with at most a user@ before it (never a password)"
-        )
+        raise ValueError(f"{text.rpartition('@')[2]!r} is not [user@]host[:port] (passwords are not accepted)")
     return Place(host, int(port), name or user or getpass.getuser())
 
 
@@ -140,7 +138,7 @@ def _tunnel(door: paramiko.SSHClient, jump: Place, place: Place, seconds: float)
     try:
         return transport.open_channel("direct-tcpip", (place.host, place.port), ("", 0), timeout=seconds)
     except BROKEN as problem:
-        raise BootFailed(f"{jump} does not lead to {place.host}:{place.port}: {_said(problem)}") from None
+        raise BootFailed(f"{jump} cannot reach {place.host}:{place.port}: {_said(problem)}") from None
 
 
 def _secret(target: OverSsh, environment: Mapping[str, str]) -> str | None:
@@ -201,8 +199,8 @@ def _telling(place: Place, target: OverSsh, hosts: Path) -> Iterator[None]:
     except paramiko.BadHostKeyException as problem:
         raise BootFailed(
             f"{place}: its host key CHANGED: it shows {fingerprint(problem.key)}, known is "
-            f"{fingerprint(problem.expected_key)}; somebody may be in between. If the machine was set up anew, "
-            f"ssh-keygen -R '{place.known_as}' -f {hosts} forgets the old key"
+            f"{fingerprint(problem.expected_key)}; somebody may intercept the connection. If the machine was installed "
+            f"again, ssh-keygen -R '{place.known_as}' -f {hosts} forgets the old key"
         ) from None
     except paramiko.PasswordRequiredException:
         raise BootFailed(
@@ -218,7 +216,7 @@ def _telling(place: Place, target: OverSsh, hosts: Path) -> Iterator[None]:
     except (paramiko.SSHException, EOFError) as problem:
         if str(problem) == _NOTHING_TO_SHOW:
             raise BootFailed(
-                f"{place}: there is no key to show, neither with an agent nor in ~/.ssh; name one with `key`, or an "
+                f"{place}: no key was found, in an agent or in ~/.ssh; name one with `key`, or an "
                 "environment variable that holds a password with `secret`"
             ) from None
         raise BootFailed(f"{place}: no SSH connection: {_said(problem)}") from None

@@ -65,7 +65,7 @@ class SshLine:
                 self._channel.settimeout(seconds)
                 self._channel.exec_command(command)
         except BROKEN as problem:
-            raise Gone(f"{where} starts no program: {problem or type(problem).__name__}") from None
+            raise Gone(f"{where} cannot start a program: {problem or type(problem).__name__}") from None
 
     def send(self, frame: Frame, seconds: float) -> None:
         """See ``Line.send``."""

@@ -35,11 +35,11 @@ def ask(client: paramiko.SSHClient, command: str, where: str, seconds: float) ->
             said = _answer(channel)
             status = channel.recv_exit_status()
     except BROKEN as problem:
-        raise Gone(f"{where} does not carry out `{command}`: {problem or type(problem).__name__}") from None
+        raise Gone(f"{where} cannot run `{command}`: {problem or type(problem).__name__}") from None
     if len(said) > ANSWER:
         raise Gone(f"{where} answers `{command}` with more than {ANSWER} bytes; is it a Linux machine with a shell?")
     if status != 0:
-        raise Gone(f"{where} does not carry out `{command}`: status {status}; is it a Linux machine with a shell?")
+        raise Gone(f"{where} cannot run `{command}`: status {status}; is it a Linux machine with a shell?")
     return said.decode("utf-8", "replace").strip()
 
 
@@ -83,7 +83,7 @@ def private_directory(files: paramiko.SFTPClient, wish: str) -> str:
         base = posixpath.normpath(posixpath.join(files.normalize("."), wish.replace("~", ".", 1)))
         path = posixpath.join(base, f"sealmatrix-{secrets.token_hex(8)}")
         if not _PLAIN.match(path) or len(path) > 200:
-            raise Unusable("its path is too long, or has characters a shell may take amiss")
+            raise Unusable("its path is too long, or has characters that are special to a shell")
         files.mkdir(path, 0o700)
         made = files.lstat(path)
     except OSError as problem:
@@ -91,7 +91,7 @@ def private_directory(files: paramiko.SFTPClient, wish: str) -> str:
     if stat.S_IMODE(made.st_mode or 0) & 0o077:
         with contextlib.suppress(OSError):
             files.rmdir(path)
-        raise Unusable("a directory made there is open to others")
+        raise Unusable("a directory created there is accessible to others")
     return path
 
 
@@ -106,7 +106,7 @@ def put_agent(client: paramiko.SSHClient, files: paramiko.SFTPClient, work: str,
     except OSError as problem:
         raise Unusable(_room(client, work, len(agent), seconds) or _reason(problem)) from None
     if not whole:
-        raise Unusable(_room(client, work, len(agent), seconds) or "what is written there does not arrive whole")
+        raise Unusable(_room(client, work, len(agent), seconds) or "files written there are incomplete")
     return path
 
 

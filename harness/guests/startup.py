@@ -57,12 +57,12 @@ class Startup:
         """Restore the guest saved under ``facts``; where there is none, or any doubt about it, boot and save."""
         saved = self.saved.find(facts)
         if saved is None:
-            return self._boot("no such guest had been saved", facts)
+            return self._boot("no saved guest for this machine", facts)
         try:
             return self._restore(saved)
         except Doubt as doubt:
             self.saved.discard(saved)
-            return self._boot(f"saved guest {saved.key} was thrown away: {doubt}", facts)
+            return self._boot(f"saved guest {saved.key} was discarded: {doubt}", facts)
 
     def _restore(self, saved: SavedGuest) -> Up:
         begun = time.monotonic()
@@ -95,7 +95,7 @@ class Startup:
                 hello = await_hello(link, begun + self.seconds, late)
             kernel = self.machine.kernel
             if other := other_than_recorded(kernel, hello) or other_than_image(kernel, hello):
-                raise BootFailed(f"another kernel came up than was meant: {other}")
+                raise BootFailed(f"the wrong kernel booted: {other}")
             up = Up(link, hello, time.monotonic() - begun, "cold", cold)
             return up if facts is None else self._keep(up, facts)
 
@@ -107,7 +107,7 @@ class Startup:
         try:
             key = self.saved.keep(self.machine, facts, up.hello, up.seconds, save)
         except (MonitorError, StoreError) as problem:
-            return changed(up, reason=f"{up.reason}, and it could not be: {problem}")
+            return changed(up, reason=f"{up.reason}, and it could not be saved: {problem}")
         return changed(up, saved_guest=key)
 
 

@@ -83,7 +83,7 @@ def root_modules(kernel: Kernel) -> tuple[tuple[str, bytes], ...]:
     for option, _ in _NEEDED:
         if kernel.config.get(option) not in ("y", "m"):
             other = " (it has virtio-fs, which takes a daemon and is not used)" if "VIRTIO_FS" in kernel.config else ""
-            what = f"has no 9p (CONFIG_{option}), over which virtme's root comes{other}"
+            what = f"lacks 9p (CONFIG_{option}), which virtme needs for its root{other}"
             raise ImageError(f"{_called(kernel)} {what}; {remedy}")
     wanted = tuple(module for option, module in _NEEDED if kernel.config[option] == "m")
     try:

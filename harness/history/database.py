@@ -42,14 +42,14 @@ def database_url(results: Path, given: str | None = None) -> URL:
     told = SecretUrl(text_given)
     if "://" not in text_given:
         if _MEANT.match(text_given):
-            raise UsageError(f"{told} is no database URL; {_EXAMPLE}, or ./ before a file's name")
+            raise UsageError(f"{told} is not a database URL; {_EXAMPLE}, or ./ before a file's name")
         return URL.create("sqlite", database=text_given)
     try:
         url = make_url(text_given)
     except (ArgumentError, ValueError):
-        raise UsageError(f"{told} is no database URL; {_EXAMPLE}") from None
+        raise UsageError(f"{told} is not a database URL; {_EXAMPLE}") from None
     if url.host and not _HOST.match(url.host):
-        raise UsageError(f"{told} is no database URL: in a user or password write @ as %40 and / as %2F; {_EXAMPLE}")
+        raise UsageError(f"{told} is not a database URL: in a user or password write @ as %40 and / as %2F; {_EXAMPLE}")
     if isinstance(password := url.query.get("password"), str):
         url = url.difference_update_query(["password"]).set(password=password)
     if url.drivername in ("postgresql", "postgres"):
@@ -112,7 +112,7 @@ def _is_behind(connection: Connection, url: URL) -> bool:
     if found is None or found == HEAD:
         return found is None
     if found not in import_module("harness.history.migrate").known_revisions():
-        raise UsageError(f"{shown(url)} was written by a later sealmatrix (tables {found}); update, or name another")
+        raise UsageError(f"{shown(url)} was written by a newer sealmatrix (tables {found}); update, or name another")
     return True
 
 
@@ -137,7 +137,7 @@ def _engine(url: URL, begin: str) -> Iterator[Engine]:
         engine = create_engine(url, connect_args=_connect_args(url))
     except (ArgumentError, NoSuchModuleError) as problem:
         why = _without(url, str(problem).splitlines()[0])
-        raise UsageError(f"{shown(url)} is no database this can open: {why}") from None
+        raise UsageError(f"{shown(url)} is not a database that sealmatrix can open: {why}") from None
     if url.get_backend_name() == "sqlite":
         _own_transactions(engine, begin)
     try:

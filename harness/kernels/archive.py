@@ -306,7 +306,7 @@ def explain(what: str, output: str, folder: Path) -> KernelUnavailable | StoreEr
     """
     if _NO_ROOM & {int(number) for number in _ERRNO.findall(output)}:
         return StoreError(f"{folder}: no space left; free some, or set {SETTING} to a directory with room")
-    return KernelUnavailable(f"cannot fetch {what}: {_complaint(output) or 'apt failed without a word'}")
+    return KernelUnavailable(f"cannot fetch {what}: {_complaint(output) or 'apt failed with no error message'}")
 
 
 def _complaint(output: str) -> str:

@@ -260,4 +260,4 @@ def _add(kernels: dict[str, KernelSpec], spec: KernelSpec) -> str:
 
 def _refuse_other(word: str, arch: Arch, reading: Reading) -> None:
     if reading.arches and arch not in reading.arches:
-        raise UsageError(f"{word}: a kernel for {arch}; asked for was {', '.join(reading.arches)}")
+        raise UsageError(f"{word}: a kernel for {arch}, but the request was for {', '.join(reading.arches)}")

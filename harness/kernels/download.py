@@ -57,7 +57,7 @@ def download(
         if path.is_file() and known.get("sha256") == file_sha256(path) and sha256 in ("", known["sha256"]):
             return path
         if offline:
-            raise KernelUnavailable(f"{shown(url)} is not stored, and fetching is off")
+            raise KernelUnavailable(f"{shown(url)} is not stored, and --offline forbids fetching it")
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{name}.part")
         with working(f"fetching {shown(url)}"):
@@ -65,9 +65,7 @@ def download(
         digest = file_sha256(part)
         if sha256 and digest != sha256:
             part.unlink()
-            raise KernelUnavailable(
-                f"{shown(url)}: has other bytes than meant (sha256 {digest[:16]}…, not {sha256[:16]}…)"
-            )
+            raise KernelUnavailable(f"{shown(url)}: has unexpected content (sha256 {digest[:16]}…, not {sha256[:16]}…)")
         part.chmod(0o444)
         part.replace(path)
         store.write_record(record, {"url": shown(url), "sha256": digest, "bytes": path.stat().st_size})

@@ -166,7 +166,9 @@ def debian_modules(store: Store, archive: Archive | None, build: Build) -> Modul
     def every_file() -> Iterator[tuple[str, bytes]]:
         if store.find(digest) is None:
             if archive is None:
-                raise KernelUnavailable(f"{name} {version} has the modules, is not stored, and fetching is off")
+                raise KernelUnavailable(
+                    f"{name} {version} has the modules, is not stored, and --offline forbids fetching it"
+                )
             package = Package(name, version, digest, 0, build.suite)
             _fetch_packages(store, archive, DEBIAN_ARCH[build.arch], (package,), lambda text: None)
         digests = dict.fromkeys((digest, *(sha256 for _, _, sha256 in build.packages)))

@@ -29,7 +29,7 @@ from harness.model.architectures import Arch
 
 Key = tuple[str, Arch]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-_REMEDY = "restore it, or delete it to resolve every kernel anew"
+_REMEDY = "restore it, or delete it to choose every build again"
 _HEADER = "Written by sealmatrix; keep it with kernels.yaml. Renew with: sealmatrix kernels lock --update"
 
 

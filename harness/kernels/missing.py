@@ -42,7 +42,7 @@ def _problem(path: Path, *, folder: bool) -> str:
         if not path.exists():
             return f"no such {noun}"
         if not (path.is_dir() if folder else path.is_file()):
-            return f"this is no {noun}"
+            return f"this is not a {noun}"
     except OSError as problem:  # a folder on the way that cannot be searched
         return problem.strerror or str(problem)
     return "" if os.access(path, os.R_OK) else f"this {noun} cannot be read: permission denied"

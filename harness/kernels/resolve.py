@@ -208,7 +208,7 @@ class _Resolver:
                 build = built_source(self.store, source, arch, partial(self.progress, spec.name, arch))
                 return self._as_it_is(spec, build, source.tree)
             case MachineSource():
-                raise KernelUnavailable("is whatever a machine runs; there is nothing to fetch")
+                raise KernelUnavailable("is the kernel of a machine (`source: machine`); there is nothing to fetch")
 
     def _modules(self, spec: KernelSpec, build: Build) -> Callable[[tuple[str, ...]], tuple[tuple[str, bytes], ...]]:
         if isinstance(spec.source, DebianSource):
@@ -230,7 +230,7 @@ class _Resolver:
         if entry == before:
             return _Outcome(build)
         changed = before is not None and before.image != entry.image
-        remark = f"{spec.name} ({build.arch}): {place} is another build than was locked; the new one is used"
+        remark = f"{spec.name} ({build.arch}): {place} is not the build in the lock file; the new one is used"
         return _Outcome(build, entry=entry, remarks=(remark,) if changed else ())
 
     # --- URLs -------------------------------------------------------------------------------------------------------
@@ -249,7 +249,7 @@ class _Resolver:
             build = stored_file(self.store, FileSource(files[0]), arch, where)
         if locked_before and entry is not None and (entry.image, entry.triples()) != (build.image, build.packages):
             raise KernelUnavailable(
-                f"{where}: has other bytes than {self.lock.path.name} names; `kernels lock --update`"
+                f"{where}: has changed since {self.lock.path.name} was written; `kernels lock --update` accepts that"
             )
         return _Outcome(build, entry=None if locked_before else locked(spec, build))
 
@@ -262,7 +262,7 @@ class _Resolver:
         if entry.asked != asked(spec):
             outcome = self._anew(spec, arch)
             remark = (
-                f"{spec.name} ({arch}): its entry changed since it was locked; resolved anew to {outcome.build.release}"
+                f"{spec.name} ({arch}): its entry has changed since it was locked; it is now {outcome.build.release}"
             )
             return _Outcome(outcome.build, outcome.note, outcome.entry, (remark,))
         return _Outcome(self._stored_exactly(entry) or self._fetch_exactly(spec, entry))
@@ -316,18 +316,18 @@ class _Resolver:
     def _fetch_exactly(self, spec: KernelSpec, entry: Locked) -> Build:
         what = f"{self.lock.path.name} names {entry.release} ({entry.package_version}), which is not stored"
         if self.offline:
-            raise KernelUnavailable(f"{what}, and fetching is off")
+            raise KernelUnavailable(f"{what}, and --offline forbids fetching it")
         assert isinstance(spec.source, DebianSource)
         source = DebianSource((entry.suite,), spec.source.flavour, version=entry.package_version)
         try:
             build = self._fetch_selected(spec, source, entry.arch)
         except NotOffered as error:
-            remedy = f"`sealmatrix kernels lock --update {spec.name}` resolves it anew"
+            remedy = f"`sealmatrix kernels lock --update {spec.name}` takes the current build"
             raise NotOffered(f"{what}; {error}; {remedy}") from None
         except KernelUnavailable as error:
             raise KernelUnavailable(f"{what}; {error}") from None
         if (build.image, build.packages) != (entry.image, entry.triples()):
-            raise KernelUnavailable(f"{what}; the archive now has other bytes under that version")
+            raise KernelUnavailable(f"{what}; the archive now has different content under that version")
         return build
 
 

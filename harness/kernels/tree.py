@@ -158,9 +158,9 @@ def check_tree(tree: Path) -> tuple[int, int]:
     except OSError:
         series = None
     if series is None or not (tree / "Kbuild").is_file():
-        raise UsageError(f"{tree}: no kernel source tree; name the folder its top Makefile lies in")
+        raise UsageError(f"{tree}: not a kernel source tree; give the folder that has its top Makefile")
     if (tree / ".config").exists() or (tree / "include/config").exists():
-        raise UsageError(f"{tree}: was built in place; run `make mrproper` there, or name a clean checkout")
+        raise UsageError(f"{tree}: was built in place; run `make mrproper` there, or give a clean checkout")
     return series
 
 
@@ -188,7 +188,7 @@ def check_options(options: Sequence[Option], config: Mapping[str, str]) -> tuple
     needed = [f"{o.name}={o.value} (is {config.get(o.name, 'off')})" for o in wrong if not o.optional]
     if needed:
         raise BuildError(f"the tree's configuration did not take {', '.join(needed)}; their dependencies have changed")
-    return tuple(f"{o.name}={o.value} is not to be had in this tree" for o in wrong)
+    return tuple(f"{o.name}={o.value} is not available in this tree" for o in wrong)
 
 
 def _configure(argv: Sequence[str], out: Path, text: str, log: Path, *, reconfigure: bool) -> None:

@@ -122,7 +122,7 @@ def _nouns(file: MatrixFile, tree: Tree, path: Path, digest: str, base: Matrix) 
     profiles = {STANDARD: STANDARD_PROFILE, **base.profiles}
     for name, entry in file.profiles.items():
         if name in ARCHES:
-            raise _fault(tree, path, ("profiles", name), "a profile cannot be called like an architecture")
+            raise _fault(tree, path, ("profiles", name), "a profile cannot have the name of an architecture")
         profiles[name] = _profile(name, entry, path.absolute().parent)
     selections = dict(base.selections)
     if DEFAULT in selections and not file.selections:
@@ -140,7 +140,7 @@ def _nouns(file: MatrixFile, tree: Tree, path: Path, digest: str, base: Matrix) 
         selections[name] = _selection(name, wish)
         for position, kernel in enumerate(wish.kernels):
             if not set(kernels[kernel].arches) & set(wish.architectures):
-                message = f"{kernel} is on none of these architectures: {', '.join(wish.architectures)}"
+                message = f"{kernel} exists for none of these architectures: {', '.join(wish.architectures)}"
                 raise _fault(tree, path, (*place, "kernels", position), message)
     freeze = MappingProxyType
     return Matrix(path, digest, freeze(kernels), freeze(profiles), freeze(selections))

@@ -42,7 +42,7 @@ def plan_cells(
     ]
     cells = tuple({cell.id: cell for cell in meant}.values())
     if not cells:
-        raise UsageError(f"nothing to do: no kernel asked for is on {', '.join(arches)}")
+        raise UsageError(f"nothing to run: no selected kernel exists for {', '.join(arches)}")
     return cells
 
 
@@ -69,13 +69,13 @@ def refuse_impossible(cells: Iterable[CellSpec]) -> None:
         runs_there = isinstance(cell.kernel.source, MachineSource)
         if runs_there and not remote:
             raise UsageError(
-                f"{cell.kernel.name} is whatever a machine runs, and the profile {cell.profile.name} is none that is "
-                "reached over SSH; choose one with `guest: ssh` (-p NAME)"
+                f"kernel {cell.kernel.name} (`source: machine`) needs a profile with `guest: ssh` (-p NAME); "
+                f"{cell.profile.name} is none"
             )
         if isinstance(cell.profile.guest, OverSsh) and not runs_there and not cell.profile.guest.install:
             raise UsageError(
-                f"the profile {cell.profile.name} has no `install`, so its machine runs what it runs and not "
-                f"{cell.kernel.name}; choose a kernel with `source: machine`, or say how one is installed there"
+                f"the profile {cell.profile.name} has no `install`, so {cell.kernel.name} cannot be booted "
+                "on its machine; choose a kernel with `source: machine`, or give the profile an `install`"
             )
 
 

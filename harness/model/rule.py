@@ -214,13 +214,13 @@ def _lacking(need: str, kernel: KernelFacts) -> str:
         option = need.removeprefix(CONFIG).lstrip("!")
         built = kernel.config.get(option)
         if built is None:
-            return f"to know whether the kernel was built with CONFIG_{option}, which nobody told"
+            return f"the kernel's configuration (CONFIG_{option} is unknown)"
         wanted = not need.startswith(f"{CONFIG}!")
         return "" if (built == "y") is wanted else f"a kernel built {'with' if wanted else 'without'} CONFIG_{option}"
     if need.startswith(BOOT):
         word = need.removeprefix(BOOT)
         there = word in str(kernel.features.get("cmdline", word)).split()
-        return "" if there else f"the boot parameter {word}, which this machine did not have"
+        return "" if there else f"the boot parameter {word}, which the tested machine lacks"
     feature, least, what = NEEDS[need]
     enough = int(kernel.features.get(feature, least)) >= least
-    return "" if enough else f"{what}, which this machine did not have"
+    return "" if enough else f"{what}, which the tested machine lacks"

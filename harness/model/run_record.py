@@ -214,7 +214,7 @@ def read_run(folder: Path) -> RunRecord:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as problem:
-        raise UsageError(f"{folder} is no run: it has no run.json") from problem
+        raise UsageError(f"{folder} is not a run: it has no run.json") from problem
     except (OSError, ValueError) as problem:
         raise UsageError(f"{path}: cannot be read: {problem}") from problem
     version = data.get("schema_version") if isinstance(data, dict) else None

@@ -78,7 +78,7 @@ class BinarySuite:
         with telling(folder):
             (folder / "output.txt").write_bytes(written)
         if exited is None:
-            raise InfrastructureError(f"{self.name}: the guest did not say how it ended")
+            raise InfrastructureError(f"{self.name}: the guest did not report how it ended")
         return read_output(written.decode("utf-8", "replace"), exited, "")
 
     def stop(self) -> None:

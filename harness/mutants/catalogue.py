@@ -54,7 +54,7 @@ def load_mutants(folder: Path = CATALOGUE) -> Mapping[str, Mutant]:
         path = folder / f"{kind}.yaml"
         for mutant in _load_file(path, kind):
             if mutant.id in mutants:
-                raise ConfigError(path, 0, f"{mutant.id}: there is a mutant of this name already")
+                raise ConfigError(path, 0, f"{mutant.id}: another mutant has this name")
             mutants[mutant.id] = mutant
     return mutants
 

@@ -120,7 +120,7 @@ def _open_session(task: Task, series: Series, suite: Suite, pristine: _Image, he
     with pristine.dropping():
         answer = suite(pristine.kernel, folder)
     if answer.lost:
-        raise UnfitSuite(f"{suite.name} has no whole answer on the unchanged kernel: {answer.lost} ({folder})")
+        raise UnfitSuite(f"{suite.name} gives no complete answer on the unchanged kernel: {answer.lost} ({folder})")
     if suite.strict and answer.failed:
         raise UnfitSuite(f"{suite.name} fails on the unchanged kernel: {', '.join(sorted(answer.failed))} ({folder})")
     session = replace(session, pristine=answer)
@@ -240,7 +240,7 @@ class _Trials:
             return None
         if image.kernel.sha256 == self._session.image:
             image.discard()
-            reason = "the kernel is the same, byte for byte: the compiler sees no difference"
+            reason = "the kernel is byte-identical: the compiler sees no difference"
             self._decide(self._record(mutant, "identical", reason=reason))
             return None
         return image

@@ -104,7 +104,7 @@ class Collector:
             case Garbage():
                 self.garbage.append(record)
             case _:
-                self.garbage.append(Garbage(0, record.type, "said a second time"))
+                self.garbage.append(Garbage(0, record.type, "duplicate record"))
 
     def next_guest(self) -> None:
         """What follows comes from another guest, which has been given the rest of the plan, or a part of that."""
@@ -188,26 +188,26 @@ class Collector:
             case Observation():
                 yield from self._doubtful_observation(record)
             case Outcome() if self.outcome is not None or not self._runs(record.probe):
-                yield record.probe, "its outcome stands where it does not run"
+                yield record.probe, "it has an outcome although it was not running"
             case Fact() | Printed() if self.outcome is not None or not self._lanes:
-                yield from ((probe, "something is said where it does not run") for probe in running)
+                yield from ((probe, "it has a record although it was not running") for probe in running)
         if self._over and isinstance(record, Begin | Batch | Observation | Outcome | Fact | Printed):
             told = self.running(record) if isinstance(record, Batch) else (getattr(record, "probe", ""),)
-            yield from ((probe, "it stands behind the end") for probe in (told if told != ("",) else running))
+            yield from ((probe, "it follows the end") for probe in (told if told != ("",) else running))
 
     def _doubtful_plan(self, plan: Plan) -> Iterator[tuple[str, str]]:
         whole = self.plan.probes if self.plan else ()
         if not self._awaits_plan or (self.begun and not self._again):
-            yield from ((probe, "the plan stands in the middle") for probe in (*whole, *plan.probes))
+            yield from ((probe, "the plan is not the first record") for probe in (*whole, *plan.probes))
         elif self._again and plan.probes != self._again:
             yield from ((probe, "the second plan is another one") for probe in (*self._again, *plan.probes))
 
     def _doubtful_end(self, planned: Sequence[str]) -> Iterator[tuple[str, str]]:
         if self._over:
-            yield from ((probe, "there is a second end") for probe in planned)
+            yield from ((probe, "there is a duplicate end") for probe in planned)
             return
         seen = (*self.observations, self.outcome.probe if self.outcome else "")
-        yield from ((probe, "the end stands before it") for probe in planned if probe not in seen)
+        yield from ((probe, "the end comes before it") for probe in planned if probe not in seen)
 
     def _doubtful_begin(self, record: Begin | Batch) -> Iterator[tuple[str, str]]:
         if self._runs_again(record):
@@ -215,15 +215,15 @@ class Collector:
         begins = self.running(record)
         for probe in begins:
             if probe in self._started:
-                yield probe, "it begins a second time"
+                yield probe, "duplicate begin"
         if why := self._out_of_turn(record, begins):
             yield from ((probe, why) for probe in begins)
 
     def _doubtful_observation(self, seen: Observation) -> Iterator[tuple[str, str]]:
         if (seen.probe in self.observations) != seen.again or seen.probe in self.among_others:
-            yield seen.probe, "it is observed a second time"
+            yield seen.probe, "duplicate observation"
         elif not self._runs(seen.probe) or (seen.again and seen.probe not in self._alone.values()):
-            yield seen.probe, "it is observed without running"
+            yield seen.probe, "it is observed although it was not running"
 
     def _runs(self, probe: str) -> bool:
         return any(probe in running for running in self._lanes.values())
@@ -232,7 +232,7 @@ class Collector:
         """Why these probes may not begin now, or "": a lane keeps to the plan's order and ends all before the next."""
         lane, last = record.lane, self._lanes.get(record.lane, ())
         if self.plan is None or record.probe not in self._places or (self._again and record.probe not in self._again):
-            return "begun without having been planned"
+            return "begun but not planned"
         if isinstance(record, Batch) and len(running) != record.probes:
             return f"begun as {record.probes} probes, and the plan has {len(running)}"
         if lane is not None and not 0 <= lane < self.plan.lanes:

@@ -62,7 +62,7 @@ def payload_root() -> Path:
     for folder in (harness.parent / "guest_payload", harness / "_shipped" / "guest_payload"):
         if folder.is_dir():
             return folder
-    raise BuildError(f"the payload's sources are missing beside {harness}; reinstall sealmatrix")
+    raise BuildError(f"the payload's sources are missing next to {harness}; reinstall sealmatrix")
 
 
 def payload_sources() -> tuple[Path, ...]:

@@ -131,7 +131,7 @@ def _compile(sources: Sequence[Path], arch: Arch, flags: Sequence[str], output: 
             seconds=_COMPILE_SECONDS,
         )  # fmt: skip
     except OutOfTime:
-        raise BuildError(f"{output.name} for {arch}: no end to the build in {_COMPILE_SECONDS} s") from None
+        raise BuildError(f"{output.name} for {arch}: the build did not end within {_COMPILE_SECONDS} s") from None
     except OSError as error:
         raise BuildError(f"{output.name} for {arch}: cannot start the compiler: {error.strerror}") from error
     if done.status != 0 or not output.is_file():

@@ -31,11 +31,11 @@ def unfit(content: bytes, arch: Arch, *, user_space: bool = False, beside: Colle
         machine = str(file["e_machine"])
         loaders = [part.get_interp_name() for part in file.iter_segments() if isinstance(part, InterpSegment)]
     except (ELFError, UnicodeDecodeError) as problem:
-        return f"is no whole ELF file: {problem}"
+        return f"is not a complete ELF file: {problem}"
     if machine not in ARCHITECTURES[arch].programs:
         return f"is for {_CALLED.get(machine, machine)}, the guest is {arch}"
     if file["e_type"] == "ET_REL":
-        return "is an object file, no program: link it with -static"
+        return "is an object file, not a program: link it with -static"
     if loaders and not user_space and PurePosixPath(loaders[0]).name not in beside:
         return f"is dynamically linked (to {loaders[0]}), and a guest has no libraries: link with -static"
     return ""

@@ -101,7 +101,7 @@ def build_python(
     ``BuildError``, ``KernelUnavailable`` when a package cannot be had, or ``StoreError``.
     """
     if arch not in python_arches():
-        raise BuildError(f"there is no Python payload for {arch}: the suite it is made of has no {arch}")
+        raise BuildError(f"there is no Python payload for {arch}: the distribution it is built from has no {arch}")
     sources = _sources()
     ident = _digest(sources, *(asdict(package) for a in sorted(python_arches()) for package in pinned(a)))[:16]
     target = cache_root() / _digest(compiler_version(), _CFLAGS, _LDFLAGS, arch, ident)[:32] / "python"

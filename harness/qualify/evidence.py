@@ -43,7 +43,7 @@ class Verified:
 def new_folder(folder: Path) -> Iterator[Path]:
     """A folder that appears whole or not at all. Raises ``UsageError`` when it exists, ``StoreError`` for the disk."""
     if folder.exists():
-        raise UsageError(f"{folder} exists; a qualification is never written over another, choose a new folder")
+        raise UsageError(f"{folder} exists; choose a new folder; a qualification is never overwritten")
     partial = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         partial.mkdir(parents=True)
@@ -73,7 +73,7 @@ def copy_run(run: Path, cells: Iterable[str], target: Path) -> None:
 def _refuse_links(folder: Path) -> None:
     for path in (folder, *folder.rglob("*")):
         if path.is_symlink():
-            raise UsageError(f"{path}: is a link; evidence is files, copy what it leads to")
+            raise UsageError(f"{path}: is a link; evidence must be files, so copy its target")
 
 
 def digest(path: Path) -> str:
@@ -112,7 +112,7 @@ def _files(folder: Path) -> Iterator[str]:
 
 def _read_sums(path: Path) -> Mapping[str, str]:
     if not path.is_file():
-        raise UsageError(f"{path.parent} holds no {SUMS}: it is no qualification, or its list was taken away")
+        raise UsageError(f"{path.parent} holds no {SUMS}: it is not a qualification, or its list was removed")
     sums: dict[str, str] = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -121,7 +121,7 @@ def _read_sums(path: Path) -> Mapping[str, str]:
     for number, line in enumerate(lines, 1):
         match = _LINE.match(line)
         if match is None or match[2] in sums or Path(match[2]).is_absolute() or ".." in Path(match[2]).parts:
-            raise UsageError(f"{path}:{number}: is no line of a list of sums over this folder")
+            raise UsageError(f"{path}:{number}: is not a line of a checksum list of this folder")
         sums[match[2]] = match[1]
     if not sums:
         raise UsageError(f"{path}: is empty")

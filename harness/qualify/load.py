@@ -67,13 +67,13 @@ def _check(policy: Policy, tree: Tree, path: Path, catalogue: Mapping[str, Rule]
         for j, family in enumerate(requirement.families):
             _known(family, families, "family", tree, path, ("require", i, "families", j))
         if not any(rule in requirement for rule in catalogue.values()):
-            raise _fault(tree, path, ("require", i), "no rule of the catalogue is of such a level and family")
+            raise _fault(tree, path, ("require", i), "no rule of the catalogue has this level and family")
     for i, waiver in enumerate(policy.waivers):
         _known(waiver.rule, catalogue, "rule", tree, path, ("waivers", i, "rule"))
         for j, earlier in enumerate(policy.waivers[:i]):
             if waiver.overlaps(earlier):
                 line = tree.line(("waivers", j))
-                message = f"overlaps the waiver of {waiver.rule} in line {line}; say which of them is meant"
+                message = f"overlaps the waiver of {waiver.rule} in line {line}; remove one of them"
                 raise _fault(tree, path, ("waivers", i), message)
 
 

@@ -41,7 +41,7 @@ def unfinished(picked: Picked, policy: Policy) -> Mapping[str, str]:
     wanted = set(cell_ids(picked))
     if globs := narrowing(picked.done):
         # Probes that were not planned leave no trace in the results.
-        return {first_id(cell): f"the run was narrowed to {' '.join(globs)}" for cell in wanted}
+        return {first_id(cell): f"the run was limited to {' '.join(globs)}" for cell in wanted}
     cells = [cell for cell in picked.done.record.cells if cell.id in wanted]
     why = {first_id(cell.id): _restored(cell) for cell in cells if policy.start == "fresh" and _restored(cell)}
     refused = [c for c in cells if not (c.clean or (c.state == "crashed" and policy.crashed == "accept"))]

@@ -60,21 +60,21 @@ def as_stored(
 def _broken_off(record: CellRecord, journalled: Journalled | None, second: Journalled | None, payload_id: str) -> str:
     """Why the journals of a cell that is recorded as finished are not whole, "" when they are."""
     if journalled is None:
-        return "its journal is not there"
+        return "its journal is missing"
     if lost := [note for note in journalled.notes if note.get("type") == "harness-lost"]:
         return str(lost[-1].get("reason") or "the journal says that the guest was lost")
     if lacks := journalled.lacks():
-        return f"its journal is not whole: {lacks}"
+        return f"its journal is incomplete: {lacks}"
     if journalled.plan is not None and journalled.plan.id != payload_id:
         said = printable(journalled.plan.id.encode())
-        return f"the payload says it is {said}, and the run had {payload_id}"
+        return f"the payload reports id {said}, but the run used {payload_id}"
     if record.exit_signal is not None or record.exit_status:
         how = f"status {record.exit_status}" if record.exit_signal is None else f"signal {record.exit_signal}"
         return f"the payload ended with {how}"
     if record.second_sha256 and second is None:
-        return "its journal of the crosscheck is not there"
+        return "its crosscheck journal is missing"
     if record.second_sha256 and second is not None and (lacks := second.lacks()):
-        return f"its journal of the crosscheck is not whole: {lacks}"
+        return f"its crosscheck journal is incomplete: {lacks}"
     return other_machine(record, journalled)
 
 
@@ -89,5 +89,5 @@ def other_machine(record: CellRecord, journalled: Journalled | None) -> str:
         ("page size", str(plan.page_size), str(machine.page_size)),
     ):
         if said != was:
-            return f"the payload speaks of the {what} {printable(said.encode())}, and the machine came up with {was}"
+            return f"the payload reports the {what} {printable(said.encode())}, but the machine booted with {was}"
     return ""

@@ -176,5 +176,5 @@ def _prompt(cell: Cell, screen: Screen) -> list[str]:
 def status_of(exited: Exited | None) -> int:
     """An end as an exit status. Raises ``LostGuest`` for none."""
     if exited is None:
-        raise LostGuest("the guest ended the command without saying how")
+        raise LostGuest("the guest did not report how the command ended")
     return exited.status if exited.status is not None else _SIGNALLED + (exited.signal or 0)

@@ -37,7 +37,7 @@ def run_lock(folder: Path) -> Iterator[None]:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as problem:
         os.close(fd)
-        raise UsageError(f"{folder} belongs to a run that is still going on") from problem
+        raise UsageError(f"the run in {folder} is still active (locked)") from problem
     try:
         yield
     finally:
@@ -68,7 +68,7 @@ def find_run(results: Path, name: str | None) -> Path:
         return Path(name)
     folders = run_folders(results)
     if not folders:
-        raise UsageError(f"{results} holds no run; `sealmatrix run` makes one, --results names another folder")
+        raise UsageError(f"{results} has no runs; `sealmatrix run` makes one, --results gives another folder")
     if name is None:
         return folders[-1]
     if back := _LAST.fullmatch(name):
@@ -117,11 +117,11 @@ def _all_told(folder: Path, record: RunRecord) -> None:
     """Raise ``UsageError`` where cells lie in the folder of which its record says nothing, or says two things."""
     names = [cell.id for cell in record.cells]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise UsageError(f"{folder}/run.json: has two cells that are called {twice}")
+        raise UsageError(f"{folder}/run.json: has two cells with the id {twice}")
     cells = folder / "cells"
     lying = {path.name for path in cells.iterdir() if path.is_dir()} if cells.is_dir() else set()
     if untold := sorted(lying - set(names)):
-        raise UsageError(f"{folder}: cells/{untold[0]} is there, and run.json says nothing of it")
+        raise UsageError(f"{folder}: cells/{untold[0]} exists, but run.json does not list it")
 
 
 def load_run(folder: Path, catalogue: Mapping[str, Rule]) -> RunDone:

@@ -74,7 +74,7 @@ def assign(rules: Mapping[str, Rule], planned: Sequence[ProbeName]) -> Assignmen
     """
     if orphans := unclaimed(rules, planned):
         raise UsageError(
-            f"no rule speaks for {len(orphans)} probes, the first is {orphans[0].id}; the catalogue is out of date"
+            f"no rule covers {len(orphans)} probes, the first is {orphans[0].id}; the catalogue is out of date"
         )
     taken = ((rule, tuple(p for p in planned if rule.speaks_for(p))) for rule in rules.values())
     return tuple((rule, probes) for rule, probes in taken if probes)
@@ -137,7 +137,7 @@ def _disputed(finding: Finding, differ: str, by: str) -> Finding:
     if finding.kind == "crash":
         return finding
     alone = f"{finding.status}: {finding.reason}" if finding.reason else finding.status
-    return Finding("error", f"{differ}; by {by} alone it is {alone}")
+    return Finding("error", f"{differ}; {by} alone gives {alone}")
 
 
 def summary(seen: Observation, *, whole: bool = False) -> str:
@@ -173,12 +173,14 @@ def _unanswered(
     if probe.id in evidence.doubts:
         return Finding("error", f"the journal is out of order: {evidence.doubts[probe.id]}")
     if seen is not None and evidence.kernel is None:
-        return Finding("error", f"observed, but on which kernel is not known: {evidence.lost or 'nobody said it'}")
+        return Finding(
+            "error", f"observed, but the kernel is unknown: {evidence.lost or 'the payload did not report it'}"
+        )
     if seen is not None:
         return None
     why = evidence.lost or "the stream ended without it"
     if probe.id in evidence.begun:
-        return Finding("error", f"the probe began and no observation followed: {why}")
+        return Finding("error", f"the probe began but no observation followed: {why}")
     return Finding("miss", why)
 
 
@@ -187,7 +189,7 @@ def judge_observation(rule: Rule, probe: ProbeName, seen: Observation, kernel: K
     if seen.layout != probe.layout:
         return Finding("error", f"the payload ran the layout {seen.layout}, the plan says {probe.layout}")
     if kernel not in rule.where:
-        return Finding("skip", "the rule does not speak for this kernel")
+        return Finding("skip", "the rule does not apply to this kernel version")
     if lacking := rule.lacks(kernel):
         return Finding("skip", f"needs {lacking}")
     return filter_noted(seen, kernel, _judge_case(Case(rule, probe, seen, kernel)))
@@ -213,7 +215,7 @@ def _usable(case: Case) -> Finding | None:
     if control.stage != "done":
         return Finding("error", f"the control half stopped in {control.stage}")
     if sealed.step is not None:
-        return Finding("error", f"set-up worked for the control half and not for the sealed one: {sealed.said}")
+        return Finding("error", f"set-up failed in the sealed half only: {sealed.said}")
     refused = [number for number in sealed.seal if number]
     if refused:
         return Finding("fail", f"mseal refused to seal: {errno_name(refused[0])}", "interface")
@@ -233,12 +235,12 @@ def _misshapen(seen: Observation) -> Finding | None:
     if len(seen.sealed.seal) != seals:
         told = len(seen.sealed.seal)
         return Finding(
-            "error", f"the sealed half tells {told} results of mseal, and its layout has {seals} ranges to seal"
+            "error", f"the sealed half reports {told} results of mseal, but its layout has {seals} ranges to seal"
         )
     for i, (c, unit) in enumerate(zip(seen.layout, seen.control.units_before, strict=True)):
         if (unit is None) is not (c in "gG"):
-            what = "is not mapped" if unit is None else "is mapped and was to be a gap"
-            return Finding("error", f"the control half's window is not as its layout says: unit {i} {what}")
+            what = "is not mapped" if unit is None else "is mapped but should be a gap"
+            return Finding("error", f"the control half's window differs from its layout: unit {i} {what}")
     return None
 
 
@@ -246,7 +248,7 @@ def _unchanged(case: Case) -> Finding:
     """Only what sealing did counts, so whatever became of the operation is no matter."""
     seen = case.seen
     if any(len(half.before) != len(seen.layout) for half in (seen.control, seen.sealed)):
-        return _usable(case) or Finding("error", "the halves tell nothing of their windows")
+        return _usable(case) or Finding("error", "the halves do not report their windows")
     if broken := _misshapen(seen):
         return broken
     if changed := sealing_changes(case.probe, seen):
@@ -264,7 +266,7 @@ def _hung(rule: Rule, control: Half, sealed: Half) -> Finding:
     if half.extra.get("unkillable"):
         told += " and could not be killed"
     if control.timeout and rule.expect_control is not None and control.stage in ("operation", "after"):
-        return Finding("fail", f"{told}; it was to be answered", "hang")
+        return Finding("fail", f"{told}; the rule demands an answer", "hang")
     if control.timeout or sealed.stage == "setup":
         return Finding("error", told)
     return Finding("fail", f"{told}; the control half did not hang", "hang")
@@ -277,7 +279,7 @@ def _invariant(rule: Rule, seen: Observation) -> Finding | None:
         kind: Kind = "bypass" if any(p.bypass for p in problems) else "seal-lost"
         return Finding("fail", "; ".join(p.text for p in problems[:3]), kind)
     if rule.outcome != "interface" and (spread := spread_units(seen)):
-        return Finding("fail", f"{_units(spread)} sealed without having been asked for", "over-blocked")
+        return Finding("fail", f"{_units(spread)} sealed without a request", "over-blocked")
     return None
 
 
@@ -293,7 +295,7 @@ def _blocked(case: Case) -> Finding:
     if rule.atomic:
         plain = [i for i, c in enumerate(seen.layout) if c in "pP"]
         if changed := changes(sealed, plain):
-            return Finding("fail", f"refused with {sealed.said}, and yet {changed[0]}", "not-atomic")
+            return Finding("fail", f"refused with {sealed.said}, but {changed[0]}", "not-atomic")
     if errno_name(sealed.errno) not in rule.errnos:
         wanted = " or ".join(rule.errnos)
         return Finding("fail", f"refused with {sealed.said} instead of {wanted}", "wrong-errno")
@@ -324,7 +326,7 @@ def _permitted(case: Case) -> Finding:
         return Finding("fail", f"answered {_answer(sealed)}; the control {_answer(control)}", "interface")
     plain = [i for i, c in enumerate(seen.layout) if c in "pPgG"]
     if changes(sealed, plain) != changes(control, plain):
-        return Finding("fail", "did something else to the plain memory beside it than the control did", "interface")
+        return Finding("fail", "changed unsealed neighbouring pages differently from the control", "interface")
     return PASS
 
 
@@ -401,7 +403,7 @@ def _expected(name: str, half: Half, expect: Expect, layout: str) -> Finding | N
     if lost := sorted(wanted_sealed - found):
         return Finding("fail", f"the {name} half: {_units(lost)} not sealed afterwards", "seal-lost")
     if spread := sorted(found - wanted_sealed):
-        return Finding("fail", f"the {name} half: {_units(spread)} sealed without having been asked for", "interface")
+        return Finding("fail", f"the {name} half: {_units(spread)} sealed without a request", "interface")
     return None
 
 
@@ -441,7 +443,7 @@ def _untold(name: str, half: Half, outcomes: Sequence[Rounds]) -> Finding | None
     """Rounds that are in no outcome may have gone any way."""
     told, rounds = sum(outcome.count for outcome in outcomes), half.extra.get("rounds")
     if told != rounds or half.extra.get("outcomes_left_out"):
-        return Finding("error", f"the {name} half tells how {told} of its {rounds} rounds went")
+        return Finding("error", f"the {name} half reports the outcome of {told} of its {rounds} rounds")
     return None
 
 
@@ -451,8 +453,8 @@ def _one_sided(name: str, expect: Expect, outcomes: Sequence[Rounds]) -> Finding
         seen = sum(outcome.count for outcome in outcomes if outcome.told == wanted)
         if seen < expect.wins:
             rounds = sum(outcome.count for outcome in outcomes)
-            reason = f"proves nothing: {seen} of the {name} half's {rounds} rounds went {wanted!r}"
-            return Finding("skip", f"{reason}, and {expect.wins} have to")
+            reason = f"inconclusive race: outcome {wanted!r} in {seen} of {rounds} {name} rounds"
+            return Finding("skip", f"{reason}, at least {expect.wins} needed")
     return None
 
 
@@ -501,5 +503,5 @@ def _known(rule: Rule, probe: ProbeName, kernel: KernelFacts, finding: Finding) 
             if finding.status == "fail" and finding.kind != "hang":
                 return Finding("known", f"{finding.reason}; known: {cited}", finding.kind)
             if finding.status == "pass":
-                return Finding("fixed", f"holds, though the catalogue says: {cited}")
+                return Finding("fixed", f"holds, although the catalogue says: {cited}")
     return finding

@@ -29,7 +29,7 @@ def without_mseal(rule: Rule, kernel: KernelFacts) -> Finding:
     asked."""
     if kernel.version < MSEAL_SINCE:
         return Finding("skip", "no mseal (ENOSYS)")
-    reason = "no mseal (ENOSYS), which every 64-bit kernel has since 6.10"
+    reason = "no mseal (ENOSYS), which every 64-bit kernel since 6.10 has"
     return Finding("fail", reason, "interface") if rule.present else Finding("miss", reason)
 
 
@@ -39,7 +39,7 @@ def step_failed(probe: ProbeName, control: Half, kernel: KernelFacts) -> Finding
         return Finding(entry.verdict, f"not offered here: {control.said} ({entry.reason})")
     if control.step_errno in _UNAVAILABLE:
         return Finding("error", f"the probe broke: {control.said}")
-    return Finding("error", f"the probe broke: {control.said}, which is no known way to say that this machine has none")
+    return Finding("error", f"the probe broke: {control.said} (not a known sign that the machine lacks it)")
 
 
 def control_refused(probe: ProbeName, seen: Observation, kernel: KernelFacts) -> Finding | None:
@@ -51,9 +51,9 @@ def control_refused(probe: ProbeName, seen: Observation, kernel: KernelFacts) ->
         told = "does not apply: the control" if entry.verdict == "skip" else "the control"
         return Finding(entry.verdict, f"{told} failed with {errno_name(error)} ({entry.reason})")
     if error in _EXHAUSTED:
-        return Finding("error", f"the control failed with {errno_name(error)}: the machine may be short of it")
+        return Finding("error", f"the control failed with {errno_name(error)}: the machine may lack the resources")
     refused = f"the control, where nothing is sealed, was refused with {errno_name(error)}"
-    return Finding("fail", f"{refused}: no reason is known that excuses it", "over-blocked")
+    return Finding("fail", f"{refused}: no reason that excuses this error is listed", "over-blocked")
 
 
 def filtered(kernel: KernelFacts) -> bool:

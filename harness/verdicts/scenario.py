@@ -113,7 +113,7 @@ def _unasked(ending: Finding) -> Finding:
     """An expectation of the text that was never said: as the scenario's end has it."""
     if ending.status == "pass":
         # A child that died before it came to this, or a call that failed in an `if`, is no reason to call all well.
-        return Finding("miss", "never asked: the scenario ended without coming to it")
+        return Finding("miss", "not asked: the scenario ended before it")
     if ending.status == "fail":
         return Finding("error", f"never reached: {ending.reason}")
     return Finding(ending.status, ending.reason if ending.status != "error" else f"never reached: {ending.reason}")

@@ -174,7 +174,7 @@ def test_over_commits_for_arm64(repository: Path, tmp_path: Path) -> None:
         (["--rule", "munmap-blocked", "--good", "a", "--bad", "b", "--tree", "."], "no such kernel here"),
         (["--rule", "munmap-blocked", "--good", "HEAD~1", "--bad", "HEAD", "--tree", "."], "holds no kernel source"),
         (["--rule", "munmap-blocked", "--good", "6.12", "--bad", "7.3", "--observation", "errno=0"], "name one with"),
-        (["--resume", "last"], "holds no bisection"),
+        (["--resume", "last"], "has no bisections"),
     ],
 )
 def test_bad_input_is_one_line_and_starts_nothing(words: list[str], message: str, tmp_path: Path) -> None:

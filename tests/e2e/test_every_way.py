@@ -22,7 +22,7 @@ SOME = ("*/*/exact", "*/*/plain", "*/*/single", "*/*/beside", "*/*anon-rw/*", "*
 ONLY_IN_QEMU = {"args-map-limit": "a machine of our own"}
 MAY_DIFFER: dict[str, dict[str, str]] = {
     "virtme": ONLY_IN_QEMU,
-    "ssh": ONLY_IN_QEMU | {"pages-swap": "needs swap, which this machine did not have"},
+    "ssh": ONLY_IN_QEMU | {"pages-swap": "needs swap, which the tested machine lacks"},
 }
 
 pytestmark = pytest.mark.kernels

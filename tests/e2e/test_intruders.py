@@ -16,8 +16,8 @@ PROGRAM = ROOT / "tests" / "guest_programs" / "intruder.c"
 SEALMATRIX = [sys.executable, "-m", "harness"]
 MATRIX = ["-f", str(ROOT / "kernels.yaml")]
 TRACED = "PID 1 was stopped: something in the guest traces it"
-COUNTED = "somebody else writes to the channel"
-NOT_IDLE = "the channel said that the program had ended, and the guest was not idle"
+COUNTED = "another process writes to the channel"
+NOT_IDLE = "the channel reported the end of the program, but the guest was not idle"
 
 pytestmark = pytest.mark.kernels
 

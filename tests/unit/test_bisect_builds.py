@@ -217,7 +217,7 @@ def test_a_session_that_has_its_answer_is_not_resumed(tmp_path: Path) -> None:
 
 def test_a_session_is_held_by_one_process(tmp_path: Path) -> None:
     with sessions.begin(tmp_path, task()) as session:
-        with pytest.raises(UsageError, match="still going on"), sessions.resume(tmp_path, session.id):
+        with pytest.raises(UsageError, match="still active"), sessions.resume(tmp_path, session.id):
             pass
         assert isinstance(session, Session)
 
@@ -236,7 +236,7 @@ def test_a_search_goes_on_only_with_what_it_began_with(tmp_path: Path) -> None:
         "matrix_sha256": "matrix",
     }
     for name, what in pins.items():
-        with pytest.raises(UsageError, match=f"its {what} was 0000000000000000 and is .* begin a new one"):
+        with pytest.raises(UsageError, match=f"its {what} was 0000000000000000 and is .* start a new one"):
             prepare(replace(begun, **{name: "0" * 64}))
     path.write_text(path.read_text() + "# another one\n")
     with pytest.raises(UsageError, match="its matrix was"):
@@ -259,7 +259,7 @@ def test_a_kernel_that_is_another_one_when_the_search_goes_on(tmp_path: Path) ->
     assert changed in rest.booted
     assert not {VERSIONS[0], VERSIONS[-1]} & set(rest.booted)
     assert book.image(changed) == "new"
-    assert any("is another one now" in line for line in (session.folder / "bisect.log").read_text().splitlines())
+    assert any("the kernel has changed" in line for line in (session.folder / "bisect.log").read_text().splitlines())
     assert book.boots == 3 + len(rest.booted)  # what was booted is counted, whatever it counts for
     assert len(sessions.read_trials(session.folder)) == len(book.trials)
 

@@ -88,10 +88,10 @@ def test_an_answer_that_is_not_there_yet(tmp_path: Path) -> None:
         (["--rule", "munmap-blocked", "--good", "1", "--bad", "2", "--observation", "x"], "FIELD=VALUE"),
         (["--rule", "munmap-blocked", "--good", "1", "--bad", "2", "-p", "huge"], "--profile huge"),
         (["--rule", "munmap-blocked", "--good", "1", "--bad", "2", "-k", "nonesuch"], "has no such kernel"),
-        (["--rule", "munmap-blocked", "--good", "1", "--bad", "2", "-k", "debian-6.12"], "not two kernels"),
+        (["--rule", "munmap-blocked", "--good", "1", "--bad", "2", "-k", "debian-6.12"], "fewer than two kernels"),
         (["--rule", "munmap-blocked", "--good", "1", "--bad", "2", "--tree", "nowhere"], "no such folder"),
-        (["--resume", "last"], "holds no bisection"),
-        (["--show", "nonesuch"], "holds no bisection"),
+        (["--resume", "last"], "has no bisections"),
+        (["--show", "nonesuch"], "has no bisections"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(words: list[str], message: str, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_a_disagreement_is_an_error_with_both_observations(tmp_path):
     assert done.exit_code == 3
     verdict = done.results["a"][0].verdicts[1]
     assert "the two payloads disagree: sealed half, answer: C EPERM, Python 0" in verdict.reason
-    assert "by the C payload alone it is pass" in verdict.reason
+    assert "the C payload alone gives pass" in verdict.reason
     assert verdict.observed.startswith("C: control 0, sealed EPERM")
     assert " | Python: control 0, sealed 0" in verdict.observed
     assert crosscheck_line(done).endswith("they differ on 1")
@@ -121,7 +121,7 @@ def test_a_failure_only_one_payload_sees_is_no_failure_of_the_kernel(tmp_path):
     planted = stream("c", seen(PROBES[0], BYPASSED), seen(PROBES[1]))
     done = crosschecked(tmp_path / "r", [planted], [WHOLE[1]])
     assert statuses(done) == [("error", None), ("pass", None)]
-    assert "by the C payload alone it is fail" in done.results["a"][0].verdicts[0].reason
+    assert "the C payload alone gives fail" in done.results["a"][0].verdicts[0].reason
 
 
 def test_a_broken_kernel_fails_by_both(tmp_path):

@@ -380,8 +380,8 @@ def test_a_report_that_goes_on_in_another_lane_suspects_both() -> None:
 @pytest.mark.parametrize(
     ("console", "why"),
     [
-        ("", "no mark of any probe"),
-        (KASAN, "no mark of any probe"),
+        ("", "no probe marks"),
+        (KASAN, "no probe marks"),
         ("sealmatrix: begin a\nsealmatrix: end\n" + KASAN, "use-after-free in f+0x1/0x2, when no probe ran"),
         (KASAN + "sealmatrix: begin a\nsealmatrix: end\n", ""),  # the boot's own
         ("sealmatrix: begin a\n" + KASAN + "sealmatrix: end\n", ""),  # the probe's verdict tells it

@@ -98,7 +98,7 @@ def test_another_kernel_than_the_one_that_was_meant_is_no_answer(guest, tmp_path
     if not said:
         assert one.boot().release == "6.12.0"
         return
-    with pytest.raises(BootFailed, match=re.escape(f"another kernel came up than was meant: {said}")):
+    with pytest.raises(BootFailed, match=re.escape(f"the wrong kernel booted: {said}")):
         one.boot()
 
 
@@ -159,9 +159,9 @@ def test_a_guest_that_never_says_hello(guest):
         ("noise", r"broke the channel's protocol: no frame starts with b'this is no frame"),
         ("wrong", r"broke the channel's protocol: 'hello' while a program runs"),
         ("two-ends", r"'exit' holds neither a status nor a signal"),
-        ("strange-frame", r"2 frames with 4 bytes came, and PID 1 says it sent 1 with 3; somebody else writes"),
+        ("strange-frame", r"2 frames with 4 bytes came, and PID 1 says it sent 1 with 3; another process writes"),
         ("uncounted", r"0 frames with 0 bytes came, and PID 1 says it sent None with None"),
-        ("forged-exit", r"the channel said that the program had ended, and the guest was not idle: it sent 'out'"),
+        ("forged-exit", r"the channel reported the end of the program, but the guest was not idle: it sent 'out'"),
         ("refuse", r"could not run the payload: run x: Exec format error"),
         ("flood", r"flooded: the payload wrote more than 4194304 bytes"),
         ("panic", r"the kernel crashed: Kernel panic - not syncing: fake"),

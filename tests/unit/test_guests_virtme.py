@@ -45,8 +45,8 @@ def test_modules_are_packed() -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("9P_FS", r"has no 9p \(CONFIG_9P_FS\).*flavour: full.*virtme.config.*without `guest: virtme`"),
-        ("NET_9P_VIRTIO", r"has no 9p \(CONFIG_NET_9P_VIRTIO\)"),
+        ("9P_FS", r"lacks 9p \(CONFIG_9P_FS\).*flavour: full.*virtme.config.*without `guest: virtme`"),
+        ("NET_9P_VIRTIO", r"lacks 9p \(CONFIG_NET_9P_VIRTIO\)"),
         ("DEVTMPFS", "no CONFIG_DEVTMPFS=y"),
         ("VIRTIO_CONSOLE", "without CONFIG_VIRTIO_CONSOLE"),
     ],

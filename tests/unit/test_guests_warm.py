@@ -176,7 +176,7 @@ def test_a_qemu_is_asked_once_for_each_file(tmp_path):
 
 def test_the_second_guest_is_restored(guest):  # noqa: F811
     first = guest("ok", fresh=False).boot()
-    assert (first.start, first.start_reason) == ("cold", "no such guest had been saved")
+    assert (first.start, first.start_reason) == ("cold", "no saved guest for this machine")
     assert first.saved_guest
     one = guest("ok", fresh=False)
     second = one.boot()
@@ -199,8 +199,8 @@ def test_a_fresh_guest_is_neither_restored_nor_saved(guest):  # noqa: F811
 @pytest.mark.parametrize(
     ("fake", "reason"),
     [
-        ("forgets-name", "it did not take its new name"),
-        ("other-release", "it says other things of itself"),
+        ("forgets-name", "it did not confirm its new name"),
+        ("other-release", "it reports other properties"),
         ("swapped", "something is swapped out"),
         ("rude-later", "'done' instead of 'hello'"),
         ("dies-restored", "QEMU exited with status 1: qemu: Unknown ramblock"),
@@ -210,7 +210,7 @@ def test_a_guest_in_doubt_is_thrown_away_and_booted(guest, fake, reason):  # noq
     first = guest(fake, fresh=False).boot()
     second = guest(fake, fresh=False).boot()
     assert second.start == "cold"
-    assert f"saved guest {first.saved_guest} was thrown away" in second.start_reason
+    assert f"saved guest {first.saved_guest} was discarded" in second.start_reason
     assert reason in second.start_reason
     assert second.saved_guest  # and saved anew
 
@@ -259,7 +259,9 @@ def test_a_guest_that_was_lost_is_not_used_again(guest):  # noqa: F811
 def test_a_guest_that_cannot_be_saved_goes_on(guest):  # noqa: F811
     one = guest("unmigratable", fresh=False)
     told = one.boot()
-    assert told.start_reason.endswith("it could not be: QEMU refused 'migrate': State blocked by non-migratable device")
+    assert told.start_reason.endswith(
+        "it could not be saved: QEMU refused 'migrate': State blocked by non-migratable device"
+    )
     assert one.push("payload", b"\x7fELF") == "/work/payload"
 
 

@@ -100,7 +100,7 @@ def test_a_run_that_was_killed_is_judged_from_what_it_left(tmp_path: Path) -> No
     (done.folder / "verdicts.json").unlink()
     found = read_folder(done.folder, {})
     assert (found.run["state"], found.run["exit_code"]) == ("interrupted", 3)
-    with run_lock(done.folder), pytest.raises(UsageError, match="still going on"):
+    with run_lock(done.folder), pytest.raises(UsageError, match="still active"):
         read_folder(done.folder, {})
 
 
@@ -189,9 +189,9 @@ def test_a_later_database_is_left_alone(tmp_path: Path) -> None:
     remember(kept_run.folder)
     with sqlite3.connect(tmp_path / "history.sqlite") as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(UsageError, match="later sealmatrix"), reading(database_url(tmp_path)):
+    with pytest.raises(UsageError, match="newer sealmatrix"), reading(database_url(tmp_path)):
         pass
-    assert "later sealmatrix" in remember(kept_run.folder)
+    assert "newer sealmatrix" in remember(kept_run.folder)
 
 
 @pytest.mark.parametrize(

@@ -129,3 +129,20 @@ def test_the_failure_that_is_shown_is_what_show_prints(name: str, capsys: pytest
     shown = capsys.readouterr().out.splitlines()
     assert quoted
     assert [line for block in quoted for line in block.splitlines() if line not in shown] == []
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/internals/architecture.md", "docs/internals/decisions.md"])
+def test_code_that_documents_name_is_there(name: str) -> None:
+    """Paths begin at the root, harness/ or guest_payload/; ``file.py:Class.method`` is defined there."""
+    text = (ROOT / name).read_text()
+    gone = []
+    for path, symbol in re.findall(r"`((?:[\w.-]+/)+[\w-]+\.(?:py|c|h|yaml|tsv|lock|txt))(?::([\w.]+))?`", text):
+        places = [ROOT / path, ROOT / "harness" / path, ROOT / "guest_payload" / path]
+        found = next((place for place in places if place.is_file()), None)
+        if found is None:
+            gone += [path] if not re.search(r"[A-Z]{2,}", path) else []  # NAME and FAMILY stand for one to be written
+        elif any(
+            not re.search(rf"\b{re.escape(word)}\b", found.read_text()) for word in filter(None, symbol.split("."))
+        ):
+            gone.append(f"{path}:{symbol}")
+    assert gone == []

@@ -89,9 +89,9 @@ def test_a_plan_that_says_less_than_the_journal(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"release": "6.6.0"}, f"the kernel 6.6.0, and the machine came up with {BOOTED_RELEASE}"),
-        ({"machine": "aarch64"}, "the architecture arm64, and the machine came up with x86_64"),
-        ({"page_size": 16384}, "the page size 16384, and the machine came up with 4096"),
+        ({"release": "6.6.0"}, f"the kernel 6.6.0, but the machine booted with {BOOTED_RELEASE}"),
+        ({"machine": "aarch64"}, "the architecture arm64, but the machine booted with x86_64"),
+        ({"page_size": 16384}, "the page size 16384, but the machine booted with 4096"),
     ],
 )
 def test_a_payload_that_speaks_of_another_machine(tmp_path: Path, change: dict[str, object], said: str) -> None:
@@ -100,7 +100,7 @@ def test_a_payload_that_speaks_of_another_machine(tmp_path: Path, change: dict[s
     live, _ = run(tmp_path / "live", {"a": guest(tmp_path, plan, *WHOLE[1:])})
     for done in (live, forged(tmp_path, [plan, *WHOLE[1:]])):
         cell = done.record.cells[0]
-        assert (cell.state, cell.reason) == ("lost", f"the payload speaks of {said}")
+        assert (cell.state, cell.reason) == ("lost", f"the payload reports {said}")
         assert statuses(done, "a") == ["error", "error"]
 
 

@@ -354,7 +354,7 @@ def test_a_crash_beside_which_two_probes_ran() -> None:
 
 
 def test_a_probe_without_a_rule_is_refused() -> None:
-    with pytest.raises(Exception, match="no rule speaks for 1 probes"):
+    with pytest.raises(Exception, match="no rule covers 1 probes"):
         assign({}, [ProbeName("munmap", "anon-rw", "exact", "SSS")])
 
 

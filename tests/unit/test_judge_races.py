@@ -87,16 +87,16 @@ def test_outcomes_are_read_whole():
 @pytest.mark.parametrize(
     ("needs", "features", "lacks"),
     [
-        (("swap",), {"swap": 0}, "swap, which this machine did not have"),
+        (("swap",), {"swap": 0}, "swap, which the tested machine lacks"),
         (("swap",), {"swap": 65532}, ""),
-        (("two-nodes", "two-cpus"), {"nodes": 2, "cpus": 1}, "two CPUs, which this machine did not have"),
-        (("hugepages",), {"hugepages": 0}, "huge pages, which this machine did not have"),
+        (("two-nodes", "two-cpus"), {"nodes": 2, "cpus": 1}, "two CPUs, which the tested machine lacks"),
+        (("hugepages",), {"hugepages": 0}, "huge pages, which the tested machine lacks"),
         (("swap",), {}, ""),  # an older payload did not say: the probe itself will
         (("boot:a.b=never",), {"cmdline": "quiet a.b=never"}, ""),
         (
             ("boot:a.b=never",),
             {"cmdline": "quiet a.b=nevermore"},
-            "the boot parameter a.b=never, which this machine did not have",
+            "the boot parameter a.b=never, which the tested machine lacks",
         ),
     ],
 )
@@ -111,8 +111,8 @@ def test_what_a_rule_needs(needs, features, lacks):
         ("config:X", {"X": "n"}, "a kernel built with CONFIG_X"),
         ("config:!X", {"X": "n"}, ""),
         ("config:!X", {"X": "y"}, "a kernel built without CONFIG_X"),
-        ("config:X", {}, "to know whether the kernel was built with CONFIG_X, which nobody told"),
-        ("config:!X", {"Y": "n"}, "to know whether the kernel was built with CONFIG_X, which nobody told"),
+        ("config:X", {}, "the kernel's configuration (CONFIG_X is unknown)"),
+        ("config:!X", {"Y": "n"}, "the kernel's configuration (CONFIG_X is unknown)"),
     ],
 )
 def test_how_a_kernel_has_to_be_built(needs, config, lacks):
@@ -148,7 +148,7 @@ def test_what_is_lacking_is_a_skip_with_its_reason():
     probe = ProbeName("race-munmap", "anon-rw", "exact", "SSS")
     seen = Observation(probe.id, "SSS", 4096, 1, Half("setup", "two CPUs", 95), Half("setup", "two CPUs", 95))
     finding = judge_observation(UNMAP, probe, seen, replace(KERNEL, features={"cpus": 1}))
-    assert (finding.status, finding.reason) == ("skip", "needs two CPUs, which this machine did not have")
+    assert (finding.status, finding.reason) == ("skip", "needs two CPUs, which the tested machine lacks")
 
 
 def test_a_need_nobody_knows(tmp_path):

@@ -159,7 +159,7 @@ def test_any_index(text: str) -> None:
         ("E: Failed to fetch y  Unable to connect to 127.0.0.1:1:\nE: Some index files", "Unable to connect to"),
         ("W: only this", "cannot fetch it: only this"),
         ("E: none of the words known today\nE: Unable to fetch", "cannot fetch it: none of the words known today"),
-        ("", "apt failed without a word"),
+        ("", "apt failed with no error message"),
     ],
 )
 def test_apts_words_become_one_line(output: str, said: str) -> None:

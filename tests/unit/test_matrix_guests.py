@@ -73,8 +73,8 @@ FAULTS = [
     ("guest: virtme", "guest: [a]", "profiles.lived-in.guest: "),
     ("    user: root", "    memory: 96", "kernels.yaml:19: profiles.board: unknown key 'memory'"),
     ("    user: root", "    password: x", "profiles.board: unknown key 'password'"),
-    ("user: root", "user: root:secret", "a password never stands here"),
-    ("me@gate.example:22", "me:secret@gate", "a password never stands here"),
+    ("user: root", "user: root:secret", "without a password"),
+    ("me@gate.example:22", "me:secret@gate", "without a password"),
     ("port: 2222", "port: 70000", "profiles.board.port: must be less than or equal to 65535"),
     ("BOARD_SECRET", "hunter2!", "is not the name of an environment variable"),
     ("    key: keys/board", "    directories: [tmp]", "profiles.board.directories[0]: 'tmp' is not an absolute"),
@@ -100,9 +100,9 @@ def test_fault_is_one_line(old: str, new: str, said: str) -> None:
 
 def test_what_cannot_come_together() -> None:
     matrix = parse_matrix(GOOD.replace('    install: [./flash, "{image}"]\n', "").encode(), PATH)
-    with pytest.raises(UsageError, match=r"here is whatever a machine runs.*-p NAME"):
+    with pytest.raises(UsageError, match=r"here \(`source: machine`\) needs a profile.*-p NAME"):
         refuse_impossible(plan_cells(matrix, kernels=["here"], profiles=["plain"]))
-    with pytest.raises(UsageError, match=r"board has no `install`.*not mine"):
+    with pytest.raises(UsageError, match=r"board has no `install`, so mine cannot"):
         refuse_impossible(plan_cells(matrix))
     refuse_impossible(plan_cells(matrix, kernels=["here"], profiles=["board"]))
 

@@ -104,7 +104,7 @@ FAULTS = [
     ("smp: 2", "smp: 0", "profiles.big.smp: must be greater than or equal to 1"),
     ("{x86_64: max}", "{mips: max}", "profiles.big.cpu.mips: unknown value 'mips'"),
     ("[quiet]", "['a b']", "profiles.big.boot[0]: 'a b' is not one boot parameter"),
-    ("  big:", "  arm64:", "profiles.arm64: a profile cannot be called like an architecture"),
+    ("  big:", "  arm64:", "profiles.arm64: a profile cannot have the name of an architecture"),
     (
         "kernels: [one, large]",
         "kernels: [on, large]",
@@ -118,7 +118,7 @@ FAULTS = [
     (
         "kernels: [one, large]",
         "kernels: [large]\n    architectures: [x86_64]",
-        "selections.default.kernels[0]: large is on none of these architectures: x86_64",
+        "selections.default.kernels[0]: large exists for none of these architectures: x86_64",
     ),
     ("labels: [16k]", "labels: &x [16k]", "kernels.yaml:14: kernels.large.labels: anchors and aliases"),
     ("labels: [16k]", "labels: *x", "kernels.yaml:14: kernels.large.labels: anchors and aliases"),

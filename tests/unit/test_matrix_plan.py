@@ -66,7 +66,7 @@ def test_profiles_replace(matrix: Matrix) -> None:
         ({"kernels": ["debain-6.12"]}, "(did you mean 'debian-6.12'?)"),
         ({"arches": ["amd64"]}, "unknown architecture 'amd64' (here it is called 'x86_64')"),
         ({"profiles": ["fast"]}, "unknown profile 'fast'"),
-        ({"kernels": ["*-16k"], "arches": ["x86_64"]}, "no kernel asked for is on x86_64"),
+        ({"kernels": ["*-16k"], "arches": ["x86_64"]}, "no selected kernel exists for x86_64"),
     ],
 )
 def test_what_does_not_exist(matrix: Matrix, request_: dict[str, object], said: str) -> None:

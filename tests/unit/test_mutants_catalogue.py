@@ -91,7 +91,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, change: tuple[str, str], words: 
 
 
 def test_a_name_comes_once(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="of this name already"):
+    with pytest.raises(ConfigError, match="has this name"):
         load_mutants(folder(tmp_path, GOOD + GOOD))
 
 

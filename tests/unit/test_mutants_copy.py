@@ -102,5 +102,5 @@ def test_one_process_at_a_time(tree: Path, tmp_path: Path) -> None:
 
 
 def test_no_tree(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no kernel source tree"), open_copy(tmp_path, tmp_path / "copy", []):
+    with pytest.raises(UsageError, match="not a kernel source tree"), open_copy(tmp_path, tmp_path / "copy", []):
         pytest.fail("never entered")

@@ -114,7 +114,7 @@ def test_any_output_is_read(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"#!/bin/sh\n", "not an ELF"), (b"\x7fELF" + b"\0" * 99, "no whole ELF")],
+    [(b"#!/bin/sh\n", "not an ELF"), (b"\x7fELF" + b"\0" * 99, "not a complete ELF")],
 )
 def test_programs_a_guest_cannot_run(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "program").write_bytes(content)

@@ -50,10 +50,10 @@ def test_what_is_linked_dynamically() -> None:
 
 
 def test_what_is_no_program() -> None:
-    assert unfit(elf(62, OBJECT), "x86_64") == "is an object file, no program: link it with -static"
-    assert unfit(b"\x7fELF", "x86_64").startswith("is no whole ELF file")
-    assert unfit(elf(62)[:40], "x86_64").startswith("is no whole ELF file")
-    assert unfit(elf(62, loader=LOADER)[:70], "x86_64").startswith("is no whole ELF file")
+    assert unfit(elf(62, OBJECT), "x86_64") == "is an object file, not a program: link it with -static"
+    assert unfit(b"\x7fELF", "x86_64").startswith("is not a complete ELF file")
+    assert unfit(elf(62)[:40], "x86_64").startswith("is not a complete ELF file")
+    assert unfit(elf(62, loader=LOADER)[:70], "x86_64").startswith("is not a complete ELF file")
     assert unfit(b"#!/bin/sh\n", "x86_64") == unfit(b"", "x86_64") == ""
 
 

@@ -145,7 +145,7 @@ def test_a_run_narrowed_to_some_probes_qualifies_nothing() -> None:
     old, new = sides_of(done)
     policy = parse_policy(HEAD.encode(), Path("p"), RULES)
     made = judge_picks(Picked("b", done, (new,)), Picked("a", done, (old,)), policy, b"", TODAY, RULES)
-    assert made.qualification.checks[2].says == "b.x86_64: the run was narrowed to munmap/*"
+    assert made.qualification.checks[2].says == "b.x86_64: the run was limited to munmap/*"
 
 
 def test_a_release_wants_fresh_boots_unless_its_policy_says_otherwise() -> None:
@@ -356,7 +356,7 @@ def test_the_folder_holds_report_policy_evidence_and_its_seal(tmp_path: Path) ->
     report = json.loads((tmp_path / "q/report.json").read_text())
     assert (report["verdict"], report["judged_as_of"]) == ("not qualified", "2026-11-23")
     assert report["repeat"]["judge"].startswith(f"sealmatrix qualify --candidate '{evidence}:*' --baseline")
-    with pytest.raises(UsageError, match="never written over another"):
+    with pytest.raises(UsageError, match="never overwritten"):
         write_qualification(made, tmp_path / "q")
 
 

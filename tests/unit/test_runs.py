@@ -303,7 +303,7 @@ def test_results_that_cannot_be_kept_end_the_run(tmp_path: Path) -> None:
 
 
 def test_a_folder_belongs_to_one_run(tmp_path: Path) -> None:
-    with run_lock(tmp_path / "r"), pytest.raises(UsageError, match="still going on"), run_lock(tmp_path / "r"):
+    with run_lock(tmp_path / "r"), pytest.raises(UsageError, match="still active"), run_lock(tmp_path / "r"):
         pass
 
 
@@ -330,7 +330,7 @@ def test_damaged_folders_are_one_line(tmp_path: Path, damage: Break, message: st
 
 
 def test_finding_runs(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="holds no run"):
+    with pytest.raises(UsageError, match="has no runs"):
         find_run(tmp_path, None)
     names = ["20260101-000000-aaaa", "20260102-000000-bbbb"]
     for name in names:

@@ -153,9 +153,9 @@ def test_a_sample_that_differs_is_an_error(tmp_path: Path) -> None:
         ((batch(0, 2), seen(0), begin(2)), f"begun before {IDS[1]} was observed"),
         ((batch(2, 2), seen(2), seen(3), batch(0, 2)), f"begun after {IDS[3]}, which the plan has later"),
         ((batch(2, 4),), "begun as 4 probes, and the plan has 2"),
-        ((batch(0, 1), seen(0), seen(0)), "said a second time"),
-        ((batch(0, 1), seen(0), seen(0, again=True), seen(0, again=True)), "said a second time"),
-        ((seen(0, again=True),), "said a second time"),
+        ((batch(0, 1), seen(0), seen(0)), "duplicate record"),
+        ((batch(0, 1), seen(0), seen(0, again=True), seen(0, again=True)), "duplicate record"),
+        ((seen(0, again=True),), "duplicate record"),
     ],
 )
 def test_batches_keep_to_the_plan(lines: Sequence[bytes], garbage: str) -> None:

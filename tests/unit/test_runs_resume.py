@@ -46,7 +46,7 @@ def test_a_run_that_somebody_else_resumed_meanwhile_is_left_alone(tmp_path: Path
     fresh = {name: guest(tmp_path, *WHOLE) for name in "bc"}
     rest = resumed(composed(folder, "abc", fresh), folder, record)
     execute(rest.plan, rest.make_guest, lambda told: None)
-    with pytest.raises(UsageError, match="resumed by somebody else"):
+    with pytest.raises(UsageError, match="resumed by another process"):
         resumed(composed(folder, "abc", fresh), folder, record)
     assert {path.name for path in (folder / "cells").iterdir()} == set("abc")
 
@@ -90,7 +90,7 @@ def test_a_lost_cell_has_its_verdicts(tmp_path: Path) -> None:
 def test_a_run_that_goes_on_is_left_alone(tmp_path: Path) -> None:
     folder = tmp_path / "r"
     cut_short(folder)
-    with run_lock(folder), pytest.raises(UsageError, match="still going on"):
+    with run_lock(folder), pytest.raises(UsageError, match="still active"):
         left_over(folder)
 
 
@@ -112,7 +112,7 @@ def test_another_experiment_is_refused(tmp_path: Path, change: dict[str, str], m
 def test_another_plan_and_another_kernel_are_refused(tmp_path: Path) -> None:
     folder = tmp_path / "r"
     record = cut_short(folder)
-    with pytest.raises(UsageError, match="c cannot be composed any more"):
+    with pytest.raises(UsageError, match="c can no longer be set up"):
         resumed(composed(folder, "ab", {}), folder, record)
     kernel = KernelRecord(
         name="b", release="6.12", arch="x86_64", flavour="", sha256="ab" * 32, image_format="", config_sha256="",
@@ -120,7 +120,7 @@ def test_another_plan_and_another_kernel_are_refused(tmp_path: Path) -> None:
     )  # fmt: skip
     cells = tuple(c.model_copy(update={"kernel": kernel}) if c.id == "b" else c for c in record.cells)
     with pytest.raises(
-        UsageError, match=r"b: the kernel was 6\.12 \(sha256 abababababababab…\) and is not to be had now"
+        UsageError, match=r"b: the kernel was 6\.12 \(sha256 abababababababab…\) and is not available now"
     ):
         resumed(composed(folder, "abc", {}), folder, record.model_copy(update={"cells": cells}))
     (folder / "plan.json").write_text('{"probes": []}')
@@ -179,7 +179,7 @@ def test_cells_are_found_in_the_matrix_of_the_run_only(tmp_path: Path) -> None:
     same = record.model_copy(update={"matrix": {"path": "m", "sha256": matrix.sha256}})
     assert [spec.id for spec in specs_left(same, matrix)] == ["one.x86_64", "one.x86_64.big", "two.x86_64"]
     other = record.model_copy(update={"matrix": {"path": "old.yaml", "sha256": "00" * 32}})
-    with pytest.raises(UsageError, match=r"is not what run r was made from \(old\.yaml"):
+    with pytest.raises(UsageError, match=r"is not the matrix of run r \(old\.yaml"):
         specs_left(other, matrix)
 
 

@@ -302,5 +302,5 @@ def test_the_command_says_what_is_wrong_before_anything_starts(tmp_path):
 
 
 def test_a_deadline_a_guest_would_not_live_to_see_is_refused():
-    with pytest.raises(UsageError, match="48 s here, not 60 s; stretch all with --scale"):
+    with pytest.raises(UsageError, match="48 s here, not 60 s; --scale makes all deadlines longer"):
         Script(SCENARIO, 60).workload("x86_64", deadlines("x86_64", "kvm", "x86_64"), kmsg=True)

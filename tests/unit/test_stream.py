@@ -149,7 +149,7 @@ def seen(probe: str) -> Observation:
         ([begin("b", 0), seen("b"), begin("a", 0)], "begun after b, which the plan has later"),
         ([begin("a", 0), begin("b", 0)], "begun before a was observed"),
         ([begin("a", 2)], "begun in lane 2 of 2"),
-        ([begin("z", 0)], "begun without having been planned"),
+        ([begin("z", 0)], "begun but not planned"),
     ],
 )
 def test_a_lane_keeps_to_the_plan(records: list[Begin | Observation], why: str) -> None:

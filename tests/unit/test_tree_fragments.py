@@ -63,7 +63,7 @@ def test_any_text_is_a_fragment_or_a_usage_error(text: str) -> None:
 def test_options_that_were_dropped() -> None:
     options = parse_fragment("CONFIG_A=y\n# optional\nCONFIG_B=y\n# CONFIG_C is not set\nCONFIG_D=y\n")
     assert check_options(options, {"A": "y", "B": "y", "D": "y"}) == ()
-    assert check_options(options, {"A": "y", "D": "y"}) == ("B=y is not to be had in this tree",)
+    assert check_options(options, {"A": "y", "D": "y"}) == ("B=y is not available in this tree",)
     with pytest.raises(BuildError, match=r"A=y \(is off\), C=n \(is y\), D=y \(is m\)"):
         check_options(options, {"C": "y", "D": "m"})
 
@@ -85,7 +85,7 @@ def test_the_decisive_line(output: str, line: str) -> None:
 
 
 def test_what_is_no_clean_tree(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no kernel source tree"):
+    with pytest.raises(UsageError, match="not a kernel source tree"):
         check_tree(tmp_path)
     (tmp_path / "Makefile").write_text("VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 9\n")
     (tmp_path / "Kbuild").write_text("")

@@ -63,7 +63,7 @@ def _take_share(
 ) -> None:
     share = shares.split()
     if share is None:
-        helped.lost = "too little was left when it was ready"
+        helped.lost = "too few probes were left when it was ready"
         return
     helped.number, helped.begin = share.number, share.begin
     rest = workload.planned[share.begin :]

@@ -62,7 +62,7 @@ def probe(guest: Guest, argv: Sequence[str], listener: Listener) -> tuple[Exited
                 exited = event
     listener.close()
     if exited is None:
-        raise LostGuest("the guest ended the payload without saying how")
+        raise LostGuest("the guest did not report how the payload ended")
     return exited, why_incomplete(listener.workload, listener.collector, exited, bytes(errors))
 
 
@@ -75,7 +75,7 @@ def read_console(guest: Guest, workload: Workload) -> tuple[tuple[Crash, ...], s
     console = beginning.decode("utf-8", "replace")
     crashes = find_crashes(console, [probe.id for probe in workload.planned])
     if not whole:
-        return crashes, f"its console has more than {CONSOLE >> 20} MiB, and was not looked at any further"
+        return crashes, f"its console log exceeds {CONSOLE >> 20} MiB; the rest was not examined"
     return crashes, unplaced(console, crashes) if "--kmsg" in workload.arguments else ""
 
 
@@ -152,9 +152,7 @@ class Listener:
                 self.journal.note("garbage", offset=record.offset, excerpt=record.excerpt, reason=record.reason)
                 self.collector.add(record)
                 return
-            raise LostGuest(
-                f"the payload wrote more than {MAX_GARBAGE} lines that are no records; the last: {record.excerpt}"
-            )
+            raise LostGuest(f"the payload wrote more than {MAX_GARBAGE} malformed lines; last: {record.excerpt}")
         self.journal.line(line)
         self.collector.add(record)
         if isinstance(record, Plan):
@@ -182,7 +180,7 @@ class Listener:
     def _check_plan(self, plan: Plan) -> None:
         """The guest must be about to do what we shall judge, with the payload we pushed."""
         if plan.id != self.workload.id:
-            raise LostGuest(f"the payload says it is {plan.id}, but {self.workload.id} was pushed")
+            raise LostGuest(f"the payload reports id {plan.id}, but {self.workload.id} was pushed")
         if plan.probes != self._planned:
             raise LostGuest("the payload plans other probes than it lists on the host")
 

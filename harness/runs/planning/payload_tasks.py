@@ -55,7 +55,7 @@ class Probes:
     def remarks(self) -> tuple[str, ...]:
         """See ``Task``."""
         if self.crosscheck and not self._both():
-            return (f"nothing is crosschecked: the Python payload has none of {_named(self.globs)}",)
+            return (f"no crosscheck: the Python payload has no probe that matches {_named(self.globs)}",)
         return ()
 
     def _both(self) -> tuple[ProbeName, ...]:
@@ -91,7 +91,8 @@ class Script:
         """See ``Task``."""
         if self.seconds is not None and self.seconds > limits.silence * 0.8:
             raise UsageError(
-                f"a scenario may take {limits.silence * 0.8:g} s here, not {self.seconds:g} s; stretch all with --scale"
+                f"a scenario may take {limits.silence * 0.8:g} s here, not {self.seconds:g} s; "
+                "--scale makes all deadlines longer"
             )
         payload, probe = build_python(arch), self.scenario.probe
         seconds = self.seconds or limits.silence / 2
@@ -120,8 +121,8 @@ def crosscheck_globs(asked: Sequence[str] = ()) -> tuple[str, ...]:
     """Globs of what both payloads are asked; by default the operations the second one has. Raises ``UsageError``."""
     if asked and not chosen(crosscheck_list(), asked):
         raise UsageError(
-            f"there is nothing to crosscheck: the Python payload has no probe that {_named(asked)} means; "
-            "docs/internals/crosscheck.md says which it has, and without -r it is asked all of them"
+            f"no probe of the Python payload matches {_named(asked)}; docs/internals/crosscheck.md says which it has, "
+            "and without -r all of them are run"
         )
     return tuple(asked) or tuple(dict.fromkeys(f"{probe.operation}/*" for probe in crosscheck_list()))
 

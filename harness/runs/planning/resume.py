@@ -32,7 +32,7 @@ def left_over(folder: Path) -> RunRecord:
     with run_lock(folder):
         pass
     if not any(cell.state in _LEFT for cell in record.cells):
-        raise UsageError(f"run {record.id} is {record.state}: every cell has its verdicts, there is nothing to resume")
+        raise UsageError(f"run {record.id} is {record.state}: every cell has verdicts; there is nothing to resume")
     return record
 
 
@@ -48,8 +48,8 @@ def specs_left(record: RunRecord, matrix: Matrix) -> tuple[CellSpec, ...]:
     """The cells left over as the matrix describes them. Raises ``UsageError`` when it is not the matrix of the run."""
     if matrix.sha256 != record.matrix.get("sha256"):
         raise UsageError(
-            f"{matrix.path} is not what run {record.id} was made from ({record.matrix.get('path', 'no matrix')}, "
-            f"sha256 {record.matrix.get('sha256', 'unknown')[:16]}…); name that file with -f, or begin a new run"
+            f"{matrix.path} is not the matrix of run {record.id} ({record.matrix.get('path', 'no matrix')}, "
+            f"sha256 {record.matrix.get('sha256', 'unknown')[:16]}…); give that file with -f, or start a new run"
         )
     wanted = {first_id(cell.id) for cell in record.cells if cell.state in _LEFT}
     return tuple(spec for spec in _all_specs(matrix) if spec.id in wanted)
@@ -68,7 +68,7 @@ def resumed(composed: Composed, folder: Path, record: RunRecord) -> Composed:
     left = {cell.id: cell for cell in record.cells if cell.state in _LEFT}
     cells = tuple(cell for cell in fresh.cells if cell.id in left)
     if missing := sorted(set(left) - {cell.id for cell in cells}):
-        raise UsageError(f"run {record.id} cannot be resumed here: {', '.join(missing)} cannot be composed any more")
+        raise UsageError(f"run {record.id} cannot be resumed here: {', '.join(missing)} can no longer be set up")
     _same_experiment(fresh, folder, record)
     waiting = {cell.id: cell for cell in fresh.record.cells}
     _same_payloads(fresh, record)
@@ -76,7 +76,7 @@ def resumed(composed: Composed, folder: Path, record: RunRecord) -> Composed:
         _same_kernel(left[cell.id], waiting[cell.id])
     with run_lock(folder):
         if read_run(folder) != record:
-            raise UsageError(f"run {record.id} has been resumed by somebody else meanwhile; look at it again")
+            raise UsageError(f"run {record.id} has been resumed by another process; look at its state")
         _put_aside(folder, cells, len(record.sittings) + 1)
     sitting = SittingRecord(
         started=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -109,10 +109,10 @@ def _same_experiment(fresh: RunPlan, folder: Path, record: RunRecord) -> None:
     ):
         if now != then:
             raise UsageError(
-                f"run {record.id} cannot be resumed: its {what} was {then[:16]} and is {now[:16]} now; begin a new run"
+                f"run {record.id} cannot be resumed: its {what} was {then[:16]} and is {now[:16]} now; start a new run"
             )
     if planned != read_plan(folder):
-        raise UsageError(f"run {record.id} cannot be resumed: the payload plans other probes now; begin a new run")
+        raise UsageError(f"run {record.id} cannot be resumed: the payload plans other probes now; start a new run")
 
 
 def _same_payloads(fresh: RunPlan, record: RunRecord) -> None:
@@ -130,7 +130,7 @@ def _same_payloads(fresh: RunPlan, record: RunRecord) -> None:
             if then != here:
                 raise UsageError(
                     f"run {record.id} cannot be resumed: the {what} of {cell.id} had the sha256 {then[:16] or 'none'} "
-                    f"and has {here[:16] or 'none'} now; begin a new run"
+                    f"and has {here[:16] or 'none'} now; start a new run"
                 )
 
 
@@ -141,10 +141,10 @@ def _same_kernel(then: CellRecord, now: CellRecord) -> None:
         now.kernel is None
         or (now.kernel.sha256, now.kernel.config_sha256) != (then.kernel.sha256, then.kernel.config_sha256)
     ):
-        found = f"sha256 {now.kernel.sha256[:16]}…" if now.kernel else "not to be had"
+        found = f"sha256 {now.kernel.sha256[:16]}…" if now.kernel else "not available"
         raise UsageError(
             f"{then.id}: the kernel was {then.kernel.release} (sha256 {then.kernel.sha256[:16]}…) and is {found} now; "
-            "begin a new run"
+            "start a new run"
         )
 
 
