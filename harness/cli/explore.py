@@ -16,7 +16,7 @@ from rich.console import Console
 from harness.cli.announce import hush
 from harness.cli.given import NONE, Words, meant_cells
 from harness.cli.run import preparing
-from harness.errors import InfrastructureError, UsageError, nearest
+from harness.errors import InfrastructureError, Interrupted, UsageError, nearest
 from harness.explore.against import Against, Compared
 from harness.explore.corpus import load_corpus, read_kept
 from harness.explore.duration import seconds_of
@@ -35,6 +35,8 @@ from harness.matrix.model import CellSpec
 from harness.model.architectures import ARCHES
 from harness.payload.build import build
 from harness.reports.explore import Explored, explored_json, explored_junit, explored_lines
+
+_INTERRUPTED = "interrupted"
 
 
 @click.command()
@@ -122,7 +124,11 @@ def explore(
             explored.append(one)
             if not as_json:
                 click.echo("\n".join(explored_lines(one)))
+        if any(one.outcome.lost == _INTERRUPTED for one in explored):
+            break
     _keep(folder, explored)
+    if any(one.outcome.lost == _INTERRUPTED for one in explored):
+        raise Interrupted(f"interrupted; what was seen is kept, `sealmatrix explore --resume {folder.name}` goes on")
     if as_json:
         click.echo(json.dumps([explored_json(one) for one in explored], indent=1))
     codes = {one.exit_code for one in explored}
@@ -214,6 +220,8 @@ def _ending(explorer: Explorer, outcome: Outcome) -> Iterator[None]:
         yield
     except InfrastructureError as problem:
         outcome.lost = str(problem)
+    except KeyboardInterrupt:
+        outcome.lost = _INTERRUPTED
     finally:
         explorer.stop()
 
