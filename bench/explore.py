@@ -21,7 +21,7 @@ from pathlib import Path
 from bench.payload import cpu_seconds
 from harness.explore.generate import Source
 from harness.explore.program import Program
-from harness.explore.session import Explorer, Outcome
+from harness.explore.session import Exploration, Explorer
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.kernels.model import Kernel
 from harness.kernels.resolve import provide
@@ -66,7 +66,7 @@ def main() -> None:
             payload = build(spec.arch).path.read_bytes()
             explorer = Explorer(lambda: guest, payload, lambda _text: None)
             explorer.executor()
-            outcome, source = Outcome(chosen.seed), SixSteps(chosen.seed)
+            outcome, source = Exploration(chosen.seed), SixSteps(chosen.seed)
             source.batch(4096, 64)  # not timed: windows and steps are drawn from what was drawn before
             emulated, host, wall = cpu_seconds(guest), time.process_time(), time.monotonic()
             explorer.explore(source, chosen.seconds, outcome)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.bisect.predicate import Question, Seen
+from harness.bisect.predicate import BisectQuestion, Seen
 from harness.bisect.trial_log import Trial
-from harness.bisect.trial_runner import Wanted, trouble_of
+from harness.bisect.trial_runner import TrialRequest, trouble_of
 from harness.errors import Interrupted
 from harness.kernels.model import Kernel, Origin
 from harness.model.rule import Level, Outcome, Rule, Selector
@@ -19,9 +19,9 @@ LOST = Seen("miss", "", "never said hello", (("munmap/anon-rw/exact", "miss"),))
 SKIP = Seen("skip", "", "no mseal (ENOSYS)", (("munmap/anon-rw/exact", "skip"),))
 
 
-def question(level: Level = "required", outcome: Outcome = "blocked") -> Question:
+def question(level: Level = "required", outcome: Outcome = "blocked") -> BisectQuestion:
     rule = Rule("munmap-blocked", "U1", "munmap", level, outcome, "s", ("T",), (Selector(("munmap",)),))
-    return Question(rule, ("munmap/anon-rw/exact",))
+    return BisectQuestion(rule, ("munmap/anon-rw/exact",))
 
 
 def kernel(name: str, image: str = "") -> Kernel:
@@ -33,12 +33,12 @@ class FakeAsk:
     """Answers by point. ``booted`` has the points in order; with ``stop_after`` boots it is interrupted."""
 
     says: Callable[[str], Seen]
-    asked: Question = field(default_factory=question)
+    asked: BisectQuestion = field(default_factory=question)
     stored: dict[str, Seen] = field(default_factory=dict)
     stop_after: int = 10**6
     booted: list[str] = field(default_factory=list)
 
-    def boot(self, wanted: Sequence[Wanted]) -> list[Trial]:
+    def boot(self, wanted: Sequence[TrialRequest]) -> list[Trial]:
         trials = []
         for want in wanted:
             for number in range(want.boots):
@@ -48,11 +48,11 @@ class FakeAsk:
                 trials.append(self._trial(want, self.says(want.point), "boot", f"/runs/{len(self.booted)}-{number}"))
         return trials
 
-    def recall(self, wanted: Wanted) -> list[Trial]:
+    def recall(self, wanted: TrialRequest) -> list[Trial]:
         seen = self.stored.get(wanted.kernel.sha256)
         return [self._trial(wanted, seen, "stored", f"/runs/earlier-{n}") for n in range(3)] if seen else []
 
-    def _trial(self, want: Wanted, seen: Seen, origin: str, run: str) -> Trial:
+    def _trial(self, want: TrialRequest, seen: Seen, origin: str, run: str) -> Trial:
         return Trial(
             want.point, want.kernel.sha256, want.purpose, origin,  # type: ignore[arg-type]
             seen, trouble_of(self.asked, seen), seen.reason, run, "cell", 1.0,

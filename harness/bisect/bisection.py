@@ -8,17 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from harness.bisect.build_search import look_again, search_builds
-from harness.bisect.candidates import Choice, Choices, between, from_matrix, from_suites
-from harness.bisect.commit_search import Build, CommitSearch, Located, Untestable, Workshop
-from harness.bisect.driver import Hear, Heard, Steps
-from harness.bisect.outcome import COMMIT, Outcome, State, annotated, lines, log_lines, repeat_script, to_json
-from harness.bisect.predicate import Question, make_question, parse_condition
+from harness.bisect.candidates import BisectBuild, BisectBuilds, between, from_matrix, from_suites
+from harness.bisect.commit_search import BuildCommit, CommitSearch, Located, Untestable, Workshop
+from harness.bisect.driver import BisectProgress, Driver, OnProgress
+from harness.bisect.outcome import (
+    COMMIT,
+    BisectResult,
+    BisectState,
+    annotated,
+    lines,
+    log_lines,
+    repeat_script,
+    to_json,
+)
+from harness.bisect.predicate import BisectQuestion, make_question, parse_condition
 from harness.bisect.program import ProgramAsker, program_question, read_program
 from harness.bisect.repository import Checkout, Repository, open_repository
 from harness.bisect.search import Refused, Search
-from harness.bisect.session import Session, Task, pinned
-from harness.bisect.trial_log import Book
-from harness.bisect.trial_runner import Ask, Asker, rule_probes
+from harness.bisect.session import BisectOptions, Session, pinned
+from harness.bisect.trial_log import TrialLog
+from harness.bisect.trial_runner import Asker, MakeTrials, rule_probes
 from harness.errors import InfrastructureError, ToolMissing, UsageError, nearest
 from harness.guests.programs import make_programs
 from harness.kernels.store import default_root
@@ -38,11 +47,11 @@ from harness.runs.run_store import run_lock
 class Prepared:
     """A task that was found to make sense: everything that can be known without a kernel."""
 
-    task: Task
-    question: Question
+    task: BisectOptions
+    question: BisectQuestion
     matrix: Matrix
     profile: Profile
-    builds: tuple[Choice, ...] = ()
+    builds: tuple[BisectBuild, ...] = ()
     repository: Repository | None = None
     remarks: tuple[str, ...] = ()
 
@@ -51,7 +60,7 @@ class NoDifference(UsageError):
     """The ends do not differ in what was asked."""
 
 
-def prepare(task: Task) -> Prepared:
+def prepare(task: BisectOptions) -> Prepared:
     """Check a task. Raises ``UsageError`` before anything is fetched, built or booted."""
     if task.program and not task.program_text:
         task = replace(task, program_text=read_program(Path(task.program).expanduser()))
@@ -111,14 +120,14 @@ def _with_tree(prepared: Prepared) -> Prepared:
     return replace(prepared, task=frozen, repository=repository)
 
 
-def list_builds(task: Task, matrix: Matrix) -> Choices:
+def list_builds(task: BisectOptions, matrix: Matrix) -> BisectBuilds:
     """The builds that can be searched."""
     if task.kernels:
         return from_matrix(matrix, task.arch, task.kernels, offline=task.offline)
     return from_suites(matrix, task.arch, task.flavour, offline=task.offline)
 
 
-def asker(prepared: Prepared, session: Session, results: Path, command: Sequence[str]) -> Ask:
+def asker(prepared: Prepared, session: Session, results: Path, command: Sequence[str]) -> MakeTrials:
     """The real thing to ask kernels with."""
     task = prepared.task
     if task.program:
@@ -149,20 +158,22 @@ def cores(prepared: Prepared) -> int:
     return prepared.task.jobs or default_jobs([cell] * 64)
 
 
-def bisect_builds(prepared: Prepared, session: Session, ask: Ask, hear: Hear) -> tuple[Outcome, Book]:
+def bisect_builds(
+    prepared: Prepared, session: Session, ask: MakeTrials, on_progress: OnProgress
+) -> tuple[BisectResult, TrialLog]:
     """Search over builds. Raises ``NoDifference``, ``InfrastructureError`` for an end without an answer."""
     task, builds = prepared.task, prepared.builds
     names = [choice.name for choice in builds]
     ends = (names[0], names[-1])
-    book = Book(prepared.question, ends[1] if task.fixed else ends[0], task.repeat)
+    book = TrialLog(prepared.question, ends[1] if task.fixed else ends[0], task.repeat)
     book.add(trial for trial in session.trials if trial.point in names)
 
-    def heard(event: Heard) -> None:
+    def heard(event: BisectProgress) -> None:
         if event.trial is not None:
             session.write("bisect.log", "\n".join(log_lines(book, task, ends, None)) + "\n")
-        hear(event)
+        on_progress(event)
 
-    steps = Steps(session, book, ask, heard)
+    steps = Driver(session, book, ask, heard)
     if task.kernels:  # an entry of the matrix may mean another kernel by now; a package version cannot
         look_again(steps, builds)
     search = Search(
@@ -171,7 +182,7 @@ def bisect_builds(prepared: Prepared, session: Session, ask: Ask, hear: Hear) ->
     move = search_builds(steps, builds, search)
     if isinstance(move, Refused):
         raise _refusal(names[move.point], book, task, "--good" if (move.point == 0) != task.fixed else "--bad")
-    outcome = Outcome(
+    outcome = BisectResult(
         over="builds",
         state="found" if move.first - move.last == 1 else "range",
         last=names[move.last],
@@ -187,24 +198,28 @@ def bisect_builds(prepared: Prepared, session: Session, ask: Ask, hear: Hear) ->
     return outcome, book
 
 
-def _version(choice: Choice, book: Book) -> str:
+def _version(choice: BisectBuild, book: TrialLog) -> str:
     return choice.version or book.version(choice.name)
 
 
 def bisect_commits(
-    prepared: Prepared, session: Session, ask: Ask, hear: Hear, make: Callable[[Repository, Checkout], Build]
-) -> tuple[Outcome, Book]:
+    prepared: Prepared,
+    session: Session,
+    ask: MakeTrials,
+    on_progress: OnProgress,
+    make: Callable[[Repository, Checkout], BuildCommit],
+) -> tuple[BisectResult, TrialLog]:
     """Search over commits. Raises as ``bisect_builds`` does, and ``UsageError`` where git refuses."""
     task, repository = prepared.task, prepared.repository
     assert repository is not None
     good, bad = task.good_commit, task.bad_commit
-    book = Book(prepared.question, good, task.repeat)
+    book = TrialLog(prepared.question, good, task.repeat)
     book.add(trial for trial in session.trials if COMMIT.match(trial.point))
     work = work_folder(repository)
     with run_lock(work):
         checkout = Checkout(work / "checkout", repository)
         checkout.prepare()
-        steps = Steps(session, book, ask, hear, lambda commit: commit[:12])
+        steps = Driver(session, book, ask, on_progress, lambda commit: commit[:12])
         search = CommitSearch(
             steps, repository, checkout, make(repository, checkout), lambda log: _log(session, book, log)
         )  # fmt: skip
@@ -217,19 +232,19 @@ def bisect_commits(
     return _commit_outcome(end, repository, size, check=task.check), book
 
 
-def _commit_outcome(end: Located | Untestable, repository: Repository, size: int, *, check: bool) -> Outcome:
+def _commit_outcome(end: Located | Untestable, repository: Repository, size: int, *, check: bool) -> BisectResult:
     if isinstance(end, Untestable):
         described = tuple(map(repository.describe, (*end.commits, end.first)))
-        return Outcome("commits", "range", end.last, end.first, size, end.commits, candidates=described)
+        return BisectResult("commits", "range", end.last, end.first, size, end.commits, candidates=described)
     remarks = ("a merge: none of its parents shows the change",) if end.parents[1:] else ()
-    state: State = "found" if end.checked or not check else "unchecked"
+    state: BisectState = "found" if end.checked or not check else "unchecked"
     last = end.parents[0] if end.parents else ""
-    return Outcome(
+    return BisectResult(
         "commits", state, last, end.first, size, commit=repository.describe(end.first), remarks=remarks
     )  # fmt: skip
 
 
-def _log(session: Session, book: Book, log: str) -> None:
+def _log(session: Session, book: TrialLog, log: str) -> None:
     """Git's log, and the same with what was seen of each commit."""
     session.write("git-bisect.log", log)
     session.write("bisect.log", annotated(log, book))
@@ -240,18 +255,18 @@ def work_folder(repository: Repository) -> Path:
     return default_root() / "bisect" / repository.key
 
 
-def workshop(prepared: Prepared, session: Session) -> Callable[[Repository, Checkout], Build]:
+def workshop(prepared: Prepared, session: Session) -> Callable[[Repository, Checkout], BuildCommit]:
     """What really builds kernels."""
     task = prepared.task
 
-    def make(repository: Repository, checkout: Checkout) -> Build:
+    def make(repository: Repository, checkout: Checkout) -> BuildCommit:
         out = work_folder(repository) / f"build-{task.arch}"
         return Workshop(repository, checkout, task.arch, out, session.folder)
 
     return make
 
 
-def _refusal(point: str, book: Book, task: Task, option: str) -> Exception:
+def _refusal(point: str, book: TrialLog, task: BisectOptions, option: str) -> Exception:
     """Why there is nothing to search between the ends, as the error it is."""
     if book.standing(point) == "untestable":
         return InfrastructureError(f"{option} {point} gave no answer to {task.rule}: {book.why(point)}")
@@ -263,27 +278,33 @@ def _refusal(point: str, book: Book, task: Task, option: str) -> Exception:
 class Done:
     """A bisection with its answer, as it is kept in ``bisect.json``."""
 
-    outcome: Outcome
+    outcome: BisectResult
     answer: Mapping[str, Any]
 
 
-def run(prepared: Prepared, session: Session, results: Path, command: Sequence[str], hear: Hear) -> Done:
+def run(prepared: Prepared, session: Session, results: Path, command: Sequence[str], on_progress: OnProgress) -> Done:
     """Go from the task to the answer and keep it. Raises ``NoDifference``, ``InfrastructureError``, ``Interrupted``."""
-    return go(prepared, session, asker(prepared, session, results, command), hear, workshop(prepared, session))
+    return go(prepared, session, asker(prepared, session, results, command), on_progress, workshop(prepared, session))
 
 
 def go(
-    prepared: Prepared, session: Session, ask: Ask, hear: Hear, make: Callable[[Repository, Checkout], Build]
+    prepared: Prepared,
+    session: Session,
+    ask: MakeTrials,
+    on_progress: OnProgress,
+    make: Callable[[Repository, Checkout], BuildCommit],
 ) -> Done:
     """The same with everything that touches kernels handed in."""
     if prepared.task.over == "commits":
-        return _answered(prepared, session, *bisect_commits(prepared, session, ask, hear, make))
-    done = _answered(prepared, session, *bisect_builds(prepared, session, ask, hear), keep=not prepared.repository)
+        return _answered(prepared, session, *bisect_commits(prepared, session, ask, on_progress, make))
+    done = _answered(
+        prepared, session, *bisect_builds(prepared, session, ask, on_progress), keep=not prepared.repository
+    )
     if prepared.repository is None:
         return done
     try:
         narrowed = _between_neighbours(prepared, done.outcome, prepared.repository)
-        within = _answered(prepared, session, *bisect_commits(narrowed, session, ask, hear, make), keep=False)
+        within = _answered(prepared, session, *bisect_commits(narrowed, session, ask, on_progress, make), keep=False)
     except UsageError as problem:
         remark = f"the commits between the two could not be searched: {problem}"
         answer = {**done.answer, "text": [*done.answer["text"], f"note: {remark}"], "exit_code": EXIT_NO_ANSWER}
@@ -295,7 +316,7 @@ def go(
     return Done(within.outcome, answer)
 
 
-def _between_neighbours(prepared: Prepared, outcome: Outcome, repository: Repository) -> Prepared:
+def _between_neighbours(prepared: Prepared, outcome: BisectResult, repository: Repository) -> Prepared:
     """The search over commits that follows one over builds. Raises ``UsageError`` when the tree lacks their tags."""
     old, new = (repository.resolve("tag", f"v{version}") for version in outcome.versions)
     good, bad = (new, old) if prepared.task.fixed else (old, new)
@@ -305,7 +326,9 @@ def _between_neighbours(prepared: Prepared, outcome: Outcome, repository: Reposi
     return replace(prepared, task=replace(prepared.task, good_commit=good, bad_commit=bad))
 
 
-def _answered(prepared: Prepared, session: Session, outcome: Outcome, book: Book, *, keep: bool = True) -> Done:
+def _answered(
+    prepared: Prepared, session: Session, outcome: BisectResult, book: TrialLog, *, keep: bool = True
+) -> Done:
     """Write down an answer, and the script; ``keep`` it as the session's, which ends that."""
     task = prepared.task
     session.write("repeat.sh", repeat_script(task, outcome), 0o755)

@@ -22,7 +22,7 @@ from harness.model.architectures import Arch
 
 
 @dataclass(frozen=True)
-class Choice:
+class BisectBuild:
     """One build that may be asked. ``name`` tells it from all others, ``version`` is upstream's ("" when unknown);
     ``get`` fetches it and raises ``InfrastructureError`` when it cannot be had."""
 
@@ -34,10 +34,10 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Choices:
+class BisectBuilds:
     """Builds, oldest first, and what the user should know about the list."""
 
-    builds: tuple[Choice, ...]
+    builds: tuple[BisectBuild, ...]
     remarks: tuple[str, ...] = ()
 
 
@@ -49,27 +49,27 @@ def from_suites(
     offline: bool = False,
     store: Store | None = None,
     archive: Archive | None = None,
-) -> Choices:
+) -> BisectBuilds:
     """Every build of a flavour in any suite the matrix names, and those stored builds that have left the archive."""
     store = store or Store()
     sources = [k.source for k in matrix.kernels.values() if isinstance(k.source, DebianSource)]
     suites = tuple(dict.fromkeys(suite for source in sources for suite in source.suites))
-    found: dict[str, Choice] = {}
+    found: dict[str, BisectBuild] = {}
     remarks: tuple[str, ...] = ()
     if not offline:
         try:
             for candidate in available(DebianSource(suites, flavour), arch, store=store, archive=archive):
                 name = candidate.package_version
                 get = partial(provide_candidate, candidate, name=name, store=store, archive=archive)
-                found[name] = Choice(name, candidate.version, candidate.release, candidate.suite, get)
+                found[name] = BisectBuild(name, candidate.version, candidate.release, candidate.suite, get)
         except (KernelUnavailable, ToolMissing) as problem:
             remarks = (f"{problem}; only stored kernels are searched",)
     for build in stored_builds(store):
         if (build.kind, build.arch, build.flavour) == ("debian", arch, flavour):
             get = partial(_stored, store, build)
             name = build.package_version
-            found.setdefault(name, Choice(name, build.version, build.release, build.suite, get))
-    return Choices(tuple(sorted(found.values(), key=lambda choice: version_key(choice.name))), remarks)
+            found.setdefault(name, BisectBuild(name, build.version, build.release, build.suite, get))
+    return BisectBuilds(tuple(sorted(found.values(), key=lambda choice: version_key(choice.name))), remarks)
 
 
 def _stored(store: Store, build: Build) -> Kernel:
@@ -80,7 +80,7 @@ def _stored(store: Store, build: Build) -> Kernel:
     return kernel
 
 
-def from_matrix(matrix: Matrix, arch: Arch, globs: Sequence[str], *, offline: bool = False) -> Choices:
+def from_matrix(matrix: Matrix, arch: Arch, globs: Sequence[str], *, offline: bool = False) -> BisectBuilds:
     """Entries of the matrix in the order they are named, those of one glob in the matrix's. Raises ``UsageError``."""
     names: dict[str, None] = {}
     for glob in globs:
@@ -90,7 +90,9 @@ def from_matrix(matrix: Matrix, arch: Arch, globs: Sequence[str], *, offline: bo
             raise UsageError(f"--kernels {glob}: {matrix.path} has no such kernel{near}")
         names.update(dict.fromkeys(taken))
     fitting = [name for name in names if arch in matrix.kernels[name].arches]
-    return Choices(tuple(Choice(name, "", "", "", partial(_entry, matrix, name, arch, offline)) for name in fitting))
+    return BisectBuilds(
+        tuple(BisectBuild(name, "", "", "", partial(_entry, matrix, name, arch, offline)) for name in fitting)
+    )
 
 
 def _entry(matrix: Matrix, name: str, arch: Arch, offline: bool) -> Kernel:
@@ -101,7 +103,7 @@ def _entry(matrix: Matrix, name: str, arch: Arch, offline: bool) -> Kernel:
     return found
 
 
-def between(choices: Choices, matrix: Matrix, good: str, bad: str, *, fixed: bool) -> tuple[Choice, ...]:
+def between(choices: BisectBuilds, matrix: Matrix, good: str, bad: str, *, fixed: bool) -> tuple[BisectBuild, ...]:
     """The builds from one end to the other, oldest first. Raises ``UsageError`` when they are no two ends."""
     builds = choices.builds
     if len(builds) < 2:
@@ -119,7 +121,7 @@ def between(choices: Choices, matrix: Matrix, good: str, bad: str, *, fixed: boo
     return builds[ends[old] : ends[new] + 1]
 
 
-def _find(builds: Sequence[Choice], matrix: Matrix, option: str, text: str) -> int:
+def _find(builds: Sequence[BisectBuild], matrix: Matrix, option: str, text: str) -> int:
     """A build by package version, release, upstream version (the newest that fits) or entry of the matrix."""
     if text in ("oldest", "newest"):
         return 0 if text == "oldest" else len(builds) - 1

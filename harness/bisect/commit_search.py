@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from harness.bisect.driver import Steps
+from harness.bisect.driver import Driver
 from harness.bisect.repository import Checkout, First, Next, OnlySkipped, Repository
 from harness.bisect.search import Refused, Standing
 from harness.bisect.trial_log import Purpose, Trial
@@ -25,7 +25,7 @@ _RESTARTS = 5
 _PLAIN = (".c", ".h", ".S", ".rst", ".txt", ".rs", ".sh", ".py")
 
 
-class Build(Protocol):
+class BuildCommit(Protocol):
     """Makes the kernel of a commit; the seam at which tests put one that compiles nothing."""
 
     def __call__(self, commit: str) -> Kernel:
@@ -104,7 +104,12 @@ class CommitSearch:
     """Git's bisection with our answers. ``logged`` is told git's log after each of its steps."""
 
     def __init__(
-        self, steps: Steps, repository: Repository, checkout: Checkout, build: Build, logged: Callable[[str], None]
+        self,
+        steps: Driver,
+        repository: Repository,
+        checkout: Checkout,
+        build: BuildCommit,
+        logged: Callable[[str], None],
     ) -> None:
         self._steps, self._repository, self._checkout = steps, repository, checkout
         self._build, self._logged = build, logged

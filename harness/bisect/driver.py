@@ -9,13 +9,13 @@ from pathlib import Path
 
 from harness.bisect.search import Answer
 from harness.bisect.session import Session
-from harness.bisect.trial_log import Book, Purpose, Trial
-from harness.bisect.trial_runner import Ask, Wanted
+from harness.bisect.trial_log import Purpose, Trial, TrialLog
+from harness.bisect.trial_runner import MakeTrials, TrialRequest
 from harness.kernels.model import Kernel
 
 
 @dataclass(frozen=True)
-class Heard:
+class BisectProgress:
     """An event for whoever shows progress: something is going on, or a ``trial`` was made and says ``answer``.
 
     ``told`` is what it showed. ``left`` more rounds are expected (None: nobody knows), which take about ``seconds``.
@@ -29,21 +29,28 @@ class Heard:
     told: str = ""
 
 
-Hear = Callable[[Heard], None]
+OnProgress = Callable[[BisectProgress], None]
 
 
-class Steps:
+class Driver:
     """Asks kernels, enters the answers into book and session, and says how long the rest will take."""
 
-    def __init__(self, session: Session, book: Book, ask: Ask, hear: Hear, name: Callable[[str], str] = str) -> None:
-        self.session, self.book, self.hear = session, book, hear
+    def __init__(
+        self,
+        session: Session,
+        book: TrialLog,
+        ask: MakeTrials,
+        on_progress: OnProgress,
+        name: Callable[[str], str] = str,
+    ) -> None:
+        self.session, self.book, self.on_progress = session, book, on_progress
         self._ask, self._name = ask, name
         self._begun = time.monotonic()
         self._rounds = 0
 
     def say(self, doing: str, left: int | None = None) -> None:
         """Tell what is being done now."""
-        self.hear(Heard(doing, None, None, left, self._seconds(left)))
+        self.on_progress(BisectProgress(doing, None, None, left, self._seconds(left)))
 
     def note(self, trial: Trial, left: int | None = None) -> None:
         """Enter a trial that was no boot."""
@@ -59,11 +66,11 @@ class Steps:
             met = self.meet(point, kernel, purpose, left)
             times = self.missing(point) if met and purpose != "check" else boots[point]
             if times and purpose != "check" and not self.session.task.fresh:
-                recalled = self._recalled(Wanted(point, kernel, times, purpose))
+                recalled = self._recalled(TrialRequest(point, kernel, times, purpose))
                 self._enter(recalled, left)
                 times -= len(recalled)
             if times > 0:
-                wanted.append(Wanted(point, kernel, times, purpose))
+                wanted.append(TrialRequest(point, kernel, times, purpose))
         if wanted:
             self.say("booting " + ", ".join(self._name(want.point) for want in wanted), left)
             first, *others = self._ask.boot(wanted)
@@ -74,7 +81,7 @@ class Steps:
         """How many more boots a point needs."""
         return self.book.tally(point).missing(self.book.repeat, self.book.required)
 
-    def _recalled(self, want: Wanted) -> list[Trial]:
+    def _recalled(self, want: TrialRequest) -> list[Trial]:
         """What is stored and not in the book: a round that was interrupted may have finished some of its boots."""
         known = {(Path(trial.run).resolve(), trial.cell) for trial in self.book.trials if trial.run}
         found = self._ask.recall(want)
@@ -102,7 +109,7 @@ class Steps:
         self.book.add(trials)
         for trial in trials:
             answer = None if trial.is_remark else self.book.answer(trial)
-            self.hear(Heard("", trial, answer, left, self._seconds(left), self.book.told(trial)))
+            self.on_progress(BisectProgress("", trial, answer, left, self._seconds(left), self.book.told(trial)))
 
     def _seconds(self, left: int | None) -> float | None:
         if left is None or not self._rounds:

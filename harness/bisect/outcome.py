@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from harness.bisect.search import boots_allowed
-from harness.bisect.session import Task
-from harness.bisect.trial_log import Book, Trial
+from harness.bisect.session import BisectOptions
+from harness.bisect.trial_log import Trial, TrialLog
 from harness.model.verdict import EXIT_NO_ANSWER, EXIT_OK
 
 COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _MARKED = re.compile(r"# (\w+): \[([0-9a-f]+)\] ")
-State = Literal["found", "range", "unchecked"]
+BisectState = Literal["found", "range", "unchecked"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Commit:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class BisectResult:
     """The answer over one kind of points.
 
     ``last`` has the old behaviour and ``first`` the new one. ``range``: what lies ``between`` could not be tested, and
@@ -39,7 +39,7 @@ class Outcome:
     """
 
     over: Literal["builds", "commits"]
-    state: State
+    state: BisectState
     last: str
     first: str
     size: int
@@ -56,7 +56,7 @@ class Outcome:
         return EXIT_OK if self.state == "found" else EXIT_NO_ANSWER
 
 
-def regzbot(outcome: Outcome, *, fixed: bool) -> str:
+def regzbot(outcome: BisectResult, *, fixed: bool) -> str:
     """The line that tells the regression tracker; see Documentation/process/handling-regressions.rst."""
     word = "fix" if fixed else "introduced"
     if outcome.commit is not None:
@@ -65,11 +65,11 @@ def regzbot(outcome: Outcome, *, fixed: bool) -> str:
     return f"#regzbot {word}: {ends[0]}..{ends[1]}"
 
 
-def _ends(outcome: Outcome) -> tuple[str, str]:
+def _ends(outcome: BisectResult) -> tuple[str, str]:
     return (outcome.last[:12], outcome.first[:12]) if outcome.over == "commits" else (outcome.last, outcome.first)
 
 
-def lines(outcome: Outcome, book: Book, task: Task) -> list[str]:
+def lines(outcome: BisectResult, book: TrialLog, task: BisectOptions) -> list[str]:
     """The answer for a person."""
     old, new = ("bad", "good") if task.fixed else ("good", "bad")
     noun = "commit" if outcome.over == "commits" else "build"
@@ -102,7 +102,7 @@ def _about(commit: Commit) -> list[str]:
     return [f"  {commit.subject}", f"  {commit.author}, {commit.date}", f"  {files}"]
 
 
-def _remarks(outcome: Outcome, book: Book, task: Task) -> list[str]:
+def _remarks(outcome: BisectResult, book: TrialLog, task: BisectOptions) -> list[str]:
     remarks = list(outcome.remarks)
     if outcome.state == "found" and task.check:
         remarks.append("both neighbours were booted again and gave the same answers")
@@ -119,7 +119,7 @@ def _remarks(outcome: Outcome, book: Book, task: Task) -> list[str]:
     return remarks
 
 
-def spent(outcome: Outcome, book: Book) -> str:
+def spent(outcome: BisectResult, book: TrialLog) -> str:
     """What the answer took. Commits that do not build cost git steps beyond the boots."""
     booted = [t for t in book.trials if t.origin == "boot" and t.run]
     checks = sum(1 for t in booted if t.purpose == "check")
@@ -133,7 +133,7 @@ def spent(outcome: Outcome, book: Book) -> str:
     return ", ".join(told)
 
 
-def repeat_script(task: Task, outcome: Outcome) -> str:
+def repeat_script(task: BisectOptions, outcome: BisectResult) -> str:
     """A script that repeats the last two steps and nothing else, from nothing that is stored."""
     good, bad = (outcome.first, outcome.last) if task.fixed else (outcome.last, outcome.first)
     words = ["sealmatrix", "bisect", "--good", good, "--bad", bad, *task.arguments, "--fresh", "--no-check"]
@@ -143,7 +143,7 @@ def repeat_script(task: Task, outcome: Outcome) -> str:
     return f'#!/bin/sh\n# Repeats the last two steps; further options may follow.\nexec {shlex.join(words)} "$@"\n'
 
 
-def log_lines(book: Book, task: Task, ends: Sequence[str], outcome: Outcome | None) -> list[str]:
+def log_lines(book: TrialLog, task: BisectOptions, ends: Sequence[str], outcome: BisectResult | None) -> list[str]:
     """The log of a search over builds, as ``git bisect log`` writes one."""
     said = [f"# {book.question.rule.id} on {task.arch}: {book.question.says()}"]
     words = ["--good", task.good, "--bad", task.bad, *task.arguments]
@@ -162,7 +162,7 @@ def log_lines(book: Book, task: Task, ends: Sequence[str], outcome: Outcome | No
     return said
 
 
-def _logged(trial: Trial, book: Book, ends: Sequence[str]) -> list[str]:
+def _logged(trial: Trial, book: TrialLog, ends: Sequence[str]) -> list[str]:
     word = {"good": "good", "bad": "bad", "untestable": "skip"}[book.answer(trial)]
     if trial.is_remark:
         return [f"# [{trial.point}] {trial.reason}"]
@@ -175,7 +175,7 @@ def _logged(trial: Trial, book: Book, ends: Sequence[str]) -> list[str]:
     return [head] if trial.point in ends or trial.purpose == "check" else [head, f"{word} {trial.point}"]
 
 
-def annotated(log: str, book: Book) -> str:
+def annotated(log: str, book: TrialLog) -> str:
     """Git's log with what was seen of each commit below its name."""
     said = []
     for line in log.splitlines():
@@ -185,7 +185,7 @@ def annotated(log: str, book: Book) -> str:
     return "\n".join(said) + "\n"
 
 
-def to_json(outcome: Outcome, book: Book, task: Task) -> dict[str, Any]:
+def to_json(outcome: BisectResult, book: TrialLog, task: BisectOptions) -> dict[str, Any]:
     """The answer for programs; the form is told in docs/use/bisect.md."""
     return {
         "over": outcome.over,
@@ -215,11 +215,11 @@ def to_json(outcome: Outcome, book: Book, task: Task) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _said(trial: Trial, book: Book) -> str | None:
+def _said(trial: Trial, book: TrialLog) -> str | None:
     return None if trial.is_remark else book.answer(trial)
 
 
-def _point(name: str, book: Book) -> dict[str, Any]:
+def _point(name: str, book: TrialLog) -> dict[str, Any]:
     tally = book.tally(name)
     return {
         "name": name,

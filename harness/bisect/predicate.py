@@ -117,7 +117,7 @@ def see(result: RuleResult, condition: Condition | None, observation: Observatio
 
 
 @dataclass(frozen=True)
-class Question:
+class BisectQuestion:
     """What is asked of each kernel. ``probes`` are the ids it is narrowed to."""
 
     rule: Rule
@@ -150,7 +150,7 @@ class Question:
         return "bad means that the kernel breaks the rule"
 
 
-def make_question(rule: Rule, probes: Sequence[str], wanted: str | None, condition: Condition | None) -> Question:
+def make_question(rule: Rule, probes: Sequence[str], wanted: str | None, condition: Condition | None) -> BisectQuestion:
     """Narrow a rule to the probes it has in this payload. Raises ``UsageError`` when none, or too many, are left."""
     chosen = [probe for probe in probes if wanted is None or fnmatchcase(probe, wanted)]
     if not chosen:
@@ -161,4 +161,4 @@ def make_question(rule: Rule, probes: Sequence[str], wanted: str | None, conditi
         raise UsageError(
             f"--observation looks at one probe and {rule.id} has {len(chosen)}: name one with --probe ({some}, ...)"
         )
-    return Question(rule, tuple(chosen), condition)
+    return BisectQuestion(rule, tuple(chosen), condition)

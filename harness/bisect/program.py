@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness.bisect.predicate import Question, Seen
+from harness.bisect.predicate import BisectQuestion, Seen
 from harness.bisect.trial_log import Trial
-from harness.bisect.trial_runner import Wanted
+from harness.bisect.trial_runner import TrialRequest
 from harness.errors import InfrastructureError, UsageError
 from harness.explore.corpus import read_kept
 from harness.explore.difference import behaviour
 from harness.explore.executor import Executor
 from harness.explore.program import Program, parse_program
 from harness.explore.wire import encode
-from harness.guests.accel import Wanted as Acceleration
+from harness.guests.accel import AccelWanted
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.matrix.model import Profile
 from harness.model.rule import Rule
@@ -27,12 +27,12 @@ _RUNS = 3  # of the program, each in a process of its own; they have to agree
 RULE = "program"
 
 
-def program_question(text: str) -> Question:
+def program_question(text: str) -> BisectQuestion:
     """What is asked of each kernel: whether the program does there what it does on the good end."""
     program = parse_program(text)
     statement = "; ".join(program.lines())
     rule = Rule(RULE, "O8", "explore", "open", "open", statement, ("[T] what nobody promises is recorded",), ())
-    return Question(rule, (RULE,))
+    return BisectQuestion(rule, (RULE,))
 
 
 def read_program(path: Path) -> str:
@@ -44,23 +44,23 @@ class ProgramAsker:
     """Boots kernels and runs the program in each."""
 
     def __init__(
-        self, text: str, payload: Payload, profile: Profile, runs: Path, *, acceleration: Acceleration, scale: float
+        self, text: str, payload: Payload, profile: Profile, runs: Path, *, acceleration: AccelWanted, scale: float
     ) -> None:
         self._program: Program = parse_program(text)
         self._payload, self._runs = payload.path.read_bytes(), runs
         self._profile = replace(profile, swap=0, hugepages=0)
         self._wishes = Wishes(acceleration=acceleration, scale=scale)
 
-    def boot(self, wanted: Sequence[Wanted]) -> list[Trial]:
+    def boot(self, wanted: Sequence[TrialRequest]) -> list[Trial]:
         """One after another; each boot is one trial."""
         return [self._trial(want, number) for want in wanted for number in range(want.boots)]
 
-    def recall(self, wanted: Wanted) -> list[Trial]:
+    def recall(self, wanted: TrialRequest) -> list[Trial]:
         """Nothing of this sort is stored."""
         del wanted
         return []
 
-    def _trial(self, want: Wanted, number: int) -> Trial:
+    def _trial(self, want: TrialRequest, number: int) -> Trial:
         begun = time.monotonic()
         folder = self._runs / f"{want.point.replace('/', '_')}-{want.purpose}-{number}-{time.time_ns()}"
         folder.mkdir(parents=True, exist_ok=True)

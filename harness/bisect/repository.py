@@ -147,7 +147,7 @@ class OnlySkipped:
     commits: tuple[str, ...]
 
 
-State = Next | First | OnlySkipped
+SearchState = Next | First | OnlySkipped
 
 
 class Checkout:
@@ -176,7 +176,7 @@ class Checkout:
         """Have the files of a commit. Files that do not differ keep their times, so that make builds what changed."""
         self._place.check_out(commit)
 
-    def start(self, older: str, newer: str, *, fixed: bool) -> State:
+    def start(self, older: str, newer: str, *, fixed: bool) -> SearchState:
         """Begin to bisect. Nothing is checked out by git: what is known already is not built again."""
         self._place.git("bisect", "reset")
         if not self.head:
@@ -184,7 +184,7 @@ class Checkout:
         terms = ["--term-old=broken", "--term-new=fixed"] if fixed else []
         return self._state(self._place.git("bisect", "start", "--no-checkout", *terms, newer, older))
 
-    def mark(self, commit: str, word: Literal["good", "bad", "broken", "fixed", "skip"]) -> State:
+    def mark(self, commit: str, word: Literal["good", "bad", "broken", "fixed", "skip"]) -> SearchState:
         """Tell git about a commit."""
         return self._state(self._place.git("bisect", word, commit))
 
@@ -192,7 +192,7 @@ class Checkout:
         """Git's own log."""
         return self._place.git("bisect", "log").out.decode("utf-8", "surrogateescape")
 
-    def _state(self, done: Done) -> State:
+    def _state(self, done: Done) -> SearchState:
         told = done.out.decode("utf-8", "replace")
         if (first := _FIRST.search(told)) is not None:
             return First(first[1])

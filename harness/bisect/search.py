@@ -58,7 +58,7 @@ def required_boots(tallies: Iterable[Tally], repeat: int) -> int:
 
 
 @dataclass(frozen=True)
-class Ask:
+class BootPoints:
     """Boot these points, each so many times, side by side. ``left`` rounds are expected after this one."""
 
     boots: Mapping[int, int]
@@ -84,7 +84,7 @@ class Refused:
     standing: Standing
 
 
-Move = Ask | Found | Refused
+Move = BootPoints | Found | Refused
 
 
 @dataclass(frozen=True)
@@ -112,15 +112,15 @@ class Search:
                 return Refused(point, stands[point])
         unsure = {i: self._missing(tallies, i, required) for i in ends if stands.get(i, "open") == "open"}
         if unsure:
-            return Ask(unsure, "ends", rounds(self.size - 1, self.cores if self.always else 1))
+            return BootPoints(unsure, "ends", rounds(self.size - 1, self.cores if self.always else 1))
         first = min(i for i, standing in stands.items() if standing == new)
         last = max(i for i, standing in stands.items() if standing == old and i < first)
         asked = self._between(last, first, tallies, stands, spent)
         if asked:
             wanted_boots = {i: self._missing(tallies, i, required) for i in asked}
-            return Ask(wanted_boots, "search", rounds(-(-(first - last) // (len(asked) + 1)), 1))
+            return BootPoints(wanted_boots, "search", rounds(-(-(first - last) // (len(asked) + 1)), 1))
         if unchecked := self._unchecked(tallies, (last, first), required):
-            return Ask(unchecked, "check", 0)
+            return BootPoints(unchecked, "check", 0)
         return Found(last, first, tuple(sorted(i for i, s in stands.items() if i > first and s == old)))
 
     def _unchecked(self, tallies: Mapping[int, Tally], neighbours: Sequence[int], required: int) -> Mapping[int, int]:

@@ -36,7 +36,7 @@ Over = Literal["builds", "commits", "joined"]
 
 
 @dataclass(frozen=True)
-class Task:
+class BisectOptions:
     """What was asked for. ``builds`` freezes the list that is searched, ``good_commit`` and ``bad_commit`` the
     commits that the two ends of a search over commits were when it began; ``program`` is a file with a program of
     exploration, asked instead of a rule, and ``program_text`` what it said; ``payload_id``, ``payload_sha256``,
@@ -88,7 +88,7 @@ class Task:
         return words
 
 
-def pinned(task: Task, *, payload: Payload, catalogue: str, matrix: str) -> Task:
+def pinned(task: BisectOptions, *, payload: Payload, catalogue: str, matrix: str) -> BisectOptions:
     """Write down what asks and judges. Raises ``UsageError`` when the search began with something else: old answers
     and new ones would not be to the same question."""
     for what, then, now in (
@@ -108,7 +108,7 @@ def pinned(task: Task, *, payload: Payload, catalogue: str, matrix: str) -> Task
 class Session:
     """One bisection's folder, held by this process; made by ``begin`` or ``resume``."""
 
-    def __init__(self, folder: Path, task: Task, trials: list[Trial], started: str) -> None:
+    def __init__(self, folder: Path, task: BisectOptions, trials: list[Trial], started: str) -> None:
         self.folder, self.task, self.trials, self.started = folder, task, trials, started
 
     @property
@@ -157,7 +157,7 @@ class Session:
 
 
 @contextmanager
-def begin(results: Path, task: Task) -> Iterator[Session]:
+def begin(results: Path, task: BisectOptions) -> Iterator[Session]:
     """Start a session in ``results/bisect``. Raises ``StoreError``."""
     now = datetime.now(UTC)
     folder = results / "bisect" / f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
@@ -206,12 +206,16 @@ def read(folder: Path) -> Mapping[str, Any]:
     return content
 
 
-def task_of(content: Mapping[str, Any], folder: Path) -> Task:
+def task_of(content: Mapping[str, Any], folder: Path) -> BisectOptions:
     """The task in it. Raises ``UsageError``."""
     words = content.get("task")
-    if not isinstance(words, dict) or set(words) != {f.name for f in fields(Task)} or words["arch"] not in ARCHES:
+    if (
+        not isinstance(words, dict)
+        or set(words) != {f.name for f in fields(BisectOptions)}
+        or words["arch"] not in ARCHES
+    ):
         raise UsageError(f"{folder / 'bisect.json'}: was written by another version of sealmatrix; start a new one")
-    return Task(**{**words, "kernels": tuple(words["kernels"]), "builds": tuple(words["builds"])})
+    return BisectOptions(**{**words, "kernels": tuple(words["kernels"]), "builds": tuple(words["builds"])})
 
 
 def read_trials(folder: Path) -> list[Trial]:

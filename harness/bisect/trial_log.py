@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from harness.bisect.predicate import Question, Seen
+from harness.bisect.predicate import BisectQuestion, Seen
 from harness.bisect.search import Answer, Standing, Tally, required_boots
 
 Origin = Literal["boot", "stored", "same", "changed"]
@@ -50,10 +50,10 @@ ATTEMPTS = 3
 
 
 @dataclass
-class Book:
+class TrialLog:
     """All trials of a session. ``good`` is the point that says what good is, for rules that promise nothing."""
 
-    question: Question
+    question: BisectQuestion
     good: str
     repeat: int = 1
     trials: list[Trial] = field(default_factory=list)

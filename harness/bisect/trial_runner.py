@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from harness.bisect.predicate import Question, Seen, see
+from harness.bisect.predicate import BisectQuestion, Seen, see
 from harness.bisect.trial_log import Origin, Purpose, Trial, Trouble
 from harness.errors import Interrupted, UsageError
-from harness.guests.accel import Wanted as Acceleration
+from harness.guests.accel import AccelWanted
 from harness.guests.devices import cpu_model
 from harness.kernels.model import Kernel
 from harness.matrix.model import Profile
@@ -23,7 +23,7 @@ from harness.observations.journal import read_journal
 from harness.payload.build import Payload, build
 from harness.runs.execution.run import execute
 from harness.runs.judging import judge_stored, read_plan
-from harness.runs.model import Cell, RunDone, Tell
+from harness.runs.model import Cell, OnProgress, RunDone
 from harness.runs.planning.compose import Options, compose_cells
 from harness.runs.planning.payload_tasks import fitted
 from harness.runs.repeats import repeated
@@ -32,7 +32,7 @@ from harness.verdicts.judge import assign
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TrialRequest:
     """A kernel to ask, for which point, how often, and what for."""
 
     point: str
@@ -41,14 +41,14 @@ class Wanted:
     purpose: Purpose
 
 
-class Ask(Protocol):
+class MakeTrials(Protocol):
     """What the searches put their questions to; the seam at which tests put kernels that do not exist."""
 
-    def boot(self, wanted: Sequence[Wanted]) -> list[Trial]:
+    def boot(self, wanted: Sequence[TrialRequest]) -> list[Trial]:
         """Boot kernels side by side; each boot is one trial. Raises ``Interrupted``."""
         ...
 
-    def recall(self, wanted: Wanted) -> list[Trial]:
+    def recall(self, wanted: TrialRequest) -> list[Trial]:
         """What earlier runs have seen of the same kernel, newest first."""
         ...
 
@@ -69,18 +69,18 @@ def _planned(arch: Arch) -> tuple[ProbeName, ...]:
 class Asker:
     """The real thing. ``runs`` is where its runs go, ``stores`` are results folders with earlier ones."""
 
-    question: Question
+    question: BisectQuestion
     arch: Arch
     profile: Profile
     runs: Path
     options: Options
     stores: Sequence[Path] = ()
-    tell: Tell = field(default=lambda told: None)
+    on_progress: OnProgress = field(default=lambda told: None)
     _index: dict[str, list[tuple[Path, CellRecord]]] | None = None
 
-    def boot(self, wanted: Sequence[Wanted]) -> list[Trial]:
+    def boot(self, wanted: Sequence[TrialRequest]) -> list[Trial]:
         """Boot all as one run."""
-        cells: dict[str, Wanted] = {}
+        cells: dict[str, TrialRequest] = {}
         firsts: list[Cell] = []
         for want in wanted:
             first = Cell(_cell_id(want.point, self.arch), self.arch, self.profile, want.kernel)
@@ -89,12 +89,12 @@ class Asker:
                 cells[cell.id] = want
         fresh = self.options.fresh or any(map(_needs_fresh, wanted))
         composed = compose_cells(replace(self.options, fresh=fresh), firsts, {})
-        done = execute(composed.plan, composed.make_guest, self.tell)
+        done = execute(composed.plan, composed.make_guest, self.on_progress)
         if done.record.state == "interrupted":
             raise Interrupted("interrupted; what was answered is kept")
         return [self._trial(done, record, cells[record.id]) for record in done.record.cells]
 
-    def recall(self, wanted: Wanted) -> list[Trial]:
+    def recall(self, wanted: TrialRequest) -> list[Trial]:
         """Judge again what is stored of the kernel: the catalogue may have changed, the observations have not."""
         found: list[Trial] = []
         for folder, record in self._stored().get(wanted.kernel.sha256, []):
@@ -105,11 +105,11 @@ class Asker:
                 found.append(trial)
         return found
 
-    def _trial(self, done: RunDone, record: CellRecord, want: Wanted) -> Trial:
+    def _trial(self, done: RunDone, record: CellRecord, want: TrialRequest) -> Trial:
         result = next(r for r in done.results[record.id] if r.rule.id == self.question.rule.id)
         return self._made(done.folder, record, result, want, "boot")
 
-    def _made(self, folder: Path, record: CellRecord, result: RuleResult, want: Wanted, origin: Origin) -> Trial:
+    def _made(self, folder: Path, record: CellRecord, result: RuleResult, want: TrialRequest, origin: Origin) -> Trial:
         observation = None
         journal = folder / "cells" / record.id / "observations.jsonl"
         if self.question.condition is not None and journal.exists():
@@ -157,13 +157,13 @@ class Asker:
         return self._index
 
 
-def _needs_fresh(want: Wanted) -> bool:
+def _needs_fresh(want: TrialRequest) -> bool:
     """Whether a guest must boot: a saved one is the same boot again, which checks and repeats nothing, and a kernel
     that was built for one step is not worth saving."""
     return want.purpose == "check" or want.boots > 1 or want.kernel.origin.kind == "tree"
 
 
-def trouble_of(question: Question, seen: Seen, *, whole: bool = True) -> Trouble:
+def trouble_of(question: BisectQuestion, seen: Seen, *, whole: bool = True) -> Trouble:
     """Why what was seen is no answer: ``no-answer`` may be tried again, ``skip`` may not.
 
     From a cell that was not observed to its end (``whole``) only what is bad is an answer: what looks good may be so
@@ -189,7 +189,7 @@ def _cells(stores: Sequence[Path], payload: Payload) -> Iterator[tuple[Path, Cel
             yield from ((folder, cell) for cell in same if cell.state == "finished")
 
 
-def same_machine(record: CellRecord, arch: Arch, profile: Profile, least: Profile, wanted: Acceleration) -> bool:
+def same_machine(record: CellRecord, arch: Arch, profile: Profile, least: Profile, wanted: AccelWanted) -> bool:
     """Whether a cell ran on the machine that a profile describes, under the acceleration that is wanted; swap and huge
     pages may have been ``least``'s. One whose processor was not written down may have had any."""
     machine = record.machine

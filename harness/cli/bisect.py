@@ -15,13 +15,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.bisect.bisection import Prepared, list_builds, prepare, run
-from harness.bisect.driver import Hear, Heard
-from harness.bisect.session import Session, Task, begin, find, read, resume
+from harness.bisect.driver import BisectProgress, OnProgress
+from harness.bisect.session import BisectOptions, Session, begin, find, read, resume
 from harness.bisect.trial_log import Trial
 from harness.cli.announce import hush
 from harness.cli.stopping import doing
 from harness.errors import Interrupted, UsageError
-from harness.guests.accel import Wanted
+from harness.guests.accel import AccelWanted
 from harness.matrix.load import default_path, load_matrix
 from harness.model.architectures import ARCHES, FLAVOURS, Arch
 from harness.reports.style import print_table, screen
@@ -93,7 +93,7 @@ def bisect(
     check: bool,
     fresh: bool,
     offline: bool,
-    accel: Wanted,
+    accel: AccelWanted,
     scale: float,
     path: Path | None,
     results: Path,
@@ -140,7 +140,7 @@ def bisect(
     if rule is None or good is None or bad is None:
         missing = [o for o, v in (("--rule", rule), ("--good", good), ("--bad", bad)) if v is None]
         raise click.UsageError(f"{' and '.join(missing)} must be given; or --resume, --show, --list")
-    task = Task(
+    task = BisectOptions(
         "builds", rule, arch, good, bad, fixed, probe or "", observation or "", profile, flavour, kernels,
         str(path.resolve()) if path else "", str(tree.resolve()) if tree else "", repeat, jobs or 0, check, fresh,
         offline, accel, scale, program=str(Path(asked_program).resolve()) if asked_program else "",
@@ -156,8 +156,8 @@ def _go(prepared: Prepared, session: Session, results: Path, aside: Console, *, 
     for remark in prepared.remarks:
         aside.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
     try:
-        with _hearing(aside, quiet=quiet or as_json) as hear:
-            done = run(prepared, session, results, ("sealmatrix", *masked_words(sys.argv[1:])), hear)
+        with _hearing(aside, quiet=quiet or as_json) as on_progress:
+            done = run(prepared, session, results, ("sealmatrix", *masked_words(sys.argv[1:])), on_progress)
     except (KeyboardInterrupt, Interrupted) as asked:
         what = doing(asked) if isinstance(asked, KeyboardInterrupt) else ""
         raise Interrupted(f"interrupted{what}; continue with `sealmatrix bisect --resume {session.id}`") from None
@@ -181,7 +181,7 @@ def _show(results: Path, name: str, *, as_json: bool) -> int:
     return _print(answer, folder, as_json=as_json)
 
 
-def _list(task: Task, *, as_json: bool) -> int:
+def _list(task: BisectOptions, *, as_json: bool) -> int:
     choices = list_builds(task, load_matrix(Path(task.matrix) if task.matrix else default_path()))
     if as_json:
         rows = [{"name": c.name, "version": c.version, "release": c.release, "suite": c.suite} for c in choices.builds]
@@ -201,23 +201,23 @@ def _list(task: Task, *, as_json: bool) -> int:
 
 
 @contextmanager
-def _hearing(console: Console, *, quiet: bool) -> Iterator[Hear]:
+def _hearing(console: Console, *, quiet: bool) -> Iterator[OnProgress]:
     """Answers as lines; what is going on as a status where there is a terminal."""
     if quiet:
         yield lambda heard: None
         return
     with console.status("starting") as status:
 
-        def hear(heard: Heard) -> None:
+        def on_progress(heard: BisectProgress) -> None:
             if heard.trial is not None:
                 console.print(_told(heard.trial, heard), highlight=False, soft_wrap=True)
             elif console.is_terminal:
                 status.update(f"{escape(heard.doing)}{_rest(heard)}")
 
-        yield hear
+        yield on_progress
 
 
-def _told(trial: Trial, heard: Heard) -> str:
+def _told(trial: Trial, heard: BisectProgress) -> str:
     point = trial.point[:12] if len(trial.point) == 40 else trial.point
     if heard.answer is None:
         return f"{escape(point)}: {escape(trial.reason)}"
@@ -227,7 +227,7 @@ def _told(trial: Trial, heard: Heard) -> str:
     return f"{escape(point)}: {again}[{_COLOURS[heard.answer]}]{word}[/] {escape(heard.told)}{how}{_rest(heard)}"
 
 
-def _rest(heard: Heard) -> str:
+def _rest(heard: BisectProgress) -> str:
     if not heard.left:
         return ""
     steps = "1 step" if heard.left == 1 else f"{heard.left} steps"

@@ -16,7 +16,7 @@ import click
 from harness.cli.announce import hush
 from harness.cli.streams import write_through
 from harness.errors import GuestError, UsageError
-from harness.guests.accel import Wanted
+from harness.guests.accel import AccelWanted
 from harness.guests.qemu import Wishes
 from harness.guests.terminal import our_screen
 from harness.kernels.model import Kernel
@@ -36,7 +36,7 @@ class _Asked:
     kernel: str
     arch: Arch | None
     profile: str | None
-    accel: Wanted
+    accel: AccelWanted
     scale: float
     gdb: bool
     console: bool
@@ -141,7 +141,7 @@ def exec_(files: tuple[Path, ...], words: tuple[str, ...], **options: Any) -> in
 
 def _asked(options: dict[str, Any]) -> _Asked:
     # A debugger's breakpoints and a stopped start are plain under emulation; hardware is used when it is asked for.
-    accel: Wanted = options.pop("accel") or ("tcg" if options["gdb"] else "auto")
+    accel: AccelWanted = options.pop("accel") or ("tcg" if options["gdb"] else "auto")
     hush(options["quiet"])
     return _Asked(accel=accel, **options)
 

@@ -31,7 +31,7 @@ from harness.processes.children import OutOfTime, ask
 from harness.secret_urls import masked
 
 Status = Literal["ok", "note", "wrong"]
-Kind = Literal["program", "file", "header", "module"]
+ToolKind = Literal["program", "file", "header", "module"]
 Purpose = Literal["run", "fetch", "build", "test"]
 # The columns of tools.tsv behind the one for Debian.
 OTHER_SYSTEMS = ("Fedora", "Arch", "openSUSE", "Alpine")
@@ -41,7 +41,7 @@ ROOM_NEEDED = 1 << 30
 
 
 @dataclass(frozen=True)
-class Check:
+class ToolCheck:
     """One finding. ``wrong`` stands in the way of the default matrix, ``note`` does not.
 
     ``package`` is the Debian package that cures it, ``remedy`` what else does or is to be known; both may be empty.
@@ -58,7 +58,7 @@ class Check:
 class Tool:
     """One row of ``tools.tsv``: the columns are explained there."""
 
-    kind: Kind
+    kind: ToolKind
     name: str
     purpose: Purpose
     why: str
@@ -82,7 +82,7 @@ def read_tools(text: str | None = None) -> tuple[Tool, ...]:
     for line in text.splitlines():
         if line.strip() and not line.startswith("#"):
             kind, name, purpose, why, package, *elsewhere = line.split("\t")
-            if kind not in get_args(Kind):
+            if kind not in get_args(ToolKind):
                 raise ValueError(f"unknown kind {kind!r}")
             if purpose not in get_args(Purpose):
                 raise ValueError(f"unknown purpose {purpose!r}")
@@ -124,7 +124,7 @@ _INSTEAD = {
 
 def tool_checks(
     tools: Iterable[Tool], find: Callable[[Tool], str | None] = find_tool, *, apt: bool | None = None
-) -> Iterator[Check]:
+) -> Iterator[ToolCheck]:
     """Look for what running and building need; modules of Python and our tests' tools matter to scripts/setup only."""
     apt = has_apt() if apt is None else apt
     for tool in tools:
@@ -133,18 +133,18 @@ def tool_checks(
         version = find(tool)
         name = Path(tool.name).name
         if version is not None:
-            yield Check(name, "ok", version)
+            yield ToolCheck(name, "ok", version)
             continue
         found = "; ".join(filter(None, (f"absent; it {tool.why}", _INSTEAD[tool.purpose])))
         if tool.purpose == "build":
-            yield Check(name, "note", found, remedy=tool.remedy(apt=apt))
+            yield ToolCheck(name, "note", found, remedy=tool.remedy(apt=apt))
         elif apt:
-            yield Check(name, "wrong", found, tool.package)  # one line installs them all
+            yield ToolCheck(name, "wrong", found, tool.package)  # one line installs them all
         else:
-            yield Check(name, "wrong", found, remedy=tool.remedy(apt=apt))
+            yield ToolCheck(name, "wrong", found, remedy=tool.remedy(apt=apt))
 
 
-def python_check(requirements: Iterable[str] | None = None) -> Check:
+def python_check(requirements: Iterable[str] | None = None) -> ToolCheck:
     """Every package this distribution depends on is installed."""
     if requirements is None:
         requirements = metadata.requires("sealmatrix") or ()
@@ -152,13 +152,13 @@ def python_check(requirements: Iterable[str] | None = None) -> Check:
     absent = [name for name in names if not list(metadata.distributions(name=name))]
     version = f"Python {platform.python_version()}"
     if absent:
-        return Check(
+        return ToolCheck(
             "python packages", "wrong", f"{version} lacks {', '.join(absent)}", remedy="pip install sealmatrix"
         )
-    return Check("python packages", "ok", f"{version}, {len(names)} packages")
+    return ToolCheck("python packages", "ok", f"{version}, {len(names)} packages")
 
 
-def store_check(store: Store, needed: int = ROOM_NEEDED) -> Check:
+def store_check(store: Store, needed: int = ROOM_NEEDED) -> ToolCheck:
     """The store can be written and has room, in bytes."""
     try:
         with telling(store.root):
@@ -167,32 +167,32 @@ def store_check(store: Store, needed: int = ROOM_NEEDED) -> Check:
                 file.write(b"room")
             free = shutil.disk_usage(store.root).free
     except SealmatrixError as error:
-        return Check("store", "wrong", str(error))
+        return ToolCheck("store", "wrong", str(error))
     found = f"{store.root}: {free / 1e9:.1f} GB free"
     if free < needed:
         remedy = f"free some space, or set {SETTING} to a directory with room"
-        return Check("store", "note", f"{found}; a first run needs {needed / 1e9:.1f} GB", remedy=remedy)
-    return Check("store", "ok", found)
+        return ToolCheck("store", "note", f"{found}; a first run needs {needed / 1e9:.1f} GB", remedy=remedy)
+    return ToolCheck("store", "ok", found)
 
 
-def compiler_check() -> Check:
+def compiler_check() -> ToolCheck:
     """The payload and PID 1 compile for every architecture (from the cache when they have before)."""
     try:
         make_programs(get_args(Arch))
         first = build(get_args(Arch)[0])
     except SealmatrixError as error:
-        return Check("payload", "wrong", str(error))
-    return Check("payload", "ok", f"{first.id}, {len(first.probes)} probes, built by {first.compiler}")
+        return ToolCheck("payload", "wrong", str(error))
+    return ToolCheck("payload", "ok", f"{first.id}, {len(first.probes)} probes, built by {first.compiler}")
 
 
-def archive_check(store: Store, suite: str) -> Check:
+def archive_check(store: Store, suite: str) -> ToolCheck:
     """The mirror answers with a signed index of ``suite``."""
     archive = AptArchive(store)
     try:
         packages = archive.packages(suite, "amd64", refresh=True)
     except SealmatrixError as error:
-        return Check("archive", "wrong", str(error), error.package if isinstance(error, ToolMissing) else "")
-    return Check(
+        return ToolCheck("archive", "wrong", str(error), error.package if isinstance(error, ToolMissing) else "")
+    return ToolCheck(
         "archive", "ok", f"{masked(archive.mirror)}: {suite} is signed and has {len(packages)} kernel packages"
     )
 
@@ -207,28 +207,28 @@ def stored_kernels(matrix: Matrix, cells: Iterable[CellSpec], store: Store) -> W
     return resolve(wanted, store=store, lock=read_lock(lock_path(matrix)), offline=True).kernels
 
 
-def kernel_checks(cells: Iterable[CellSpec], stored: Wanted, store: Store, *, offline: bool) -> Iterator[Check]:
+def kernel_checks(cells: Iterable[CellSpec], stored: Wanted, store: Store, *, offline: bool) -> Iterator[ToolCheck]:
     """Every kernel is stored, or the archive can be reached to fetch it."""
     here = sum(isinstance(kernel, Kernel) for kernel in stored.values())
     complete = here == len(stored)
     suites = [cell.kernel.source.suites[0] for cell in cells if isinstance(cell.kernel.source, DebianSource)]
     if offline or not suites:
-        archive = Check("archive", "note", "not asked")
+        archive = ToolCheck("archive", "note", "not asked")
     else:
         archive = archive_check(store, suites[0])
         if complete and archive.status == "wrong":
-            archive = Check("archive", "note", archive.found, archive.package, archive.remedy)
+            archive = ToolCheck("archive", "note", archive.found, archive.package, archive.remedy)
     yield archive
     found = f"{here} of {len(stored)} of the default matrix are stored"
     if complete:
-        yield Check("kernels", "ok", found)
+        yield ToolCheck("kernels", "ok", found)
     elif archive.status == "ok":
-        yield Check("kernels", "note", f"{found}; the others are fetched when a run needs them")
+        yield ToolCheck("kernels", "note", f"{found}; the others are fetched when a run needs them")
     else:
-        yield Check("kernels", "wrong", found, remedy="sealmatrix kernels fetch, once the archive can be reached")
+        yield ToolCheck("kernels", "wrong", found, remedy="sealmatrix kernels fetch, once the archive can be reached")
 
 
-def boot_checks(cells: Iterable[CellSpec], stored: Wanted, memory: KvmMemory) -> Iterator[Check]:
+def boot_checks(cells: Iterable[CellSpec], stored: Wanted, memory: KvmMemory) -> Iterator[ToolCheck]:
     """Boot the first stored kernel of each architecture: the only proof of an acceleration, or of a guest at all."""
     first: dict[Arch, tuple[Kernel | None, CellSpec]] = {}
     for cell in cells:
@@ -238,12 +238,12 @@ def boot_checks(cells: Iterable[CellSpec], stored: Wanted, memory: KvmMemory) ->
     for arch, (found, cell) in first.items():
         if found is None:
             remedy = "sealmatrix kernels fetch"
-            yield Check(f"{arch} guest", "note", "not booted: no kernel is stored yet", remedy=remedy)
+            yield ToolCheck(f"{arch} guest", "note", "not booted: no kernel is stored yet", remedy=remedy)
         else:
             yield boot_check(found, cell, memory)
 
 
-def boot_check(kernel: Kernel, cell: CellSpec, memory: KvmMemory) -> Check:
+def boot_check(kernel: Kernel, cell: CellSpec, memory: KvmMemory) -> ToolCheck:
     """Boot one kernel with acceleration ``auto`` and end it."""
     name = f"{cell.arch} guest"
     with tempfile.TemporaryDirectory(prefix="sealmatrix-doctor-") as folder:
@@ -251,16 +251,16 @@ def boot_check(kernel: Kernel, cell: CellSpec, memory: KvmMemory) -> Check:
         try:
             booted = guest.boot()
         except ToolMissing as error:
-            return Check(name, "wrong", f"not booted: {error.tool} is absent", error.package)
+            return ToolCheck(name, "wrong", f"not booted: {error.tool} is absent", error.package)
         except InfrastructureError as error:
-            return Check(name, "wrong", f"{kernel.release}: {error}")
+            return ToolCheck(name, "wrong", f"{kernel.release}: {error}")
         finally:
             guest.stop()
     found = f"{booted.release} up in {booted.boot_seconds:.1f} s under {booted.acceleration.upper()}"
-    return Check(name, "ok", f"{found}: {booted.acceleration_reason}")
+    return ToolCheck(name, "ok", f"{found}: {booted.acceleration_reason}")
 
 
-def install_line(checks: Iterable[Check]) -> str:
+def install_line(checks: Iterable[ToolCheck]) -> str:
     """The command that installs every package that is wanting, "" when none is."""
     packages = sorted({check.package for check in checks if check.package})
     sudo = "" if os.geteuid() == 0 else "sudo "

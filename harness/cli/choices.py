@@ -16,7 +16,7 @@ from harness.cli.announce import hush
 from harness.cli.progress import progress
 from harness.cli.run import preparing
 from harness.cli.unwritten import telling_how_to_go_on
-from harness.guests.accel import Wanted
+from harness.guests.accel import AccelWanted
 from harness.guests.ssh_connect import target_of
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.plan import plan_cells
@@ -24,12 +24,12 @@ from harness.model.architectures import ARCHES
 from harness.runs.execution.run import execute
 from harness.runs.model import RunDone
 from harness.runs.planning.compose import Composed, Options, compose_host, compose_matrix, compose_ssh
-from harness.runs.planning.payload_tasks import Task
+from harness.runs.planning.payload_tasks import PayloadTask
 from harness.secret_urls import masked_words
 
 
 @dataclass(frozen=True)
-class Choice:
+class CellOptions:
     """Which cells, and how they are run. The names are those of the options."""
 
     selection: str | None
@@ -40,7 +40,7 @@ class Choice:
     ssh: str | None
     fresh: bool
     jobs: int | None
-    accel: Wanted
+    accel: AccelWanted
     scale: float
     offline: bool
     matrix: Path | None
@@ -56,7 +56,7 @@ class Choice:
 
 
 def cell_options(results: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Give a command these options; it is called with ``choice``, a ``Choice``, in their place."""
+    """Give a command these options; it is called with ``choice``, a ``CellOptions``, in their place."""
     path = click.Path(path_type=Path)
     options = (
         click.option("-s", "--selection", metavar="NAME", help="A selection of kernels.yaml [default: default]."),
@@ -87,12 +87,12 @@ def cell_options(results: str) -> Callable[[Callable[..., int]], Callable[..., i
         click.option("-q", "--quiet", is_flag=True, help="No progress display."),
         click.option("--json", "as_json", is_flag=True, help="JSON on standard output instead of the table."),
     )
-    names = [field.name for field in fields(Choice)]
+    names = [field.name for field in fields(CellOptions)]
 
     def decorate(command: Callable[..., int]) -> Callable[..., int]:
         @wraps(command)
         def call(**given: Any) -> int:
-            choice = Choice(**{name: given.pop(name) for name in names})
+            choice = CellOptions(**{name: given.pop(name) for name in names})
             hush(choice.quiet or choice.as_json)
             return command(choice=choice, **given)
 
@@ -103,18 +103,18 @@ def cell_options(results: str) -> Callable[[Callable[..., int]], Callable[..., i
     return decorate
 
 
-def run_cells(choice: Choice, options: Options, aside: Console, task: Task | None = None) -> RunDone:
+def run_cells(choice: CellOptions, options: Options, aside: Console, task: PayloadTask | None = None) -> RunDone:
     """Compose and execute what was chosen, showing progress on ``aside``."""
     quiet = choice.quiet or choice.as_json
     composed = _compose(choice, options, aside, task)
     for remark in composed.remarks:
         aside.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
     going_on = telling_how_to_go_on(composed.plan.folder)
-    with going_on, progress(aside, quiet, [cell.id for cell in composed.plan.cells]) as tell:
-        return execute(composed.plan, composed.make_guest, tell)
+    with going_on, progress(aside, quiet, [cell.id for cell in composed.plan.cells]) as on_progress:
+        return execute(composed.plan, composed.make_guest, on_progress)
 
 
-def _compose(choice: Choice, options: Options, aside: Console, task: Task | None) -> Composed:
+def _compose(choice: CellOptions, options: Options, aside: Console, task: PayloadTask | None) -> Composed:
     chosen = bool(choice.selection or choice.kernels or choice.arches or choice.profiles or choice.matrix)
     if choice.host and choice.ssh:
         raise click.UsageError("use either --host (this machine) or --ssh (another one)")

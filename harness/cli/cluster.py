@@ -13,7 +13,7 @@ import click
 from harness.cluster.facts import own_facts
 from harness.errors import UsageError
 from harness.runs.execution.run import execute_in
-from harness.runs.model import RunDone, Tell
+from harness.runs.model import OnProgress, RunDone
 from harness.runs.planning.compose import Composed
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def reached(address: str | None) -> Iterator[Cluster | None]:
         yield cluster
 
 
-def execute_there(cluster: Cluster, composed: Composed, tell: Tell) -> RunDone:
+def execute_there(cluster: Cluster, composed: Composed, on_progress: OnProgress) -> RunDone:
     """Run what was composed on a cluster's workers."""
     others = [cell.id for cell in composed.plan.cells if cell.profile.guest.kind != "qemu"]
     if composed.wishes is None or others:
@@ -60,7 +60,7 @@ def execute_there(cluster: Cluster, composed: Composed, tell: Tell) -> RunDone:
         "options": record.options | {"cluster": cluster.address},
     }
     plan = replace(composed.plan, record=record.model_copy(update=facts))
-    return execute_in(_dask("pool").ClusterPool(cluster, plan, composed.wishes, tell), plan, tell)
+    return execute_in(_dask("pool").ClusterPool(cluster, plan, composed.wishes, on_progress), plan, on_progress)
 
 
 def _dask(module: str) -> Any:

@@ -7,7 +7,7 @@ import json
 import click
 from rich.console import Console
 
-from harness.cli.choices import Choice, cell_options, run_cells
+from harness.cli.choices import CellOptions, cell_options, run_cells
 from harness.cli.unwritten import write_or_say
 from harness.reports.crosscheck import crosscheck_line
 from harness.reports.style import screen
@@ -29,7 +29,7 @@ from harness.runs.summary import summary_json
 )
 @click.option("--all", "show_all", is_flag=True, help="Show every rule, also those with the same result everywhere.")
 @cell_options(results="results/crosschecks")
-def crosscheck(probes: tuple[str, ...], show_all: bool, choice: Choice) -> int:
+def crosscheck(probes: tuple[str, ...], show_all: bool, choice: CellOptions) -> int:
     """Run the C payload and the Python payload on the same probes in the same guests, and compare them.
 
     They were written apart, from the same contract. Where they differ on one kernel, one of them is wrong: the rule is

@@ -11,7 +11,7 @@ import click
 from rich.text import Text
 
 from harness.cli.checks import (
-    Check,
+    ToolCheck,
     boot_checks,
     compiler_check,
     install_line,
@@ -64,7 +64,7 @@ def doctor(path: Path | None, offline: bool, as_json: bool) -> int:
     return 0 if ready else InfrastructureError.exit_code
 
 
-def examine(path: Path | None, *, offline: bool) -> Iterator[Check]:
+def examine(path: Path | None, *, offline: bool) -> Iterator[ToolCheck]:
     """Yield every finding as it is made. Raises ``UsageError`` for a matrix that does not load."""
     matrix = load_matrix(path or default_path())
     cells = plan_cells(matrix)
@@ -83,6 +83,6 @@ def examine(path: Path | None, *, offline: bool) -> Iterator[Check]:
     yield from boot_checks(cells, stored, memory)
 
 
-def _line(check: Check) -> Text:
+def _line(check: ToolCheck) -> Text:
     remedy = f"; remedy: {check.remedy}" if check.remedy else ""
     return Text.assemble((f"{check.status:<6}", _STYLE[check.status]), f"{check.name:<28}{check.found}{remedy}")

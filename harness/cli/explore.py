@@ -23,8 +23,8 @@ from harness.explore.duration import seconds_of
 from harness.explore.generate import Source
 from harness.explore.program import Program
 from harness.explore.reproducer import reproducer
-from harness.explore.session import Explorer, Finding, Outcome
-from harness.guests.accel import Wanted
+from harness.explore.session import Exploration, ExploreFinding, Explorer
+from harness.guests.accel import AccelWanted
 from harness.guests.model import Guest
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.kernels.model import Kernel
@@ -74,7 +74,7 @@ def explore(
     resumed: str | None,
     against: tuple[str, ...],
     profile: str,
-    accel: Wanted,
+    accel: AccelWanted,
     scale: float,
     fresh: bool,
     offline: bool,
@@ -173,7 +173,7 @@ class _Run:
 
     def alone(self, spec: CellSpec) -> Explored:
         """One kernel, judged by the model."""
-        outcome = Outcome(self.seed)
+        outcome = Exploration(self.seed)
         explorer = self._explorer(spec, outcome)
         if explorer is not None:
             with _ending(explorer, outcome):
@@ -187,7 +187,7 @@ class _Run:
         for other in others:
             if other.arch != spec.arch or other.id == spec.id:
                 continue
-            both = Compared(Outcome(self.seed), Outcome(self.seed))
+            both = Compared(Exploration(self.seed), Exploration(self.seed))
             here, there = self._explorer(spec, both.here), self._explorer(other, both.there)
             if here is not None and there is not None:
                 with _ending(here, both.here), _ending(there, both.there):
@@ -196,7 +196,7 @@ class _Run:
             yield Explored(spec.kernel.name, spec.arch, both.here, other.kernel.name, classes)
             yield Explored(other.kernel.name, other.arch, both.there)
 
-    def _explorer(self, spec: CellSpec, outcome: Outcome) -> Explorer | None:
+    def _explorer(self, spec: CellSpec, outcome: Exploration) -> Explorer | None:
         kernel = self.resolution.kernels[spec.kernel.name, spec.arch]
         if not isinstance(kernel, Kernel):
             outcome.lost = str(kernel)
@@ -207,15 +207,15 @@ class _Run:
             outcome.release = guest.boot().release
             return guest
 
-        def hear(text: str) -> None:
+        def on_progress(text: str) -> None:
             if not self.quiet:
                 self.aside.print(f"{spec.id}: {text}", highlight=False, markup=False, soft_wrap=True)
 
-        return Explorer(boot, build(spec.arch).path.read_bytes(), hear)
+        return Explorer(boot, build(spec.arch).path.read_bytes(), on_progress)
 
 
 @contextmanager
-def _ending(explorer: Explorer, outcome: Outcome) -> Iterator[None]:
+def _ending(explorer: Explorer, outcome: Exploration) -> Iterator[None]:
     try:
         yield
     except InfrastructureError as problem:
@@ -236,7 +236,7 @@ def _keep(folder: Path, explored: list[Explored]) -> None:
                 _keep_finding(folder / (one.cell or one.kernel) / f"finding-{number}", finding)
 
 
-def _keep_finding(path: Path, finding: Finding) -> None:
+def _keep_finding(path: Path, finding: ExploreFinding) -> None:
     """The program, to be replayed, and where it is no more than calls in a row, as C."""
     problem = finding.problem
     path.parent.mkdir(parents=True, exist_ok=True)

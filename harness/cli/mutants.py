@@ -16,7 +16,7 @@ from rich.table import Table
 from harness.cli.announce import hush
 from harness.errors import UsageError, nearest
 from harness.explore.duration import seconds_of
-from harness.guests.accel import Wanted
+from harness.guests.accel import AccelWanted
 from harness.kernels.sources import SourceTree, debian_source
 from harness.kernels.store import default_root
 from harness.matrix.load import default_path, load_matrix
@@ -28,8 +28,15 @@ from harness.mutants.exploring import ExploreSuite
 from harness.mutants.model import Edit, Mutant
 from harness.mutants.ours import OwnSuite
 from harness.mutants.records import Records
-from harness.mutants.report import EXIT_NO_ANSWER, Line, Report, make_report
-from harness.mutants.runner import Hear, Heard, Task, build_mutants, run_mutants, work_folder
+from harness.mutants.report import EXIT_NO_ANSWER, Report, ReportLine, make_report
+from harness.mutants.runner import (
+    MutationOptions,
+    MutationProgress,
+    OnProgress,
+    build_mutants,
+    run_mutants,
+    work_folder,
+)
 from harness.mutants.suite import Suite
 from harness.reports.style import print_table, screen
 from harness.rules.load import load_catalogue
@@ -139,7 +146,7 @@ def run_them(
     suite_binary: Path | None,
     arguments: tuple[str, ...],
     profile_name: str,
-    accel: Wanted,
+    accel: AccelWanted,
     jobs: int | None,
     again: bool,
     results: Path,
@@ -165,11 +172,11 @@ def run_them(
         suite = BinarySuite(suite_binary, arguments, arch, profile, acceleration=accel)
     else:
         suite = OwnSuite(arch, profile, probes, acceleration=accel)
-    with _hearing(Console(stderr=True), quiet=quiet or as_json) as hear:
-        origin = _origin(source, tree, hear)
+    with _hearing(Console(stderr=True), quiet=quiet or as_json) as on_progress:
+        origin = _origin(source, tree, on_progress)
         work = work_folder(default_root(), origin.where)
-        task = Task(origin.path, origin.where, arch, chosen, work, results, jobs, again)
-        records = run_mutants(task, suite, hear)
+        task = MutationOptions(origin.path, origin.where, arch, chosen, work, results, jobs, again)
+        records = run_mutants(task, suite, on_progress)
     return _print(_report(records, chosen), as_json=as_json)
 
 
@@ -190,10 +197,12 @@ def build_them(
     Exit status: 0 all are there, 3 one does not build.
     """
     chosen = choose(load_mutants(), only)
-    with _hearing(Console(stderr=True), quiet=quiet) as hear:
-        origin = _origin(source, tree, hear)
+    with _hearing(Console(stderr=True), quiet=quiet) as on_progress:
+        origin = _origin(source, tree, on_progress)
         work = work_folder(default_root(), origin.where)
-        problems = build_mutants(Task(origin.path, origin.where, arch, chosen, work, RESULTS, jobs), hear)
+        problems = build_mutants(
+            MutationOptions(origin.path, origin.where, arch, chosen, work, RESULTS, jobs), on_progress
+        )
     for name, problem in problems.items():
         click.echo(f"{name}: {problem}", err=True)
     click.echo(f"{origin.where}, {arch}: {len(chosen)} mutants asked for, {len(problems)} do not build")
@@ -228,7 +237,7 @@ def _exactly(name: str) -> tuple[Mutant, ...]:
     return (known[name],)
 
 
-def _origin(source: str | None, tree: Path | None, hear: Hear) -> SourceTree:
+def _origin(source: str | None, tree: Path | None, on_progress: OnProgress) -> SourceTree:
     if source and tree:
         raise click.UsageError("--source and --tree exclude each other; give one")
     if tree is not None:
@@ -236,7 +245,7 @@ def _origin(source: str | None, tree: Path | None, hear: Hear) -> SourceTree:
     kind, _, series = (source or "debian:6.12").partition(":")
     if kind != "debian" or not series.replace(".", "").isdecimal():
         raise UsageError(f"--source {source}: write debian: and a series, such as debian:6.12")
-    return debian_source(series, lambda text: hear(Heard(text, f"linux-source-{series}", 0, 0)))
+    return debian_source(series, lambda text: on_progress(MutationProgress(text, f"linux-source-{series}", 0, 0)))
 
 
 def _profile(name: str) -> Profile:
@@ -255,14 +264,14 @@ def _report(records: Records, chosen: tuple[Mutant, ...]) -> Report:
 
 
 @contextmanager
-def _hearing(console: Console, *, quiet: bool) -> Iterator[Hear]:
+def _hearing(console: Console, *, quiet: bool) -> Iterator[OnProgress]:
     """Decided mutants as lines; what is going on as a status where there is a terminal."""
     if quiet:
         yield lambda heard: None
         return
     with console.status("starting") as status:
 
-        def hear(heard: Heard) -> None:
+        def on_progress(heard: MutationProgress) -> None:
             if heard.record is not None:
                 console.print(_fate(heard), highlight=False, soft_wrap=True)
             elif console.is_terminal:
@@ -270,10 +279,10 @@ def _hearing(console: Console, *, quiet: bool) -> Iterator[Hear]:
             elif not heard.done:
                 console.print(f"{heard.stage} {heard.subject}", highlight=False, markup=False, soft_wrap=True)
 
-        yield hear
+        yield on_progress
 
 
-def _fate(heard: Heard) -> str:
+def _fate(heard: MutationProgress) -> str:
     record = heard.record
     assert record is not None
     colour = _COLOURS.get(record.state, "dim")
@@ -307,7 +316,7 @@ def _print(report: Report, *, as_json: bool, every: bool = False) -> int:
     return report.exit_code
 
 
-def _told(line: Line) -> str:
+def _told(line: ReportLine) -> str:
     colour = _COLOURS.get(line.state, "dim")
     noticed = ", ".join(f"{name} ({how})" for name, how in line.record.by.items()) if line.record else ""
     why = noticed or (line.record.reason if line.record else "") or line.equivalent

@@ -96,8 +96,8 @@ def patch(
         options = Options(results, ("sealmatrix", *masked_words(sys.argv[1:])), probes or selected_probes(matrix))
         against = {s.id: s.id.replace(PATCHED, BASE, 1) for s in specs if s.kernel.name == PATCHED}
         composed = compose_matrix(options, matrix, specs, say, against=against)
-    with progress(aside, quiet, [cell.id for cell in composed.plan.cells]) as tell:
-        done = execute(composed.plan, composed.make_guest, tell)
+    with progress(aside, quiet, [cell.id for cell in composed.plan.cells]) as on_progress:
+        done = execute(composed.plan, composed.make_guest, on_progress)
     comparison = compare_baselines(done)
     assert comparison is not None  # every patched cell has its base
     code = comparison.exit_code or (done.exit_code if done.record.state != "finished" else 0)

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from harness.model.verdict import STATUSES, Status
 from harness.reports.style import MARKS, Ink
-from harness.runs.model import Tell, Told
+from harness.runs.model import OnProgress, ProgressEvent
 
 _DRAWN_PER_SECOND = 4
 _BAR = 20
@@ -30,7 +30,7 @@ _URGENCY = {"probing": 0, "judging": 0, "pushing": 0, "booting": 1, "done": 2, "
 
 
 @contextmanager
-def progress(console: Console, quiet: bool, planned: Sequence[str]) -> Iterator[Tell]:
+def progress(console: Console, quiet: bool, planned: Sequence[str]) -> Iterator[OnProgress]:
     """Show how the cells (ids, in the order of the run) get on until the block ends, however it ends.
 
     Yields what to call with each event, from any thread. ``quiet`` shows nothing.
@@ -46,12 +46,12 @@ def progress(console: Console, quiet: bool, planned: Sequence[str]) -> Iterator[
             transient=True,
         )
         with drawn:
-            yield board.tell
+            yield board.on_progress
     else:
-        yield Lines(console, time.monotonic).tell
+        yield Lines(console, time.monotonic).on_progress
 
 
-def _ignore(told: Told) -> None:
+def _ignore(told: ProgressEvent) -> None:
     """Quiet."""
 
 
@@ -64,7 +64,7 @@ class Lines:
         self._stages: dict[str, str] = {}
         self._lock = threading.Lock()
 
-    def tell(self, told: Told) -> None:
+    def on_progress(self, told: ProgressEvent) -> None:
         """Print the event if it is news."""
         with self._lock:
             if self._stages.get(told.cell) == told.stage:
@@ -82,9 +82,9 @@ class Board:
     def __init__(self, planned: Sequence[str], ink: Ink, clock: Callable[[], float]) -> None:
         self._ink, self._clock = ink, clock
         self._lock = threading.Lock()
-        self._told = {cell: (Told(cell, "waiting", 0.0), 0.0) for cell in planned}
+        self._told = {cell: (ProgressEvent(cell, "waiting", 0.0), 0.0) for cell in planned}
 
-    def tell(self, told: Told) -> None:
+    def on_progress(self, told: ProgressEvent) -> None:
         """Keep the event until the table is drawn."""
         with self._lock:
             self._told[told.cell] = (told, self._clock())
@@ -104,14 +104,14 @@ class Board:
         more = Text(", ".join(f"{n} more {stage}" for stage, n in rest.items()), style="dim")
         return Group(table, more) if rest else Group(table)
 
-    def _row(self, told: Told, since: float, now: float) -> tuple[Text, ...]:
+    def _row(self, told: ProgressEvent, since: float, now: float) -> tuple[Text, ...]:
         running = told.stage not in ("waiting", "done")
         seconds = told.seconds + (now - since if running else 0.0)
         elapsed = Text("" if told.stage == "waiting" else f"{seconds:.0f} s", justify="right")
         style = "dim" if told.stage == "waiting" else ""
         return Text(self._ink.safe(told.cell), style=style), Text(told.stage, style=style), elapsed, self._state(told)
 
-    def _state(self, told: Told) -> Text:
+    def _state(self, told: ProgressEvent) -> Text:
         if told.stage == "done":
             status = worst(told)
             return Text(self._ink.safe(ended(told)), style=MARKS[status].style if status else "")
@@ -121,12 +121,12 @@ class Board:
         return Text(f"[{'#' * full}{' ' * (_BAR - full)}] {told.probes}/{told.planned}")
 
 
-def worst(told: Told) -> Status | None:
+def worst(told: ProgressEvent) -> Status | None:
     """The worst status of a cell's rules."""
     return next((status for status in STATUSES if told.statuses.get(status)), None)
 
 
-def ended(told: Told) -> str:
+def ended(told: ProgressEvent) -> str:
     """How a cell ended: ``12 pass, 3 skip``, worst first, and why it was lost where it was."""
     counted = told.statuses
     sums = ", ".join(f"{counted[status]} {status}" for status in STATUSES if counted.get(status))

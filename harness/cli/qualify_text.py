@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.qualify.evidence import SUMS
-from harness.qualify.judge import Check, Met, Use
+from harness.qualify.judge import Met, PolicyCheck, Use
 from harness.qualify.report import Dossier
 from harness.reports.style import Page
 
@@ -55,7 +55,7 @@ def print_qualification(console: Console, dossier: Dossier, folder: Path, seal: 
         console.print(Text(page.ink.safe(text)), soft_wrap=True)
 
 
-def _check(page: Page, check: Check) -> None:
+def _check(page: Page, check: PolicyCheck) -> None:
     glyph, style = _STYLES[check.met]
     says = f" ({check.says})" if check.says else ""
     page.line(f"{page.ink.safe(glyph)} {check.title}{says}", _IN, style)

@@ -22,7 +22,7 @@ from harness.cli.cluster import execute_there, reached
 from harness.cli.given import Words, meant_cells
 from harness.cli.progress import progress
 from harness.cli.unwritten import telling_how_to_go_on
-from harness.guests.accel import Wanted
+from harness.guests.accel import AccelWanted
 from harness.kernels.resolve import Progress
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import CellSpec, Matrix
@@ -113,7 +113,7 @@ def run(
     probes: tuple[str, ...],
     rules: tuple[str, ...],
     jobs: int | None,
-    accel: Wanted,
+    accel: AccelWanted,
     scale: float,
     repeat: int,
     fresh: bool,
@@ -277,10 +277,10 @@ def _go(composed: Composed, there: Cluster | None, aside: Console, *, quiet: boo
     for remark in composed.remarks:
         aside.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
     going_on = telling_how_to_go_on(composed.plan.folder)
-    with going_on, progress(aside, quiet, [cell.id for cell in composed.plan.cells]) as tell:
+    with going_on, progress(aside, quiet, [cell.id for cell in composed.plan.cells]) as on_progress:
         if there is not None:
-            return execute_there(there, composed, tell)
-        return execute(composed.plan, composed.make_guest, tell)
+            return execute_there(there, composed, on_progress)
+        return execute(composed.plan, composed.make_guest, on_progress)
 
 
 @contextmanager

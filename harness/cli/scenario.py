@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from harness.cli.choices import Choice, cell_options, run_cells
+from harness.cli.choices import CellOptions, cell_options, run_cells
 from harness.cli.unwritten import write_or_say
 from harness.reports.scenario import print_scenario, scenario_json
 from harness.reports.style import screen
@@ -23,7 +23,7 @@ from harness.runs.planning.scenario_parser import read_script
     "--deadline", type=click.FloatRange(0.1), metavar="SECONDS", help="Time limit of the script [default: 30]."
 )
 @cell_options(results="results/scenarios")
-def scenario(file: Path, deadline: float | None, choice: Choice) -> int:
+def scenario(file: Path, deadline: float | None, choice: CellOptions) -> int:
     """Run a Python script on kernels and show what each kernel answered, differences first.
 
     The script imports the module guest: docs/use/scenarios.md describes it, with examples that can be run.

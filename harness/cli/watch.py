@@ -21,7 +21,7 @@ LOOK_SECONDS = 0.5
 SETTLED_LOOKS = 3
 """So many looks must find a file the same before it counts as written: make writes an image in pieces."""
 
-State = tuple[tuple[int, int, int] | None, ...]
+FileStates = tuple[tuple[int, int, int] | None, ...]
 
 
 def watched_files(specs: Iterable[CellSpec]) -> tuple[Path, ...]:
@@ -40,7 +40,7 @@ def watched_files(specs: Iterable[CellSpec]) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(files))
 
 
-def state_of(files: Sequence[Path]) -> State:
+def state_of(files: Sequence[Path]) -> FileStates:
     """What tells one build from another: inode, size and time of each file, None for one that is not there."""
     return tuple(_state(path) for path in files)
 
@@ -53,7 +53,7 @@ def _state(path: Path) -> tuple[int, int, int] | None:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def wait_for_change(files: Sequence[Path], before: State, look: Callable[[float], None] = go_on) -> None:
+def wait_for_change(files: Sequence[Path], before: FileStates, look: Callable[[float], None] = go_on) -> None:
     """Return when the files are other ones than ``before``, all there, and no longer being written."""
     last, settled = before, 0
     while settled < SETTLED_LOOKS:

@@ -35,7 +35,7 @@ from harness.guests.qemu import Wishes
 from harness.kernels.store import telling
 from harness.runs.execution.cell_worker import CellOutcome
 from harness.runs.execution.pool import Begun, Event, Events
-from harness.runs.model import Cell, Tell, Told
+from harness.runs.model import Cell, OnProgress, ProgressEvent
 from harness.runs.plan import RunPlan
 from harness.runs.planning.schedule import longest_first
 
@@ -128,8 +128,10 @@ class _Sent:
 class ClusterPool:
     """See ``Pool``. Dask's callbacks and its events come in threads of their own; the lock guards what they share."""
 
-    def __init__(self, cluster: Cluster, plan: RunPlan, wishes: Wishes, tell: Tell, patience: float = PATIENCE) -> None:
-        self._cluster, self._client, self._plan, self._tell = cluster, cluster.client, plan, tell
+    def __init__(
+        self, cluster: Cluster, plan: RunPlan, wishes: Wishes, on_progress: OnProgress, patience: float = PATIENCE
+    ) -> None:
+        self._cluster, self._client, self._plan, self._on_progress = cluster, cluster.client, plan, on_progress
         # Workers remember what they were told to end: a run that is resumed comes under another name.
         self._sitting = f"{plan.record.id}-{len(plan.record.sittings)}"
         self._wishes, self._patience = wishes, patience
@@ -244,7 +246,7 @@ class ClusterPool:
     def _heard(self, event: tuple[float, Mapping[str, Any]]) -> None:
         """An event from a worker: how a cell gets on there."""
         _, message = event
-        told = Told(**message["told"])
+        told = ProgressEvent(**message["told"])
         with self._lock:
             sent = self._sent.get(told.cell)
             if sent is None or sent.done:
@@ -256,7 +258,7 @@ class ClusterPool:
                 if len(sent.attempts) > _ATTEMPTS:
                     self._do(self._third_time, sent)
                     return
-        self._tell(told)
+        self._on_progress(told)
 
     def _third_time(self, sent: _Sent) -> None:
         """Dask would try a cell on one worker after another, and a kernel that takes its host down would take all."""

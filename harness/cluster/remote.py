@@ -18,7 +18,7 @@ from harness.kernels.store import Store
 from harness.names import NotAName, TooLarge, inflate, relative
 from harness.observations.journal import read_journal
 from harness.runs.execution.cell_worker import CellOutcome, CellWorker
-from harness.runs.model import JOURNAL, SECOND_JOURNAL, Cell, Tell
+from harness.runs.model import JOURNAL, SECOND_JOURNAL, Cell, OnProgress
 
 MakeRemote = Callable[[Cell, Path, Wishes, Path], Guest]
 """From a cell, its folder, what is wished for and PID 1's ELF."""
@@ -102,20 +102,20 @@ class Bench:
         # Runs and keys that were ended: one may be, between being sent here and having a guest.
         self._ended: set[str] = set()
 
-    def observe(self, key: str, parcel: Parcel, tell: Tell) -> Returned | Missing:
+    def observe(self, key: str, parcel: Parcel, on_progress: OnProgress) -> Returned | Missing:
         """Observe a cell; what it takes is asked for first. Never raises for what goes wrong with one cell."""
         try:
             if lacking := missing(parcel, self._store):
                 return Missing(lacking)
             with self._store.scratch() as folder:
-                return self._observe(key, parcel, tell, folder)
+                return self._observe(key, parcel, on_progress, folder)
         except InfrastructureError as problem:
             return _returned(CellOutcome(parcel.cell, lost=str(problem)), None)
 
-    def _observe(self, key: str, parcel: Parcel, tell: Tell, folder: Path) -> Returned:
+    def _observe(self, key: str, parcel: Parcel, on_progress: OnProgress, folder: Path) -> Returned:
         cell, workload, init = unpack(parcel, self._store)
         wishes = replace(parcel.wishes, load=max(parcel.wishes.load, self._load))
-        worker = CellWorker(cell, workload, folder, self._make_guest(cell, folder, wishes, init), tell)
+        worker = CellWorker(cell, workload, folder, self._make_guest(cell, folder, wishes, init), on_progress)
         with self._lock:
             self._live[key] = (parcel.run, worker)
             ended = bool(self._ended & {key, parcel.run, ""})

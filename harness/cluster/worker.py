@@ -20,7 +20,7 @@ from harness.cluster.facts import NAME, Facts, resources
 from harness.cluster.remote import Bench, MakeRemote, Missing, Returned, make_qemu
 from harness.errors import InfrastructureError, Interrupted
 from harness.kernels.store import Store
-from harness.runs.model import Tell, Told
+from harness.runs.model import OnProgress, ProgressEvent
 
 # Between two events of one stage: a suite has some hundred in a second, and all go through the scheduler.
 PAUSE = 0.25
@@ -68,21 +68,21 @@ def observe(parcel: Parcel) -> Returned | Missing:
     return replace(answer, worker=worker.address)
 
 
-def _log(worker: Worker, parcel: Parcel, key: str, told: Told) -> None:
+def _log(worker: Worker, parcel: Parcel, key: str, told: ProgressEvent) -> None:
     plain = {k: v for k, v in asdict(told).items() if k != "statuses"}
     worker.log_event(topic(parcel.run), {"key": key, "worker": worker.address, "told": plain})
 
 
-def _throttled(tell: Tell, pause: float) -> Tell:
+def _throttled(on_progress: OnProgress, pause: float) -> OnProgress:
     """Every stage is told, but of the many events of one stage only a few in a second."""
     last = ("", 0.0)
 
-    def throttled(told: Told) -> None:
+    def throttled(told: ProgressEvent) -> None:
         nonlocal last
         now = time.monotonic()
         if told.stage != last[0] or now - last[1] >= pause:
             last = (told.stage, now)
-            tell(told)
+            on_progress(told)
 
     return throttled
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Literal
 
 from harness.compare.diff import CHANGES, Change, Pair, ProbeChange, Side, compare, exit_code, flaky_rules
-from harness.compare.series import Series, compare_series
+from harness.compare.series import VersionSeries, compare_series
 from harness.compare.sides import Picked, across_of, apart, match, narrowed, narrowing, series_of, sides_of
 from harness.errors import UsageError
 from harness.model.verdict import EXIT_FAILED, EXIT_NO_ANSWER, Status, Verdict
@@ -39,7 +39,7 @@ class Comparison:
 
     what: What
     pairs: tuple[Pair, ...]
-    series: tuple[Series, ...] = ()
+    series: tuple[VersionSeries, ...] = ()
     only_before: tuple[Side, ...] = ()
     only_after: tuple[Side, ...] = ()
     left_out: tuple[Side, ...] = ()

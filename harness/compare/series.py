@@ -37,7 +37,7 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Series:
+class VersionSeries:
     """Kernels of one architecture, flavour and profile in version order, each compared with the one before it."""
 
     sides: tuple[Side, ...]
@@ -62,7 +62,7 @@ class Series:
         return rule, tuple(found)
 
 
-def compare_series(sides: Sequence[Side]) -> Series:
+def compare_series(sides: Sequence[Side]) -> VersionSeries:
     """Compare kernels of one kind with their predecessors. A gap without an answer is looked over, not past.
 
     Sides without a version cannot be placed: leave them out.
@@ -76,4 +76,4 @@ def compare_series(sides: Sequence[Side]) -> Series:
                 if standing(verdict) not in ("none", "skip"):
                     memory[name, probe] = verdict, before
         steps.append(Pair(before, after, compare_rules(before, after, memory)))
-    return Series(tuple(ordered), tuple(steps))
+    return VersionSeries(tuple(ordered), tuple(steps))

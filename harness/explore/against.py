@@ -11,14 +11,14 @@ from harness.explore.difference import Difference, first_difference
 from harness.explore.executor import CHUNK
 from harness.explore.generate import Source
 from harness.explore.program import Program
-from harness.explore.session import BATCH, Explorer, Outcome
+from harness.explore.session import BATCH, Exploration, Explorer
 from harness.explore.shrink import shrink
 
 _SHRINK_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class Class:
+class DifferenceClass:
     """Programs that two kernels do otherwise in the same way; ``program`` is the smallest found."""
 
     difference: Difference
@@ -30,9 +30,9 @@ class Class:
 class Compared:
     """What came of it; the outcomes are those of each kernel alone."""
 
-    here: Outcome
-    there: Outcome
-    classes: dict[tuple[str, str], Class] = field(default_factory=dict)
+    here: Exploration
+    there: Exploration
+    classes: dict[tuple[str, str], DifferenceClass] = field(default_factory=dict)
 
 
 class Against:
@@ -71,11 +71,11 @@ class Against:
                 continue
             known = compared.classes.get(found.same)
             if known is None:
-                compared.classes[found.same] = Class(found, program)
+                compared.classes[found.same] = DifferenceClass(found, program)
             else:
                 smallest = min(known.program, program, key=lambda p: (len(p.steps), p.units, str(p)))
                 shown = known.difference if smallest is known.program else found
-                compared.classes[found.same] = Class(shown, smallest, known.count + 1)
+                compared.classes[found.same] = DifferenceClass(shown, smallest, known.count + 1)
         return True
 
     def _differences(self, programs: Sequence[Program]) -> list[Difference | None]:
@@ -86,7 +86,7 @@ class Against:
             for program, (_, mine), (_, theirs) in zip(programs, here, there, strict=True)
         ]
 
-    def _shrunk(self, known: Class) -> Class:
+    def _shrunk(self, known: DifferenceClass) -> DifferenceClass:
         until = time.monotonic() + _SHRINK_SECONDS
 
         def shows(candidates: Sequence[Program]) -> list[bool]:

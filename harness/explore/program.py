@@ -20,8 +20,8 @@ from harness.errors import UsageError
 from harness.explore.operations import ADVICE, OPERATIONS, PROTS, Operation, by_name
 
 UNITS_MAX, STEPS_MAX, SEGMENTS_MAX = 16, 32, 16
-Kind = Literal["hole", "anon", "shared-anon", "shared-file", "private-file", "zero"]
-KINDS: tuple[Kind, ...] = ("hole", "anon", "shared-anon", "shared-file", "private-file", "zero")
+SegmentKind = Literal["hole", "anon", "shared-anon", "shared-file", "private-file", "zero"]
+KINDS: tuple[SegmentKind, ...] = ("hole", "anon", "shared-anon", "shared-file", "private-file", "zero")
 PLACES = ("usual", "low", "4gib", "top", "tables")
 TRAITS: dict[str, int] = {"sealed": 1, "written": 2, "locked": 4, "named": 8, "comb": 16}
 FLAGS: dict[str, int] = {"quiet": 1, "crowd": 2}

@@ -27,7 +27,7 @@ _MM = ("mm/", "mseal", "vma", "mmap", "mremap", "mprotect", "madvise", "mlock", 
 
 
 @dataclass(frozen=True)
-class Finding:
+class ExploreFinding:
     """A problem that came again. ``program`` is the smallest that shows it, ``origin`` the one that was found;
     ``company`` are programs that have to run before it in the same process, where alone it shows nothing."""
 
@@ -39,7 +39,7 @@ class Finding:
 
 
 @dataclass
-class Outcome:
+class Exploration:
     """What a run over one kernel came to. ``alarms`` counts suspicions, ``unconfirmed`` those that did not come
     again; ``digest`` is of the generated programs; ``lost`` says why there is no whole answer."""
 
@@ -51,7 +51,7 @@ class Outcome:
     exhausted: int = 0
     states: int = 0
     seconds: float = 0.0
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[ExploreFinding] = field(default_factory=list)
     alarms: dict[str, int] = field(default_factory=dict)
     unconfirmed: list[tuple[Problem, Program]] = field(default_factory=list)
     recorded: dict[str, tuple[int, Program]] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Outcome:
 
 
 Boot = Callable[[], Guest]
-Hear = Callable[[str], None]
+OnMessage = Callable[[str], None]
 
 
 class Explorer:
@@ -77,9 +77,9 @@ class Explorer:
     """
 
     def __init__(
-        self, boot: Boot, payload: bytes, hear: Hear, *, deadline_ms: int = 20_000, first_only: bool = False
+        self, boot: Boot, payload: bytes, on_progress: OnMessage, *, deadline_ms: int = 20_000, first_only: bool = False
     ) -> None:
-        self._boot, self._payload, self._hear, self._deadline_ms = boot, payload, hear, deadline_ms
+        self._boot, self._payload, self._on_progress, self._deadline_ms = boot, payload, on_progress, deadline_ms
         self._first_only = first_only
         self._guest: Guest | None = None
         self._executor: Executor | None = None
@@ -129,7 +129,9 @@ class Explorer:
         self.plan = executor.plan
         return judged
 
-    def explore(self, source: Source, seconds: float, outcome: Outcome, corpus: Sequence[Program] = ()) -> Outcome:
+    def explore(
+        self, source: Source, seconds: float, outcome: Exploration, corpus: Sequence[Program] = ()
+    ) -> Exploration:
         """Run the corpus, then batches of ``source`` until ``seconds`` are over; fills ``outcome``."""
         self.executor()  # booting is no part of exploring
         begun = time.monotonic()
@@ -148,12 +150,12 @@ class Explorer:
             if self.plan is not None and self.plan.mseal:
                 break
             outcome.reached(source, time.monotonic() - begun)
-            self._hear(f"{outcome.programs} programs, {outcome.states} states, {len(outcome.findings)} findings")
+            self._on_progress(f"{outcome.programs} programs, {outcome.states} states, {len(outcome.findings)} findings")
         outcome.plan = self.plan
         outcome.seconds = time.monotonic() - begun
         return outcome
 
-    def batch(self, programs: Sequence[Program], source: Source | None, outcome: Outcome) -> list[Facts | None]:
+    def batch(self, programs: Sequence[Program], source: Source | None, outcome: Exploration) -> list[Facts | None]:
         """Run and judge a batch, and look into what is suspicious; ``source`` learns from it. Raises ``GuestError``."""
         results = self.run(programs)
         outcome.programs += len(programs)
@@ -180,7 +182,7 @@ class Explorer:
     # ------------------------------------------------------------------ alarms
 
     def _suspect(
-        self, programs: Sequence[Program], index: int, problem: Problem, facts: Facts | None, outcome: Outcome
+        self, programs: Sequence[Program], index: int, problem: Problem, facts: Facts | None, outcome: Exploration
     ) -> None:
         name = f"{problem.oracle}/{problem.operation}"
         outcome.alarms[name] = outcome.alarms.get(name, 0) + 1
@@ -199,25 +201,25 @@ class Explorer:
             outcome.unconfirmed.append((problem, program))
         elif not any(f.problem.same == problem.same and f.program == finding.program for f in outcome.findings):
             outcome.findings.append(finding)
-            self._hear(f"found: {problem.oracle}: {problem.text}")
+            self._on_progress(f"found: {problem.oracle}: {problem.text}")
 
-    def _confirm(self, program: Program, before: Sequence[Program], problem: Problem) -> Finding | None:
+    def _confirm(self, program: Program, before: Sequence[Program], problem: Problem) -> ExploreFinding | None:
         """Repeat alone in fresh processes; where that shows nothing, in a fresh process with what ran before it."""
         shown = [self._same(judged, problem) for judged, _ in self.run([program] * 3, chunk=1)]
         if sum(map(bool, shown)) >= 2 and self._first_only:
-            return Finding(problem, program, program)
+            return ExploreFinding(problem, program, program)
         if sum(map(bool, shown)) >= 2:
             small = self._shrunk(program, problem)
             final = next(
                 (p for judged, _ in self.run([small] * 2, chunk=1) if (p := self._same(judged, problem))), None
             )
-            return Finding(final or problem, small if final else program, program)
+            return ExploreFinding(final or problem, small if final else program, program)
         company = [*before, program]
         shown = [self._same(self.run(company)[-1][0], problem) for _ in range(2)]
         if not all(shown):
             return None
         company_left = tuple(before if self._first_only else self._less_company(before, program, problem))
-        return Finding(shown[-1] or problem, program, program, company_left)
+        return ExploreFinding(shown[-1] or problem, program, program, company_left)
 
     def _shrunk(self, program: Program, problem: Problem) -> Program:
         until = time.monotonic() + _SHRINK_SECONDS
@@ -249,7 +251,7 @@ class Explorer:
 
     # ------------------------------------------------------------------ what the console says, and lost guests
 
-    def _reported(self, programs: Sequence[Program], reports: Sequence[Crash], outcome: Outcome) -> None:
+    def _reported(self, programs: Sequence[Program], reports: Sequence[Crash], outcome: Exploration) -> None:
         """A report that left the guest alive. It may come once a boot only: each trial has a guest of its own."""
         for crash in reports[:1]:
             name = f"console/{crash.title}"
@@ -258,13 +260,13 @@ class Explorer:
                 continue
             finding = self._blame(programs, crash)
             if finding is None:
-                self._hear(f"on the console, and not again: {crash.title}")
+                self._on_progress(f"on the console, and not again: {crash.title}")
                 outcome.unconfirmed.append((Problem("console", -1, "batch", crash.title, ("O8",)), programs[0]))
             else:
                 outcome.findings.append(finding)
-                self._hear(f"found: console: {crash.title}")
+                self._on_progress(f"found: console: {crash.title}")
 
-    def lost(self, programs: Sequence[Program], lost: GuestError, outcome: Outcome) -> None:
+    def lost(self, programs: Sequence[Program], lost: GuestError, outcome: Exploration) -> None:
         """A guest that went away: a finding where its console says why, else no whole answer."""
         reports = [crash for crash in find_crashes(self._console()[self._read :]) if counts(crash)]
         self.stop()
@@ -273,7 +275,7 @@ class Explorer:
             return
         self._reported(programs, reports, outcome)
 
-    def _blame(self, programs: Sequence[Program], crash: Crash) -> Finding | None:
+    def _blame(self, programs: Sequence[Program], crash: Crash) -> ExploreFinding | None:
         """The program that makes the kernel say it: the chunk that ran, then one after another in processes of their
         own."""
         suspects: list[Program] = []
@@ -292,7 +294,7 @@ class Explorer:
             if confirmed is None:
                 continue
             if self._first_only:
-                return Finding(Problem("console", -1, "program", again.title, ("O8",)), culprit, culprit)
+                return ExploreFinding(Problem("console", -1, "program", again.title, ("O8",)), culprit, culprit)
             until = time.monotonic() + _SHRINK_SECONDS
 
             def shows(candidates: Sequence[Program], until: float = until) -> list[bool]:
@@ -302,7 +304,7 @@ class Explorer:
             step = max(0, len(small.steps) - 1)
             name = small.steps[step].operation.name if small.steps else "mseal"
             problem = Problem("console", step, name, again.title, ("O8",))
-            return Finding(problem, small, culprit, quote=again.lines)
+            return ExploreFinding(problem, small, culprit, quote=again.lines)
         return None
 
     def _first_that_reports(self, candidates: Sequence[Program], until: float) -> list[bool]:
@@ -343,7 +345,7 @@ def _length(program: Program) -> tuple[int, int, str]:
     return len(program.steps), program.units, str(program)
 
 
-def finding_lines(finding: Finding) -> Iterator[str]:
+def finding_lines(finding: ExploreFinding) -> Iterator[str]:
     """A finding as text."""
     problem = finding.problem
     where = f"step {problem.step + 1}" if 0 <= problem.step < len(finding.program.steps) else "the end"

@@ -22,8 +22,8 @@ from harness.kernels.store import default_root, write_atomically
 from harness.model.architectures import ARCHITECTURES, Arch, host_arch
 from harness.processes.children import OutOfTime, ask
 
-Wanted = Literal["auto", "kvm", "tcg"]
-WANTED: tuple[Wanted, ...] = ("auto", "kvm", "tcg")
+AccelWanted = Literal["auto", "kvm", "tcg"]
+WANTED: tuple[AccelWanted, ...] = ("auto", "kvm", "tcg")
 
 # What QEMU writes on standard error when KVM gives up on a guest; the guest then hangs or QEMU aborts.
 KVM_FAILURES = ("KVM internal error", "kvm_buf_set_msrs", "KVM_CREATE_VM", "kvm run failed", "failed to initialize kvm")
@@ -32,7 +32,7 @@ _KVM = Path("/dev/kvm")
 
 
 @dataclass(frozen=True)
-class Choice:
+class AccelChoice:
     """One way to run a guest, and why this one."""
 
     acceleration: Literal["kvm", "tcg"]
@@ -56,7 +56,7 @@ def host_facts(device: Path = _KVM) -> HostFacts:
     return HostFacts(host_arch(), "")
 
 
-def choices(wanted: Wanted, arch: Arch, host: HostFacts, failed: str | None) -> tuple[Choice, ...]:
+def choices(wanted: AccelWanted, arch: Arch, host: HostFacts, failed: str | None) -> tuple[AccelChoice, ...]:
     """Return the ways to try, best first. ``failed`` is why KVM failed on this host before, if it did.
 
     Raises ``BootFailed`` when KVM was demanded and cannot be had.
@@ -66,15 +66,15 @@ def choices(wanted: Wanted, arch: Arch, host: HostFacts, failed: str | None) -> 
         against = f"the host is {host.arch}, the guest {arch}"
     match wanted:
         case "tcg":
-            return (Choice("tcg", "TCG was asked for"),)
+            return (AccelChoice("tcg", "TCG was asked for"),)
         case "kvm" if against:
             raise BootFailed(f"KVM was asked for, but {against}; use --accel auto or tcg")
         case "kvm":
-            return (Choice("kvm", "KVM was asked for"),)
+            return (AccelChoice("kvm", "KVM was asked for"),)
         case "auto" if against or failed:
-            return (Choice("tcg", against or f"KVM failed earlier on this host: {failed}"),)
+            return (AccelChoice("tcg", against or f"KVM failed earlier on this host: {failed}"),)
         case _:
-            return (Choice("kvm", "this kernel booted under KVM"), Choice("tcg", "KVM failed"))
+            return (AccelChoice("kvm", "this kernel booted under KVM"), AccelChoice("tcg", "KVM failed"))
 
 
 def emulator(arch: Arch) -> Path:

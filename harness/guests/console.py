@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Kind = Literal["panic", "oops", "bug", "sanitizer", "warning", "hung-task", "lockup", "oom"]
+CrashKind = Literal["panic", "oops", "bug", "sanitizer", "warning", "hung-task", "lockup", "oom"]
 
 MAX_QUOTED = 20
 MAX_REPORTS = 50  # notes; a kernel that complains without end has said enough, but a crash is always told
@@ -34,7 +34,7 @@ class Crash:
     names none of ours, ``also`` has the others that ran. ``line`` is the 1-based line of the console.
     """
 
-    kind: Kind
+    kind: CrashKind
     title: str
     lines: tuple[str, ...]
     during: str | None
@@ -52,13 +52,13 @@ class Crash:
 class _Trigger:
     """How a report begins. A ``follow`` belongs to the report before it, where there is one."""
 
-    kind: Kind
+    kind: CrashKind
     pattern: re.Pattern[str]
     fatal: bool = True
     follow: bool = False
 
 
-def _trigger(kind: Kind, pattern: str, *, fatal: bool = True, follow: bool = False) -> _Trigger:
+def _trigger(kind: CrashKind, pattern: str, *, fatal: bool = True, follow: bool = False) -> _Trigger:
     return _Trigger(kind, re.compile(pattern), fatal, follow)
 
 

@@ -22,7 +22,7 @@ _CHANNEL = (("VIRTIO_PCI", "virtio_pci"), ("VIRTIO_CONSOLE", "virtio_console"))
 
 
 @dataclass(frozen=True)
-class Archive:
+class InitArchive:
     """An initial RAM file system on disk; ``modules`` are the file names it loads, in order.
 
     ``swap_disk`` is the disk it can swap to, if it is to.
@@ -93,7 +93,7 @@ def swap_disk(kernel: Kernel) -> tuple[SwapDisk, tuple[tuple[str, bytes], ...]]:
         return SWAP_DISKS[-1], ()
 
 
-def make_archive(kernel: Kernel, init: Path, cache: Path | None = None, profile: Profile | None = None) -> Archive:
+def make_archive(kernel: Kernel, init: Path, cache: Path | None = None, profile: Profile | None = None) -> InitArchive:
     """Write the archive ``kernel`` boots from into the cache, under its digest, and return it.
 
     ``profile`` says what else than the channel needs modules.
@@ -112,11 +112,11 @@ def make_archive(kernel: Kernel, init: Path, cache: Path | None = None, profile:
 
 def keep_archive(
     content: bytes, modules: Sequence[tuple[str, bytes]], disk: SwapDisk | None, cache: Path | None = None
-) -> Archive:
+) -> InitArchive:
     """Write an archive into the cache, under its digest, unless it is there, byte for byte."""
     digest = sha256(content).hexdigest()
     path = (cache or default_root()) / "initramfs" / f"{digest}.cpio"
     with telling(path):
         if not path.is_file() or file_sha256(path) != digest:
             write_atomically(path, content)
-    return Archive(path, digest, tuple(name for name, _ in modules), disk or SWAP_DISKS[-1])
+    return InitArchive(path, digest, tuple(name for name, _ in modules), disk or SWAP_DISKS[-1])

@@ -14,7 +14,7 @@ from harness.guests.handshake import Hello, parse_hello, read_object
 from harness.guests.model import FLOOD, Deadlines, Event, Exited, Output
 
 
-class Line(Protocol):
+class FrameLine(Protocol):
     """Carries frames to a guest and back. Both raise ``Gone``, and ``receive`` ``ProtocolError``."""
 
     def send(self, frame: Frame, seconds: float) -> None:
@@ -47,7 +47,7 @@ def run_frame(argv: Sequence[str]) -> Frame:
 class Dialogue:
     """The host's side of the protocol after hello. Used from one thread; ``work`` is the guest's work directory."""
 
-    def __init__(self, line: Line, limits: Deadlines, flood: int = FLOOD, work: str = "/work") -> None:
+    def __init__(self, line: FrameLine, limits: Deadlines, flood: int = FLOOD, work: str = "/work") -> None:
         self._line, self._limits, self._flood, self._work = line, limits, flood, work
 
     def push(self, name: str, file: Frame) -> str:
@@ -101,7 +101,7 @@ def telling_as(kind: type[BootFailed] | type[LostGuest]) -> Iterator[None]:
         raise kind(f"the guest broke the channel's protocol: {error}") from error
 
 
-def await_hello(line: Line, deadline: float, late: str) -> Hello:
+def await_hello(line: FrameLine, deadline: float, late: str) -> Hello:
     """Return what the guest says when it is up. Raises ``Gone`` and ``ProtocolError``."""
     frame = line.receive(deadline, late)
     if frame.kind != "hello":
@@ -109,7 +109,7 @@ def await_hello(line: Line, deadline: float, late: str) -> Hello:
     return parse_hello(frame.body)
 
 
-def _next(line: Line, limits: Deadlines, end: float) -> Frame:
+def _next(line: FrameLine, limits: Deadlines, end: float) -> Frame:
     silent = time.monotonic() + limits.silence
     if silent < end:
         return line.receive(silent, f"the payload was silent for {limits.silence:g} s")

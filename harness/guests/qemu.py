@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import BootFailed, LostGuest
-from harness.guests.accel import Choice, KvmMemory, Wanted, choices, emulator, host_facts
+from harness.guests.accel import AccelChoice, AccelWanted, KvmMemory, choices, emulator, host_facts
 from harness.guests.channel import Frame
 from harness.guests.deadlines import deadlines, unlimited
 from harness.guests.devices import Machine, Root, cpu_model
 from harness.guests.identity import Identity, identify
 from harness.guests.model import FLOOD, Booted, Deadlines, Event
-from harness.guests.pid1 import Archive, build_init, make_archive
+from harness.guests.pid1 import InitArchive, build_init, make_archive
 from harness.guests.protocol import Dialogue, file_frame, run_frame
 from harness.guests.qemu_process import Link
 from harness.guests.restore import why_cold
@@ -37,7 +37,7 @@ class Wishes:
     (``endless``).
     """
 
-    acceleration: Wanted = "auto"
+    acceleration: AccelWanted = "auto"
     load: float = 1.0
     scale: float = 1.0
     flood: int = FLOOD
@@ -52,7 +52,7 @@ class _Plan:
     """What ``boot`` has found out before it starts anything. ``key`` names KVM's failures of this set-up."""
 
     machine: Machine
-    ways: tuple[Choice, ...]
+    ways: tuple[AccelChoice, ...]
     key: tuple[str, str]
     emulator: Identity
     digests: dict[str, str]
@@ -143,11 +143,11 @@ class QemuGuest:
         digests = {"initramfs": archive.sha256, "init": file_sha256(init)}
         return _Plan(machine, ways, key, identity, digests)
 
-    def _prepare(self, init: Path) -> tuple[Archive, Root | None]:
+    def _prepare(self, init: Path) -> tuple[InitArchive, Root | None]:
         """What the kernel starts with: an initial RAM file system around ``init``, and a root where there is one."""
         return make_archive(self._kernel, init, profile=self._profile), None
 
-    def _boot_after_kvm(self, plan: _Plan, way: Choice, problem: BootFailed) -> Booted:
+    def _boot_after_kvm(self, plan: _Plan, way: AccelChoice, problem: BootFailed) -> Booted:
         """Boot under TCG what failed under KVM; only when that works is KVM known to be at fault."""
         with telling(self._log):
             self._log.replace(self._log.with_name("console.kvm.log"))
@@ -155,7 +155,7 @@ class QemuGuest:
         self._kvm_memory.remember(*plan.key, str(problem))
         return booted
 
-    def _boot(self, plan: _Plan, way: Choice) -> Booted:
+    def _boot(self, plan: _Plan, way: AccelChoice) -> Booted:
         """Bring the guest up one way."""
         limits = self._limits(way)
         machine = replace(plan.machine, acceleration=way.acceleration)
@@ -182,7 +182,7 @@ class QemuGuest:
                 self._saved.discard(self._restored)
             raise
 
-    def _limits(self, way: Choice) -> Deadlines:
+    def _limits(self, way: AccelChoice) -> Deadlines:
         wishes = self._wishes
         limits = deadlines(self._kernel.arch, way.acceleration, host_arch(), load=wishes.load, scale=wishes.scale)
         return unlimited(limits, boot=wishes.gdb is not None) if wishes.endless else limits
@@ -200,7 +200,7 @@ class QemuGuest:
         return self._dialogue
 
 
-def _booted(plan: _Plan, way: Choice, up: Up) -> Booted:
+def _booted(plan: _Plan, way: AccelChoice, up: Up) -> Booted:
     return Booted(
         up.hello.release,
         up.hello.machine,

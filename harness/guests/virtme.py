@@ -18,10 +18,10 @@ from pathlib import Path
 from virtme import mkinitramfs, resources
 
 from harness.errors import BootFailed, ImageError, KernelUnavailable
-from harness.guests.accel import Choice
+from harness.guests.accel import AccelChoice
 from harness.guests.devices import Root
 from harness.guests.model import Deadlines
-from harness.guests.pid1 import Archive, channel_modules, keep_archive, swap_disk
+from harness.guests.pid1 import InitArchive, channel_modules, keep_archive, swap_disk
 from harness.guests.qemu import QemuGuest
 from harness.kernels.model import Kernel
 from harness.kernels.store import Store
@@ -44,7 +44,7 @@ class VirtmeGuest(QemuGuest):
 
     work = WORK
 
-    def _prepare(self, init: Path) -> tuple[Archive, Root | None]:
+    def _prepare(self, init: Path) -> tuple[InitArchive, Root | None]:
         """See ``QemuGuest``. Raises ``ImageError`` for a kernel that cannot mount the root, ``BootFailed`` for none."""
         kernel, profile = self._kernel, self._profile
         assert isinstance(profile.guest, InVirtme)
@@ -61,7 +61,7 @@ class VirtmeGuest(QemuGuest):
             raise BootFailed("virtme-ng is installed without its guest tools; install it again (pip install virtme-ng)")
         return archive, Root(path, Path(tools), init.parent, parameters(kernel.arch, init.name))
 
-    def _limits(self, way: Choice) -> Deadlines:
+    def _limits(self, way: AccelChoice) -> Deadlines:
         limits = super()._limits(way)
         return replace(limits, boot=limits.boot * _SLOWER)
 

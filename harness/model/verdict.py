@@ -38,7 +38,7 @@ EXIT_NO_ANSWER = 3
 
 
 @dataclass(frozen=True)
-class Finding:
+class Judgement:
     """A verdict before it knows its rule and probe."""
 
     status: Status

@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from harness.errors import GuestError, InfrastructureError, UsageError
-from harness.guests.accel import Wanted
+from harness.guests.accel import AccelWanted
 from harness.guests.model import Exited, Guest, Output
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.kernels.model import Kernel
@@ -33,7 +33,13 @@ class BinarySuite:
     strict = False
 
     def __init__(
-        self, program: Path, arguments: Sequence[str], arch: Arch, profile: Profile, *, acceleration: Wanted = "auto"
+        self,
+        program: Path,
+        arguments: Sequence[str],
+        arch: Arch,
+        profile: Profile,
+        *,
+        acceleration: AccelWanted = "auto",
     ) -> None:
         try:
             self._content = program.read_bytes()

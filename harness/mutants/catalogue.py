@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from harness.errors import ConfigError, UsageError, nearest
 from harness.model.architectures import Arch
-from harness.mutants.model import KINDS, Edit, Kind, Mutant, Place, Series
+from harness.mutants.model import KINDS, DefectKind, Edit, Mutant, Place, Series
 
 CATALOGUE = Path(__file__).resolve().parent / "catalogue"
 
@@ -70,7 +70,7 @@ def choose(mutants: Mapping[str, Mutant], globs: Sequence[str]) -> tuple[Mutant,
     )
 
 
-def _load_file(path: Path, kind: Kind) -> list[Mutant]:
+def _load_file(path: Path, kind: DefectKind) -> list[Mutant]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -83,7 +83,7 @@ def _load_file(path: Path, kind: Kind) -> list[Mutant]:
     return [_mutant(path, kind, item) for item in content]
 
 
-def _mutant(path: Path, kind: Kind, item: object) -> Mutant:
+def _mutant(path: Path, kind: DefectKind, item: object) -> Mutant:
     name = item.get("id") if isinstance(item, dict) else None
     try:
         read = _MutantYaml.model_validate(item)

@@ -11,8 +11,8 @@ from harness.errors import InfrastructureError
 from harness.explore.corpus import load_corpus
 from harness.explore.generate import Source
 from harness.explore.model import ORACLES
-from harness.explore.session import Explorer, Outcome
-from harness.guests.accel import Wanted
+from harness.explore.session import Exploration, Explorer
+from harness.guests.accel import AccelWanted
 from harness.guests.model import Guest
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.kernels.model import Kernel
@@ -29,7 +29,7 @@ class ExploreSuite:
     strict = True
 
     def __init__(
-        self, arch: Arch, profile: Profile, seconds: float, seed: int, *, acceleration: Wanted = "auto"
+        self, arch: Arch, profile: Profile, seconds: float, seed: int, *, acceleration: AccelWanted = "auto"
     ) -> None:
         payload = build(arch)
         self._payload = payload.path.read_bytes()
@@ -54,7 +54,7 @@ class ExploreSuite:
             guest.boot()
             return guest
 
-        outcome = Outcome(self._seed)
+        outcome = Exploration(self._seed)
         explorer = Explorer(boot, self._payload, lambda _text: None, first_only=True)
         corpus = [kept.program for kept in load_corpus()]
         try:
@@ -85,7 +85,7 @@ def _own_sources() -> str:
     return digest.hexdigest()
 
 
-def summary(outcome: Outcome) -> SuiteResult:
+def summary(outcome: Exploration) -> SuiteResult:
     """Oracles by what became of them. Where there is no mseal none of them can be asked."""
     failed = {f"explore-{f.problem.oracle}": f"{f.problem.operation}: {f.problem.text}" for f in outcome.findings}
     names = [f"explore-{oracle}" for oracle in ORACLES]

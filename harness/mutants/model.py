@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal[
+DefectKind = Literal[
     "bypass",
     "sealing",
     "lost-seal",
@@ -19,7 +19,7 @@ Kind = Literal[
     "hang",
     "deep",
 ]
-KINDS: tuple[Kind, ...] = (
+KINDS: tuple[DefectKind, ...] = (
     "bypass",
     "sealing",
     "lost-seal",
@@ -61,7 +61,7 @@ class Mutant:
     """
 
     id: str
-    kind: Kind
+    kind: DefectKind
     what: str
     breaks: tuple[str, ...]
     edits: Mapping[Series, tuple[Edit, ...]]

@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from harness.errors import InfrastructureError
-from harness.guests.accel import Wanted
+from harness.guests.accel import AccelWanted
 from harness.guests.deadlines import deadlines
 from harness.guests.programs import make_programs
 from harness.guests.qemu import QemuGuest, Wishes
@@ -23,7 +23,7 @@ from harness.rules.load import load_catalogue
 from harness.runs.execution.cell_worker import CellWorker
 from harness.runs.judging import judge_cell, kernel_facts
 from harness.runs.kernel_records import asked_config
-from harness.runs.model import Cell, Told
+from harness.runs.model import Cell, ProgressEvent
 from harness.runs.planning.compose import catalogue_digest
 from harness.runs.planning.payload_tasks import workload
 from harness.verdicts.judge import assign
@@ -41,7 +41,7 @@ class OwnSuite:
         profile: Profile,
         probes: Sequence[str] = (),
         *,
-        acceleration: Wanted = "auto",
+        acceleration: AccelWanted = "auto",
         load: float = 1.0,
         rules: Mapping[str, Rule] | None = None,
     ) -> None:
@@ -105,5 +105,5 @@ def _digest(result: RuleResult) -> str:
     return sha256(repr(seen).encode()).hexdigest()[:16]
 
 
-def _silent(_told: Told) -> None:
+def _silent(_told: ProgressEvent) -> None:
     """A cell's own progress is of no use here: mutants are told one by one."""

@@ -12,14 +12,14 @@ from harness.kernels.store import telling, write_atomically
 from harness.mutants.suite import SuiteResult
 
 SCHEMA = 1
-State = Literal["killed", "survived", "no-answer", "not-built", "identical", "inapplicable"]
-STATES: tuple[State, ...] = ("survived", "no-answer", "not-built", "identical", "killed", "inapplicable")
+MutantState = Literal["killed", "survived", "no-answer", "not-built", "identical", "inapplicable"]
+STATES: tuple[MutantState, ...] = ("survived", "no-answer", "not-built", "identical", "killed", "inapplicable")
 # What a later run takes as it is; the others had no fair trial.
-_FINAL: frozenset[State] = frozenset({"killed", "survived", "identical"})
+_FINAL: frozenset[MutantState] = frozenset({"killed", "survived", "identical"})
 
 
 @dataclass(frozen=True)
-class Record:
+class MutantRecord:
     """One mutant's fate under one suite.
 
     ``digest`` is the mutant's; ``by`` maps what noticed it to how, ``lost`` is coverage that went; ``image`` the
@@ -28,7 +28,7 @@ class Record:
 
     mutant: str
     digest: str
-    state: State
+    state: MutantState
     by: Mapping[str, str] = field(default_factory=dict)
     lost: tuple[str, ...] = ()
     reason: str = ""
@@ -37,7 +37,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Session:
+class MutationSession:
     """What all records of a folder have in common: the unchanged kernel, the suite, and its answer there."""
 
     source: str
@@ -61,15 +61,15 @@ class Records:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def write_session(self, session: Session) -> None:
+    def write_session(self, session: MutationSession) -> None:
         """Keep ``session.json``."""
         self._write("session.json", asdict(session))
 
-    def write(self, record: Record) -> None:
+    def write(self, record: MutantRecord) -> None:
         """Keep one record."""
         self._write(f"mutants/{record.mutant}.json", asdict(record))
 
-    def session(self) -> Session | None:
+    def session(self) -> MutationSession | None:
         """The folder's session; None when there is none that can be read."""
         content = _read(self.folder / "session.json")
         if content is None:
@@ -84,22 +84,22 @@ class Records:
                 dict(answer.get("observed", {})),  # records of before there was such a thing
             )
             major, minor = content.pop("series")
-            return Session(series=(major, minor), pristine=pristine, **content)
+            return MutationSession(series=(major, minor), pristine=pristine, **content)
         except (KeyError, TypeError, ValueError):
             return None
 
-    def read(self, mutant: str) -> Record | None:
+    def read(self, mutant: str) -> MutantRecord | None:
         """The record of a mutant, whatever became of it; None when there is none that can be read."""
         content = _read(self.folder / "mutants" / f"{mutant}.json")
         if content is None:
             return None
         try:
-            record = Record(**{**content, "lost": tuple(content["lost"])})
+            record = MutantRecord(**{**content, "lost": tuple(content["lost"])})
         except (KeyError, TypeError):
             return None
         return record if record.state in STATES else None
 
-    def fate(self, mutant: str, digest: str) -> Record | None:
+    def fate(self, mutant: str, digest: str) -> MutantRecord | None:
         """The record that makes another trial needless: of the same mutant, and a fair trial."""
         record = self.read(mutant)
         return record if record and record.digest == digest and record.state in _FINAL else None

@@ -9,14 +9,14 @@ from typing import Any
 
 from harness.model.rule import Rule
 from harness.mutants.model import Mutant, Series
-from harness.mutants.records import SCHEMA, STATES, Record, Session, State
+from harness.mutants.records import SCHEMA, STATES, MutantRecord, MutantState, MutationSession
 
 EXIT_OK, EXIT_SURVIVED, EXIT_NO_ANSWER = 0, 1, 3
 _IDLE_LEVELS = ("required", "permitted")
 
 
 @dataclass(frozen=True)
-class Line:
+class ReportLine:
     """One mutant and its fate; ``record`` is None for one that was not tried.
 
     ``as_meant``: a rule of a clause the mutant was made to break is among those that noticed. ``equivalent``: why no
@@ -24,7 +24,7 @@ class Line:
     """
 
     mutant: Mutant
-    record: Record | None
+    record: MutantRecord | None
     as_meant: bool = False
     equivalent: str = ""
 
@@ -47,8 +47,8 @@ class Report:
     apply to it. Both are empty for suites that are not ours.
     """
 
-    session: Session
-    lines: tuple[Line, ...]
+    session: MutationSession
+    lines: tuple[ReportLine, ...]
     kills: Mapping[str, int]
     idle: tuple[str, ...]
     unanswered: tuple[str, ...]
@@ -64,7 +64,7 @@ class Report:
         """1 when a mutant got away, 3 when one had no fair trial, else 0."""
         if "survived" in self.counts:
             return EXIT_SURVIVED
-        bad: tuple[State | str, ...] = ("no-answer", "not-built", "identical")
+        bad: tuple[MutantState | str, ...] = ("no-answer", "not-built", "identical")
         return EXIT_NO_ANSWER if any(state in self.counts for state in bad) else EXIT_OK
 
     def to_json(self) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class Report:
 
 
 def make_report(
-    session: Session, mutants: Sequence[Mutant], records: Mapping[str, Record], rules: Mapping[str, Rule]
+    session: MutationSession, mutants: Sequence[Mutant], records: Mapping[str, MutantRecord], rules: Mapping[str, Rule]
 ) -> Report:
     """Put a session's records together. ``rules`` is empty for a suite that is not ours."""
     lines = tuple(_line(mutant, records.get(mutant.id), rules, session.series) for mutant in mutants)
@@ -100,13 +100,13 @@ def make_report(
     )
 
 
-def _line(mutant: Mutant, record: Record | None, rules: Mapping[str, Rule], series: Series) -> Line:
+def _line(mutant: Mutant, record: MutantRecord | None, rules: Mapping[str, Rule], series: Series) -> ReportLine:
     noticed = [rules[name] for name in (record.by if record else ()) if name in rules]
     clauses = {clause for rule in noticed for clause in rule.contract.split()}
-    return Line(mutant, record, bool(clauses & set(mutant.breaks)), mutant.why_equivalent(series))
+    return ReportLine(mutant, record, bool(clauses & set(mutant.breaks)), mutant.why_equivalent(series))
 
 
-def _line_json(line: Line) -> dict[str, Any]:
+def _line_json(line: ReportLine) -> dict[str, Any]:
     record = line.record
     return {
         "mutant": line.mutant.id,

@@ -21,12 +21,12 @@ from harness.model.architectures import Arch
 from harness.mutants.copy import TreeCopy, open_copy
 from harness.mutants.kept import KeptImages
 from harness.mutants.model import Edit, Mutant, Series
-from harness.mutants.records import Record, Records, Session, State
+from harness.mutants.records import MutantRecord, MutantState, MutationSession, Records
 from harness.mutants.suite import Suite, SuiteResult, compare
 
 
 @dataclass(frozen=True)
-class Task:
+class MutationOptions:
     """What to do. ``where`` names the source for reports; ``work`` keeps the copy and the build, ``results`` the
     records; ``every`` also repeats what has been decided; ``jobs`` is make's."""
 
@@ -41,48 +41,48 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Heard:
+class MutationProgress:
     """An event for whoever shows progress. ``record`` is there when a mutant is decided; ``done`` of ``total`` are."""
 
     stage: str
     subject: str
     done: int
     total: int
-    record: Record | None = None
+    record: MutantRecord | None = None
 
 
-Hear = Callable[[Heard], None]
+OnProgress = Callable[[MutationProgress], None]
 
 
 class UnfitSuite(InfrastructureError):
     """A suite that fails something on the unchanged kernel proves nothing by failing on another."""
 
 
-def run_mutants(task: Task, suite: Suite, hear: Hear) -> Records:
+def run_mutants(task: MutationOptions, suite: Suite, on_progress: OnProgress) -> Records:
     """Try every mutant of ``task`` and return the records.
 
     Raises ``UnfitSuite``, ``UsageError`` for a tree that is none, ``StoreError``, ``ToolMissing`` and the errors of
     the unchanged kernel's build; what goes wrong with one mutant is its record.
     """
-    with _opened(task, hear) as (workshop, pristine):
-        records, session = _open_session(task, workshop.series, suite, pristine, hear)
-        _Trials(task, suite, hear, workshop, records, session).go()
+    with _opened(task, on_progress) as (workshop, pristine):
+        records, session = _open_session(task, workshop.series, suite, pristine, on_progress)
+        _Trials(task, suite, on_progress, workshop, records, session).go()
     return records
 
 
-def build_mutants(task: Task, hear: Hear) -> dict[str, str]:
+def build_mutants(task: MutationOptions, on_progress: OnProgress) -> dict[str, str]:
     """Build every mutant of ``task`` that is not kept yet and keep it; returns why for each that could not be.
 
     Raises what ``run_mutants`` raises, but for the suite.
     """
     problems: dict[str, str] = {}
-    with _opened(task, hear) as (workshop, pristine):
+    with _opened(task, on_progress) as (workshop, pristine):
         pristine.discard()
         for done, mutant in enumerate(task.mutants):
             variant = mutant.variant(workshop.series, task.arch)
             if isinstance(variant, str) or workshop.kept.has(mutant.id, workshop.digest(mutant)):
                 continue
-            hear(Heard("building", mutant.id, done, len(task.mutants)))
+            on_progress(MutationProgress("building", mutant.id, done, len(task.mutants)))
             try:
                 workshop.mutant(mutant, variant).discard()
             except BuildError as problem:
@@ -91,22 +91,24 @@ def build_mutants(task: Task, hear: Hear) -> dict[str, str]:
 
 
 @contextmanager
-def _opened(task: Task, hear: Hear) -> Iterator[tuple[_Workshop, _Image]]:
+def _opened(task: MutationOptions, on_progress: OnProgress) -> Iterator[tuple[_Workshop, _Image]]:
     """The tree's copy and the unchanged kernel built from it."""
     with ExitStack() as stack:
         series = check_tree(task.tree)
         touched = {name for mutant in task.mutants for name in mutant.files}
-        hear(Heard("linking the tree", task.where, 0, len(task.mutants)))
+        on_progress(MutationProgress("linking the tree", task.where, 0, len(task.mutants)))
         copy = stack.enter_context(open_copy(task.tree, task.work / "tree", touched))
-        hear(Heard("building", "the unchanged kernel", 0, len(task.mutants)))
+        on_progress(MutationProgress("building", "the unchanged kernel", 0, len(task.mutants)))
         pristine = _build(task, series, copy, "pristine")
         kept = KeptImages(task.work / f"kept-{task.arch}", pristine.kernel.sha256)
         yield _Workshop(task, series, copy, pristine.kernel, kept), pristine
 
 
-def _open_session(task: Task, series: Series, suite: Suite, pristine: _Image, hear: Hear) -> tuple[Records, Session]:
+def _open_session(
+    task: MutationOptions, series: Series, suite: Suite, pristine: _Image, on_progress: OnProgress
+) -> tuple[Records, MutationSession]:
     """The records of this kernel and suite; the suite is tried on the unchanged kernel unless it has been."""
-    session = Session(
+    session = MutationSession(
         task.where, series, task.arch, pristine.kernel.release, pristine.kernel.sha256, suite.name, suite.digest,
         SuiteResult({}, ()),
     )  # fmt: skip
@@ -115,7 +117,7 @@ def _open_session(task: Task, series: Series, suite: Suite, pristine: _Image, he
     if known is not None and not task.every and replace(known, pristine=session.pristine, source=task.where) == session:
         pristine.discard()
         return records, known
-    hear(Heard("running the suite on", "the unchanged kernel", 0, len(task.mutants)))
+    on_progress(MutationProgress("running the suite on", "the unchanged kernel", 0, len(task.mutants)))
     folder = _fresh(records.folder / "cells" / "pristine")
     with pristine.dropping():
         answer = suite(pristine.kernel, folder)
@@ -146,7 +148,7 @@ class _Image:
             self.discard()
 
 
-def _build(task: Task, series: Series, copy: TreeCopy, name: str) -> _Image:
+def _build(task: MutationOptions, series: Series, copy: TreeCopy, name: str) -> _Image:
     """Build the copy as it stands now."""
     fragments = own_fragments(task.arch, series)
     out = task.work / f"build-{task.arch}"
@@ -158,7 +160,7 @@ def _build(task: Task, series: Series, copy: TreeCopy, name: str) -> _Image:
     return _Image(built.kernel(name, task.where, image), built.seconds)
 
 
-def _scratch(task: Task, name: str) -> Path:
+def _scratch(task: MutationOptions, name: str) -> Path:
     return task.work / "images" / name
 
 
@@ -166,7 +168,7 @@ def _scratch(task: Task, name: str) -> Path:
 class _Workshop:
     """Where mutants are built, or taken from the shelf when they were built before."""
 
-    task: Task
+    task: MutationOptions
     series: Series
     copy: TreeCopy
     pristine: Kernel
@@ -193,9 +195,15 @@ class _Trials:
     """One pass over the mutants: the builder's thread is the caller's, the suite has one of its own."""
 
     def __init__(
-        self, task: Task, suite: Suite, hear: Hear, workshop: _Workshop, records: Records, session: Session
+        self,
+        task: MutationOptions,
+        suite: Suite,
+        on_progress: OnProgress,
+        workshop: _Workshop,
+        records: Records,
+        session: MutationSession,
     ) -> None:
-        self._task, self._suite, self._hear = task, suite, hear
+        self._task, self._suite, self._on_progress = task, suite, on_progress
         self._workshop, self._records, self._session = workshop, records, session
         self._done = 0
         self._guard = threading.Lock()
@@ -229,10 +237,12 @@ class _Trials:
             return None
         known = None if self._task.every else self._records.fate(mutant.id, self._workshop.digest(mutant))
         if known is not None:
-            self._tell("known", mutant, known)
+            self._decided("known", mutant, known)
             return None
         kept = self._workshop.kept.has(mutant.id, self._workshop.digest(mutant))
-        self._hear(Heard("unpacking" if kept else "building", mutant.id, self._done, len(self._task.mutants)))
+        self._on_progress(
+            MutationProgress("unpacking" if kept else "building", mutant.id, self._done, len(self._task.mutants))
+        )
         try:
             image = self._workshop.mutant(mutant, variant)
         except BuildError as problem:
@@ -246,7 +256,7 @@ class _Trials:
         return image
 
     def _try(self, mutant: Mutant, image: _Image) -> None:
-        self._hear(Heard("running the suite on", mutant.id, self._done, len(self._task.mutants)))
+        self._on_progress(MutationProgress("running the suite on", mutant.id, self._done, len(self._task.mutants)))
         folder = _fresh(self._records.folder / "cells" / mutant.id)
         begun = time.monotonic()
         with image.dropping():
@@ -262,22 +272,22 @@ class _Trials:
     def _record(
         self,
         mutant: Mutant,
-        state: State,
+        state: MutantState,
         by: Mapping[str, str] | None = None,
         lost: Sequence[str] = (),
         reason: str = "",
-    ) -> Record:
-        return Record(mutant.id, self._workshop.digest(mutant), state, dict(by or {}), tuple(lost), reason)
+    ) -> MutantRecord:
+        return MutantRecord(mutant.id, self._workshop.digest(mutant), state, dict(by or {}), tuple(lost), reason)
 
-    def _decide(self, record: Record) -> None:
+    def _decide(self, record: MutantRecord) -> None:
         self._records.write(record)
         mutant = next(m for m in self._task.mutants if m.id == record.mutant)
-        self._tell("done", mutant, record)
+        self._decided("done", mutant, record)
 
-    def _tell(self, stage: str, mutant: Mutant, record: Record) -> None:
+    def _decided(self, stage: str, mutant: Mutant, record: MutantRecord) -> None:
         with self._guard:  # the builder and the suite's thread both decide
             self._done += 1
-            self._hear(Heard(stage, mutant.id, self._done, len(self._task.mutants), record))
+            self._on_progress(MutationProgress(stage, mutant.id, self._done, len(self._task.mutants), record))
 
 
 def _fresh(folder: Path) -> Path:

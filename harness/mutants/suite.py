@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from harness.kernels.model import Kernel
 
-Outcome = Literal["killed", "survived", "no-answer"]
+SuiteVerdict = Literal["killed", "survived", "no-answer"]
 
 
 @dataclass(frozen=True)
@@ -49,33 +49,37 @@ class Suite(Protocol):
 
 
 @dataclass(frozen=True)
-class Finding:
+class SuiteReaction:
     """How a suite took a mutant. ``by`` is what failed now and did not before, ``lost`` what passed before and now
     neither passed nor failed. Lost coverage is noticed too, and so is what was observed otherwise where nothing is
     promised, but both are weaker than a failure: ``reason`` tells."""
 
-    outcome: Outcome
+    outcome: SuiteVerdict
     by: Mapping[str, str] = field(default_factory=dict)
     lost: tuple[str, ...] = ()
     reason: str = ""
 
 
-def compare(pristine: SuiteResult, mutant: SuiteResult) -> Finding:
+def compare(pristine: SuiteResult, mutant: SuiteResult) -> SuiteReaction:
     """Return what the suite noticed. A guest that was lost counts only with a failure that was seen before."""
     by = {name: how for name, how in mutant.failed.items() if pristine.failed.get(name) != how}
     if by:
-        return Finding("killed", by, reason=mutant.lost)
+        return SuiteReaction("killed", by, reason=mutant.lost)
     if mutant.lost:
-        return Finding("no-answer", reason=mutant.lost)
+        return SuiteReaction("no-answer", reason=mutant.lost)
     still = {*mutant.passed, *mutant.failed}
     lost = tuple(name for name in pristine.passed if name not in still)
     if lost:
-        return Finding("killed", lost=lost, reason="lost coverage: what passed on the unchanged kernel no longer ran")
+        return SuiteReaction(
+            "killed", lost=lost, reason="lost coverage: what passed on the unchanged kernel no longer ran"
+        )
     otherwise = {
         name: "observed otherwise"
         for name, seen in pristine.observed.items()
         if mutant.observed.get(name, seen) != seen
     }
     if otherwise:
-        return Finding("killed", otherwise, reason="no promise was broken: what is recorded and not judged differs")
-    return Finding("survived")
+        return SuiteReaction(
+            "killed", otherwise, reason="no promise was broken: what is recorded and not judged differs"
+        )
+    return SuiteReaction("survived")

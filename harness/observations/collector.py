@@ -12,10 +12,10 @@ from harness.observations.model import (
     Fact,
     Garbage,
     Observation,
-    Outcome,
     Plan,
     Printed,
     Record,
+    ScenarioEnd,
 )
 
 
@@ -39,7 +39,7 @@ class Journalled:
     notes: tuple[Mapping[str, object], ...]
     facts: tuple[Fact, ...] = ()
     printed: tuple[str, ...] = ()
-    outcome: Outcome | None = None
+    outcome: ScenarioEnd | None = None
     doubts: Mapping[str, str] = field(default_factory=dict)
     among_others: Mapping[str, Observation] = field(default_factory=dict)
     batched: frozenset[str] = frozenset()
@@ -68,7 +68,7 @@ class Collector:
         self.notes: list[Mapping[str, object]] = []
         self.facts: list[Fact] = []
         self.printed: list[str] = []
-        self.outcome: Outcome | None = None
+        self.outcome: ScenarioEnd | None = None
         self.doubts: dict[str, str] = {}
         self.among_others: dict[str, Observation] = {}
         self.batched: set[str] = set()  # what has been observed among others, and not alone
@@ -96,7 +96,7 @@ class Collector:
                 self.facts.append(record)
             case Printed():
                 self.printed.append(record.text)
-            case Outcome() if self.outcome is None:
+            case ScenarioEnd() if self.outcome is None:
                 self.outcome = record
             case End() if not self._over:
                 self._over = True
@@ -187,11 +187,11 @@ class Collector:
                 yield from self._doubtful_begin(record)
             case Observation():
                 yield from self._doubtful_observation(record)
-            case Outcome() if self.outcome is not None or not self._runs(record.probe):
+            case ScenarioEnd() if self.outcome is not None or not self._runs(record.probe):
                 yield record.probe, "it has an outcome although it was not running"
             case Fact() | Printed() if self.outcome is not None or not self._lanes:
                 yield from ((probe, "it has a record although it was not running") for probe in running)
-        if self._over and isinstance(record, Begin | Batch | Observation | Outcome | Fact | Printed):
+        if self._over and isinstance(record, Begin | Batch | Observation | ScenarioEnd | Fact | Printed):
             told = self.running(record) if isinstance(record, Batch) else (getattr(record, "probe", ""),)
             yield from ((probe, "it follows the end") for probe in (told if told != ("",) else running))
 

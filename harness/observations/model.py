@@ -19,7 +19,7 @@ _STRICT = ConfigDict(extra="forbid", strict=True)
 _UNIT = re.compile(r"^([r-][w-][x-][ps]) (\S+) ([0-9a-f]{2}|mix|segv|bus|\.) ([afsn?]) ([s?-])$")
 _LAYOUT = re.compile(r"^[psgPSG]+$")
 
-Stage = Literal["setup", "seal", "before", "operation", "after", "done"]
+ProbeStage = Literal["setup", "seal", "before", "operation", "after", "done"]
 
 
 def errno_name(number: int) -> str:
@@ -76,7 +76,7 @@ class Half:
     ``divided`` says of both, where a payload tells, at which units a mapping begins.
     """
 
-    stage: Stage
+    stage: ProbeStage
     step: str | None = None
     step_errno: int = 0
     seal: tuple[int, ...] = ()
@@ -237,7 +237,7 @@ class Printed:
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Outcome:
+class ScenarioEnd:
     """How a scenario ended: ``text`` says why, ``line`` where in its file (0 where that is not known)."""
 
     probe: str
@@ -269,4 +269,4 @@ class Garbage:
     reason: str
 
 
-Record = Plan | Begin | Batch | Observation | Fact | Printed | Outcome | End
+Record = Plan | Begin | Batch | Observation | Fact | Printed | ScenarioEnd | End

@@ -32,7 +32,7 @@ class Deviation:
 
 
 @dataclass(frozen=True)
-class Check:
+class PolicyCheck:
     """One demand of the policy and how it came out."""
 
     title: str
@@ -81,7 +81,7 @@ class Qualification:
     verdict: QualifiedAs
     policy: Policy
     today: date
-    checks: tuple[Check, ...]
+    checks: tuple[PolicyCheck, ...]
     waivers: tuple[WaiverUse, ...]
     allowed: tuple[AllowedUse, ...]
     known: tuple[str, ...]
@@ -113,17 +113,17 @@ def qualify(policy: Policy, case: Case, today: date) -> Qualification:
     )
 
 
-def _verdict(checks: Iterable[Check]) -> QualifiedAs:
+def _verdict(checks: Iterable[PolicyCheck]) -> QualifiedAs:
     outcomes = {check.met for check in checks}
     if "not met" in outcomes:
         return "not qualified"
     return "qualified with waivers" if "waived" in outcomes else "qualified"
 
 
-def _cells(policy: Policy, case: Case) -> Check:
+def _cells(policy: Policy, case: Case) -> PolicyCheck:
     missing = [arch for arch in policy.architectures if arch not in {side.arch for side in case.candidate}]
     says = f"no cell of the candidate is on {', '.join(missing)}" if missing else ", ".join(policy.architectures)
-    return Check("The candidate was tested on every architecture", "not met" if missing else "met", says)
+    return PolicyCheck("The candidate was tested on every architecture", "not met" if missing else "met", says)
 
 
 def _results(case: Case) -> Iterator[tuple[Side, RuleResult]]:
@@ -147,12 +147,12 @@ def _failures(policy: Policy, case: Case) -> Iterator[Deviation]:
             yield Deviation(what, side.cell, result.rule.id, says, evidence=tuple(lines))
 
 
-def _checked(title: str, found: Iterable[Deviation], policy: Policy, case: Case, today: date) -> Check:
+def _checked(title: str, found: Iterable[Deviation], policy: Policy, case: Case, today: date) -> PolicyCheck:
     deviations = tuple(_excused(deviation, policy, case, today) for deviation in found)
     waived = [deviation for deviation in deviations if deviation.waiver]
     if len(waived) < len(deviations):
-        return Check(title, "not met", f"{len(deviations) - len(waived)} not excused", deviations)
-    return Check(title, "waived" if waived else "met", f"{len(waived)} excused" if waived else "", deviations)
+        return PolicyCheck(title, "not met", f"{len(deviations) - len(waived)} not excused", deviations)
+    return PolicyCheck(title, "waived" if waived else "met", f"{len(waived)} excused" if waived else "", deviations)
 
 
 def _excused(deviation: Deviation, policy: Policy, case: Case, today: date) -> Deviation:
@@ -164,7 +164,7 @@ def _excused(deviation: Deviation, policy: Policy, case: Case, today: date) -> D
     return deviation
 
 
-def _answers(policy: Policy, case: Case, today: date) -> Check:
+def _answers(policy: Policy, case: Case, today: date) -> PolicyCheck:
     title = f"At least {policy.coverage.answered} % of the required probes gave an answer on every cell"
     found, short = [], []
     for side in case.candidate:
@@ -185,8 +185,8 @@ def _answers(policy: Policy, case: Case, today: date) -> Check:
         elif side.cell in case.unfinished:
             short.append(f"{side.cell}: {case.unfinished[side.cell]}")
     if short:
-        return Check(title, "not met", "; ".join(short), tuple(found))
-    return Check(title, "waived" if any(d.waiver for d in found) else "met", "", tuple(found))
+        return PolicyCheck(title, "not met", "; ".join(short), tuple(found))
+    return PolicyCheck(title, "waived" if any(d.waiver for d in found) else "met", "", tuple(found))
 
 
 def _required(policy: Policy, side: Side) -> Iterator[RuleResult]:
@@ -208,7 +208,7 @@ class _Share:
         return f"{self.side.cell}: {self.applied.total()} of {self.asked.total()}"
 
 
-def _applied(policy: Policy, case: Case, today: date) -> Check:
+def _applied(policy: Policy, case: Case, today: date) -> PolicyCheck:
     """What does not apply to a kernel is no promise kept: where nothing did, nothing was qualified."""
     shares = [_share(policy, case, side, today) for side in case.candidate]
     says = "; ".join(share.says for share in shares)
@@ -217,10 +217,10 @@ def _applied(policy: Policy, case: Case, today: date) -> Check:
     if wanted is not None:
         title = f"At least {wanted} % of the required probes applied on every cell"
         met = met and all(100 * share.applied.total() >= wanted * share.asked.total() for share in shares)
-        return Check(title, "met" if met else "not met", says)
+        return PolicyCheck(title, "met" if met else "not met", says)
     title = "Some required probe of every family applied on every architecture"
     idle = [f"none of {', '.join(found)} on {arch}" for arch, found in _idle(shares).items() if found]
-    return Check(title, "met" if met and not idle else "not met", "; ".join([says, *idle]))
+    return PolicyCheck(title, "met" if met and not idle else "not met", "; ".join([says, *idle]))
 
 
 def _share(policy: Policy, case: Case, side: Side, today: date) -> _Share:
@@ -253,11 +253,11 @@ def _may_be_idle(policy: Policy, case: Case, side: Side, rule: Rule, today: date
     return expected or _excused(silent, policy, case, today).waiver is not None
 
 
-def _baseline(case: Case) -> Check:
+def _baseline(case: Case) -> PolicyCheck:
     paired = {pair.after.cell for pair in case.pairs if pair.before.results}
     missing = [side.cell for side in case.candidate if side.cell not in paired]
     says = f"no baseline for {', '.join(missing)}" if missing else f"{len(case.pairs)} compared"
-    return Check("Every cell has a baseline", "not met" if missing or not case.candidate else "met", says)
+    return PolicyCheck("Every cell has a baseline", "not met" if missing or not case.candidate else "met", says)
 
 
 def _differences(policy: Policy, case: Case) -> tuple[list[AllowedUse], list[Deviation]]:
@@ -293,7 +293,7 @@ def _must_be_excused(rule: RuleChange, change: Change) -> tuple[Excuse, ...]:
             return ("changed",)
 
 
-def _uses(policy: Policy, case: Case, checks: Sequence[Check], today: date) -> tuple[WaiverUse, ...]:
+def _uses(policy: Policy, case: Case, checks: Sequence[PolicyCheck], today: date) -> tuple[WaiverUse, ...]:
     used = [deviation.waiver for check in checks for deviation in check.deviations if deviation.waiver]
     found = []
     for waiver in policy.waivers:
@@ -315,10 +315,10 @@ def _kept_again(waiver: Waiver, case: Case) -> bool:
     return bool(results) and all(result.status in ("pass", "observed", "fixed") for result in results)
 
 
-def _expired(uses: Sequence[WaiverUse]) -> Check:
+def _expired(uses: Sequence[WaiverUse]) -> PolicyCheck:
     over = [use.waiver for use in uses if use.use == "expired" and use.cells]
     says = "; ".join(f"{waiver.rule} ({waiver.owner}) expired on {waiver.expires}" for waiver in over)
-    return Check("No waiver for this candidate has expired", "not met" if over else "met", says)
+    return PolicyCheck("No waiver for this candidate has expired", "not met" if over else "met", says)
 
 
 def _known(case: Case) -> Iterator[str]:

@@ -12,7 +12,7 @@ from harness.compare.comparison import counted
 from harness.compare.diff import Pair, Side
 from harness.compare.sides import Picked
 from harness.model.run_record import CellRecord, RunRecord
-from harness.qualify.judge import Check, Deviation, Qualification, WaiverUse
+from harness.qualify.judge import Deviation, PolicyCheck, Qualification, WaiverUse
 from harness.qualify.policy import Policy, Waiver
 from harness.runs.repeats import first_id
 
@@ -75,7 +75,7 @@ def policy_in_words(policy: Policy) -> list[str]:
     return lines
 
 
-def _check(check: Check) -> dict[str, Any]:
+def _check(check: PolicyCheck) -> dict[str, Any]:
     deviations = [_deviation(deviation) for deviation in check.deviations]
     return {"title": check.title, "met": check.met, "says": check.says, "deviations": deviations}
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from harness.compare.comparison import Comparison, counted, phrase, side_label, word
 from harness.compare.diff import CHANGES, ORDER, Change, Pair, ProbeChange, RuleChange, told
-from harness.compare.series import Series, Stretch
+from harness.compare.series import Stretch, VersionSeries
 from harness.compare.sides import apart
 from harness.reports.style import MARKS, Page
 from harness.runs.cells import plural
@@ -163,7 +163,7 @@ def _probe(page: Page, pair: Pair, probe: ProbeChange) -> None:
         page.line(f"repeat {number}: {says}", _DEEPER)
 
 
-def _series(page: Page, series: Series, every: bool) -> None:
+def _series(page: Page, series: VersionSeries, every: bool) -> None:
     first, last = series.sides[0], series.sides[-1]
     what = " ".join(filter(None, (first.arch, first.flavour, "" if first.profile == "standard" else first.profile)))
     page.head(f"{what}: {plural(len(series.sides), 'kernel')}, {first.version} → {last.version}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.compare.comparison import Comparison, phrase
 from harness.compare.diff import Pair, ProbeChange, RuleChange, Side
-from harness.compare.series import Series
+from harness.compare.series import VersionSeries
 from harness.model.verdict import RuleResult, Verdict
 
 COMPARE_SCHEMA = 1
@@ -84,7 +84,7 @@ def _verdict(verdict: Verdict | None) -> Mapping[str, Any] | None:
     return {name: getattr(verdict, name) for name in ("status", "kind", "reason", "observed")}
 
 
-def _series(series: Series) -> dict[str, Any]:
+def _series(series: VersionSeries) -> dict[str, Any]:
     return {
         "sides": [_side(side) for side in series.sides],
         "rules": {

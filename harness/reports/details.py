@@ -8,7 +8,7 @@ from harness.model.run_record import CellRecord
 from harness.reports.findings import Finding, differences, findings, missing, readings
 from harness.reports.grid import Grid, reasons_for
 from harness.reports.style import MARKS, Page
-from harness.runs.causes import Told, command_line
+from harness.runs.causes import ReportedCause, command_line
 from harness.runs.cells import kernel_name, label, plural, ran_on, release, together
 from harness.runs.model import RunDone
 
@@ -18,7 +18,7 @@ _CRASH_LINES = 12
 _IN, _DEEP = 2, 6  # columns of indentation
 
 
-def print_causes(page: Page, done: RunDone, found: Sequence[Told]) -> None:
+def print_causes(page: Page, done: RunDone, found: Sequence[ReportedCause]) -> None:
     """What failed, by cause: what broke, where, the plainest probe that shows it, and what to do next."""
     if found:
         page.head(f"What failed, by cause ({plural(len(found), 'cause')})")

@@ -8,9 +8,9 @@ from typing import Any
 
 from junit_xml import TestCase, TestSuite
 
-from harness.explore.against import Class
+from harness.explore.against import DifferenceClass
 from harness.explore.model import ORACLES
-from harness.explore.session import Finding, Outcome, finding_lines
+from harness.explore.session import Exploration, ExploreFinding, finding_lines
 from harness.reports.junit import document, element, one_line, xml_text
 
 
@@ -20,9 +20,9 @@ class Explored:
 
     kernel: str
     arch: str
-    outcome: Outcome
+    outcome: Exploration
     other: str = ""
-    classes: tuple[Class, ...] = ()
+    classes: tuple[DifferenceClass, ...] = ()
     cell: str = ""
 
     @property
@@ -84,7 +84,7 @@ def explored_lines(explored: Explored) -> Iterator[str]:
     )
 
 
-def class_lines(classes: Sequence[Class], other: str) -> Iterator[str]:
+def class_lines(classes: Sequence[DifferenceClass], other: str) -> Iterator[str]:
     """What two kernels do otherwise, the most frequent first."""
     for one in sorted(classes, key=lambda c: -c.count):
         yield f"  otherwise than {other}: {one.difference.sort} ({one.count} programs)"
@@ -92,7 +92,7 @@ def class_lines(classes: Sequence[Class], other: str) -> Iterator[str]:
         yield from (f"    {line}" for line in one.program.lines())
 
 
-def class_json(one: Class) -> dict[str, Any]:
+def class_json(one: DifferenceClass) -> dict[str, Any]:
     """A class of differences."""
     difference = one.difference
     return {
@@ -148,7 +148,7 @@ def _status(explored: Explored, oracle: str) -> str:
     return "miss" if explored.why_not else "pass"
 
 
-def _finding_json(finding: Finding) -> dict[str, Any]:
+def _finding_json(finding: ExploreFinding) -> dict[str, Any]:
     problem = finding.problem
     return {
         "oracle": problem.oracle,

@@ -51,7 +51,7 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Told:
+class ReportedCause:
     """One cause, with the cells it was found on; ``where`` names them for people. ``commands`` are for the first."""
 
     cause: Cause
@@ -87,7 +87,7 @@ def command_line(command: Command) -> str:
     return f"{command.what + ':':<8}{command.line}"
 
 
-def told_causes(done: RunDone, make: Reproduce = reproduce) -> tuple[Told, ...]:
+def told_causes(done: RunDone, make: Reproduce = reproduce) -> tuple[ReportedCause, ...]:
     """What the failures of a run have in common, gravest first."""
     found = shared_causes(done)
     rules = _rules(done) if found else {}
@@ -98,11 +98,11 @@ def _rules(done: RunDone) -> Mapping[str, Rule]:
     return {result.rule.id: result.rule for results in done.results.values() for result in results}
 
 
-def _tell(done: RunDone, one: Shared, rules: Mapping[str, Rule], make: Reproduce) -> Told:
+def _tell(done: RunDone, one: Shared, rules: Mapping[str, Rule], make: Reproduce) -> ReportedCause:
     record = done.record
     cell = next(cell for cell in record.cells if cell.id == one.cells[0])
     where = together(record, one.cells) if len(record.cells) > 1 else ""
-    return Told(one.cause, one.cells, where, tuple(_commands(done, cell, one.cause, rules, make)))
+    return ReportedCause(one.cause, one.cells, where, tuple(_commands(done, cell, one.cause, rules, make)))
 
 
 def _commands(
@@ -149,7 +149,7 @@ def _order(cell: CellRecord) -> Any:
     return version_order(upstream_version(cell))
 
 
-def causes_json(told: Sequence[Told]) -> list[dict[str, Any]]:
+def causes_json(told: Sequence[ReportedCause]) -> list[dict[str, Any]]:
     """Causes as plain data, as ``docs/verdicts.schema.json`` says."""
     return [
         {

@@ -55,7 +55,7 @@ class Workload:
 
 
 @dataclass(frozen=True)
-class Told:
+class ProgressEvent:
     """An event of a run, for whoever shows progress. ``probes`` observations have arrived out of ``planned``;
     ``statuses`` are the rules by status, once the cell is judged."""
 
@@ -68,7 +68,7 @@ class Told:
     statuses: Mapping[Status, int] = field(default_factory=dict)
 
 
-Tell = Callable[[Told], None]
+OnProgress = Callable[[ProgressEvent], None]
 MakeGuest = Callable[[Cell, Path], Guest]
 
 

@@ -17,14 +17,13 @@ from fnmatch import fnmatchcase
 from harness.errors import UsageError
 from harness.guests.console import Crash
 from harness.model.rule import Expect, KernelFacts, Outcome, ProbeName, Rule
-from harness.model.verdict import Finding, Follows, Kind, RuleResult, Status, Verdict
+from harness.model.verdict import Follows, Judgement, Kind, RuleResult, Status, Verdict
 from harness.observations.model import Half, Observation, errno_name, signal_name
 from harness.rules.load import unclaimed
 from harness.rules.refusals import excuse
 from harness.verdicts.crosscheck import disagreement
 from harness.verdicts.refused import control_refused, filter_noted, no_mseal, step_failed, without_mseal
-from harness.verdicts.rounds import Outcome as Rounds
-from harness.verdicts.rounds import read_outcomes
+from harness.verdicts.rounds import RoundOutcome, read_outcomes
 from harness.verdicts.sealing import only_seals, sealing_changes
 from harness.verdicts.window import changes, sealed_units, spread_units, window_problems
 
@@ -50,7 +49,7 @@ class Evidence:
     batched: frozenset[str] = frozenset()
 
 
-PASS = Finding("pass", "")
+PASS = Judgement("pass", "")
 
 
 @dataclass(frozen=True)
@@ -132,12 +131,12 @@ def unusual(assignment: Assignment, kernel: KernelFacts, observations: Mapping[s
     return tuple(found)
 
 
-def _disputed(finding: Finding, differ: str, by: str) -> Finding:
+def _disputed(finding: Judgement, differ: str, by: str) -> Judgement:
     """One instrument's word against another's is no verdict on the kernel, unless that crashed."""
     if finding.kind == "crash":
         return finding
     alone = f"{finding.status}: {finding.reason}" if finding.reason else finding.status
-    return Finding("error", f"{differ}; {by} alone gives {alone}")
+    return Judgement("error", f"{differ}; {by} alone gives {alone}")
 
 
 def summary(seen: Observation, *, whole: bool = False) -> str:
@@ -161,7 +160,7 @@ def division(seen: Observation) -> str:
 
 def _unanswered(
     rule: Rule, probe: ProbeName, evidence: Evidence, fatal: Mapping[str, Crash], seen: Observation | None
-) -> Finding | None:
+) -> Judgement | None:
     """What there is to say of a probe without looking at its halves; None when they must be looked at."""
     if probe.id in fatal and not (seen and rule.outcome == "unchanged"):
         crash = fatal[probe.id]
@@ -169,33 +168,33 @@ def _unanswered(
         ran = f"ran, and beside it {beside}" if beside else "ran"
         told = f"the kernel reported while the probe {ran}: {crash.title}"
         # What the kernel crashed over is for the rule of the operation to say.
-        return Finding("error", told) if rule.outcome == "unchanged" else Finding("fail", told, "crash")
+        return Judgement("error", told) if rule.outcome == "unchanged" else Judgement("fail", told, "crash")
     if probe.id in evidence.doubts:
-        return Finding("error", f"the journal is out of order: {evidence.doubts[probe.id]}")
+        return Judgement("error", f"the journal is out of order: {evidence.doubts[probe.id]}")
     if seen is not None and evidence.kernel is None:
-        return Finding(
+        return Judgement(
             "error", f"observed, but the kernel is unknown: {evidence.lost or 'the payload did not report it'}"
         )
     if seen is not None:
         return None
     why = evidence.lost or "the stream ended without it"
     if probe.id in evidence.begun:
-        return Finding("error", f"the probe began but no observation followed: {why}")
-    return Finding("miss", why)
+        return Judgement("error", f"the probe began but no observation followed: {why}")
+    return Judgement("miss", why)
 
 
-def judge_observation(rule: Rule, probe: ProbeName, seen: Observation, kernel: KernelFacts) -> Finding:
+def judge_observation(rule: Rule, probe: ProbeName, seen: Observation, kernel: KernelFacts) -> Judgement:
     """Judge one observation by one rule, leaving out what is known to differ."""
     if seen.layout != probe.layout:
-        return Finding("error", f"the payload ran the layout {seen.layout}, the plan says {probe.layout}")
+        return Judgement("error", f"the payload ran the layout {seen.layout}, the plan says {probe.layout}")
     if kernel not in rule.where:
-        return Finding("skip", "the rule does not apply to this kernel version")
+        return Judgement("skip", "the rule does not apply to this kernel version")
     if lacking := rule.lacks(kernel):
-        return Finding("skip", f"needs {lacking}")
+        return Judgement("skip", f"needs {lacking}")
     return filter_noted(seen, kernel, _judge_case(Case(rule, probe, seen, kernel)))
 
 
-def _judge_case(case: Case) -> Finding:
+def _judge_case(case: Case) -> Judgement:
     if no_mseal(case.seen, case.kernel):
         return without_mseal(case.rule, case.kernel)
     if case.rule.outcome == "unchanged":
@@ -203,7 +202,7 @@ def _judge_case(case: Case) -> Finding:
     return _usable(case) or _JUDGES[case.rule.outcome](case)
 
 
-def _usable(case: Case) -> Finding | None:
+def _usable(case: Case) -> Judgement | None:
     """Why the observation cannot be held against the rule, or None when it can."""
     control, sealed = case.seen.control, case.seen.sealed
     if control.timeout or sealed.timeout:
@@ -211,54 +210,54 @@ def _usable(case: Case) -> Finding | None:
     if control.step is not None:
         return step_failed(case.probe, control, case.kernel)
     if control.signal is not None:
-        return Finding("error", f"the control half was {control.said}")
+        return Judgement("error", f"the control half was {control.said}")
     if control.stage != "done":
-        return Finding("error", f"the control half stopped in {control.stage}")
+        return Judgement("error", f"the control half stopped in {control.stage}")
     if sealed.step is not None:
-        return Finding("error", f"set-up failed in the sealed half only: {sealed.said}")
+        return Judgement("error", f"set-up failed in the sealed half only: {sealed.said}")
     refused = [number for number in sealed.seal if number]
     if refused:
-        return Finding("fail", f"mseal refused to seal: {errno_name(refused[0])}", "interface")
+        return Judgement("fail", f"mseal refused to seal: {errno_name(refused[0])}", "interface")
     if sealed.signal is not None:
         if sealed.stage in ("operation", "after"):
             name = signal_name(sealed.signal)
-            return Finding("fail", f"killed by {name} in {sealed.stage}; the control half was not", "interface")
-        return Finding("error", f"the sealed half was {sealed.said}")
+            return Judgement("fail", f"killed by {name} in {sealed.stage}; the control half was not", "interface")
+        return Judgement("error", f"the sealed half was {sealed.said}")
     if sealed.stage != "done":
-        return Finding("error", f"the sealed half stopped in {sealed.stage}")
+        return Judgement("error", f"the sealed half stopped in {sealed.stage}")
     return _misshapen(case.seen)
 
 
-def _misshapen(seen: Observation) -> Finding | None:
+def _misshapen(seen: Observation) -> Judgement | None:
     """Why halves that say they came to their end cannot have: what they tell does not fit what they were to do."""
     seals = len(re.findall("[sS]+", seen.layout))
     if len(seen.sealed.seal) != seals:
         told = len(seen.sealed.seal)
-        return Finding(
+        return Judgement(
             "error", f"the sealed half reports {told} results of mseal, but its layout has {seals} ranges to seal"
         )
     for i, (c, unit) in enumerate(zip(seen.layout, seen.control.units_before, strict=True)):
         if (unit is None) is not (c in "gG"):
             what = "is not mapped" if unit is None else "is mapped but should be a gap"
-            return Finding("error", f"the control half's window differs from its layout: unit {i} {what}")
+            return Judgement("error", f"the control half's window differs from its layout: unit {i} {what}")
     return None
 
 
-def _unchanged(case: Case) -> Finding:
+def _unchanged(case: Case) -> Judgement:
     """Only what sealing did counts, so whatever became of the operation is no matter."""
     seen = case.seen
     if any(len(half.before) != len(seen.layout) for half in (seen.control, seen.sealed)):
-        return _usable(case) or Finding("error", "the halves do not report their windows")
+        return _usable(case) or Judgement("error", "the halves do not report their windows")
     if broken := _misshapen(seen):
         return broken
     if changed := sealing_changes(case.probe, seen):
-        return Finding("fail", f"sealing changed more than the seal: {'; '.join(changed[:3])}", "changed-by-mseal")
+        return Judgement("fail", f"sealing changed more than the seal: {'; '.join(changed[:3])}", "changed-by-mseal")
     # What the operation of such a probe did was part of the question, and was not seen.
     ended = seen.control.stage == seen.sealed.stage == "done"
     return PASS if ended or not only_seals(case.probe) else _usable(case) or PASS
 
 
-def _hung(rule: Rule, control: Half, sealed: Half) -> Finding:
+def _hung(rule: Rule, control: Half, sealed: Half) -> Judgement:
     """A half ran into its deadline. Until the seal both do the same: what hangs there, or without a seal, is not the
     seal's doing. But where a rule asks what the control half is answered, its operation is under test: mseal's own."""
     half, name = (control, "control") if control.timeout else (sealed, "sealed")
@@ -266,24 +265,24 @@ def _hung(rule: Rule, control: Half, sealed: Half) -> Finding:
     if half.extra.get("unkillable"):
         told += " and could not be killed"
     if control.timeout and rule.expect_control is not None and control.stage in ("operation", "after"):
-        return Finding("fail", f"{told}; the rule demands an answer", "hang")
+        return Judgement("fail", f"{told}; the rule demands an answer", "hang")
     if control.timeout or sealed.stage == "setup":
-        return Finding("error", told)
-    return Finding("fail", f"{told}; the control half did not hang", "hang")
+        return Judgement("error", told)
+    return Judgement("fail", f"{told}; the control half did not hang", "hang")
 
 
-def _invariant(rule: Rule, seen: Observation) -> Finding | None:
+def _invariant(rule: Rule, seen: Observation) -> Judgement | None:
     """The sealed part still exists, with the same protection, backing and contents, and is still sealed."""
     contents = {"blocked": "kept", "undefined": rule.contents, "permitted": rule.contents}.get(rule.outcome, "free")
     if problems := window_problems(seen, contents):
         kind: Kind = "bypass" if any(p.bypass for p in problems) else "seal-lost"
-        return Finding("fail", "; ".join(p.text for p in problems[:3]), kind)
+        return Judgement("fail", "; ".join(p.text for p in problems[:3]), kind)
     if rule.outcome != "interface" and (spread := spread_units(seen)):
-        return Finding("fail", f"{_units(spread)} sealed without a request", "over-blocked")
+        return Judgement("fail", f"{_units(spread)} sealed without a request", "over-blocked")
     return None
 
 
-def _blocked(case: Case) -> Finding:
+def _blocked(case: Case) -> Judgement:
     rule, seen = case.rule, case.seen
     sealed = seen.sealed
     if broken := _invariant(rule, seen):
@@ -291,24 +290,24 @@ def _blocked(case: Case) -> Finding:
     if refused := control_refused(case.probe, seen, case.kernel):
         return refused
     if not sealed.errno:
-        return Finding("fail", f"succeeded over sealed memory (answered {sealed.said})", "bypass")
+        return Judgement("fail", f"succeeded over sealed memory (answered {sealed.said})", "bypass")
     if rule.atomic:
         plain = [i for i, c in enumerate(seen.layout) if c in "pP"]
         if changed := changes(sealed, plain):
-            return Finding("fail", f"refused with {sealed.said}, but {changed[0]}", "not-atomic")
+            return Judgement("fail", f"refused with {sealed.said}, but {changed[0]}", "not-atomic")
     if errno_name(sealed.errno) not in rule.errnos:
         wanted = " or ".join(rule.errnos)
-        return Finding("fail", f"refused with {sealed.said} instead of {wanted}", "wrong-errno")
+        return Judgement("fail", f"refused with {sealed.said} instead of {wanted}", "wrong-errno")
     return PASS
 
 
-def _permitted(case: Case) -> Finding:
+def _permitted(case: Case) -> Judgement:
     rule, seen = case.rule, case.seen
     control, sealed = seen.control, seen.sealed
     refused = None
     if sealed.errno and not control.errno:
         kind: Kind = "over-blocked" if sealed.errno == EPERM else "wrong-errno"
-        refused = Finding("fail", f"refused with {sealed.said}; the control succeeded", kind)
+        refused = Judgement("fail", f"refused with {sealed.said}; the control succeeded", kind)
     if broken := _invariant(rule, seen):
         untouched = not window_problems(seen, "kept")
         if refused and untouched:  # the control's contents changed; nothing got at the sealed ones
@@ -319,14 +318,14 @@ def _permitted(case: Case) -> Finding:
     if control_failed := control_refused(case.probe, seen, case.kernel):
         if control_failed.status != "skip" or sealed.errno == control.errno:
             return control_failed
-        return Finding("fail", f"control {control.said}, sealed {sealed.said}", "wrong-errno")
+        return Judgement("fail", f"control {control.said}, sealed {sealed.said}", "wrong-errno")
     if refused:
         return refused
     if sealed.result != control.result or _extras(sealed) != _extras(control):
-        return Finding("fail", f"answered {_answer(sealed)}; the control {_answer(control)}", "interface")
+        return Judgement("fail", f"answered {_answer(sealed)}; the control {_answer(control)}", "interface")
     plain = [i for i, c in enumerate(seen.layout) if c in "pPgG"]
     if changes(sealed, plain) != changes(control, plain):
-        return Finding("fail", "changed unsealed neighbouring pages differently from the control", "interface")
+        return Judgement("fail", "changed unsealed neighbouring pages differently from the control", "interface")
     return PASS
 
 
@@ -342,18 +341,18 @@ def _answer(half: Half) -> str:
     return f"{half.said} ({extra})" if extra else half.said
 
 
-def _undefined(case: Case) -> Finding:
+def _undefined(case: Case) -> Judgement:
     return _invariant(case.rule, case.seen) or control_refused(case.probe, case.seen, case.kernel) or PASS
 
 
-def _recorded(case: Case) -> Finding:
+def _recorded(case: Case) -> Judgement:
     rule, seen = case.rule, case.seen
     if not any(c in "sS" for c in seen.layout):  # what the kernel sealed itself is a fact like any other
-        return Finding("observed", "")
-    return _invariant(rule, seen) or Finding("observed", "")
+        return Judgement("observed", "")
+    return _invariant(rule, seen) or Judgement("observed", "")
 
 
-def _interface(case: Case) -> Finding:
+def _interface(case: Case) -> Judgement:
     rule, seen = case.rule, case.seen
     if lacking := _lacking(case):
         return lacking
@@ -366,7 +365,7 @@ def _interface(case: Case) -> Finding:
     return _invariant(rule, seen) or PASS
 
 
-def _lacking(case: Case) -> Finding | None:
+def _lacking(case: Case) -> Judgement | None:
     """What neither half could do because this kernel does not have it: the operation, or that of a race's rounds."""
     expects = (case.rule.expect_control, case.rule.expect_sealed)
     answers = {name for half in (case.seen.control, case.seen.sealed) for name in _answers(half)}
@@ -374,7 +373,9 @@ def _lacking(case: Case) -> Finding | None:
         return None
     (name,) = answers
     entry = excuse(case.probe, case.kernel, getattr(errno, name, 0))
-    return Finding(entry.verdict, f"does not apply: both halves failed with {name} ({entry.reason})") if entry else None
+    return (
+        Judgement(entry.verdict, f"does not apply: both halves failed with {name} ({entry.reason})") if entry else None
+    )
 
 
 def _answers(half: Half) -> set[str]:
@@ -385,11 +386,11 @@ def _answers(half: Half) -> set[str]:
         return {"no list of rounds"}
 
 
-def _expected(name: str, half: Half, expect: Expect, layout: str) -> Finding | None:
+def _expected(name: str, half: Half, expect: Expect, layout: str) -> Judgement | None:
     if errno_name(half.errno) not in expect.errnos:
         wanted = " or ".join("success" if e == "0" else e for e in expect.errnos)
         kind: Kind = "wrong-errno" if half.errno and expect.errnos != ("0",) else "interface"
-        return Finding("fail", f"the {name} half answered {half.said} instead of {wanted}", kind)
+        return Judgement("fail", f"the {name} half answered {half.said} instead of {wanted}", kind)
     if expect.rounds and (finding := _rounds(name, half, expect)):
         return finding
     if expect.shown and (finding := _shown(name, half)):
@@ -401,34 +402,34 @@ def _expected(name: str, half: Half, expect: Expect, layout: str) -> Finding | N
     wanted_sealed = before | asked
     found = sealed_units(half)
     if lost := sorted(wanted_sealed - found):
-        return Finding("fail", f"the {name} half: {_units(lost)} not sealed afterwards", "seal-lost")
+        return Judgement("fail", f"the {name} half: {_units(lost)} not sealed afterwards", "seal-lost")
     if spread := sorted(found - wanted_sealed):
-        return Finding("fail", f"the {name} half: {_units(spread)} sealed without a request", "interface")
+        return Judgement("fail", f"the {name} half: {_units(spread)} sealed without a request", "interface")
     return None
 
 
-def _shown(name: str, half: Half) -> Finding | None:
+def _shown(name: str, half: Half) -> Judgement | None:
     """Whether smaps and behaviour disagree on what is sealed."""
     units = {i: unit.seal for i, unit in enumerate(half.units_after) if unit}
     if "?" in units.values():
-        return Finding("skip", "smaps was not readable")
+        return Judgement("skip", "smaps was not readable")
     shown = {i for i, seal in units.items() if seal == "s"}
     behaves = sealed_units(half) & units.keys()
     if silent := sorted(behaves - shown):
-        return Finding("fail", f"{name}: smaps does not show the seal of {_units(silent)}", "interface")
+        return Judgement("fail", f"{name}: smaps does not show the seal of {_units(silent)}", "interface")
     if spurious := sorted(shown - behaves):
-        return Finding("fail", f"{name}: smaps shows a seal of {_units(spurious)} that is not there", "interface")
+        return Judgement("fail", f"{name}: smaps shows a seal of {_units(spurious)} that is not there", "interface")
     return None
 
 
-def _rounds(name: str, half: Half, expect: Expect) -> Finding | None:
+def _rounds(name: str, half: Half, expect: Expect) -> Judgement | None:
     """Why the rounds of a race break a rule, or None. What lands in sealed memory is a bypass."""
     try:
         outcomes = read_outcomes(half)
     except ValueError as problem:
-        return Finding("error", f"the {name} half: {problem}")
+        return Judgement("error", f"the {name} half: {problem}")
     if not outcomes:
-        return Finding("error", f"the {name} half ran no round")
+        return Judgement("error", f"the {name} half ran no round")
     broken = [outcome for outcome in outcomes if outcome.told not in expect.rounds]
     if not broken:
         return _untold(name, half, outcomes) or _one_sided(name, expect, outcomes)
@@ -436,25 +437,25 @@ def _rounds(name: str, half: Half, expect: Expect) -> Finding | None:
         f"{o.said} in {o.count} of {half.extra.get('rounds')} rounds (first {o.first})" for o in broken[:3]
     )
     kind: Kind = "bypass" if any(outcome.bypass for outcome in broken) else "interface"
-    return Finding("fail", f"the {name} half: {told}", kind)
+    return Judgement("fail", f"the {name} half: {told}", kind)
 
 
-def _untold(name: str, half: Half, outcomes: Sequence[Rounds]) -> Finding | None:
+def _untold(name: str, half: Half, outcomes: Sequence[RoundOutcome]) -> Judgement | None:
     """Rounds that are in no outcome may have gone any way."""
     told, rounds = sum(outcome.count for outcome in outcomes), half.extra.get("rounds")
     if told != rounds or half.extra.get("outcomes_left_out"):
-        return Finding("error", f"the {name} half reports the outcome of {told} of its {rounds} rounds")
+        return Judgement("error", f"the {name} half reports the outcome of {told} of its {rounds} rounds")
     return None
 
 
-def _one_sided(name: str, expect: Expect, outcomes: Sequence[Rounds]) -> Finding | None:
+def _one_sided(name: str, expect: Expect, outcomes: Sequence[RoundOutcome]) -> Judgement | None:
     """A race in which nearly always the same side came first proves nothing, however many rounds it had."""
     for wanted in expect.rounds:
         seen = sum(outcome.count for outcome in outcomes if outcome.told == wanted)
         if seen < expect.wins:
             rounds = sum(outcome.count for outcome in outcomes)
             reason = f"inconclusive race: outcome {wanted!r} in {seen} of {rounds} {name} rounds"
-            return Finding("skip", f"{reason}, at least {expect.wins} needed")
+            return Judgement("skip", f"{reason}, at least {expect.wins} needed")
     return None
 
 
@@ -473,7 +474,9 @@ _JUDGES = {
 }
 
 
-def _follows(rule: Rule, probe: ProbeName, seen: Observation, kernel: KernelFacts, upstream: Finding) -> Follows | None:
+def _follows(
+    rule: Rule, probe: ProbeName, seen: Observation, kernel: KernelFacts, upstream: Judgement
+) -> Follows | None:
     """Which reading the kernel follows, where the mail thread and upstream's documentation differ."""
     if rule.thread is None or upstream.status == "skip":
         return None
@@ -492,7 +495,7 @@ def _as_thread_reads(rule: Rule, outcome: Outcome) -> Rule:
     return replace(rule, outcome=outcome, contents="kept" if outcome == "blocked" else rule.contents)
 
 
-def _known(rule: Rule, probe: ProbeName, kernel: KernelFacts, finding: Finding) -> Finding:
+def _known(rule: Rule, probe: ProbeName, kernel: KernelFacts, finding: Judgement) -> Judgement:
     """Turn a failure the catalogue knows into ``known``, and a promise kept against its word into ``fixed``.
 
     No entry knows of a hang: each tells of an answer.
@@ -501,7 +504,7 @@ def _known(rule: Rule, probe: ProbeName, kernel: KernelFacts, finding: Finding) 
         if kernel in entry.where and any(fnmatchcase(probe.id, glob) for glob in entry.probes):
             cited = f"{entry.reason} [{entry.source}]"
             if finding.status == "fail" and finding.kind != "hang":
-                return Finding("known", f"{finding.reason}; known: {cited}", finding.kind)
+                return Judgement("known", f"{finding.reason}; known: {cited}", finding.kind)
             if finding.status == "pass":
-                return Finding("fixed", f"holds, although the catalogue says: {cited}")
+                return Judgement("fixed", f"holds, although the catalogue says: {cited}")
     return finding

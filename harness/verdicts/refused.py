@@ -5,7 +5,7 @@ from __future__ import annotations
 from errno import EAGAIN, EFBIG, EMFILE, ENFILE, ENOMEM, ENOSPC, ENOSYS, EOPNOTSUPP
 
 from harness.model.rule import MSEAL_SINCE, KernelFacts, ProbeName, Rule
-from harness.model.verdict import Finding
+from harness.model.verdict import Judgement
 from harness.observations.model import Half, Observation, errno_name
 from harness.rules.refusals import excuse
 
@@ -24,36 +24,36 @@ def no_mseal(seen: Observation, kernel: KernelFacts) -> bool:
     return ENOSYS in seen.sealed.seal and kernel.features.get("mseal", ENOSYS) == ENOSYS
 
 
-def without_mseal(rule: Rule, kernel: KernelFacts) -> Finding:
+def without_mseal(rule: Rule, kernel: KernelFacts) -> Judgement:
     """What a kernel without mseal means: before 6.10 nothing, and from then on that a rule is broken and none can be
     asked."""
     if kernel.version < MSEAL_SINCE:
-        return Finding("skip", "no mseal (ENOSYS)")
+        return Judgement("skip", "no mseal (ENOSYS)")
     reason = "no mseal (ENOSYS), which every 64-bit kernel since 6.10 has"
-    return Finding("fail", reason, "interface") if rule.present else Finding("miss", reason)
+    return Judgement("fail", reason, "interface") if rule.present else Judgement("miss", reason)
 
 
-def step_failed(probe: ProbeName, control: Half, kernel: KernelFacts) -> Finding:
+def step_failed(probe: ProbeName, control: Half, kernel: KernelFacts) -> Judgement:
     """The control lacked something before its operation: this machine has none, or the probe broke."""
     if entry := excuse(probe, kernel, control.step_errno, control.step):
-        return Finding(entry.verdict, f"not offered here: {control.said} ({entry.reason})")
+        return Judgement(entry.verdict, f"not offered here: {control.said} ({entry.reason})")
     if control.step_errno in _UNAVAILABLE:
-        return Finding("error", f"the probe broke: {control.said}")
-    return Finding("error", f"the probe broke: {control.said} (not a known sign that the machine lacks it)")
+        return Judgement("error", f"the probe broke: {control.said}")
+    return Judgement("error", f"the probe broke: {control.said} (not a known sign that the machine lacks it)")
 
 
-def control_refused(probe: ProbeName, seen: Observation, kernel: KernelFacts) -> Finding | None:
+def control_refused(probe: ProbeName, seen: Observation, kernel: KernelFacts) -> Judgement | None:
     """What it means that the control's operation was refused; None when it was not."""
     error = seen.control.errno
     if not error:
         return None
     if entry := excuse(probe, kernel, error):
         told = "does not apply: the control" if entry.verdict == "skip" else "the control"
-        return Finding(entry.verdict, f"{told} failed with {errno_name(error)} ({entry.reason})")
+        return Judgement(entry.verdict, f"{told} failed with {errno_name(error)} ({entry.reason})")
     if error in _EXHAUSTED:
-        return Finding("error", f"the control failed with {errno_name(error)}: the machine may lack the resources")
+        return Judgement("error", f"the control failed with {errno_name(error)}: the machine may lack the resources")
     refused = f"the control, where nothing is sealed, was refused with {errno_name(error)}"
-    return Finding("fail", f"{refused}: no reason that excuses this error is listed", "over-blocked")
+    return Judgement("fail", f"{refused}: no reason that excuses this error is listed", "over-blocked")
 
 
 def filtered(kernel: KernelFacts) -> bool:
@@ -61,11 +61,11 @@ def filtered(kernel: KernelFacts) -> bool:
     return kernel.features.get("seccomp") == _FILTERED
 
 
-def filter_noted(seen: Observation, kernel: KernelFacts, finding: Finding) -> Finding:
+def filter_noted(seen: Observation, kernel: KernelFacts, finding: Judgement) -> Judgement:
     """Say of what rests on a refusal that it may not be the kernel's."""
     if not filtered(kernel) or finding.status in ("pass", "observed", "fixed"):
         return finding
     control, sealed = seen.control, seen.sealed
     errors = {control.errno, control.step_errno, sealed.errno, sealed.step_errno, *sealed.seal}
     refused = errors - {0, *_SAID_BY_THE_PAYLOAD}
-    return Finding(finding.status, f"{finding.reason}; {FILTER_NOTE}", finding.kind) if refused else finding
+    return Judgement(finding.status, f"{finding.reason}; {FILTER_NOTE}", finding.kind) if refused else finding

@@ -11,7 +11,7 @@ _OUTCOME = re.compile(r"(-|\d+) (\d+) (kept|changed|partly|-) (kept|changed|part
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RoundOutcome:
     """Rounds that went alike: ``seal`` and ``operation`` are errnos by name, ``"-"`` for an mseal that was not tried.
 
     ``then`` is how the range was when mseal had returned, ``end`` in the end; ``first`` is the number of the first.
@@ -42,7 +42,7 @@ class Outcome:
         return self.seal == "0" and (self.then != self.end or (self.operation == "0") == (self.end == "kept"))
 
 
-def read_outcomes(half: Half) -> tuple[Outcome, ...]:
+def read_outcomes(half: Half) -> tuple[RoundOutcome, ...]:
     """The rounds a half tells of; empty when it ran none. Raises ``ValueError`` for a text that is no such list."""
     text = half.extra.get("outcomes", "")
     if not text:
@@ -54,5 +54,5 @@ def read_outcomes(half: Half) -> tuple[Outcome, ...]:
             raise ValueError(f"not the outcome of a race: {part[:60]!r}")
         seal, operation, then, end, count, first = match.groups()
         seal = seal if seal == "-" else errno_name(int(seal))
-        outcomes.append(Outcome(seal, errno_name(int(operation)), then, end, int(count), int(first)))
+        outcomes.append(RoundOutcome(seal, errno_name(int(operation)), then, end, int(count), int(first)))
     return tuple(outcomes)

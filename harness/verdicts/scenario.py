@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from harness.guests.console import Crash
 from harness.model.rule import ProbeName, Rule
-from harness.model.verdict import Finding, RuleResult, Verdict
+from harness.model.verdict import Judgement, RuleResult, Verdict
 from harness.observations.collector import Journalled
-from harness.observations.model import Fact, Outcome, Value, named
+from harness.observations.model import Fact, ScenarioEnd, Value, named
 
 _NO_ID = re.compile(r"[^a-z0-9]+")
 OPERATION = "scenario"
@@ -71,52 +71,52 @@ def judge_scenario(
     return tuple(results)
 
 
-def _judge_fact(fact: Fact) -> Finding:
+def _judge_fact(fact: Fact) -> Judgement:
     if any(type(fact.value) is type(right) and fact.value == right for right in fact.wanted or ()):
-        return Finding("pass", "")
-    return Finding(
+        return Judgement("pass", "")
+    return Judgement(
         "fail", f"found {said(fact.value)}, expected {' or '.join(map(said, fact.wanted or ()))}", "interface"
     )
 
 
 def _ending(
     scenario: Scenario, journalled: Journalled | None, lost: str, crashes: Sequence[Crash], unasked: Sequence[str]
-) -> Finding:
+) -> Judgement:
     fatal = [crash for crash in crashes if crash.fatal and crash.during == scenario.probe.id]
     if fatal:
-        return Finding("fail", f"the kernel reported while the scenario ran: {fatal[0].title}", "crash")
+        return Judgement("fail", f"the kernel reported while the scenario ran: {fatal[0].title}", "crash")
     if journalled is not None and scenario.probe.id in journalled.doubts:
-        return Finding("error", f"the journal is out of order: {journalled.doubts[scenario.probe.id]}")
+        return Judgement("error", f"the journal is out of order: {journalled.doubts[scenario.probe.id]}")
     if journalled is None or journalled.outcome is None:
         begun = journalled is not None and scenario.probe.id in journalled.begun
         why = lost or "the stream ended without the scenario's outcome"
-        return Finding("error" if begun else "miss", why)
+        return Judgement("error" if begun else "miss", why)
     return _ended(journalled.outcome, unasked)
 
 
-def _ended(outcome: Outcome, unasked: Sequence[str]) -> Finding:
+def _ended(outcome: ScenarioEnd, unasked: Sequence[str]) -> Judgement:
     where = f" (line {outcome.line})" if outcome.line else ""
     match outcome.ended:
         case "done":
-            return Finding("pass", "")
+            return Judgement("pass", "")
         case "skipped":
-            return Finding("skip", f"{outcome.text or 'the scenario gave no reason'}{where}")
+            return Judgement("skip", f"{outcome.text or 'the scenario gave no reason'}{where}")
         case "exited" if outcome.text == "sys.exit(0)" and not unasked:
-            return Finding("pass", "")
+            return Judgement("pass", "")
         case "exited":
-            return Finding("error", f"the scenario ended early: {outcome.text}{where}")
+            return Judgement("error", f"the scenario ended early: {outcome.text}{where}")
         case _:
-            return Finding("error", f"{outcome.text}{where}")
+            return Judgement("error", f"{outcome.text}{where}")
 
 
-def _unasked(ending: Finding) -> Finding:
+def _unasked(ending: Judgement) -> Judgement:
     """An expectation of the text that was never said: as the scenario's end has it."""
     if ending.status == "pass":
         # A child that died before it came to this, or a call that failed in an `if`, is no reason to call all well.
-        return Finding("miss", "not asked: the scenario ended before it")
+        return Judgement("miss", "not asked: the scenario ended before it")
     if ending.status == "fail":
-        return Finding("error", f"never reached: {ending.reason}")
-    return Finding(ending.status, ending.reason if ending.status != "error" else f"never reached: {ending.reason}")
+        return Judgement("error", f"never reached: {ending.reason}")
+    return Judgement(ending.status, ending.reason if ending.status != "error" else f"never reached: {ending.reason}")
 
 
 def expectation(scenario: Scenario, ident: str, statement: str) -> Rule:
@@ -124,7 +124,7 @@ def expectation(scenario: Scenario, ident: str, statement: str) -> Rule:
     return Rule(ident, scenario.name, "scenario", "required", "interface", statement, (f"{scenario.name}.py",), ())
 
 
-def _result(scenario: Scenario, ident: str, statement: str, found: Finding, observed: str) -> RuleResult:
+def _result(scenario: Scenario, ident: str, statement: str, found: Judgement, observed: str) -> RuleResult:
     rule = expectation(scenario, ident, statement)
     verdict = Verdict(ident, scenario.probe.id, found.status, found.reason, found.kind, observed)
     return RuleResult(rule, (verdict,))

@@ -26,7 +26,7 @@ from harness.guests.qemu import Wishes
 from harness.kernels.model import Kernel, Origin
 from harness.matrix.model import Profile
 from harness.runs.execution.run import execute, execute_in
-from harness.runs.model import Cell, RunDone, Told
+from harness.runs.model import Cell, ProgressEvent, RunDone
 from harness.runs.plan import RunPlan
 from tests.unit.test_runs import WHOLE, guest, run_plan, statuses
 
@@ -116,15 +116,17 @@ def plan_of(tmp_path: Path, *names: str) -> RunPlan:
     return replace(plan, workloads={"x86_64": work})
 
 
-def run_there(address: str, plan: RunPlan, tell: Callable[[Told], None], patience: float = 5.0) -> RunDone:
+def run_there(
+    address: str, plan: RunPlan, on_progress: Callable[[ProgressEvent], None], patience: float = 5.0
+) -> RunDone:
     with connected(address) as cluster:
-        return execute_in(ClusterPool(cluster, plan, Wishes(), tell, patience), plan, tell)
+        return execute_in(ClusterPool(cluster, plan, Wishes(), on_progress, patience), plan, on_progress)
 
 
 def test_results_are_those_of_a_local_run(scheduler: tuple[Process, str], start: Start, tmp_path: Path) -> None:
     _, address = scheduler
     workers = [worker(start, address, tmp_path, name) for name in ("one", "two")]
-    told: list[Told] = []
+    told: list[ProgressEvent] = []
     names = ("a", "b", "c", "d", "e", "f")
     done = run_there(address, plan_of(tmp_path, *names), told.append)
     assert done.exit_code == 0
@@ -150,12 +152,12 @@ def test_a_lost_workers_cells_run_elsewhere(scheduler: tuple[Process, str], star
     bad = worker(start, address, tmp_path, "bad", "hangs")
     good: list[Process] = []
 
-    def tell(told: Told) -> None:
+    def on_progress(told: ProgressEvent) -> None:
         if told.stage == "probing" and told.probes == 1 and not good:
             good.append(worker(start, address, tmp_path, "good"))
             bad.child.send_signal(signal.SIGKILL)
 
-    done = run_there(address, plan_of(tmp_path, "a"), tell)
+    done = run_there(address, plan_of(tmp_path, "a"), on_progress)
     (cell,) = done.record.cells
     assert statuses(done, "a") == ["pass", "pass"], cell
     assert done.exit_code == 0
@@ -232,11 +234,11 @@ def test_a_scheduler_that_goes_away_is_one_line(scheduler: tuple[Process, str], 
     process, address = scheduler
     there = worker(start, address, tmp_path, "w", "hangs")
 
-    def tell(told: Told) -> None:
+    def on_progress(told: ProgressEvent) -> None:
         if told.probes == 1:
             process.child.send_signal(signal.SIGKILL)
 
-    done = run_there(address, plan_of(tmp_path, "a", "b"), tell)
+    done = run_there(address, plan_of(tmp_path, "a", "b"), on_progress)
     assert done.exit_code == 3
     assert all("went away" in cell.reason and "\n" not in cell.reason for cell in done.record.cells)
     there.until("stopped")
@@ -251,12 +253,12 @@ def test_a_worker_that_is_stopped_hands_its_cells_on(
     leaving = worker(start, address, tmp_path, "leaving", "hangs")
     stays: list[Process] = []
 
-    def tell(told: Told) -> None:
+    def on_progress(told: ProgressEvent) -> None:
         if told.probes == 1 and not stays:
             stays.append(worker(start, address, tmp_path, "stays"))
             leaving.child.send_signal(signal.SIGTERM)
 
-    done = run_there(address, plan_of(tmp_path, "a"), tell)
+    done = run_there(address, plan_of(tmp_path, "a"), on_progress)
     assert statuses(done, "a") == ["pass", "pass"], done.record.cells
     assert leaving.child.wait(30) == 130
 

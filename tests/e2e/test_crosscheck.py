@@ -17,7 +17,7 @@ from harness.model.architectures import Arch
 from harness.model.rule import ProbeName
 from harness.mutants.catalogue import choose, load_mutants
 from harness.mutants.ours import summary
-from harness.mutants.runner import Task, run_mutants, work_folder
+from harness.mutants.runner import MutationOptions, run_mutants, work_folder
 from harness.mutants.suite import SuiteResult
 from harness.payload import probe_list
 from harness.payload.python import crosscheck_list
@@ -131,7 +131,9 @@ def test_the_payloads_agree_that_a_broken_kernel_is_broken(tmp_path):
         pytest.skip(f"no kernel can be built here: {', '.join(missing)} not installed")
     source = debian_source("6.12", lambda text: None)
     chosen = choose(load_mutants(), ("munmap-unchecked",))
-    task = Task(source.path, source.where, "x86_64", chosen, work_folder(default_root(), source.where), tmp_path)
+    task = MutationOptions(
+        source.path, source.where, "x86_64", chosen, work_folder(default_root(), source.where), tmp_path
+    )
     suite = BothPayloads()
     records = run_mutants(task, suite, lambda _: None)
     fate = records.read("munmap-unchecked")

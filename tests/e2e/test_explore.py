@@ -12,7 +12,7 @@ from harness.explore.difference import behaviour, first_difference
 from harness.explore.executor import Executor
 from harness.explore.generate import Source
 from harness.explore.program import parse_program
-from harness.explore.session import Explorer, Outcome
+from harness.explore.session import Exploration, Explorer
 from harness.explore.wire import NO_WINDOW, Facts, encode
 from harness.guests.qemu import QemuGuest
 from harness.matrix.model import Profile
@@ -40,7 +40,7 @@ def test_no_alarm_on_a_kernel_that_keeps_its_promises(guest: MakeGuest, name: st
         return made
 
     explorer = Explorer(boot, build(arch).path.read_bytes(), print)
-    source, outcome = Source(20261128), Outcome(20261128)
+    source, outcome = Source(20261128), Exploration(20261128)
     programs = [kept.program for kept in load_corpus()] + source.batch(768, 64)
     explorer.explore(source, 0.0, outcome, programs)
     assert outcome.findings == [] and not outcome.lost

@@ -16,7 +16,7 @@ from harness.mutants.copy import open_copy
 from harness.mutants.edit import apply_edit
 from harness.mutants.ours import OwnSuite
 from harness.mutants.records import Records
-from harness.mutants.runner import Heard, Task, run_mutants, work_folder
+from harness.mutants.runner import MutationOptions, MutationProgress, run_mutants, work_folder
 
 pytestmark = pytest.mark.kernels
 
@@ -60,8 +60,8 @@ def test_mutants_are_noticed_and_a_second_run_repeats_nothing(source: SourceTree
         pytest.skip(f"no kernel can be built here: {', '.join(missing)} not installed")
     chosen = choose(load_mutants(), FEW)
     work = work_folder(default_root(), source.where)
-    task = Task(source.path, source.where, "x86_64", chosen, work, tmp_path)
-    heard: list[Heard] = []
+    task = MutationOptions(source.path, source.where, "x86_64", chosen, work, tmp_path)
+    heard: list[MutationProgress] = []
     records = run_mutants(task, OwnSuite("x86_64", PROFILE), heard.append)
     fates = {mutant.id: records.read(mutant.id) for mutant in chosen}
     assert {name: fate.state for name, fate in fates.items() if fate} == dict.fromkeys(FEW, "killed")

@@ -18,7 +18,7 @@ from harness.matrix.model import Profile
 from harness.model.architectures import Arch
 from harness.reports.write import write_reports
 from harness.runs.execution.run import execute
-from harness.runs.model import Cell, RunDone, Told, Workload
+from harness.runs.model import Cell, ProgressEvent, RunDone, Workload
 from harness.runs.plan import RunPlan
 from tests.unit.test_runs import END, PLAN, PROBES, begin, run_plan, seen, statuses
 
@@ -57,13 +57,13 @@ def run(
             guests[cell.id] = Scripted(scripts[cell.id], cell.kernel, profile, folder, wishes)
             return guests[cell.id]
 
-        def tell(told: Told) -> None:
+        def on_progress(told: ProgressEvent) -> None:
             if on_probe and told.cell == "bad" and told.probes == 1:
                 on_probe(guests["bad"])
 
         content = program("impostor", "x86_64")
         workloads: dict[Arch, Workload] = {"x86_64": Workload("c", "id", "0" * 64, content, (), PROBES)}
-        done = execute(RunPlan(plan.folder, plan.record, plan.cells, workloads, plan.assignment, 2), make, tell)
+        done = execute(RunPlan(plan.folder, plan.record, plan.cells, workloads, plan.assignment, 2), make, on_progress)
         write_reports(done)
         return done
 

@@ -11,11 +11,11 @@ import pytest
 
 from harness.bisect import session as sessions
 from harness.bisect.bisection import NoDifference, Prepared, bisect_builds, prepare
-from harness.bisect.candidates import Choice, Choices, between
-from harness.bisect.driver import Heard
+from harness.bisect.candidates import BisectBuild, BisectBuilds, between
+from harness.bisect.driver import BisectProgress
 from harness.bisect.outcome import lines, log_lines, regzbot, to_json
 from harness.bisect.predicate import Seen
-from harness.bisect.session import Session, Task
+from harness.bisect.session import BisectOptions, Session
 from harness.bisect.trial_log import ATTEMPTS
 from harness.errors import InfrastructureError, Interrupted, KernelUnavailable, StoreError, UsageError
 from harness.kernels.model import Kernel
@@ -27,15 +27,15 @@ MATRIX = load_matrix(shipped_path())
 VERSIONS = [f"6.{minor}.{patch}-1" for minor in range(12, 18) for patch in (3, 9)]
 
 
-def choice(name: str, image: str = "") -> Choice:
-    return Choice(name, name.partition("-")[0], f"{name}-cloud", "trixie", lambda: kernel(name, image))
+def choice(name: str, image: str = "") -> BisectBuild:
+    return BisectBuild(name, name.partition("-")[0], f"{name}-cloud", "trixie", lambda: kernel(name, image))
 
 
-def task(**changes: object) -> Task:
-    return replace(Task("builds", "munmap-blocked", "x86_64", "oldest", "newest", jobs=1), **changes)  # type: ignore[arg-type]
+def task(**changes: object) -> BisectOptions:
+    return replace(BisectOptions("builds", "munmap-blocked", "x86_64", "oldest", "newest", jobs=1), **changes)  # type: ignore[arg-type]
 
 
-def prepared(builds: list[Choice], **changes: object) -> Prepared:
+def prepared(builds: list[BisectBuild], **changes: object) -> Prepared:
     asked = task(builds=tuple(b.name for b in builds), **changes)
     return Prepared(asked, question(), MATRIX, STANDARD_PROFILE, tuple(builds))
 
@@ -48,7 +48,7 @@ def broken_since(first: str, order: list[str] = VERSIONS) -> Callable[[str], See
 
 
 def test_the_first_bad_build(tmp_path: Path) -> None:
-    ask, heard = FakeAsk(broken_since("6.15.9-1")), list[Heard]()
+    ask, heard = FakeAsk(broken_since("6.15.9-1")), list[BisectProgress]()
     with sessions.begin(tmp_path, task()) as session:
         outcome, book = bisect_builds(prepared(BUILDS), session, ask, heard.append)
     assert (outcome.state, outcome.last, outcome.first) == ("found", "6.15.3-1", "6.15.9-1")
@@ -189,12 +189,12 @@ def test_where_nothing_is_promised_good_is_what_the_good_end_does(tmp_path: Path
 )
 def test_bad_ends(good: str, bad: str, fixed: bool, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        between(Choices(tuple(BUILDS)), MATRIX, good, bad, fixed=fixed)
+        between(BisectBuilds(tuple(BUILDS)), MATRIX, good, bad, fixed=fixed)
 
 
 def test_ends_by_version_release_and_entry_of_the_matrix() -> None:
     def names(good: str, bad: str) -> tuple[str, str]:
-        found = between(Choices(tuple(BUILDS)), MATRIX, good, bad, fixed=False)
+        found = between(BisectBuilds(tuple(BUILDS)), MATRIX, good, bad, fixed=False)
         return found[0].name, found[-1].name
 
     assert names("oldest", "newest") == (VERSIONS[0], VERSIONS[-1])

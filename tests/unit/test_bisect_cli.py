@@ -12,16 +12,16 @@ from rich.console import Console
 
 from harness.bisect import session as sessions
 from harness.bisect.bisection import Prepared, go
-from harness.bisect.candidates import Choice
-from harness.bisect.session import Task
+from harness.bisect.candidates import BisectBuild
+from harness.bisect.session import BisectOptions
 from harness.cli.bisect import _hearing, bisect
 from harness.errors import UsageError
 from harness.matrix.load import load_matrix, shipped_path
 from harness.matrix.model import STANDARD_PROFILE
 from tests.bisect_fakes import BAD, GOOD, LOST, FakeAsk, kernel, question
 
-BUILDS = tuple(Choice(f"6.{n}-1", f"6.{n}", "", "sid", lambda n=n: kernel(f"6.{n}-1")) for n in range(12, 18))  # type: ignore[misc]
-TASK = Task("builds", "munmap-blocked", "x86_64", "oldest", "newest", builds=tuple(b.name for b in BUILDS))
+BUILDS = tuple(BisectBuild(f"6.{n}-1", f"6.{n}", "", "sid", lambda n=n: kernel(f"6.{n}-1")) for n in range(12, 18))  # type: ignore[misc]
+TASK = BisectOptions("builds", "munmap-blocked", "x86_64", "oldest", "newest", builds=tuple(b.name for b in BUILDS))
 PREPARED = Prepared(TASK, question(), load_matrix(shipped_path()), STANDARD_PROFILE, BUILDS)
 
 
@@ -31,8 +31,8 @@ def call(*words: str, results: Path) -> Result:
 
 def bisected(results: Path, console: Console) -> sessions.Session:
     ask = FakeAsk(lambda name: LOST if name == "6.14-1" else BAD if name >= "6.16" else GOOD)
-    with sessions.begin(results, TASK) as session, _hearing(console, quiet=False) as hear:
-        go(PREPARED, session, ask, hear, lambda *_: pytest.fail("nothing is built"))
+    with sessions.begin(results, TASK) as session, _hearing(console, quiet=False) as on_progress:
+        go(PREPARED, session, ask, on_progress, lambda *_: pytest.fail("nothing is built"))
     return session
 
 

@@ -14,11 +14,11 @@ import pytest
 from harness.bisect import bisection
 from harness.bisect import session as sessions
 from harness.bisect.bisection import Done, NoDifference, Prepared, go
-from harness.bisect.candidates import Choice
-from harness.bisect.driver import Heard
+from harness.bisect.candidates import BisectBuild
+from harness.bisect.driver import BisectProgress
 from harness.bisect.predicate import Seen
 from harness.bisect.repository import Checkout, Repository, open_repository
-from harness.bisect.session import Task
+from harness.bisect.session import BisectOptions
 from harness.errors import BuildError, Interrupted, UsageError
 from harness.kernels.model import Kernel
 from harness.matrix.load import load_matrix, shipped_path
@@ -87,8 +87,8 @@ class FakeBuild:
         return kernel(commit, self.images.get(number, ""))
 
 
-def task(tree: Tree, /, **changes: object) -> Task:
-    plain = Task("builds", "munmap-blocked", "x86_64", tree.names[0], "HEAD", tree=str(tree.folder))
+def task(tree: Tree, /, **changes: object) -> BisectOptions:
+    plain = BisectOptions("builds", "munmap-blocked", "x86_64", tree.names[0], "HEAD", tree=str(tree.folder))
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
@@ -234,7 +234,7 @@ def test_a_guest_that_is_lost_is_tried_again(tree: Tree) -> None:
 
 
 def test_progress_counts_down(tree: Tree) -> None:
-    heard: list[Heard] = []
+    heard: list[BisectProgress] = []
     made = prepared(tree)
     with sessions.begin(tree.folder.parent / "results", made.task) as session:
         go(made, session, FakeAsk(since(tree, 6)), heard.append, lambda *_: FakeBuild(tree))
@@ -339,7 +339,7 @@ def test_builds_first_and_then_the_commits_between_the_neighbours(tree: Tree) ->
     for number, version in ((0, "6.12"), (4, "6.13"), (9, "6.14"), (13, "6.15")):
         git(tree.folder, "tag", f"v{version}", tree.names[number])
     versions = ["6.12", "6.13", "6.14", "6.15"]
-    builds = tuple(Choice(f"{v}-1", v, v, "sid", lambda v=v: kernel(f"{v}-1")) for v in versions)  # type: ignore[misc]
+    builds = tuple(BisectBuild(f"{v}-1", v, v, "sid", lambda v=v: kernel(f"{v}-1")) for v in versions)  # type: ignore[misc]
     made = prepared(tree, good="6.12-1", bad="6.15-1")
     assert made.task.over == "joined"
     made = replace(made, builds=builds)
@@ -357,7 +357,7 @@ def test_builds_first_and_then_the_commits_between_the_neighbours(tree: Tree) ->
 
 
 def test_builds_whose_tags_the_tree_lacks(tree: Tree) -> None:
-    builds = tuple(Choice(f"{v}-1", v, v, "sid", lambda v=v: kernel(f"{v}-1")) for v in ("6.12", "6.13"))  # type: ignore[misc]
+    builds = tuple(BisectBuild(f"{v}-1", v, v, "sid", lambda v=v: kernel(f"{v}-1")) for v in ("6.12", "6.13"))  # type: ignore[misc]
     made = replace(prepared(tree, good="6.12-1", bad="6.13-1"), builds=builds)
     with sessions.begin(tree.folder.parent / "results", made.task) as session:
         done = go(

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.bisect.predicate import Question, Seen, make_question, parse_condition, see
+from harness.bisect.predicate import BisectQuestion, Seen, make_question, parse_condition, see
 from harness.bisect.search import Tally
-from harness.bisect.trial_log import ATTEMPTS, Book, Trial
-from harness.bisect.trial_runner import Asker, Wanted, _needs_fresh, rule_probes, trouble_of
+from harness.bisect.trial_log import ATTEMPTS, Trial, TrialLog
+from harness.bisect.trial_runner import Asker, TrialRequest, _needs_fresh, rule_probes, trouble_of
 from harness.errors import UsageError
-from harness.guests.accel import Wanted as Acceleration
+from harness.guests.accel import TrialRequest as Acceleration
 from harness.kernels.model import Origin
 from harness.matrix.model import STANDARD_PROFILE, Profile
 from harness.model.architectures import ARCHITECTURES
@@ -132,19 +132,19 @@ def test_probes_are_narrowed() -> None:
 
 def test_every_rule_has_probes_to_ask() -> None:
     for rule in load_catalogue().values():
-        assert isinstance(make_question(rule, rule_probes(rule, "x86_64"), None, None), Question)
+        assert isinstance(make_question(rule, rule_probes(rule, "x86_64"), None, None), BisectQuestion)
 
 
 def test_what_must_not_be_restored_from_a_saved_guest() -> None:
     stock = replace(kernel("k"), origin=Origin("debian", "trixie"))
-    assert not _needs_fresh(Wanted("p", stock, 1, "search"))
-    assert _needs_fresh(Wanted("p", stock, 1, "check"))
-    assert _needs_fresh(Wanted("p", stock, 3, "search"))
-    assert _needs_fresh(Wanted("p", kernel("k"), 1, "search"))  # built from a tree
+    assert not _needs_fresh(TrialRequest("p", stock, 1, "search"))
+    assert _needs_fresh(TrialRequest("p", stock, 1, "check"))
+    assert _needs_fresh(TrialRequest("p", stock, 3, "search"))
+    assert _needs_fresh(TrialRequest("p", kernel("k"), 1, "search"))  # built from a tree
 
 
 def test_tallies() -> None:
-    book = Book(question(), "a")
+    book = TrialLog(question(), "a")
     book.add([trial("a", GOOD), trial("b", BAD), trial("b", GOOD), trial("c", SKIP), trial("d", None, reason="x.c:1")])
     assert book.tally("a") == Tally(1)
     assert book.tally("b") == Tally(1, 1)
@@ -160,7 +160,7 @@ def test_tallies() -> None:
 
 
 def test_the_same_kernel_has_the_same_answers() -> None:
-    book = Book(question(), "a")
+    book = TrialLog(question(), "a")
     book.add([trial("a", GOOD, image="one"), trial("b", None, image="one", origin="same", trouble="", run="")])
     assert book.standing("b") == "good"
     assert book.boots == 1
@@ -174,7 +174,7 @@ def test_stored_runs_answer_for_the_same_kernel(tmp_path: Path) -> None:
     asked = make_question(rule, rule_probes(rule, "x86_64"), None, None)
     options = Options(tmp_path, ())
     asker = Asker(asked, "x86_64", STANDARD_PROFILE, tmp_path / "runs", options, [tmp_path, tmp_path / "none"])
-    assert asker.recall(Wanted("p", kernel("k"), 1, "search")) == []
+    assert asker.recall(TrialRequest("p", kernel("k"), 1, "search")) == []
 
 
 def stored_run(folder: Path, profile: Profile, cpu: str) -> None:
@@ -216,7 +216,7 @@ def test_stored_runs_answer_for_the_same_machine(
     stored_run(tmp_path, profile, ran_on)
     options = Options(tmp_path, (), acceleration=acceleration)
     asker = Asker(question(), "x86_64", profile, tmp_path / "runs", options, [tmp_path])
-    found = asker.recall(Wanted("p", kernel("k"), 1, "search"))
+    found = asker.recall(TrialRequest("p", kernel("k"), 1, "search"))
     assert [trial.seen.status for trial in found if trial.seen] == ["pass"] * answers
 
 
@@ -225,4 +225,4 @@ def test_huge_pages_a_question_does_not_use_do_not_matter(hugepages: int, answer
     """A run that asked little set none aside, one that asked all did."""
     stored_run(tmp_path, replace(STANDARD_PROFILE, hugepages=hugepages), TCG)
     asker = Asker(question(), "x86_64", STANDARD_PROFILE, tmp_path / "runs", Options(tmp_path, ()), [tmp_path])
-    assert len(asker.recall(Wanted("p", kernel("k"), 1, "search"))) == answers
+    assert len(asker.recall(TrialRequest("p", kernel("k"), 1, "search"))) == answers

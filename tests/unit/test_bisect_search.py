@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.bisect.search import (
     RAISED,
-    Ask,
+    BootPoints,
     Found,
     Refused,
     Search,
@@ -31,7 +31,7 @@ class Played:
     end: Found | Refused
     tallies: dict[int, Tally]
     boots: Counter[str] = field(default_factory=Counter)
-    asks: list[Ask] = field(default_factory=list)
+    asks: list[BootPoints] = field(default_factory=list)
 
 
 def play(search: Search, answer: Callable[[int], str], known: dict[int, Tally] | None = None) -> Played:
@@ -39,7 +39,7 @@ def play(search: Search, answer: Callable[[int], str], known: dict[int, Tally] |
     tallies, boots, asks = dict(known or {}), Counter[str](), []
     while True:
         move = search.move(tallies, sum(boots.values()))
-        if not isinstance(move, Ask):
+        if not isinstance(move, BootPoints):
             return Played(move, tallies, boots, asks)
         asks.append(move)
         assert move.boots

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness.cli.checks import (
-    Check,
     Tool,
+    ToolCheck,
     find_tool,
     has_apt,
     install_line,
@@ -110,7 +110,7 @@ def test_headers_are_asked_of_the_compiler() -> None:
 
 def test_a_present_program_is_told_with_its_version_and_modules_are_left_to_setup() -> None:
     module = Tool("module", "ensurepip", "run", "makes the environment", "python3-venv")
-    assert list(tool_checks([QEMU, module], lambda tool: "7.2")) == [Check("qemu-system-x86_64", "ok", "7.2")]
+    assert list(tool_checks([QEMU, module], lambda tool: "7.2")) == [ToolCheck("qemu-system-x86_64", "ok", "7.2")]
 
 
 def test_absent_python_packages_are_named_and_extras_do_not_count() -> None:
@@ -131,7 +131,7 @@ def test_a_small_disk_is_a_note(tmp_path: Path) -> None:
 
 
 def test_one_line_installs_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    checks = [Check("a", "wrong", "", "zed"), Check("b", "wrong", "", "alpha"), Check("c", "ok", "", "")]
+    checks = [ToolCheck("a", "wrong", "", "zed"), ToolCheck("b", "wrong", "", "alpha"), ToolCheck("c", "ok", "", "")]
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert install_line(checks) == "sudo apt-get install alpha zed"
     monkeypatch.setattr("os.geteuid", lambda: 0)

@@ -15,7 +15,7 @@ from harness.explore.duration import seconds_of
 from harness.explore.executor import Plan
 from harness.explore.model import ORACLES, Problem
 from harness.explore.program import parse_program
-from harness.explore.session import Finding, Outcome
+from harness.explore.session import Exploration, ExploreFinding
 from harness.reports.explore import Explored, explored_lines
 
 PROGRAM = parse_program("window 2 x 1 page, usual: anon 2 rw sealed\nmunmap 0-1")
@@ -47,8 +47,8 @@ def test_bad_input_is_one_line_before_anything_boots(tmp_path: Path, words: list
     assert list(tmp_path.iterdir()) == []
 
 
-def outcome(*findings: Finding, judged: int = 10, lost: str = "", mseal: int = 0) -> Outcome:
-    return Outcome(
+def outcome(*findings: ExploreFinding, judged: int = 10, lost: str = "", mseal: int = 0) -> Exploration:
+    return Exploration(
         3, programs=10, judged=judged, findings=list(findings), lost=lost, plan=Plan(2, 4096, True, True, mseal)
     )
 
@@ -57,14 +57,14 @@ def outcome(*findings: Finding, judged: int = 10, lost: str = "", mseal: int = 0
     ("told", "code", "statuses"),
     [
         (outcome(), 0, {"pass"}),
-        (outcome(Finding(PROBLEM, PROGRAM, PROGRAM)), 1, {"pass", "fail"}),
-        (outcome(Finding(PROBLEM, PROGRAM, PROGRAM), lost="gone"), 1, {"miss", "fail"}),
+        (outcome(ExploreFinding(PROBLEM, PROGRAM, PROGRAM)), 1, {"pass", "fail"}),
+        (outcome(ExploreFinding(PROBLEM, PROGRAM, PROGRAM), lost="gone"), 1, {"miss", "fail"}),
         (outcome(lost="the guest went away"), 3, {"miss"}),
         (outcome(judged=0), 3, {"miss"}),
         (outcome(judged=0, mseal=38), 0, {"skip"}),
     ],
 )
-def test_nothing_that_was_not_judged_passes(tmp_path: Path, told: Outcome, code: int, statuses: set[str]) -> None:
+def test_nothing_that_was_not_judged_passes(tmp_path: Path, told: Exploration, code: int, statuses: set[str]) -> None:
     one = Explored("debian-6.12", "x86_64", told, cell="debian-6.12.x86_64.two-cpus")
     assert one.exit_code == code
     _keep(tmp_path, [one])
@@ -78,7 +78,7 @@ def test_nothing_that_was_not_judged_passes(tmp_path: Path, told: Outcome, code:
 
 
 def test_a_finding_is_kept_to_be_replayed_and_as_c(tmp_path: Path) -> None:
-    one = Explored("k", "x86_64", outcome(Finding(PROBLEM, PROGRAM, PROGRAM)), cell="k.x86_64")
+    one = Explored("k", "x86_64", outcome(ExploreFinding(PROBLEM, PROGRAM, PROGRAM)), cell="k.x86_64")
     _keep(tmp_path, [one])
     assert parse_program((tmp_path / "k.x86_64" / "finding-1.txt").read_text()) == PROGRAM
     assert "munmap(at(0), 2 * UNIT)" in (tmp_path / "k.x86_64" / "finding-1.c").read_text()

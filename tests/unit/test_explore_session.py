@@ -12,7 +12,7 @@ from harness.explore.executor import CHUNK, Executor
 from harness.explore.generate import Source
 from harness.explore.model import ORACLES
 from harness.explore.program import Program, Segment, Step, parse_program
-from harness.explore.session import Explorer, Outcome
+from harness.explore.session import Exploration, Explorer
 from harness.explore.wire import encode
 from harness.reports.explore import Explored, explored_json, explored_junit, explored_lines
 from tests.support.promising_kernel import MLOCK, MPROTECT, MSEAL, MUNMAP, WRITE, Memory, PromisingKernel
@@ -53,9 +53,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def explored(
     kernel: PromisingKernel, clock: list[float], corpus: Sequence[Program] = (), *, batches: int = 3, seed: int = 5
-) -> Outcome:
+) -> Exploration:
     explorer = Explorer(lambda: kernel, b"elf", lambda _text: None)
-    return explorer.explore(Batches(seed, clock, batches), 100.0, Outcome(seed), corpus)
+    return explorer.explore(Batches(seed, clock, batches), 100.0, Exploration(seed), corpus)
 
 
 def test_a_kernel_that_keeps_its_promises_has_no_finding(tmp_path: Path, clock: list[float]) -> None:
@@ -173,7 +173,7 @@ def test_two_kernels_differ_in_classes_with_a_small_program_each(tmp_path: Path,
 
     here = Explorer(lambda: PromisingKernel(tmp_path), b"elf", lambda _text: None)
     there = Explorer(lambda: Deaf(tmp_path), b"elf", lambda _text: None)
-    compared = Compared(Outcome(5), Outcome(5))
+    compared = Compared(Exploration(5), Exploration(5))
     Against(here, there).explore(Batches(5, clock), 100.0, compared)
     assert not compared.here.findings and not compared.there.findings
     sorts = {one.difference.sort: one for one in compared.classes.values()}

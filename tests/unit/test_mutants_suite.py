@@ -12,7 +12,7 @@ from harness.guests.model import Exited
 from harness.matrix.model import Profile
 from harness.mutants.binary import EXIT, BinarySuite, read_output
 from harness.mutants.catalogue import load_mutants
-from harness.mutants.records import Record, Records, Session
+from harness.mutants.records import MutantRecord, MutationSession, Records
 from harness.mutants.report import make_report
 from harness.mutants.suite import SuiteResult, compare
 from harness.rules.load import load_catalogue
@@ -124,8 +124,10 @@ def test_programs_a_guest_cannot_run(tmp_path: Path, content: bytes, words: str)
         BinarySuite(tmp_path / "absent", (), "x86_64", Profile("p"))
 
 
-def session(passed: tuple[str, ...] = ()) -> Session:
-    return Session("src", (6, 12), "x86_64", "6.12.1", "ab" * 32, "sealmatrix", "cd" * 8, SuiteResult({}, passed))
+def session(passed: tuple[str, ...] = ()) -> MutationSession:
+    return MutationSession(
+        "src", (6, 12), "x86_64", "6.12.1", "ab" * 32, "sealmatrix", "cd" * 8, SuiteResult({}, passed)
+    )
 
 
 def test_records_come_back(tmp_path: Path) -> None:
@@ -133,12 +135,12 @@ def test_records_come_back(tmp_path: Path) -> None:
     assert records.session() is None
     records.write_session(session(passed=("a",)))
     assert records.session() == session(passed=("a",))
-    killed = Record("one", "d1", "killed", {"a": "bypass"}, ("b",), "r", "ff", {"build": 1.5})
+    killed = MutantRecord("one", "d1", "killed", {"a": "bypass"}, ("b",), "r", "ff", {"build": 1.5})
     records.write(killed)
     assert records.read("one") == killed
     assert records.fate("one", "d1") == killed
     assert records.fate("one", "d2") is None
-    records.write(Record("two", "d1", "no-answer"))
+    records.write(MutantRecord("two", "d1", "no-answer"))
     assert records.fate("two", "d1") is None
 
 
@@ -157,9 +159,9 @@ def test_the_report_says_which_rules_notice_nothing() -> None:
     chosen = [MUTANTS["munmap-unchecked"], MUTANTS["fork-drops-seal"], MUTANTS["madvise-remove-unlisted"]]
     meant = next(r.id for r in rules.values() if r.contract in chosen[0].breaks)
     fates = {
-        "munmap-unchecked": Record("munmap-unchecked", "d", "killed", {meant: "bypass"}),
-        "fork-drops-seal": Record("fork-drops-seal", "d", "survived"),
-        "madvise-remove-unlisted": Record("madvise-remove-unlisted", "d", "survived"),
+        "munmap-unchecked": MutantRecord("munmap-unchecked", "d", "killed", {meant: "bypass"}),
+        "fork-drops-seal": MutantRecord("fork-drops-seal", "d", "survived"),
+        "madvise-remove-unlisted": MutantRecord("madvise-remove-unlisted", "d", "survived"),
     }
     report = make_report(session(passed=tuple(required)), chosen, fates, rules)
     assert report.counts == {"survived": 1, "killed": 1, "equivalent": 1}
@@ -172,5 +174,5 @@ def test_the_report_says_which_rules_notice_nothing() -> None:
     assert not set(report.unanswered) & set(report.idle)
     del fates["fork-drops-seal"]
     assert make_report(session(), chosen, fates, rules).exit_code == 0
-    fates["fork-drops-seal"] = Record("fork-drops-seal", "d", "not-built")
+    fates["fork-drops-seal"] = MutantRecord("fork-drops-seal", "d", "not-built")
     assert make_report(session(), chosen, fates, rules).exit_code == 3

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.model.rule import KernelFacts, ProbeName
-from harness.model.verdict import Finding
+from harness.model.verdict import Judgement
 from harness.observations.model import Half, Observation
 from harness.payload import probe_list
 from harness.rules.load import load_catalogue
@@ -32,13 +32,13 @@ def name_of(probe: str) -> ProbeName:
     return next(ProbeName(*probe.split("/"), p.layout) for p in probe_list() if p.id == probe)
 
 
-def judged(rule: str, probe: str, error: int, kernel: KernelFacts = ROOT) -> Finding:
+def judged(rule: str, probe: str, error: int, kernel: KernelFacts = ROOT) -> Judgement:
     """The verdict where both halves are refused."""
     name = name_of(probe)
     return judge_observation(RULES[rule], name, refused(name.layout, error), kernel)
 
 
-def without(probe: str, step: str, error: int, kernel: KernelFacts = ROOT, rule: str = "munmap-blocked") -> Finding:
+def without(probe: str, step: str, error: int, kernel: KernelFacts = ROOT, rule: str = "munmap-blocked") -> Judgement:
     """The verdict where both halves lacked something before their operation."""
     name = name_of(probe)
     lacking = Half(stage="setup", step=step, step_errno=error)

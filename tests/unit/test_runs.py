@@ -17,7 +17,7 @@ from harness.model.rule import ProbeName, Rule, Selector
 from harness.model.run_record import CellRecord, MachineRecord, RunRecord, read_run
 from harness.runs.execution.local_pool import LocalPool
 from harness.runs.execution.run import execute
-from harness.runs.model import Cell, RunDone, Told, Workload
+from harness.runs.model import Cell, ProgressEvent, RunDone, Workload
 from harness.runs.plan import RunPlan
 from harness.runs.run_store import find_run, load_run, new_run_id, run_lock
 from harness.verdicts.judge import assign
@@ -120,8 +120,10 @@ def cell(name: str, kernel: KernelUnavailable | None = None) -> Cell:
     return Cell(name, "x86_64", Profile("standard"), kernel)
 
 
-def run(folder: Path, guests: dict[str, FakeGuest], **kernels: KernelUnavailable) -> tuple[RunDone, list[Told]]:
-    told: list[Told] = []
+def run(
+    folder: Path, guests: dict[str, FakeGuest], **kernels: KernelUnavailable
+) -> tuple[RunDone, list[ProgressEvent]]:
+    told: list[ProgressEvent] = []
     cells = [cell(name, kernels.get(name)) for name in (*guests, *kernels)]
     done = execute(run_plan(folder, cells), lambda c, _: guests[c.id], told.append)
     return done, told
@@ -267,7 +269,7 @@ def test_ctrl_c_keeps_what_was_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     hanging = guest(tmp_path, PLAN, seen(0), begin(1), threading.Event())
     probing = threading.Event()
 
-    def tell(told: Told) -> None:
+    def on_progress(told: ProgressEvent) -> None:
         if told.probes == 1:
             probing.set()
 
@@ -283,7 +285,7 @@ def test_ctrl_c_keeps_what_was_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(LocalPool, "event", event)
     plan = run_plan(tmp_path / "r", [cell("a"), cell("b")], jobs=1)
-    done = execute(plan, lambda c, _: hanging, tell)
+    done = execute(plan, lambda c, _: hanging, on_progress)
     assert hanging.stopped.is_set()
     assert done.exit_code == 130
     assert done.record.state == "interrupted"

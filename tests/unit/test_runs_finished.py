@@ -12,7 +12,7 @@ from harness.kernels.store import Store
 from harness.model.run_record import CellRecord
 from harness.runs.execution.run import execute
 from harness.runs.finished_cells import FinishedCells, Taken
-from harness.runs.model import Told
+from harness.runs.model import ProgressEvent
 from harness.runs.plan import RunPlan
 from harness.runs.run_store import load_run
 from tests.unit.test_runs import RULES, WHOLE, cell, guest, run_plan, seen, statuses
@@ -39,7 +39,7 @@ def second(tmp_path: Path, kept: FinishedCells) -> tuple[RunPlan, Taken]:
 def test_a_finished_cell_is_taken_and_judged_anew(tmp_path: Path, kept: FinishedCells) -> None:
     plan, _ = second(tmp_path, kept)
     booted: list[str] = []
-    told: list[Told] = []
+    told: list[ProgressEvent] = []
 
     def make(one: object, _: Path) -> object:
         booted.append(one.id)  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ from harness.model.verdict import Verdict
 from harness.runs.execution.local_pool import LocalPool
 from harness.runs.execution.pool import Begun, Events
 from harness.runs.execution.run import execute, execute_in
-from harness.runs.model import Cell, Told
+from harness.runs.model import Cell, ProgressEvent
 from harness.runs.planning.estimates import expected_seconds
 from harness.runs.planning.schedule import Need, Room, default_jobs, longest_first, need
 from harness.runs.run_store import load_run
@@ -112,14 +112,14 @@ def test_the_next_guest_boots_while_the_last_cell_is_judged(tmp_path: Path) -> N
     """Judging waits for the second guest's boot: were it in the way, this would never end."""
     booted = threading.Event()
 
-    def tell(told: Told) -> None:
+    def on_progress(told: ProgressEvent) -> None:
         if (told.cell, told.stage) == ("b", "booting"):
             booted.set()
         if (told.cell, told.stage) == ("a", "judging"):
             assert booted.wait(10)
 
     guests = {name: guest(tmp_path, *WHOLE) for name in ("a", "b")}
-    done = execute(run_plan(tmp_path / "r", [cell("a"), cell("b")], jobs=1), lambda c, _: guests[c.id], tell)
+    done = execute(run_plan(tmp_path / "r", [cell("a"), cell("b")], jobs=1), lambda c, _: guests[c.id], on_progress)
     assert done.exit_code == 0
 
 
@@ -127,7 +127,7 @@ def test_finished_cells_hold_no_verdicts(tmp_path: Path) -> None:
     """Their results are on disk, and read again when somebody asks."""
     held: list[int] = []
 
-    def tell(told: Told) -> None:
+    def on_progress(told: ProgressEvent) -> None:
         if told.stage == "done":
             gc.collect()
             held.append(sum(isinstance(thing, Verdict) for thing in gc.get_objects()))
@@ -135,7 +135,9 @@ def test_finished_cells_hold_no_verdicts(tmp_path: Path) -> None:
     before = sum(isinstance(thing, Verdict) for thing in gc.get_objects())
     names = [f"c{i}" for i in range(6)]
     guests = {name: guest(tmp_path, *WHOLE) for name in names}
-    done = execute(run_plan(tmp_path / "r", [cell(n) for n in names], jobs=1), lambda c, _: guests.pop(c.id), tell)
+    done = execute(
+        run_plan(tmp_path / "r", [cell(n) for n in names], jobs=1), lambda c, _: guests.pop(c.id), on_progress
+    )
     assert max(held) - before <= 2 * 2  # those of the cell that is told of, and of the one before
     assert sorted(done.results) == names
     assert all(statuses(done, name) == ["pass", "pass"] for name in names)

@@ -17,7 +17,7 @@ from harness.model.rule import ProbeName
 from harness.runs.execution.local_pool import LocalPool
 from harness.runs.execution.probe_split import Pace, Shares
 from harness.runs.execution.run import execute_in
-from harness.runs.model import Cell, RunDone, Told
+from harness.runs.model import Cell, ProgressEvent, RunDone
 from harness.runs.planning.schedule import Room
 from harness.runs.run_store import load_run
 from harness.verdicts.judge import assign
@@ -157,15 +157,17 @@ def wants_one(pace: Pace) -> float:
     return 9.0 if pace.shares.first.at >= 16 and len(pace.shares.all()) == 1 else 0.0
 
 
-def run(tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch, tell: Callable[[Told], None]) -> RunDone:
+def run(
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch, on_progress: Callable[[ProgressEvent], None]
+) -> RunDone:
     monkeypatch.setattr("harness.runs.execution.probe_split.Pace.gain", wants_one)
     plan = run_plan(tmp_path / "r", [Cell("a", "x86_64", Profile("standard"), None)])
     workload = replace(WORKLOAD, planned=PROBES)
     plan = replace(plan, workloads={"x86_64": workload}, assignment=assign(RULES, PROBES))
     pool = LocalPool(
-        stage.make, plan.workloads, plan.folder / "cells", Room(2, 2, 4096), {}, tell, lambda: 4096, sharing=True
+        stage.make, plan.workloads, plan.folder / "cells", Room(2, 2, 4096), {}, on_progress, lambda: 4096, sharing=True
     )
-    return execute_in(pool, plan, tell)
+    return execute_in(pool, plan, on_progress)
 
 
 def statuses(done: RunDone) -> list[str]:
@@ -174,7 +176,7 @@ def statuses(done: RunDone) -> list[str]:
 
 
 def test_two_guests_observe_one_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Told] = []
+    told: list[ProgressEvent] = []
     stage = Stage(NAMES[41])
     done = run(tmp_path, stage, monkeypatch, told.append)
     assert statuses(done) == ["pass"] * 60

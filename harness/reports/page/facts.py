@@ -42,7 +42,7 @@ class Table(Generic[Thing]):
 
 
 @dataclass(frozen=True)
-class Grid:
+class PageGrid:
     """The page's rows and columns. ``results`` has one entry a rule and column."""
 
     columns: tuple[Column, ...]
@@ -50,17 +50,17 @@ class Grid:
     results: tuple[tuple[RuleResult | None, ...], ...]
 
 
-def lay_out(done: RunDone, columns: Sequence[Column]) -> Grid:
+def lay_out(done: RunDone, columns: Sequence[Column]) -> PageGrid:
     """Rules in the catalogue's order, grouped by family as the catalogue groups them."""
     found = [{r.rule.id: r for r in done.results.get(column.cell.id, ())} for column in columns]
     rules: dict[str, Rule] = {name: r.rule for results in found for name, r in results.items()}
     families = list(dict.fromkeys(rule.family for rule in rules.values()))
     ordered = sorted(rules.values(), key=lambda rule: families.index(rule.family))
     results = tuple(tuple(cell.get(rule.id) for cell in found) for rule in ordered)
-    return Grid(tuple(columns), tuple(ordered), results)
+    return PageGrid(tuple(columns), tuple(ordered), results)
 
 
-def outline(grid: Grid, done: RunDone) -> dict[str, Any]:
+def outline(grid: PageGrid, done: RunDone) -> dict[str, Any]:
     """The small object: rules, kernels, and each cell's worst verdict. Every browser can read it."""
     worst: Table[tuple[str, str, str, str, str]] = Table()
     counts: Table[str] = Table()
@@ -128,7 +128,7 @@ def kernel_facts(column: Column) -> dict[str, Any]:
     }
 
 
-def evidence(grid: Grid, done: RunDone, sightings: Sightings) -> dict[str, Any]:
+def evidence(grid: PageGrid, done: RunDone, sightings: Sightings) -> dict[str, Any]:
     """The large object: every verdict and observation. The page carries it compressed."""
     spoken: Table[tuple[str, ...]] = Table()
     answers: Table[tuple[int, ...]] = Table()

@@ -22,7 +22,7 @@ from harness.model.verdict import KINDS, STATUSES, Kind, Status
 from harness.reports.findings import findings
 from harness.reports.grid import flatten, variants
 from harness.reports.page.columns import columns
-from harness.reports.page.facts import Grid, evidence, lay_out, outline
+from harness.reports.page.facts import PageGrid, evidence, lay_out, outline
 from harness.reports.page.seen import Sightings
 from harness.reports.page.timeline import timelines
 from harness.reports.style import MARKS
@@ -157,7 +157,7 @@ def _told_findings(done: RunDone) -> Sequence[Mapping[str, Any]]:
     return found[:_FINDINGS]
 
 
-def _families(grid: Grid, letters: Sequence[Sequence[str]]) -> Sequence[tuple[str, Sequence[tuple[Rule, Markup]]]]:
+def _families(grid: PageGrid, letters: Sequence[Sequence[str]]) -> Sequence[tuple[str, Sequence[tuple[Rule, Markup]]]]:
     """By family: each rule with the tiles of its row."""
     rows = [
         (rule, Markup().join(_tile(r and r.status, r and r.kind, of[i] if of else "") for i, r in enumerate(row)))
@@ -181,7 +181,7 @@ def _tile(status: Status | None, kind: Kind | None, letter: str) -> Markup:
     )
 
 
-def _reproducers(grid: Grid, reproduce: Reproduce | None) -> Mapping[str, str]:
+def _reproducers(grid: PageGrid, reproduce: Reproduce | None) -> Mapping[str, str]:
     """By rule and probe: a program for each cell's worst verdict; one for every probe would be too many."""
     if reproduce is None:
         return {}

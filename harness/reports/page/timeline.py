@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from harness.model.verdict import STATUSES, RuleResult, Status
 from harness.model.version import version_order
 from harness.reports.page.columns import versions
-from harness.reports.page.facts import Grid
+from harness.reports.page.facts import PageGrid
 
 # Drawn from the bottom upwards, so that trouble stands on top.
 _STACK: tuple[Status, ...] = ("skip", "observed", "pass", "fixed", "known", "miss", "error", "fail")
@@ -60,7 +60,7 @@ class Timeline:
     labels: tuple[tuple[float, str], ...]
 
 
-def timelines(grid: Grid) -> tuple[Timeline, ...]:
+def timelines(grid: PageGrid) -> tuple[Timeline, ...]:
     """One picture a family, where there are at least two versions to tell apart."""
     along = versions(grid.columns)
     if len(along) < 2:
@@ -71,7 +71,7 @@ def timelines(grid: Grid) -> tuple[Timeline, ...]:
     return tuple(_timeline(family, rows, grid, along) for family, rows in families.items())
 
 
-def _timeline(family: str, rows: Sequence[int], grid: Grid, along: Sequence[str]) -> Timeline:
+def _timeline(family: str, rows: Sequence[int], grid: PageGrid, along: Sequence[str]) -> Timeline:
     lanes: dict[str, dict[str, list[int]]] = {}
     for number, column in enumerate(grid.columns):
         if column.version:
@@ -100,7 +100,7 @@ def _summary(name: str, slots: Sequence[Slot], counts: Sequence[Mapping[Status, 
     return f"{name}: {len(slots)} versions, {failing} with failing rules" if failing else f"{name}: none fails"
 
 
-def _counts(grid: Grid, rows: Sequence[int], cells: Sequence[int]) -> Mapping[Status, int]:
+def _counts(grid: PageGrid, rows: Sequence[int], cells: Sequence[int]) -> Mapping[Status, int]:
     """Rules by status, worst first; where several cells share a version, each rule counts with its worst."""
     found: Counter[Status] = Counter()
     for row in rows:

@@ -21,7 +21,7 @@ from harness.runs.execution.doubt import alone, doubtful
 from harness.runs.execution.extra_guest import Helped, help_out
 from harness.runs.execution.payload_stream import HandedOver, Listener, anything_may_begin, probe, push, read_console
 from harness.runs.execution.probe_split import Pace, Shares
-from harness.runs.model import JOURNAL, SECOND_JOURNAL, Cell, Stage, Tell, Told, Workload
+from harness.runs.model import JOURNAL, SECOND_JOURNAL, Cell, OnProgress, ProgressEvent, Stage, Workload
 
 
 @dataclass
@@ -60,10 +60,16 @@ class CellWorker:
         workload: Workload,
         folder: Path,
         guest: Guest,
-        tell: Tell,
+        on_progress: OnProgress,
         freed: Callable[[], None] = lambda: None,
     ) -> None:
-        self._cell, self._workload, self._folder, self._guest, self._tell = cell, workload, folder, guest, tell
+        self._cell, self._workload, self._folder, self._guest, self._on_progress = (
+            cell,
+            workload,
+            folder,
+            guest,
+            on_progress,
+        )
         self._freed = freed
         self._begun = time.monotonic()
         self._planned = len(workload.planned) + (len(workload.second.planned) if workload.second else 0)
@@ -196,7 +202,9 @@ class CellWorker:
         self._say("waiting" if reason else "booting", reason)
 
     def _say(self, stage: Stage, note: str = "") -> None:
-        self._tell(Told(self._cell.id, stage, time.monotonic() - self._begun, self._seen, self._planned, note))
+        self._on_progress(
+            ProgressEvent(self._cell.id, stage, time.monotonic() - self._begun, self._seen, self._planned, note)
+        )
 
 
 def _with_crash(lost: str, crashes: Sequence[Crash]) -> str:

@@ -17,7 +17,7 @@ from harness.model.architectures import Arch
 from harness.runs.execution.cell_worker import CellOutcome, CellWorker
 from harness.runs.execution.extra_guest import Helped
 from harness.runs.execution.pool import Begun, Event, Events
-from harness.runs.model import Cell, MakeGuest, Tell, Told, Workload
+from harness.runs.model import Cell, MakeGuest, OnProgress, ProgressEvent, Workload
 from harness.runs.planning.schedule import Need, Room, available_memory, longest_first, need
 
 # Seconds that a further guest for a cell must be expected to save, or the trouble is not worth it.
@@ -42,13 +42,13 @@ class LocalPool:
         folder: Path,
         room: Room,
         expected: Mapping[str, float],
-        tell: Tell,
+        on_progress: OnProgress,
         free: Callable[[], int] = available_memory,
         *,
         sharing: bool = False,
     ) -> None:
         self._make_guest, self._workloads, self._folder = make_guest, workloads, folder
-        self._room, self._expected, self._tell, self._free = room, expected, tell, free
+        self._room, self._expected, self._on_progress, self._free = room, expected, on_progress, free
         self._sharing = sharing
         # A cell whose own guest is gone still has its thread, which waits for those that help.
         self._threads = ThreadPoolExecutor(2 * room.guests, "cell")
@@ -190,7 +190,7 @@ class LocalPool:
             with self._lock:
                 del self._live[cell.id]
 
-    def _listen(self, told: Told) -> None:
+    def _listen(self, told: ProgressEvent) -> None:
         """Pass an event on; a guest that takes its payload has touched the memory its kernel touches."""
         if told.stage == "pushing":
             with self._lock:
@@ -199,4 +199,4 @@ class LocalPool:
         elif told.stage == "probing" and told.probes % _LOOK == 0:
             with self._lock:
                 self._share()
-        self._tell(told)
+        self._on_progress(told)

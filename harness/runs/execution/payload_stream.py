@@ -11,7 +11,7 @@ from harness.guests.console import Crash, find_crashes, unplaced
 from harness.guests.model import Exited, Guest, Output
 from harness.observations.collector import Collector
 from harness.observations.journal import Journal
-from harness.observations.model import Batch, Begin, Garbage, Observation, Outcome, Plan, Record
+from harness.observations.model import Batch, Begin, Garbage, Observation, Plan, Record, ScenarioEnd
 from harness.observations.stream import StreamParser, printable
 from harness.runs.model import Workload
 
@@ -157,7 +157,7 @@ class Listener:
         self.collector.add(record)
         if isinstance(record, Plan):
             self._check_plan(record)
-        if isinstance(record, Observation | Outcome):
+        if isinstance(record, Observation | ScenarioEnd):
             self._observed()
         if isinstance(record, Observation):
             self._patience.take(record)

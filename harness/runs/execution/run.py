@@ -28,7 +28,7 @@ from harness.runs.judging import (
     verdicts_json,
     write_plan,
 )
-from harness.runs.model import JOURNAL, Cell, MakeGuest, RunDone, Tell, Told
+from harness.runs.model import JOURNAL, Cell, MakeGuest, OnProgress, ProgressEvent, RunDone
 from harness.runs.plan import RunPlan
 from harness.runs.planning.schedule import room
 from harness.runs.run_store import run_lock
@@ -38,8 +38,8 @@ class _Execution:
     """One run, from the thread that started it: cells are observed elsewhere, and judged and written down here, one
     after another, while the next ones are being observed."""
 
-    def __init__(self, plan: RunPlan, pool: Pool, tell: Tell) -> None:
-        self._plan, self._pool, self._tell = plan, pool, tell
+    def __init__(self, plan: RunPlan, pool: Pool, on_progress: OnProgress) -> None:
+        self._plan, self._pool, self._on_progress = plan, pool, on_progress
         self._record = plan.record
         self._judged: list[str] = []
 
@@ -74,7 +74,9 @@ class _Execution:
         counted = Counter(result.status for result in results)
         record = record.model_copy(update={"statuses": {s: counted[s] for s in STATUSES if counted[s]}})
         self._write_verdicts(record, results)
-        self._tell(Told(record.id, "done", 0.0, note=f"taken from run {record.taken_from}", statuses=counted))
+        self._on_progress(
+            ProgressEvent(record.id, "done", 0.0, note=f"taken from run {record.taken_from}", statuses=counted)
+        )
 
     def _write_verdicts(self, record: CellRecord, results: Sequence[RuleResult]) -> None:
         folder = self._plan.folder / "cells" / record.id
@@ -101,7 +103,7 @@ class _Execution:
         cell = outcome.cell
         record = came_up(self._cell(cell), outcome.booted)
         took = sum(outcome.seconds.values())
-        self._tell(Told(cell.id, "judging", took))
+        self._on_progress(ProgressEvent(cell.id, "judging", took))
         if not outcome.lost:
             outcome.lost = other_machine(record, outcome.journalled)
         facts = recorded_facts(record, outcome.journalled)
@@ -121,7 +123,7 @@ class _Execution:
             self._keep(key, done, self._folder(cell))
         seen = len(outcome.journalled.observations) if outcome.journalled else 0
         planned = len(self._plan.workloads[cell.arch].planned)
-        self._tell(Told(cell.id, "done", took, seen, planned, reason, statuses))
+        self._on_progress(ProgressEvent(cell.id, "done", took, seen, planned, reason, statuses))
 
     def _keep(self, key: str, record: CellRecord, folder: Path) -> None:
         """Keep the cell for later runs. That it cannot be kept costs a later run a boot, and is no reason to end."""
@@ -157,13 +159,15 @@ class _Execution:
 _INTERRUPTED = {"state": "interrupted", "reason": "the run was interrupted before this cell began"}
 
 
-def execute(plan: RunPlan, make_guest: MakeGuest, tell: Tell) -> RunDone:
+def execute(plan: RunPlan, make_guest: MakeGuest, on_progress: OnProgress) -> RunDone:
     """Run a plan on this machine. What a guest does becomes verdicts; ``StoreError`` when results cannot be kept."""
     cells = plan.folder / "cells"
-    local = LocalPool(make_guest, plan.workloads, cells, room(plan.jobs), plan.expected, tell, sharing=plan.sharing)
-    return execute_in(local, plan, tell)
+    local = LocalPool(
+        make_guest, plan.workloads, cells, room(plan.jobs), plan.expected, on_progress, sharing=plan.sharing
+    )
+    return execute_in(local, plan, on_progress)
 
 
-def execute_in(pool: Pool, plan: RunPlan, tell: Tell) -> RunDone:
+def execute_in(pool: Pool, plan: RunPlan, on_progress: OnProgress) -> RunDone:
     """Run a plan in a pool, which is released afterwards."""
-    return _Execution(plan, pool, tell).go()
+    return _Execution(plan, pool, on_progress).go()

@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from harness import __version__
-from harness.guests.accel import Wanted
+from harness.guests.accel import AccelWanted
 from harness.guests.deadlines import deadlines
 from harness.guests.host import HostGuest
 from harness.guests.model import Deadlines
@@ -35,7 +35,7 @@ from harness.runs.kernel_records import kernel_record
 from harness.runs.model import Cell, MakeGuest, Workload
 from harness.runs.plan import RunPlan
 from harness.runs.planning.estimates import expected_seconds
-from harness.runs.planning.payload_tasks import Probes, Task, fitted
+from harness.runs.planning.payload_tasks import PayloadTask, Probes, fitted
 from harness.runs.planning.schedule import default_jobs
 from harness.runs.repeats import repeated
 from harness.runs.run_store import new_run_id
@@ -51,7 +51,7 @@ class Options:
     command: tuple[str, ...]
     probes: tuple[str, ...] = ()
     jobs: int | None = None
-    acceleration: Wanted = "auto"
+    acceleration: AccelWanted = "auto"
     offline: bool = False
     scale: float = 1.0
     repeat: int = 1
@@ -74,7 +74,7 @@ def compose_matrix(
     matrix: Matrix,
     specs: Sequence[CellSpec],
     progress: Progress,
-    task: Task | None = None,
+    task: PayloadTask | None = None,
     *,
     against: Mapping[str, str] | None = None,
 ) -> Composed:
@@ -97,7 +97,7 @@ def compose_matrix(
 
 
 def compose_cells(
-    options: Options, firsts: Sequence[Cell], source: dict[str, str], task: Task | None = None
+    options: Options, firsts: Sequence[Cell], source: dict[str, str], task: PayloadTask | None = None
 ) -> Composed:
     """A run of cells whose kernels are at hand; ``source`` says where they come from."""
     task = task or Probes(options.probes, options.crosscheck)
@@ -126,7 +126,7 @@ def keyed(plan: RunPlan, reusable: Collection[str]) -> RunPlan:
     return replace(plan, keys=keys, taken=taken, cells=tuple(cell for cell in plan.cells if cell.id not in gone))
 
 
-def compose_ssh(options: Options, target: OverSsh, task: Task | None = None) -> Composed:
+def compose_ssh(options: Options, target: OverSsh, task: PayloadTask | None = None) -> Composed:
     """A run of one cell: the kernel that a machine reached over SSH runs. Raises ``BootFailed`` when it is not."""
     from harness.guests.ssh import detect_arch  # noqa: PLC0415  paramiko is for those who need it
     from harness.guests.ssh_connect import place_of  # noqa: PLC0415
@@ -138,7 +138,7 @@ def compose_ssh(options: Options, target: OverSsh, task: Task | None = None) -> 
     return compose_cells(options, [cell], {"ssh": str(place)}, task)
 
 
-def compose_host(options: Options, task: Task | None = None) -> Composed:
+def compose_host(options: Options, task: PayloadTask | None = None) -> Composed:
     """A run of one cell: the kernel this machine runs, without a guest."""
     task = task or Probes(options.probes, options.crosscheck)
     arch = this_arch()
@@ -157,7 +157,7 @@ def compose_host(options: Options, task: Task | None = None) -> Composed:
     return Composed(plan, make_guest, task.remarks())
 
 
-def _make_programs(cells: Sequence[Cell], task: Task) -> None:
+def _make_programs(cells: Sequence[Cell], task: PayloadTask) -> None:
     """Compile what is lacking before the first guest boots. A scenario runs in Python, which says so itself."""
     init = any(isinstance(cell.profile.guest, InQemu | InVirtme) for cell in cells)
     make_programs(sorted({cell.arch for cell in cells}), init=init, payload=isinstance(task, Probes))
@@ -182,7 +182,7 @@ def _cell(spec: CellSpec, resolution: Resolution) -> Cell:
 
 def _plan(
     options: Options,
-    task: Task,
+    task: PayloadTask,
     cells: tuple[Cell, ...],
     workloads: Mapping[Arch, Workload],
     jobs: int,

@@ -23,7 +23,7 @@ from harness.verdicts.scenario import Scenario, slug
 _RESOURCES = frozenset({"hugepages", "swap"})
 
 
-class Task(Protocol):
+class PayloadTask(Protocol):
     """What all cells of a run do, and what is asked of them."""
 
     def workload(self, arch: Arch, limits: Deadlines, *, kmsg: bool) -> Workload:
@@ -48,12 +48,12 @@ class Probes:
     crosscheck: tuple[str, ...] = ()
 
     def workload(self, arch: Arch, limits: Deadlines, *, kmsg: bool) -> Workload:
-        """See ``Task``."""
+        """See ``PayloadTask``."""
         first = workload(build(arch), self.globs, limits.probe, kmsg=kmsg)
         return replace(first, second=self._second(arch, limits, kmsg)) if self.crosscheck else first
 
     def remarks(self) -> tuple[str, ...]:
-        """See ``Task``."""
+        """See ``PayloadTask``."""
         if self.crosscheck and not self._both():
             return (f"no crosscheck: the Python payload has no probe that matches {_named(self.globs)}",)
         return ()
@@ -76,7 +76,7 @@ class Probes:
         )
 
     def question(self, planned: Sequence[ProbeName]) -> Question:
-        """See ``Task``."""
+        """See ``PayloadTask``."""
         return assign(load_catalogue(), planned)
 
 
@@ -88,7 +88,7 @@ class Script:
     seconds: float | None = None
 
     def workload(self, arch: Arch, limits: Deadlines, *, kmsg: bool) -> Workload:
-        """See ``Task``."""
+        """See ``PayloadTask``."""
         if self.seconds is not None and self.seconds > limits.silence * 0.8:
             raise UsageError(
                 f"a scenario may take {limits.silence * 0.8:g} s here, not {self.seconds:g} s; "
@@ -109,11 +109,11 @@ class Script:
         )
 
     def question(self, planned: Sequence[ProbeName]) -> Question:
-        """See ``Task``."""
+        """See ``PayloadTask``."""
         return self.scenario
 
     def remarks(self) -> tuple[str, ...]:
-        """See ``Task``."""
+        """See ``PayloadTask``."""
         return ()
 
 
