@@ -367,9 +367,9 @@ class Random:
             left -= units
         return merged(segments)
 
-    def crowded(self) -> bool:
-        """Whether the next chunk's process has thousands of mappings beside."""
-        return self._rng.random() < 0.04
+    def below(self, number: int) -> int:
+        """A number below another."""
+        return self._rng.randrange(number)
 
     def _circumstances(self, n: int) -> tuple[int, int, int]:
         rng, scale, place, flags = self._rng, 0, 0, 0
@@ -483,17 +483,14 @@ class Source:
         self.digest = hashlib.sha256()
 
     def batch(self, size: int, chunk: int) -> list[Program]:
-        """The next programs: half exhaustive, the rest random; one chunk in twenty among a crowd of mappings."""
+        """The next programs: half exhaustive, the rest random; one chunk among a crowd of mappings."""
         self.random.begin(self.batches)
         self.batches += 1
         programs = list(itertools.islice(self._exhaustive, size // 2))
         self.exhausted += len(programs)
         while len(programs) < size:
             programs.append(self.random.program())
-        for at in range(0, size, chunk):
-            if self.random.crowded():
-                programs[at : at + chunk] = [
-                    replace(program, flags=program.flags | FLAGS["crowd"]) for program in programs[at : at + chunk]
-                ]
+        at = chunk * self.random.below(-(-size // chunk))
+        programs[at : at + chunk] = [replace(p, flags=p.flags | FLAGS["crowd"]) for p in programs[at : at + chunk]]
         self.digest.update(b"".join(map(encode, programs)))
         return programs
