@@ -3,7 +3,7 @@
 
     bench/suite.py                                  both architectures, two CPUs and so two lanes
     bench/suite.py -a x86_64 --cpus 1 -s default    the probes of a selection, on one CPU
-    bench/suite.py --against DIR -n 5               beside the payload of another checkout, in turn, with ratios
+    bench/suite.py --against DIR -n 5               beside another checkout's payload and guests, in turn, with ratios
     bench/suite.py --json suite.json
 
 Every measurement has a guest of its own, freshly booted, as a cell has; the ways take turns, and each round another
@@ -16,28 +16,24 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from bench.matrix import emulator
-from harness.guests.model import Output
-from harness.guests.qemu import QemuGuest, Wishes
-from harness.kernels.model import Kernel
-from harness.kernels.resolve import provide
 from harness.matrix.load import default_path, load_matrix
-from harness.matrix.model import ARCHES, Arch, Matrix, Profile
-from harness.matrix.plan import plan_cells, selected_probes
+from harness.matrix.model import ARCHES, Matrix
+from harness.matrix.plan import selected_probes
 from harness.observations.model import Batch, End, Observation, Plan
 from harness.observations.stream import StreamParser
 from harness.payload.build import probe_list
-from harness.payload.compiler import compile_static, sources_digest
 
 OURS = Path(__file__).resolve().parents[1]
+ONCE = OURS / "bench" / "suite_once.py"
 
 
 @dataclass(frozen=True)
@@ -69,24 +65,15 @@ def ways(against: Path | None) -> list[Way]:
     return [*found, Way("against", against)] if against else found
 
 
-def elf(way: Way, arch: Arch) -> Path:
-    """The way's payload, built with our compiler and flags."""
-    sources = sorted((way.root / "guest_payload" / "c").glob("*.c"))
-    return compile_static(sources, arch, "payload", {"PAYLOAD_ID": f'"{sources_digest(sources)[:16]}"'})
-
-
-def measure(kernel: Kernel, profile: Profile, way: Way, globs: Sequence[str]) -> Took:
-    """Boot a guest and run the suite in it."""
+def measure(kernel: str, arch: str, cpus: int, way: Way, options: Sequence[str]) -> Took:
+    """Boot a guest with the way's own harness and run its suite in it."""
     with tempfile.TemporaryDirectory(prefix="sealmatrix-bench-") as folder:
-        guest = QemuGuest(kernel, profile, Path(folder), Wishes(acceleration="tcg", scale=10))
-        with closing(_Stopped(guest)):
-            guest.boot()
-            program = guest.push("payload", elf(way, kernel.arch).read_bytes())
-            before, begun, said = _cpu(guest), time.monotonic(), bytearray()
-            for event in guest.run([program, "--kmsg", *way.options, *globs]):
-                if isinstance(event, Output) and event.stream == "out":
-                    said += event.data
-            return took(bytes(said), time.monotonic() - begun, _cpu(guest) - before)
+        stream = Path(folder) / "stream"
+        argv = [sys.executable, str(ONCE), kernel, arch, str(cpus), str(stream), *way.options, *options]
+        environment = {**os.environ, "PYTHONPATH": str(way.root)}
+        done = subprocess.run(argv, cwd=way.root, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+        seconds = json.loads(done.stdout.splitlines()[-1])
+        return took(stream.read_bytes(), seconds["wall"], seconds["cpu"])
 
 
 def took(said: bytes, wall: float, cpu: float) -> Took:
@@ -104,26 +91,14 @@ def took(said: bytes, wall: float, cpu: float) -> Took:
     return Took(wall, cpu, end.probes, plan.lanes, shared, end.half_ns / 1e9, end.operation_ns / 1e9, medians)
 
 
-class _Stopped:
-    """A guest that ``closing`` can end."""
-
-    def __init__(self, guest: QemuGuest) -> None:
-        self.close = guest.stop
-
-
-def _cpu(guest: QemuGuest) -> float:
-    found = emulator(guest.pid or 0)
-    return found.cpu_seconds if found else 0.0
-
-
 def rounds(
-    kernel: Kernel, profile: Profile, compared: Sequence[Way], globs: Sequence[str], count: int
+    kernel: str, arch: str, cpus: int, compared: Sequence[Way], options: Sequence[str], count: int
 ) -> Iterator[tuple[str, Took]]:
     """All measurements, each round beginning with another way."""
     for number in range(count):
         first = number % len(compared)
         for way in (*compared[first:], *compared[:first]):
-            yield way.name, measure(kernel, profile, way, globs)
+            yield way.name, measure(kernel, arch, cpus, way, options)
 
 
 def _ratio(ones: Sequence[float], others: Sequence[float]) -> float:
@@ -153,9 +128,9 @@ def report(title: str, found: dict[str, list[Took]]) -> None:
         print(f"{family:<20}" + "".join(f"{value:>10.2f}" for value in values))
 
 
-def globs_of(matrix: Matrix, selection: str | None) -> list[str]:
-    """The selection's probes as the payload's options."""
-    chosen = selected_probes(matrix, selection=selection) if selection else ()
+def globs_of(matrix: Matrix, selection: str | None, asked: Sequence[str]) -> list[str]:
+    """The selection's probes, and those asked for, as the payload's options; ``!`` leaves out."""
+    chosen = (*(selected_probes(matrix, selection=selection) if selection else ()), *asked)
     return [w for g in chosen for w in (("--exclude", g[1:]) if g.startswith("!") else ("--run", g))]
 
 
@@ -165,23 +140,20 @@ def main() -> None:
     parser.add_argument("-a", "--arch", action="append", choices=ARCHES, help="[default: all]")
     parser.add_argument("--cpus", type=int, choices=(1, 2), default=2, help="of the guest, and so lanes")
     parser.add_argument("-s", "--selection", help="only the probes of this selection of kernels.yaml")
-    parser.add_argument("-r", "--run", action="append", default=[], metavar="GLOB", help="only these probes")
+    parser.add_argument(
+        "-r", "--run", action="append", default=[], metavar="GLOB", help="only these probes, or all but !GLOB"
+    )
     parser.add_argument("-n", "--rounds", type=int, default=3)
     parser.add_argument("--against", type=Path, metavar="DIR", help="another checkout, measured in turn")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all measurements there")
     options = parser.parse_args()
     matrix = load_matrix(default_path())
     compared = ways(options.against)
-    globs = [*globs_of(matrix, options.selection), *(w for g in options.run for w in ("--run", g))]
+    globs = globs_of(matrix, options.selection, options.run)
     written: dict[str, dict[str, list[dict[str, object]]]] = {}
     for arch in options.arch or ARCHES:
-        (cell,) = plan_cells(matrix, kernels=[options.kernel], arches=[arch])
-        kernel = provide(matrix, [cell], progress=lambda *_: None).kernels[cell.kernel.name, arch]
-        if not isinstance(kernel, Kernel):
-            raise kernel
-        profile = replace(cell.profile, smp=options.cpus, memory=256 * options.cpus)
         found: dict[str, list[Took]] = {way.name: [] for way in compared}
-        for name, one in rounds(kernel, profile, compared, globs, options.rounds):
+        for name, one in rounds(options.kernel, arch, options.cpus, compared, globs, options.rounds):
             found[name].append(one)
             print(f"  {arch} {name}: {one.wall:.2f} s, {one.cpu:.2f} s of CPU", flush=True)
         report(f"{options.kernel} {arch}", found)

@@ -342,6 +342,7 @@ long fork_onto(char *stack, void (*run)(void *argument), void *argument);
 bool no_children(void);
 
 /* trace.c */
+bool tracing(void);
 void *fill(void *at, int value, size_t length);
 _Noreturn void trace(const struct probe *probe);
 

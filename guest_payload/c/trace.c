@@ -101,6 +101,11 @@ void *fill(void *at, int value, size_t length)
 	return memset(at, value, length);
 }
 
+bool tracing(void)
+{
+	return traced;
+}
+
 /* The control half: it goes through on any kernel, and where the seals belong the layout says. */
 _Noreturn void trace(const struct probe *probe)
 {

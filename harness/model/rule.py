@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache, cached_property
@@ -189,6 +189,19 @@ class Rule:
     expect_sealed: Expect | None = None
     thread: Outcome | None = None
     known: tuple[Known, ...] = ()
+
+    def places(self, planned: Sequence[ProbeName], by_operation: Mapping[str, Sequence[int]]) -> list[int]:
+        """Where in a plan the probes are that it speaks for; ``by_operation`` has the places of each operation."""
+        return sorted(
+            {
+                place
+                for selector in self.probes
+                for operation, places in by_operation.items()
+                if _matches(operation, selector.operations)
+                for place in places
+                if planned[place] in selector
+            }
+        )
 
     def speaks_for(self, probe: ProbeName) -> bool:
         """Whether one of the rule's selectors takes the probe."""

@@ -19,7 +19,6 @@ from harness.guests.console import Crash
 from harness.model.rule import Expect, KernelFacts, Outcome, ProbeName, Rule
 from harness.model.verdict import Follows, Judgement, Kind, RuleResult, Status, Verdict
 from harness.observations.model import Half, Observation, errno_name, signal_name
-from harness.rules.load import unclaimed
 from harness.rules.refusals import excuse
 from harness.verdicts.crosscheck import disagreement
 from harness.verdicts.refused import control_refused, filter_noted, no_mseal, step_failed, without_mseal
@@ -71,12 +70,16 @@ def assign(rules: Mapping[str, Rule], planned: Sequence[ProbeName]) -> Assignmen
     Raises ``UsageError`` when a probe is claimed by no rule: what it saw would be judged by nobody, and silence
     must not look like a pass.
     """
-    if orphans := unclaimed(rules, planned):
+    by_operation: dict[str, list[int]] = {}
+    for place, probe in enumerate(planned):
+        by_operation.setdefault(probe.operation, []).append(place)
+    taken = [(rule, rule.places(planned, by_operation)) for rule in rules.values()]
+    claimed = {place for rule, places in taken if rule.outcome != "unchanged" for place in places}
+    if orphans := [probe for place, probe in enumerate(planned) if place not in claimed]:
         raise UsageError(
             f"no rule covers {len(orphans)} probes, the first is {orphans[0].id}; the catalogue is out of date"
         )
-    taken = ((rule, tuple(p for p in planned if rule.speaks_for(p))) for rule in rules.values())
-    return tuple((rule, probes) for rule, probes in taken if probes)
+    return tuple((rule, tuple(planned[place] for place in places)) for rule, places in taken if places)
 
 
 def judge(assignment: Assignment, evidence: Evidence) -> tuple[RuleResult, ...]:

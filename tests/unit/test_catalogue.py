@@ -13,6 +13,7 @@ from harness.model.version import parse_version
 from harness.payload.build import probe_list
 from harness.rules.load import load_catalogue, rule_named, unclaimed
 from harness.runs.planning.payload_tasks import matcher
+from harness.verdicts.judge import assign
 
 RULES = load_catalogue()
 PROBES = tuple(ProbeName(p.operation, p.region, p.span, p.layout) for p in probe_list())
@@ -20,6 +21,11 @@ PROBES = tuple(ProbeName(p.operation, p.region, p.span, p.layout) for p in probe
 
 def test_every_probe_is_claimed() -> None:
     assert unclaimed(RULES, PROBES) == ()
+
+
+def test_rules_are_assigned_what_they_speak_for() -> None:
+    for rule, probes in assign(RULES, PROBES):
+        assert probes == tuple(probe for probe in PROBES if rule.speaks_for(probe))
 
 
 def test_the_smoke_selection_touches_every_family() -> None:

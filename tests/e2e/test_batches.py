@@ -1,0 +1,70 @@
+"""Many probes in one process and each in its own see the same, field by field, on real kernels.
+
+On four kernels; with SEALMATRIX_ALL_KERNELS=1 on all those of ``nightly``.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from harness.guests.model import Output
+from harness.guests.qemu import QemuGuest
+from harness.matrix.load import load_matrix
+from harness.matrix.model import Profile
+from harness.model.architectures import Arch
+from harness.observations.collector import Collector
+from harness.observations.model import Observation
+from harness.observations.stream import StreamParser
+from harness.payload.build import build
+from tests.e2e.conftest import MakeGuest
+from tests.guest.test_payload import WEATHER, facts
+
+pytestmark = pytest.mark.kernels
+
+MATRIX = load_matrix(Path(__file__).parents[2] / "kernels.yaml")
+FEW: tuple[tuple[str, Arch], ...] = (
+    ("debian-6.12", "x86_64"),
+    ("debian-newest", "arm64"),
+    ("debian-6.12-16k", "arm64"),
+    ("debian-newest", "x86_64"),
+)
+NIGHTLY = MATRIX.selections["nightly"].kernels
+KERNELS = (
+    [(name, arch) for name in NIGHTLY for arch in MATRIX.kernels[name].arches]
+    if os.environ.get("SEALMATRIX_ALL_KERNELS")
+    else FEW
+)
+# Two CPUs and so two lanes, swap, huge pages: whatever a probe may use.
+PROFILE = Profile("wide", smp=2, memory=512, swap=64, hugepages=8)
+
+
+def observed(guest: QemuGuest, program: str, *options: str) -> Collector:
+    collector, parser = Collector(), StreamParser()
+    for event in guest.run([program, "--kmsg", *options]):
+        if isinstance(event, Output) and event.stream == "out":
+            for _, record in parser.feed(event.data):
+                collector.add(record)
+    assert (collector.ended, collector.garbage, collector.doubts) == (True, [], {})
+    return collector
+
+
+@pytest.mark.parametrize(("name", "arch"), KERNELS)
+def test_both_ways_give_the_same_facts(guest: MakeGuest, name: str, arch: Arch) -> None:
+    one = guest(name, arch, profile=PROFILE)
+    one.boot()
+    program = one.push("payload", build(arch).path.read_bytes())
+    among, alone = observed(one, program), observed(one, program, "--lone")
+    assert among.observations.keys() == alone.observations.keys()
+    if among.plan is None or among.plan.features["mseal"]:
+        return  # without the system call nothing runs, in one process or in many
+    assert len(among.batched) > 0.9 * len(among.observations)
+    assert not alone.batched
+    for probe, seen in alone.observations.items():
+        if not probe.startswith(WEATHER):
+            told: list[Observation] = [among.observations[probe]]
+            told += [among.among_others[probe]] if probe in among.among_others else []
+            for other in told:
+                assert facts(other) == facts(seen)
