@@ -17,7 +17,7 @@
     └── Interrupted               (130)  the user asked us to stop
 
 What a *kernel* does wrong is not here: that is a verdict, not an exception.
-Exit codes are DESIGN.md's: 0 all good, 1 a rule failed, 2 usage, 3 no answer, 130 interrupted.
+Exit codes: 0 all good, 1 a rule failed, 2 usage, 3 no answer, 130 interrupted.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ def bisect(
 
     Without --tree the candidates are all versions in the distribution's suites. With a tree and two revisions of it
     git bisect drives and kernels are built; with a tree and two versions, builds are searched first, then the commits
-    between the two neighbours. A kernel that gives no answer is walked around. Ctrl-C keeps what was answered.
+    between the two neighbours. A kernel that gives no answer is skipped. Ctrl-C keeps the answers.
     Exit status: 0 located, 2 usage, also ends that do not differ, 3 no answer or only a range, 130 interrupted.
     """
     if shown is not None:

@@ -131,7 +131,7 @@ def fetch(
 ) -> int:
     """Fetch kernels into the store, so that runs need no network (selection "default" if none is named).
 
-    Exit status 3 when one cannot be had; the others are fetched all the same.
+    Exit status 3 when one is not available; the others are fetched all the same.
     """
     matrix = load_matrix(find_matrix(path))
     cells = _cells(matrix, names, selection, arches)

@@ -190,7 +190,7 @@ def _segment(words: list[str]) -> Segment:
         elif word in TRAITS:
             traits |= TRAITS[word]
         else:
-            raise ValueError(f"{word!r} is no number, protection or trait of a segment")
+            raise ValueError(f"{word!r} is not a number, protection or trait of a segment")
     return Segment(kind, prot, units, traits)
 
 
@@ -202,7 +202,7 @@ def _step(line: str, width: int) -> Step:
         first, _, last = words.pop(0).partition("-")
         start, units = int(first), int(last or first) - int(first) + 1
         if units < 1 or start + units > width:
-            raise ValueError(f"{first}-{last} is no range of {width} units")
+            raise ValueError(f"{first}-{last} is not a range of {width} units")
     times, by = 1, 0
     rest = []
     for word in words:

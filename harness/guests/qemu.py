@@ -59,7 +59,7 @@ class _Plan:
 
 
 class QemuGuest:
-    """The ``Guest`` of DESIGN.md's kind ``qemu``; its console is kept in ``folder/console.log``.
+    """The ``Guest`` of the kind ``qemu``; its console is kept in ``folder/console.log``.
 
     Nothing is started and nothing written before ``boot``, which raises ``ToolMissing``, ``ImageError``,
     ``KernelUnavailable``, ``StoreError``, ``BuildError`` or ``BootFailed``. ``init`` is PID 1's static ELF, compiled

@@ -40,7 +40,7 @@ _SLOWER = 3.0
 
 
 class VirtmeGuest(QemuGuest):
-    """The ``Guest`` of DESIGN.md's kind ``virtme``. Payloads run from a tmpfs, whatever the root is."""
+    """The ``Guest`` of the kind ``virtme``. Payloads run from a tmpfs, whatever the root is."""
 
     work = WORK
 

@@ -116,7 +116,7 @@ class DebianKernel(_Kernel):
                     raise ValueError(f"package {self.package} is flavour {ours}; flavour says {self.flavour}")
                 return
         raise ValueError(
-            f"package {self.package} is no kernel metapackage for {arch}; "
+            f"package {self.package} is not a kernel metapackage for {arch}; "
             "write linux-image-cloud-{arch}, linux-image-{arch} or (arm64) linux-image-arm64-16k"
         )
 

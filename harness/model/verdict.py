@@ -16,7 +16,7 @@ Kind = Literal[
 ]
 Follows = Literal["both", "upstream", "thread", "neither"]
 
-# Worst first; DESIGN.md, "Status and kind of a verdict".
+# Worst first; docs/reference/results.md, "Words of the verdicts".
 STATUSES: tuple[Status, ...] = ("fail", "error", "miss", "known", "fixed", "pass", "observed", "skip")
 KINDS: tuple[Kind, ...] = (
     "bypass",
@@ -112,7 +112,7 @@ def worst_first(results: Iterable[RuleResult]) -> list[RuleResult]:
 
 
 def exit_code(statuses: Iterable[Status]) -> int:
-    """DESIGN.md's exit code: a failed rule outranks a missing answer, which outranks nothing at all."""
+    """The exit code: a failed rule outranks a missing answer, which outranks nothing at all."""
     seen = set(statuses)
     if "fail" in seen:
         return EXIT_FAILED

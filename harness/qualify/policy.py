@@ -28,7 +28,7 @@ _GLOB = re.compile(r"[A-Za-z0-9._+*?-]{1,80}\Z")
 
 def _glob(value: str) -> str:
     if not _GLOB.match(value):
-        raise ValueError(f"{value[:80]!r} is no kernel: write a name or version, with * and ? where any will do")
+        raise ValueError(f"{value[:80]!r} is not a kernel: write a name or version; * and ? match anything")
     return value
 
 

@@ -189,7 +189,7 @@ def _machines(page: Page, done: RunDone) -> None:
         ("Start", _start),
         ("Workers", ran_on),
         ("Machines", _lacking),
-        ("In front of the kernel", _filter),
+        ("Seccomp filter", _filter),
         ("Streams", _garbage),
     )
     for title, fact in facts:

@@ -82,7 +82,7 @@ class RunDone:
 
     @property
     def exit_code(self) -> int:
-        """DESIGN.md's exit code. A cell that is not clean is no answer, even if every probe had been observed."""
+        """The exit code. A cell that is not clean is no answer, even if every probe had been observed."""
         if self.record.state == "interrupted":
             return Interrupted.exit_code
         code = exit_code(result.status for results in self.results.values() for result in results)

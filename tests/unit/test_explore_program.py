@@ -41,7 +41,7 @@ def test_generated_programs_survive_their_text() -> None:
         ("window 2 x 1 page, usual: anon 3 rw", "have 3 units, not 2"),
         ("window 2 x 3 pages, usual: anon 2 rw", "1, 2, 4"),
         ("window 2 x 1 page, nowhere: anon 2 rw", "neither a place"),
-        ("window 2 x 1 page, usual: anon 2 rw\nmunmap 1-2", "no range of 2 units"),
+        ("window 2 x 1 page, usual: anon 2 rw\nmunmap 1-2", "not a range of 2 units"),
         ("window 2 x 1 page, usual: anon 2 rw\nunmap 0-1", "there is no operation 'unmap'"),
         ("window 2 x 1 page, usual: anon 2 rw\nmprotect 0-1 quickly", "mprotect wants"),
         ("window 2 x 1 page, usual: anon 2 rw\nmprotect 0-1 r 3", "does not know '3'"),

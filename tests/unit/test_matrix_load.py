@@ -93,7 +93,7 @@ FAULTS = [
     (
         "linux-image-{arch}",
         "linux-image-arm64",
-        "kernels.yaml:15: kernels.meta: package linux-image-arm64 is no kernel metapackage for x86_64",
+        "kernels.yaml:15: kernels.meta: package linux-image-arm64 is not a kernel metapackage for x86_64",
     ),
     (
         "architectures: [x86_64]\nprofiles",

@@ -276,7 +276,7 @@ def test_a_failure_in_one_repeat_is_a_failure() -> None:
         (HEAD + "waivers:\n" + waiver(rule="munmap-acros"), 7, "unknown rule 'munmap-acros' (did you mean"),
         (HEAD + "waivers:\n" + waiver(expires="soon"), 7, "waivers[0].expires: must be a day, such as 2027-01-31"),
         (HEAD + "waivers:\n" + waiver(reason='""'), 7, "must not be empty"),
-        (HEAD + "waivers:\n" + waiver(kernels="['[67]*']"), 7, "is no kernel"),
+        (HEAD + "waivers:\n" + waiver(kernels="['[67]*']"), 7, "is not a kernel"),
         (HEAD + "waivers:\n" + waiver(kernels="[]"), 7, "must not be empty"),
         (HEAD + "waivers:\n" + waiver() + waiver(reason="other"), 8, "overlaps the waiver of munmap-across in line 7"),
         (HEAD + "waivers:\n" + waiver() + waiver(kernels='["*-7.?"]'), 8, "overlaps the waiver"),

@@ -1,4 +1,4 @@
-"""DESIGN.md's rooms: each imports only rooms above it, and ``errors``; the payloads never import the harness."""
+"""Rooms (docs/internals/architecture.md): each imports only rooms above it; the payloads never import the harness."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def offences(path: Path, source: str) -> list[str]:
     """Every import of a module of ``harness/`` that looks down or outside the list, as "file:line: what"."""
     room = room_of(path)
     if room not in ("", *ROOMS):
-        return [f"{path.relative_to(ROOT)}:1: {room} is no room of DESIGN.md"]
+        return [f"{path.relative_to(ROOT)}:1: {room} is not a room: add it to docs/internals/architecture.md and here"]
     above = ROOMS[: ROOMS.index(room) + 1] if room else ()
     package = ".".join(path.relative_to(ROOT).parent.parts)
     found = []

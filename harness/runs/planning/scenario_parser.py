@@ -18,7 +18,7 @@ def read_script(path: Path) -> Scenario:
     """Read a scenario. Raises ``UsageError`` or ``ConfigError`` for what the guest's Python could not run."""
     try:
         if path.stat().st_size > _LONGEST:
-            raise UsageError(f"{path}: larger than {_LONGEST >> 20} MiB, which is no scenario")
+            raise UsageError(f"{path}: larger than {_LONGEST >> 20} MiB, too large for a scenario")
         text = path.read_text(encoding="utf-8")
     except OSError as problem:
         raise UsageError(f"{path}: cannot be read: {problem.strerror}") from None
