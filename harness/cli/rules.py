@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.errors import UsageError, nearest
+from harness.model.codec import whole_rule_json
 from harness.model.rule import Known, ProbeName, Rule
 from harness.payload.build import probe_list, trace
 from harness.reports.style import print_table, screen
@@ -136,6 +136,5 @@ def _known(known: Known) -> str:
 
 
 def _rule_json(rule: Rule, probes: Sequence[ProbeName]) -> dict[str, Any]:
-    facts = asdict(rule)
-    del facts["probes"]
+    facts = whole_rule_json(rule)
     return facts | {"probes": [probe.id for probe in probes]} if probes else facts

@@ -8,6 +8,7 @@ from typing import Any
 from harness.compare.comparison import Comparison, phrase
 from harness.compare.diff import Pair, ProbeChange, RuleChange, Side
 from harness.compare.series import VersionSeries
+from harness.model.codec import result_json, rule_json, verdict_json
 from harness.model.verdict import RuleResult, Verdict
 
 COMPARE_SCHEMA = 1
@@ -49,9 +50,7 @@ def _rule(pair: Pair, change: RuleChange) -> dict[str, Any]:
     rule = change.rule
     return {
         "rule": rule.id,
-        "contract": rule.contract,
-        "family": rule.family,
-        "level": rule.level,
+        **rule_json(rule, ("contract", "family", "level")),
         "change": change.change,
         "says": phrase(pair, change.worst) if change.worst else "",
         "before": _result(change.before),
@@ -62,7 +61,7 @@ def _rule(pair: Pair, change: RuleChange) -> dict[str, Any]:
 
 
 def _result(result: RuleResult | None) -> Mapping[str, Any] | None:
-    return None if result is None else {"status": result.status, "kind": result.kind, "reason": result.worst.reason}
+    return None if result is None else result_json(result, ("status", "kind", "reason"))
 
 
 def _probe(pair: Pair, probe: ProbeChange) -> dict[str, Any]:
@@ -79,9 +78,7 @@ def _probe(pair: Pair, probe: ProbeChange) -> dict[str, Any]:
 
 
 def _verdict(verdict: Verdict | None) -> Mapping[str, Any] | None:
-    if verdict is None:
-        return None
-    return {name: getattr(verdict, name) for name in ("status", "kind", "reason", "observed")}
+    return None if verdict is None else verdict_json(verdict, ("status", "kind", "reason", "observed"))
 
 
 def _series(series: VersionSeries) -> dict[str, Any]:

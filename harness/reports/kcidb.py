@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.errors import UsageError
+from harness.model.codec import rule_json, verdict_json
 from harness.model.run_record import CellRecord, RunRecord
 from harness.model.verdict import RuleResult, Status
 from harness.names import escaped
@@ -108,12 +109,8 @@ def _test(origin: str, run: RunRecord, cell: CellRecord, result: RuleResult, bui
     machine, rule = cell.machine, result.rule
     misc = {
         "rule": rule.statement,
-        "contract": rule.contract,
-        "level": rule.level,
-        "kind": result.kind,
-        "reason": result.worst.reason,
-        "probe": result.worst.probe,
-        "observed": result.worst.observed,
+        **rule_json(rule, ("contract", "level")),
+        **verdict_json(result.worst, ("kind", "reason", "probe", "observed")),
         "probes": dict(result.counts),
         "payload_id": run.payload_id,
         "catalogue_sha256": run.catalogue_sha256,

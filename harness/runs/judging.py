@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.guests.console import Crash
+from harness.model.codec import VERDICT, result_json, rule_json, verdict_json
 from harness.model.rule import KernelFacts, ProbeName, Rule
 from harness.model.run_record import CellRecord, CrashRecord, write_atomically
 from harness.model.verdict import RuleResult, Verdict
@@ -116,34 +117,22 @@ def verdicts_json(
         },
         "state": record.state,
         "reason": record.reason,
-        "rules": [_rule_json(result) for result in results],
+        "rules": [_result_json(result) for result in results],
     }
 
 
-def _rule_json(result: RuleResult) -> dict[str, Any]:
-    rule = result.rule
+def _result_json(result: RuleResult) -> dict[str, Any]:
     return {
-        "rule": rule.id,
-        "contract": rule.contract,
-        "family": rule.family,
-        "level": rule.level,
-        "outcome": rule.outcome,
-        "statement": rule.statement,
-        "status": result.status,
-        "kind": result.kind,
-        "reason": result.worst.reason,
-        "follows": result.follows,
+        "rule": result.rule.id,
+        **rule_json(result.rule),
+        **result_json(result),
         "counts": dict(result.counts),
         "verdicts": [_verdict_json(verdict) for verdict in result.verdicts],
     }
 
 
 def _verdict_json(verdict: Verdict) -> dict[str, Any]:
-    told = asdict(verdict)
-    del told["rule"]
-    if not verdict.divided:
-        del told["divided"]
-    return told
+    return verdict_json(verdict, (*VERDICT, "divided") if verdict.divided else VERDICT)
 
 
 def read_verdicts(path: Path, question: Question, shared: dict[str, str]) -> tuple[RuleResult, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.model.rule import Rule
+from harness.model.codec import result_json, rule_json
 from harness.model.run_record import CellRecord
 from harness.model.verdict import STATUSES, RuleResult
 from harness.runs.causes import causes_json, told_causes
@@ -29,19 +29,9 @@ def summary_json(done: RunDone) -> dict[str, Any]:
         "catalogue_sha256": run.catalogue_sha256,
         "exit_code": done.exit_code,
         "counts": dict(status_counts(done)),
-        "rules": {name: _rule(rule) for name, rule in rules.items()},
+        "rules": {name: rule_json(rule) for name, rule in rules.items()},
         "causes": causes_json(told_causes(done)),
         "cells": [_cell(cell, done.results.get(cell.id, ())) for cell in run.cells],
-    }
-
-
-def _rule(rule: Rule) -> dict[str, str]:
-    return {
-        "contract": rule.contract,
-        "family": rule.family,
-        "level": rule.level,
-        "outcome": rule.outcome,
-        "statement": rule.statement,
     }
 
 
@@ -63,15 +53,5 @@ def _cell(cell: CellRecord, results: tuple[RuleResult, ...]) -> dict[str, Any]:
         "acceleration": machine.acceleration if machine else "",
         "start": machine.start if machine else "",
         "counts": {status: statuses.count(status) for status in STATUSES},
-        "rules": {result.rule.id: _result(result) for result in results},
-    }
-
-
-def _result(result: RuleResult) -> dict[str, Any]:
-    return {
-        "status": result.status,
-        "kind": result.kind,
-        "reason": result.worst.reason,
-        "follows": result.follows,
-        "probes": dict(result.counts),
+        "rules": {result.rule.id: result_json(result) | {"probes": dict(result.counts)} for result in results},
     }

@@ -10,6 +10,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from harness.model.codec import RULE, rule_json
 from harness.model.rule import Known, Rule
 from harness.model.verdict import RuleResult, Verdict
 from harness.reports.page.columns import Column
@@ -91,13 +92,8 @@ def _worst(
 def rule_facts(rule: Rule) -> dict[str, Any]:
     """A rule as its drawer tells it."""
     return {
-        "id": rule.id,
-        "contract": rule.contract,
-        "family": rule.family,
-        "level": rule.level,
-        "outcome": rule.outcome,
+        **rule_json(rule, ("id", *RULE)),
         "thread": rule.thread or "",
-        "statement": rule.statement,
         "sources": list(rule.sources),
         "known": [_known(known) for known in rule.known],
     }
