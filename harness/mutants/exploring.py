@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 import harness.explore
 from harness.errors import InfrastructureError
-from harness.explore.corpus import load_corpus
+from harness.explore.corpus import Kept, load_corpus
+from harness.explore.difference import behaviour
 from harness.explore.generate import Source
 from harness.explore.model import ORACLES
 from harness.explore.session import Exploration, Explorer
@@ -56,16 +59,19 @@ class ExploreSuite:
 
         outcome = Exploration(self._seed)
         explorer = Explorer(boot, self._payload, lambda _text: None, first_only=True)
-        corpus = [kept.program for kept in load_corpus()]
+        corpus = load_corpus()
+        observed: Mapping[str, str] = {}
         try:
-            explorer.explore(Source(self._seed), self._seconds, outcome, corpus)
+            explorer.explore(Source(self._seed), self._seconds, outcome, [kept.program for kept in corpus])
+            if not outcome.findings and not outcome.lost:
+                observed = observed_of(explorer, corpus)
         finally:
             explorer.stop()
             with self._guard:
                 self._live = None
         if outcome.plan is None and not outcome.lost and not outcome.findings:
             raise InfrastructureError("nothing was explored")
-        return summary(outcome)
+        return replace(summary(outcome), observed=observed)
 
     def stop(self) -> None:
         """End the guest that is running, and whichever would come after it."""
@@ -74,6 +80,16 @@ class ExploreSuite:
             live = self._live
         if live is not None:
             live.stop()
+
+
+def observed_of(explorer: Explorer, corpus: Sequence[Kept]) -> Mapping[str, str]:
+    """A digest of everything each program of the corpus shows, also of how mappings are divided."""
+    facts = [facts for _, facts in explorer.run([kept.program for kept in corpus], chunk=1)]
+    return {
+        f"corpus/{kept.name}": sha256(repr(behaviour(kept.program, seen)).encode()).hexdigest()[:16]
+        for kept, seen in zip(corpus, facts, strict=True)
+        if seen is not None
+    }
 
 
 def _own_sources() -> str:

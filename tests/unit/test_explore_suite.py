@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from harness.explore.corpus import load_corpus
 from harness.explore.executor import Plan
 from harness.explore.model import ORACLES, Problem
-from harness.explore.program import parse_program
-from harness.explore.session import Exploration, ExploreFinding
-from harness.mutants.exploring import summary
+from harness.explore.program import Program, parse_program
+from harness.explore.session import Exploration, ExploreFinding, Explorer
+from harness.mutants.exploring import observed_of, summary
+from harness.mutants.suite import SuiteResult, compare
+from tests.support.promising_kernel import PromisingKernel
 
 PROGRAM = parse_program("window 2 x 1 page, usual: anon 2 rw sealed\nmunmap 0-1")
 
@@ -29,3 +34,21 @@ def test_without_mseal_nothing_passes() -> None:
 
 def test_a_lost_guest_is_no_answer() -> None:
     assert summary(Exploration(1, lost="it went away")).lost == "it went away"
+
+
+def test_what_the_corpus_shows_is_held_against_what_it_showed(tmp_path: Path) -> None:
+    class Divided(PromisingKernel):
+        """What nobody promises is otherwise: every look says that a mapping begins at unit 0."""
+
+        def _pass(self, program: Program, other: list[int] | None) -> tuple[bytes, list[int]]:
+            facts, answers = super()._pass(program, other)
+            return facts[:2] + b"\1" + facts[3:], answers
+
+    corpus = load_corpus()
+    seen, again, otherwise = (
+        observed_of(Explorer(lambda kernel=kernel: kernel(tmp_path), b"elf", print), corpus)
+        for kernel in (PromisingKernel, PromisingKernel, Divided)
+    )
+    assert set(seen) == {f"corpus/{kept.name}" for kept in corpus} and seen == again
+    assert compare(SuiteResult({}, (), observed=seen), SuiteResult({}, (), observed=again)).outcome == "survived"
+    assert compare(SuiteResult({}, (), observed=seen), SuiteResult({}, (), observed=otherwise)).outcome == "killed"
