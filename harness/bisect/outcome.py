@@ -87,6 +87,7 @@ def lines(outcome: BisectResult, book: TrialLog, task: BisectOptions) -> list[st
     width = max(len(old), len(new))
     said.append(f"  {old:{width}}  {book.why(outcome.last)}")
     said.append(f"  {new:{width}}  {book.why(outcome.first)}")
+    said += [f"what failed: {cause}" for cause in book.causes(outcome.last if task.fixed else outcome.first)]
     said += [f"note: {remark}" for remark in _remarks(outcome, book, task)]
     said.append(spent(outcome, book))
     said.append(regzbot(outcome, fixed=task.fixed))
@@ -228,4 +229,5 @@ def _point(name: str, book: TrialLog) -> dict[str, Any]:
         "bad": tally.bad,
         "untestable": tally.untestable,
         "told": book.why(name),
+        "causes": list(book.causes(name)),
     }

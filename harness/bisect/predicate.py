@@ -17,6 +17,7 @@ from harness.errors import UsageError, nearest
 from harness.model.rule import Rule
 from harness.model.verdict import RuleResult, Status
 from harness.observations.model import Half, Observation, errno_name, signal_name
+from harness.verdicts.causes import causes
 
 _CONDITION = re.compile(r"(?:(control|sealed)\.)?([a-z]+)(!?=)([^\s=]+)\Z")
 _FIELDS = ("errno", "result", "signal", "said")
@@ -83,13 +84,15 @@ def _value(half: Half, field: str) -> str:
 @dataclass(frozen=True)
 class Seen:
     """What one boot showed of the rule. ``behaviour`` has what each probe was seen to do, ``holds`` whether the
-    condition was met (None without one, or where the operation it is about was not seen)."""
+    condition was met (None without one, or where the operation it is about was not seen). ``causes`` are the sentences
+    of what its failures have in common."""
 
     status: Status
     kind: str
     reason: str
     behaviour: tuple[tuple[str, str], ...]
     holds: bool | None = None
+    causes: tuple[str, ...] = ()
 
     @property
     def told(self) -> str:
@@ -113,7 +116,8 @@ def see(result: RuleResult, condition: Condition | None, observation: Observatio
     reason = result.worst.reason
     if condition is not None and observation is not None and holds is None:
         reason = reason or f"{condition.half} half: {condition.of(observation).said}"
-    return Seen(result.status, result.kind or "", reason, behaviour, holds)
+    sentences = tuple(cause.sentence for cause in causes([result]))
+    return Seen(result.status, result.kind or "", reason, behaviour, holds, sentences)
 
 
 @dataclass(frozen=True)

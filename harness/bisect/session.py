@@ -243,5 +243,6 @@ def _trial(words: dict[str, Any], folder: Path) -> Trial:
     seen = words.pop("seen")
     run = str(folder / words.pop("run")) if words["run"] else words.pop("run")
     if seen is not None:
-        seen = Seen(**{**seen, "behaviour": tuple((probe, text) for probe, text in seen["behaviour"])})
+        behaviour = tuple((probe, text) for probe, text in seen["behaviour"])
+        seen = Seen(**{**seen, "behaviour": behaviour, "causes": tuple(seen.get("causes", ()))})
     return Trial(**words, seen=seen, run=run)

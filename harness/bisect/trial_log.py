@@ -112,6 +112,11 @@ class TrialLog:
         """Guests booted, those that broke included."""
         return sum(1 for trial in self.trials if trial.origin == "boot" and trial.run)
 
+    def causes(self, point: str) -> tuple[str, ...]:
+        """What a point's failures have in common, in sentences, as its newest answer has it."""
+        answered = (t.seen for t in reversed(self._of(point)) if t.seen is not None and not t.trouble)
+        return next((seen.causes for seen in answered), ())
+
     def why(self, point: str) -> str:
         """What a point showed, in one line: its newest answer, or why it has none."""
         trials = self._of(point)

@@ -23,9 +23,12 @@ from harness.kernels.model import Kernel
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import InQemu
 from harness.model.architectures import ARCHES, ARCHITECTURES, Arch
+from harness.payload.compiler import compile_given
 from harness.runs.interactive import Hold, equip, opened, pick, refuse_unfit, run_command, run_shell
 from harness.runs.model import Cell
 
+_SOURCE = ".c"
+VMLINUX = "vmlinux"
 _FLOOD = 1 << 62  # a person may read as much as a guest writes
 
 
@@ -128,11 +131,19 @@ def exec_(files: tuple[Path, ...], words: tuple[str, ...], **options: Any) -> in
     sealmatrix exec debian-6.12 --push ./reproducer -- reproducer
     sealmatrix exec debian-6.12 -- sh -c 'grep -c sl /proc/self/smaps; exit 7'
 
+    A pushed file whose name ends in .c is compiled, static and for the guest's architecture, with sealmatrix's own
+    compiler; what is pushed is the program, without the .c. So `sealmatrix rules show RULE --reproducer` can be run:
+
+    \b
+    sealmatrix exec debian-6.12 --push repro.c -- repro
+
     Exit status: the command's (128 + N when signal N ended it); 3 also when the guest did not boot or was lost.
     """
     asked = _asked(options)
-    pushed = _read(files)
+    sources = [path for path in files if path.suffix == _SOURCE]
+    pushed = _read([path for path in files if path.suffix != _SOURCE])
     with _held(asked) as (cell, hold):
+        pushed += [(path.stem, compile_given(path, cell.arch)) for path in sources]
         refuse_unfit(cell, pushed)
         with opened(cell, hold, _saying(asked)) as (guest, _):
             equip(guest, cell, _saying(asked), pushed)
@@ -171,12 +182,25 @@ def _held(asked: _Asked) -> Iterator[tuple[Cell, Hold]]:
 
 
 def attach(cell: Cell, socket: Path) -> str:
-    """The command that attaches a debugger to a guest that waits for one."""
-    kernel = cell.kernel
-    symbols = [str(kernel.image)] if isinstance(kernel, Kernel) and kernel.image_format == "vmlinux" else []
+    """The command that attaches a debugger to a guest that waits for one, with the kernel's symbols where they are."""
+    symbols = [str(path) for path in (_symbols(cell),) if path]
     foreign = ARCHITECTURES[cell.arch].gdb
     words = ["gdb-multiarch", "-ex", foreign] if foreign else ["gdb"]
     return shlex.join([*words, "-ex", f"target remote {socket}", *symbols])
+
+
+def _symbols(cell: Cell) -> Path | None:
+    """The file that has a kernel's symbols: the person's own vmlinux, as their build left it, or else our image."""
+    kernel = cell.kernel
+    if not isinstance(kernel, Kernel):
+        return None
+    if kernel.origin.kind == "file":
+        image = Path(kernel.origin.where)
+        tops = [image.parents[built.count("/")] for built in ARCHITECTURES[cell.arch].built if image.match(built)]
+        found = next((top / VMLINUX for top in (*tops, image.parent) if (top / VMLINUX).is_file()), None)
+        if found:
+            return found
+    return kernel.image if kernel.image_format == VMLINUX else None
 
 
 def _saying(asked: _Asked) -> Callable[[str], None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -10,8 +10,9 @@ from rich.text import Text
 
 from harness.qualify.evidence import SUMS
 from harness.qualify.judge import Met, PolicyCheck, Use
-from harness.qualify.report import Dossier
+from harness.qualify.report import Dossier, candidate_causes
 from harness.reports.style import Page
+from harness.runs.causes import command_line
 
 _IN, _DEEP = 2, 6
 _EVIDENCE = 3
@@ -27,6 +28,12 @@ def print_qualification(console: Console, dossier: Dossier, folder: Path, seal: 
     """Print the checks, what deviates, the waivers, and the verdict last."""
     page, found = Page(console), dossier.qualification
     page.line(f"{found.policy.title}: {dossier.candidate.word} against {dossier.baseline.word}", style="bold")
+    for cause in candidate_causes(dossier):
+        page.line(f"{page.ink.safe('✗')} {cause.sentence}", _IN, "bold red")
+        for line in cause.evidence():
+            page.line(line, _DEEP)
+        for command in cause.commands:
+            page.whole(command_line(command), _DEEP)
     for check in found.checks:
         _check(page, check)
     if found.waivers:
@@ -55,11 +62,25 @@ def print_qualification(console: Console, dossier: Dossier, folder: Path, seal: 
         console.print(Text(page.ink.safe(text)), soft_wrap=True)
 
 
+def configured_otherwise(check: PolicyCheck) -> Mapping[str, Sequence[str]]:
+    """Rules that deviate only because the kernel was configured otherwise, by what they need."""
+    found: dict[str, list[str]] = {}
+    for deviation in check.deviations:
+        if deviation.configuration:
+            excuse = f" (excused until {deviation.waiver.expires})" if deviation.waiver else ""
+            found.setdefault(deviation.configuration, []).append(f"{deviation.rule} on {deviation.cell}{excuse}")
+    return found
+
+
 def _check(page: Page, check: PolicyCheck) -> None:
     glyph, style = _STYLES[check.met]
     says = f" ({check.says})" if check.says else ""
     page.line(f"{page.ink.safe(glyph)} {check.title}{says}", _IN, style)
+    for needs, rules in configured_otherwise(check).items():
+        page.line(f"configured otherwise, {needs}: {', '.join(rules)}", _DEEP)
     for deviation in check.deviations:
+        if deviation.configuration:
+            continue
         excuse = f"; excused until {deviation.waiver.expires}: {deviation.waiver.reason}" if deviation.waiver else ""
         page.line(f"{deviation.rule} on {deviation.cell} {deviation.says}{excuse}", _DEEP)
         for line in deviation.evidence[:_EVIDENCE]:

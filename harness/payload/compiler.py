@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from harness.errors import BuildError
+from harness.errors import BuildError, UsageError
 from harness.kernels.store import default_root, keep_made, made, telling
 from harness.model.architectures import ARCHITECTURES, Arch
 from harness.processes.children import OutOfTime, run
@@ -30,6 +30,8 @@ FLAGS: tuple[str, ...] = (
     "-static", "-std=gnu11", "-O2", "-g0", "-s", "-fno-sanitize=all", "-fno-strict-aliasing",
     "-Wall", "-Wextra", "-Werror", "-Wno-unused-command-line-argument", "-Wl,--image-base=0x40000000",
 )  # fmt: skip
+
+_GIVEN: tuple[str, ...] = ("-static", "-std=gnu11", "-O2", "-g", "-fno-sanitize=all", "-w", "-pthread")
 
 # The first build for a target compiles musl as well: 25 s on a desktop, minutes on a slow board.
 _COMPILE_SECONDS = 900
@@ -118,6 +120,20 @@ class Program:
 def compile_static(sources: Sequence[Path], arch: Arch, name: str, defines: Mapping[str, str] | None = None) -> Path:
     """Make a ``Program``; see there."""
     return Program(tuple(sources), arch, name, tuple((defines or {}).items())).make()
+
+
+def compile_given(source: Path, arch: Arch) -> bytes:
+    """A person's own C file as a static program for ``arch``; their warnings are theirs.
+
+    Raises ``UsageError`` with the compiler's first decisive line where it does not compile.
+    """
+    with tempfile.TemporaryDirectory(prefix="sealmatrix-") as scratch:
+        built = Path(scratch) / source.stem
+        try:
+            _compile([source], arch, _GIVEN, built)
+        except BuildError as problem:
+            raise UsageError(str(problem)) from None
+        return built.read_bytes()
 
 
 def _compile(sources: Sequence[Path], arch: Arch, flags: Sequence[str], output: Path) -> None:

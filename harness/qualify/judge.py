@@ -21,7 +21,10 @@ Use = Literal["used", "stale", "expired", "not needed"]
 
 @dataclass(frozen=True)
 class Deviation:
-    """Something the policy does not accept. ``what`` is what would have to be excused, ``waiver`` what excuses it."""
+    """Something the policy does not accept. ``what`` is what would have to be excused, ``waiver`` what excuses it.
+
+    ``configuration`` says what the rule needs, where all there is to it is that the kernel was configured otherwise.
+    """
 
     what: Excuse
     cell: str
@@ -29,6 +32,7 @@ class Deviation:
     says: str
     waiver: Waiver | None = None
     evidence: tuple[str, ...] = ()
+    configuration: str = ""
 
 
 @dataclass(frozen=True)
@@ -271,8 +275,19 @@ def _differences(policy: Policy, case: Case) -> tuple[list[AllowedUse], list[Dev
                     allowed.append(AllowedUse(pair.after.cell, rule.rule.id, change, words, expected.reason))
                     continue
                 for what in _must_be_excused(rule, change):
-                    refused.append(Deviation(what, pair.after.cell, rule.rule.id, words, evidence=lines))
+                    needs = _configuration(rule, change)
+                    found = Deviation(what, pair.after.cell, rule.rule.id, words, evidence=lines, configuration=needs)
+                    refused.append(found)
     return allowed, refused
+
+
+def _configuration(rule: RuleChange, change: Change) -> str:
+    """What a rule that lost its coverage needs of a kernel's configuration; "" for any other change or reason."""
+    reasons = {probe.after.reason if probe.after else "" for probe in rule.probes if probe.change == change}
+    if change != "lost coverage" or len(reasons) != 1:
+        return ""
+    (reason,) = reasons
+    return reason if reason.startswith("needs a kernel built ") else ""
 
 
 def _words(pair: Pair, rule: RuleChange, change: Change) -> tuple[str, tuple[str, ...]]:

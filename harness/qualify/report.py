@@ -14,6 +14,7 @@ from harness.compare.sides import Picked
 from harness.model.run_record import CellRecord, RunRecord
 from harness.qualify.judge import Deviation, PolicyCheck, Qualification, WaiverUse
 from harness.qualify.policy import Policy, Waiver
+from harness.runs.causes import ReportedCause, causes_json, told_causes
 from harness.runs.repeats import first_id
 
 REPORT_SCHEMA = 1
@@ -46,6 +47,7 @@ def report_json(dossier: Dossier) -> dict[str, Any]:
             "sha256": sha256(dossier.policy).hexdigest(),
             "says": policy_in_words(found.policy),
         },
+        "causes": causes_json(candidate_causes(dossier)),
         "checks": [_check(check) for check in found.checks],
         "waivers": [_use(use) for use in found.waivers],
         "allowed_differences": [vars(use) for use in found.allowed],
@@ -56,6 +58,11 @@ def report_json(dossier: Dossier) -> dict[str, Any]:
         "baseline": _side(dossier.baseline),
         "repeat": {"judge": judge_command(dossier), "measure": _measure(dossier)},
     }
+
+
+def candidate_causes(dossier: Dossier) -> tuple[ReportedCause, ...]:
+    """What the candidate's failures have in common; nothing where it was only compared."""
+    return told_causes(dossier.candidate.done, cells=cell_ids(dossier.candidate))
 
 
 def policy_in_words(policy: Policy) -> list[str]:
@@ -87,6 +94,7 @@ def _deviation(deviation: Deviation) -> dict[str, Any]:
         "rule": deviation.rule,
         "says": deviation.says,
         "evidence": list(deviation.evidence),
+        "configuration": deviation.configuration,
         "waiver": _waiver(deviation.waiver) if deviation.waiver else None,
     }
 

@@ -226,7 +226,9 @@ def _comment(rule: Rule, probe: ProbeName) -> str:
         f"Rule {rule.id} ({rule.contract}), probe {probe.id}:",
         *textwrap.wrap(rule.statement, 108),
         *rule.sources,
-        "Build and run: cc -o reproducer reproducer.c && ./reproducer",
+        "Build and run here: cc -o repro repro.c && ./repro",
+        "In a guest, static, for a guest has no shared libraries: cc -static -o repro repro.c; or let",
+        "`sealmatrix exec KERNEL --push repro.c -- repro` compile it for the guest's architecture and run it.",
         "Exit status: 0 the promise was kept, 1 it was broken, 2 it could not be tried.",
     ]
     return "/*\n" + "\n".join(f" * {line.replace('*/', '* /')}" for line in lines) + "\n */"

@@ -5,7 +5,7 @@ The terminal, the page, Markdown, JUnit, ``verdicts.json``, qualification: each 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -32,10 +32,10 @@ class Shared:
     cells: tuple[str, ...]
 
 
-def shared_causes(done: RunDone) -> list[Shared]:
+def shared_causes(done: RunDone, cells: Collection[str] | None = None) -> list[Shared]:
     """What the failures have in common, gravest first; cells that fail alike are told together."""
     groups: dict[tuple[str, tuple[str, ...]], list[tuple[str, Cause]]] = {}
-    for cell in done.record.cells:
+    for cell in done.record.cells if cells is None else [cell for cell in done.record.cells if cell.id in cells]:
         for cause in causes(done.results.get(cell.id, ())):
             groups.setdefault((cause.headline, cause.rules), []).append((cell.id, cause))
     found = [Shared(group[0][1], tuple(cell for cell, _ in group)) for group in groups.values()]
@@ -87,9 +87,11 @@ def command_line(command: Command) -> str:
     return f"{command.what + ':':<8}{command.line}"
 
 
-def told_causes(done: RunDone, make: Reproduce = reproduce) -> tuple[ReportedCause, ...]:
-    """What the failures of a run have in common, gravest first."""
-    found = shared_causes(done)
+def told_causes(
+    done: RunDone, make: Reproduce = reproduce, cells: Collection[str] | None = None
+) -> tuple[ReportedCause, ...]:
+    """What the failures of a run, or of some ``cells`` of it, have in common, gravest first."""
+    found = shared_causes(done, cells)
     rules = _rules(done) if found else {}
     return tuple(_tell(done, one, rules, make) for one in found)
 

@@ -66,6 +66,17 @@ def test_the_first_bad_build(tmp_path: Path) -> None:
     json.dumps(to_json(outcome, book, task()))
 
 
+def test_the_answer_says_what_failed_by_cause(tmp_path: Path) -> None:
+    sentence = "munmap no longer looks at the seal: every region and span (1 rule, 40 probes)"
+    bad = replace(BAD, causes=(sentence,))
+    ask = FakeAsk(lambda name: bad if name >= "6.15" else GOOD)
+    with sessions.begin(tmp_path, task()) as session:
+        outcome, book = bisect_builds(prepared(BUILDS), session, ask, lambda heard: None)
+    assert f"what failed: {sentence}" in lines(outcome, book, task())
+    assert to_json(outcome, book, task())["first"]["causes"] == [sentence]
+    assert sessions.read_trials(session.folder)[-1].seen == bad
+
+
 def test_the_first_good_build(tmp_path: Path) -> None:
     ask = FakeAsk(lambda name: GOOD if name >= "6.14.3-1" else BAD)
     with sessions.begin(tmp_path, task(fixed=True)) as session:

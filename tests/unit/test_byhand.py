@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from harness.cli.byhand import attach
 from harness.cli.main import cli
-from harness.errors import KernelUnavailable, LostGuest, SealmatrixError
+from harness.errors import KernelUnavailable, LostGuest, SealmatrixError, UsageError
 from harness.guests.deadlines import deadlines, unlimited
 from harness.guests.model import Exited, Output
 from harness.guests.terminal import bridge, followed
@@ -27,6 +27,8 @@ from harness.matrix.load import load_matrix, shipped_path
 from harness.matrix.model import Profile
 from harness.model.architectures import ARCHES
 from harness.payload.busybox import busybox
+from harness.payload.compiler import compile_given
+from harness.payload.elf import unfit
 from harness.runs.interactive import pick, run_command
 from harness.runs.model import Cell
 from tests.fakes import FakeGuest
@@ -106,6 +108,25 @@ def test_how_a_debugger_attaches(arch: str, image_format: str, line: str) -> Non
     kernel = Kernel("k", "6.12", arch, "own", Path("/s/image"), image_format, "", Origin("file", ""))  # type: ignore[arg-type]
     cell = Cell("k", arch, Profile("standard"), kernel)  # type: ignore[arg-type]
     assert attach(cell, Path("/t/gdb")) == line
+
+
+@pytest.mark.parametrize("built", ["arch/x86/boot/bzImage", "bzImage"])
+def test_a_debugger_is_given_the_person_s_own_vmlinux(tmp_path: Path, built: str) -> None:
+    image = tmp_path / "linux" / built
+    image.parent.mkdir(parents=True)
+    (tmp_path / "linux" / "vmlinux").touch()
+    kernel = Kernel("k", "6.12", "x86_64", "own", Path("/s/image"), "bzImage", "", Origin("file", str(image)))
+    told = attach(Cell("k", "x86_64", Profile("standard"), kernel), Path("/t/gdb"))
+    assert told == f"gdb -ex 'target remote /t/gdb' {tmp_path}/linux/vmlinux"
+
+
+def test_a_c_file_is_compiled_static_for_the_guest_s_architecture(tmp_path: Path) -> None:
+    source = tmp_path / "repro.c"
+    source.write_text("int main(int count, char **words) { int unused; return 7; }\n")
+    assert unfit(compile_given(source, "arm64"), "arm64") == ""
+    source.write_text("int main(void) { return absent; }\n")
+    with pytest.raises(UsageError, match=r"repro for x86_64 does not compile: .*repro.c:1:25: error"):
+        compile_given(source, "x86_64")
 
 
 def test_a_terminal_is_joined_and_left() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli.qualify_text import configured_otherwise
 from harness.compare.sides import Picked, sides_of
 from harness.errors import ConfigError, UsageError
 from harness.model.run_record import CellRecord
@@ -229,6 +230,30 @@ def test_lost_coverage_is_refused_and_can_be_expected() -> None:
     found = judged(results("skip"), allow)
     assert found.checks[3].met == "met"
     assert (found.verdict, found.allowed[0].reason) == ("qualified", "region withdrawn")
+
+
+def test_a_failing_candidate_is_told_by_cause_and_a_passing_one_has_none() -> None:
+    report = report_json(dossier(results("fail", "bypass", "control 0, sealed 0")))
+    (cause,) = report["causes"]
+    assert cause["sentence"].startswith("munmap no longer looks at the seal: ")
+    assert cause["cells"] == ["debian-7.3.x86_64"]
+    assert page(report).index(cause["sentence"]) < page(report).index("What was asked")
+    assert report_json(dossier(results()))["causes"] == []
+
+
+def test_only_differences_of_configuration_are_folded_into_a_line() -> None:
+    first, second, third = RULES.values()
+    needs = "needs a kernel built with CONFIG_SWAP"
+    after = [result(first, "skip", needs), result(second, "skip", needs), result(third, "observed")]
+    check = next(check for check in judged(after).checks if check.title.startswith("Nothing refused"))
+    assert configured_otherwise(check) == {
+        needs: ["munmap-across on debian-7.3.x86_64", "mprotect-mixed on debian-7.3.x86_64"]
+    }
+    assert check.met == "not met"
+    html = page(report_json(dossier(after)))
+    assert html.count(f'<th scope="row">{needs}</th>') == 1
+    other = [result(first, "skip", "no mseal (ENOSYS)"), result(second), result(third, "observed")]
+    assert not any(configured_otherwise(check) for check in judged(other).checks)
 
 
 def test_an_architecture_or_baseline_that_was_not_tested_is_not_met() -> None:
