@@ -171,7 +171,7 @@ def _held(asked: _Asked) -> Iterator[tuple[Cell, Hold]]:
         if socket is not None:
             if not isinstance(cell.profile.guest, InQemu):
                 raise UsageError(f"--gdb needs a profile with `guest: qemu`; {cell.profile.name} has another")
-            click.echo(f"sealmatrix: the guest waits; attach with: {attach(cell, socket)}", err=True)
+            click.echo(f"sealmatrix: the guest waits; attach with: {attach(cell, socket, asked.kernel)}", err=True)
         wishes = Wishes(asked.accel, scale=asked.scale, flood=_FLOOD, gdb=socket, endless=True)
         try:
             yield cell, Hold(wishes, Path(name), asked.console)
@@ -181,23 +181,27 @@ def _held(asked: _Asked) -> Iterator[tuple[Cell, Hold]]:
             raise
 
 
-def attach(cell: Cell, socket: Path) -> str:
-    """The command that attaches a debugger to a guest that waits for one, with the kernel's symbols where they are."""
-    symbols = [str(path) for path in (_symbols(cell),) if path]
+def attach(cell: Cell, socket: Path, given: str = "") -> str:
+    """The command that attaches a debugger to a guest that waits for one, with the kernel's symbols where they are.
+
+    ``given`` is how the person named the kernel: where that is a file or a tree, their vmlinux may lie beside it.
+    """
+    symbols = [str(path) for path in (_symbols(cell, given),) if path]
     foreign = ARCHITECTURES[cell.arch].gdb
     words = ["gdb-multiarch", "-ex", foreign] if foreign else ["gdb"]
     return shlex.join([*words, "-ex", f"target remote {socket}", *symbols])
 
 
-def _symbols(cell: Cell) -> Path | None:
+def _symbols(cell: Cell, given: str) -> Path | None:
     """The file that has a kernel's symbols: the person's own vmlinux, as their build left it, or else our image."""
     kernel = cell.kernel
     if not isinstance(kernel, Kernel):
         return None
-    if kernel.origin.kind == "file":
-        image = Path(kernel.origin.where)
-        tops = [image.parents[built.count("/")] for built in ARCHITECTURES[cell.arch].built if image.match(built)]
-        found = next((top / VMLINUX for top in (*tops, image.parent) if (top / VMLINUX).is_file()), None)
+    if kernel.origin.kind == "file" and given:
+        place = Path(given).expanduser().absolute()
+        built = ARCHITECTURES[cell.arch].built
+        tops = [place.parents[image.count("/")] for image in built if place.match(image)]
+        found = next((top / VMLINUX for top in (*tops, place, place.parent) if (top / VMLINUX).is_file()), None)
         if found:
             return found
     return kernel.image if kernel.image_format == VMLINUX else None

@@ -110,13 +110,14 @@ def test_how_a_debugger_attaches(arch: str, image_format: str, line: str) -> Non
     assert attach(cell, Path("/t/gdb")) == line
 
 
-@pytest.mark.parametrize("built", ["arch/x86/boot/bzImage", "bzImage"])
-def test_a_debugger_is_given_the_person_s_own_vmlinux(tmp_path: Path, built: str) -> None:
-    image = tmp_path / "linux" / built
-    image.parent.mkdir(parents=True)
+@pytest.mark.parametrize("given", ["arch/x86/boot/bzImage", "bzImage", ""])
+def test_a_debugger_is_given_the_person_s_own_vmlinux(tmp_path: Path, given: str) -> None:
+    place = tmp_path / "linux" / given
+    place.parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "linux").mkdir(exist_ok=True)
     (tmp_path / "linux" / "vmlinux").touch()
-    kernel = Kernel("k", "6.12", "x86_64", "own", Path("/s/image"), "bzImage", "", Origin("file", str(image)))
-    told = attach(Cell("k", "x86_64", Profile("standard"), kernel), Path("/t/gdb"))
+    kernel = Kernel("k", "6.12", "x86_64", "own", Path("/s/image"), "bzImage", "", Origin("file", "file bzImage"))
+    told = attach(Cell("k", "x86_64", Profile("standard"), kernel), Path("/t/gdb"), str(place))
     assert told == f"gdb -ex 'target remote /t/gdb' {tmp_path}/linux/vmlinux"
 
 
