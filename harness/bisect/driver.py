@@ -16,7 +16,7 @@ from harness.kernels.model import Kernel
 
 @dataclass(frozen=True)
 class BisectProgress:
-    """An event for whoever shows progress: something is going on, or a ``trial`` was made and says ``answer``.
+    """A progress event: something is going on, or a ``trial`` was made and says ``answer``.
 
     ``told`` is what it showed. ``left`` more rounds are expected (None: nobody knows), which take about ``seconds``.
     """

@@ -147,4 +147,6 @@ def unmet(demands: Mapping[str, float], offers: Mapping[str, Mapping[str, float]
         if not name.startswith(NAME) and all(offer.get(name, 0) < number for offer in offers.values())
     ]
     what = ", ".join(f"{name} {demands[name]:g}" if name in ("cores", "memory") else name for name in lacking)
-    return f"none of {len(offers)} workers has {what or 'everything at once'}" if offers else "no worker is left"
+    if not offers:
+        return "no worker is left"
+    return f"none of {len(offers)} workers has {what}" if what else "no worker satisfies all requirements at once"

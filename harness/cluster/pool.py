@@ -205,7 +205,7 @@ class ClusterPool:
             return  # the watch gives up what nobody answers for
 
     def _do(self, work: Callable[..., None], *given: Any) -> None:
-        """Do something in a thread of ours; what it raises goes to whoever waits for outcomes."""
+        """Do something in a thread of ours; its exception goes to the thread that waits for outcomes."""
         self._hands.submit(work, *given).add_done_callback(self._raised)
 
     def _raised(self, future: concurrent.futures.Future[None]) -> None:

@@ -238,7 +238,7 @@ TERMINAL = "/dev/hvc0"
 
 
 def terminal(machine: Machine) -> Argv:
-    """A terminal beside the console, for whoever looks at the guest by hand."""
+    """A terminal beside the console, for interactive use."""
     if machine.terminal_fd < 0:
         return ()
     return (

@@ -93,7 +93,7 @@ class QemuGuest:
 
     @property
     def pid(self) -> int | None:
-        """QEMU's, while one runs: for whoever measures it."""
+        """QEMU's, while one runs; for benchmarks."""
         return self._link.process.pid if self._link else None
 
     def boot(self) -> Booted:

@@ -1,4 +1,4 @@
-"""A terminal of a guest's own on ours, and following a console: for whoever looks at a kernel by hand."""
+"""A terminal of a guest's own on ours, and following a console, for interactive use."""
 
 from __future__ import annotations
 

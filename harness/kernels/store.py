@@ -71,7 +71,7 @@ class Store:
         return path
 
     def locate(self, digest: str) -> Path | None:
-        """Return the file of this name without reading it, or None: whoever uses it has to ``demand`` its digest."""
+        """Return the file of this name without reading it, or None; the caller has to ``demand`` its digest."""
         path = self._blob(digest)
         with telling(path):
             return path if path.is_file() else None
@@ -118,7 +118,7 @@ class Store:
 
     @contextmanager
     def lock(self, name: str, say: Callable[[str], None] = lambda text: None) -> Iterator[None]:
-        """Hold the named lock, waiting for whoever holds it now, in this or another process; ``say`` is told of that.
+        """Hold the named lock, waiting for its holder, in this or another process; ``say`` is told of that.
 
         Raises ``Interrupted`` where the wait is not wanted any more.
         """

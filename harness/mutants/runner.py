@@ -42,7 +42,7 @@ class MutationOptions:
 
 @dataclass(frozen=True)
 class MutationProgress:
-    """An event for whoever shows progress. ``record`` is there when a mutant is decided; ``done`` of ``total`` are."""
+    """A progress event. ``record`` is there when a mutant is decided; ``done`` of ``total`` are."""
 
     stage: str
     subject: str

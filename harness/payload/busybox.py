@@ -1,4 +1,4 @@
-"""A static busybox for guests that have nothing: the shell and the tools of whoever looks at a kernel by hand.
+"""A static busybox for guests that have nothing: the shell and tools for interactive use.
 
 Debian's ``busybox-static``, of the guest's architecture, fetched like a kernel is: signed, once, into the store.
 """

@@ -97,7 +97,7 @@ class Program:
         return made(self.target) != ""
 
     def make(self, how_far: str = "") -> Path:
-        """Return it, built where it is not there; whoever follows our log hears of that before.
+        """Return it, built where it is not there; the log says so before.
 
         Raises ``BuildError`` with the compiler's first decisive line, ``StoreError`` when the cache cannot be written.
         """

@@ -200,7 +200,7 @@ def go_on(seconds: float = 0.0) -> None:
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
-    """Say what this process itself does for a while, for whoever interrupts it; it asks ``go_on`` now and then."""
+    """Set the message for an interrupt while this process itself works; it asks ``go_on`` now and then."""
     with _LIVING.having(_Work(what)):
         yield
 
@@ -220,7 +220,7 @@ def start(
 ) -> Iterator[Child]:
     """Start a program; when the block is left it has ended, with all it started.
 
-    ``what`` says what it does, for whoever interrupts it ("building the kernel of linux"). ``after="leave"`` leaves
+    ``what`` says what it does, should it be interrupted ("building the kernel of linux"). ``after="leave"`` leaves
     alone what still runs when the program ends by itself, with success. ``by_signal=False`` is for those of a guest,
     which its pool ends. Raises ``OSError`` when it cannot be run, ``Interrupted`` when a signal ended it.
     """

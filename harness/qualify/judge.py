@@ -93,7 +93,7 @@ class Qualification:
 
 
 def qualify(policy: Policy, case: Case, today: date) -> Qualification:
-    """Judge a candidate. Nothing starts as met: what was not measured was not kept."""
+    """Judge a candidate. Every check starts as not met, so what was not measured does not qualify."""
     allowed, refused = _differences(policy, case)
     found = (
         _cells(policy, case),

@@ -56,7 +56,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class ProgressEvent:
-    """An event of a run, for whoever shows progress. ``probes`` observations have arrived out of ``planned``;
+    """A progress event of a run. ``probes`` observations have arrived out of ``planned``;
     ``statuses`` are the rules by status, once the cell is judged."""
 
     cell: str

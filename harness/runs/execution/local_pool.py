@@ -154,7 +154,7 @@ class LocalPool:
                 self._admit()
 
     def _ended(self, future: Future[None]) -> None:
-        """A cell's thread is done with it; what it raised goes to whoever waits for outcomes."""
+        """A cell's thread is done with it; its exception goes to the thread that waits for outcomes."""
         if problem := future.exception():
             self._events.put(problem)
 
