@@ -16,6 +16,7 @@ from typing import Literal
 CrashKind = Literal["panic", "oops", "bug", "sanitizer", "warning", "hung-task", "lockup", "oom"]
 
 MAX_QUOTED = 20
+_IN_MM = re.compile(r"^WARNING: (?:.* at )?(?:arch/\w+/)?mm/[\w./-]+:\d+")
 MAX_REPORTS = 50  # notes; a kernel that complains without end has said enough, but a crash is always told
 _TRACE_HEAD = 8  # lines quoted after "Call Trace:"
 _REPORT_LINES = 150  # a report without an end mark ends here
@@ -41,6 +42,11 @@ class Crash:
     fatal: bool
     line: int = 0
     also: tuple[str, ...] = ()
+
+    @property
+    def warns_of_memory(self) -> bool:
+        """Whether it is a warning of memory management: that of an assertion in mm/, also an architecture's."""
+        return self.kind == "warning" and _IN_MM.search(self.title) is not None
 
     @property
     def suspects(self) -> tuple[str, ...]:

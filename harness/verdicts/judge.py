@@ -20,6 +20,7 @@ from harness.model.rule import Expect, KernelFacts, Outcome, ProbeName, Rule
 from harness.model.verdict import Follows, Judgement, Kind, RuleResult, Status, Verdict
 from harness.observations.model import Half, Observation, errno_name, signal_name
 from harness.rules.refusals import excuse
+from harness.rules.warnings import is_allowed
 from harness.verdicts.crosscheck import disagreement
 from harness.verdicts.refused import control_refused, filter_noted, no_mseal, step_failed, without_mseal
 from harness.verdicts.rounds import RoundOutcome, read_outcomes
@@ -88,13 +89,26 @@ def judge(assignment: Assignment, evidence: Evidence) -> tuple[RuleResult, ...]:
     for crash in evidence.crashes:
         for probe in crash.suspects if crash.fatal else ():
             fatal.setdefault(probe, crash)
+    warned = _warned(evidence)
     return tuple(
-        RuleResult(rule, tuple(_verdict(rule, probe, evidence, fatal) for probe in probes))
+        RuleResult(rule, tuple(_verdict(rule, probe, evidence, fatal, warned) for probe in probes))
         for rule, probes in assignment
     )
 
 
-def _verdict(rule: Rule, probe: ProbeName, evidence: Evidence, fatal: Mapping[str, Crash]) -> Verdict:
+def _warned(evidence: Evidence) -> Mapping[str, Crash]:
+    """The first warning of memory management that each probe may have caused; those on the allow-list are notes."""
+    found: dict[str, Crash] = {}
+    for crash in evidence.crashes:
+        if crash.warns_of_memory and not is_allowed(crash.title, evidence.kernel):
+            for probe in crash.suspects:
+                found.setdefault(probe, crash)
+    return found
+
+
+def _verdict(
+    rule: Rule, probe: ProbeName, evidence: Evidence, fatal: Mapping[str, Crash], warned: Mapping[str, Crash]
+) -> Verdict:
     seen = evidence.observations.get(probe.id)
     finding = _unanswered(rule, probe, evidence, fatal, seen)
     follows: Follows | None = None
@@ -103,6 +117,9 @@ def _verdict(rule: Rule, probe: ProbeName, evidence: Evidence, fatal: Mapping[st
         finding = judge_observation(rule, probe, seen, evidence.kernel)
         follows = _follows(rule, probe, seen, evidence.kernel, finding)
         finding = _known(rule, probe, evidence.kernel, finding)
+    if probe.id in warned and finding.status != "fail" and rule.outcome != "unchanged":
+        # What the operation was answered is no excuse: the kernel itself says that its memory management is not right.
+        finding = Judgement("fail", f"the kernel warned while the probe ran: {warned[probe.id].title}", "crash")
     # A run of many cells holds millions of these texts, of which few differ.
     observed = sys.intern(summary(seen, whole=rule.atomic)) if seen else ""
     divided = sys.intern(division(seen)) if seen else ""

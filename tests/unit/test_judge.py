@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from harness.errors import ConfigError
 from harness.guests.console import Crash
 from harness.model.rule import Expect, KernelFacts, Known, ProbeName, Rule, Selector, Where
 from harness.model.verdict import KINDS, RuleResult, Verdict, exit_code
 from harness.observations.model import Half, Observation
 from harness.rules.load import parse_catalogue
+from harness.rules.warnings import is_allowed, load_warnings, parse_warnings
 from harness.verdicts.judge import Evidence, assign, judge, judge_observation
 
 KERNEL = KernelFacts("6.12.117+deb13-cloud-amd64", "x86_64", 4096)
@@ -340,6 +342,50 @@ def test_nothing_starts_as_pass() -> None:
     found = verdict(rule(), None, begun=("munmap/anon-rw/SSS",), crashes=(crash,), lost="gone")
     assert (found.status, found.kind) == ("fail", "crash")
     assert verdict(rule(), observation(), crashes=(crash,)).kind == "crash"
+
+
+MM_WARNINGS = (
+    "WARNING: CPU: 0 PID: 45 at mm/vma.c:1234 vma_merge+0x10/0x20",
+    "WARNING: mm/mseal.c:12 at do_mseal+0x1/0x2, CPU#0: sealmatrix-0/61",
+    "WARNING: CPU: 0 PID: 45 at arch/x86/mm/fault.c:7 f+0x1/0x2",
+)
+
+
+@pytest.mark.parametrize("title", MM_WARNINGS)
+def test_a_warning_of_memory_management_fails_the_probe_that_ran(title: str) -> None:
+    asked = "munmap/anon-rw/SSS"
+    warning = Crash(kind="warning", title=title, lines=(title,), during=asked, fatal=False)
+    assert verdict(rule(), observation()).status == "pass"
+    found = verdict(rule(), observation(), crashes=(warning,))
+    assert (found.status, found.kind) == ("fail", "crash")
+    assert title in found.reason
+    elsewhere = replace(warning, during="mprotect/anon-rw/SSS")
+    assert verdict(rule(), observation(), crashes=(elsewhere,)).status == "pass"
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "WARNING: CPU: 0 PID: 45 at kernel/fork.c:12 f+0x1/0x2",
+        "WARNING: CPU: 0 PID: 45 at drivers/comm/x.c:12 f+0x1/0x2",
+        "WARNING: possible circular locking dependency detected",
+    ],
+)
+def test_a_warning_elsewhere_is_a_note(title: str) -> None:
+    warning = Crash(kind="warning", title=title, lines=(title,), during="munmap/anon-rw/SSS", fatal=False)
+    assert verdict(rule(), observation(), crashes=(warning,)).status == "pass"
+
+
+def test_an_allowed_warning_has_a_reason_and_its_kernels() -> None:
+    assert load_warnings() == ()
+    text = "allowed:\n  - {title: 'WARNING: *mm/vma.c:*', reason: known, since: '6.12', until: '6.13'}\n"
+    entries = parse_warnings(text)
+    assert is_allowed(MM_WARNINGS[0], KernelFacts("6.12.3", "x86_64", 4096), entries)
+    assert not is_allowed(MM_WARNINGS[0], KernelFacts("6.13.0", "x86_64", 4096), entries)
+    assert not is_allowed(MM_WARNINGS[1], KernelFacts("6.12.3", "x86_64", 4096), entries)
+    for wrong in ("allowed: [{title: x}]", "allowed: [{title: x, reason: ''}]", "alowed: []", "{"):
+        with pytest.raises(ConfigError, match=r"warnings\.yaml"):
+            parse_warnings(wrong)
 
 
 def test_a_crash_beside_which_two_probes_ran() -> None:
