@@ -29,7 +29,7 @@ PATTERNS = {
     "HOST": "192.0.2.7", "USER": "root",
 }  # fmt: skip
 _NO_PATTERNS = {"HEAD", *errno.errorcode.values()}  # git's, and the kernel's
-_CAPITALS = re.compile(r"(?<![\w.$-])[A-Z][A-Z0-9]*(?:-[A-Z0-9]+)*(?![\w-])")
+_CAPITALS = re.compile(r"(?<![\w.$%-])[A-Z][A-Z0-9]*(?:-[A-Z0-9]+)*(?![\w-])")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Example:
     @property
     def words(self) -> list[str]:
         """The words of the command alone, with the meanings of patterns."""
-        line = re.sub(r"[\[\]]|\.\.\.", "", self.line)
+        line = re.sub(r"[\[\]]|\.\.\.", "", self.line).replace("$(date +%Y%m%d)", "20261122")
         line = _CAPITALS.sub(lambda found: PATTERNS.get(found.group(), found.group()), line)
         words = shlex.split(line)
         for mark in (">", ">>", "&&"):

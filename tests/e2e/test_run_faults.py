@@ -20,12 +20,14 @@ from harness.reports.write import write_reports
 from harness.runs.execution.run import execute
 from harness.runs.model import Cell, ProgressEvent, RunDone, Workload
 from harness.runs.plan import RunPlan
-from tests.unit.test_runs import END, PLAN, PROBES, begin, run_plan, seen, statuses
+from tests.unit.test_runs import END, PLAN, PROBES, begin, encode, run_plan, seen, statuses
 
 pytestmark = pytest.mark.kernels
 
 EXACT, HEAD = PROBES
 MARK = ["kmsg", f"<1>sealmatrix: begin {HEAD.id}\n"]
+# Both in one process, as a payload of stream 2 may run them.
+BATCHED = [encode(json.loads(PLAN) | {"stream": 2}), encode({"type": "batch", "probe": EXACT.id, "probes": 2})]
 Script = Sequence[str]
 
 
@@ -153,7 +155,8 @@ def test_qemu_killed(run: Callable[..., RunDone]) -> None:
 
     killed = threading.Lock()
     done = run(
-        [*say(PLAN, begin(1), seen(0)), "do", "hang"],  # once its observation is there, so is the beginning before it
+        # In one process, so that the second has begun when the first is seen.
+        [*say(*BATCHED, seen(0).splitlines(True)[1]), "do", "hang"],
         on_probe=lambda guest: kill(guest) if killed.acquire(blocking=False) else None,
     )
     check(done, ["pass", "error"], "SIGKILL")
