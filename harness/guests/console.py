@@ -129,6 +129,18 @@ def messages(text: str) -> Iterator[tuple[int, str]]:
                 yield number, message
 
 
+_FRAME = re.compile(r"^(?:RIP: 0010:|pc : |\s*)(?P<function>[A-Za-z_]\w*)[\w.]*\+0x[0-9a-f]+/0x")
+_REPORTERS = frozenset({"dump_stack", "dump_stack_lvl", "show_stack", "dump_backtrace", "print_report", "kasan_report"})
+
+
+def fingerprint(title: str, lines: Sequence[str]) -> tuple[str, ...]:
+    """What tells one mishap from another on any build: the functions of a report's stack, without their offsets and
+    without what compilers append to names; its title where it has no stack. Frames marked ``?`` are guesses."""
+    functions = (match["function"] for line in lines if (match := _FRAME.match(line)))
+    found = tuple(dict.fromkeys(name for name in functions if name not in _REPORTERS))
+    return found or (re.sub(r"0x[0-9a-f]+|\d+", "#", title),)
+
+
 def last_lines(text: str, count: int = 10) -> tuple[str, ...]:
     """Return the last messages of a console, cleaned, oldest first: what a person sees of a guest that hangs."""
     return tuple(message for _, message in messages(text))[-count:]

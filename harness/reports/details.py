@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from harness.model.run_record import CellRecord
+from harness.guests.console import fingerprint
+from harness.model.run_record import CellRecord, CrashRecord
 from harness.reports.findings import Finding, differences, findings, missing, readings
 from harness.reports.grid import Grid, reasons_for
 from harness.reports.style import MARKS, Page
@@ -15,6 +16,7 @@ from harness.runs.model import RunDone
 # Findings told in full before the reader is sent to ``show``.
 _FULL = 20
 _CRASH_LINES = 12
+_AGAIN = 5  # further reports of one mishap that are named
 _IN, _DEEP = 2, 6  # columns of indentation
 
 
@@ -116,19 +118,28 @@ def _missing(page: Page, done: RunDone, laid_out: Grid) -> None:
 
 
 def _consoles(page: Page, done: RunDone) -> None:
-    """Quote what kernels reported, also where no probe was harmed."""
-    cells = [cell for cell in done.record.cells if cell.crashes]
-    if cells:
-        page.head("Reports on consoles")
-    for cell in cells:
+    """Quote what kernels reported, also where no probe was harmed; what has the same stack is told once."""
+    alike: dict[tuple[str, ...], list[tuple[CellRecord, CrashRecord]]] = {}
+    for cell in done.record.cells:
         for crash in cell.crashes:
-            during = f" during {' or '.join((crash.during, *crash.also))}" if crash.during else ""
-            page.line(f"{label(cell)}: {crash.title}{during}", _IN, "red" if crash.fatal else "yellow")
-            for line in crash.lines[:_CRASH_LINES]:
-                page.line(line, _DEEP, "dim")
-            if len(crash.lines) > _CRASH_LINES:
-                more = plural(len(crash.lines) - _CRASH_LINES, "more line")
-                page.line(f"… {more} in cells/{cell.id}/console.log", _DEEP, "dim")
+            alike.setdefault((crash.kind, *fingerprint(crash.title, crash.lines)), []).append((cell, crash))
+    if alike:
+        page.head("Reports on consoles")
+    for (cell, crash), *others in alike.values():
+        page.line(f"{label(cell)}: {crash.title}{_during(crash)}", _IN, "red" if crash.fatal else "yellow")
+        for line in crash.lines[:_CRASH_LINES]:
+            page.line(line, _DEEP, "dim")
+        if len(crash.lines) > _CRASH_LINES:
+            more = plural(len(crash.lines) - _CRASH_LINES, "more line")
+            page.line(f"… {more} in cells/{cell.id}/console.log", _DEEP, "dim")
+        for other, again in others[:_AGAIN]:
+            page.line(f"the same on {label(other)}{_during(again)}", _DEEP)
+        if len(others) > _AGAIN:
+            page.line(f"… and {plural(len(others) - _AGAIN, 'more report')} of it", _DEEP)
+
+
+def _during(crash: CrashRecord) -> str:
+    return f" during {' or '.join((crash.during, *crash.also))}" if crash.during else ""
 
 
 def _kernels(page: Page, done: RunDone) -> None:

@@ -137,6 +137,22 @@ def test_a_console_report_is_quoted_even_when_nothing_failed() -> None:
     assert "      w2" in text
 
 
+def test_the_same_crash_on_several_cells_is_told_once() -> None:
+    def oops(offset: str, address: str, also: str = "do_mseal") -> CrashRecord:
+        lines = (f"BUG: unable to handle page fault for address: {address}", f"RIP: 0010:vma_merge+{offset}/0x20",
+                 "Call Trace:", f" ? guess+{offset}/0x9", f" {also}.isra.0+{offset}/0x40")  # fmt: skip
+        return CrashRecord(kind="oops", title=lines[0], lines=lines, during="mseal/anon-rw/exact", fatal=True)
+
+    cells = [
+        (cell("debian-6.12", crashes=[oops("0x1", "ff00")]), [result(rule("a"))]),
+        (cell("debian-6.18", crashes=[oops("0x7", "ee00"), oops("0x7", "ee00", "do_munmap")]), [result(rule("a"))]),
+    ]
+    text = printed(run(FOLDER, cells))
+    assert text.count("BUG: unable to handle page fault for address: ff00 during") == 1
+    assert "the same on debian-6.18 x86_64 during mseal/anon-rw/exact" in text
+    assert text.count("the same on") == 1
+
+
 def test_flatten_tells_what_else_there_was() -> None:
     rules = [rule(f"munmap-{i}") for i in range(4)]
     results = [result(rules[0]), *(result(r, "skip", "no mseal (ENOSYS)") for r in rules[1:])]
