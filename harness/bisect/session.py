@@ -18,7 +18,7 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import KW_ONLY, asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -47,6 +47,7 @@ class BisectOptions:
     arch: Arch
     good: str
     bad: str
+    _: KW_ONLY
     fixed: bool = False
     probe: str = ""
     observation: str = ""

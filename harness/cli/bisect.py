@@ -18,12 +18,13 @@ from harness.bisect.bisection import Prepared, list_builds, prepare, run
 from harness.bisect.driver import BisectProgress, OnProgress
 from harness.bisect.session import BisectOptions, Session, begin, find, read, resume
 from harness.bisect.trial_log import Trial
+from harness.cli import options as shared
 from harness.cli.announce import hush
 from harness.cli.stopping import doing
 from harness.errors import Interrupted, UsageError
 from harness.guests.accel import AccelWanted
 from harness.matrix.load import default_path, load_matrix
-from harness.model.architectures import ARCHES, FLAVOURS, Arch
+from harness.model.architectures import FLAVOURS, Arch
 from harness.reports.style import print_table, screen
 from harness.secret_urls import masked_words
 
@@ -41,7 +42,7 @@ _COLOURS = {"good": "green", "bad": "bold red", "untestable": "yellow"}
 @click.option(
     "--tree", type=click.Path(path_type=Path, file_okay=False), help="A git tree of the kernel; it is not modified."
 )
-@click.option("-a", "--arch", type=click.Choice(ARCHES), default="x86_64", show_default=True)
+@shared.ARCHITECTURE
 @click.option("--probe", metavar="GLOB", help="Only the probes of the rule that match.")
 @click.option(
     "--observation", metavar="FIELD=VALUE", help="What counts as bad, for rules that promise nothing: errno=EPERM."
@@ -63,18 +64,16 @@ _COLOURS = {"good": "green", "bad": "bold red", "untestable": "yellow"}
     help="Boot the last good and first bad kernel again at the end [default: check].",
 )
 @click.option("--fresh", is_flag=True, help="Boot every kernel; reuse no answer of an earlier run.")
-@click.option("--offline", is_flag=True, help="Use only kernels that are already stored; no network.")
-@click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
-@click.option("--scale", type=click.FloatRange(0.01), default=1.0, help="Multiply every deadline by this factor.")
-@click.option(
-    "-f", "--matrix", "path", type=click.Path(path_type=Path), help="The matrix file [default: kernels.yaml]."
-)
-@click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
+@shared.OFFLINE
+@shared.ACCEL
+@shared.SCALE
+@shared.MATRIX
+@shared.results()
 @click.option("--resume", "resumed", metavar="ID", help="Continue an interrupted bisection; `last` is the newest.")
 @click.option("--show", "shown", metavar="ID", help="Show the result of a bisection; `last` is the newest.")
 @click.option("--list", "listing", is_flag=True, help="List the builds that can be searched, and exit.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress display.")
-@click.option("--json", "as_json", is_flag=True, help="JSON on standard output instead of text.")
+@shared.QUIET
+@shared.JSON
 def bisect(
     rule: str | None,
     asked_program: str | None,
@@ -141,10 +140,28 @@ def bisect(
         missing = [o for o, v in (("--rule", rule), ("--good", good), ("--bad", bad)) if v is None]
         raise click.UsageError(f"{' and '.join(missing)} must be given; or --resume, --show, --list")
     task = BisectOptions(
-        "builds", rule, arch, good, bad, fixed, probe or "", observation or "", profile, flavour, kernels,
-        str(path.resolve()) if path else "", str(tree.resolve()) if tree else "", repeat, jobs or 0, check, fresh,
-        offline, accel, scale, program=str(Path(asked_program).resolve()) if asked_program else "",
-    )  # fmt: skip
+        over="builds",
+        rule=rule,
+        arch=arch,
+        good=good,
+        bad=bad,
+        fixed=fixed,
+        probe=probe or "",
+        observation=observation or "",
+        profile=profile,
+        flavour=flavour,
+        kernels=kernels,
+        matrix=str(path.resolve()) if path else "",
+        tree=str(tree.resolve()) if tree else "",
+        repeat=repeat,
+        jobs=jobs or 0,
+        check=check,
+        fresh=fresh,
+        offline=offline,
+        acceleration=accel,
+        scale=scale,
+        program=str(Path(asked_program).resolve()) if asked_program else "",
+    )
     if listing:
         return _list(task, as_json=as_json)
     prepared = prepare(task)

@@ -12,6 +12,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from harness.cli import options as shared
 from harness.cli.announce import hush
 from harness.cli.progress import progress
 from harness.cli.run import preparing
@@ -20,7 +21,6 @@ from harness.guests.accel import AccelWanted
 from harness.guests.ssh_connect import target_of
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.plan import plan_cells
-from harness.model.architectures import ARCHES
 from harness.runs.execution.run import execute
 from harness.runs.model import RunDone
 from harness.runs.planning.compose import Composed, Options, compose_host, compose_matrix, compose_ssh
@@ -28,7 +28,7 @@ from harness.runs.planning.payload_tasks import PayloadTask
 from harness.secret_urls import masked_words
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CellOptions:
     """Which cells, and how they are run. The names are those of the options."""
 
@@ -43,49 +43,44 @@ class CellOptions:
     accel: AccelWanted
     scale: float
     offline: bool
-    matrix: Path | None
+    path: Path | None
     results: Path
     quiet: bool
     as_json: bool
 
     def options(self, *, probes: Sequence[str] = (), crosscheck: Sequence[str] = ()) -> Options:
         """The same for the composer."""
-        command = ("sealmatrix", *masked_words(sys.argv[1:]))
-        asked = (tuple(probes), self.jobs, self.accel, self.offline, self.scale)
-        return Options(self.results, command, *asked, fresh=self.fresh, crosscheck=tuple(crosscheck))
+        return Options(
+            self.results,
+            ("sealmatrix", *masked_words(sys.argv[1:])),
+            probes=tuple(probes),
+            jobs=self.jobs,
+            acceleration=self.accel,
+            offline=self.offline,
+            scale=self.scale,
+            fresh=self.fresh,
+            crosscheck=tuple(crosscheck),
+        )
 
 
 def cell_options(results: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Give a command these options; it is called with ``choice``, a ``CellOptions``, in their place."""
-    path = click.Path(path_type=Path)
     options = (
-        click.option("-s", "--selection", metavar="NAME", help="A selection of kernels.yaml [default: default]."),
-        click.option(
-            "-k", "--kernels", multiple=True, metavar="GLOB", help="Kernels of the matrix by name; repeatable."
-        ),
-        click.option(
-            "-a", "--arch", "arches", multiple=True, type=click.Choice(ARCHES), help="Only this architecture."
-        ),
-        click.option(
-            "-p", "--profile", "profiles", multiple=True, metavar="NAME", help="Machine profile to boot on; repeatable."
-        ),
-        click.option("--host", is_flag=True, help="Test the kernel of this machine, without a guest."),
-        click.option(
-            "--ssh", metavar="TARGET", help="Test the running kernel of a machine reachable by SSH (user@host:port)."
-        ),
-        click.option("--fresh", is_flag=True, help="Boot every kernel: restore no saved guest, and save none."),
-        click.option(
-            "-j", "--jobs", type=click.IntRange(1), help="Cells at a time [default: what cores and memory allow]."
-        ),
-        click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True),
-        click.option(
-            "--scale", type=click.FloatRange(0.01), default=1.0, help="Multiply every deadline by this factor."
-        ),
-        click.option("--offline", is_flag=True, help="Use only kernels that are already stored; no network."),
-        click.option("-f", "--matrix", type=path, help="The matrix file [default: kernels.yaml]."),
-        click.option("--results", type=path, default=Path(results), show_default=True, help="Folder for results."),
-        click.option("-q", "--quiet", is_flag=True, help="No progress display."),
-        click.option("--json", "as_json", is_flag=True, help="JSON on standard output instead of the table."),
+        shared.SELECTION,
+        shared.KERNELS,
+        shared.ARCHITECTURES,
+        shared.PROFILES,
+        shared.HOST,
+        shared.SSH,
+        shared.FRESH,
+        shared.JOBS,
+        shared.ACCEL,
+        shared.SCALE,
+        shared.OFFLINE,
+        shared.MATRIX,
+        shared.results(results),
+        shared.QUIET,
+        shared.JSON_TABLE,
     )
     names = [field.name for field in fields(CellOptions)]
 
@@ -115,7 +110,7 @@ def run_cells(choice: CellOptions, options: Options, aside: Console, task: Paylo
 
 
 def _compose(choice: CellOptions, options: Options, aside: Console, task: PayloadTask | None) -> Composed:
-    chosen = bool(choice.selection or choice.kernels or choice.arches or choice.profiles or choice.matrix)
+    chosen = bool(choice.selection or choice.kernels or choice.arches or choice.profiles or choice.path)
     if choice.host and choice.ssh:
         raise click.UsageError("use either --host (this machine) or --ssh (another one)")
     if (choice.host or choice.ssh) and chosen:
@@ -126,7 +121,7 @@ def _compose(choice: CellOptions, options: Options, aside: Console, task: Payloa
         return compose_host(options, task)
     if choice.ssh:
         return compose_ssh(options, target_of(choice.ssh), task)
-    matrix = load_matrix(choice.matrix or default_path())
+    matrix = load_matrix(choice.path or default_path())
     specs = plan_cells(
         matrix, selection=choice.selection, kernels=choice.kernels, arches=choice.arches, profiles=choice.profiles
     )

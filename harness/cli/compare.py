@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from harness.cli import options as shared
 from harness.cli.given import pick_side
 from harness.compare.comparison import Comparison, compare_machines, compare_picks, compare_versions
 from harness.compare.sides import loader, pick
@@ -23,13 +24,7 @@ from harness.rules.load import load_catalogue
 @click.option("--kernel", "pair", nargs=2, metavar="K1 K2", help="Two kernels of RUN, as KERNEL, KERNEL:ARCH or CELL.")
 @click.option("--series", is_flag=True, help="Compare the kernels of RUN along their versions.")
 @click.option("--across", is_flag=True, help="Compare the kernels of RUN across architectures and page sizes.")
-@click.option(
-    "--results",
-    type=click.Path(path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    help="Folder that has the runs.",
-)
+@shared.RUNS
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write the comparison as JUnit XML.")
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of text (docs/reference/compare.schema.json).")
 @click.option("--all", "show_all", is_flag=True, help="Show every probe that changed, and every gained rule.")

@@ -7,6 +7,7 @@ import json
 import click
 from rich.console import Console
 
+from harness.cli import options as shared
 from harness.cli.choices import CellOptions, cell_options, run_cells
 from harness.cli.unwritten import write_or_say
 from harness.reports.crosscheck import crosscheck_line
@@ -19,15 +20,8 @@ from harness.runs.summary import summary_json
 
 
 @click.command()
-@click.option(
-    "-r",
-    "--run",
-    "probes",
-    multiple=True,
-    metavar="GLOB",
-    help="Select probes by id; prefix with ! to exclude; repeatable.",
-)
-@click.option("--all", "show_all", is_flag=True, help="Show every rule, also those with the same result everywhere.")
+@shared.PROBES
+@shared.EVERY_RULE
 @cell_options(results="results/crosschecks")
 def crosscheck(probes: tuple[str, ...], show_all: bool, choice: CellOptions) -> int:
     """Run the C payload and the Python payload on the same probes in the same guests, and compare them.

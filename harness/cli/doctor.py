@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from rich.text import Text
 
+from harness.cli import options as shared
 from harness.cli.checks import (
     ToolCheck,
     boot_checks,
@@ -34,11 +35,9 @@ _STYLE = {"ok": "green", "note": "yellow", "wrong": "bold red"}
 
 
 @click.command()
-@click.option(
-    "-f", "--matrix", "path", type=click.Path(path_type=Path), help="The matrix file [default: kernels.yaml]."
-)
+@shared.MATRIX
 @click.option("--offline", is_flag=True, help="Do not contact the archive.")
-@click.option("--json", "as_json", is_flag=True, help="JSON on standard output instead of the table.")
+@shared.JSON_TABLE
 def doctor(path: Path | None, offline: bool, as_json: bool) -> int:
     """Show what the default matrix needs that is missing on this machine, and how to install it.
 

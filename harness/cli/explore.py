@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from harness.cli import options as shared
 from harness.cli.announce import hush
 from harness.cli.given import NONE, Words, meant_cells
 from harness.cli.run import preparing
@@ -32,7 +33,6 @@ from harness.kernels.resolve import Resolution, provide
 from harness.kernels.store import telling, write_atomically
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import CellSpec
-from harness.model.architectures import ARCHES
 from harness.payload.build import build
 from harness.reports.explore import Explored, explored_json, explored_junit, explored_lines
 
@@ -44,7 +44,7 @@ _INTERRUPTED = "interrupted"
 @click.option("--time", "duration", default="60s", show_default=True, metavar="TIME", help="Time for each kernel.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of the generator [default: random, and printed].")
 @click.option("-s", "--selection", metavar="NAME", help="The kernels of a selection of kernels.yaml.")
-@click.option("-a", "--arch", "arches", multiple=True, type=click.Choice(ARCHES), help="Only this architecture.")
+@shared.ARCHITECTURES
 @click.option("--replay", "replayed", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
               help="Run only these programs; repeatable.")  # fmt: skip
 @click.option("--resume", "resumed", metavar="ID", help="Continue an earlier exploration of these kernels.")
@@ -54,16 +54,14 @@ _INTERRUPTED = "interrupted"
 @click.option(
     "-p", "--profile", default="two-cpus", show_default=True, metavar="NAME", help="Machine profile to boot on."
 )
-@click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
-@click.option("--scale", type=click.FloatRange(0.01), default=1.0, help="Multiply every deadline by this factor.")
-@click.option("--fresh", is_flag=True, help="Boot every kernel: restore no saved guest, and save none.")
-@click.option("--offline", is_flag=True, help="Use only kernels that are already stored; no network.")
-@click.option(
-    "-f", "--matrix", "path", type=click.Path(path_type=Path), help="The matrix file [default: kernels.yaml]."
-)
-@click.option("--results", type=click.Path(path_type=Path), default=Path("results/explore"), show_default=True)
-@click.option("-q", "--quiet", is_flag=True, help="No progress display.")
-@click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+@shared.ACCEL
+@shared.SCALE
+@shared.FRESH
+@shared.OFFLINE
+@shared.MATRIX
+@shared.results("results/explore")
+@shared.QUIET
+@shared.JSON
 def explore(
     kernels: tuple[str, ...],
     duration: str,

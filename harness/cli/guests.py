@@ -7,6 +7,7 @@ import json
 import click
 from rich.table import Table
 
+from harness.cli import options as shared
 from harness.guests.snapshots import LIMIT, SavedGuest, SavedGuests
 from harness.reports.style import print_table, screen
 
@@ -22,7 +23,7 @@ def guests() -> None:
 
 
 @guests.command("list")
-@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+@shared.JSON_TABLE
 def list_command(as_json: bool) -> None:
     """List the saved guests and their size."""
     found = SavedGuests().all()

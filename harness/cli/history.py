@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.cli import options as shared
 from harness.history.database import database_url, reading, shown
 from harness.history.queries import Point, RuleHistory, flaky, rule_history, runs, slowest
 from harness.history.record import Imported, import_folders
@@ -28,13 +29,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def where(command: Command) -> Command:
     """The options every question shares."""
-    command = click.option(
-        "--results",
-        type=click.Path(path_type=Path),
-        default=Path("results"),
-        show_default=True,
-        help="Folder that has the runs.",
-    )(command)
+    command = shared.RUNS(command)
     return click.option(
         "--database",
         metavar="URL",
@@ -42,7 +37,7 @@ def where(command: Command) -> Command:
     )(command)
 
 
-_as_json = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+_as_json = shared.JSON_TABLE
 
 
 @click.group()

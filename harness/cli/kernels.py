@@ -11,6 +11,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from harness.cli import options as shared
 from harness.errors import InfrastructureError, UsageError, nearest
 from harness.kernels.builds import Build, stored_builds
 from harness.kernels.config import page_size
@@ -22,7 +23,7 @@ from harness.kernels.store import Store
 from harness.matrix.load import find_matrix, load_matrix, lock_path
 from harness.matrix.model import CellSpec, DebianSource, Matrix
 from harness.matrix.plan import plan_cells
-from harness.model.architectures import ARCHES, Arch
+from harness.model.architectures import Arch
 from harness.reports.style import print_table, screen
 
 OPTIONS = (
@@ -67,13 +68,9 @@ def kernels() -> None:
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options every command here takes."""
     for option in (
-        click.option("--json", "as_json", is_flag=True, help="JSON on standard output."),
-        click.option(
-            "-f", "--matrix", "path", type=click.Path(path_type=Path), help="The matrix file [default: kernels.yaml]."
-        ),
-        click.option(
-            "-a", "--arch", "arches", multiple=True, type=click.Choice(ARCHES), help="Only this architecture."
-        ),
+        shared.JSON_TABLE,
+        shared.MATRIX,
+        shared.ARCHITECTURES,
         click.option("-s", "--selection", metavar="NAME", help="A selection of the matrix."),
         click.argument("names", nargs=-1, metavar="[NAME|GLOB]..."),
     ):
@@ -117,7 +114,7 @@ def list_(
 
 @kernels.command()
 @click.option("--refresh", is_flag=True, help="Download the package indexes again first.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@shared.QUIET
 @_options
 def fetch(
     *,
@@ -140,7 +137,7 @@ def fetch(
 
 @kernels.command()
 @click.option("--update", is_flag=True, help="Ignore the lock file and take the newest builds.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@shared.QUIET
 @_options
 def lock(
     *,
@@ -170,10 +167,8 @@ def lock(
 
 @kernels.command()
 @click.argument("name", metavar="NAME[:ARCH]")
-@click.option(
-    "-f", "--matrix", "path", type=click.Path(path_type=Path), help="The matrix file [default: kernels.yaml]."
-)
-@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+@shared.MATRIX
+@shared.JSON_TABLE
 def show(name: str, path: Path | None, as_json: bool) -> int:
     """Show a stored kernel: release, origin, digests, image, page size, options that matter to sealing."""
     matrix = load_matrix(find_matrix(path))

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from harness.cli import options as shared
 from harness.cli.announce import hush
 from harness.errors import UsageError, nearest
 from harness.explore.duration import seconds_of
@@ -21,7 +22,7 @@ from harness.kernels.sources import SourceTree, debian_source
 from harness.kernels.store import default_root
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import Profile
-from harness.model.architectures import ARCHES, Arch
+from harness.model.architectures import Arch
 from harness.mutants.binary import BinarySuite
 from harness.mutants.catalogue import choose, load_mutants
 from harness.mutants.exploring import ExploreSuite
@@ -67,7 +68,7 @@ def mutants() -> None:
 
 @mutants.command("list")
 @click.option("--only", multiple=True, metavar="GLOB", help="By id or kind; repeatable.")
-@click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+@shared.JSON_TABLE
 def list_mutants(only: tuple[str, ...], as_json: bool) -> None:
     """List the mutants."""
     chosen = choose(load_mutants(), only)
@@ -86,7 +87,7 @@ def list_mutants(only: tuple[str, ...], as_json: bool) -> None:
 
 @mutants.command("show")
 @click.argument("name", metavar="MUTANT")
-@click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+@shared.JSON
 def show_mutant(name: str, as_json: bool) -> None:
     """Show one mutant: what it changes in which sources."""
     (mutant,) = _exactly(name)
@@ -114,7 +115,7 @@ def show_mutant(name: str, as_json: bool) -> None:
 @click.option(
     "--tree", type=click.Path(path_type=Path, file_okay=False), help="A kernel source tree; it is not modified."
 )
-@click.option("-a", "--arch", type=click.Choice(ARCHES), default="x86_64", show_default=True)
+@shared.ARCHITECTURE
 @click.option("--only", multiple=True, metavar="GLOB", help="Mutants by id or kind; repeatable.")
 @click.option(
     "-r", "--run", "probes", multiple=True, metavar="GLOB", help="Only these probes of our suite; repeatable."
@@ -129,12 +130,12 @@ def show_mutant(name: str, as_json: bool) -> None:
 @click.option("--suite-binary", type=click.Path(path_type=Path), help="Run this static program instead of our suite.")
 @click.option("--suite-arg", "arguments", multiple=True, metavar="ARG", help="Argument for that program; repeatable.")
 @click.option("-p", "--profile", "profile_name", default="two-cpus", show_default=True, metavar="NAME")
-@click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
-@click.option("-j", "--jobs", type=click.IntRange(1), help="Compilers at a time [default: number of cores].")
+@shared.ACCEL
+@shared.COMPILERS
 @click.option("--again", is_flag=True, help="Also repeat mutants that an earlier run has decided.")
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
-@click.option("-q", "--quiet", is_flag=True, help="No progress display.")
-@click.option("--json", "as_json", is_flag=True, help="JSON on standard output instead of text.")
+@shared.QUIET
+@shared.JSON
 def run_them(
     source: str | None,
     tree: Path | None,
@@ -175,7 +176,7 @@ def run_them(
     with _hearing(Console(stderr=True), quiet=quiet or as_json) as on_progress:
         origin = _origin(source, tree, on_progress)
         work = work_folder(default_root(), origin.where)
-        task = MutationOptions(origin.path, origin.where, arch, chosen, work, results, jobs, again)
+        task = MutationOptions(origin.path, origin.where, arch, chosen, work, results, jobs=jobs, every=again)
         records = run_mutants(task, suite, on_progress)
     return _print(_report(records, chosen), as_json=as_json)
 
@@ -185,10 +186,10 @@ def run_them(
 @click.option(
     "--tree", type=click.Path(path_type=Path, file_okay=False), help="A kernel source tree; it is not modified."
 )
-@click.option("-a", "--arch", type=click.Choice(ARCHES), default="x86_64", show_default=True)
+@shared.ARCHITECTURE
 @click.option("--only", multiple=True, metavar="GLOB", help="Mutants by id or kind; repeatable.")
-@click.option("-j", "--jobs", type=click.IntRange(1), help="Compilers at a time [default: number of cores].")
-@click.option("-q", "--quiet", is_flag=True, help="No progress display.")
+@shared.COMPILERS
+@shared.QUIET
 def build_them(
     source: str | None, tree: Path | None, arch: Arch, only: tuple[str, ...], jobs: int | None, quiet: bool
 ) -> int:
@@ -201,7 +202,7 @@ def build_them(
         origin = _origin(source, tree, on_progress)
         work = work_folder(default_root(), origin.where)
         problems = build_mutants(
-            MutationOptions(origin.path, origin.where, arch, chosen, work, RESULTS, jobs), on_progress
+            MutationOptions(origin.path, origin.where, arch, chosen, work, RESULTS, jobs=jobs), on_progress
         )
     for name, problem in problems.items():
         click.echo(f"{name}: {problem}", err=True)
@@ -214,7 +215,7 @@ def build_them(
 @click.option("--only", multiple=True, metavar="GLOB", help="Mutants by id or kind; repeatable.")
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
 @click.option("--all", "every", is_flag=True, help="Every mutant, with all the rules that noticed it.")
-@click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+@shared.JSON
 def report(folder: Path | None, only: tuple[str, ...], results: Path, every: bool, as_json: bool) -> int:
     """Show the result of a run: FOLDER, or the newest in --results.
 

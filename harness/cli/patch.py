@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 
 from harness import __version__
+from harness.cli import options as shared
 from harness.cli.announce import hush
 from harness.cli.progress import progress
 from harness.cli.run import preparing
@@ -56,11 +57,9 @@ BASE, PATCHED = "base", "patched"
     metavar="GLOB",
     help="Select probes by id [default: those of the selection default].",
 )
-@click.option(
-    "--rule", "rules", multiple=True, metavar="GLOB", help="Select the probes of rules by rule id; repeatable."
-)
-@click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
-@click.option("-q", "--quiet", is_flag=True, help="No progress display.")
+@shared.RULES
+@shared.results()
+@shared.QUIET
 @click.option("--json", "as_json", is_flag=True, help="The comparison as JSON instead of the text.")
 def patch(
     series: str,
@@ -93,7 +92,9 @@ def patch(
         found = read_series(series, tree.expanduser().absolute(), store, lambda text: say("", "", text), base)
         matrix = _matrix(load_matrix(default_path()), found, arches or (this_arch(),))
         specs = plan_cells(matrix, kernels=[BASE, PATCHED])
-        options = Options(results, ("sealmatrix", *masked_words(sys.argv[1:])), probes or selected_probes(matrix))
+        options = Options(
+            results, ("sealmatrix", *masked_words(sys.argv[1:])), probes=probes or selected_probes(matrix)
+        )
         against = {s.id: s.id.replace(PATCHED, BASE, 1) for s in specs if s.kernel.name == PATCHED}
         composed = compose_matrix(options, matrix, specs, say, against=against)
     with progress(aside, quiet, [cell.id for cell in composed.plan.cells]) as on_progress:

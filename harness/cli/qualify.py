@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from harness.cli import options as shared
 from harness.cli.given import pick_side
 from harness.cli.qualify_text import print_qualification
 from harness.compare.sides import loader
@@ -25,13 +26,7 @@ from harness.runs.run_store import new_run_id
 @click.option("--baseline", required=True, metavar="B", help="What the candidate is compared with; named the same way.")
 @click.option("--policy", "path", required=True, type=click.Path(path_type=Path), help="The policy (YAML).")
 @click.option("--run", "run", metavar="RUN", help="The run that has kernels named without one [default: the newest].")
-@click.option(
-    "--results",
-    type=click.Path(path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    help="Folder that has the runs.",
-)
+@shared.RUNS
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="A new folder for report and evidence.")
 @click.option(
     "--as-of", type=click.DateTime(["%Y-%m-%d"]), help="Date by which waivers may have expired [default: today, UTC]."

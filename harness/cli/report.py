@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from harness.cli import options as shared
 from harness.model.run_record import write_atomically
 from harness.reports.junit import classnames, suite, to_xml
 from harness.reports.kcidb import kcidb
@@ -48,13 +49,7 @@ FORMATS: Mapping[str, Callable[[RunDone, str], str]] = {
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File to write [default: standard output]."
 )
 @click.option("--origin", default="sealmatrix", show_default=True, help="Name of the submitting system, for KCIDB.")
-@click.option(
-    "--results",
-    type=click.Path(path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    help="Folder that has the runs.",
-)
+@shared.RUNS
 def report(
     name: str | None, form: str | None, everything: bool, output: Path | None, origin: str, results: Path
 ) -> int:

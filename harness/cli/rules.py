@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from harness.cli import options as shared
 from harness.errors import UsageError, nearest
 from harness.model.codec import whole_rule_json
 from harness.model.rule import Known, ProbeName, Rule
@@ -36,7 +37,7 @@ def rules() -> None:
 @rules.command("list")
 @click.option("--family", help="Only this family.")
 @click.option("--level", type=click.Choice(["required", "permitted", "open", "uncovered"]), help="Only this level.")
-@click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+@shared.JSON_TABLE
 def list_rules(family: str | None, level: str | None, as_json: bool) -> None:
     """List the rules."""
     chosen = [
@@ -59,14 +60,8 @@ def list_rules(family: str | None, level: str | None, as_json: bool) -> None:
     "--probe", "probe_id", metavar="PROBE", help="Probe to reproduce [default: the first that has a program]."
 )
 @click.option("--reproducer", "as_program", is_flag=True, help="Print a stand-alone C program for one probe.")
-@click.option(
-    "--results",
-    type=click.Path(path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    help="Folder that has the runs.",
-)
-@click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+@shared.RUNS
+@shared.JSON
 def show_rule(rule_id: str, probe_id: str | None, as_program: bool, results: Path, as_json: bool) -> None:
     """Show one rule: its statement, its sources, its probes, and what the last runs saw.
 

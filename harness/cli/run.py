@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
+from harness.cli import options as shared
 from harness.cli.announce import hush
 from harness.cli.cluster import execute_there, reached
 from harness.cli.given import Words, meant_cells
@@ -26,7 +27,6 @@ from harness.guests.accel import AccelWanted
 from harness.kernels.resolve import Progress
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import CellSpec, Matrix
-from harness.model.architectures import ARCHES
 from harness.runs.execution.run import execute
 from harness.runs.model import RunDone
 from harness.runs.planning.compose import Composed, Options, compose_host, compose_matrix, compose_ssh
@@ -41,10 +41,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("words", nargs=-1, metavar="[KERNEL]...")
-@click.option("-s", "--selection", metavar="NAME", help="A selection of kernels.yaml [default: default].")
-@click.option(
-    "-k", "--kernels", "globs", multiple=True, metavar="GLOB", help="Kernels of the matrix by name; repeatable."
-)
+@shared.SELECTION
+@shared.KERNELS
 @click.option(
     "--build", is_flag=False, flag_value="", metavar="[REV]", help="KERNEL is a source tree: build it, or commit REV."
 )
@@ -53,57 +51,36 @@ if TYPE_CHECKING:
     metavar="KERNEL|none",
     help="Compare with this kernel [default for a kernel of yours: nearest stock one].",
 )
-@click.option("-a", "--arch", "arches", multiple=True, type=click.Choice(ARCHES), help="Only this architecture.")
-@click.option(
-    "-p", "--profile", "profiles", multiple=True, metavar="NAME", help="Machine profile to boot on; repeatable."
-)
-@click.option("--host", is_flag=True, help="Test the kernel of this machine, without a guest.")
-@click.option(
-    "--ssh",
-    metavar="[USER@]HOST[:PORT]",
-    help="Test the running kernel of a machine reachable by SSH, which is not modified.",
-)
-@click.option(
-    "-r",
-    "--run",
-    "probes",
-    multiple=True,
-    metavar="GLOB",
-    help="Select probes by id; prefix with ! to exclude; repeatable.",
-)
-@click.option(
-    "--rule", "rules", multiple=True, metavar="GLOB", help="Select the probes of rules by rule id; repeatable."
-)
-@click.option("-j", "--jobs", type=click.IntRange(1), help="Cells at a time [default: what cores and memory allow].")
-@click.option(
-    "--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True, help="Acceleration."
-)
-@click.option("--scale", type=click.FloatRange(0.01), default=1.0, help="Multiply every deadline by this factor.")
+@shared.ARCHITECTURES
+@shared.PROFILES
+@shared.HOST
+@shared.SSH
+@shared.PROBES
+@shared.RULES
+@shared.JOBS
+@shared.ACCEL
+@shared.SCALE
 @click.option(
     "--repeat",
     type=click.IntRange(1, 99),
     default=1,
     help="Run each cell N times; results that differ are marked flaky.",
 )
-@click.option("--fresh", is_flag=True, help="Boot every kernel: restore no saved guest, and save none.")
+@shared.FRESH
 @click.option("--cluster", metavar="ADDRESS", help="Run on the workers of a Dask scheduler (tcp://host:8786).")
 @click.option("--resume", metavar="ID", help="Continue an interrupted run: run the cells that have no verdict yet.")
 @click.option("--crosscheck", is_flag=True, help="Also run the Python payload and compare the two (see `crosscheck`).")
 @click.option("--watch", is_flag=True, help="Run KERNEL again after each build of it, and show what changed.")
-@click.option("--offline", is_flag=True, help="Use only kernels that are already stored; no network.")
-@click.option(
-    "-f", "--matrix", "path", type=click.Path(path_type=Path), help="The matrix file [default: kernels.yaml]."
-)
-@click.option(
-    "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Folder for results."
-)
-@click.option("--all", "show_all", is_flag=True, help="Show every rule, also those with the same result everywhere.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress display.")
-@click.option("--json", "as_json", is_flag=True, help="JSON on standard output instead of the table.")
+@shared.OFFLINE
+@shared.MATRIX
+@shared.results()
+@shared.EVERY_RULE
+@shared.QUIET
+@shared.JSON_TABLE
 def run(
     words: tuple[str, ...],
     selection: str | None,
-    globs: tuple[str, ...],
+    kernels: tuple[str, ...],
     build: str | None,
     against: str | None,
     arches: tuple[str, ...],
@@ -153,14 +130,23 @@ def run(
     command = ("sealmatrix", *masked_words(sys.argv[1:]))
     probes = probes_meant(probes, rules)
     options = Options(
-        results, command, probes, jobs, accel, offline, scale, repeat, fresh, ("*",) if crosscheck else ()
+        results,
+        command,
+        probes=probes,
+        jobs=jobs,
+        acceleration=accel,
+        offline=offline,
+        scale=scale,
+        repeat=repeat,
+        fresh=fresh,
+        crosscheck=("*",) if crosscheck else (),
     )
     aside = Console(stderr=True)
     quiet = quiet or as_json
     hush(quiet)
     wanted = Words(
         given=words,
-        globs=globs,
+        globs=kernels,
         selection=selection,
         arches=arches,
         profiles=profiles,
@@ -168,7 +154,7 @@ def run(
         offline=offline,
         against=against,
     )
-    chosen = bool(words or build is not None or against is not None or selection or globs or arches or profiles)
+    chosen = bool(words or build is not None or against is not None or selection or kernels or arches or profiles)
     if resume is not None and (host or ssh or chosen or probes or repeat > 1 or crosscheck):
         raise click.UsageError(
             "--resume continues the run with its original options; it takes no kernels, probes or machines"

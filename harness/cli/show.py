@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from harness.cli import options as shared
 from harness.model.verdict import STATUSES
 from harness.reports.listing import print_verdicts
 from harness.reports.scenario import print_scenario, scenario_json
@@ -23,15 +24,9 @@ from harness.runs.summary import summary_json
 @click.option("--cell", metavar="GLOB", default="*", help="Only cells whose id matches.")
 @click.option("--rule", metavar="GLOB", help="Verdicts of these rules, probe by probe.")
 @click.option("--status", type=click.Choice(STATUSES), help="Verdicts of this status, probe by probe.")
-@click.option(
-    "--results",
-    type=click.Path(path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    help="Folder that has the runs.",
-)
-@click.option("--all", "show_all", is_flag=True, help="Show every rule, also those with the same result everywhere.")
-@click.option("--json", "as_json", is_flag=True, help="JSON instead of the table.")
+@shared.RUNS
+@shared.EVERY_RULE
+@shared.JSON_TABLE
 def show(
     name: str | None, cell: str, rule: str | None, status: str | None, results: Path, show_all: bool, as_json: bool
 ) -> int:

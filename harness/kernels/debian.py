@@ -78,7 +78,16 @@ def _candidate(package: Package, by_id: _ById, arch: Arch, flavour: str) -> Cand
         return None  # a suite in the middle of an update: the shell is there and its parts are not
     version = upstream(package.version)
     return Candidate(
-        package.suite, arch, flavour, release, version, package.version, package.name, image, config, modules
+        suite=package.suite,
+        arch=arch,
+        flavour=flavour,
+        release=release,
+        version=version,
+        package_version=package.version,
+        package=package.name,
+        image=image,
+        config=config,
+        modules=modules,
     )
 
 

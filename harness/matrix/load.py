@@ -206,9 +206,17 @@ def _over_ssh(entry: SshProfile, folder: Path) -> OverSsh:
         _place(folder, value) if value is not None else None for value in (entry.key, entry.known_hosts)
     )
     return OverSsh(
-        entry.host, entry.port, entry.user or "", key, entry.secret or "", entry.jump or "", known_hosts,
-        entry.directories, entry.install, entry.patience,
-    )  # fmt: skip
+        host=entry.host,
+        port=entry.port,
+        user=entry.user or "",
+        key=key,
+        secret=entry.secret or "",
+        jump=entry.jump or "",
+        known_hosts=known_hosts,
+        directories=entry.directories,
+        install=entry.install,
+        patience=entry.patience,
+    )
 
 
 def _selection(name: str, entry: SelectionEntry) -> Selection:

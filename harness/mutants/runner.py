@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -36,6 +36,7 @@ class MutationOptions:
     mutants: tuple[Mutant, ...]
     work: Path
     results: Path
+    _: KW_ONLY
     jobs: int | None = None
     every: bool = False
 

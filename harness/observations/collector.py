@@ -246,16 +246,16 @@ class Collector:
     def journalled(self) -> Journalled:
         """Everything so far, frozen."""
         return Journalled(
-            self.plan,
-            tuple(self.begun),
-            dict(self.observations),
-            tuple(self.garbage),
-            self.ended,
-            tuple(self.notes),
-            tuple(self.facts),
-            tuple(self.printed),
-            self.outcome,
-            dict(self.doubts),
-            dict(self.among_others),
-            frozenset(self.batched),
+            plan=self.plan,
+            begun=tuple(self.begun),
+            observations=dict(self.observations),
+            garbage=tuple(self.garbage),
+            ended=self.ended,
+            notes=tuple(self.notes),
+            facts=tuple(self.facts),
+            printed=tuple(self.printed),
+            outcome=self.outcome,
+            doubts=dict(self.doubts),
+            among_others=dict(self.among_others),
+            batched=frozenset(self.batched),
         )

@@ -7,7 +7,7 @@ import os
 import platform
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import KW_ONLY, asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -49,6 +49,7 @@ class Options:
 
     results: Path
     command: tuple[str, ...]
+    _: KW_ONLY
     probes: tuple[str, ...] = ()
     jobs: int | None = None
     acceleration: AccelWanted = "auto"
