@@ -23,6 +23,8 @@ from harness.reproducer.program import parse_trace, reproducer
 from harness.rules.load import load_catalogue, rule_named
 from harness.runs.run_store import seen_by_runs
 
+_TRIED = 20  # probes that are tried before a rule is said to have no C program
+
 
 @click.group()
 def rules() -> None:
@@ -96,6 +98,8 @@ def show_rule(rule_id: str, probe_id: str | None, as_program: bool, results: Pat
         console.print(f"  run       {run}")
         for cell, status, reason in cells:
             console.print(f"    {cell}  [bold]{status}[/]  {escape(reason)}")
+    if probes:
+        console.print(f"  program   {escape(_program_or_why_not(rule, probes))}")
     console.print(f"  probes    {len(probes)}")
     for probe in probes:
         console.print(f"    {probe.id}  {probe.layout}")
@@ -119,6 +123,15 @@ def _program(rule: Rule, candidates: Sequence[ProbeName]) -> str:
         with suppress(UsageError):
             return reproducer(rule, probe, parse_trace(trace(probe.id)))
     return reproducer(rule, candidates[-1], parse_trace(trace(candidates[-1].id)))
+
+
+def _program_or_why_not(rule: Rule, probes: Sequence[ProbeName]) -> str:
+    """The command that prints the rule's C program; where there is none, why."""
+    try:
+        _program(rule, probes[:_TRIED])
+    except UsageError as why:
+        return f"none: {why}"
+    return f"sealmatrix rules show {rule.id} --reproducer"
 
 
 def _known(known: Known) -> str:
