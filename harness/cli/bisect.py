@@ -111,13 +111,13 @@ def bisect(
     sealmatrix bisect --rule RULE --fixed --bad OLD --good NEW             the first good one
     sealmatrix bisect --tree ~/linux --rule RULE --good v6.12 --bad HEAD   over commits
     sealmatrix bisect --tree ~/linux --rule force-proc-mem --good 7.0.4 --bad 7.1.3
-    sealmatrix bisect --program FILE --good 6.16.12 --bad 6.17.8           where what a program does begins to differ
+    sealmatrix bisect --program FILE --good 6.16.12 --bad 6.17.8           where the result of a program changes
     sealmatrix bisect --resume last
 
-    Without --tree the candidates are all versions in the distribution's suites. With a tree and two revisions of it
-    git bisect drives and kernels are built; with a tree and two versions, builds are searched first, then the commits
-    between the two neighbours. A kernel that gives no answer is skipped. Ctrl-C keeps the answers.
-    Exit status: 0 located, 2 usage, also ends that do not differ, 3 no answer or only a range, 130 interrupted.
+    Without --tree, all builds in the distribution's suites are searched. With --tree and two revisions, git bisect
+    searches the commits, and kernels are built. With --tree and two versions, builds are searched first, then the
+    commits between the last good and the first bad build. Kernels that give no answer are skipped. Ctrl-C keeps the
+    answers. Exit status: 0 found, 2 usage, or the ends do not differ, 3 no answer, or only a range, 130 interrupted.
     """
     if shown is not None:
         return _show(results, shown, as_json=as_json)

@@ -86,9 +86,9 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
 def shell(**options: Any) -> int:
     """Open a shell in a guest, with the payloads and busybox.
 
-    KERNEL is a name of kernels.yaml, or the path of an image. /work, where the prompt begins, has `payload` (its --list
-    names the probes) and `python3`; both are found by name. Nothing of the guest outlives it. Where there is no
-    terminal, standard input is a script for the shell, and its output stays apart.
+    KERNEL is a name of the matrix, an image, a built tree, a package or a URL. The shell starts in /work, which has
+    `payload` (`payload --list` shows the probes) and `python3`; both are in PATH. Nothing in the guest is kept. If
+    standard input is not a terminal, it is a script for the shell.
 
     \b
     sealmatrix shell debian-6.12
@@ -96,7 +96,7 @@ def shell(**options: Any) -> int:
     sealmatrix shell ../linux/arch/x86/boot/bzImage --gdb
     echo 'uname -r' | sealmatrix shell debian-6.12
 
-    Exit status: the shell's; 3 when the guest did not boot or was lost; 130 when it was left by Ctrl-].
+    Exit status: that of the shell, 3 if the guest did not boot or was lost, 130 after Ctrl-].
     """
     asked = _asked(options)
     if screen := our_screen():
@@ -122,8 +122,8 @@ def shell(**options: Any) -> int:
 def exec_(files: tuple[Path, ...], words: tuple[str, ...], **options: Any) -> int:
     """Run one command in a guest and exit with its status.
 
-    The command is found as a shell finds it: busybox has the usual ones, the work directory has `payload`, `python3`
-    and what was pushed. Standard output and standard error stay apart, no terminal is needed, standard input is empty.
+    The command is searched in PATH: busybox has the usual ones, the work directory has `payload`, `python3` and pushed
+    files. Standard output and standard error stay separate; standard input is empty; no terminal is needed.
 
     \b
     sealmatrix exec debian-6.12 -- uname -a
@@ -131,13 +131,13 @@ def exec_(files: tuple[Path, ...], words: tuple[str, ...], **options: Any) -> in
     sealmatrix exec debian-6.12 --push ./reproducer -- reproducer
     sealmatrix exec debian-6.12 -- sh -c 'grep -c sl /proc/self/smaps; exit 7'
 
-    A pushed file whose name ends in .c is compiled, static and for the guest's architecture, with sealmatrix's own
-    compiler; what is pushed is the program, without the .c. So `sealmatrix rules show RULE --reproducer` can be run:
+    A file whose name ends in .c is compiled for the guest (static) and pushed as a program without the .c. So you can
+    run what `sealmatrix rules show RULE --reproducer` prints:
 
     \b
     sealmatrix exec debian-6.12 --push repro.c -- repro
 
-    Exit status: the command's (128 + N when signal N ended it); 3 also when the guest did not boot or was lost.
+    Exit status: that of the command (128 + N for signal N), or 3 if the guest did not boot or was lost.
     """
     asked = _asked(options)
     sources = [path for path in files if path.suffix == _SOURCE]

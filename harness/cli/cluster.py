@@ -32,9 +32,8 @@ def worker(address: str, jobs: int | None, name: str | None) -> None:
     sealmatrix worker tcp://192.0.2.7:8786                  on each machine that is to boot kernels
     sealmatrix run --cluster tcp://192.0.2.7:8786           on yours
 
-    It announces cores, memory, the architectures it can emulate and KVM as Dask resources, keeps the kernels it is
-    sent in its cache, and ends when the scheduler goes away (3) or a signal comes (130); no guest outlives it. TLS is
-    set up as for any Dask worker, in Dask's own configuration.
+    It announces cores, memory, architectures and KVM as Dask resources, and keeps kernels in its cache. It exits when
+    the scheduler goes away (3) or at a signal (130), and ends its guests. Dask's own configuration sets up TLS.
     """
     _dask("worker").serve(address, own_facts(jobs), name, lambda line: click.echo(f"sealmatrix worker {line}"))
 

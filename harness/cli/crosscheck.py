@@ -26,16 +26,16 @@ from harness.runs.summary import summary_json
 def crosscheck(probes: tuple[str, ...], show_all: bool, choice: CellOptions) -> int:
     """Run the C payload and the Python payload on the same probes in the same guests, and compare them.
 
-    They were written apart, from the same contract. Where they differ on one kernel, one of them is wrong: the rule is
-    an error, with both observations. `sealmatrix run --crosscheck` does the same beside all other probes.
+    The payloads were written independently from the same contract. If they differ on one kernel, one of them is wrong:
+    the rule is an error, with both observations. `sealmatrix run --crosscheck` does the same in a normal run.
 
     \b
     sealmatrix crosscheck -k debian-newest              both architectures of one kernel
     sealmatrix crosscheck -k debian-6.12 -r 'munmap/*'  one operation
     sealmatrix crosscheck --host                        the kernel of this machine
 
-    Exit status: 0 all good, 1 a rule failed, 2 nothing of what was asked for is in both,
-    3 the payloads disagree or a kernel gave no answer.
+    Exit status: 0 all good, 1 a rule failed, 2 no selected probe is in both payloads, 3 the payloads disagree or a
+    kernel gave no answer.
     """
     options = choice.options(probes=crosscheck_globs(probes), crosscheck=("*",))
     aside = Console(stderr=True)

@@ -41,9 +41,8 @@ _STYLE = {"ok": "green", "note": "yellow", "wrong": "bold red"}
 def doctor(path: Path | None, offline: bool, as_json: bool) -> int:
     """Show what the default matrix needs that is missing on this machine, and how to install it.
 
-    Looks at tools, Python packages, the store, the archive and the compiler, and boots one stored kernel for each
-    architecture: only a boot proves an acceleration, and this one asks again even if KVM failed before.
-    Exit status: 0 the default matrix can run, 3 it cannot.
+    It checks tools, Python packages, the store, the archive and the compiler, and boots one stored kernel for each
+    architecture, also under KVM, even if that failed before. Exit status: 0 the default matrix can run, 3 it cannot.
     """
     console = screen(highlight=False)
     checks = []

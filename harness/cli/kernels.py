@@ -94,8 +94,8 @@ def list_(
 ) -> int:
     """List the entries of the matrix, or those that are named.
 
-    STATE is "stored" when it can be run offline, "locked" when it is known which build is meant but must be fetched,
-    "changed" when its entry in the matrix is another than the one that was locked, else "open".
+    STATE is "stored" (can run offline), "locked" (pinned, but must be fetched), "changed" (the entry has changed since
+    it was locked) or "open" (not pinned yet).
     """
     matrix = load_matrix(find_matrix(path))
     cells = _cells(matrix, names, selection, arches, everything=True)

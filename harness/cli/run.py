@@ -121,7 +121,7 @@ def run(
     sealmatrix run --host                          the kernel of this machine
     sealmatrix run --ssh root@board                the kernel of that machine
     sealmatrix run --cluster tcp://192.0.2.7:8786  on other machines: see `sealmatrix worker`
-    sealmatrix run --resume RUN                    what an interrupted run had left to do
+    sealmatrix run --resume RUN                    the rest of an interrupted run
 
     Results go to results/RUN-ID/: junit.xml for a CI server, verdicts.json for programs. Ctrl-C ends the guests and
     keeps what was seen. Exit status: 0 all good, 1 a rule failed, 3 a kernel gave no answer, or crashed while no

@@ -44,7 +44,7 @@ MATRIX = ["-f", str(shipped_path())]
         (["exec", "./absent", "--", "true"], "no such file"),
         (["exec", "debian-6.12"], "Missing argument"),
         (["exec", "debian-6.12", "-p", "standrad", "--", "true"], "did you mean 'standard'"),
-        (["shell", "debian-6.12-16k", "-a", "x86_64"], "is on x86_64"),
+        (["shell", "debian-6.12-16k", "-a", "x86_64"], "exists for x86_64"),
         (["exec", "debian-6.12", "--push", "/absent", "--", "true"], "does not exist"),
     ],
 )

@@ -77,7 +77,17 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where examples find the files they speak of."""
     for folder in ("linux/arch/x86/boot", "here/folder", "here/results", "here/release-7.3.4"):
         (tmp_path / folder).mkdir(parents=True)
-    for file in ("question.py", "file", "file.py", "policy.yaml", "repro", "reproducer", "mseal_test", "bzImage"):
+    for file in (
+        "question.py",
+        "file",
+        "file.py",
+        "policy.yaml",
+        "repro",
+        "repro.c",
+        "reproducer",
+        "mseal_test",
+        "bzImage",
+    ):
         (tmp_path / "here" / file).touch()
     for file in ("here/kernel-core.rpm", "linux/arch/x86/boot/bzImage"):
         (tmp_path / file).touch()
