@@ -107,7 +107,13 @@ class Collector:
                 self.garbage.append(Garbage(0, record.type, "duplicate record"))
 
     def next_guest(self) -> None:
-        """What follows comes from another guest, which has been given the rest of the plan, or a part of that."""
+        """What follows comes from another guest, which has been given the rest of the plan, or a part of that.
+
+        The last batch of the guest before may have reached into it: what that began and did not observe begins again.
+        """
+        unobserved = self.unobserved()
+        self._started -= unobserved
+        self.batched -= unobserved
         self._lanes.clear()
 
     def again(self, probes: Iterable[str]) -> None:

@@ -15,7 +15,7 @@ from harness.guests.model import Event
 from harness.model.rule import ProbeName
 from harness.observations.collector import Collector
 from harness.observations.journal import read_journal
-from harness.observations.model import Garbage
+from harness.observations.model import Garbage, Record
 from harness.observations.stream import parse_line
 from harness.rules.load import load_catalogue
 from harness.runs.execution.doubt import alone
@@ -206,3 +206,19 @@ CONSOLE = """\
 def test_a_crash_in_a_batch_is_put_down_to_the_probe_whose_process_it_was(name: str, suspects: tuple[str, ...]) -> None:
     (crash,) = find_crashes(CONSOLE.format(name=name), IDS)
     assert crash.suspects == suspects
+
+
+def test_a_batch_may_reach_into_what_another_guest_has_been_given() -> None:
+    collector = Collector()
+    for line in (plan(), batch(0, 4), seen(0), seen(1)):
+        collector.add(parsed(line))
+    collector.next_guest()
+    for line in (batch(2, 2), seen(2), seen(3)):
+        collector.add(parsed(line))
+    assert (collector.garbage, collector.doubts, set(collector.observations)) == ([], {}, set(IDS))
+
+
+def parsed(line: bytes) -> Record:
+    record = parse_line(line)
+    assert not isinstance(record, Garbage), record
+    return record
