@@ -19,8 +19,11 @@ from harness.cli.run import preparing
 from harness.cli.unwritten import telling_how_to_go_on
 from harness.guests.accel import AccelWanted
 from harness.guests.ssh_connect import target_of
+from harness.kernels.argument import Reading, read_arguments
+from harness.kernels.store import Store
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.plan import plan_cells
+from harness.model.architectures import ARCHES
 from harness.runs.execution.run import execute
 from harness.runs.model import RunDone
 from harness.runs.planning.compose import Composed, Options, compose_host, compose_matrix, compose_ssh
@@ -126,4 +129,14 @@ def _compose(choice: CellOptions, options: Options, aside: Console, task: Payloa
         matrix, selection=choice.selection, kernels=choice.kernels, arches=choice.arches, profiles=choice.profiles
     )
     with preparing(aside, quiet=choice.quiet or choice.as_json) as say:
+        reading = Reading(
+            store=Store(),
+            say=lambda text: say("", "", text),
+            arches=tuple(arch for arch in ARCHES if arch in choice.arches),
+            offline=choice.offline,
+        )
+        matrix, kernels = read_arguments(matrix, choice.kernels, reading)
+        specs = plan_cells(
+            matrix, selection=choice.selection, kernels=kernels, arches=choice.arches, profiles=choice.profiles
+        )
         return compose_matrix(options, matrix, specs, say, task)

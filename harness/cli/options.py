@@ -49,7 +49,7 @@ JSON_TABLE = click.option("--json", "as_json", is_flag=True, help="JSON on stand
 
 
 KERNELS = click.option(
-    "-k", "--kernels", multiple=True, metavar="GLOB", help="Kernels of the matrix by name; repeatable."
+    "-k", "--kernels", multiple=True, metavar="KERNEL", help="Kernels: names, globs, paths or URLs; repeatable."
 )
 EVERY_RULE = click.option(
     "--all", "show_all", is_flag=True, help="Show every rule, also those with the same result everywhere."

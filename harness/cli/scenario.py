@@ -31,6 +31,7 @@ def scenario(file: Path, deadline: float | None, choice: CellOptions) -> int:
     \b
     sealmatrix scenario question.py                           the default matrix
     sealmatrix scenario question.py -k 'debian-*' -a arm64    some kernels
+    sealmatrix scenario question.py -k ./bzImage              a kernel of yours
     sealmatrix scenario question.py --host                    the kernel of this machine
 
     What the script expects (guest.expect) counts as rules do: the run's folder has a junit.xml. Exit status: 0 all
