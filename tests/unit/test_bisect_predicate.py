@@ -12,7 +12,7 @@ from harness.bisect.search import Tally
 from harness.bisect.trial_log import ATTEMPTS, Trial, TrialLog
 from harness.bisect.trial_runner import Asker, TrialRequest, _needs_fresh, rule_probes, trouble_of
 from harness.errors import UsageError
-from harness.guests.accel import TrialRequest as Acceleration
+from harness.guests.accel import AccelWanted
 from harness.kernels.model import Origin
 from harness.matrix.model import STANDARD_PROFILE, Profile
 from harness.model.architectures import ARCHITECTURES
@@ -210,7 +210,7 @@ TCG = ARCHITECTURES["x86_64"].cpu["tcg"]
     ],
 )
 def test_stored_runs_answer_for_the_same_machine(
-    ran_on: str, wanted: str, acceleration: Acceleration, answers: int, tmp_path: Path
+    ran_on: str, wanted: str, acceleration: AccelWanted, answers: int, tmp_path: Path
 ) -> None:
     profile = replace(STANDARD_PROFILE, cpu={"x86_64": wanted} if wanted else {})
     stored_run(tmp_path, profile, ran_on)
