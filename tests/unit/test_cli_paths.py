@@ -124,7 +124,7 @@ def test_what_is_not_there_is_told_with_its_place(place: str, tmp_path: Path) ->
     with pytest.raises(ConfigError, match=f"{place}: .*/{name}: no such {'folder' if folder else 'file'}$"):
         refuse_missing(matrix, cells)
     gone.write_bytes(b"") if folder else gone.mkdir()
-    with pytest.raises(ConfigError, match=f"{place}: .*/{name}: this is no {'folder' if folder else 'file'}$"):
+    with pytest.raises(ConfigError, match=f"{place}: .*/{name}: this is not a {'folder' if folder else 'file'}$"):
         refuse_missing(matrix, cells)
 
 

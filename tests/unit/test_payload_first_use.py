@@ -65,7 +65,7 @@ def called(words: Sequence[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     """The command, up to the compiler, in a folder of its own."""
     kernel = Kernel("k", "6.12", "x86_64", "own", tmp_path / "bzImage", "bzImage", "", Origin("file", ""))
     resolution = Resolution({("debian-6.12", arch): kernel for arch in ARCHES})
-    for place in ("runs.byhand", "runs.compose"):
+    for place in ("runs.interactive", "runs.planning.compose"):
         monkeypatch.setattr(f"harness.{place}.provide", lambda *words, **options: resolution)
     monkeypatch.setattr("harness.payload.compiler._compile", refused)
     monkeypatch.chdir(tmp_path)
