@@ -19,7 +19,7 @@ from functools import cache
 from harness.explore.model import initial
 from harness.explore.model import refusal_of as refusal
 from harness.explore.operations import ADVICE, DISCARDS, MOVES, OPERATIONS, SEALINGS, by_name
-from harness.explore.program import FLAGS, PLACES, STEPS_MAX, TRAITS, Program, Segment, Step
+from harness.explore.program import FLAGS, PLACES, STEPS_MAX, TRAITS, UNITS_MAX, Program, Segment, Step
 from harness.explore.wire import encode
 
 EXHAUSTIVE_UNITS = 5
@@ -242,6 +242,25 @@ def consequences(rng: random.Random) -> Iterator[Program]:
         window = (Segment(1, prot, _AFTER, _WRITTEN | _SEALED),)
         steps = (_happened(first, 1, 3), _happened(second, *rng.choice(((1, 3), (2, 1), (0, _AFTER)))))
         yield Program(window, (*steps, *_battery_of(prot, 0)))
+
+
+def positions() -> Iterator[Program]:
+    """One sealed unit at each place of a row of many mappings, under ranges that begin before it and end behind;
+    mseal of such a row; and mremap onto a row whose one sealed unit is anywhere in it."""
+    munmap, mmap = by_name("munmap").number, by_name("mmap").number
+    for n in (4, 8, 16):
+        row = [Segment(1, _RW if i % 2 else _R, 1, _WRITTEN) for i in range(n)]
+        yield Program(tuple(row), (Step(_MSEAL, 0, n),))
+        for k in range(n):
+            sealed = replace(row[k], traits=_WRITTEN | _SEALED)
+            spans = ((0, n), (0, k + 1), (k, n - k), (max(0, k - 1), min(n, k + 2) - max(0, k - 1)))
+            steps = [step for a, u in spans for step in (Step(munmap, a, u), Step(mmap, a, u, 1, _RW))]
+            yield Program((*row[:k], sealed, *row[k + 1 :]), tuple(steps))
+    for units in range(1, UNITS_MAX // 2 + 1):
+        for k, how in itertools.product(range(units), (MOVES.index("to"), MOVES.index("to-keep"))):
+            onto = [Segment(1, _R, 1, _WRITTEN | (_SEALED if i == k else 0)) for i in range(units)]
+            source = Segment(1, _RW, units, _WRITTEN)
+            yield Program(merged((source, *onto)), (Step(_MREMAP, 0, units, how, units),))
 
 
 def pairs(n: int, rng: random.Random) -> Iterator[Program]:
@@ -471,6 +490,7 @@ class Source:
         rng = random.Random(f"exhaustive {seed}")
         self._exhaustive = itertools.chain(
             exhaustive(1, rng),
+            positions(),
             consequences(rng),
             exhaustive(2, rng),
             pairs(3, rng),
