@@ -102,7 +102,7 @@ static int anonymous_file(struct window *w, const char *name)
 }
 
 /*
- * By writing, which costs a third of mapping, faulting and unmapping it. A trace has the mapping, for its calls
+ * By writing, which spares mapping, faulting and unmapping it. A trace has the mapping, for its calls
  * are to be written down: what the file holds is the same.
  */
 static bool fill_object(int fd, int i, int value, size_t unit)
