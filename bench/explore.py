@@ -42,7 +42,7 @@ class SixSteps(Source):
             program = self.random.program()
             if len(program.steps) >= STEPS:
                 programs.append(program.with_steps(program.steps[:STEPS]))
-        self.drawn += size
+        self.batches += 1
         return programs
 
 

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from bench.explore import SixSteps
 from harness.errors import UsageError
 from harness.explore.corpus import load_corpus
 from harness.explore.generate import TEMPLATES, Source, variants
@@ -91,3 +92,8 @@ def test_a_record_is_as_long_as_both_passes_and_their_children() -> None:
     look = 2 + 2 * 2
     whole, child = 2 + look + 3 * (2 + look) + 4, 2 + look + 1 * (2 + look) + 4
     assert shape_of(encode(program)).size == 8 + 2 * (whole + child)
+
+
+def test_the_bench_draws_programs_of_six_steps() -> None:
+    programs = SixSteps(3).batch(256, 64)
+    assert len(programs) == 256 and {len(program.steps) for program in programs} == {6}
