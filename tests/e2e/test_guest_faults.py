@@ -17,6 +17,7 @@ from harness.errors import BootFailed, LostGuest, ToolMissing
 from harness.guests.console import find_crashes
 from harness.guests.model import Exited
 from harness.guests.pid1 import build_init
+from harness.kernels.store import file_sha256
 from harness.matrix.model import Profile
 from harness.payload.compiler import compile_static
 
@@ -40,20 +41,25 @@ def is_gone(pid: int, seconds: float = 10) -> bool:
 # --- kernels ---------------------------------------------------------------------------------------------------------
 
 
+def image_of(path: Path) -> dict[str, object]:
+    """Another image in a kernel's place, with its digest: it is meant, and not damaged."""
+    return {"image": path, "image_sha256": file_sha256(path)}
+
+
 def test_an_image_that_is_no_kernel(guest, kernel, tmp_path):
     """The right magic in front of noise: QEMU starts it, and it goes nowhere."""
     real = kernel("debian-6.12", "arm64").image.read_bytes()
     image = tmp_path / "Image"
     image.write_bytes(real[:4096] + bytes(range(256)) * 4096)
     with pytest.raises(BootFailed, match=r"no hello within .* s under TCG; no console output|reset|QEMU"):
-        guest(arch="arm64", changes={"image": image}, scale=0.1, acceleration="tcg").boot()
+        guest(arch="arm64", changes=image_of(image), scale=0.1, acceleration="tcg").boot()
 
 
 def test_an_image_qemu_refuses(guest, tmp_path):
     image = tmp_path / "image"
     image.write_bytes(b"no kernel at all" * 100)
     with pytest.raises(BootFailed, match=r"QEMU exited with status 1: .*"):
-        guest(changes={"image": image}, scale=0.1, acceleration="tcg").boot()
+        guest(changes=image_of(image), scale=0.1, acceleration="tcg").boot()
 
 
 def test_a_kernel_that_never_speaks(guest):
