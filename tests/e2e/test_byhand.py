@@ -83,20 +83,24 @@ def test_a_shell_on_a_terminal(tmp_path: Path, kernel: str, profile: str, prompt
     ours, theirs = pty.openpty()
     command = [*SEALMATRIX, "shell", kernel, "-a", "x86_64", "-p", profile, "-f", str(matrix)]
     environment = os.environ | {"TERM": "dumb"}
+    # Before the shell begins, which asks for the size once.
+    subprocess.run(["stty", "rows", "33", "cols", "120"], stdin=theirs, check=True)
+    before = subprocess.run(["stty", "-g"], stdin=theirs, capture_output=True, check=True).stdout
     with subprocess.Popen(
         command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, env=environment
     ) as process:
-        seen = Screen(ours)
-        subprocess.run(["stty", "rows", "33", "cols", "120"], stdin=theirs, check=True)
-        before = subprocess.run(["stty", "-g"], stdin=theirs, capture_output=True, check=True).stdout
-        seen.wait_for(prompt, 240)
-        os.write(ours, b"stty size; sleep 1000\r")
-        seen.wait_for("33 120", 60)
-        os.write(ours, b"\x03")  # reaches the guest's sleep, not us
-        seen.wait_for(prompt, 60)
-        os.write(ours, b"exit 5\r")
-        seen.until_gone(process, 60)
-        assert process.returncode == 5
+        try:
+            seen = Screen(ours)
+            seen.wait_for(prompt, 240)
+            os.write(ours, b"stty size; sleep 1000\r")
+            seen.wait_for("33 120", 60)
+            os.write(ours, b"\x03")  # reaches the guest's sleep, not us
+            seen.wait_for(prompt, 60)
+            os.write(ours, b"exit 5\r")
+            seen.until_gone(process, 60)
+            assert process.returncode == 5
+        finally:
+            process.kill()  # or a failure would be waited for
     after = subprocess.run(["stty", "-g"], stdin=theirs, capture_output=True, check=True).stdout
     assert after == before
     os.close(ours)
