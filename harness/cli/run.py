@@ -20,7 +20,7 @@ from rich.console import Console
 from harness.cli import options as shared
 from harness.cli.announce import hush
 from harness.cli.cluster import execute_there, reached
-from harness.cli.given import Words, meant_cells
+from harness.cli.given import NONE, Words, meant_cells
 from harness.cli.progress import progress
 from harness.cli.unwritten import telling_how_to_go_on
 from harness.guests.accel import AccelWanted
@@ -242,7 +242,8 @@ def _with_given(matrix: Matrix, given: str, options: Options, say: Progress) -> 
     """The matrix with the kernels that the command line of an earlier run had named, under the same names."""
     for name, words in json.loads(given).items():
         build = (words[words.index("--build") + 1 :] or [""])[0] if "--build" in words else None
-        wanted = Words(given=tuple(words[:1] if build is not None else words), build=build, offline=options.offline)
+        named = tuple(words[:1] if build is not None else words)
+        wanted = Words(given=named, build=build, offline=options.offline, against=NONE)
         meant = meant_cells(matrix, wanted, say)
         found = meant.specs[0].kernel
         kernels = {
