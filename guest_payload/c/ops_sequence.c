@@ -76,6 +76,11 @@ static long mergeable(struct window *w)
 	return advise(w, ADV_MERGEABLE);
 }
 
+static long mergeable_and_back(struct window *w)
+{
+	return mergeable(w) ? -1 : advise(w, ADV_UNMERGEABLE);
+}
+
 static long keep_on_fork(struct window *w)
 {
 	return advise(w, ADV_KEEPONFORK);
@@ -203,6 +208,7 @@ static const struct step first_no_dump = {.name = "no_dump", .act = no_dump};
 static const struct step first_huge_pages = {.name = "huge_pages", .act = huge_pages};
 static const struct step first_no_huge_pages = {.name = "no_huge_pages", .act = no_huge_pages};
 static const struct step first_mergeable = {.name = "mergeable", .act = mergeable};
+static const struct step first_mergeable_and_back = {.name = "mergeable_and_back", .act = mergeable_and_back};
 static const struct step first_keep_on_fork = {.name = "keep_on_fork", .act = keep_on_fork};
 static const struct step first_bind = {.name = "bind", .act = bind};
 static const struct step first_name = {.name = "name", .act = name};
@@ -282,6 +288,7 @@ static const struct operation operations[] = {
 	AFTER("hugepage", huge_pages),
 	AFTER("nohugepage", no_huge_pages),
 	AFTER("mergeable", mergeable),
+	AFTER("mergeable-unmergeable", mergeable_and_back),
 	AFTER("keeponfork", keep_on_fork),
 	AFTER("mbind", bind),
 	AFTER("prctl-name", name),
