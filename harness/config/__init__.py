@@ -1,1 +1,1 @@
-"""YAML files with the line of every key: what the matrix, a policy and other files of a user are read with."""
+"""The one loader of YAML files: the matrix, a policy, the catalogues of rules and mutants."""

@@ -1,8 +1,8 @@
 """YAML as a plain tree with line numbers: mappings, lists and *strings*, and nothing else of YAML.
 
 Scalars stay strings, because YAML would read ``release: 6.10`` as the number 6.1; the schema gives them their
-types. Anchors, aliases, tags and second documents are refused: a matrix has no use for them, and a few aliases
-can make a file of a hundred bytes grow to gigabytes.
+types. Tags and second documents are refused, and so are anchors and aliases: a few of them can make a file of a hundred
+bytes grow to gigabytes. Only the catalogues, which are ours, may use them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import yaml
 
@@ -18,6 +18,9 @@ from harness.errors import ConfigError
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 12
+
+# libyaml where PyYAML was built with it: several times as fast, and the catalogue is read by every run.
+_LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Key = tuple[str | int, ...]
 Node = str | list["Node"] | dict[str, "Node"]
@@ -37,8 +40,11 @@ class Tree:
         return self.lines.get(path, 0)
 
 
-def parse_tree(data: bytes, path: Path) -> Tree:
-    """Parse ``data``, read from ``path`` (named in errors only). Raises only ``ConfigError``."""
+def parse_tree(data: bytes, path: Path, *, aliases: bool = False) -> Tree:
+    """Parse ``data``, read from ``path`` (named in errors only). Raises only ``ConfigError``.
+
+    ``aliases`` says whether a part may have an anchor (&) and be used again (*).
+    """
     if len(data) > MAX_BYTES:
         raise ConfigError(path, 0, f"{len(data)} bytes are too many (at most {MAX_BYTES})")
     try:
@@ -47,7 +53,7 @@ def parse_tree(data: bytes, path: Path) -> Tree:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(path, line, f"not UTF-8 text: byte 0x{data[error.start]:02x}") from None
     try:
-        return _Builder(path).build(yaml.parse(text, Loader=yaml.SafeLoader))
+        return _Builder(path, aliases=aliases).build(yaml.parse(text, Loader=_LOADER))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = _one_line(error.problem or error.context or "")
@@ -64,8 +70,10 @@ def _one_line(text: str) -> str:
 class _Builder:
     """Turns YAML's flat events into a tree, no deeper than ``MAX_DEPTH``."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, aliases: bool) -> None:
         self.path = path
+        self.aliases = aliases
+        self.named: dict[str, Node] = {}
         self.lines: dict[Key, int] = {}
 
     def build(self, events: Iterator[yaml.Event]) -> Tree:
@@ -82,13 +90,23 @@ class _Builder:
         return Tree(root, self.lines)
 
     def _node(self, event: yaml.Event, events: Iterator[yaml.Event], path: Key) -> Node:
-        self._plain(event, path)
-        if isinstance(event, yaml.ScalarEvent):
+        if self.aliases and isinstance(event, yaml.AliasEvent) and event.anchor in self.named:
             self.lines.setdefault(path, _line(event))
+            return self.named[event.anchor]
+        anchor = getattr(event, "anchor", None) if self.aliases else None
+        if not anchor:
+            self._plain(event, path)
+        self.lines.setdefault(path, _line(event))
+        node = self._value(event, events, path)
+        if anchor:
+            self.named[anchor] = node
+        return node
+
+    def _value(self, event: yaml.Event, events: Iterator[yaml.Event], path: Key) -> Node:
+        if isinstance(event, yaml.ScalarEvent):
             return str(event.value)
         if len(path) >= MAX_DEPTH:
             self._refuse(event, path[:3], f"nested deeper than {MAX_DEPTH} levels")
-        self.lines.setdefault(path, _line(event))
         if isinstance(event, yaml.SequenceStartEvent):
             return self._sequence(events, path)
         return self._mapping(events, path)

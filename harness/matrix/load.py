@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-import pydantic
-
 import harness
-from harness.config.yaml_lines import Key, Tree, dotted, parse_tree
-from harness.errors import ConfigError, UsageError, nearest
-from harness.matrix.messages import first_fault
+from harness.config.loader import Document, load_yaml, parse_yaml
+from harness.config.yaml_lines import Key
+from harness.errors import nearest
 from harness.matrix.model import (
     STANDARD_PROFILE,
     DebianSource,
@@ -59,16 +57,10 @@ def load_matrix(path: Path) -> Matrix:
     Raises ``ConfigError`` naming file, line and key; ``UsageError`` when it cannot be read.
     """
     shipped = shipped_path()
+    document = load_yaml(path, MatrixFile, "matrix")
     if path.resolve() == shipped.resolve():
-        return parse_matrix(_read(path), path)
-    return parse_matrix(_read(path), path, parse_matrix(_read(shipped), shipped))
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path}: cannot read the matrix: {error.strerror or error}") from None
+        return _matrix(document)
+    return _matrix(document, _matrix(load_yaml(shipped, MatrixFile, "matrix")))
 
 
 def parse_matrix(data: bytes, path: Path, base: Matrix | None = None) -> Matrix:
@@ -76,18 +68,15 @@ def parse_matrix(data: bytes, path: Path, base: Matrix | None = None) -> Matrix:
 
     Raises ``ConfigError`` and nothing else.
     """
-    tree = parse_tree(data, path)
-    if not isinstance(tree.root, dict) or not tree.root:
-        raise ConfigError(path, tree.line(()), "a matrix has the keys version, kernels, profiles, selections")
-    try:
-        file = MatrixFile.model_validate(tree.root)
-    except pydantic.ValidationError as error:
-        raise first_fault(error, tree, path) from None
-    digest = hashlib.sha256(data)
-    if base is None or file.extends == "none":
-        return _nouns(file, tree, path, digest.hexdigest(), Matrix(path, "", {}, {}, {}))
+    return _matrix(parse_yaml(data, path, MatrixFile, "matrix"), base)
+
+
+def _matrix(document: Document[MatrixFile], base: Matrix | None = None) -> Matrix:
+    digest = hashlib.sha256(document.data)
+    if base is None or document.value.extends == "none":
+        return _nouns(document, digest.hexdigest(), Matrix(document.path, "", {}, {}, {}))
     digest.update(base.sha256.encode())
-    return _nouns(file, tree, path, digest.hexdigest(), base)
+    return _nouns(document, digest.hexdigest(), base)
 
 
 def find_matrix(path: Path | None = None) -> Path:
@@ -115,33 +104,36 @@ def lock_path(matrix: Matrix) -> Path:
     return matrix.path.with_name(f"{matrix.path.stem}.lock")
 
 
-def _nouns(file: MatrixFile, tree: Tree, path: Path, digest: str, base: Matrix) -> Matrix:
+def _nouns(document: Document[MatrixFile], digest: str, base: Matrix) -> Matrix:
     """The file's own entries win over those of ``base`` that have their names, and stand before the others."""
+    file, path = document.value, document.path
     own = {name: _kernel(name, entry, path.parent) for name, entry in file.kernels.items()}
     kernels = {**own, **{name: kernel for name, kernel in base.kernels.items() if name not in own}}
     profiles = {STANDARD: STANDARD_PROFILE, **base.profiles}
     for name, entry in file.profiles.items():
         if name in ARCHES:
-            raise _fault(tree, path, ("profiles", name), "a profile cannot have the name of an architecture")
+            raise document.fault(("profiles", name), "a profile cannot have the name of an architecture")
         profiles[name] = _profile(name, entry, path.absolute().parent)
     selections = dict(base.selections)
     if DEFAULT in selections and not file.selections:
         selections[DEFAULT] = _beside_default(own, selections[DEFAULT])
     for name, wish in file.selections.items():
         place: Key = ("selections", name)
-        _known(tree, path, (*place, "kernels"), wish.kernels, kernels)
-        _known(tree, path, (*place, "profiles"), wish.profiles, profiles)
+        for position, kernel in enumerate(wish.kernels):
+            document.require_known((*place, "kernels", position), kernel, kernels, "kernel")
+        for position, profile in enumerate(wish.profiles):
+            document.require_known((*place, "profiles", position), profile, profiles, "profile")
         named = {name: entry.also for name, entry in file.selections.items()}
         plain = [name for name, also in {**_also(base), **named}.items() if not also]
         for position, other in enumerate(wish.also):
             if other not in plain:
                 message = f"no selection {other!r} without an 'also' of its own{nearest(other, plain)}"
-                raise _fault(tree, path, (*place, "also", position), message)
+                raise document.fault((*place, "also", position), message)
         selections[name] = _selection(name, wish)
         for position, kernel in enumerate(wish.kernels):
             if not set(kernels[kernel].arches) & set(wish.architectures):
                 message = f"{kernel} exists for none of these architectures: {', '.join(wish.architectures)}"
-                raise _fault(tree, path, (*place, "kernels", position), message)
+                raise document.fault((*place, "kernels", position), message)
     freeze = MappingProxyType
     return Matrix(path, digest, freeze(kernels), freeze(profiles), freeze(selections))
 
@@ -223,15 +215,3 @@ def _selection(name: str, entry: SelectionEntry) -> Selection:
     return Selection(
         name, entry.kernels, entry.architectures, entry.profiles, entry.also, entry.probes, entry.crosscheck
     )
-
-
-def _known(tree: Tree, path: Path, place: Key, words: Iterable[str], valid: Iterable[str]) -> None:
-    names = tuple(valid)
-    for position, word in enumerate(words):
-        if word not in names:
-            message = f"unknown {str(place[-1]).removesuffix('s')} {word!r}{nearest(word, names)}"
-            raise _fault(tree, path, (*place, position), message)
-
-
-def _fault(tree: Tree, path: Path, place: Key, message: str) -> ConfigError:
-    return ConfigError(path, tree.line(place), f"{dotted(place)}: {message}" if place else message)

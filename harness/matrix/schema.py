@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Field, Tag, model_validator
 
+from harness.config.loader import Strict, Unknown, kind_by
 from harness.matrix.model import OverSsh
 from harness.model.architectures import ARCHES, DEBIAN_ARCH, FLAVOURS, Arch
 
@@ -53,12 +54,6 @@ Variable = Annotated[str, _matching(_VARIABLE, "the name of an environment varia
 Url = Annotated[str, _matching(_URL, "the URL of a file (http, https or file)")]
 Sha256 = Annotated[str, _matching(_SHA256, "a sha256 in 64 hexadecimal digits")]
 Directory = Annotated[str, _matching(_DIRECTORY, "an absolute directory, or one under ~, in plain characters")]
-
-
-class Strict(BaseModel):
-    """Base of all entries: an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class _Kernel(Strict):
@@ -188,7 +183,7 @@ class ProfileEntry(Strict):
     guest: Literal["qemu"] = "qemu"
     smp: int = Field(default=1, ge=1, le=64)
     memory: int = Field(default=256, ge=96, le=65536)
-    cpu: dict[Arch, Cpu] = {}
+    cpu: dict[Arch, Cpu] = Field(default_factory=dict)
     boot: tuple[Boot, ...] = ()
     numa: int = Field(default=1, ge=1, le=8)
     swap: int = Field(default=0, ge=0, le=16384)
@@ -205,7 +200,7 @@ class VirtmeProfile(ProfileEntry):
     """``guest: virtme``; ``root`` names directories by architecture, for the host's own its root unless named."""
 
     guest: Literal["virtme"]  # type: ignore[assignment]
-    root: dict[Arch, Annotated[str, Field(min_length=1)]] = {}
+    root: dict[Arch, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
 
 
 class SshProfile(Strict):
@@ -224,13 +219,11 @@ class SshProfile(Strict):
     patience: int = Field(default=300, ge=1, le=86400)
 
 
-def _guest_of(entry: object) -> str:
-    return str(entry.get("guest", "qemu")) if isinstance(entry, dict) else "qemu"
-
-
 Machine = Annotated[
-    Annotated[ProfileEntry, Tag("qemu")] | Annotated[VirtmeProfile, Tag("virtme")] | Annotated[SshProfile, Tag("ssh")],
-    Discriminator(_guest_of),
+    Annotated[ProfileEntry, Tag("guest=qemu")]
+    | Annotated[VirtmeProfile, Tag("guest=virtme")]
+    | Annotated[SshProfile, Tag("guest=ssh")],
+    kind_by("guest", default="qemu"),
 ]
 
 
@@ -257,7 +250,13 @@ class SelectionEntry(Strict):
 
 
 KernelEntry = Annotated[
-    DebianKernel | FileKernel | PackageKernel | UrlKernel | TreeKernel | MachineKernel, Field(discriminator="source")
+    Annotated[DebianKernel, Tag("source=debian")]
+    | Annotated[FileKernel, Tag("source=file")]
+    | Annotated[PackageKernel, Tag("source=package")]
+    | Annotated[UrlKernel, Tag("source=url")]
+    | Annotated[TreeKernel, Tag("source=tree")]
+    | Annotated[MachineKernel, Tag("source=machine")],
+    kind_by("source"),
 ]
 
 
@@ -267,16 +266,8 @@ class MatrixFile(Strict):
     version: Literal["1"]
     extends: Literal["shipped", "none"] = "shipped"
     kernels: dict[Name, KernelEntry] = Field(min_length=1)
-    profiles: dict[ProfileName, Machine] = {}
-    selections: dict[Name, SelectionEntry] = {}
-
-
-class Unknown(ValueError):
-    """``word`` stands under ``key`` and names nothing; ``valid`` are the words that do."""
-
-    def __init__(self, key: str, word: str, valid: tuple[str, ...]) -> None:
-        self.key, self.word, self.valid = key, word, valid
-        super().__init__(f"unknown {key} {word!r}")
+    profiles: dict[ProfileName, Machine] = Field(default_factory=dict)
+    selections: dict[Name, SelectionEntry] = Field(default_factory=dict)
 
 
 def _refuse_repeats(key: str, words: tuple[str, ...]) -> None:

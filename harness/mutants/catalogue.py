@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import Field, RootModel, StringConstraints, model_validator
 
-from harness.errors import ConfigError, UsageError, nearest
+from harness.config.loader import Strict, load_yaml
+from harness.errors import UsageError, nearest
 from harness.model.architectures import Arch
 from harness.mutants.model import KINDS, DefectKind, Edit, Mutant, Place, Series
 
@@ -24,9 +24,7 @@ _Text = Annotated[str, StringConstraints(min_length=1, max_length=600)]
 _Number = Annotated[str, StringConstraints(pattern=r"^\d{1,3}\.\d{1,3}$")]
 
 
-class _EditYaml(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
+class _EditYaml(Strict):
     file: _File
     scope: str = Field("", alias="in")
     find: _Text
@@ -34,28 +32,58 @@ class _EditYaml(BaseModel):
     before: _Text | None = None
     after: _Text | None = None
 
+    @property
+    def places(self) -> list[tuple[Place, str]]:
+        places: tuple[tuple[Place, str | None], ...]
+        places = (("put", self.put), ("before", self.before), ("after", self.after))
+        return [(place, text) for place, text in places if text is not None]
 
-class _MutantYaml(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if len(self.places) != 1:
+            raise ValueError("an edit has exactly one of put, before, after")
+        return self
 
+    def noun(self) -> Edit:
+        ((place, text),) = self.places
+        return Edit(self.file, self.scope, self.find, place, re.sub(r"\s+", " ", text).strip())
+
+
+class _MutantYaml(Strict):
     id: _Word
     what: _Text
-    breaks: Annotated[list[_Clause], Field(min_length=1)]
-    edits: Annotated[dict[_Number, Annotated[list[_EditYaml], Field(min_length=1)]], Field(min_length=1)]
+    breaks: Annotated[tuple[_Clause, ...], Field(min_length=1)]
+    edits: Annotated[dict[_Number, Annotated[tuple[_EditYaml, ...], Field(min_length=1)]], Field(min_length=1)]
     absent: dict[_Number, _Text] = Field(default_factory=dict)
-    arches: list[Arch] = Field(default_factory=list)
+    arches: tuple[Arch, ...] = ()
     equivalent: dict[_Number, _Text] = Field(default_factory=dict)
+
+    def noun(self, kind: DefectKind) -> Mutant:
+        return Mutant(
+            id=self.id,
+            kind=kind,
+            what=self.what,
+            breaks=self.breaks,
+            edits={_series(s): tuple(edit.noun() for edit in edits) for s, edits in self.edits.items()},
+            absent={_series(s): why for s, why in self.absent.items()},
+            arches=self.arches,
+            equivalent={_series(s): why.strip() for s, why in self.equivalent.items()},
+        )
+
+
+class _Mutants(RootModel[tuple[_MutantYaml, ...]]):
+    pass
 
 
 def load_mutants(folder: Path = CATALOGUE) -> Mapping[str, Mutant]:
     """Return all mutants by id, in the order of ``KINDS`` and of the files. Raises ``ConfigError``."""
     mutants: dict[str, Mutant] = {}
     for kind in KINDS:
-        path = folder / f"{kind}.yaml"
-        for mutant in _load_file(path, kind):
-            if mutant.id in mutants:
-                raise ConfigError(path, 0, f"{mutant.id}: another mutant has this name")
-            mutants[mutant.id] = mutant
+        document = load_yaml(folder / f"{kind}.yaml", _Mutants, "catalogue of mutants", aliases=True)
+        for position, entry in enumerate(document.value.root):
+            if entry.id in mutants:
+                raise document.fault((position, "id"), f"another mutant has the name {entry.id}")
+            mutants[entry.id] = entry.noun(kind)
     return mutants
 
 
@@ -68,50 +96,6 @@ def choose(mutants: Mapping[str, Mutant], globs: Sequence[str]) -> tuple[Mutant,
     return tuple(
         m for m in mutants.values() if not globs or any(fnmatchcase(m.id, glob) or m.kind == glob for glob in globs)
     )
-
-
-def _load_file(path: Path, kind: DefectKind) -> list[Mutant]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(path, 0, f"cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        raise ConfigError(path, mark.line + 1 if mark else 0, "not YAML") from error
-    if not isinstance(content, list):
-        raise ConfigError(path, 0, "a list of mutants is wanted")
-    return [_mutant(path, kind, item) for item in content]
-
-
-def _mutant(path: Path, kind: DefectKind, item: object) -> Mutant:
-    name = item.get("id") if isinstance(item, dict) else None
-    try:
-        read = _MutantYaml.model_validate(item)
-        return Mutant(
-            id=read.id,
-            kind=kind,
-            what=read.what,
-            breaks=tuple(read.breaks),
-            edits={_series(s): tuple(_edit(e) for e in edits) for s, edits in read.edits.items()},
-            absent={_series(s): why for s, why in read.absent.items()},
-            arches=tuple(read.arches),
-            equivalent={_series(s): why.strip() for s, why in read.equivalent.items()},
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(path, 0, f"{name}: {place}: {first['msg']}") from error
-    except ValueError as error:
-        raise ConfigError(path, 0, f"{name}: {error}") from error
-
-
-def _edit(read: _EditYaml) -> Edit:
-    places: tuple[tuple[Place, str | None], ...] = (("put", read.put), ("before", read.before), ("after", read.after))
-    given = [(place, text) for place, text in places if text is not None]
-    if len(given) != 1:
-        raise ValueError(f"{read.file}: an edit has exactly one of put, before, after")
-    ((place, text),) = given
-    return Edit(read.file, read.scope, read.find, place, re.sub(r"\s+", " ", text).strip())
 
 
 def _series(text: str) -> Series:

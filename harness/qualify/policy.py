@@ -8,9 +8,10 @@ from datetime import date
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from harness.compare.diff import Change, Side
+from harness.config.loader import Strict
 from harness.model.architectures import ARCHES, Arch
 from harness.model.rule import Level, Rule
 from harness.model.verdict import Kind
@@ -42,11 +43,7 @@ Glob = Annotated[str, AfterValidator(_glob)]
 Sentence = Annotated[str, AfterValidator(_sentence)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Requirement(_Strict):
+class Requirement(Strict):
     """Rules that must hold: those of any of these levels and, unless none are named, of any of these families."""
 
     levels: tuple[Level, ...] = Field(min_length=1)
@@ -56,7 +53,7 @@ class Requirement(_Strict):
         return rule.level in self.levels and (not self.families or rule.family in self.families)
 
 
-class Coverage(_Strict):
+class Coverage(Strict):
     """Percent, on each cell, of the probes of required rules: that gave an answer, and that applied to the kernel.
 
     Where no share is named that has to apply, some probe of every required family has to, on each architecture.
@@ -66,7 +63,7 @@ class Coverage(_Strict):
     applied: int | None = Field(default=None, ge=0, le=100)
 
 
-class Allowed(_Strict):
+class Allowed(Strict):
     """Differences from the baseline that are expected. ``rules`` are ids or globs."""
 
     rules: tuple[Glob, ...] = Field(min_length=1)
@@ -78,7 +75,7 @@ class Allowed(_Strict):
         return change in self.changes and any(fnmatchcase(rule, glob) for glob in self.rules)
 
 
-class Differences(_Strict):
+class Differences(Strict):
     """What may not have changed since the baseline."""
 
     refuse: tuple[Change, ...] = ("introduced", "unstable", "lost coverage")
@@ -91,7 +88,7 @@ class Differences(_Strict):
         return tuple(dict.fromkeys((*self.refuse, *more)))
 
 
-class Waiver(_Strict):
+class Waiver(Strict):
     """One rule excused on some kernels until a day, which is the last it holds on.
 
     ``kernels`` are globs over names in the matrix and upstream versions.
@@ -124,7 +121,7 @@ class Waiver(_Strict):
         )
 
 
-class Policy(_Strict):
+class Policy(Strict):
     """A whole file. ``start`` says whether the candidate's guests must have booted, or may have been restored;
     ``crashed`` whether a kernel of the candidate may have reported a crash while no probe ran."""
 

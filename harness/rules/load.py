@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field
 
-from harness.errors import ConfigError, UsageError, nearest
+from harness.config.loader import SPLIT, Document, SinceVersion, Strict, Words, load_yaml, parse_yaml
+from harness.errors import UsageError, nearest
 from harness.model.rule import (
     BOOT,
     CONFIG,
@@ -26,14 +26,8 @@ from harness.model.rule import (
     Selector,
     Where,
 )
-from harness.model.version import Version, parse_version
 
 CATALOGUE = Path(__file__).parent / "catalogue"
-
-
-def _words(value: object) -> object:
-    """Allow ``a b c`` for a list of words: the catalogue is read by people."""
-    return value.split() if isinstance(value, str) else value
 
 
 def _need(text: str) -> str:
@@ -44,40 +38,31 @@ def _need(text: str) -> str:
 
 
 Need = Annotated[str, AfterValidator(_need)]
-Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Where(_Model):
-    since: str | None = None
-    until: str | None = None
+class _Where(Strict):
+    since: SinceVersion | None = None
+    until: SinceVersion | None = None
     arches: Words = ()
     page_sizes: tuple[int, ...] = ()
 
     def noun(self) -> Where:
-        return Where(_version(self.since), _version(self.until), self.arches, self.page_sizes)
+        return Where(self.since, self.until, self.arches, self.page_sizes)
 
 
-def _version(text: str | None) -> Version | None:
-    return None if text is None else parse_version(text)
-
-
-class _Probes(_Model):
+class _Probes(Strict):
     operations: Words
     without: Words = ()
     regions: Words = ("*",)
     spans: Words = ("*",)
-    covers: Annotated[tuple[Covers, ...], BeforeValidator(_words)] = ()
+    covers: Annotated[tuple[Covers, ...], SPLIT] = ()
 
     def noun(self) -> Selector:
         dropped = tuple(f"!{glob}" for glob in self.without)
         return Selector((*self.operations, *dropped), self.regions, self.spans, self.covers)
 
 
-class _Expect(_Model):
+class _Expect(Strict):
     errnos: Words
     seals: Literal["kept", "range", "any"] = "kept"
     shown: bool = False
@@ -94,7 +79,7 @@ class _Known(_Where):
     probes: Words = ("*",)
 
 
-class _Rule(_Model):
+class _Rule(Strict):
     id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
     contract: str
     level: Level
@@ -103,7 +88,7 @@ class _Rule(_Model):
     sources: Annotated[tuple[str, ...], Field(min_length=1)]
     probes: Annotated[tuple[_Probes, ...], Field(min_length=1)]
     where: _Where = _Where()
-    needs: Annotated[tuple[Need, ...], BeforeValidator(_words)] = ()
+    needs: Annotated[tuple[Need, ...], SPLIT] = ()
     errnos: Words = ("EPERM",)
     atomic: bool = False
     present: bool = False
@@ -136,29 +121,14 @@ class _Rule(_Model):
         )
 
 
-# libyaml where PyYAML was built with it: ten times as fast, and the catalogue is read by every run.
-_LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _File(_Model):
+class _File(Strict):
     family: str
     rules: tuple[_Rule, ...]
 
 
 def parse_catalogue(text: str, path: Path) -> tuple[Rule, ...]:
-    """Read one file of the catalogue. Raises ``ConfigError`` naming the file and what is wrong in it."""
-    try:
-        data: Any = yaml.load(text, Loader=_LOADER)
-        file = _File.model_validate(data)
-        return tuple(rule.noun(file.family) for rule in file.rules)
-    except yaml.MarkedYAMLError as problem:
-        line = problem.problem_mark.line + 1 if problem.problem_mark else 0
-        raise ConfigError(path, line, f"not YAML: {problem.problem}") from problem
-    except ValidationError as problem:
-        first = problem.errors(include_url=False, include_input=False)[0]
-        raise ConfigError(path, 0, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from problem
-    except ValueError as problem:
-        raise ConfigError(path, 0, str(problem)) from problem
+    """Read one file of the catalogue. Raises ``ConfigError`` naming file, line and key."""
+    return tuple(_rules(parse_yaml(text.encode(), path, _File, "catalogue", aliases=True)).values())
 
 
 @cache
@@ -166,10 +136,16 @@ def load_catalogue(folder: Path = CATALOGUE) -> Mapping[str, Rule]:
     """All rules by id, in the order of the files. Raises ``ConfigError``, also for an id that is used twice."""
     rules: dict[str, Rule] = {}
     for path in sorted(folder.glob("*.yaml")):
-        for rule in parse_catalogue(path.read_text(encoding="utf-8"), path):
-            if rule.id in rules:
-                raise ConfigError(path, 0, f"the rule {rule.id!r} is there twice")
-            rules[rule.id] = rule
+        rules.update(_rules(load_yaml(path, _File, "catalogue", aliases=True), rules))
+    return rules
+
+
+def _rules(document: Document[_File], others: Collection[str] = ()) -> dict[str, Rule]:
+    rules: dict[str, Rule] = {}
+    for position, rule in enumerate(document.value.rules):
+        if rule.id in rules or rule.id in others:
+            raise document.fault(("rules", position, "id"), f"the rule {rule.id!r} is there twice")
+        rules[rule.id] = rule.noun(document.value.family)
     return rules
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import errno as errno_names
-import shlex
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from harness.errors import ConfigError
+from harness.config.loader import SPLIT, SinceVersion, Strict, Words, load_yaml
+from harness.errors import nearest
 from harness.model.rule import KernelFacts, ProbeName, Selector, Where
-from harness.model.version import parse_version
 
 REFUSALS = Path(__file__).parent / "refusals.yaml"
 _CAPABILITIES = {"CAP_IPC_LOCK": 14, "CAP_SYS_RAWIO": 17, "CAP_SYS_PTRACE": 19, "CAP_SYS_NICE": 23}
@@ -56,56 +54,46 @@ def excuse(probe: ProbeName, kernel: KernelFacts, error: int, step: str | None =
     return next((entry for entry in load_refusals() if entry.excuses(probe, kernel, error, step)), None)
 
 
-def _number(name: str) -> int:
-    number: int = getattr(errno_names, name, 0) if name.isupper() else 0
-    if not number:
-        raise ValueError(f"{name!r} is no error")
-    return number
+def _error(name: str) -> str:
+    if not (name.isupper() and hasattr(errno_names, name)):
+        raise ValueError(f"{name!r} is no error{nearest(name, errno_names.errorcode.values())}")
+    return name
 
 
-def _words(value: object) -> object:
-    return shlex.split(value) if isinstance(value, str) else value
+def _capability(name: str) -> str:
+    if name and name not in _CAPABILITIES:
+        raise ValueError(f"{name!r} is no capability{nearest(name, _CAPABILITIES)}")
+    return name
 
 
-Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+Errno = Annotated[str, AfterValidator(_error)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Entry(_Model):
+class _Entry(Strict):
     operations: Words = ("*",)
     steps: Words = ()
     regions: Words = ("*",)
     spans: Words = ("*",)
-    since: str | None = None
-    until: str | None = None
-    lacking: Annotated[str, AfterValidator(lambda name: name if not name else _known(name))] = ""
-    errnos: Annotated[Words, Field(min_length=1)]
+    since: SinceVersion | None = None
+    until: SinceVersion | None = None
+    lacking: Annotated[str, AfterValidator(_capability)] = ""
+    errnos: Annotated[tuple[Errno, ...], SPLIT, Field(min_length=1)]
     verdict: Literal["skip", "error"] = "skip"
     reason: Annotated[str, Field(min_length=1)]
 
     def noun(self) -> Refusal:
-        since, until = (None if text is None else parse_version(text) for text in (self.since, self.until))
         return Refusal(
             selector=Selector(self.operations, self.regions, self.spans),
-            errnos=frozenset(map(_number, self.errnos)),
+            errnos=frozenset(getattr(errno_names, name) for name in self.errnos),
             reason=self.reason,
             steps=self.steps,
-            where=Where(since, until),
+            where=Where(self.since, self.until),
             lacking=self.lacking,
             verdict=self.verdict,
         )
 
 
-def _known(name: str) -> str:
-    if name not in _CAPABILITIES:
-        raise ValueError(f"{name!r} is none of {', '.join(_CAPABILITIES)}")
-    return name
-
-
-class _File(_Model):
+class _File(Strict):
     refused: tuple[_Entry, ...]
     unavailable: tuple[_Entry, ...]
 
@@ -118,16 +106,6 @@ class _File(_Model):
 
 @cache
 def load_refusals(path: Path = REFUSALS) -> tuple[Refusal, ...]:
-    """All entries, in the order of the file. Raises ``ConfigError`` naming the file and what is wrong in it."""
-    try:
-        data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        file = _File.model_validate(data)
-        return tuple(entry.noun() for entry in (*file.refused, *file.unavailable))
-    except yaml.MarkedYAMLError as problem:
-        line = problem.problem_mark.line + 1 if problem.problem_mark else 0
-        raise ConfigError(path, line, f"not YAML: {problem.problem}") from problem
-    except ValidationError as problem:
-        first = problem.errors(include_url=False, include_input=False)[0]
-        raise ConfigError(path, 0, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from problem
-    except ValueError as problem:
-        raise ConfigError(path, 0, str(problem)) from problem
+    """All entries, in the order of the file. Raises ``ConfigError`` naming file, line and key."""
+    file = load_yaml(path, _File, "table of refusals").value
+    return tuple(entry.noun() for entry in (*file.refused, *file.unavailable))

@@ -8,58 +8,40 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from harness.errors import ConfigError
+from harness.config.loader import SinceVersion, Strict, load_yaml, parse_yaml
 from harness.model.rule import KernelFacts, Where
-from harness.model.version import parse_version
 
 WARNINGS = Path(__file__).parent / "warnings.yaml"
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class AllowedWarning(_Model):
+class AllowedWarning(Strict):
     """A warning that fails no probe: a glob for its title, on the kernels of a half-open range of versions."""
 
     title: Annotated[str, Field(min_length=1)]
     reason: Annotated[str, Field(min_length=1)]
-    since: str = ""
-    until: str = ""
+    since: SinceVersion | None = None
+    until: SinceVersion | None = None
 
     def speaks_for(self, title: str, kernel: KernelFacts | None) -> bool:
         """Whether the entry is about this warning of this kernel."""
-        where = Where(
-            since=parse_version(self.since) if self.since else None,
-            until=parse_version(self.until) if self.until else None,
-        )
-        return fnmatchcase(title, self.title) and (kernel is None or kernel in where)
+        return fnmatchcase(title, self.title) and (kernel is None or kernel in Where(self.since, self.until))
 
 
-class _File(_Model):
+class _File(Strict):
     allowed: tuple[AllowedWarning, ...]
 
 
 def parse_warnings(text: str, path: Path = WARNINGS) -> tuple[AllowedWarning, ...]:
     """Read an allow-list. Raises ``ConfigError`` for anything else."""
-    try:
-        return _File.model_validate(yaml.safe_load(text)).allowed
-    except yaml.YAMLError as problem:
-        mark = getattr(problem, "problem_mark", None)
-        raise ConfigError(path, mark.line + 1 if mark else 0, "not YAML") from None
-    except ValidationError as problem:
-        first = problem.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ConfigError(path, 0, f"{place}: {first['msg']}") from None
+    return parse_yaml(text.encode(), path, _File, "list of warnings").value.allowed
 
 
 @cache
 def load_warnings() -> tuple[AllowedWarning, ...]:
     """The allow-list that is shipped."""
-    return parse_warnings(WARNINGS.read_text(encoding="utf-8"))
+    return load_yaml(WARNINGS, _File, "list of warnings").value.allowed
 
 
 def is_allowed(title: str, kernel: KernelFacts | None, entries: Sequence[AllowedWarning] | None = None) -> bool:

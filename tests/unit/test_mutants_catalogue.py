@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -70,28 +71,28 @@ def test_the_digest_follows_the_edits() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (("put:", "puts:"), "edits.6.12.0.puts"),
+        (("put:", "puts:"), "[0].edits.6.12[0]: unknown key 'puts' (did you mean 'put'?)"),
         (('put: "c"', 'put: "c", after: "d"'), "exactly one of put, before, after"),
         ((', put: "c"', ""), "exactly one of put, before, after"),
         (("[U1]", "[]"), "breaks"),
-        (("[U1]", "[u1]"), "breaks.0"),
-        (('"6.12"', "6.12"), "edits"),
-        (("mm/vma.c", "../vma.c"), "edits.6.12.0.file"),
-        (("mm/vma.c", "/etc/vma.c"), "edits.6.12.0.file"),
-        (("mm/vma.c", "mm/../../vma.c"), "edits.6.12.0.file"),
+        (("[U1]", "[u1]"), "breaks[0]"),
+        (('"6.12"', "6.x"), "edits.6.x: "),
+        (("mm/vma.c", "../vma.c"), "edits.6.12[0].file"),
+        (("mm/vma.c", "/etc/vma.c"), "edits.6.12[0].file"),
+        (("mm/vma.c", "mm/../../vma.c"), "edits.6.12[0].file"),
         (("id: one", "id: One!"), "id"),
-        ((GOOD, "id: one"), "a list of mutants is wanted"),
+        ((GOOD, "id: one"), "bypass.yaml:1: must be a list ([a, b])"),
         (("what: a defect", "what: {"), "not YAML"),
-        (("- id: one", "- id: one\n  colour: red"), "colour"),
+        (("- id: one", "- id: one\n  colour: red"), "[0]: unknown key 'colour'"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, change: tuple[str, str], words: str) -> None:
-    with pytest.raises(ConfigError, match=words.replace(".", r"\.")):
+    with pytest.raises(ConfigError, match=re.escape(words)):
         load_mutants(folder(tmp_path, GOOD.replace(*change)))
 
 
 def test_a_name_comes_once(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="has this name"):
+    with pytest.raises(ConfigError, match=r"bypass.yaml:8: \[1\].id: another mutant has the name one"):
         load_mutants(folder(tmp_path, GOOD + GOOD))
 
 
