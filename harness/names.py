@@ -51,7 +51,8 @@ def _validated(text: str) -> str:
         raise PydanticCustomError("identifier", "{problem}", {"problem": str(problem)}) from None
 
 
-Identifier = Annotated[str, AfterValidator(_validated)]
+VALID_NAME = AfterValidator(_validated)
+Identifier = Annotated[str, VALID_NAME]
 
 
 def named_after(text: str) -> str:

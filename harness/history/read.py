@@ -8,60 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from harness.errors import UsageError
+from harness.model.documents import CellPart, RunVerdicts
 from harness.model.rule import Rule
 from harness.model.run_record import CellRecord, RunRecord, read_run
-from harness.model.verdict import Follows, Kind, Status
-from harness.names import Identifier, printable
+from harness.names import printable
 from harness.runs.cells import upstream_version
 from harness.runs.run_store import load_run, run_lock
 from harness.runs.summary import summary_json
-
-
-class _Rule(BaseModel):
-    contract: str
-    family: str
-    statement: str
-
-
-class _Result(BaseModel):
-    status: Status
-    kind: Kind | None
-    reason: str
-    follows: Follows | None
-
-
-class _Kernel(BaseModel):
-    name: str
-    release: str
-    page_size: int
-    sha256: str
-
-
-class _Cell(BaseModel):
-    cell: Identifier
-    state: str
-    reason: str
-    kernel: _Kernel
-    acceleration: str
-    rules: dict[Identifier, _Result]
-
-
-class Summary(BaseModel):
-    """The parts of a run's ``verdicts.json`` that the history keeps."""
-
-    schema_version: Literal[1]
-    run: Identifier
-    state: str
-    finished: str
-    exit_code: int
-    counts: dict[str, int]
-    rules: dict[Identifier, _Rule]
-    cells: list[_Cell]
 
 
 @dataclass(frozen=True)
@@ -86,7 +44,7 @@ def read_folder(folder: Path, catalogue: Mapping[str, Rule]) -> Recorded:
     return _recorded(folder, record, summary)
 
 
-def _written(folder: Path, record: RunRecord) -> Summary | None:
+def _written(folder: Path, record: RunRecord) -> RunVerdicts | None:
     """What the run wrote when it ended; None where that is not there or was altered since."""
     path = folder / "verdicts.json"
     try:
@@ -98,14 +56,14 @@ def _written(folder: Path, record: RunRecord) -> Summary | None:
     if record.state == "running" or record.reports.get(path.name) != sha256(data).hexdigest():
         return None
     try:
-        return Summary.model_validate_json(data)
+        return RunVerdicts.model_validate_json(data, extra="ignore")
     except ValidationError as problem:
         raise _not_verdicts(path, problem) from problem
 
 
-def _summary(data: Mapping[str, Any], folder: Path) -> Summary:
+def _summary(data: Mapping[str, Any], folder: Path) -> RunVerdicts:
     try:
-        return Summary.model_validate(data)
+        return RunVerdicts.model_validate(data)
     except ValidationError as problem:
         raise _not_verdicts(folder, problem) from problem
 
@@ -115,7 +73,7 @@ def _not_verdicts(path: Path, problem: ValidationError) -> UsageError:
     return UsageError(f"{path}: {printable('.'.join(map(str, first['loc']))) or 'verdicts'}: {first['msg']}")
 
 
-def _recorded(folder: Path, record: RunRecord, summary: Summary) -> Recorded:
+def _recorded(folder: Path, record: RunRecord, summary: RunVerdicts) -> Recorded:
     records = {cell.id: cell for cell in record.cells}
     cells = [cell for cell in summary.cells if cell.cell in records]
     return Recorded(
@@ -132,7 +90,9 @@ def _recorded(folder: Path, record: RunRecord, summary: Summary) -> Recorded:
             "exit_code": summary.exit_code,
             "counts": summary.counts,
         },
-        rules={name: rule.model_dump() for name, rule in summary.rules.items()},
+        rules={
+            name: rule.model_dump(include={"contract", "family", "statement"}) for name, rule in summary.rules.items()
+        },
         cells=tuple(_cell(record.id, records[cell.cell], cell) for cell in cells),
         results={
             cell.cell: {
@@ -144,7 +104,7 @@ def _recorded(folder: Path, record: RunRecord, summary: Summary) -> Recorded:
     )
 
 
-def _cell(run: str, record: CellRecord, cell: _Cell) -> Mapping[str, Any]:
+def _cell(run: str, record: CellRecord, cell: CellPart) -> Mapping[str, Any]:
     return {
         "run_id": run,
         "cell": cell.cell,

@@ -10,27 +10,23 @@ from typing import Any, get_args
 import pytest
 
 from harness.model.codec import RESULT, RULE, VERDICT
-from harness.model.rule import LEVELS, Outcome
-from harness.model.run_record import CellState
-from harness.model.verdict import KINDS, STATUSES, Follows, Kind, Status
+from harness.model.verdict import KINDS, STATUSES, Kind, Status
+from harness.reports.schemas import FOLDER, SCHEMAS, printed
 
 ROOT = Path(__file__).parents[2]
-SCHEMA: dict[str, Any] = json.loads((ROOT / "docs/reference/verdicts.schema.json").read_text())["$defs"]
+SCHEMA: dict[str, Any] = json.loads(printed(SCHEMAS["verdicts.schema.json"]))["$defs"]
 
 
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("status", STATUSES),
-        ("kind", (*KINDS, None)),
-        ("follows", (*get_args(Follows), None)),
-        ("level", LEVELS),
-        ("outcome", get_args(Outcome)),
-        ("cellState", get_args(CellState)),
-    ],
-)
-def test_the_schema_has_the_words_of_the_nouns(name: str, words: tuple[str | None, ...]) -> None:
-    assert SCHEMA[name]["enum"] == list(words)
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_the_schemas_in_the_docs_are_printed_from_the_models(name: str) -> None:
+    assert (FOLDER / name).read_text() == printed(SCHEMAS[name]), "python -m harness.reports.schemas --write"
+
+
+def test_what_may_be_left_out_is_never_null() -> None:
+    divided = SCHEMA["VerdictPart"]["properties"]["divided"]
+    assert divided["type"] == "string"
+    assert "default" not in divided
+    assert "divided" not in SCHEMA["VerdictPart"]["required"]
 
 
 def test_the_order_of_badness_has_every_status_and_kind() -> None:
@@ -40,7 +36,7 @@ def test_the_order_of_badness_has_every_status_and_kind() -> None:
 
 @pytest.mark.parametrize(
     ("name", "fields"),
-    [("rule", RULE), ("verdict", VERDICT), ("result", (*RESULT, "probes"))],
+    [("RulePart", RULE), ("VerdictPart", VERDICT), ("ResultPart", (*RESULT, "probes"))],
 )
 def test_the_schema_demands_the_fields_the_codec_writes(name: str, fields: tuple[str, ...]) -> None:
     assert SCHEMA[name]["required"] == list(fields)
