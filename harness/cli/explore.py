@@ -171,7 +171,7 @@ class _Run:
 
     def alone(self, spec: CellSpec) -> Explored:
         """One kernel, judged by the model."""
-        outcome = Exploration(self.seed)
+        outcome = Exploration(self.seed, arch=spec.arch)
         explorer = self._explorer(spec, outcome)
         if explorer is not None:
             with _ending(explorer, outcome):
@@ -185,7 +185,7 @@ class _Run:
         for other in others:
             if other.arch != spec.arch or other.id == spec.id:
                 continue
-            both = Compared(Exploration(self.seed), Exploration(self.seed))
+            both = Compared(Exploration(self.seed, arch=spec.arch), Exploration(self.seed, arch=spec.arch))
             here, there = self._explorer(spec, both.here), self._explorer(other, both.there)
             if here is not None and there is not None:
                 with _ending(here, both.here), _ending(there, both.there):
@@ -202,7 +202,7 @@ class _Run:
 
         def boot() -> Guest:
             guest = QemuGuest(kernel, replace(spec.profile, hugepages=0), self.folder / spec.id, self.wishes)
-            outcome.release = guest.boot().release
+            outcome.release, outcome.upstream = guest.boot().release, kernel.version
             return guest
 
         def on_progress(text: str) -> None:

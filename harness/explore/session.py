@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -12,12 +13,15 @@ from harness.errors import GuestError, LostGuest
 from harness.explore.executor import CHUNK, Executor, Plan
 from harness.explore.generate import Source
 from harness.explore.judge import Judged, ProgramJudge, left_out
+from harness.explore.known import KnownBug, load_known
 from harness.explore.model import Problem
+from harness.explore.operations import OPERATIONS
 from harness.explore.program import Program
 from harness.explore.shrink import shrink
 from harness.explore.wire import Facts, encode
 from harness.guests.console import Crash, find_crashes
 from harness.guests.model import Guest
+from harness.model.rule import KernelFacts
 
 BATCH = 1024
 _EXAMPLES = 3  # programs of one sort of alarm that are looked into
@@ -29,19 +33,22 @@ _MM = ("mm/", "mseal", "vma", "mmap", "mremap", "mprotect", "madvise", "mlock", 
 @dataclass(frozen=True)
 class ExploreFinding:
     """A problem that came again. ``program`` is the smallest that shows it, ``origin`` the one that was found;
-    ``company`` are programs that have to run before it in the same process, where alone it shows nothing."""
+    ``company`` are programs that have to run before it in the same process, where alone it shows nothing. ``cause`` is
+    the entry of ``known.yaml`` whose steps it needs, on whatever kernel."""
 
     problem: Problem
     program: Program
     origin: Program
     company: tuple[Program, ...] = ()
     quote: tuple[str, ...] = ()
+    cause: str = ""
 
 
 @dataclass
 class Exploration:
     """What a run over one kernel came to. ``alarms`` counts suspicions, ``unconfirmed`` those that did not come
-    again; ``digest`` is of the generated programs; ``lost`` says why there is no whole answer."""
+    again; ``asked`` has how many steps of each operation were judged; ``well`` are programs of the corpus that showed
+    nothing wrong; ``digest`` is of the generated programs; ``lost`` says why there is no whole answer."""
 
     seed: int
     programs: int = 0
@@ -55,10 +62,19 @@ class Exploration:
     alarms: dict[str, int] = field(default_factory=dict)
     unconfirmed: list[tuple[Problem, Program]] = field(default_factory=list)
     recorded: dict[str, tuple[int, Program]] = field(default_factory=dict)
+    asked: dict[str, int] = field(default_factory=dict)
+    well: tuple[str, ...] = ()
     plan: Plan | None = None
     release: str = ""
+    arch: str = ""
+    upstream: str = ""
     lost: str = ""
     digest: str = ""
+
+    @property
+    def kernel(self) -> KernelFacts | None:
+        """What is known of the kernel; None when it never said its release."""
+        return kernel_facts(self.release, self.arch, self.upstream)
 
     def reached(self, source: Source, seconds: float) -> None:
         """Say how far it came."""
@@ -66,18 +82,45 @@ class Exploration:
         self.states, self.digest = source.random.states, source.digest.hexdigest()[:16]
 
 
+def kernel_facts(release: str, arch: str, upstream: str) -> KernelFacts | None:
+    """The facts that ranges of kernels ask for; None where the version is not known."""
+    try:
+        return KernelFacts(release, arch, 0, upstream)
+    except ValueError:
+        return None
+
+
 Boot = Callable[[], Guest]
 OnMessage = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Suspect:
+    """A program of a batch that showed a problem, and which known bug's steps it needs for it."""
+
+    index: int
+    program: Program
+    problem: Problem
+    facts: Facts | None
+    cause: str = ""
 
 
 class Explorer:
     """Explores one kernel. ``boot`` gives a guest that has booted; a lost one is replaced by another.
 
-    With ``first_only`` the first finding ends it, and is not made small.
+    With ``first_only`` the first finding ends it, and is not made small. ``known`` are bugs whose steps are looked
+    for in what is found.
     """
 
     def __init__(
-        self, boot: Boot, payload: bytes, on_progress: OnMessage, *, deadline_ms: int = 20_000, first_only: bool = False
+        self,
+        boot: Boot,
+        payload: bytes,
+        on_progress: OnMessage,
+        *,
+        deadline_ms: int = 20_000,
+        first_only: bool = False,
+        known: Sequence[KnownBug] | None = None,
     ) -> None:
         self._boot, self._payload, self._on_progress, self._deadline_ms = boot, payload, on_progress, deadline_ms
         self._first_only = first_only
@@ -85,6 +128,8 @@ class Explorer:
         self._executor: Executor | None = None
         self._read = 0
         self._judge = ProgramJudge()
+        self._known = load_known() if known is None else known
+        self._asked: Counter[int] = Counter()
         self.plan: Plan | None = None
 
     # ------------------------------------------------------------------ guests
@@ -139,10 +184,11 @@ class Explorer:
         while first or time.monotonic() - begun < seconds:
             if self._first_only and outcome.findings:
                 break
+            of_corpus = bool(first)
             programs = first or source.batch(BATCH if source.batches > 3 else BATCH // 4, CHUNK)
             first = []
             try:
-                self.batch(programs, source, outcome)
+                self.batch(programs, source, outcome, of_corpus=of_corpus)
             except GuestError as lost:
                 self.lost(programs, lost, outcome)
                 if outcome.lost:
@@ -155,13 +201,17 @@ class Explorer:
         outcome.seconds = time.monotonic() - begun
         return outcome
 
-    def batch(self, programs: Sequence[Program], source: Source | None, outcome: Exploration) -> list[Facts | None]:
+    def batch(
+        self, programs: Sequence[Program], source: Source | None, outcome: Exploration, *, of_corpus: bool = False
+    ) -> list[Facts | None]:
         """Run and judge a batch, and look into what is suspicious; ``source`` learns from it. Raises ``GuestError``."""
         results = self.run(programs)
         outcome.programs += len(programs)
-        suspects = []
+        suspects: list[_Suspect] = []
         for index, (program, (judged, facts)) in enumerate(zip(programs, results, strict=True)):
             outcome.judged += judged.asked
+            for step in program.steps[: len(judged.states)]:
+                self._asked[step.op] += 1
             outcome.steps += len(program.steps)
             if judged.states and source is not None:
                 source.random.learn(program, judged.states)
@@ -169,37 +219,58 @@ class Explorer:
                 count, example = outcome.recorded.get(what, (0, program))
                 outcome.recorded[what] = count + 1, min(example, program, key=_length)
             if judged.problems:
-                suspects.append((index, judged.problems[0], facts))
+                suspects.append(_Suspect(index, program, judged.problems[0], facts))
+            elif of_corpus and judged.asked:
+                outcome.well += (str(program),)
+        outcome.asked = {OPERATIONS[op].name: times for op, times in sorted(self._asked.items())}
         reports = self._reports()
-        for index, problem, facts in suspects:
+        for suspect in self._with_causes(suspects):
             if self._first_only and outcome.findings:
                 break
-            self._suspect(programs, index, problem, facts, outcome)
+            self._suspect(programs, suspect, outcome)
         if reports:
             self._reported(programs, reports, outcome)
         return [facts for _, facts in results]
 
     # ------------------------------------------------------------------ alarms
 
-    def _suspect(
-        self, programs: Sequence[Program], index: int, problem: Problem, facts: Facts | None, outcome: Exploration
-    ) -> None:
-        name = f"{problem.oracle}/{problem.operation}"
+    def _with_causes(self, suspects: Sequence[_Suspect]) -> Iterator[_Suspect]:
+        """Say of each suspect whether it shows nothing without the steps of a known bug. Where it still shows the same,
+        it goes on without them."""
+        doubted = [(s, bug, bug.without(s.program)) for s in suspects for bug in self._known if bug.involved(s.program)]
+        shown = self.run([program for _, _, program in doubted], chunk=1) if doubted else []
+        answers: dict[int, _Suspect] = {}
+        for (suspect, bug, program), (judged, facts) in zip(doubted, shown, strict=True):
+            problem = self._same(judged, suspect.problem)
+            if problem is None:
+                answers[suspect.index] = replace(suspect, cause=bug.id)
+            else:
+                answers.setdefault(suspect.index, replace(suspect, program=program, problem=problem, facts=facts))
+        yield from (answers.get(suspect.index, suspect) for suspect in suspects)
+
+    def _suspect(self, programs: Sequence[Program], suspect: _Suspect, outcome: Exploration) -> None:
+        problem, program, facts = suspect.problem, suspect.program, suspect.facts
+        name = f"{problem.oracle}/{problem.operation}" + (f" ({suspect.cause})" if suspect.cause else "")
         outcome.alarms[name] = outcome.alarms.get(name, 0) + 1
-        if outcome.alarms[name] > _EXAMPLES and any(f.problem.same == problem.same for f in outcome.findings):
+        alike = [f for f in outcome.findings if f.cause == suspect.cause and f.problem.oracle == problem.oracle]
+        if suspect.cause and alike:
+            return  # one bug shows in many calls
+        if outcome.alarms[name] > _EXAMPLES and any(f.problem.same == problem.same for f in alike):
             return
         if outcome.alarms[name] > 10 * _EXAMPLES:
             return
-        program = programs[index]
         doubted = problem.oracle == "same-as-twin" and problem.step >= 0
         if doubted and facts is not None and left_out(facts, problem.step):
             steps = list(program.steps)
             steps[problem.step] = replace(steps[problem.step], by=steps[problem.step].by | _TWIN_TOO)
             program = program.with_steps(steps)
-        finding = self._confirm(program, programs[index - index % CHUNK : index], problem)
+        finding = self._confirm(program, programs[suspect.index - suspect.index % CHUNK : suspect.index], problem)
         if finding is None:
             outcome.unconfirmed.append((problem, program))
-        elif not any(f.problem.same == problem.same and f.program == finding.program for f in outcome.findings):
+            return
+        if any(bug.id == suspect.cause and bug.involved(finding.program) for bug in self._known):
+            finding = replace(finding, cause=suspect.cause)
+        if not any(f.problem.same == problem.same and f.program == finding.program for f in outcome.findings):
             outcome.findings.append(finding)
             self._on_progress(f"found: {problem.oracle}: {problem.text}")
 

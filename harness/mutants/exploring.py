@@ -13,6 +13,7 @@ from harness.errors import InfrastructureError
 from harness.explore.corpus import Kept, load_corpus
 from harness.explore.difference import behaviour
 from harness.explore.generate import Source
+from harness.explore.known import known_as
 from harness.explore.model import ORACLES
 from harness.explore.session import Exploration, Explorer
 from harness.guests.accel import AccelWanted
@@ -36,7 +37,7 @@ class ExploreSuite:
     ) -> None:
         payload = build(arch)
         self._payload = payload.path.read_bytes()
-        self._profile, self._seconds, self._seed = profile, seconds, seed
+        self._arch, self._profile, self._seconds, self._seed = arch, profile, seconds, seed
         self._wishes = Wishes(acceleration=acceleration)
         self._live: Guest | None = None
         self._guard = threading.Lock()
@@ -54,10 +55,10 @@ class ExploreSuite:
                 self._live = guest
             if self._stopped.is_set():
                 guest.stop()
-            guest.boot()
+            outcome.release, outcome.upstream = guest.boot().release, kernel.version
             return guest
 
-        outcome = Exploration(self._seed)
+        outcome = Exploration(self._seed, arch=self._arch)
         explorer = Explorer(boot, self._payload, lambda _text: None, first_only=True)
         corpus = load_corpus()
         observed: Mapping[str, str] = {}
@@ -103,7 +104,8 @@ def _own_sources() -> str:
 
 def summary(outcome: Exploration) -> SuiteResult:
     """Oracles by what became of them. Where there is no mseal none of them can be asked."""
-    failed = {f"explore-{f.problem.oracle}": f"{f.problem.operation}: {f.problem.text}" for f in outcome.findings}
+    news = [f for f in outcome.findings if known_as(f.cause, outcome.kernel) is None]
+    failed = {f"explore-{f.problem.oracle}": f"{f.problem.operation}: {f.problem.text}" for f in news}
     names = [f"explore-{oracle}" for oracle in ORACLES]
     asked = outcome.plan is None or not outcome.plan.mseal
     passed = tuple(name for name in names if name not in failed) if asked else ()

@@ -9,8 +9,11 @@ from typing import Any
 from junit_xml import TestCase, TestSuite
 
 from harness.explore.against import DifferenceClass
+from harness.explore.known import KnownBug, known_as
 from harness.explore.model import ORACLES
+from harness.explore.record import json_of, record_of, recorded_finding
 from harness.explore.session import Exploration, ExploreFinding, finding_lines
+from harness.explore.verdicts import stale_bug
 from harness.reports.junit import document, element, one_line, xml_text
 
 
@@ -45,10 +48,19 @@ class Explored:
         """Whether there is nothing to explore."""
         return self.outcome.plan is not None and bool(self.outcome.plan.mseal)
 
+    def known(self, finding: ExploreFinding) -> KnownBug | None:
+        """The known bug that a finding is, on this kernel."""
+        return known_as(finding.cause, self.outcome.kernel)
+
+    @property
+    def news(self) -> list[ExploreFinding]:
+        """The findings that are no known bug of this kernel."""
+        return [finding for finding in self.outcome.findings if self.known(finding) is None]
+
     @property
     def exit_code(self) -> int:
-        """1 with a finding, 3 without an answer, else 0."""
-        if self.outcome.findings:
+        """1 with a finding that is no known bug, 3 without an answer, else 0."""
+        if self.news:
             return 1
         return 3 if self.why_not and not self.skipped else 0
 
@@ -66,7 +78,12 @@ def explored_lines(explored: Explored) -> Iterator[str]:
         f"{outcome.exhausted} of the exhaustive ones, in {outcome.seconds:.0f} s{rate}; seed {outcome.seed}"
     )
     for finding in outcome.findings:
+        known = explored.known(finding)
+        if known is not None:
+            yield f"  known as {known.id}: {known.cited}"
         yield from (f"  {line}" for line in finding_lines(finding))
+    if stale := stale_bug(record_of(outcome), outcome.kernel):
+        yield f"  fixed: {stale}"
     yield from class_lines(explored.classes, explored.other)
     for what, (count, example) in sorted(outcome.recorded.items()):
         yield f"  recorded: {what} ({count} times), such as: {'; '.join(example.lines())}"
@@ -75,13 +92,11 @@ def explored_lines(explored: Explored) -> Iterator[str]:
         yield f"  seen once and not again: {len(outcome.unconfirmed)}, the first: {problem.oracle}: {problem.text}"
     if outcome.lost:
         yield f"  no whole answer: {outcome.lost}"
-    yield (
-        f"  {len(outcome.findings)} findings"
-        if outcome.findings
-        else "  no finding"
-        if not outcome.lost
-        else "  stopped"
+    old = len(outcome.findings) - len(explored.news)
+    told = ", ".join(
+        text for text in (f"{len(explored.news)} findings" * bool(explored.news), f"{old} known" * bool(old)) if text
     )
+    yield f"  {told or ('stopped' if outcome.lost else 'no finding')}"
 
 
 def class_lines(classes: Sequence[DifferenceClass], other: str) -> Iterator[str]:
@@ -107,31 +122,13 @@ def class_json(one: DifferenceClass) -> dict[str, Any]:
 
 def explored_json(explored: Explored) -> dict[str, Any]:
     """For programs."""
-    outcome = explored.outcome
     return {
         "kernel": explored.kernel,
         "arch": explored.arch,
         "cell": explored.cell,
-        "release": outcome.release,
-        "seed": outcome.seed,
-        "programs": outcome.programs,
-        "judged": outcome.judged,
-        "steps": outcome.steps,
-        "batches": outcome.batches,
-        "exhaustive": outcome.exhausted,
-        "programs_sha256": outcome.digest,
-        "states": outcome.states,
-        "seconds": round(outcome.seconds, 3),
+        **json_of(record_of(explored.outcome)),
         "oracles": {oracle: _status(explored, oracle) for oracle in ORACLES},
-        "findings": [_finding_json(finding) for finding in outcome.findings],
-        "recorded": {
-            what: {"times": count, "program": str(example)} for what, (count, example) in outcome.recorded.items()
-        },
-        "unconfirmed": [
-            {"oracle": problem.oracle, "text": problem.text, "program": str(program)}
-            for problem, program in outcome.unconfirmed
-        ],
-        "lost": outcome.lost,
+        "findings": [_finding_json(explored, finding) for finding in explored.outcome.findings],
         **(
             {"against": explored.other, "differences": [class_json(c) for c in explored.classes]}
             if explored.other
@@ -140,28 +137,18 @@ def explored_json(explored: Explored) -> dict[str, Any]:
     }
 
 
+def _finding_json(explored: Explored, finding: ExploreFinding) -> dict[str, Any]:
+    known = explored.known(finding)
+    return {**recorded_finding(finding).model_dump(mode="json"), "known": known.cited if known else ""}
+
+
 def _status(explored: Explored, oracle: str) -> str:
-    if any(finding.problem.oracle == oracle for finding in explored.outcome.findings):
-        return "fail"
+    found = [finding for finding in explored.outcome.findings if finding.problem.oracle == oracle]
+    if found:
+        return "known" if all(explored.known(finding) for finding in found) else "fail"
     if explored.skipped:
         return "skip"
     return "miss" if explored.why_not else "pass"
-
-
-def _finding_json(finding: ExploreFinding) -> dict[str, Any]:
-    problem = finding.problem
-    return {
-        "oracle": problem.oracle,
-        "operation": problem.operation,
-        "step": problem.step,
-        "child": problem.child,
-        "text": problem.text,
-        "clauses": list(problem.clauses),
-        "program": str(finding.program),
-        "found_as": str(finding.origin),
-        "company": [str(program) for program in finding.company],
-        "console": list(finding.quote),
-    }
 
 
 def explored_junit(all_explored: Sequence[Explored]) -> str:
@@ -179,6 +166,9 @@ def _suite(explored: Explored) -> TestSuite:
         if status == "fail":
             text = xml_text("\n".join([statement, *(line for f in findings for line in finding_lines(f))]))
             case.add_failure_info(one_line(f"{len(findings)} findings; {findings[0].problem.text}"), text, oracle)
+        elif status == "known":
+            said = [line for f in findings if (known := explored.known(f)) for line in (known.cited, *finding_lines(f))]
+            case.add_skipped_info(one_line(f"known: {said[0]}"), xml_text("\n".join(said)))
         elif status == "skip":
             case.add_skipped_info(one_line(explored.why_not), statement)
         elif status == "miss":

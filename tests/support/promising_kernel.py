@@ -1,7 +1,8 @@
 """A kernel that does not exist: runs batches of programs as a guest would, keeps mseal's promises, or breaks one on
 purpose.
 
-It knows munmap, mprotect, mseal, mlock and stores, on private anonymous memory; everything else is ENOSYS to it.
+It knows munmap, mprotect, mseal, mlock, MADV_MERGEABLE and back, and stores, on private anonymous memory; everything
+else is ENOSYS to it.
 """
 
 from __future__ import annotations
@@ -17,17 +18,20 @@ from harness.explore.program import Program, Segment, Step
 from harness.explore.wire import LEFT_OUT, NOT_TRIED, UNREAD
 from harness.guests.model import Booted, Event, Exited, Output
 
-MUNMAP, MPROTECT, MSEAL, MLOCK, WRITE = 1, 3, 7, 8, 11
+MUNMAP, MPROTECT, MADVISE, MSEAL, MLOCK, WRITE = 1, 3, 6, 7, 8, 11
+MERGEABLE, UNMERGEABLE = 12, 13
 
 
 @dataclass
 class Memory:
-    """A window: of each unit the protection (None where nothing is mapped), contents, seal and lock."""
+    """A window: of each unit the protection (None where nothing is mapped), contents, seal, lock, and whether it is
+    mergeable."""
 
     prot: list[int | None]
     data: list[int]
     sealed: list[bool]
     locked: list[bool]
+    mergeable: list[bool] = field(default_factory=list)
 
 
 Defect = Callable[[Memory, Step], bool]
@@ -37,12 +41,13 @@ Defect = Callable[[Memory, Step], bool]
 @dataclass
 class PromisingKernel:
     """The guest. ``defect`` says which steps are not checked; ``dies`` makes the machine go away, ``shouts`` writes
-    to the console while a program runs."""
+    to the console while a program runs. With ``drops_flags`` MADV_UNMERGEABLE takes a seal away (CVE-2025-40040)."""
 
     folder: Path
     defect: Defect = lambda memory, step: False
     dies: Callable[[Program], bool] = lambda program: False
     shouts: Callable[[Program], str] = lambda program: ""
+    drops_flags: bool = False
     runs: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -113,11 +118,20 @@ class PromisingKernel:
             for i in units:
                 memory.locked[i] = step.a < 2
             return ENOMEM if any(memory.prot[i] is None for i in units) else 0
+        if step.op == MADVISE and step.a in (MERGEABLE, UNMERGEABLE):
+            return self._advise(memory, units, step.a)
         if step.op not in (MUNMAP, MPROTECT):
             return ENOSYS
         for i in units:
             memory.prot[i] = None if step.op == MUNMAP else step.a
             memory.sealed[i] = memory.sealed[i] and step.op != MUNMAP
+        return 0
+
+    def _advise(self, memory: Memory, units: range, advice: int) -> int:
+        for i in units:
+            if self.drops_flags and advice == UNMERGEABLE and memory.mergeable[i]:
+                memory.sealed[i] = False
+            memory.mergeable[i] = advice == MERGEABLE
         return 0
 
     @staticmethod
@@ -143,6 +157,7 @@ def _made(program: Program, *, seals: bool) -> Memory:
         [0xA0 + i if s.traits & 2 else 0 for i, s in enumerate(units)],
         [seals and s.sealed for s in units],
         [bool(s.traits & 4) for s in units],
+        [False] * len(units),
     )
 
 
