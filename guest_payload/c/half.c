@@ -77,6 +77,7 @@ static void set_up(struct window *w, const struct probe *probe)
 	int first = 0, covered = 0;
 
 	w->region->make(w);
+	trace_window(w);
 	for (int i = 0; i < w->units; i++)
 		if (is_gap(w->layout[i]) && sys(SYS_munmap, unit_at(w, i), w->unit))
 			fail_step(w, "munmap of a gap", errno);

@@ -5,7 +5,7 @@
 
 #include "payload.h"
 
-#define SET(id) (1ull << (id))
+#define SET(id) ((region_set)1 << (id))
 
 /* ------------------------------------------------------------------ sets of regions */
 
@@ -24,8 +24,13 @@
 #define R_STACKS (SET(STACK_GROWING_RW) | SET(STACK_THREAD_RW))
 #define R_UFFD (SET(UFFD_MISSING_RW) | SET(UFFD_WP_RW))
 #define R_SYSV (SET(SYSV_RW) | SET(SYSV_R))
+/* What is treated as memory without a trait, of that size, or at that place is. */
+#define R_SHAPED (SET(WIDE_R) | SET(PIECES_R) | SET(UNTOUCHED_VAST_R) | SET(LOW_R) | SET(HIGH_R))
+#define R_TRAITS \
+	(SET(LADEN_R) | SET(LADEN_RW) | SET(SHARED_LADEN_RW) | SET(POLICY_R) | SET(NAMED_R) | SET(MERGEABLE_R) | \
+		SET(ONFAULT_R) | R_SHAPED)
 #define R_SPECIAL \
-	(R_READ_ONLY_SPECIAL | R_KEYS | R_STACKS | R_UFFD | R_SYSV | SET(LOCKED_RW) | SET(UNTOUCHED_RW) | \
+	(R_READ_ONLY_SPECIAL | R_TRAITS | R_KEYS | R_STACKS | R_UFFD | R_SYSV | SET(LOCKED_RW) | SET(UNTOUCHED_RW) | \
 		SET(HEAP_RW) | \
 	 SET(ZERO_RW) | SET(ZERO_R) | SET(DROPPABLE_RW) | SET(SECRETMEM_RW) | SET(TEXT_RX))
 #define R_HUGETLB \
@@ -42,6 +47,7 @@
 #define S_ALL (S_INSIDE | S_MIXED | S_PLAIN)
 #define S_GAPS (SET(GAP_AMID) | SET(GAP_AROUND))
 #define S_BARE (SET(GAP_BEFORE) | SET(GAP_AFTER) | SET(GAP_BETWEEN))
+#define S_AMONG (SET(BEHIND) | SET(AHEAD) | SET(ENCLOSED))
 #define S_HOLES (SET(HOLE_START) | SET(HOLE_MIDDLE) | SET(HOLE_END))
 /* One inside, one that begins plain, one that has a seal only inside, and a plain neighbour. */
 #define S_KEY (SET(EXACT) | SET(INTO) | SET(AROUND) | SET(BESIDE))

@@ -54,7 +54,8 @@ static long advise_process_ranges(struct window *w, const struct operation *op)
 
 #define DISCARD(what, advice) \
 	{.name = "madvise-" what, .perform = advise, .a = advice, \
-	 .covers = {{R_ALL | SET(ANON_MIXED), SET(EXACT) | SET(INTO)}, {SET(ANON_R), S_ALL | S_GAPS}, \
+	 .covers = {{R_ALL | SET(ANON_MIXED), SET(EXACT) | SET(INTO)}, {SET(ANON_R), S_ALL | S_GAPS | S_AMONG}, \
+		    {R_SHAPED, SET(INTO) | SET(AROUND)}, \
 		    {R_TYPICAL, SET(MIDDLE) | SET(BESIDE)}, {R_SPECIAL | R_HUGE, SET(EXACT)}}}
 #define HARMLESS(what, advice, more...) \
 	{.name = "madvise-" what, .perform = advise, .a = advice, \
@@ -94,7 +95,7 @@ static const struct operation operations[] = {
 #define PROCESS_DISCARD(what, advice) \
 	{.name = "process-madvise-" what, .prepare = open_self, .perform = advise_process, .a = advice, \
 	 .covers = {{R_ANON | SET(COPIED_R) | SET(SHARED_ANON_RW), SET(EXACT) | SET(INTO)}, \
-		    {R_READ_ONLY_SPECIAL | R_KEYS, SET(EXACT)}}}
+		    {R_READ_ONLY_SPECIAL | R_KEYS | R_TRAITS, SET(EXACT)}}}
 #define PROCESS_HARMLESS(what, advice, more...) \
 	{.name = "process-madvise-" what, .prepare = open_self, .perform = advise_process, .a = advice, \
 	 .covers = {{SET(ANON_RW) | SET(ANON_R), SET(EXACT) | SET(INTO)}}, ##more}

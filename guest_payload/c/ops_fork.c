@@ -129,7 +129,7 @@ static long child_exits(struct window *w, const struct operation *op)
 
 static const struct operation operations[] = {
 	{.name = "fork-munmap", .perform = in_child, .act = unmap_here,
-	 .covers = {{R_ALL, SET(EXACT) | SET(INTO)}, {R_TYPICAL, SET(MIDDLE) | SET(BESIDE)}}},
+	 .covers = {{R_ALL | R_TRAITS, SET(EXACT) | SET(INTO)}, {R_TYPICAL, SET(MIDDLE) | SET(BESIDE)}}},
 	{.name = "fork-mprotect-none", .perform = in_child, .act = protect_here, .a = PROT_NONE,
 	 .covers = {{R_ALL, SET(EXACT) | SET(MIDDLE)}}},
 	{.name = "fork-mprotect-rw", .perform = in_child, .act = protect_here, .a = PROT_READ | PROT_WRITE,
@@ -139,7 +139,7 @@ static const struct operation operations[] = {
 	{.name = "fork-mremap-move", .perform = in_child, .act = move_here,
 	 .covers = {{R_ALL, SET(EXACT)}}},
 	{.name = "fork-madvise-dontneed", .perform = in_child, .act = advise_here, .a = ADV_DONTNEED,
-	 .covers = {{R_ALL | R_READ_ONLY_SPECIAL | R_KEYS, SET(EXACT)}}},
+	 .covers = {{R_ALL | R_READ_ONLY_SPECIAL | R_KEYS | R_TRAITS, SET(EXACT)}}},
 	{.name = "fork-mseal", .perform = child_seals, .act = seal_here, .traits = SEALS,
 	 .covers = {{R_FEW, SEAL_SPANS}}},
 	{.name = "vfork-mseal", .perform = vforked_child_seals, .traits = SEALS,

@@ -62,7 +62,7 @@ static const struct operation operations[] = {
 	 .covers = {{SET(ANON_RW) | SET(ANON_R), S_ALL}, {R_ALL, SET(EXACT) | SET(INTO) | SET(OUT_OF)},
 		    {SET(ANON_MIXED) | (R_SPECIAL & ~SET(STACK_GROWING_RW)) | R_HUGE | SET(HUGE_R), SET(EXACT) |
 		    	SET(INTO)},
-		    {R_TYPICAL, SET(GAP_AMID)}}},
+		    {R_TYPICAL, SET(GAP_AMID) | S_AMONG}}},
 	{.name = "mremap-move-shrink", .perform = remap, .a = MOVE, .b = SHORTER, .traits = ADDRESS,
 	 .covers = {{R_TYPICAL, S_TWO}}},
 	{.name = "mremap-move-grow", .perform = remap, .a = MOVE, .b = GROW, .traits = ADDRESS,
@@ -85,8 +85,9 @@ static const struct operation operations[] = {
 	{.name = "mremap-double-fixed", .perform = remap_double, .a = MOVE, .traits = ADDRESS,
 	 .covers = {{R_ALL, SET(EXACT)}}},
 	{.name = "mremap-onto", .prepare = map_source, .perform = remap_onto, .a = MOVE, .b = KEEP, .traits = ADDRESS,
-	 .covers = {{SET(ANON_RW), S_ALL | S_GAPS}, {R_ALL, SET(EXACT) | SET(INTO)},
-		    {SET(ANON_MIXED) | R_SPECIAL, SET(EXACT)}}},
+	 .covers = {{SET(ANON_RW), S_ALL | S_GAPS | S_AMONG}, {R_ALL, SET(EXACT) | SET(INTO)},
+		    /* what is moved there is filled first: not so much of it */
+		    {SET(ANON_MIXED) | (R_SPECIAL & ~SET(UNTOUCHED_VAST_R)), SET(EXACT)}}},
 	{.name = "mremap-onto-grow", .prepare = map_source, .perform = remap_onto, .a = MOVE, .b = GROW,
 	 .traits = ADDRESS, .covers = {{R_TYPICAL, SET(EXACT) | SET(INTO) | SET(LAST)}}},
 	{.name = "mremap-onto-dontunmap", .prepare = map_source, .perform = remap_onto,

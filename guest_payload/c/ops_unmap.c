@@ -67,7 +67,8 @@ static long map_beside(struct window *w, const struct operation *op)
 static const struct operation unmaps[] = {
 	{.name = "munmap", .perform = unmap,
 	 .covers = {{R_ALL, S_ALL}, {SET(ANON_MIXED), SET(EXACT) | SET(INTO) | SET(OUT_OF)},
-		    {R_TYPICAL, S_GAPS}, {R_SPECIAL | R_HUGE_ALL, SET(EXACT) | SET(INTO) | SET(MIDDLE)}}},
+		    {R_TYPICAL, S_GAPS | S_AMONG}, {R_SPECIAL | R_HUGE_ALL, SET(EXACT) | SET(INTO) | SET(MIDDLE)},
+		    {R_SHAPED, S_KEY}}},
 	{.name = "munmap-short", .perform = unmap_short,
 	 .covers = {{R_TYPICAL, SET(EXACT) | SET(MIDDLE) | SET(LAST) | SET(INTO)}}},
 	{.name = "munmap-far", .perform = unmap_far, .covers = {{R_TYPICAL, SET(EXACT) | SET(AROUND)}}},
@@ -83,7 +84,7 @@ static const struct operation unmaps[] = {
 static const struct operation maps[] = {
 	{.name = "mmap-fixed-anon", .perform = map_over, .a = RW, .b = FIXED_ANON, .traits = ADDRESS,
 	 .covers = {{SET(ANON_RW), S_ALL | S_GAPS}, {R_ALL, S_KEY}, {SET(ANON_MIXED), SET(EXACT)},
-		    {R_SPECIAL | R_HUGE_ALL, SET(EXACT)}}},
+		    {R_SPECIAL | R_HUGE_ALL, SET(EXACT)}, {R_TYPICAL, S_AMONG}, {R_SHAPED, S_KEY}}},
 	{.name = "mmap-fixed-none", .perform = map_over, .a = PROT_NONE, .b = FIXED_ANON | MAP_NORESERVE,
 	 .traits = ADDRESS, .covers = {{R_TYPICAL | SET(ANON_NONE), S_KEY}}},
 	{.name = "mmap-fixed-shared", .perform = map_over, .a = RW, .b = MAP_FIXED | MAP_SHARED | MAP_ANONYMOUS,

@@ -48,6 +48,7 @@ enum span_id {
 	PLAIN, PLAIN_WIDE,                         /* no seal yet: for operations that seal */
 	HOLE_START, HOLE_MIDDLE, HOLE_END, UNMAPPED,
 	SINGLE,                                    /* one unit, never sealed: for mappings the kernel made */
+	BEHIND, AHEAD, ENCLOSED,                   /* as AROUND or ACROSS, with a seal outside of the range as well */
 	SPANS
 };
 
@@ -68,10 +69,16 @@ enum region_id {
 	PKEY_NO_WRITE_RW, PKEY_NO_ACCESS_RW,
 	SECRETMEM_RW, UFFD_MISSING_RW, UFFD_WP_RW,
 	TEXT_RX, VDSO_RX, VVAR_R, VCLOCK_R,
+	/* regions_traits.c: memory like that above, of which more was said, of other sizes or at other places */
+	LADEN_R, LADEN_RW, SHARED_LADEN_RW,
+	POLICY_R, NAMED_R, MERGEABLE_R, ONFAULT_R,
+	WIDE_R, PIECES_R, UNTOUCHED_VAST_R, LOW_R, HIGH_R,
 	REGIONS
 };
 
-_Static_assert(SPANS <= 64 && REGIONS <= 64, "sets are 64-bit masks");
+/* Sets are masks: of spans in 64 bits, of regions in 128. */
+_Static_assert(SPANS <= 64 && REGIONS <= 128, "there are as many bits as spans and regions");
+typedef unsigned __int128 region_set;
 
 struct window;
 struct operation;
@@ -112,10 +119,11 @@ enum region_trait {
 
 /* A set of regions by a set of spans; an operation is probed on the union of its covers. */
 struct cover {
-	uint64_t regions, spans;
+	region_set regions;
+	uint64_t spans;
 };
 
-enum { COVERS_MAX = 4 };
+enum { COVERS_MAX = 6 };
 
 enum operation_trait {
 	ADDRESS = 1,  /* the result is an address */
@@ -343,6 +351,7 @@ bool no_children(void);
 
 /* trace.c */
 bool tracing(void);
+void trace_window(const struct window *w); /* where it is, and of which units, where the probe chose that */
 void *fill(void *at, int value, size_t length);
 _Noreturn void trace(const struct probe *probe);
 

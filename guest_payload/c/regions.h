@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Between regions.c, which has the table, and regions_special.c, which makes what needs more than a mapping. */
+/* Between regions.c, which has the table, and the others, which make what needs more than a mapping. */
 #ifndef SEALMATRIX_REGIONS_H
 #define SEALMATRIX_REGIONS_H
 
@@ -27,5 +27,16 @@ void make_uffd_missing(struct window *w);
 void make_uffd_wp(struct window *w);
 void make_text(struct window *w);
 void find_system_mapping(struct window *w);
+
+void make_laden(struct window *w);
+void make_policy(struct window *w);
+void make_named(struct window *w);
+void make_mergeable(struct window *w);
+void make_locked_on_fault(struct window *w);
+void make_wide(struct window *w);
+void make_pieces(struct window *w);
+void make_vast(struct window *w);
+void make_low(struct window *w);
+void make_high(struct window *w);
 
 #endif

@@ -31,5 +31,8 @@ const struct span spans[SPANS] = {
 	[HOLE_MIDDLE] = {.name = "hole-middle", .layout = "PGP"},
 	[HOLE_END] = {.name = "hole-end", .layout = "pPPG"},
 	[UNMAPPED] = {.name = "unmapped", .layout = "GG"},
+	[BEHIND] = {.name = "behind", .layout = "PSPs"},
+	[AHEAD] = {.name = "ahead", .layout = "sPSP"},
+	[ENCLOSED] = {.name = "enclosed", .layout = "sPSPs"},
 	[SINGLE] = {.name = "single", .layout = "P"},
 };

@@ -101,6 +101,15 @@ void *fill(void *at, int value, size_t length)
 	return memset(at, value, length);
 }
 
+void trace_window(const struct window *w)
+{
+	bool chosen = !(w->region->traits & SINGULAR); /* and not found there */
+
+	if (traced && chosen && (w->base != WINDOW_BASE || w->unit != (size_t)sysconf(_SC_PAGESIZE)))
+		dprintf(STDOUT_FILENO, "{\"window\":%ld,\"unit\":%zu,\"destination\":%ld}\n", (long)w->base, w->unit,
+			(long)w->destination);
+}
+
 bool tracing(void)
 {
 	return traced;

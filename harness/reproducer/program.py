@@ -38,6 +38,7 @@ _FD_MAKERS = frozenset(
     {"SYS_openat", "SYS_memfd_create", "SYS_pidfd_open", "SYS_userfaultfd", "SYS_memfd_secret", "SYS_shmget"}
 )
 _MORE_THAN_CALLS = frozenset({"race", "grows", "new-image"})  # traits; a stack grows by being touched
+_FEW = 100
 _LOOKING = frozenset({"/proc/self/maps", "/proc/self/smaps", "/proc/self/pagemap"})
 
 _HEAD = """\
@@ -154,7 +155,8 @@ class Call:
 class Trace:
     """A probe's calls; ``base`` and ``destination`` are where the window and the free place are, ``page`` in bytes.
 
-    ``mapping`` is what /proc/self/maps calls the window where it is a mapping of the kernel's own, else "".
+    ``mapping`` is what /proc/self/maps calls the window where it is a mapping of the kernel's own, else "". ``placed``
+    where its place, or the size of its units (``page``), is part of what the probe asks.
     """
 
     probe: str
@@ -165,17 +167,23 @@ class Trace:
     calls: tuple[Call, ...]
     mapping: str = ""
     traits: frozenset[str] = frozenset()
+    placed: bool = False
 
 
 def parse_trace(text: str) -> Trace:
     """Read what ``--trace`` printed. Raises ``ValueError`` for anything else."""
     try:
         head, *lines = [json.loads(line) for line in text.splitlines()]
-        calls = tuple(_call(line) for line in lines)
-        return Trace(
+        window = next((line for line in lines if "window" in line), None)
+        calls = tuple(_call(line) for line in lines if "window" not in line)
+        trace = Trace(
             head["trace"], head["layout"], head["base"], head["destination"], head["page_size"], calls,
             head["mapping"], frozenset(head["traits"]),
         )  # fmt: skip
+        if window is None or trace.mapping:
+            return trace
+        place = {"base": window["window"], "page": window["unit"], "destination": window["destination"]}
+        return replace(trace, placed=True, **place)
     except (KeyError, TypeError, IndexError) as problem:
         raise ValueError(f"not a trace: {problem}") from problem
 
@@ -204,6 +212,8 @@ def reproducer(rule: Rule, probe: ProbeName, trace: Trace) -> str:
     if trace.mapping:
         start, length = operation[0].arguments[:2]
         trace = replace(trace, base=start, page=length)
+    if len(calls) > _FEW:
+        raise UsageError(f"{probe.id} is {len(calls)} system calls; run it with `sealmatrix run -r {probe.id}` instead")
     main = _main(rule, probe, trace, calls)
     helpers = [text for name, text in _OPTIONAL.items() if any(name in line for line in main)]
     return "\n".join([_comment(rule, probe), _HEAD, _HELPERS, *helpers, *main]) + "\n"
@@ -247,10 +257,15 @@ def _main(rule: Rule, probe: ProbeName, trace: Trace, calls: Sequence[Call]) -> 
     acts = _operation(rule, names, operation, parent)
     looks = list(_looks(rule, probe, trace, calls, names))
     variables = ["const size_t page = (size_t)sysconf(_SC_PAGESIZE);", "char *const window = (char *)0x100000000;"]
+    destination = "(char *)0xa00000000"
+    if trace.placed:
+        unit = f"const size_t page = {trace.page}; /* here, a unit of the window */"
+        variables = [unit, f"char *const window = (char *){trace.base:#x};"]
+        destination = f"(char *){trace.destination:#x}"
     if name := trace.mapping:
         variables = ["size_t page; /* here, the whole mapping */", f'char *const window = mapping("{name}", &page);']
     if any("destination" in line for line in (*body, *acts)):
-        variables.append("char *const destination = (char *)0xa00000000;")
+        variables.append(f"char *const destination = {destination};")
     if any("scratch" in line for line in (*body, *acts)):
         variables.append("static unsigned char scratch[64];")
     inner = [*variables, *names.declarations, "long got;", "", f"/* {trace.layout}: {_LEGEND} */", *body]
@@ -434,7 +449,8 @@ class _Names:
         return _number(value)
 
     def _inside(self, address: int) -> bool:
-        return self._trace.base - 16 * self._trace.page <= address < self._end
+        before = (1 if self._trace.placed else 16) * self._trace.page
+        return self._trace.base - before <= address < self._end
 
     def _is_known(self, address: int) -> bool:
         return self.place(address) != f"{address}L"
@@ -458,6 +474,8 @@ class _Names:
             return self._descriptors[value]
         if (call.name, position) in _SCRATCH:
             return "scratch"
+        if (call.name, position) == ("memset", 1):
+            return str(value)
         return self.pointer(value) if value >= _POINTERS or self._is_known(value) else self.size(value)
 
 

@@ -31,6 +31,8 @@ WEATHER = (
     "after-pageout", "after-cold", "swap-out", "collapse", "move-pages", "mbind", "race",
 )  # fmt: skip
 
+LARGE = ("huge", "-wide-", "-pieces-", "-vast-")
+
 
 def contents(region: str, unit: int) -> str | None:
     """What a unit of a region holds when its window is made, as a snapshot tells it; None for what is not ours."""
@@ -152,7 +154,8 @@ class TestStream:
     def test_every_half_ran_to_its_end_or_says_why_not(self, whole: Stream) -> None:
         for seen in whole.observations.values():
             assert seen.layout == listed()[seen.probe].layout
-            if "huge" not in seen.probe and not seen.probe.startswith("system-"):  # whose units are whole mappings
+            # Units of the former are large, those of the latter whole mappings.
+            if not any(large in seen.probe for large in LARGE) and not seen.probe.startswith("system-"):
                 assert seen.unit == whole.plan.page_size
             assert seen.unit % whole.plan.page_size == 0
             for half in (seen.control, seen.sealed):
@@ -266,6 +269,14 @@ class TestFacts:
                 assert len(half.divided) == (bool(half.before) + bool(half.after)), seen
                 for told, units in zip(half.divided, (half.units_before, half.units_after), strict=False):
                     assert [c == "-" for c in told] == [unit is None for unit in units], seen
+
+    def test_windows_of_other_sizes_and_mappings(self, whole: Stream) -> None:
+        page = whole.plan.page_size
+        assert whole.observations["munmap/anon-wide-r/exact"].unit == 12 * page
+        assert whole.observations["munmap/anon-untouched-vast-r/exact"].unit == 64 << 20
+        pieces = whole.observations["munmap/anon-pieces-r/exact"]
+        assert (pieces.unit, pieces.control.divided[0]) == (6 * page, "+++"), "many mappings in each unit"
+        assert whole.observations["mseal/anon-rw/enclosed"].control.munmap == (0, EPERM, EPERM, EPERM, 0)
 
     def test_children(self, whole: Stream) -> None:
         unmapped = whole.observations["fork-munmap/anon-rw/exact"]

@@ -120,6 +120,12 @@ def test_a_reproducer_says_when_a_promise_is_broken(probe_id: str, said: str, tm
     [
         ("munmap-blocked", "munmap/anon-r/into", lambda seen: seen.errno == EPERM),
         ("args-seal-range", "mseal/anon-rw/into", lambda seen: seen.errno == 0),
+        # Windows at other places, and of larger units.
+        ("munmap-blocked", "munmap/anon-high-r/into", lambda seen: seen.errno == EPERM),
+        ("mprotect-mixed", "mprotect-rw/anon-low-r/around", lambda seen: seen.errno == EPERM),
+        ("madvise-discard-read-only", "madvise-dontneed/anon-pieces-r/exact", lambda seen: seen.errno == EPERM),
+        ("mremap-source-blocked", "mremap-move/anon-untouched-vast-r/exact", lambda seen: seen.errno == EPERM),
+        ("munmap-blocked", "munmap/anon-huge-part-r/exact", lambda seen: seen.errno == EPERM),
         (
             "system-smaps-shows",
             "smaps-mseal/anon-r/into",
