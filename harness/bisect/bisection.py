@@ -11,6 +11,7 @@ from harness.bisect.build_search import look_again, search_builds
 from harness.bisect.candidates import BisectBuild, BisectBuilds, between, from_matrix, from_suites
 from harness.bisect.commit_search import BuildCommit, CommitSearch, Located, Untestable, Workshop
 from harness.bisect.driver import BisectProgress, Driver, OnProgress
+from harness.bisect.ends import OwnKernel, commit_of, own_ends, with_own
 from harness.bisect.outcome import (
     COMMIT,
     BisectResult,
@@ -54,6 +55,7 @@ class Prepared:
     builds: tuple[BisectBuild, ...] = ()
     repository: Repository | None = None
     remarks: tuple[str, ...] = ()
+    own: tuple[OwnKernel, ...] = ()
 
 
 class NoDifference(UsageError):
@@ -73,6 +75,7 @@ def prepare(task: BisectOptions) -> Prepared:
     if task.profile not in matrix.profiles:
         near = nearest(task.profile, matrix.profiles)
         raise UsageError(f"--profile {task.profile}: {matrix.path} has no such profile{near}")
+    task, own = own_ends(task, matrix)
     make_programs([task.arch])
     task = pinned(task, payload=build(task.arch), catalogue=catalogue_digest(), matrix=matrix.sha256)
     if task.program:
@@ -80,44 +83,113 @@ def prepare(task: BisectOptions) -> Prepared:
     else:
         rule = rules[task.rule]
         question = make_question(rule, rule_probes(rule, task.arch), task.probe or None, condition)
-    prepared = Prepared(task, question, matrix, matrix.profiles[task.profile])
+    prepared = Prepared(task, question, matrix, matrix.profiles[task.profile], own=own)
     if task.tree:
-        prepared = _with_tree(prepared)
-    return prepared if prepared.task.over == "commits" else _with_builds(prepared)
+        prepared = with_tree(prepared)
+    return prepared if prepared.task.over == "commits" or prepared.builds else over_builds(prepared)
 
 
-def _with_builds(prepared: Prepared) -> Prepared:
+def over_builds(prepared: Prepared) -> Prepared:
     """Settle which builds are searched."""
+    choices, builds = _range(prepared)
+    if prepared.own and len(builds) == 2:
+        raise UsageError(f"{_nothing_between(builds)}; {_searchable(builds)}")
+    return _searching(prepared, choices, builds)
+
+
+def _searching(prepared: Prepared, choices: BisectBuilds, builds: Sequence[BisectBuild]) -> Prepared:
+    remarks = choices.remarks
+    if prepared.own and builds[2:]:
+        between_them = ", ".join(build.version or build.name for build in builds[1:-1])
+        remarks = (*remarks, f"the builds between {builds[0].name} and {builds[-1].name} are searched: {between_them}")
+    frozen = replace(prepared.task, builds=tuple(choice.name for choice in builds))
+    return replace(prepared, task=frozen, builds=tuple(builds), remarks=(*prepared.remarks, *remarks))
+
+
+def _range(prepared: Prepared) -> tuple[BisectBuilds, Sequence[BisectBuild]]:
+    """All builds, and those from one end to the other."""
     task = prepared.task
     choices = list_builds(task, prepared.matrix)
-    if task.builds:  # a session that goes on searches what it began with
-        there = {choice.name: choice for choice in choices.builds}
-        if gone := [name for name in task.builds if name not in there]:
-            raise UsageError(f"{gone[0]} is no longer available, and the search began with it; start a new one")
-        builds = tuple(there[name] for name in task.builds)
-    else:
-        builds = between(choices, prepared.matrix, task.good, task.bad, fixed=task.fixed)
-    frozen = replace(task, builds=tuple(choice.name for choice in builds))
-    return replace(prepared, task=frozen, builds=builds, remarks=choices.remarks)
+    if prepared.own:
+        choices = with_own(choices, prepared.own, older="--bad" if task.fixed else "--good")
+    if not task.builds:
+        return choices, between(choices, prepared.matrix, task.good, task.bad, fixed=task.fixed)
+    # A session that goes on searches what it began with.
+    there = {choice.name: choice for choice in choices.builds}
+    if gone := [name for name in task.builds if name not in there]:
+        raise UsageError(f"{gone[0]} is no longer available, and the search began with it; start a new one")
+    return choices, [there[name] for name in task.builds]
 
 
-def _with_tree(prepared: Prepared) -> Prepared:
-    """Look at the tree: two revisions of it are a search over commits, anything else one over builds first."""
+def _nothing_between(builds: Sequence[BisectBuild]) -> str:
+    old, new = builds
+    return (
+        f"no build lies between {old.name} ({old.version or old.release}) and {new.name} ({new.version or new.release})"
+    )
+
+
+def _searchable(builds: Sequence[BisectBuild]) -> str:
+    """What can be done instead."""
+    if builds[0].version != builds[1].version:
+        return "add --tree TREE to search the commits between their tags"
+    return "give --tree TREE and two revisions to search the commits between them"
+
+
+def with_tree(prepared: Prepared) -> Prepared:
+    """Look at the tree: two revisions of it are a search over commits, anything else one over builds first. A kernel
+    of a person's own stands for the commit it was built from, where no build lies between it and the other end."""
     task = prepared.task
     try:
         check_tools(task.arch)
         repository = open_repository(Path(task.tree))
     except ToolMissing as problem:
         raise UsageError(f"--tree {task.tree}: {problem}") from problem
-    if not task.good_commit and not (repository.knows(task.good) or repository.knows(task.bad)):
-        return replace(prepared, task=replace(task, over="joined"), repository=repository)
+    prepared = replace(prepared, repository=repository)
+    own = {one.option: one for one in prepared.own}
+    revisions = [word for option, word in (("--good", task.good), ("--bad", task.bad)) if option not in own]
+    if not task.good_commit and not any(map(repository.knows, revisions)):
+        if not own:
+            return replace(prepared, task=replace(task, over="joined"))
+        choices, builds = _range(prepared)
+        if builds[2:]:
+            return _searching(replace(prepared, task=replace(task, over="joined")), choices, builds)
+        return _over_own_commits(prepared, repository, builds)
     if task.over == "joined":
-        return replace(prepared, repository=repository)
-    good = task.good_commit or repository.resolve("--good", task.good)
-    bad = task.bad_commit or repository.resolve("--bad", task.bad)
+        return prepared
+    good = task.good_commit or _end_commit(repository, "--good", task.good, own)
+    bad = task.bad_commit or _end_commit(repository, "--bad", task.bad, own)
     repository.check_ends((task.good, good), (task.bad, bad), fixed=task.fixed)
-    frozen = replace(task, over="commits", good_commit=good, bad_commit=bad)
-    return replace(prepared, task=frozen, repository=repository)
+    return _over_commits(prepared, good, bad)
+
+
+def _end_commit(repository: Repository, option: str, word: str, own: Mapping[str, OwnKernel]) -> str:
+    return commit_of(repository, own[option]) if option in own else repository.resolve(option, word)
+
+
+def _over_own_commits(prepared: Prepared, repository: Repository, builds: Sequence[BisectBuild]) -> Prepared:
+    """Search the commits between two kernels that no build lies between."""
+    task, own = prepared.task, {one.name: one for one in prepared.own}
+    commits = [
+        commit_of(repository, own[build.name])
+        if build.name in own
+        else repository.resolve(f"{build.name}: tag", f"v{build.version}")
+        for build in builds
+    ]
+    if commits[0] == commits[1]:
+        raise UsageError(f"{_nothing_between(builds)}, and both are commit {commits[0][:12]} of {task.tree}")
+    good, bad = reversed(commits) if task.fixed else commits
+    repository.check_ends((task.good, good), (task.bad, bad), fixed=task.fixed)
+    return _over_commits(prepared, good, bad)
+
+
+def _over_commits(prepared: Prepared, good: str, bad: str) -> Prepared:
+    commits = {"--good": good, "--bad": bad}
+    remarks = tuple(
+        f"{one.told} stands for commit {commits[one.option][:12]}, which is built with our own configuration"
+        for one in prepared.own
+    )
+    frozen = replace(prepared.task, over="commits", good_commit=good, bad_commit=bad)
+    return replace(prepared, task=frozen, remarks=(*prepared.remarks, *remarks))
 
 
 def list_builds(task: BisectOptions, matrix: Matrix) -> BisectBuilds:
@@ -174,7 +246,7 @@ def bisect_builds(
         on_progress(event)
 
     steps = Driver(session, book, ask, heard)
-    if task.kernels:  # an entry of the matrix may mean another kernel by now; a package version cannot
+    if task.kernels or prepared.own:  # an entry or a file may be another kernel by now; a package version cannot
         look_again(steps, builds)
     search = Search(
         len(builds), task.fixed, task.repeat, cores(prepared), always=task.jobs > 1, check=int(task.check)
@@ -318,7 +390,11 @@ def go(
 
 def _between_neighbours(prepared: Prepared, outcome: BisectResult, repository: Repository) -> Prepared:
     """The search over commits that follows one over builds. Raises ``UsageError`` when the tree lacks their tags."""
-    old, new = (repository.resolve("tag", f"v{version}") for version in outcome.versions)
+    own = {one.name: one for one in prepared.own}
+    old, new = (
+        commit_of(repository, own[name]) if name in own else repository.resolve("tag", f"v{version}")
+        for name, version in zip((outcome.last, outcome.first), outcome.versions, strict=True)
+    )
     good, bad = (new, old) if prepared.task.fixed else (old, new)
     names = [f"v{version}" for version in outcome.versions]
     ends = [(names[1], good), (names[0], bad)] if prepared.task.fixed else [(names[0], good), (names[1], bad)]

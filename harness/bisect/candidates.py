@@ -24,13 +24,15 @@ from harness.model.architectures import Arch
 @dataclass(frozen=True)
 class BisectBuild:
     """One build that may be asked. ``name`` tells it from all others, ``version`` is upstream's ("" when unknown);
-    ``get`` fetches it and raises ``InfrastructureError`` when it cannot be had."""
+    ``get`` fetches it and raises ``InfrastructureError`` when it cannot be had. An ``own`` one is a kernel of the
+    person's, which only its name means."""
 
     name: str
     version: str
     release: str
     suite: str
     get: Callable[[], Kernel] = field(repr=False, compare=False)
+    own: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,19 +125,23 @@ def between(choices: BisectBuilds, matrix: Matrix, good: str, bad: str, *, fixed
 
 def _find(builds: Sequence[BisectBuild], matrix: Matrix, option: str, text: str) -> int:
     """A build by package version, release, upstream version (the newest that fits) or entry of the matrix."""
-    if text in ("oldest", "newest"):
-        return 0 if text == "oldest" else len(builds) - 1
-    if text in {word for choice in builds for word in (choice.name, choice.release)}:
-        return [i for i, choice in enumerate(builds) if text in (choice.name, choice.release)][-1]
-    if hits := [i for i, choice in enumerate(builds) if choice.version and within(choice.version, text)]:
+    for i, choice in enumerate(builds):
+        if choice.own and choice.name == text:
+            return i
+    offered = [(i, choice) for i, choice in enumerate(builds) if not choice.own]
+    if text in ("oldest", "newest") and offered:
+        return offered[0 if text == "oldest" else -1][0]
+    if named := [i for i, choice in offered if text in (choice.name, choice.release)]:
+        return named[-1]
+    if hits := [i for i, choice in offered if choice.version and within(choice.version, text)]:
         return hits[-1]
     entry = matrix.kernels.get(text)
     if entry is not None and isinstance(entry.source, DebianSource):
         source = entry.source
-        fitting = [i for i, c in enumerate(builds) if c.suite in source.suites and matches(source, c.version, c.name)]
+        fitting = [i for i, c in offered if c.suite in source.suites and matches(source, c.version, c.name)]
         if fitting:
             return fitting[-1]
-    names = [choice.version or choice.name for choice in builds]
+    names = [choice.version or choice.name for _, choice in offered]
     raise UsageError(
         f"{option} {text}: no such kernel here{nearest(text, names, listed_by='sealmatrix bisect --list')}"
     )

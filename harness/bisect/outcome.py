@@ -137,7 +137,8 @@ def spent(outcome: BisectResult, book: TrialLog) -> str:
 def repeat_script(task: BisectOptions, outcome: BisectResult) -> str:
     """A script that repeats the last two steps and nothing else, from nothing that is stored."""
     good, bad = (outcome.first, outcome.last) if task.fixed else (outcome.last, outcome.first)
-    words = ["sealmatrix", "bisect", "--good", good, "--bad", bad, *task.arguments, "--fresh", "--no-check"]
+    ends = [*task.end("--good", good), *task.end("--bad", bad)]
+    words = ["sealmatrix", "bisect", *ends, *task.arguments, "--fresh", "--no-check"]
     for glob in task.kernels:
         words += ["--kernels", glob]
     words += ["--tree", task.tree] if outcome.over == "commits" else []
@@ -147,7 +148,7 @@ def repeat_script(task: BisectOptions, outcome: BisectResult) -> str:
 def log_lines(book: TrialLog, task: BisectOptions, ends: Sequence[str], outcome: BisectResult | None) -> list[str]:
     """The log of a search over builds, as ``git bisect log`` writes one."""
     said = [f"# {book.question.rule.id} on {task.arch}: {book.question.says()}"]
-    words = ["--good", task.good, "--bad", task.bad, *task.arguments]
+    words = [*task.end("--good", task.good), *task.end("--bad", task.bad), *task.arguments]
     begun = False
     for trial in book.trials:
         if not begun and trial.purpose != "ends":

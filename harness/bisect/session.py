@@ -33,13 +33,16 @@ from harness.runs.run_store import run_lock
 
 SCHEMA = 1
 Over = Literal["builds", "commits", "joined"]
+_FIRST_FIELDS = ("over", "rule", "arch", "good", "bad", "payload_id", "program_text", "builds")  # that all have had
 
 
 @dataclass(frozen=True)
 class BisectOptions:
     """What was asked for. ``builds`` freezes the list that is searched, ``good_commit`` and ``bad_commit`` the
     commits that the two ends of a search over commits were when it began; ``program`` is a file with a program of
-    exploration, asked instead of a rule, and ``program_text`` what it said; ``payload_id``, ``payload_sha256``,
+    exploration, asked instead of a rule, and ``program_text`` what it said; ``good_words`` and ``bad_words`` are the
+    files or URLs of an end that is a kernel of the person's own, and ``any_arch`` says that the architecture may be
+    that kernel's; ``payload_id``, ``payload_sha256``,
     ``catalogue_sha256`` and ``matrix_sha256`` say, as in a run's record, what asked and judged."""
 
     over: Over
@@ -68,10 +71,18 @@ class BisectOptions:
     bad_commit: str = ""
     program: str = ""
     program_text: str = ""
+    good_words: tuple[str, ...] = ()
+    bad_words: tuple[str, ...] = ()
+    any_arch: bool = False
     payload_id: str = ""
     payload_sha256: str = ""
     catalogue_sha256: str = ""
     matrix_sha256: str = ""
+
+    def end(self, option: str, point: str) -> list[str]:
+        """``option`` with the words that mean a point: its files, where it is a kernel of the person's own."""
+        own = {self.good: self.good_words, self.bad: self.bad_words}.get(point, ())
+        return [text for word in own or (point,) for text in (option, word)]
 
     @property
     def arguments(self) -> list[str]:
@@ -212,11 +223,12 @@ def task_of(content: Mapping[str, Any], folder: Path) -> BisectOptions:
     words = content.get("task")
     if (
         not isinstance(words, dict)
-        or set(words) != {f.name for f in fields(BisectOptions)}
+        or not set(_FIRST_FIELDS) <= set(words) <= {f.name for f in fields(BisectOptions)}
         or words["arch"] not in ARCHES
     ):
         raise UsageError(f"{folder / 'bisect.json'}: was written by another version of sealmatrix; start a new one")
-    return BisectOptions(**{**words, "kernels": tuple(words["kernels"]), "builds": tuple(words["builds"])})
+    given: dict[str, Any] = {name: tuple(word) if isinstance(word, list) else word for name, word in words.items()}
+    return BisectOptions(**given)
 
 
 def read_trials(folder: Path) -> list[Trial]:

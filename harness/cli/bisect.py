@@ -24,7 +24,7 @@ from harness.cli.stopping import doing
 from harness.errors import Interrupted, UsageError
 from harness.guests.accel import AccelWanted
 from harness.matrix.load import default_path, load_matrix
-from harness.model.architectures import FLAVOURS, Arch
+from harness.model.architectures import ARCHES, FLAVOURS, Arch
 from harness.reports.style import print_table, screen
 from harness.secret_urls import masked_words
 
@@ -35,14 +35,23 @@ _COLOURS = {"good": "green", "bad": "bold red", "untestable": "yellow"}
 @click.option("--rule", metavar="ID", help="Id of the rule (see `sealmatrix rules list`).")
 @click.option("--program", "asked_program", metavar="FILE", help="Ask a program of `explore` instead of a rule.")
 @click.option(
-    "--good", metavar="K", help="A good kernel: version, name in the matrix, `oldest`, or with --tree a revision."
+    "--good",
+    multiple=True,
+    metavar="K",
+    help="A good kernel: version, name in the matrix, `oldest`, with --tree a revision; or an image, a built tree, a "
+    "package or a URL. Repeatable for the packages of one kernel.",
 )
-@click.option("--bad", metavar="K", help="A bad kernel: the same, or `newest`.")
+@click.option("--bad", multiple=True, metavar="K", help="A bad kernel: the same, or `newest`.")
 @click.option("--fixed", is_flag=True, help="Find the first good kernel; the bad one is older.")
 @click.option(
     "--tree", type=click.Path(path_type=Path, file_okay=False), help="A git tree of the kernel; it is not modified."
 )
-@shared.ARCHITECTURE
+@click.option(
+    "-a",
+    "--arch",
+    type=click.Choice(ARCHES),
+    help="Architecture [default: that of a kernel given as a file, or x86_64].",
+)
 @click.option("--probe", metavar="GLOB", help="Only the probes of the rule that match.")
 @click.option(
     "--observation", metavar="FIELD=VALUE", help="What counts as bad, for rules that promise nothing: errno=EPERM."
@@ -77,11 +86,11 @@ _COLOURS = {"good": "green", "bad": "bold red", "untestable": "yellow"}
 def bisect(
     rule: str | None,
     asked_program: str | None,
-    good: str | None,
-    bad: str | None,
+    good: tuple[str, ...],
+    bad: tuple[str, ...],
     fixed: bool,
     tree: Path | None,
-    arch: Arch,
+    arch: Arch | None,
     probe: str | None,
     observation: str | None,
     kernels: tuple[str, ...],
@@ -111,13 +120,16 @@ def bisect(
     sealmatrix bisect --rule RULE --fixed --bad OLD --good NEW             the first good one
     sealmatrix bisect --tree ~/linux --rule RULE --good v6.12 --bad HEAD   over commits
     sealmatrix bisect --tree ~/linux --rule force-proc-mem --good 7.0.4 --bad 7.1.3
+    sealmatrix bisect --rule RULE --good 6.12 --bad ~/linux/arch/x86/boot/bzImage
     sealmatrix bisect --program FILE --good 6.16.12 --bad 6.17.8           where the result of a program changes
     sealmatrix bisect --resume last
 
     Without --tree, all builds in the distribution's suites are searched. With --tree and two revisions, git bisect
     searches the commits, and kernels are built. With --tree and two versions, builds are searched first, then the
-    commits between the last good and the first bad build. Kernels that give no answer are skipped. Ctrl-C keeps the
-    answers. Exit status: 0 found, 2 usage, or the ends do not differ, 3 no answer, or only a range, 130 interrupted.
+    commits between the last good and the first bad build. A kernel of yours (an image, a built tree, packages, a URL)
+    has its place among the builds by its version; if no build lies between, give --tree. Kernels that give no answer
+    are skipped. Ctrl-C keeps the answers. Exit status: 0 found, 2 usage, or the ends do not differ, 3 no answer, or
+    only a range, 130 interrupted.
     """
     if shown is not None:
         return _show(results, shown, as_json=as_json)
@@ -128,23 +140,26 @@ def bisect(
             raise click.UsageError("--resume continues the bisection with its original options; it takes no others")
         with resume(results, resumed) as session:
             return _go(prepare(session.task), session, results, aside, quiet=quiet, as_json=as_json)
-    if listing and (rule is None or good is None or bad is None):
-        rule, good, bad = rule or "", good or "oldest", bad or "newest"
+    if listing and (rule is None or not good or not bad):
+        rule, good, bad = rule or "", good or ("oldest",), bad or ("newest",)
     if asked_program is not None:
         if rule or probe or observation:
             raise click.UsageError(
                 "--program replaces a rule; it cannot be combined with --rule, --probe or --observation"
             )
         rule = "program"
-    if rule is None or good is None or bad is None:
-        missing = [o for o, v in (("--rule", rule), ("--good", good), ("--bad", bad)) if v is None]
+    if rule is None or not good or not bad:
+        missing = [o for o, v in (("--rule", rule), ("--good", good), ("--bad", bad)) if not v]
         raise click.UsageError(f"{' and '.join(missing)} must be given; or --resume, --show, --list")
     task = BisectOptions(
         over="builds",
         rule=rule,
-        arch=arch,
-        good=good,
-        bad=bad,
+        arch=arch or "x86_64",
+        any_arch=arch is None,
+        good=" ".join(good),
+        good_words=good,
+        bad=" ".join(bad),
+        bad_words=bad,
         fixed=fixed,
         probe=probe or "",
         observation=observation or "",

@@ -135,14 +135,16 @@ def _breakpoint(cell: CellRecord, call: str) -> str:
 
 
 def _good(done: RunDone, bad: CellRecord, broken: Verdict) -> CellRecord | None:
-    """The newest older kernel of the run, on the same machine, on which the rule was kept."""
+    """The newest older kernel of the run, on the same machine, on which the rule was kept. A kernel that a person has
+    built may be of the very version of the stock kernel beside it."""
+    built = bad.kernel is not None and bad.kernel.origin_kind != "debian"
     kept = [
         cell
         for cell in done.record.cells
         if (cell.arch, cell.profile) == (bad.arch, bad.profile)
         and any(r.rule.id == broken.rule and r.status == "pass" for r in done.results.get(cell.id, ()))
         and upstream_version(cell)
-        and _order(cell) < _order(bad)
+        and (_order(cell) < _order(bad) or (built and _order(cell) == _order(bad)))
     ]
     return max(kept, key=_order, default=None)
 

@@ -7,6 +7,7 @@ import shlex
 
 from harness.model.architectures import ARCHITECTURES
 from harness.model.run_record import CellRecord, RunRecord
+from harness.model.version import version_order
 from harness.runs.cells import kernel_name, profile_suffix, upstream_version
 
 
@@ -58,7 +59,8 @@ GOOD = "?"
 def bisect_command(run: RunRecord, bad: CellRecord, rule: str, probe: str, good: CellRecord | None) -> str:
     """The command that finds the first bad build or commit, "" for a kernel that comes from neither.
 
-    ``good`` is an older kernel that kept the rule.
+    ``good`` is an older kernel that kept the rule. A kernel of a person's own is an end among the builds by its
+    version; one of the same version as ``good`` is not, and then it is the tree of both that can be searched.
     """
     words = ["sealmatrix", "bisect", "--rule", rule, "--probe", probe, "-a", bad.arch]
     if suffix := profile_suffix(bad):
@@ -70,12 +72,24 @@ def bisect_command(run: RunRecord, bad: CellRecord, rule: str, probe: str, good:
     if bad.kernel and bad.kernel.origin_kind == "debian":
         found = kernel_name(good) if good and good.kernel and good.kernel.origin_kind == "debian" else GOOD
         return _with_ends(words, found, kernel_name(bad))
-    return ""
+    if bad.kernel is None or not _is_given(run, bad):
+        return ""
+    version = upstream_version(bad)
+    if good is not None and version_order(upstream_version(good)) >= version_order(version):
+        return _with_ends([*words, "--tree", GOOD], f"v{upstream_version(good)}", GOOD)
+    return _with_ends(words, kernel_words(run, good) if good else GOOD, kernel_words(run, bad))
 
 
-def _with_ends(words: list[str], good: str, bad: str) -> str:
+def _with_ends(words: list[str], good: str | list[str], bad: str | list[str]) -> str:
     """The mark for what is not known is left unquoted: a reader has to see that it is to be replaced."""
-    return f"{shlex.join(words)} --good {good if good == GOOD else shlex.quote(good)} --bad {shlex.quote(bad)}"
+    for option, end in (("--good", good), ("--bad", bad)):
+        words = [*words, *(text for word in ([end] if isinstance(end, str) else end) for text in (option, word))]
+    return " ".join(word if word == GOOD else shlex.quote(word) for word in words)
+
+
+def _is_given(run: RunRecord, cell: CellRecord) -> bool:
+    """Say whether a cell's kernel was named by its path or URL."""
+    return kernel_name(cell) in json.loads(run.matrix.get("given", "{}"))
 
 
 def _tree(run: RunRecord, cell: CellRecord) -> tuple[str, str] | None:

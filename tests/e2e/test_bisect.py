@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 
 from harness.kernels.sources import debian_source
+from harness.kernels.store import Store
 from harness.mutants.catalogue import load_mutants
 from harness.mutants.edit import apply_edit
+from tests.e2e.conftest import GetKernel
 from tests.kernel_history import Change, commits, git, kernel_repository
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +52,22 @@ def test_over_builds(tmp_path: Path) -> None:
     assert found["regzbot"] == "#regzbot introduced: v7.0.13..v7.1.3"
     again = bisect(*words, "--no-check", results=tmp_path)
     assert (again["first"]["name"], again["boots"]) == ("debian-7.1.3", 0)
+
+
+def test_between_a_file_and_a_package(kernel: GetKernel, tmp_path: Path) -> None:
+    """Two kernels as anybody has them, and one stock kernel between; what is repeated means the same files."""
+    old, new = (kernel(name, "x86_64") for name in ("debian-7.0.13", "debian-7.1.3"))
+    image = tmp_path / "old-image"
+    image.write_bytes(old.image.read_bytes())
+    packages = [Store().find(digest) for _, _, digest in new.origin.packages]
+    deb = tmp_path / "new.deb"
+    deb.write_bytes(next(path for path in packages if path is not None).read_bytes())
+    words = ["--rule", "force-proc-mem", "--good", str(image), "--bad", str(deb), "-k", "debian-7.1.3", "--no-check"]
+    found = bisect(*words, results=tmp_path / "results")
+    assert (found["state"], found["last"]["name"]) == ("found", "old-image")
+    assert found["first"]["name"] == "debian-7.1.3"
+    script = next((tmp_path / "results/bisect").glob("*/repeat.sh")).read_text()
+    assert f"--good {image} --bad debian-7.1.3" in script
 
 
 def harmless(number: int, file: str = "mm/madvise.c") -> Change:

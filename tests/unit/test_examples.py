@@ -155,7 +155,9 @@ def of_versions(example: Example) -> tuple[str, str, str] | None:
     if context.command.name != "bisect" or "RULE" in example.line:
         return None
     rule, good, bad = (context.params.get(name) for name in ("rule", "good", "bad"))
-    return (rule, good, bad) if rule and good and bad else None
+    if not (rule and good and bad) or any("/" in word or word.endswith(".deb") for word in (*good, *bad)):
+        return None
+    return rule, good[0], bad[0]
 
 
 @pytest.mark.parametrize("example", [e for e in PARSED if "sealmatrix bisect" in e.line], ids=named)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -218,3 +220,24 @@ def test_the_bisection_begins_at_the_newest_older_kernel_that_kept_the_rule() ->
     # Where several cells fail the command is for the first.
     assert "--good debian-6.18 --bad debian-7.3" in printed(run(FOLDER, cells))
     assert "--good ? --bad debian-6.12" in printed(run(FOLDER, [(cell("debian-6.12"), said("fail")), *cells[1:2]]))
+
+
+@pytest.mark.parametrize(
+    ("version", "ends"),
+    [("6.12.117", "--tree ? --good v6.12.117 --bad ?"), ("6.12.118", "--good debian-6.12 --bad /boot/mine")],
+)
+def test_the_bisection_of_a_kernel_that_was_given(version: str, ends: str) -> None:
+    """Builds lie only between two versions; of two kernels of one version it is the tree that has what lies between."""
+    blocked = load_catalogue()["munmap-blocked"]
+    failing = Verdict(blocked.id, "munmap/anon-rw/exact", "fail", "why", "bypass")
+    kept = Verdict(blocked.id, "munmap/anon-rw/exact", "pass", "")
+    mine = cell("mine")
+    assert mine.kernel is not None
+    update = {"release": f"{version}-own", "version": version, "origin_kind": "file"}
+    mine = mine.model_copy(update={"kernel": mine.kernel.model_copy(update=update)})
+    done = run(
+        FOLDER, [(cell("debian-6.12"), [RuleResult(blocked, (kept,))]), (mine, [RuleResult(blocked, (failing,))])]
+    )
+    record = done.record.model_copy(update={"matrix": {"given": json.dumps({"mine": ["/boot/mine"]})}})
+    text = printed(replace(done, record=record))
+    assert f"bisect: sealmatrix bisect --rule munmap-blocked --probe munmap/anon-rw/exact -a x86_64 {ends}" in text
