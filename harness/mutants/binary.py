@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from hashlib import sha256
@@ -19,11 +19,10 @@ from harness.matrix.model import Profile
 from harness.model.architectures import Arch
 from harness.mutants.suite import SuiteResult
 from harness.payload.elf import unfit
+from harness.suites.model import Chunk
+from harness.suites.parse import PARSER, exit_said, parse_output, test_ids
 
 _KEPT = 4 << 20
-# KTAP and TAP (Documentation/dev-tools/ktap.rst); LTP says TPASS and TFAIL with the place in the source instead.
-_TAP = re.compile(r"^\s*(not ok|ok)\s+(\d+)?\s*-?\s*(.*?)(?:\s+#\s*(\w+).*)?$")
-_LTP = re.compile(r"^(\S+:\d+): (TPASS|TFAIL|TBROK|TCONF): ")
 EXIT = "exit status"
 
 
@@ -55,13 +54,14 @@ class BinarySuite:
         self._live: Guest | None = None
         self._guard = threading.Lock()
         self._stopped = threading.Event()
-        facts = (sha256(self._content).hexdigest(), self._arguments, repr(profile))
+        facts = (PARSER, sha256(self._content).hexdigest(), self._arguments, repr(profile))
         self.digest = sha256(repr(facts).encode()).hexdigest()[:16]
 
     def __call__(self, kernel: Kernel, folder: Path) -> SuiteResult:
         """Boot ``kernel`` once and run the program; its output is kept in ``folder/output.txt``."""
         guest = QemuGuest(kernel, self._profile, folder, self._wishes)
-        written = bytearray()
+        chunks: list[Chunk] = []
+        left = _KEPT
         exited: Exited | None = None
         with ExitStack() as stack:
             stack.callback(guest.stop)
@@ -71,21 +71,23 @@ class BinarySuite:
             if self._stopped.is_set():
                 guest.stop()
             guest.boot()
+            begun = time.monotonic()
             path = guest.push(self.name.lstrip("."), self._content)
             try:
                 for event in guest.run([path, *self._arguments]):
                     match event:
-                        case Output(_, data):
-                            written += data[: max(0, _KEPT - len(written))]
+                        case Output(stream, data):
+                            chunks.append(Chunk(time.monotonic() - begun, stream, data[:left]))
+                            left = max(0, left - len(data))
                         case Exited():
                             exited = event
             except GuestError as problem:
-                return read_output(written.decode("utf-8", "replace"), None, str(problem))
+                return read_output(chunks, None, str(problem))
         with telling(folder):
-            (folder / "output.txt").write_bytes(written)
+            (folder / "output.txt").write_bytes(b"".join(chunk.data for chunk in chunks))
         if exited is None:
             raise InfrastructureError(f"{self.name}: the guest did not report how it ended")
-        return read_output(written.decode("utf-8", "replace"), exited, "")
+        return read_output(chunks, exited, "")
 
     def stop(self) -> None:
         """End the guest that is running, and whichever would come after it."""
@@ -100,36 +102,17 @@ class BinarySuite:
             self._live = None
 
 
-def read_output(text: str, exited: Exited | None, lost: str) -> SuiteResult:
+def read_output(chunks: Sequence[Chunk], exited: Exited | None, lost: str) -> SuiteResult:
     """Return what a program's output and exit say, test by test. A name that comes again is told apart by a number."""
+    output = parse_output(chunks)
     failed: dict[str, str] = {}
     passed: list[str] = []
     skipped: list[str] = []
-    seen: dict[str, int] = {}
-    for line in text.splitlines():
-        read = _line(line)
-        if read is None:
-            continue
-        name, word = read
-        seen[name] = seen.get(name, 0) + 1
-        unique = name if seen[name] == 1 else f"{name} ({seen[name]})"
-        if word == "fail":
-            failed[unique] = "not ok"
+    for name, test in zip(test_ids(output), output.tests, strict=True):
+        if test.status in ("fail", "broken", "missing"):
+            failed[name] = "not ok" if test.status == "fail" else test.status
         else:
-            (skipped if word == "skip" else passed).append(unique)
-    if exited is not None and (exited.status or exited.signal is not None):
+            (skipped if test.status == "skip" else passed).append(name)
+    if exited is not None and exit_said(output.convention, exited.status, exited.signal) == "fail":
         failed[EXIT] = f"status {exited.status}" if exited.signal is None else f"signal {exited.signal}"
     return SuiteResult(failed, tuple(passed), tuple(skipped), lost)
-
-
-def _line(line: str) -> tuple[str, str] | None:
-    """(name, "pass" | "fail" | "skip") of a result line, None for any other."""
-    if (ltp := _LTP.match(line)) is not None:
-        return ltp[1], {"TPASS": "pass", "TCONF": "skip"}.get(ltp[2], "fail")
-    match = _TAP.match(line)
-    if match is None or not (match[2] or match[3]):
-        return None
-    name = match[3] or f"test {match[2]}"
-    if (match[4] or "").upper() == "SKIP":
-        return name, "skip"
-    return name, "pass" if match[1] == "ok" else "fail"

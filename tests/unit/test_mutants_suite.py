@@ -16,6 +16,7 @@ from harness.mutants.records import MutantRecord, MutationSession, Records
 from harness.mutants.report import make_report
 from harness.mutants.suite import SuiteResult, compare
 from harness.rules.load import load_catalogue
+from harness.suites.model import Chunk
 
 MUTANTS = load_mutants()
 
@@ -82,11 +83,15 @@ ok 6 - dashed
 """
 
 
+def printed(text: str) -> list[Chunk]:
+    return [Chunk(0, "out", text.encode("utf-8", "surrogatepass"))]
+
+
 def test_tap() -> None:
-    read = read_output(TAP, Exited(1, None), "")
-    assert read.failed == {"test_seal_unmapped_start": "not ok", EXIT: "status 1"}
-    assert read.passed == ("test_seal_addseal", "inner", "dashed", "test 5", "dashed (2)")
-    assert read.skipped == ("test_seal_pkey",)
+    read = read_output(printed(TAP), Exited(1, None), "")
+    assert read.failed == {"test-seal-unmapped-start": "not ok", EXIT: "status 1"}
+    assert read.passed == ("test-seal-addseal", "dashed/inner", "dashed", "test-5", "dashed-2")
+    assert read.skipped == ("test-seal-pkey",)
 
 
 def test_ltp() -> None:
@@ -95,21 +100,21 @@ def test_ltp() -> None:
         "mseal01.c:60: TFAIL: munmap() succeeded",
         "mseal01.c:9: TCONF: no pkeys",
     )
-    read = read_output("\n".join(lines), Exited(0, None), "")
+    read = read_output(printed("\n".join(lines)), Exited(0, None), "")
     assert (dict(read.failed), read.passed, read.skipped) == (
-        {"mseal01.c:60": "not ok"},
-        ("mseal01.c:45",),
-        ("mseal01.c:9",),
+        {"mseal01-c-60": "not ok"},
+        ("mseal01-c-45",),
+        ("mseal01-c-9",),
     )
 
 
 def test_a_signal_is_a_failure() -> None:
-    assert read_output("", Exited(None, 11), "").failed == {EXIT: "signal 11"}
+    assert read_output([], Exited(None, 11), "").failed == {EXIT: "signal 11"}
 
 
 @given(st.text(max_size=500))
 def test_any_output_is_read(text: str) -> None:
-    read_output(text, Exited(0, None), "")
+    read_output(printed(text), Exited(0, None), "")
 
 
 @pytest.mark.parametrize(

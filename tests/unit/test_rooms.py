@@ -26,6 +26,7 @@ ROOMS = (
     "verdicts",
     "reproducer",
     "explore",
+    "suites",
     "runs",
     "cluster",
     "compare",
