@@ -25,7 +25,7 @@ enum { LANES_MAX = 2, STACK_SIZE = 256 << 10 };
 
 struct counts {
 	_Atomic size_t next_batch, next_free, observed;
-	_Atomic long half_ns, operation_ns;
+	_Atomic long half_ns, operation_ns, bytes;
 };
 
 struct run {
@@ -189,7 +189,7 @@ static void be_lane(void *argument)
 	engine_start(run.how->deadline_ms, run.lane == NO_LANE ? 0 : run.lane);
 	report_start();
 	observe_share(&run);
-	report_flush();
+	atomic_fetch_add(&run.counts->bytes, report_flush());
 	_exit(0);
 }
 
@@ -265,5 +265,5 @@ void run_plan(const struct plan *plan, const struct system *system, const struct
 	}
 	pids[0] = start_lane(&run, NO_LANE);
 	await_lanes(pids, 1);
-	report_end((long)run.counts->observed, run.counts->half_ns, run.counts->operation_ns);
+	report_end((long)run.counts->observed, run.counts->half_ns, run.counts->operation_ns, run.counts->bytes);
 }

@@ -407,8 +407,8 @@ void report_begin(const char *probe, int lane);
 void report_batch(const char *first, int probes, int lane);
 void report_observation(const struct probe *probe, const struct facts *control, const struct facts *sealed,
 			long microseconds, bool again);
-void report_end(long observations, long half_ns, long operation_ns);
-void report_flush(void);
+void report_end(long observations, long half_ns, long operation_ns, long bytes);
+long report_flush(void); /* how many bytes this process has written */
 
 /* plan.c */
 struct plan make_plan(const struct selection *s);

@@ -25,6 +25,7 @@
 /* A mapping of its own that no half has: what is written here is not copied after each fork. */
 static struct output {
 	size_t used, size; /* of text */
+	long sent; /* bytes, so far */
 	char text[];
 } *out;
 
@@ -35,6 +36,7 @@ void report_start(void)
 	out = map_memory(OUTPUT_SIZE, MAP_PRIVATE);
 	madvise(out, OUTPUT_SIZE, MADV_DONTFORK);
 	out->used = 0;
+	out->sent = 0;
 	out->size = OUTPUT_SIZE - sizeof(*out);
 }
 
@@ -160,6 +162,7 @@ static void send(void)
 			_exit(3); /* nobody listens any more */
 		p += wrote;
 		out->used -= (size_t)wrote;
+		out->sent += wrote;
 	}
 }
 
@@ -310,9 +313,10 @@ void report_batch(const char *first, int probes, int lane)
 	send();
 }
 
-void report_flush(void)
+long report_flush(void)
 {
 	send();
+	return out->sent;
 }
 
 /* "PERMS BACKING[+OFFSET] DATA PRESENCE SEAL". By hand: a probe has a dozen of them, and snprintf() is slow. */
@@ -449,12 +453,14 @@ void report_observation(const struct probe *probe, const struct facts *control, 
 	end_line(); /* sent with the next probe's begin, or the end: one write, one wake-up of the reader */
 }
 
-void report_end(long observations, long half_ns, long operation_ns)
+/* `bytes` were written by the lanes. With what was written here, it is all that the pipe has to hold before this line. */
+void report_end(long observations, long half_ns, long operation_ns, long bytes)
 {
 	put("{\"type\":\"end\"");
 	put_number_field("probes", observations);
 	put_number_field("half_ns", half_ns);
 	put_number_field("operation_ns", operation_ns);
+	put_number_field("bytes", bytes + out->sent);
 	end_line();
 	send();
 }

@@ -10,6 +10,8 @@ ANSWER = 64 << 10  # bytes that a command asked over SSH may answer with
 STRANGER = 1 << 20  # bytes an SSH server may send before it has shown who it is and let us in
 CONNECTION = 256 << 20  # bytes it may send in all, after that
 CONSOLE = 64 << 20  # bytes of a console: a whole suite writes a hundredth of it
+SFTP = 8 << 20  # bytes that an SFTP server may answer with, all its messages together
+TOO_LONG = f"its console log exceeds {CONSOLE >> 20} MiB; the rest was not examined"
 
 
 class Metered:

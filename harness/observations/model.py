@@ -252,11 +252,13 @@ class End:
     """The payload says it wrote everything: so many observations, a scenario's outcome being one.
 
     ``half_ns`` is the time its halves took by the guest's clock, ``operation_ns`` that of the calls under test.
+    ``bytes`` is how much it had written before this line; None where a payload does not say.
     """
 
     probes: int
     half_ns: int = 0
     operation_ns: int = 0
+    bytes: int | None = None
     type: Literal["end"] = "end"
 
 

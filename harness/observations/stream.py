@@ -35,6 +35,7 @@ class StreamParser:
     """Cuts a byte stream into records as it arrives. Holds at most one line of ``MAX_LINE`` bytes."""
 
     def __init__(self) -> None:
+        self.began = 0  # where the line that was yielded last begins
         self._rest = bytearray()
         self._offset = 0
         self._skipping = False
@@ -62,9 +63,9 @@ class StreamParser:
             yield line, Garbage(self._offset, printable(line), "the stream ended inside a line")
 
     def _line(self, line: bytes, length: int) -> Iterator[tuple[bytes, Record | Garbage]]:
-        offset = self._offset
+        self.began = self._offset
         self._offset += length
         if self._skipping:
             self._skipping = False
         elif line.strip():
-            yield line, parse_line(line, offset)
+            yield line, parse_line(line, self.began)

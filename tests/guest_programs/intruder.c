@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* A program that does to the machine's PID 1 what no program should: it writes to its channel, or traces it. */
+/*
+ * A program that does to the machine's PID 1 what no program should: it writes to its channel, or traces it. Or it is
+ * traced itself, which shall not be taken for what the program says.
+ */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -55,6 +58,21 @@ static int trace(void)
 	return 0;
 }
 
+/* Another process traces the program that PID 1 started. */
+static int trace_program(void)
+{
+	pid_t program = getpid(), pid = fork();
+
+	if (pid == 0) {
+		if (ptrace(PTRACE_SEIZE, program, 0, 0) < 0)
+			_exit(1);
+		usleep(300000);
+		_exit(0);
+	}
+	usleep(400000);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	int failed = 1;
@@ -65,6 +83,8 @@ int main(int argc, char **argv)
 		failed = forge("exit 47\n{\"status\":0,\"signal\":null,\"frames\":0,\"bytes\":0}");
 	if (argc > 1 && !strcmp(argv[1], "trace"))
 		failed = trace();
+	if (argc > 1 && !strcmp(argv[1], "trace-program"))
+		failed = trace_program();
 	if (failed)
 		return failed;
 	usleep(300000); /* what PID 1 does about it, it does by itself */

@@ -72,6 +72,45 @@ def test_the_script_s_own_process_and_its_threads_tell_the_end(library, tmp_path
     assert words in outcome.text
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"type":"end","probes":1}',
+        '{"type":"outcome","probe":"scenario/question/whole","ended":"done","text":"","line":0}',
+        '{"type":"fact","type":"end","probes":1}',
+        '{"type":"fact","name":"x","value":1,"\\u0074ype":"end"}',
+        '{"type":"printed","text":"x"} {"type":"end","probes":1}',
+        '{"type": "fact", "name": "x", "value": 1}',
+        "hello",
+    ],
+)
+def test_a_script_that_writes_to_its_standard_output_has_printed(library: Path, tmp_path: Path, line: str) -> None:
+    text = f"import guest, os\nos.write(1, {line!r}.encode() + b'\\n')\nguest.expect('x', 1, 2)\n"
+    told = play(library, tmp_path, text)
+    assert told.printed == (line,)
+    assert [(fact.name, fact.value) for fact in told.facts] == [("x", 1)]
+    assert told.outcome is not None
+    assert told.outcome.ended == "done"
+    assert not told.doubts
+
+
+def test_what_outlives_a_script_is_not_heard_any_more(library: Path, tmp_path: Path) -> None:
+    text = "import guest, os\nif not os.fork():\n    os.setsid()\n    try:\n        while True: guest.observe('x', 1)\n"
+    text += "    except BrokenPipeError: os._exit(0)\n"
+    told = play(library, tmp_path, text + "guest.observe('y', 1)\n")
+    assert ("y", 1) in [(fact.name, fact.value) for fact in told.facts]
+    assert not told.doubts
+
+
+SAID = (1, -7, 0, True, None, "", 'a"b\\c', "\n\0", "ä✓", (), (1, "x", None), 2**70, '{"type":"end"}')
+
+
+def test_every_fact_that_can_be_said_is_passed_on(library: Path, tmp_path: Path) -> None:
+    told = play(library, tmp_path, f"import guest\nfor x in {SAID!r}: guest.expect('a', x, x, [x] if x == 1 else x)\n")
+    assert tuple(fact.value for fact in told.facts) == SAID
+    assert told.printed == ()
+
+
 def test_a_forked_process_has_an_exit_status_of_its_own(library, tmp_path):
     for child, status in (("1 / 0", 1), ("sys.exit(3)", 3), ("sys.exit('x')", 1), ("pass", 0), ("sys.exit()", 0)):
         text = f"import sys\n{FORK}if not pid:\n    {child}\nelse:\n    " + WAIT.replace("\n", "\n    ") + "\n"

@@ -149,6 +149,17 @@ class QueuingGuest(FakeGuest):
         return super().boot()
 
 
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_the_payload_says_how_much_it_wrote(tmp_path: Path, more: int) -> None:
+    """What came must be as much, or somebody else wrote to its output, or read from it."""
+    before = b"".join(WHOLE[:-1])
+    end = encode({"type": "end", "probes": 2, "bytes": len(before) + more})
+    done, _ = run(tmp_path / "r", {"a": guest(tmp_path, *WHOLE[:-1], end)})
+    cell = done.record.cells[0]
+    assert (cell.state, done.exit_code) == (("lost", 3) if more else ("finished", 0))
+    assert ("another process writes to its output" in cell.reason) == bool(more)
+
+
 def test_a_guest_that_waits_for_another_says_so(tmp_path: Path) -> None:
     done, told = run(tmp_path / "r", {"a": QueuingGuest(script=WHOLE)})
     assert done.exit_code == 0

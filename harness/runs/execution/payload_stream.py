@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.errors import LostGuest
-from harness.guests.bounds import CONSOLE, beginning_of
+from harness.guests.bounds import TOO_LONG, beginning_of
 from harness.guests.console import Crash, find_crashes, unplaced
 from harness.guests.model import Exited, Guest, Output
 from harness.observations.collector import Collector
 from harness.observations.journal import Journal
-from harness.observations.model import Batch, Begin, Garbage, Observation, Plan, Record, ScenarioEnd
+from harness.observations.model import Batch, Begin, End, Garbage, Observation, Plan, Record, ScenarioEnd
 from harness.observations.stream import StreamParser, printable
 from harness.runs.model import Workload
 
@@ -75,7 +75,7 @@ def read_console(guest: Guest, workload: Workload) -> tuple[tuple[Crash, ...], s
     console = beginning.decode("utf-8", "replace")
     crashes = find_crashes(console, [probe.id for probe in workload.planned])
     if not whole:
-        return crashes, f"its console log exceeds {CONSOLE >> 20} MiB; the rest was not examined"
+        return crashes, TOO_LONG
     return crashes, unplaced(console, crashes) if "--kmsg" in workload.arguments else ""
 
 
@@ -157,6 +157,8 @@ class Listener:
         self.collector.add(record)
         if isinstance(record, Plan):
             self._check_plan(record)
+        if isinstance(record, End):
+            self._check_count(record)
         if isinstance(record, Observation | ScenarioEnd):
             self._observed()
         if isinstance(record, Observation):
@@ -176,6 +178,15 @@ class Listener:
         if not self.collector.unobserved() - self._elsewhere:
             raise HandedOver
         return False
+
+    def _check_count(self, end: End) -> None:
+        """All that came before must be what the payload wrote."""
+        came = self._parser.began
+        if end.bytes is not None and end.bytes != came:
+            raise LostGuest(
+                f"{came} bytes came before the end of the stream, and the payload says it wrote {end.bytes}; another "
+                "process writes to its output"
+            )
 
     def _check_plan(self, plan: Plan) -> None:
         """The guest must be about to do what we shall judge, with the payload we pushed."""

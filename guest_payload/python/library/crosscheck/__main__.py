@@ -17,7 +17,7 @@ from crosscheck.half import run_half
 from crosscheck.probes import all_probes
 from guest import _identity
 from guest.calls import PAGE, syscall
-from guest.stream import KernelLog, emit, emit_plan
+from guest.stream import KernelLog, emit, emit_end, emit_plan
 
 
 def main(arguments):
@@ -78,7 +78,7 @@ def _observe_all(probes, deadline, kmsg):
             type="observation", probe=probe.id, layout=probe.layout, unit=unit,
             microseconds=int((time.monotonic() - begun) * 1e6), control=control, sealed=sealed,
         )  # fmt: skip
-    emit(type="end", probes=len(probes))
+    emit_end(len(probes))
 
 
 if __name__ == "__main__":

@@ -83,21 +83,29 @@ def end_forked(owner, problem):
     os._exit(problem & 0xFF if isinstance(problem, int) else problem is not None)
 
 
-def read_until_dead(pid, reading, deadline):
-    """What a child wrote, and its wait status; None when it had to be killed at the deadline."""
+def read_until_dead(pid, reading, deadline, relay=None):
+    """What a child wrote, and its wait status; None when it had to be killed at the deadline.
+
+    What comes through the relay meanwhile is passed on.
+    """
     said = b""
     pidfd = int(syscall("pidfd_open", pid, 0))
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     poll.register(reading, select.POLLIN)
+    if relay is not None:
+        poll.register(relay.reading, select.POLLIN)
     end = time.monotonic() + deadline
     try:
         while True:
-            ready = dict(poll.poll(max(0, int((end - time.monotonic()) * 1000))))
-            if not ready:
+            left = int((end - time.monotonic()) * 1000)
+            ready = dict(poll.poll(max(0, left)))
+            if pidfd not in ready and left <= 0:  # however much it says
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
                 return said, None
+            if relay is not None and relay.reading in ready and not relay.take():
+                poll.unregister(relay.reading)
             if reading in ready:
                 part = os.read(reading, 65536)
                 said += part

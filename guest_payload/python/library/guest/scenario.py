@@ -15,7 +15,8 @@ import threading
 
 from guest.calls import SetupFailed, syscall
 from guest.processes import end_forked, read_until_dead, signal_name
-from guest.stream import KernelLog, emit, emit_plan, plain
+from guest.relay import Relay, be_kept_out, keep_others_out
+from guest.stream import KernelLog, emit, emit_end, emit_plan, plain
 
 RLIMIT_CORE = 4
 _GRAVITY = ("done", "skipped", "exited", "raised")  # of what the script's threads came to, the last counts
@@ -141,11 +142,15 @@ def _line_of(problem, path):
 def _outcome(path, deadline):
     """Run the script in a child. Returns how it ended: (ended, text, line)."""
     reading, writing = os.pipe()
+    relay = Relay()
+    keep_others_out()
     pid = os.fork()
     if pid == 0:
         os.close(reading)
+        relay.give()
         script = os.getpid()
         os.setsid()
+        be_kept_out()
         # Not 0: with that, a program that core dumps are piped to would still be run.
         syscall("prlimit64", 0, RLIMIT_CORE, struct.pack("QQ", 1, 1), 0)
         (ended, text, line), broken = _play(path)
@@ -153,9 +158,11 @@ def _outcome(path, deadline):
         os.write(writing, marshal.dumps((ended, text[:2000], line)))
         os._exit(0)
     os.close(writing)
-    said, status = read_until_dead(pid, reading, deadline)
+    os.close(relay.writing)
+    said, status = read_until_dead(pid, reading, deadline, relay)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)  # what it left behind
+    relay.end()
     if status is None:
         return "timeout", f"no end within {deadline:g} s", 0
     if os.WIFSIGNALED(status):
@@ -183,5 +190,5 @@ def main(arguments):
     emit(type="begin", probe=probe)
     ended, text, line = _outcome(path, deadline)
     emit(type="outcome", probe=probe, ended=ended, text=text, line=line)
-    emit(type="end", probes=1)
+    emit_end(1)
     return 0

@@ -10,6 +10,7 @@ from guest.numbers import MACHINE
 STREAM = 1
 _ESCAPES = {i: f"\\u{i:04x}" for i in range(32)} | {ord('"'): '\\"', ord("\\"): "\\\\", 0x7F: "\\u007f"}
 _LONGEST = 4000
+_written = 0  # bytes, by this process
 
 
 def encode(value):
@@ -49,9 +50,21 @@ def _flat(value):
 def emit(**record):
     """Write one record."""
     # Lone surrogates, which a name in a file system may hold, have no UTF-8; what replaces them is JSON's escape.
-    view = memoryview(encode(record).encode("utf-8", "backslashreplace") + b"\n")
+    write_line(encode(record).encode("utf-8", "backslashreplace") + b"\n")
+
+
+def write_line(line):
+    """Write a line that is a record."""
+    global _written  # noqa: PLW0603
+    view = memoryview(line)
     while view:
         view = view[os.write(1, view) :]
+    _written += len(line)
+
+
+def emit_end(probes):
+    """Write the last record. It says how much was written before, so that the host sees whether anybody else did."""
+    emit(type="end", probes=probes, bytes=_written)
 
 
 def _seccomp():
