@@ -25,7 +25,10 @@ from harness.processes.children import OutOfTime, ask
 AccelWanted = Literal["auto", "kvm", "tcg"]
 WANTED: tuple[AccelWanted, ...] = ("auto", "kvm", "tcg")
 
-# What QEMU writes on standard error when KVM gives up on a guest; the guest then hangs or QEMU aborts.
+# What QEMU writes on standard error when KVM gives up on a guest; the guest then hangs or QEMU aborts. These are
+# another program's words, since QEMU has no exit status for it. Nothing but time depends on them: where they have
+# changed, a guest that hangs runs into its deadline, and that KVM is at fault is seen when the same kernel comes up
+# under TCG right after. No guest can write there, and no verdict asks for it.
 KVM_FAILURES = ("KVM internal error", "kvm_buf_set_msrs", "KVM_CREATE_VM", "kvm run failed", "failed to initialize kvm")
 
 _KVM = Path("/dev/kvm")

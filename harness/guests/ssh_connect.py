@@ -23,7 +23,8 @@ from harness.secret_urls import masked
 
 _KEEPALIVE = 10  # seconds between signs of life
 _UNANSWERED = 30_000  # ms after which what was sent and not acknowledged counts as a lost connection
-_NOTHING_TO_SHOW = "No authentication methods available"  # paramiko's words, which has no exception for it
+_KEY_FILES = ("id_rsa", "id_ecdsa", "id_ed25519")  # where paramiko looks, in both folders
+_KEY_FOLDERS = ("~/.ssh", "~/ssh")
 _SYSTEM_HOSTS = Path("/etc/ssh/ssh_known_hosts")
 
 # What paramiko has to say is told in our own words or not at all: without a handler, logging prints to standard error.
@@ -99,7 +100,7 @@ def _client(
     files = _load_hosts(client, target)
     client.set_missing_host_key_policy(_RefuseUnknown(place, files[0]))
     try:
-        with _telling(place, target, files[0]):
+        with _telling(client, place, target, files[0]):
             metered = Metered(way or _socket(place, seconds), STRANGER)
             client.connect(
                 place.host,
@@ -192,7 +193,7 @@ def fingerprint(key: paramiko.PKey) -> str:
 
 
 @contextlib.contextmanager
-def _telling(place: Place, target: OverSsh, hosts: Path) -> Iterator[None]:
+def _telling(client: paramiko.SSHClient, place: Place, target: OverSsh, hosts: Path) -> Iterator[None]:
     """Turn what paramiko and the network raise into one line."""
     try:
         yield
@@ -214,7 +215,7 @@ def _telling(place: Place, target: OverSsh, hosts: Path) -> Iterator[None]:
     except TimeoutError:
         raise BootFailed(f"{place}: no answer in time; is it up, and is this its address?") from None
     except (paramiko.SSHException, EOFError) as problem:
-        if str(problem) == _NOTHING_TO_SHOW:
+        if _waits_for_a_key(client) and not _has_something_to_show(target):
             raise BootFailed(
                 f"{place}: no key was found, in an agent or in ~/.ssh; name one with `key`, or an "
                 "environment variable that holds a password with `secret`"
@@ -224,6 +225,27 @@ def _telling(place: Place, target: OverSsh, hosts: Path) -> Iterator[None]:
         raise BootFailed(f"{place}: the key {target.key} cannot be read: {_said(problem)}") from None
     except OSError as problem:
         raise BootFailed(f"{place}: {problem.strerror or problem}; is it up, and does sshd run there?") from None
+
+
+def _waits_for_a_key(client: paramiko.SSHClient) -> bool:
+    """Whether the machine has shown its key, and we have not shown ours. paramiko has no exception for that."""
+    transport = client.get_transport()
+    return transport is not None and transport.initial_kex_done and not transport.is_authenticated()
+
+
+def _has_something_to_show(target: OverSsh) -> bool:
+    """Whether there is any key, in a file or an agent, or a secret."""
+    if (
+        target.key
+        or target.secret
+        or any(Path(folder, name).expanduser().is_file() for folder in _KEY_FOLDERS for name in _KEY_FILES)
+    ):
+        return True
+    agent = paramiko.Agent()
+    try:
+        return bool(agent.get_keys())
+    finally:
+        agent.close()
 
 
 def _said(problem: BaseException) -> str:
