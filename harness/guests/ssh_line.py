@@ -18,7 +18,7 @@ _KEPT = 8 << 10  # bytes of what the agent says on standard error
 _LEAVE_SECONDS = 10.0  # for an agent that has been told to leave to clean up and go
 # What paramiko raises when a connection has gone. EOFError comes from whatever writes; reading writes, too, to tell the
 # other side that there is room again.
-BROKEN = (paramiko.SSHException, EOFError, OSError)
+BROKEN = (paramiko.SSHException, paramiko.SFTPError, EOFError, OSError)
 
 
 @contextlib.contextmanager

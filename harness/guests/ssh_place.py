@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import paramiko
 
-from harness.guests.bounds import ANSWER
+from harness.guests.bounds import ANSWER, SFTP, Metered
 from harness.guests.channel import Gone
 from harness.guests.ssh_line import BROKEN, answering
 from harness.kernels.config import LARGEST
@@ -64,13 +64,14 @@ def files_of(client: paramiko.SSHClient, seconds: float) -> Iterator[paramiko.SF
             channel = transport.open_session(timeout=seconds)
             channel.settimeout(seconds)
             channel.invoke_subsystem("sftp")
-            sftp = paramiko.SFTPClient(channel)
+            # Its client reads a message whole, however long the server says it is.
+            sftp = paramiko.SFTPClient(Metered(channel, SFTP))  # type: ignore[arg-type]
     except BROKEN as problem:
         said = problem or type(problem).__name__
         raise Gone(f"no files can be put there: sftp is refused ({said}); give its sshd a `Subsystem sftp`") from None
     try:
         yield sftp
-    except (paramiko.SSHException, EOFError) as problem:
+    except (paramiko.SSHException, paramiko.SFTPError, EOFError) as problem:
         raise Gone(f"sftp broke off before all files were there: {problem or type(problem).__name__}") from None
     finally:
         with contextlib.suppress(*BROKEN):

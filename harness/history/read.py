@@ -16,6 +16,7 @@ from harness.errors import UsageError
 from harness.model.documents import CellPart, RunVerdicts
 from harness.model.rule import Rule
 from harness.model.run_record import CellRecord, RunRecord, read_run
+from harness.model.stored_files import read_stored
 from harness.names import printable
 from harness.runs.cells import upstream_version
 from harness.runs.run_store import load_run, run_lock
@@ -48,7 +49,7 @@ def _written(folder: Path, record: RunRecord) -> RunVerdicts | None:
     """What the run wrote when it ended; None where that is not there or was altered since."""
     path = folder / "verdicts.json"
     try:
-        data = path.read_bytes()
+        data = read_stored(path)
     except FileNotFoundError:
         return None
     except OSError as problem:
@@ -126,6 +127,6 @@ def _cell(run: str, record: CellRecord, cell: CellPart) -> Mapping[str, Any]:
 def _plan_digest(folder: Path) -> str:
     """Which probes were planned; runs of a part of them are not repeats of the whole."""
     try:
-        return sha256((folder / "plan.json").read_bytes()).hexdigest()
+        return sha256(read_stored(folder / "plan.json")).hexdigest()
     except OSError:
         return ""

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.errors import StoreError, UsageError
 from harness.model.rule import MSEAL_SINCE
+from harness.model.stored_files import read_stored
 from harness.model.version import parse_version
 from harness.names import Identifier, printable
 
@@ -212,7 +213,7 @@ def read_run(folder: Path) -> RunRecord:
     """Read ``run.json``. Raises ``UsageError`` with one line for a folder that is no run, or another schema's."""
     path = folder / "run.json"
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_stored(path).decode())
     except FileNotFoundError as problem:
         raise UsageError(f"{folder} is not a run: it has no run.json") from problem
     except (OSError, ValueError) as problem:

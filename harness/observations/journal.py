@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from harness.errors import StoreError, UsageError
+from harness.model.stored_files import JOURNAL, read_stored
 from harness.observations.collector import Collector, Journalled
 from harness.observations.model import Plan
 from harness.observations.stream import MAX_LINE, StreamParser, parse_line
@@ -78,7 +79,7 @@ def read_plan_of(path: Path) -> Plan | None:
     """The plan a journal begins with, without reading the rest; None when it has none."""
     try:
         with path.open("rb") as file:
-            for line in iter(lambda: file.readline(MAX_LINE), b""):
+            for line in iter(lambda: file.readline(MAX_LINE) if file.tell() <= JOURNAL else b"", b""):
                 if b'"plan"' in line and isinstance(record := parse_line(line.rstrip(b"\n")), Plan):
                     return record
     except OSError as problem:
@@ -91,7 +92,7 @@ def read_journal(path: Path) -> Journalled:
     collector = Collector()
     parser = StreamParser()
     try:
-        data = path.read_bytes()
+        data = read_stored(path, JOURNAL)
     except OSError as problem:
         raise UsageError(f"{path}: cannot be read: {problem.strerror}") from problem
     for line, record in (*parser.feed(data), *parser.close()):

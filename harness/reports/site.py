@@ -15,6 +15,7 @@ from harness.errors import StoreError, UsageError
 from harness.history.queries import RuleHistory, RunLine, latest_results, rule_history, rule_names, runs
 from harness.model.rule import Rule
 from harness.model.run_record import read_run, write_atomically
+from harness.model.stored_files import read_stored
 from harness.model.verdict import STATUSES, Status
 from harness.names import NotAName, identifier
 from harness.reports.page import stylesheet
@@ -89,7 +90,7 @@ def _report(run: RunLine, catalogue: Mapping[str, Rule]) -> str:
     folder = Path(run.folder)
     record = read_run(folder)
     try:
-        data = (folder / "report.html").read_bytes()
+        data = read_stored(folder / "report.html")
     except OSError:
         data = b""
     if sha256(data).hexdigest() == record.reports.get("report.html"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from harness.guests.bounds import TOO_LONG, beginning_of
 from harness.guests.console import Crash, find_crashes
 from harness.model.architectures import arch_called
 from harness.model.run_record import CellRecord, CellState
@@ -32,14 +33,20 @@ def ended(lost: str, crashes: Iterable[Crash], planned: Collection[str]) -> tupl
     return "finished", ""
 
 
-def crashes_told(folder: Path, record: CellRecord) -> tuple[Crash, ...]:
-    """What the consoles in a cell's folder report, and what its record has beside that: neither hides the other."""
+def crashes_told(folder: Path, record: CellRecord) -> tuple[tuple[Crash, ...], str]:
+    """What the consoles in a cell's folder report, and what its record has beside that: neither hides the other.
+
+    The second is why they are no answer, "" when they are: nobody looks at more than so much of a console.
+    """
     found: list[Crash] = []
+    too_long = ""
     for console in (folder / CONSOLE, *(folder / helper.folder / CONSOLE for helper in record.helpers)):
         if console.is_file():
-            found += find_crashes(console.read_bytes().decode("utf-8", "replace"))
+            beginning, whole = beginning_of(console)
+            found += find_crashes(beginning.decode("utf-8", "replace"))
+            too_long = too_long if whole else TOO_LONG
     titles = {crash.title for crash in found}
-    return (*found, *(Crash(**one.model_dump()) for one in record.crashes if one.title not in titles))
+    return (*found, *(Crash(**one.model_dump()) for one in record.crashes if one.title not in titles)), too_long
 
 
 def as_stored(
@@ -48,12 +55,16 @@ def as_stored(
     second: Journalled | None,
     planned: Collection[str],
     payload_id: str,
+    no_answer: str,
 ) -> CellRecord:
-    """A cell's record as its journals bear it out: nothing that lies on disk makes a cell better than that."""
+    """A cell's record as its journals bear it out: nothing that lies on disk makes a cell better than that.
+
+    ``no_answer`` is what is wrong with its console.
+    """
     if not record.clean:
         return record
     crashes = [Crash(**crash.model_dump()) for crash in record.crashes]
-    state, reason = ended(_broken_off(record, journalled, second, payload_id), crashes, planned)
+    state, reason = ended(no_answer or _broken_off(record, journalled, second, payload_id), crashes, planned)
     return record.model_copy(update={"state": state, "reason": reason})
 
 

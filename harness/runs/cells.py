@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.kernels.versions import upstream
 from harness.model.run_record import CellRecord, RunRecord
+from harness.model.stored_files import JOURNAL, read_stored
 from harness.model.verdict import STATUSES, Status
 from harness.model.version import version_in
 from harness.observations.journal import read_journal
@@ -95,7 +96,7 @@ def probe_times(done: RunDone, cell: str) -> Mapping[str, int]:
     """
     path = cell_folder(done, cell) / "observations.jsonl"
     times: dict[str, int] = {}
-    for line in path.read_bytes().splitlines() if path.exists() else ():
+    for line in read_stored(path, JOURNAL).splitlines() if path.exists() else ():
         match _json(line):
             case {"type": "observation", "probe": str(probe), "microseconds": int(spent)} if 0 < spent < _LONGEST:
                 times.setdefault(probe, spent)

@@ -13,6 +13,7 @@ from harness.guests.console import Crash
 from harness.model.codec import VERDICT, result_json, rule_json, verdict_json
 from harness.model.rule import KernelFacts, ProbeName, Rule
 from harness.model.run_record import CellRecord, CrashRecord, write_atomically
+from harness.model.stored_files import read_stored
 from harness.model.verdict import RuleResult, Verdict
 from harness.observations.collector import Journalled
 from harness.observations.journal import read_journal, read_plan_of
@@ -91,10 +92,10 @@ def judge_stored(
     journalled, second = (
         read_journal(path) if path.exists() else None for path in (folder / JOURNAL, folder / SECOND_JOURNAL)
     )
-    crashes = crashes_told(folder, record)
+    crashes, no_answer = crashes_told(folder, record)
     told = tuple(CrashRecord.model_validate(asdict(crash)) for crash in crashes)
     checked = record.model_copy(update={"crashes": told})
-    record = as_stored(checked, journalled, second, probes_of(question), payload_id)
+    record = as_stored(checked, journalled, second, probes_of(question), payload_id, no_answer)
     facts = recorded_facts(record, journalled)
     lost = record.reason or ("" if record.clean else f"the cell is {record.state}")
     return record, judge_cell(question, facts, journalled, lost, crashes, second)
@@ -141,7 +142,7 @@ def read_verdicts(path: Path, question: Question, shared: dict[str, str]) -> tup
     ``shared`` keeps each text once: cells tell the same of the same probes.
     """
     try:
-        told: Mapping[str, Any] = json.loads(path.read_bytes())
+        told: Mapping[str, Any] = json.loads(read_stored(path))
         if isinstance(question, Scenario):
             rules = {entry["rule"]: expectation(question, entry["rule"], entry["statement"]) for entry in told["rules"]}
         else:
@@ -242,5 +243,5 @@ def read_scenario(folder: Path) -> Scenario | None:
 
 
 def _plan(path: Path) -> Mapping[str, Any]:
-    plan: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    plan: Mapping[str, Any] = json.loads(read_stored(path).decode())
     return plan

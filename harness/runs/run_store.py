@@ -15,6 +15,7 @@ from pathlib import Path
 from harness.errors import StoreError, UsageError, nearest
 from harness.model.rule import Rule
 from harness.model.run_record import RunRecord, read_run
+from harness.model.stored_files import read_stored
 from harness.runs.judging import judge_stored, planned_by, read_scenario
 from harness.runs.model import RunDone
 from harness.verdicts.judge import assign
@@ -103,7 +104,7 @@ def seen_by_runs(results: Path, rule: str) -> Iterator[tuple[str, tuple[tuple[st
 
 def _rule_in(path: Path, rule: str) -> tuple[str, str, str] | None:
     try:
-        verdicts = json.loads(path.read_text(encoding="utf-8"))
+        verdicts = json.loads(read_stored(path).decode())
         found = next((entry for entry in verdicts["rules"] if entry["rule"] == rule), None)
         if found is None:
             return None

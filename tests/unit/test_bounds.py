@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import resource
 import socket
 import threading
 import time
@@ -13,13 +14,17 @@ from typing import Any
 
 import pytest
 
-from harness.errors import BootFailed
+from harness.errors import BootFailed, UsageError
 from harness.guests import bounds, qemu_process
-from harness.guests.bounds import ANSWER, STRANGER, Metered
+from harness.guests.bounds import ANSWER, CONSOLE, SFTP, STRANGER, TOO_LONG, Metered
 from harness.guests.channel import Gone
 from harness.guests.ssh_connect import connected
-from harness.guests.ssh_place import ask
+from harness.guests.ssh_place import ask, files_of
 from harness.matrix.model import OverSsh
+from harness.model.stored_files import JOURNAL
+from harness.rules.load import load_catalogue
+from harness.runs.run_store import load_run
+from tests.stored_runs import copy_of
 from tests.unit.test_guests_qemu import guest  # noqa: F401  the fixture
 from tests.unit.test_runs import WHOLE, run, statuses
 from tests.unit.test_runs import guest as scripted
@@ -84,6 +89,56 @@ def test_a_command_that_answers_too_much() -> None:
         ask(channel, "uname -m", "m", 5)  # type: ignore[arg-type]
     assert channel.closed
     assert channel.read <= 2 * ANSWER
+
+
+class _Sftp(_Endless):
+    """A server of files that announces a message of so many bytes."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self._head = length.to_bytes(4, "big")
+
+    def recv(self, size: int) -> bytes:
+        head, self._head = self._head, b""
+        return head or super().recv(min(size, 1 << 20))
+
+    def send(self, data: bytes) -> int:
+        return len(data)
+
+
+@pytest.mark.parametrize("length", [0x00FFFFFF, 0xFFFFFFFF, 9 << 20])
+def test_an_sftp_message_that_does_not_end(length: int) -> None:
+    channel = _Sftp(length)
+    with pytest.raises(Gone) as caught, files_of(channel, 5):  # type: ignore[arg-type]
+        pass
+    assert "\n" not in str(caught.value)
+    assert channel.read <= SFTP + (1 << 20)
+
+
+@pytest.mark.parametrize("name", ["observations.jsonl", "run.json", "plan.json"])
+def test_a_file_of_a_foreign_run_that_is_longer_than_any_of_ours(tmp_path: Path, name: str) -> None:
+    folder = copy_of("faults", tmp_path, ("healthy.x86_64",))
+    path = folder / ("cells/healthy.x86_64" if name == "observations.jsonl" else ".") / name
+    with path.open("ab") as file:
+        file.truncate(1 << 40)  # what stands behind the hole is not read
+    before = peak()
+    with pytest.raises(UsageError, match="MiB, which no run writes") as caught:
+        load_run(folder, load_catalogue())
+    assert "\n" not in str(caught.value)
+    assert peak() - before < 2 * JOURNAL
+
+
+def peak() -> int:
+    """Bytes of memory that this process has had at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+
+def test_a_stored_console_that_is_longer_than_anybody_reads(tmp_path: Path) -> None:
+    folder = copy_of("faults", tmp_path, ("healthy.x86_64",))
+    with (folder / "cells/healthy.x86_64/console.log").open("ab") as file:
+        file.truncate(CONSOLE + 1)
+    cells = {cell.id: cell for cell in load_run(folder, load_catalogue()).record.cells}
+    assert (cells["healthy.x86_64"].state, cells["healthy.x86_64"].reason) == ("lost", TOO_LONG)
 
 
 def test_a_connection_that_may_send_more_after_a_while() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.model.stored_files import JOURNAL, read_stored
 from harness.observations.model import Observation
 from harness.observations.stream import parse_line
 
@@ -43,7 +44,7 @@ class Sightings:
         The first observation of a probe stands, as it does for the judge.
         """
         try:
-            data = journal.read_bytes()
+            data = read_stored(journal, JOURNAL)
         except OSError:
             data = b""
         lines = data.split(b"\n")
