@@ -18,7 +18,9 @@ from typing import Any
 import zstandard
 from pydantic import ValidationError
 
+from harness.errors import StoreError
 from harness.guests.identity import identify
+from harness.guests.meant import demand_image
 from harness.guests.pid1 import build_init
 from harness.kernels.model import Kernel
 from harness.kernels.store import Store, file_sha256, telling
@@ -55,18 +57,27 @@ class Taken:
 def cell_key(cell: Cell, record: CellRecord, workload: Workload) -> str:
     """Return what tells this question to this kernel from every other; "" where answers are not kept.
 
-    Kept are those of guests in QEMU that run the C payload. Raises what building init raises.
+    Kept are those of guests in QEMU that run the C payload, and only if the image has the bytes that its record says:
+    two kernels may have one release and one banner. Raises what building init raises.
     """
     program = shutil.which(ARCHITECTURES[cell.arch].emulator)
     if not isinstance(cell.kernel, Kernel) or not isinstance(cell.profile.guest, InQemu) or workload.name != "c":
         return ""
     if program is None or record.machine is None:
         return ""
+    if not cell.kernel.image_sha256 or not _undamaged(cell.kernel):
+        return ""
     emulator = identify(Path(program))
     parts: dict[str, Any] = {
         "format": FORMAT,
         "arch": cell.arch,
-        "kernel": [cell.kernel.sha256, cell.kernel.config_sha256, cell.kernel.image.name, cell.kernel.release],
+        "kernel": [
+            cell.kernel.sha256,
+            cell.kernel.image_sha256,
+            cell.kernel.config_sha256,
+            cell.kernel.image.name,
+            cell.kernel.release,
+        ],
         "machine": record.machine.model_dump(mode="json"),
         "cpu": dict(cell.profile.cpu),
         "emulator": [emulator.version, emulator.sha256],
@@ -74,6 +85,14 @@ def cell_key(cell: Cell, record: CellRecord, workload: Workload) -> str:
         "payloads": [_payload(workload), _payload(workload.second) if workload.second else None],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
+
+
+def _undamaged(kernel: Kernel) -> bool:
+    try:
+        demand_image(kernel)
+    except StoreError:
+        return False
+    return True
 
 
 def _payload(workload: Workload) -> list[str]:
