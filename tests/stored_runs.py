@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
+from harness.model.run_record import read_run, write_run
 from harness.rules.load import load_catalogue
 from harness.runs.model import RunDone
 from harness.runs.run_store import load_run
@@ -27,4 +28,12 @@ def copy_of(name: str, results: Path, cells: Collection[str] | None = None) -> P
     for cell in folder.glob("cells/*"):
         if cells is not None and cell.name not in cells:
             shutil.rmtree(cell)
+    return folder
+
+
+def as_older(folder: Path) -> Path:
+    """A run as an older version wrote it, without digests of its evidence: what is edited is the judge's to see."""
+    record = read_run(folder)
+    cells = tuple(cell.model_copy(update={"evidence": {}}) for cell in record.cells)
+    write_run(folder, record.model_copy(update={"cells": cells}))
     return folder

@@ -51,9 +51,23 @@ def import_folders(url: URL, folders: Iterable[Path], *, afresh: bool = False) -
             except UsageError as problem:
                 remarks.append(f"left out: {problem}")
                 continue
+            if other := _another(connection, found, folder):
+                remarks.append(f"left out: {folder}: the history has another run {found.run['id']}, in {other}")
+                continue
             record(connection, found)
             kept.append(found.run["id"])
     return Imported(tuple(kept), tuple(remarks))
+
+
+def _another(connection: Connection, found: Recorded, folder: Path) -> str:
+    """Another folder with a run of the same id that is known already and still there, "" for none.
+
+    A run from elsewhere does not take the place of ours.
+    """
+    known = connection.scalar(select(RunRow.folder).where(RunRow.id == found.run["id"]))
+    if not known or known == found.run["folder"] or not (Path(known) / "run.json").is_file():
+        return ""
+    return "" if (Path(known) / "run.json").samefile(folder / "run.json") else str(known)
 
 
 def record(connection: Connection, found: Recorded) -> None:

@@ -106,7 +106,8 @@ class CellRecord(_Model):
     that ran it where that is not the run's own, ``lost_on`` the workers that were lost with it before. ``helpers``
     are the further guests that took over a share of its probes, ``second_sha256`` is of the payload that checked the
     first one. ``before_mseal``: the matrix says of the kernel that there is nothing to ask. ``taken_from`` is the run
-    whose finished cell this is, where the same bytes had been asked the same before.
+    whose finished cell this is, where the same bytes had been asked the same before. ``evidence`` has the sha256 of its
+    journals and consoles, by their place in its folder; empty where an older version ran it.
     """
 
     id: Identifier
@@ -130,6 +131,7 @@ class CellRecord(_Model):
     before_mseal: bool = False
     taken_from: str = ""
     helpers: tuple[HelperRecord, ...] = ()
+    evidence: dict[str, str] = {}
 
     @property
     def clean(self) -> bool:

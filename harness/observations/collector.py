@@ -117,8 +117,14 @@ class Collector:
         self._lanes.clear()
 
     def again(self, probes: Iterable[str]) -> None:
-        """The payload runs a second time, for these probes alone. Only what it sees then counts."""
+        """The payload runs a second time, for these probes alone. Only what it sees then counts.
+
+        Nobody asks that for a probe that has been alone.
+        """
         self._again = tuple(probes)
+        for probe in self._again:
+            if probe not in self.batched:
+                self.doubts.setdefault(probe, "it was asked again although it had been alone")
         self._started.difference_update(self._again)
         self.batched.difference_update(self._again)
         self.ended = self._over = False

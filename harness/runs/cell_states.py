@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from harness.errors import StoreError
 from harness.guests.bounds import TOO_LONG, beginning_of
 from harness.guests.console import Crash, find_crashes
+from harness.kernels.store import file_sha256, telling
 from harness.model.architectures import arch_called
 from harness.model.run_record import CellRecord, CellState
 from harness.observations.collector import Journalled
 from harness.observations.stream import printable
+from harness.runs.model import JOURNAL, SECOND_JOURNAL
 
 CONSOLE = "console.log"
 
@@ -49,6 +52,28 @@ def crashes_told(folder: Path, record: CellRecord) -> tuple[tuple[Crash, ...], s
     return (*found, *(Crash(**one.model_dump()) for one in record.crashes if one.title not in titles)), too_long
 
 
+def evidence_of(folder: Path, record: CellRecord) -> dict[str, str]:
+    """The sha256 of every journal and console in a cell's folder, by its place there. Raises ``StoreError``."""
+    places = ["", *(f"{helper.folder}/" for helper in record.helpers)]
+    names = [place + name for place in places for name in (JOURNAL, SECOND_JOURNAL, CONSOLE)]
+    with telling(folder):
+        return {name: file_sha256(folder / name) for name in names if (folder / name).is_file()}
+
+
+def altered(folder: Path, record: CellRecord) -> str:
+    """Which journal or console is not what the run wrote, "" when all are, or where the run did not note that."""
+    try:
+        found = evidence_of(folder, record) if record.evidence else {}
+    except StoreError as problem:
+        return str(problem)
+    for name in sorted(found.keys() | record.evidence.keys()):
+        if name not in found:
+            return f"its {name} is missing"
+        if found[name] != record.evidence.get(name):
+            return f"its {name} is not what the run wrote"
+    return ""
+
+
 def as_stored(
     record: CellRecord,
     journalled: Journalled | None,
@@ -59,7 +84,7 @@ def as_stored(
 ) -> CellRecord:
     """A cell's record as its journals bear it out: nothing that lies on disk makes a cell better than that.
 
-    ``no_answer`` is what is wrong with its console.
+    ``no_answer`` is what is wrong with its files.
     """
     if not record.clean:
         return record
@@ -74,6 +99,8 @@ def _broken_off(record: CellRecord, journalled: Journalled | None, second: Journ
         return "its journal is missing"
     if lost := [note for note in journalled.notes if note.get("type") == "harness-lost"]:
         return str(lost[-1].get("reason") or "the journal says that the guest was lost")
+    if len({n.get("guest") for n in journalled.notes if n.get("type") == "harness-guest"}) > len(record.helpers):
+        return "its journal has what a further guest saw, and its record knows of none"
     if lacks := journalled.lacks():
         return f"its journal is incomplete: {lacks}"
     if journalled.plan is not None and journalled.plan.id != payload_id:

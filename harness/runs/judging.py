@@ -17,7 +17,7 @@ from harness.model.stored_files import read_stored
 from harness.model.verdict import RuleResult, Verdict
 from harness.observations.collector import Journalled
 from harness.observations.journal import read_journal, read_plan_of
-from harness.runs.cell_states import as_stored, crashes_told, other_machine
+from harness.runs.cell_states import altered, as_stored, crashes_told, other_machine
 from harness.runs.model import JOURNAL, SECOND_JOURNAL
 from harness.verdicts.judge import Assignment, Evidence, judge
 from harness.verdicts.scenario import Scenario, expectation, judge_scenario
@@ -93,6 +93,7 @@ def judge_stored(
         read_journal(path) if path.exists() else None for path in (folder / JOURNAL, folder / SECOND_JOURNAL)
     )
     crashes, no_answer = crashes_told(folder, record)
+    no_answer = no_answer or altered(folder, record)
     told = tuple(CrashRecord.model_validate(asdict(crash)) for crash in crashes)
     checked = record.model_copy(update={"crashes": told})
     record = as_stored(checked, journalled, second, probes_of(question), payload_id, no_answer)

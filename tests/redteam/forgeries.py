@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tests.stored_runs import RUNS
+
 Expected = Literal["failed", "no answer", "not green", "refused", "as before"]
 Edit = Callable[["Forged"], None]
 
@@ -638,6 +640,149 @@ def the_second_repeat_is_gone(run: Forged) -> None:
 @forgery("repeats", "no answer")
 def the_second_repeat_ended_early(run: Forged) -> None:
     run.write(run.lines[:-1])
+
+
+# Evidence in the place of other evidence: whole, well formed, and not what the run wrote.
+
+
+def _healthy(run: Forged) -> Forged:
+    """The healthy cell of the same stored run."""
+    return Forged(RUNS / "faults", "healthy.x86_64")
+
+
+@forgery("noted-bypass", "not green")
+def the_journal_is_the_healthy_cells(run: Forged) -> None:
+    shutil.copyfile(_healthy(run).journal, run.journal)
+
+
+@forgery("noted-bypass", "not green")
+def the_journal_is_a_link_to_the_healthy_cells(run: Forged) -> None:
+    run.journal.unlink()
+    run.journal.symlink_to(_healthy(run).journal)
+
+
+@forgery("noted-bypass", "not green")
+def the_journal_is_the_healthy_cells_and_its_digest_is_not_told(run: Forged) -> None:
+    shutil.copyfile(_healthy(run).journal, run.journal)
+    run.of_cell(lambda cell: cell["evidence"].pop("observations.jsonl"))
+
+
+@forgery("noted", "not green")
+def a_number_is_changed_that_nobody_judges(run: Forged) -> None:
+    run.record(run.line("observation", MUNMAP), lambda seen: seen.update(microseconds=1))
+
+
+@forgery("noted", "not green")
+def a_record_is_written_otherwise(run: Forged) -> None:
+    lines = run.lines
+    run.write([json.dumps(json.loads(lines[0])), *lines[1:]])
+
+
+@forgery("noted", "not green")
+def the_console_is_gone(run: Forged) -> None:
+    (run.cell_folder / "console.log").unlink()
+
+
+@forgery("noted", "not green")
+def the_console_is_another_ones(run: Forged) -> None:
+    shutil.copyfile(RUNS / "faults/cells/bypass.x86_64/console.log", run.cell_folder / "console.log")
+
+
+@forgery("noted-boot", "not green")
+def the_crash_is_taken_out_of_record_and_console(run: Forged) -> None:
+    run.of_cell(lambda cell: cell.update(crashes=[]))
+    (run.cell_folder / "console.log").write_text("")
+
+
+@forgery("noted-boot", "not green")
+def the_crash_is_taken_out_of_the_record_and_the_console_is_gone(run: Forged) -> None:
+    run.of_cell(lambda cell: cell.update(crashes=[]))
+    (run.cell_folder / "console.log").unlink()
+
+
+@forgery("noted-late", "not green")
+def the_lost_guest_is_taken_out_of_record_and_journal(run: Forged) -> None:
+    run.of_cell(lambda cell: cell.update(state="finished", reason="", exit_status=0, exit_signal=None))
+    run.write([line for line in run.lines if "harness-" not in line])
+
+
+# Our own notes in the journal, where nobody wrote them.
+
+
+@forgery("bypass", "not green")
+def everything_is_asked_a_second_time(run: Forged) -> None:
+    """As the host does for what ran among others: only the second answer counts."""
+    plan = json.loads(run.lines[0])
+    healthy = _healthy(run)
+    again = [json.dumps({"type": "harness-again", "probes": plan["probes"]}), run.lines[0]]
+    for probe in plan["probes"]:
+        again += [healthy.lines[healthy.line("begin", probe)], healthy.lines[healthy.line("observation", probe)]]
+    run.write([*run.lines, *again, json.dumps({"type": "end", "probes": len(plan["probes"])})])
+
+
+@forgery("healthy", "no answer")
+def the_end_is_missing_and_a_further_guest_is_told(run: Forged) -> None:
+    run.write([*run.lines[:-1], '{"type": "harness-guest", "guest": 1}'])
+
+
+@forgery("healthy", "not green")
+def a_probe_is_missing_and_a_further_guest_is_told(run: Forged) -> None:
+    lines = [line for line in run.lines[:-1] if f'"probe":"{MPROTECT}"' not in line]
+    run.write([*lines, '{"type": "harness-guest", "guest": 1}'])
+
+
+@forgery("healthy", "not green")
+def the_seals_are_told_twice(run: Forged) -> None:
+    run.sealed(MUNMAP, seal=[0, 0])
+
+
+@forgery("healthy", "not green")
+def the_sealed_half_is_the_control(run: Forged) -> None:
+    control = json.loads(run.lines[run.line("observation", MUNMAP)])["control"]
+    run.record(run.line("observation", MUNMAP), lambda seen: seen.update(sealed={**control, "seal": [0]}))
+
+
+@forgery("healthy", "not green")
+def the_halves_are_exchanged(run: Forged) -> None:
+    run.record(run.line("observation", MLOCK), lambda seen: seen.update(control=seen["sealed"], sealed=seen["control"]))
+
+
+@forgery("bypass", "not green")
+def the_good_half_stands_behind_the_bad_one_in_one_record(run: Forged) -> None:
+    """JSON may say a key twice, and then the last one counts."""
+    healthy, lines, number = _healthy(run), run.lines, run.line("observation", MUNMAP)
+    good = healthy.lines[healthy.line("observation", MUNMAP)]
+    lines[number] = f"{lines[number][:-1]},{good[good.index(chr(34) + 'sealed') :]}"
+    run.write(lines)
+
+
+# Who the cell is: a comparison and a policy pair cells by that.
+
+
+@forgery("bypass", "failed")
+def the_failing_cell_has_another_name(run: Forged) -> None:
+    run.of_cell(lambda cell: (cell.update(id="other.x86_64"), cell["kernel"].update(name="other")))
+    run.cell_folder.rename(run.folder / "cells/other.x86_64")
+
+
+@forgery("bypass", "failed")
+def the_failing_cell_has_another_profile(run: Forged) -> None:
+    run.of_cell(lambda cell: cell.update(profile="other"))
+
+
+@forgery("bypass", "failed")
+def the_failing_cell_has_no_kernel(run: Forged) -> None:
+    run.of_cell(lambda cell: cell.update(kernel=None))
+
+
+@forgery("bypass", "failed")
+def the_run_is_said_to_go_on(run: Forged) -> None:
+    run.run(lambda record: record.update(state="running"))
+
+
+@forgery("bypass", "failed")
+def the_caller_is_said_to_have_no_capabilities(run: Forged) -> None:
+    run.record(0, lambda plan: plan["features"].update(capabilities="0", seccomp=2))
 
 
 # Nothing.

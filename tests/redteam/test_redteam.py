@@ -24,7 +24,7 @@ from harness.rules.load import load_catalogue
 from harness.runs.model import RunDone
 from harness.runs.run_store import load_run
 from tests.redteam.bases import BASES, make_base
-from tests.redteam.forgeries import FORGERIES, Forged, Forgery
+from tests.redteam.forgeries import FORGERIES, Forged, Forgery, edit_json
 
 POLICY = (
     "version: 1\ntitle: T\narchitectures: [x86_64]\nrequire:\n  - {{levels: [required, permitted], families: {}}}\n"
@@ -37,6 +37,10 @@ HONEST = {
     "panic": 1,
     "late": 3,
     "boot": 3,
+    "noted": 0,
+    "noted-bypass": 1,
+    "noted-late": 3,
+    "noted-boot": 3,
     "wide": 0,
     "crossed": 0,
     "repeats": 0,
@@ -129,6 +133,16 @@ def test_there_are_forgeries_enough_and_each_is_one_of_its_kind() -> None:
     assert {forgery.base for forgery in FORGERIES} == set(BASES)
 
 
+def misleads_nobody_as_a_baseline(forged: Path, failing: RunDone) -> None:
+    """Held against what was forged, a kernel that fails is neither without a regression nor qualified."""
+    try:
+        done = load_run(forged, load_catalogue())
+    except UsageError:
+        return
+    if done.record.cells:
+        assert not is_qualified(whole(failing), whole(done))
+
+
 @pytest.mark.parametrize("forgery", FORGERIES, ids=lambda forgery: forgery.name)
 def test_forgery(forgery: Forgery, base: _Base, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(base(forgery.base), tmp_path / forgery.base))
@@ -150,7 +164,24 @@ def test_forgery(forgery: Forgery, base: _Base, tmp_path: Path) -> None:
             assert said.show != 0
             assert said.history != 0
     assert not said.qualified
+    misleads_nobody_as_a_baseline(folder, load_run(base("bypass"), load_catalogue()))
     if said.show is not None:
         assert said.compare != 0
         assert said.junit
         assert said.ktap or not said.junit
+
+
+def test_a_run_from_elsewhere_does_not_take_the_place_of_ours(base: _Base, tmp_path: Path) -> None:
+    """Our failing run is in the history; a good one that has its id is imported, from another folder."""
+    ours = Path(shutil.copytree(base("bypass"), tmp_path / "ours"))
+    theirs = Path(shutil.copytree(base("healthy"), tmp_path / "theirs"))
+    edit_json(theirs / "run.json", lambda record: record.update(id="bypass"))
+    url = database_url(tmp_path)
+    assert import_folders(url, [ours]).runs == ("bypass",)
+    taken = import_folders(url, [theirs])
+    assert taken.runs == ()
+    assert "the history has another run bypass" in taken.remarks[0]
+    with reading(url) as connection:
+        assert [line.exit_code for line in runs(connection)] == [1]
+    moved = ours.rename(tmp_path / "moved")
+    assert import_folders(url, [moved]).runs == ("bypass",)

@@ -11,6 +11,7 @@ import pytest
 from harness.model.verdict import EXIT_NO_ANSWER
 from harness.runs.model import RunDone
 from harness.runs.run_store import load_run
+from tests.stored_runs import as_older
 from tests.unit.test_runs import BOOTED_RELEASE, END, PLAN, RULES, begin, guest, run, seen, statuses
 
 Lines = list[bytes]
@@ -23,7 +24,7 @@ def forged(tmp_path: Path, lines: Sequence[bytes]) -> RunDone:
     done, _ = run(tmp_path / "r", {"a": guest(tmp_path, *WHOLE)})
     assert (done.exit_code, statuses(done, "a")) == (0, ["pass", "pass"])
     (tmp_path / "r/cells/a/observations.jsonl").write_bytes(b"".join(lines))
-    return load_run(tmp_path / "r", RULES)
+    return load_run(as_older(tmp_path / "r"), RULES)
 
 
 def without(*gone: int) -> Lines:

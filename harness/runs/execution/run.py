@@ -13,7 +13,7 @@ from harness.errors import StoreError
 from harness.model.run_record import CellRecord, RunRecord, RunState, write_atomically, write_run
 from harness.model.verdict import STATUSES, RuleResult
 from harness.observations.journal import read_journal
-from harness.runs.cell_states import ended, other_machine
+from harness.runs.cell_states import ended, evidence_of, other_machine
 from harness.runs.execution.cell_records import came_up, finished_cell, remarked
 from harness.runs.execution.cell_worker import CellOutcome
 from harness.runs.execution.local_pool import LocalPool
@@ -115,6 +115,7 @@ class _Execution:
         counted = Counter(result.status for result in results)
         statuses = {status: counted[status] for status in STATUSES if counted[status]}
         done = finished_cell(record, outcome, "interrupted" if outcome.interrupted else state, reason, statuses)
+        done = done.model_copy(update={"evidence": evidence_of(self._folder(cell), done)})
         verdicts = verdicts_json(self._record.id, done, facts, results)
         write_atomically(self._folder(cell) / "verdicts.json", json.dumps(verdicts, indent=1) + "\n")
         self._judged.append(cell.id)
