@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -96,13 +97,25 @@ def read_journal(path: Path) -> Journalled:
     except OSError as problem:
         raise UsageError(f"{path}: cannot be read: {problem.strerror}") from problem
     for line, record in (*parser.feed(data), *parser.close()):
-        if line.startswith(b'{"type": "harness-'):
-            note = json.loads(line)
-            collector.notes.append(note)
-            if note["type"] == "harness-guest":
-                collector.next_guest()
-            elif note["type"] == "harness-again":
-                collector.again(note["probes"])
-        else:
+        note = _note(line)
+        if note is None:
             collector.add(record)
+            continue
+        collector.notes.append(note)
+        match note:
+            case {"type": "harness-guest"}:
+                collector.next_guest()
+            case {"type": "harness-again", "probes": [*probes]}:
+                collector.again(map(str, probes))
     return collector.journalled()
+
+
+def _note(line: bytes) -> Mapping[str, object] | None:
+    """A line of ours; None for any other, and for one that was cut off."""
+    if not line.startswith(b'{"type": "harness-'):
+        return None
+    try:
+        note: dict[str, object] = json.loads(line)
+    except ValueError:
+        return None
+    return note
