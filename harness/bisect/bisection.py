@@ -38,8 +38,9 @@ from harness.matrix.model import Matrix, Profile
 from harness.model.verdict import EXIT_NO_ANSWER
 from harness.payload.build import build
 from harness.rules.load import load_catalogue
+from harness.runs.judges import catalogue_digest
 from harness.runs.model import Cell
-from harness.runs.planning.compose import Options, catalogue_digest
+from harness.runs.planning.compose import Options
 from harness.runs.planning.schedule import default_jobs
 from harness.runs.run_store import run_lock
 

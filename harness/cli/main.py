@@ -41,6 +41,8 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "patch": ("harness.cli.patch", "patch", "Show what a patch series changes: its base without and with it."),
     "qualify": ("harness.cli.qualify", "qualify", "Decide whether a kernel may ship, under a written policy."),
     "verify": ("harness.cli.verify", "verify_command", "Verify the checksums of a qualification folder."),
+    "nightly": ("harness.cli.nightly", "nightly", "Run what is new since the last night, and say what changed."),
+    "regressions": ("harness.cli.regressions", "group", "List and show what broke from night to night."),
     "history": ("harness.cli.history", "history", "Show all runs over time: rules, flaky results, durations."),
     "site": ("harness.cli.site", "site", "Write static web pages of all runs."),
     "rules": ("harness.cli.rules", "rules", "List and show rules: what is promised, and where."),
@@ -63,7 +65,7 @@ def cli() -> None:
 
     \b
     sealmatrix run                      the default matrix: Debian kernels, x86_64 and arm64
-    sealmatrix run -s nightly           every release the archive has
+    sealmatrix nightly                  every night: what is new in the archives, and what changed
     sealmatrix run --host               the kernel this machine runs
     sealmatrix scenario FILE.py         a question of your own, in ten lines of Python
     sealmatrix worker ADDRESS           run cells for others, see --cluster of `sealmatrix run`

@@ -77,3 +77,31 @@ class ResultRow(Base):
     kind: Mapped[str] = mapped_column(Text)
     reason: Mapped[str] = mapped_column(Text)
     follows: Mapped[str] = mapped_column(Text)
+
+
+class RegressionRow(Base):
+    """One regression, from the night that saw it first on; see ``harness/history/regressions.py``."""
+
+    __tablename__ = "regression"
+
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    state: Mapped[str] = mapped_column(Text, index=True)
+    kind: Mapped[str] = mapped_column(Text)
+    headline: Mapped[str] = mapped_column(Text)
+    sentence: Mapped[str] = mapped_column(Text)
+    rule: Mapped[str] = mapped_column(Text)
+    probe: Mapped[str] = mapped_column(Text)
+    rules: Mapped[list[str]] = mapped_column(JSON)
+    cells: Mapped[list[str]] = mapped_column(JSON)
+    good: Mapped[str] = mapped_column(Text)
+    first: Mapped[str] = mapped_column(Text)
+    last: Mapped[str] = mapped_column(Text)
+    opened_run: Mapped[str] = mapped_column(Text)
+    opened: Mapped[str] = mapped_column(Text)
+    seen_run: Mapped[str] = mapped_column(Text)
+    fixed_in: Mapped[str] = mapped_column(Text)
+    bisected: Mapped[str] = mapped_column(Text)
+    owner: Mapped[str] = mapped_column(Text)
+    link: Mapped[str] = mapped_column(Text)
+    note: Mapped[str] = mapped_column(Text)
+    events: Mapped[list[list[str]]] = mapped_column(JSON)

@@ -274,8 +274,19 @@ class _Resolver:
         try:
             build = self._fetch_selected(spec, spec.source, arch)
         except (KernelUnavailable, ToolMissing) as error:
-            return self._stored_match(spec, spec.source, arch, str(error))
+            return self._locked_before(spec, arch, str(error)) or self._stored_match(
+                spec, spec.source, arch, str(error)
+            )
         return _Outcome(build, entry=locked(spec, build))
+
+    def _locked_before(self, spec: KernelSpec, arch: Arch, why: str) -> _Outcome | None:
+        """What the entry was locked to, where nothing newer can be had."""
+        entry = self.lock.entries.get((spec.name, arch))
+        kept = self._stored_exactly(entry) if entry is not None and entry.asked == asked(spec) else None
+        if kept is None:
+            return None
+        note = f"{why}; the locked build is used"
+        return _Outcome(kept, note, remarks=(f"{spec.name} ({arch}): {note}: {kept.release}",))
 
     def _fetch_selected(self, spec: KernelSpec, source: DebianSource, arch: Arch) -> Build:
         say = partial(self.progress, spec.name, arch)

@@ -105,9 +105,10 @@ class CellRecord(_Model):
     ``seconds`` by stage; ``reason`` says why a cell that is not finished is not. ``host`` is the machine
     that ran it where that is not the run's own, ``lost_on`` the workers that were lost with it before. ``helpers``
     are the further guests that took over a share of its probes, ``second_sha256`` is of the payload that checked the
-    first one. ``before_mseal``: the matrix says of the kernel that there is nothing to ask. ``taken_from`` is the run
-    whose finished cell this is, where the same bytes had been asked the same before. ``evidence`` has the sha256 of its
-    journals and consoles, by their place in its folder; empty where an older version ran it.
+    first one. ``before_mseal``: the matrix says of the kernel that there is nothing to ask. ``key`` is under which the
+    cell is kept once it has finished, and ``taken_from`` the run whose finished cell this is, where the same bytes had
+    been asked the same before. ``evidence`` has the sha256 of its journals and consoles, by their place in its folder;
+    empty where an older version ran it.
     """
 
     id: Identifier
@@ -129,6 +130,7 @@ class CellRecord(_Model):
     host: dict[str, str] = {}
     lost_on: tuple[str, ...] = ()
     before_mseal: bool = False
+    key: str = ""
     taken_from: str = ""
     helpers: tuple[HelperRecord, ...] = ()
     evidence: dict[str, str] = {}

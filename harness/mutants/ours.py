@@ -21,10 +21,10 @@ from harness.mutants.suite import SuiteResult
 from harness.payload.build import build
 from harness.rules.load import load_catalogue
 from harness.runs.execution.cell_worker import CellWorker
+from harness.runs.judges import catalogue_digest
 from harness.runs.judging import judge_cell, kernel_facts
 from harness.runs.kernel_records import asked_config
 from harness.runs.model import Cell, ProgressEvent
-from harness.runs.planning.compose import catalogue_digest
 from harness.runs.planning.payload_tasks import workload
 from harness.verdicts.judge import assign
 

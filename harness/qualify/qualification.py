@@ -19,7 +19,7 @@ from harness.qualify.page import page
 from harness.qualify.policy import Policy
 from harness.qualify.report import POLICY, Dossier, cell_ids, report_json
 from harness.rules.load import CATALOGUE
-from harness.runs.planning.compose import catalogue_digest
+from harness.runs.judges import catalogue_digest
 from harness.runs.repeats import first_id
 
 

@@ -2,7 +2,8 @@
 
 A cell is known by everything its answers depend on: the bytes of kernel, configuration, init and payloads, the
 machine as asked for, the emulator, and what was planned. What is kept is what the guest said (the journals and the
-console), never a verdict: it is judged anew, like any stored run. Only clean cells are kept.
+console). It is judged anew, like any stored run, unless the same code and catalogue have judged it before: then its
+verdicts are kept, too. Only clean cells are kept.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from harness.kernels.store import Store, file_sha256, telling
 from harness.matrix.model import InQemu
 from harness.model.architectures import ARCHITECTURES
 from harness.model.run_record import CellRecord
+from harness.runs.judges import judged_by
 from harness.runs.model import JOURNAL, SECOND_JOURNAL, Cell, Workload
 
 FORMAT = 1
@@ -34,24 +36,31 @@ MAX_BYTES = 1 << 30
 """What all kept cells may take; the ones used longest ago go first."""
 
 _CONSOLE = "console.log"
-_FILES = (JOURNAL, SECOND_JOURNAL, _CONSOLE)
+_VERDICTS = "verdicts.json"
+_FILES = (JOURNAL, SECOND_JOURNAL, _CONSOLE, _VERDICTS)
 _MAX_FILE = 256 << 20
 
 
 @dataclass(frozen=True)
 class Taken:
-    """A finished cell to be put into a run: the folder it is kept in, and its record with the run it is from."""
+    """A finished cell to be put into a run: the folder it is kept in, and its record with the run it is from.
+
+    ``judged`` says that its verdicts are among its files, and that judging it again would give the same.
+    """
 
     record: CellRecord
     folder: Path
     files: Mapping[str, str]
+    judged: bool = False
 
     def place(self, folder: Path) -> None:
         """Put its files into a cell's folder. Raises ``StoreError``."""
         with telling(folder):
             folder.mkdir(parents=True, exist_ok=True)
             for name in self.files:
-                (folder / name).write_bytes(_unpacked(self.folder / f"{name}.zst"))
+                if name != _VERDICTS or self.judged:
+                    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                    (folder / name).write_bytes(_unpacked(_packed(self.folder, name)))
 
 
 def cell_key(cell: Cell, record: CellRecord, workload: Workload) -> str:
@@ -114,18 +123,26 @@ class FinishedCells:
             told = json.loads((folder / "cell.json").read_bytes())
             record = CellRecord.model_validate(told["record"])
             files = {str(name): str(digest) for name, digest in told["files"].items()}
-            whole = all(hashlib.sha256(_unpacked(folder / f"{n}.zst")).hexdigest() == d for n, d in files.items())
+            whole = all(hashlib.sha256(_unpacked(_packed(folder, n))).hexdigest() == d for n, d in files.items())
         except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError, zstandard.ZstdError):
             return None
-        if not key or not whole or not record.clean or JOURNAL not in files or set(files) - set(_FILES):
+        if not key or not whole or not record.clean or JOURNAL not in files or set(files) - set(_names(record)):
             return None
         (folder / "cell.json").touch()
-        kept = {"id": waiting.id, "profile": waiting.profile, "kernel": waiting.kernel, "taken_from": str(told["run"])}
-        return Taken(record.model_copy(update=kept), folder, files)
+        kept = {"id": waiting.id, "profile": waiting.profile, "kernel": waiting.kernel, "key": key}
+        kept["taken_from"] = str(told["run"])
+        same = (told.get("judged_by"), record.id, record.kernel and record.kernel.name)
+        judged = _VERDICTS in files and same == (judged_by(), waiting.id, waiting.kernel and waiting.kernel.name)
+        return Taken(record.model_copy(update=kept), folder, files, judged)
+
+    def drop(self, key: str) -> None:
+        """Forget a cell whose answers are in doubt."""
+        with self._store.lock(f"finished {key}"), telling(self._root / key):
+            shutil.rmtree(self._root / key, ignore_errors=True)
 
     def keep(self, key: str, run: str, record: CellRecord, folder: Path) -> None:
         """Keep a finished cell that lies in ``folder``. What is not clean, or taken itself, is passed over."""
-        if not key or not record.clean or record.crashes or record.helpers or record.taken_from or record.lost_on:
+        if not key or not record.clean or record.crashes or record.taken_from or record.lost_on:
             return
         target = self._root / key
         with self._store.lock(f"finished {key}"), telling(target), self._store.scratch() as scratch:
@@ -133,11 +150,12 @@ class FinishedCells:
                 return
             made = scratch / "cell"
             made.mkdir()
-            files = {name: (folder / name).read_bytes() for name in _FILES if (folder / name).is_file()}
+            files = {name: (folder / name).read_bytes() for name in _names(record) if (folder / name).is_file()}
             for name, data in files.items():
-                (made / f"{name}.zst").write_bytes(zstandard.compress(data))
+                _packed(made, name).write_bytes(zstandard.compress(data))
             told = {
                 "run": run,
+                "judged_by": judged_by(),
                 "record": record.model_dump(mode="json"),
                 "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
             }
@@ -155,6 +173,15 @@ class FinishedCells:
             used += sum(file.stat().st_size for file in path.parent.iterdir())
             if used > self._largest:
                 shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def _names(record: CellRecord) -> tuple[str, ...]:
+    """The files of a cell that are kept, those of its further guests too."""
+    return (*_FILES, *(f"{helper.folder}/{name}" for helper in record.helpers for name in (JOURNAL, _CONSOLE)))
+
+
+def _packed(folder: Path, name: str) -> Path:
+    return folder / f"{name.replace('/', '@')}.zst"
 
 
 def _unpacked(path: Path) -> bytes:

@@ -94,17 +94,10 @@ def opened(cell: Cell, hold: Hold, say: Callable[[str], None]) -> Iterator[tuple
         yield guest, guest.boot()
 
 
-def equip(
-    guest: Guest,
-    cell: Cell,
-    say: Callable[[str], None],
-    files: Sequence[tuple[str, bytes]] = (),
-    *,
-    python: bool = True,
-) -> None:
+def equip(guest: Guest, cell: Cell, say: Callable[[str], None], files: Sequence[tuple[str, bytes]] = ()) -> None:
     """Put both payloads and a person's files into the work directory and, where there is nothing, a shell and tools.
 
-    Without ``python`` it is the C payload alone. Raises ``GuestError``, and what building and fetching raise.
+    Raises ``GuestError``, and what building and fetching raise.
     """
     if isinstance(cell.profile.guest, InQemu):
         tools = guest.push("busybox", busybox(cell.arch, say).read_bytes())
@@ -113,10 +106,10 @@ def equip(
         if done != Exited(0, None):
             raise LostGuest(f"busybox could not be installed in the guest: {done}")
     payload = build(cell.arch)
-    second = build_python(cell.arch, say) if python and cell.arch in python_arches() else None
+    python = build_python(cell.arch, say) if cell.arch in python_arches() else None
     guest.push("payload", program_bytes(payload.path, payload.sha256))
-    if second is not None:
-        guest.push("python3", program_bytes(second.path, second.sha256))
+    if python is not None:
+        guest.push("python3", program_bytes(python.path, python.sha256))
     for name, content in files:
         guest.push(name, content)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
 from harness.model.architectures import Arch
@@ -19,7 +20,8 @@ class RunPlan:
     """A run before it starts. ``record`` has a waiting cell for each of ``cells``, in the same order, and among them
     those of an earlier sitting, whose results are in ``earlier``. ``expected`` are seconds by cell, where known;
     ``sharing`` says that there may be several guests for one cell. ``taken`` are finished cells of earlier runs that
-    are not run again; ``keys`` says under which key a cell is kept when it has finished."""
+    are not run again; ``keys`` says under which key a cell is kept when it has finished. No cell begins after
+    ``until``, in seconds of the monotonic clock."""
 
     folder: Path
     record: RunRecord
@@ -32,3 +34,4 @@ class RunPlan:
     sharing: bool = False
     taken: tuple[Taken, ...] = ()
     keys: Mapping[str, str] = field(default_factory=dict)
+    until: float = inf

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,16 +52,24 @@ def run_folders(results: Path) -> list[Path]:
     return sorted(folder for folder in results.iterdir() if (folder / "run.json").is_file())
 
 
-_LAST = re.compile(r"last(?:~(\d{1,6}))?")
+NIGHTLY = "nightly.json"
+"""The file in a run's folder that says what `sealmatrix nightly` made of it."""
+_BACK = re.compile(r"(last|nightly)(?:~(\d{1,6}))?")
 
 
 def is_last(name: str) -> bool:
-    """Say whether a word names a run by how far back it is: ``last``, ``last~3``."""
-    return _LAST.fullmatch(name) is not None
+    """Say whether a word names a run by how far back it is: ``last``, ``last~3``, ``nightly~1``."""
+    return _BACK.fullmatch(name) is not None
+
+
+def nightly_folders(results: Path) -> list[Path]:
+    """The runs of `sealmatrix nightly`, oldest first."""
+    return [folder for folder in run_folders(results) if (folder / NIGHTLY).is_file()]
 
 
 def find_run(results: Path, name: str | None) -> Path:
-    """The folder of a run by id or path, the newest one for None or ``last``, for ``last~N`` the one N runs before.
+    """The folder of a run by id or path, the newest one for None or ``last``, for ``last~N`` the one N runs before;
+    ``nightly~N`` counts only those of `sealmatrix nightly`.
 
     Raises ``UsageError`` when there is none.
     """
@@ -72,10 +80,12 @@ def find_run(results: Path, name: str | None) -> Path:
         raise UsageError(f"{results} has no runs; `sealmatrix run` makes one, --results gives another folder")
     if name is None:
         return folders[-1]
-    if back := _LAST.fullmatch(name):
-        number = int(back[1] or 0)
+    if back := _BACK.fullmatch(name):
+        number, what = int(back[2] or 0), "runs"
+        if back[1] == "nightly":
+            folders, what = nightly_folders(results), "nightly runs"
         if number >= len(folders):
-            raise UsageError(f"{results} holds {len(folders)} runs; {name} is further back")
+            raise UsageError(f"{results} holds {len(folders)} {what}; {name} is further back")
         return folders[-1 - number]
     by_id = {folder.name: folder for folder in folders}
     if name not in by_id:
@@ -125,13 +135,15 @@ def _all_told(folder: Path, record: RunRecord) -> None:
         raise UsageError(f"{folder}: cells/{untold[0]} exists, but run.json does not list it")
 
 
-def load_run(folder: Path, catalogue: Mapping[str, Rule]) -> RunDone:
-    """Read a run and judge its observations under the catalogue at hand.
+def load_run(folder: Path, catalogue: Mapping[str, Rule], only: Collection[str] | None = None) -> RunDone:
+    """Read a run, or ``only`` some of its cells, and judge its observations under the catalogue at hand.
 
     Raises ``UsageError`` with one line for what is not a whole run, or is planned otherwise than the catalogue knows.
     """
     record = read_run(folder)
     _all_told(folder, record)
+    if only is not None:
+        record = record.model_copy(update={"cells": tuple(cell for cell in record.cells if cell.id in only)})
     question = read_scenario(folder) or assign(catalogue, planned_by(folder, record.cells))
     judged = [judge_stored(question, folder / "cells" / cell.id, cell, record.payload_id) for cell in record.cells]
     checked = record.model_copy(update={"cells": tuple(cell for cell, _ in judged)})

@@ -34,6 +34,7 @@ ROOMS = (
     "bisect",
     "qualify",
     "mutants",
+    "nightly",
     "reports",
     "cli",
 )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from math import inf
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -32,7 +34,8 @@ class LocalPool:
     one is judged. When no cell waits any more and there is room, a further guest takes over a share of the probes of
     the cell that would gain most, if ``sharing`` allows it: guests must be such that there can be two for one cell.
 
-    ``expected`` are seconds by cell; ``folder`` is where cells have theirs.
+    ``expected`` are seconds by cell; ``folder`` is where cells have theirs. No cell begins after ``until``, in seconds
+    of the monotonic clock: those that wait then have no outcome.
     """
 
     def __init__(
@@ -46,10 +49,11 @@ class LocalPool:
         free: Callable[[], int] = available_memory,
         *,
         sharing: bool = False,
+        until: float = inf,
     ) -> None:
         self._make_guest, self._workloads, self._folder = make_guest, workloads, folder
         self._room, self._expected, self._on_progress, self._free = room, expected, on_progress, free
-        self._sharing = sharing
+        self._sharing, self._until = sharing, until
         # A cell whose own guest is gone still has its thread, which waits for those that help.
         self._threads = ThreadPoolExecutor(2 * room.guests, "cell")
         self._events = Events()
@@ -89,15 +93,21 @@ class LocalPool:
         """See ``Pool.stop``."""
         with self._lock:
             self._stopping = True
-            self._events.expect(-len(self._waiting))
-            self._waiting.clear()
+            self._give_up_waiting()
             live = list(self._live.values())
         for worker in live:
             worker.interrupt()
 
+    def _give_up_waiting(self) -> None:
+        """The cells that have not begun will not begin. The lock is held."""
+        self._events.expect(-len(self._waiting))
+        self._waiting.clear()
+
     def _admit(self) -> None:
         """Start the longest of the waiting cells that fits, again and again. A cell that needs more than there is room
         for waits, and shorter ones that fit go first. The lock is held."""
+        if time.monotonic() > self._until:
+            self._give_up_waiting()
         while self._waiting and not self._stopping:
             free = self._free()
             wants = [(cell, need(cell, self._room.cores)) for cell in self._waiting]

@@ -70,12 +70,18 @@ class _Execution:
         """Put a finished cell of an earlier run into this one, and judge it by today's catalogue."""
         folder = self._plan.folder / "cells" / taken.record.id
         taken.place(folder)
-        record, results = judge_stored(self._plan.assignment, folder, taken.record, self._record.payload_id)
-        counted = Counter(result.status for result in results)
-        record = record.model_copy(update={"statuses": {s: counted[s] for s in STATUSES if counted[s]}})
-        self._write_verdicts(record, results)
+        record = taken.record
+        if taken.judged:
+            self._judged.append(record.id)
+            self._update(record)
+        else:
+            record, results = judge_stored(self._plan.assignment, folder, taken.record, self._record.payload_id)
+            counted = Counter(result.status for result in results)
+            record = record.model_copy(update={"statuses": {s: counted[s] for s in STATUSES if counted[s]}})
+            self._write_verdicts(record, results)
+        statuses = {status: record.statuses.get(status, 0) for status in STATUSES}
         self._on_progress(
-            ProgressEvent(record.id, "done", 0.0, note=f"taken from run {record.taken_from}", statuses=counted)
+            ProgressEvent(record.id, "done", 0.0, note=f"taken from run {record.taken_from}", statuses=statuses)
         )
 
     def _write_verdicts(self, record: CellRecord, results: Sequence[RuleResult]) -> None:
@@ -133,7 +139,8 @@ class _Execution:
 
     def _finish(self, state: RunState) -> KeptResults:
         going = ("waiting", "running")
-        cells = tuple(c.model_copy(update=_INTERRUPTED) if c.state in going else c for c in self._record.cells)
+        left = _INTERRUPTED if state == "interrupted" else _OUT_OF_TIME
+        cells = tuple(c.model_copy(update=left) if c.state in going else c for c in self._record.cells)
         others = dict(self._plan.earlier)
         for cell in cells:
             if cell.id not in self._judged and cell.id not in others:
@@ -158,13 +165,21 @@ class _Execution:
 
 
 _INTERRUPTED = {"state": "interrupted", "reason": "the run was interrupted before this cell began"}
+_OUT_OF_TIME = {"state": "interrupted", "reason": "the run's time was used up before this cell began"}
 
 
 def execute(plan: RunPlan, make_guest: MakeGuest, on_progress: OnProgress) -> RunDone:
     """Run a plan on this machine. What a guest does becomes verdicts; ``StoreError`` when results cannot be kept."""
     cells = plan.folder / "cells"
     local = LocalPool(
-        make_guest, plan.workloads, cells, room(plan.jobs), plan.expected, on_progress, sharing=plan.sharing
+        make_guest,
+        plan.workloads,
+        cells,
+        room(plan.jobs),
+        plan.expected,
+        on_progress,
+        sharing=plan.sharing,
+        until=plan.until,
     )
     return execute_in(local, plan, on_progress)
 

@@ -9,7 +9,6 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, fields, replace
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 
 from harness import __version__
@@ -28,9 +27,9 @@ from harness.model.architectures import Arch, host_arch, this_arch
 from harness.model.rule import BEFORE_MSEAL, ProbeName
 from harness.model.run_record import CellRecord, MachineRecord, RunRecord
 from harness.names import named_after
-from harness.rules.load import CATALOGUE
 from harness.runs.finished_cells import FinishedCells, cell_key
 from harness.runs.guest_factory import guest_maker, remote_limits
+from harness.runs.judges import catalogue_digest
 from harness.runs.kernel_records import kernel_record
 from harness.runs.model import Cell, MakeGuest, Workload
 from harness.runs.plan import RunPlan
@@ -62,14 +61,12 @@ class Options:
 
 @dataclass(frozen=True)
 class Composed:
-    """A run ready to go, and what its user should be told first. ``wishes`` are those of its guests in QEMU; ``every``
-    cell is there, those too that are taken from earlier runs."""
+    """A run ready to go, and what its user should be told first. ``wishes`` are those of its guests in QEMU."""
 
     plan: RunPlan
     make_guest: MakeGuest
     remarks: tuple[str, ...] = ()
     wishes: Wishes | None = None
-    every: tuple[Cell, ...] = ()
 
 
 def compose_matrix(
@@ -95,9 +92,8 @@ def compose_matrix(
     if against:
         source["against"] = json.dumps(dict(against))
     composed = compose_cells(options, cells, source, task)
-    plan = keyed(composed.plan, () if options.fresh else frozenset((against or {}).values()))
-    remarks = (*resolution.remarks, *composed.remarks)
-    return replace(composed, plan=plan, every=composed.plan.cells, remarks=remarks)
+    plan = taking(keyed(composed.plan), () if options.fresh else frozenset((against or {}).values()))
+    return replace(composed, plan=plan, remarks=(*resolution.remarks, *composed.remarks))
 
 
 def compose_cells(
@@ -119,15 +115,22 @@ def compose_cells(
     return Composed(plan, guest_maker(wishes), task.remarks(), wishes)
 
 
-def keyed(plan: RunPlan, reusable: Collection[str]) -> RunPlan:
-    """The plan with the keys of its cells; those of ``reusable`` that have finished before are taken from there."""
+def keyed(plan: RunPlan) -> RunPlan:
+    """The plan with the keys under which its cells are kept once they have finished."""
     records = {record.id: record for record in plan.record.cells}
     keys = {cell.id: cell_key(cell, records[cell.id], plan.workloads[cell.arch]) for cell in plan.cells}
+    told = tuple(record.model_copy(update={"key": keys.get(record.id, "")}) for record in plan.record.cells)
+    return replace(plan, keys=keys, record=plan.record.model_copy(update={"cells": told}))
+
+
+def taking(plan: RunPlan, reusable: Collection[str]) -> RunPlan:
+    """The plan with those of its cells that are ``reusable`` taken from where they have finished before."""
     store = FinishedCells()
-    found = [store.find(keys[name], records[name]) for name in reusable if keys.get(name)]
+    records = {record.id: record for record in plan.record.cells}
+    found = [store.find(plan.keys[name], records[name]) for name in reusable if plan.keys.get(name)]
     taken = tuple(one for one in found if one is not None)
     gone = {one.record.id for one in taken}
-    return replace(plan, keys=keys, taken=taken, cells=tuple(cell for cell in plan.cells if cell.id not in gone))
+    return replace(plan, taken=taken, cells=tuple(cell for cell in plan.cells if cell.id not in gone))
 
 
 def compose_ssh(options: Options, target: OverSsh, task: PayloadTask | None = None) -> Composed:
@@ -239,14 +242,6 @@ def _machine_record(profile: Profile) -> MachineRecord:
     names = MachineRecord.model_fields.keys() - {"guest", "cpu"}  # which processor depends on the acceleration it gets
     asked = {f.name: getattr(profile, f.name) for f in fields(Profile) if f.name in names}
     return MachineRecord(guest=profile.guest.kind, **asked)
-
-
-def catalogue_digest() -> str:
-    """sha256 over the catalogue's files: which contract a run was judged by."""
-    digest = sha256()
-    for path in sorted(CATALOGUE.glob("*.yaml")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
 
 
 def _host_facts() -> dict[str, str]:

@@ -6,7 +6,7 @@ the same matrix, payload, plan, catalogue and kernels are demanded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,15 +15,16 @@ from typing import Any
 from harness.errors import StoreError, UsageError
 from harness.matrix.model import CellSpec, Matrix
 from harness.model.run_record import CellRecord, RunRecord, SittingRecord, read_run
+from harness.model.verdict import RuleResult
 from harness.runs.judging import judge_stored, read_plan
-from harness.runs.model import Cell, Workload
+from harness.runs.model import Workload
 from harness.runs.plan import RunPlan
 from harness.runs.planning.compose import Composed, Options
 from harness.runs.repeats import first_id
 from harness.runs.run_store import run_lock
 
 # A lost cell has verdicts: what its kernel did to it is an answer.
-_LEFT = frozenset({"waiting", "running", "interrupted"})
+LEFT = frozenset({"waiting", "running", "interrupted"})
 
 
 def left_over(folder: Path) -> RunRecord:
@@ -31,7 +32,7 @@ def left_over(folder: Path) -> RunRecord:
     record = read_run(folder)
     with run_lock(folder):
         pass
-    if not any(cell.state in _LEFT for cell in record.cells):
+    if not any(cell.state in LEFT for cell in record.cells):
         raise UsageError(f"run {record.id} is {record.state}: every cell has verdicts; there is nothing to resume")
     return record
 
@@ -51,7 +52,7 @@ def specs_left(record: RunRecord, matrix: Matrix) -> tuple[CellSpec, ...]:
             f"{matrix.path} is not the matrix of run {record.id} ({record.matrix.get('path', 'no matrix')}, "
             f"sha256 {record.matrix.get('sha256', 'unknown')[:16]}…); give that file with -f, or start a new run"
         )
-    wanted = {first_id(cell.id) for cell in record.cells if cell.state in _LEFT}
+    wanted = {first_id(cell.id) for cell in record.cells if cell.state in LEFT}
     return tuple(spec for spec in _all_specs(matrix) if spec.id in wanted)
 
 
@@ -62,12 +63,18 @@ def _all_specs(matrix: Matrix) -> Iterator[CellSpec]:
                 yield CellSpec(kernel, arch, profile)
 
 
-def resumed(composed: Composed, folder: Path, record: RunRecord) -> Composed:
-    """Turn a freshly composed run into the rest of an earlier one. Raises ``UsageError`` when they are not the same."""
+def resumed(
+    composed: Composed, folder: Path, record: RunRecord, judged: Mapping[str, tuple[RuleResult, ...]] | None = None
+) -> Composed:
+    """Turn a freshly composed run into the rest of an earlier one. Raises ``UsageError`` when they are not the same.
+
+    ``judged`` are the results of its other cells, where these are known; else they are judged again.
+    """
     fresh = composed.plan
-    left = {cell.id: cell for cell in record.cells if cell.state in _LEFT}
+    left = {cell.id: cell for cell in record.cells if cell.state in LEFT}
     cells = tuple(cell for cell in fresh.cells if cell.id in left)
-    if missing := sorted(set(left) - {cell.id for cell in cells}):
+    taken = tuple(one for one in fresh.taken if one.record.id in left)
+    if missing := sorted(set(left) - {cell.id for cell in cells} - {one.record.id for one in taken}):
         raise UsageError(f"run {record.id} cannot be resumed here: {', '.join(missing)} can no longer be set up")
     _same_experiment(fresh, folder, record)
     waiting = {cell.id: cell for cell in fresh.record.cells}
@@ -77,27 +84,33 @@ def resumed(composed: Composed, folder: Path, record: RunRecord) -> Composed:
     with run_lock(folder):
         if read_run(folder) != record:
             raise UsageError(f"run {record.id} has been resumed by another process; look at its state")
-        _put_aside(folder, cells, len(record.sittings) + 1)
+        _put_aside(folder, tuple(left), len(record.sittings) + 1)
     sitting = SittingRecord(
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         command=fresh.record.command,
         sealmatrix=fresh.record.sealmatrix,
         host=fresh.record.host,
-        cells=tuple(cell.id for cell in cells),
+        cells=tuple(left),
     )
-    judged = {
-        cell.id: judge_stored(fresh.assignment, folder / "cells" / cell.id, cell, record.payload_id)
-        for cell in record.cells
-        if cell.id not in left
-    }
+    others = [cell for cell in record.cells if cell.id not in left]
+    kept = {cell.id: cell for cell in others}
+    earlier: Mapping[str, tuple[RuleResult, ...]] = judged or {}
+    if judged is None:
+        again = {
+            cell.id: judge_stored(fresh.assignment, folder / "cells" / cell.id, cell, record.payload_id)
+            for cell in others
+        }
+        kept = {name: cell for name, (cell, _) in again.items()}
+        earlier = {name: results for name, (_, results) in again.items()}
     update = {
         "state": "running",
         "finished": "",
         "sittings": (*record.sittings, sitting),
-        "cells": tuple(waiting[cell.id] if cell.id in left else judged[cell.id][0] for cell in record.cells),
+        "cells": tuple(waiting[cell.id] if cell.id in left else kept[cell.id] for cell in record.cells),
     }
-    earlier = {name: results for name, (_, results) in judged.items()}
-    plan = replace(fresh, folder=folder, record=record.model_copy(update=update), cells=cells, earlier=earlier)
+    plan = replace(
+        fresh, folder=folder, record=record.model_copy(update=update), cells=cells, taken=taken, earlier=earlier
+    )
     return replace(composed, plan=plan)
 
 
@@ -148,14 +161,14 @@ def _same_kernel(then: CellRecord, now: CellRecord) -> None:
         )
 
 
-def _put_aside(folder: Path, cells: tuple[Cell, ...], number: int) -> None:
+def _put_aside(folder: Path, cells: tuple[str, ...], number: int) -> None:
     """Keep what an interrupted cell had seen: ``sittings/1/CELL``."""
     for cell in cells:
-        seen = folder / "cells" / cell.id
+        seen = folder / "cells" / cell
         if seen.is_dir():
             aside = folder / "sittings" / str(number)
             try:
                 aside.mkdir(parents=True, exist_ok=True)
-                seen.rename(aside / cell.id)
+                seen.rename(aside / cell)
             except OSError as problem:
                 raise StoreError(f"{aside}: cannot be written: {problem.strerror}") from problem

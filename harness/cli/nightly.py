@@ -1,0 +1,185 @@
+"""``sealmatrix nightly``: one command for cron, systemd or CI."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from harness.cli import options as shared
+from harness.cli.announce import hush
+from harness.cli.progress import progress
+from harness.cli.run import preparing
+from harness.cli.unwritten import telling_how_to_go_on
+from harness.errors import Interrupted, UsageError
+from harness.guests.accel import AccelWanted
+from harness.history.database import database_url, reading
+from harness.matrix.load import default_path, load_matrix
+from harness.matrix.plan import plan_cells, selected_crosscheck, selected_probes
+from harness.nightly.night import (
+    SHARE,
+    Execute,
+    Night,
+    Wanted,
+    alone,
+    begin,
+    broken_off,
+    conclude,
+    end,
+    give_up,
+    go_on,
+    lock_new_builds,
+    observe,
+    observe_again,
+)
+from harness.reports.site import build_site
+from harness.reports.style import Ink
+from harness.reports.write import write_reports
+from harness.rules.load import load_catalogue
+from harness.runs.execution.run import execute
+from harness.runs.model import RunDone
+from harness.runs.planning.compose import Composed, Options, compose_matrix
+from harness.runs.programs import reproduce
+from harness.runs.run_store import load_run
+from harness.secret_urls import masked_words
+
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
+    """``90s``, ``10m``, ``2h``; seconds without a unit."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return seconds."""
+        if isinstance(value, int | float):
+            return float(value)
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", str(value))
+        if not found:
+            self.fail(f"{value!r} is not a duration; write 90s, 10m or 2h", param, ctx)
+        return float(found[1]) * _UNITS[found[2] or "s"]
+
+
+@click.command()
+@click.option("-s", "--selection", default="nightly", show_default=True, metavar="NAME", help="The selection to run.")
+@click.option("--all", "everything", is_flag=True, help="Run every cell, also those that are answered already.")
+@click.option(
+    "--sample",
+    type=click.FloatRange(0, 1),
+    default=SHARE,
+    show_default=True,
+    help="Share of the answered cells that is run again, to check what was kept.",
+)
+@click.option("--budget", type=Duration(), metavar="TIME", help="Begin no cell after this time: 90m, 2h.")
+@click.option("--site", type=click.Path(path_type=Path), metavar="DIR", help="Also write the pages of all runs there.")
+@shared.JOBS
+@shared.ACCEL
+@shared.SCALE
+@shared.OFFLINE
+@shared.MATRIX
+@shared.results()
+@shared.QUIET
+def nightly(
+    selection: str,
+    everything: bool,
+    sample: float,
+    budget: float | None,
+    site: Path | None,
+    jobs: int | None,
+    accel: AccelWanted,
+    scale: float,
+    offline: bool,
+    path: Path | None,
+    results: Path,
+    quiet: bool,
+) -> int:
+    """Lock the newest builds, run what is not answered yet, and say what changed since the last night.
+
+    \b
+    sealmatrix nightly                         once a night, from cron, systemd or CI
+    sealmatrix nightly --budget 2h --site public
+    sealmatrix nightly --all                   run every cell again
+    sealmatrix show nightly                    the last night again; nightly~1 is the one before
+    sealmatrix compare nightly~1 nightly
+
+    A cell whose kernel, payload, machine and QEMU have answered before is not run: its answers are taken and judged by
+    today's rules. A sample of them is run all the same, and a difference is an alarm. A cell that fails is run once
+    more in a fresh guest. A night that was killed is continued by the same command. Exit status: 0 nothing got worse,
+    1 something did, 2 usage, 3 a kernel gave no answer or a kept answer is in doubt, 130 interrupted.
+    """
+    aside = Console(stderr=True)
+    hush(quiet)
+    matrix = load_matrix(path or default_path())
+    specs = plan_cells(matrix, selection=selection)
+    wanted = Wanted(selection=selection, share=sample, everything=everything, **({"budget": budget} if budget else {}))
+    options = Options(
+        results,
+        ("sealmatrix", *masked_words(sys.argv[1:])),
+        probes=selected_probes(matrix, selection=selection),
+        jobs=jobs,
+        acceleration=accel,
+        offline=offline,
+        scale=scale,
+        crosscheck=selected_crosscheck(matrix, selection=selection),
+    )
+    began = time.monotonic()
+
+    def carry_out(composed: Composed) -> RunDone:
+        going_on = telling_how_to_go_on(composed.plan.folder)
+        with going_on, progress(aside, quiet, [cell.id for cell in composed.plan.cells]) as on_progress:
+            done = execute(composed.plan, composed.make_guest, on_progress)
+        if done.record.state == "interrupted":
+            raise Interrupted("interrupted; the same command continues this night")
+        return done
+
+    with alone(results):
+        with preparing(aside, quiet=quiet) as say:
+            folder = broken_off(results, wanted)
+            if folder is None and not offline:
+                lock_new_builds(matrix, specs, say)
+            whole = compose_matrix(options, matrix, specs, say)
+        for remark in whole.remarks:
+            aside.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
+        done = _rest(wanted, whole, folder, carry_out, aside) if folder else None
+        if done is None:
+            done = observe(wanted, begin(wanted, whole), whole, carry_out)
+        night = _conclude(wanted, done, began)
+        end(night)
+    _tell(night, aside)
+    if site is not None:
+        with reading(database_url(results)) as connection:
+            build_site(connection, site, load_catalogue(), 200)
+    return night.exit_code
+
+
+def _rest(wanted: Wanted, whole: Composed, folder: Path, carry_out: Execute, aside: Console) -> RunDone | None:
+    """End the night that was broken off; None where that is no longer possible."""
+    try:
+        rest = go_on(wanted, whole, folder)
+        if rest is not None:
+            return observe(wanted, rest, whole, carry_out)
+        return observe_again(wanted, load_run(folder, load_catalogue()), whole, carry_out)
+    except UsageError as problem:
+        give_up(wanted, folder, str(problem))
+        told = f"note: the night {folder.name} was broken off and cannot be continued: {problem}; a new one begins"
+        aside.print(told, highlight=False, markup=False, soft_wrap=True)
+        return None
+
+
+def _conclude(wanted: Wanted, done: RunDone, began: float) -> Night:
+    write_reports(done, reproduce)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return conclude(wanted, done, load_catalogue(), time.monotonic() - began, now)
+
+
+def _tell(night: Night, aside: Console) -> None:
+    ink = Ink.of(aside)
+    for line in night.mark.news:
+        click.echo(ink.safe(line))
+    click.echo(str(night.done.folder / "report.html"))

@@ -1,0 +1,69 @@
+"""``nightly.json``: what `sealmatrix nightly` made of a run, and how far it came. Written whole, by rename."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from harness.errors import UsageError
+from harness.model.run_record import write_atomically
+from harness.names import Identifier
+from harness.runs.run_store import NIGHTLY, nightly_folders
+
+NightState = Literal["running", "done", "given up"]
+
+
+class Mark(BaseModel):
+    """A night. ``before`` is the run it was compared with, "" for none; ``same`` that nothing at all was new.
+
+    ``cells`` counts all cells, ``taken`` those whose answers are of earlier runs, ``sampled`` those of them that ran
+    all the same, ``repeated`` those that ran twice because they had failed. ``alarms`` tell where a sample contradicted
+    what was taken, ``news`` is what the night ended with.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: Literal[1] = 1
+    state: NightState
+    selection: str
+    reason: str = ""
+    before: Identifier | Literal[""] = ""
+    same: bool = False
+    seconds: float = 0.0
+    cells: int = 0
+    taken: int = 0
+    sampled: tuple[str, ...] = ()
+    repeated: tuple[str, ...] = ()
+    kernels: tuple[str, ...] = ()
+    alarms: tuple[str, ...] = ()
+    regressions: tuple[int, ...] = ()
+    news: tuple[str, ...] = ()
+
+
+def write_mark(folder: Path, mark: Mark) -> None:
+    """Say how far a night came. Raises ``StoreError``."""
+    write_atomically(folder / NIGHTLY, mark.model_dump_json(indent=1) + "\n")
+
+
+def read_mark(folder: Path) -> Mark:
+    """Read ``nightly.json``. Raises ``UsageError`` with one line for one that cannot be read."""
+    path = folder / NIGHTLY
+    try:
+        return Mark.model_validate(json.loads(path.read_bytes()))
+    except ValidationError as problem:
+        first = problem.errors(include_url=False, include_input=False)[0]
+        raise UsageError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from problem
+    except (OSError, ValueError) as problem:
+        raise UsageError(f"{path}: cannot be read: {problem}") from problem
+
+
+def nights(results: Path, selection: str) -> Iterator[tuple[Path, Mark]]:
+    """The nights of a selection, newest first."""
+    for folder in reversed(nightly_folders(results)):
+        mark = read_mark(folder)
+        if mark.selection == selection:
+            yield folder, mark

@@ -1,0 +1,242 @@
+"""A night, step by step. Each step can be broken off and done again: the next call goes on where the last one ended."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from math import inf
+from pathlib import Path
+
+from harness.compare.diff import standing
+from harness.errors import UsageError
+from harness.history.database import database_url, reading, writing
+from harness.history.record import import_folders
+from harness.history.regressions import LIVING, Cells, Changed, Regression, Seen, record_night, regressions
+from harness.kernels.resolve import Progress, provide
+from harness.kernels.store import telling
+from harness.matrix.model import CellSpec, Matrix
+from harness.model.rule import Rule
+from harness.model.run_record import read_run
+from harness.model.verdict import EXIT_FAILED, EXIT_NO_ANSWER, EXIT_OK
+from harness.nightly.against_last import SinceLast, contradictions, new_kernels, since_last
+from harness.nightly.broken import LOST_COVERAGE, NO_ANSWER, Broken, broken_since
+from harness.nightly.cells import left_of, repeating, tonight, unsure
+from harness.nightly.marks import Mark, nights, write_mark
+from harness.nightly.news import Facts, news
+from harness.runs.cells import upstream_version
+from harness.runs.finished_cells import FinishedCells
+from harness.runs.model import RunDone
+from harness.runs.planning.compose import Composed
+from harness.runs.repeats import first_id, repeat_of
+
+SHARE = 0.05
+Compose = Callable[[], Composed]
+Execute = Callable[[Composed], RunDone]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a night is to do. ``share`` of what is answered already is asked again; ``budget`` are seconds after which
+    no cell begins; ``everything`` asks all cells, whatever is answered."""
+
+    selection: str
+    share: float = SHARE
+    budget: float = inf
+    everything: bool = False
+
+
+@dataclass(frozen=True)
+class Night:
+    """A night that has come to its end."""
+
+    done: RunDone
+    mark: Mark
+    since: SinceLast
+    broken: tuple[Broken, ...]
+    changed: Changed
+
+    @property
+    def exit_code(self) -> int:
+        """1 where something got worse, 3 where a cell gave no answer or an answer is in doubt, else 0: an old failure
+        is no news. The first night has nothing to compare with, and is judged as a run."""
+        if self.since.before is None:
+            return self.done.exit_code
+        if any(not one.unsteady for one in self.broken):
+            return EXIT_FAILED
+        unclean = any(not cell.clean for cell in self.done.record.cells)
+        return EXIT_NO_ANSWER if unclean or self.mark.alarms or self.broken else EXIT_OK
+
+
+@contextmanager
+def alone(results: Path) -> Iterator[None]:
+    """Hold the results folder for one night at a time. Raises ``UsageError`` while another one goes on."""
+    with telling(results):
+        results.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(results / "nightly.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise UsageError(f"another nightly is running in {results}; wait for it, or give another --results") from None
+    finally:
+        os.close(descriptor)
+
+
+def lock_new_builds(matrix: Matrix, specs: tuple[CellSpec, ...], say: Progress) -> tuple[str, ...]:
+    """Look for builds that are newer than what is locked, and lock them. Returns remarks."""
+    return provide(matrix, specs, refresh=True, update=True, progress=say).remarks
+
+
+def broken_off(results: Path, wanted: Wanted) -> Path | None:
+    """The night that was begun and not ended, if the newest one was."""
+    newest = next(nights(results, wanted.selection), None)
+    return newest[0] if newest and newest[1].state == "running" else None
+
+
+def last_night(results: Path, wanted: Wanted, but: Path) -> Path | None:
+    """The newest night that came to its end, before the one in ``but``."""
+    return next(
+        (f for f, mark in nights(results, wanted.selection) if mark.state == "done" and f.name < but.name), None
+    )
+
+
+def begin(wanted: Wanted, composed: Composed) -> Composed:
+    """A night of its own: what of it runs, and what is taken."""
+    ready = tonight(composed, everything=wanted.everything, share=wanted.share)
+    with telling(ready.plan.folder):
+        ready.plan.folder.mkdir(parents=True, exist_ok=True)
+    write_mark(ready.plan.folder, Mark(state="running", selection=wanted.selection))
+    return ready
+
+
+def go_on(wanted: Wanted, composed: Composed, folder: Path) -> Composed | None:
+    """What is left of a night that was broken off; None where all its cells have verdicts.
+
+    Raises ``UsageError`` where that is no longer the same experiment.
+    """
+    record = read_run(folder)
+    if all(cell.state not in ("waiting", "running", "interrupted") for cell in record.cells):
+        return None
+    return left_of(composed, folder, record, everything=wanted.everything)
+
+
+def give_up(wanted: Wanted, folder: Path, why: str) -> None:
+    """Say that a night cannot be ended. Its finished cells are kept, and taken by the next one."""
+    write_mark(folder, Mark(state="given up", selection=wanted.selection, reason=why))
+
+
+def observe(wanted: Wanted, ready: Composed, whole: Composed, execute: Execute) -> RunDone:
+    """Run what is to run, and what failed once more. ``whole`` has all cells of the night."""
+    until = time.monotonic() + wanted.budget
+    done = execute(_until(ready, until))
+    return _repeat(done, whole, until, execute)
+
+
+def observe_again(wanted: Wanted, done: RunDone, whole: Composed, execute: Execute) -> RunDone:
+    """The second half alone: what failed once more."""
+    return _repeat(done, whole, time.monotonic() + wanted.budget, execute)
+
+
+def _repeat(done: RunDone, whole: Composed, until: float, execute: Execute) -> RunDone:
+    names = unsure(done, whole) if done.record.state == "finished" and time.monotonic() < until else ()
+    return execute(_until(repeating(whole, done, names), until)) if names else done
+
+
+def _until(composed: Composed, until: float) -> Composed:
+    return replace(composed, plan=replace(composed.plan, until=until))
+
+
+def conclude(wanted: Wanted, done: RunDone, catalogue: Mapping[str, Rule], seconds: float, now: str) -> Night:
+    """Compare, open and close regressions, and say what is new. The run's reports are written before; it is in the
+    history afterwards."""
+    results = done.folder.parent
+    last = last_night(results, wanted, done.folder)
+    since = since_last(done, last, catalogue)
+    broken = broken_since(done, since)
+    twice = [first_id(cell.id) for cell in done.record.cells if repeat_of(cell.id) > 1]
+    firsts = {cell.id: cell for cell in done.record.cells if repeat_of(cell.id) == 1}
+    sampled = tuple(name for name in twice if firsts[name].taken_from)
+    doubts = contradictions(done, sampled)
+    for name in doubts:
+        FinishedCells().drop(firsts[name].key)
+    changed, living = _regressions(done, broken, frozenset(twice), now)
+    facts = Facts(
+        run=done.record.id,
+        before=since.before.id if since.before else "",
+        cells=len(firsts),
+        taken=sum(1 for cell in firsts.values() if cell.taken_from),
+        ran=sum(1 for cell in firsts.values() if not cell.taken_from),
+        sampled=len(sampled),
+        repeated=len(twice) - len(sampled),
+        seconds=seconds,
+        kernels=new_kernels(since.before, done.record),
+        alarms=tuple(f"{name}: {told[0]}" + _more(told) for name, told in doubts.items()),
+        broken=broken,
+        changed=changed,
+        unclean=tuple(f"{cell.id}: {cell.trouble}" for cell in done.record.cells if not cell.clean),
+        added=since.added if since.before else (),
+        gone=since.gone,
+        known=living,
+    )
+    mark = Mark(
+        state="running",
+        selection=wanted.selection,
+        before=facts.before,
+        same=bool(facts.before) and not facts.anything and facts.taken == facts.cells and not facts.sampled,
+        seconds=round(seconds, 1),
+        cells=facts.cells,
+        taken=facts.taken,
+        sampled=sampled,
+        repeated=tuple(name for name in twice if name not in sampled),
+        kernels=facts.kernels if facts.before else (),
+        alarms=facts.alarms,
+        regressions=tuple(one.number for one in (*changed.opened, *changed.confirmed, *changed.fixed)),
+        news=tuple(news(facts)),
+    )
+    return Night(done, mark, since, broken, changed)
+
+
+def _more(told: tuple[str, ...]) -> str:
+    return f" (and {len(told) - 1} more)" if len(told) > 1 else ""
+
+
+def _regressions(done: RunDone, broken: tuple[Broken, ...], twice: frozenset[str], now: str) -> tuple[Changed, int]:
+    """What changed, and how many are open that are not new. The run is put into the history in the same go."""
+    url = database_url(done.folder.parent)
+    import_folders(url, [done.folder])
+    seen = [Seen(**{f.name: getattr(one, f.name) for f in fields(Seen)}) for one in broken if not one.unsteady]
+    versions = {cell.id: upstream_version(cell) for cell in done.record.cells}
+    with writing(url) as connection:
+        changed = record_night(connection, seen, Cells(shows_in(done), versions, twice), run=done.record.id, time=now)
+    with reading(url) as connection:
+        living = sum(1 for one in regressions(connection) if one.state in LIVING)
+    return changed, living - len(changed.opened)
+
+
+def shows_in(done: RunDone) -> Callable[[Regression, str], bool | None]:
+    """Whether a cell of a run shows a regression; None where the cell is not in the run, or gave no whole answer."""
+    cells = {cell.id: cell for cell in done.record.cells}
+
+    def shows(one: Regression, name: str) -> bool | None:
+        cell = cells.get(name)
+        if cell is None or cell.state in ("waiting", "running", "interrupted"):
+            return None
+        if one.kind == NO_ANSWER:
+            return not cell.clean
+        if not cell.clean:
+            return None
+        verdicts = [v for r in done.results[name] if r.rule.id in one.rules for v in r.verdicts]
+        if one.kind == LOST_COVERAGE:
+            return any(v.probe == one.probe and standing(v) in ("skip", "none") for v in verdicts)
+        return any(standing(v) == "broken" for v in verdicts)
+
+    return shows
+
+
+def end(night: Night) -> None:
+    """Mark the night as ended: from here on it is the last one. Raises ``StoreError``."""
+    write_mark(night.done.folder, night.mark.model_copy(update={"state": "done"}))
