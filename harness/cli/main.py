@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
         "Run both payloads in the same guests and compare what they saw.",
     ),
     "explore": ("harness.cli.explore", "explore", "Run generated programs, judged by a model of sealing."),
+    "cost": ("harness.cli.cost", "cost", "Count the instructions that system calls on memory take."),
     "shell": (
         "harness.cli.byhand",
         "shell",

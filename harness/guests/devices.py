@@ -122,6 +122,10 @@ def sandbox() -> Argv:
 _TCG_CACHE = 32
 
 
+# One instruction is one nanosecond of the guest's time, and a guest that sleeps does not make its host wait.
+COUNTED = ("-icount", "shift=0,sleep=off")
+
+
 def cpu_model(machine_profile: Profile, arch: Arch, acceleration: str) -> str:
     """The -cpu of a cell: the profile's word for the architecture, else the architecture's default.
 
@@ -133,12 +137,14 @@ def cpu_model(machine_profile: Profile, arch: Arch, acceleration: str) -> str:
 def board(machine: Machine) -> Argv:
     """Machine type, processors and memory."""
     facts = ARCHITECTURES[machine.kernel.arch]
-    accel = f"tcg,tb-size={_TCG_CACHE}" if machine.acceleration == "tcg" else machine.acceleration
+    single = ",thread=single" if machine.profile.counted else ""
+    accel = f"tcg{single},tb-size={_TCG_CACHE}" if machine.acceleration == "tcg" else machine.acceleration
     return (
         "-machine", facts.machine[machine.acceleration],
         "-accel", accel,
         "-cpu", cpu_model(machine.profile, machine.kernel.arch, machine.acceleration),
         "-smp", processors(machine.profile),
+        *(COUNTED if machine.profile.counted else ()),
     )  # fmt: skip
 
 
@@ -187,6 +193,7 @@ def boot(machine: Machine) -> Argv:
     """Kernel, initial RAM file system, kernel parameters; the profile's come last, where they win."""
     parameters: Sequence[str] = (
         *ARCHITECTURES[machine.kernel.arch].boot,
+        *(ARCHITECTURES[machine.kernel.arch].counted if machine.profile.counted else ()),
         *wanted(machine.profile, machine.swap_disk),
         *machine.profile.boot,
         *(machine.root.parameters if machine.root else ()),

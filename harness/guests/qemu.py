@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.errors import BootFailed, LostGuest
+from harness.errors import BootFailed, LostGuest, UsageError
 from harness.guests.accel import AccelChoice, AccelWanted, KvmMemory, choices, emulator, host_facts
 from harness.guests.channel import Frame
 from harness.guests.deadlines import deadlines, unlimited
@@ -45,6 +45,10 @@ class Wishes:
     terminal_fd: int = -1
     gdb: Path | None = None
     endless: bool = False
+
+
+# Counting keeps QEMU from running translated code in long stretches: measured as twice the time, with room.
+_COUNTED = 4.0
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,10 @@ class QemuGuest:
         key = (identity.version, cpu_model(self._profile, kernel.arch, "kvm"))
         init = self._init or build_init(kernel.arch)
         archive, root = self._prepare(init)
-        ways = choices(self._wishes.acceleration, kernel.arch, host_facts(), self._kvm_memory.failure(*key))
+        if self._profile.counted and self._wishes.acceleration == "kvm":
+            raise UsageError(f"profile {self._profile.name} counts instructions, which KVM cannot; use --accel tcg")
+        wanted: AccelWanted = "tcg" if self._profile.counted else self._wishes.acceleration
+        ways = choices(wanted, kernel.arch, host_facts(), self._kvm_memory.failure(*key))
         way = ways[0].acceleration
         machine = Machine(
             kernel, self._profile, way, program, archive.path, self._log, archive.swap_disk,
@@ -184,7 +191,8 @@ class QemuGuest:
 
     def _limits(self, way: AccelChoice) -> Deadlines:
         wishes = self._wishes
-        limits = deadlines(self._kernel.arch, way.acceleration, host_arch(), load=wishes.load, scale=wishes.scale)
+        scale = wishes.scale * (_COUNTED if self._profile.counted else 1.0)
+        limits = deadlines(self._kernel.arch, way.acceleration, host_arch(), load=wishes.load, scale=scale)
         return unlimited(limits, boot=wishes.gdb is not None) if wishes.endless else limits
 
     def _start(self, machine: Machine, monitored: bool) -> Link:

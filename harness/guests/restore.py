@@ -28,6 +28,8 @@ def why_cold(machine: Machine, *, fresh: bool) -> str:
         return "a fresh boot was asked for"
     if machine.root is not None:
         return "QEMU cannot save a guest with a root of the host's"
+    if machine.profile.counted:
+        return "a guest whose clock counts instructions is booted, so that each begins alike"
     if machine.acceleration != "tcg":
         return (
             "only emulated guests are saved"  # under KVM a boot takes a fraction of a second, and depends on the host

@@ -190,7 +190,18 @@ def _profile(name: str, entry: Machine, folder: Path) -> Profile:
     guest: GuestKind = InQemu()
     if isinstance(entry, VirtmeProfile):
         guest = InVirtme(MappingProxyType({arch: _place(folder, root) for arch, root in entry.root.items()}))
-    return Profile(name, entry.smp, entry.memory, cpu, entry.boot, entry.numa, entry.swap, entry.hugepages, guest)
+    return Profile(
+        name,
+        smp=entry.smp,
+        memory=entry.memory,
+        cpu=cpu,
+        boot=entry.boot,
+        numa=entry.numa,
+        swap=entry.swap,
+        hugepages=entry.hugepages,
+        guest=guest,
+        counted=entry.counted,
+    )
 
 
 def _over_ssh(entry: SshProfile, folder: Path) -> OverSsh:

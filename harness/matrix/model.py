@@ -138,7 +138,8 @@ class Profile:
 
     ``numa`` is its number of memory nodes, ``swap`` the MiB of a disk to swap to (0: none) and ``hugepages`` how many
     huge pages of the kernel's default size are set aside. What of these could not be had, the guest says when it is up.
-    ``guest`` is how it is entered; over SSH, everything else is as it is.
+    ``guest`` is how it is entered; over SSH, everything else is as it is. The clock of a ``counted`` machine counts
+    instructions: it is emulated, has one CPU, and a program takes the same time on a busy host as on an idle one.
     """
 
     name: str
@@ -150,6 +151,7 @@ class Profile:
     swap: int = 0
     hugepages: int = 0
     guest: GuestKind = InQemu()
+    counted: bool = False
 
 
 STANDARD_PROFILE = Profile("standard", smp=1, memory=256, swap=64, hugepages=8)

@@ -178,7 +178,9 @@ class MachineKernel(_Kernel):
 
 
 class ProfileEntry(Strict):
-    """A machine; ``memory`` and ``swap`` in MiB, ``numa`` in nodes, ``hugepages`` in huge pages."""
+    """A machine; ``memory`` and ``swap`` in MiB, ``numa`` in nodes, ``hugepages`` in huge pages.
+
+    ``counted`` gives it a clock that counts instructions."""
 
     guest: Literal["qemu"] = "qemu"
     smp: int = Field(default=1, ge=1, le=64)
@@ -188,11 +190,14 @@ class ProfileEntry(Strict):
     numa: int = Field(default=1, ge=1, le=8)
     swap: int = Field(default=0, ge=0, le=16384)
     hugepages: int = Field(default=0, ge=0, le=4096)
+    counted: bool = False
 
     @model_validator(mode="after")
     def _possible(self) -> ProfileEntry:
         if self.memory < 64 * self.numa:
             raise ValueError(f"memory {self.memory} is too little for {self.numa} nodes; give each at least 64 (MiB)")
+        if self.counted and (self.smp > 1 or self.guest != "qemu"):
+            raise ValueError("a machine that is counted has `guest: qemu` and one CPU (smp: 1)")
         return self
 
 

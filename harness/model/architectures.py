@@ -43,7 +43,7 @@ class Architecture:
 
     In QEMU: ``emulator`` and its Debian ``package``; ``machine`` and ``cpu`` the default -machine and -cpu by
     acceleration; ``console`` the arguments that join the first serial line to the character device ``console``;
-    ``boot`` the kernel's parameters.
+    ``boot`` the kernel's parameters; ``counted`` those beside them where the guest's clock counts instructions.
 
     Kernels: ``elf`` is the machine number in an ELF header; ``built`` where a build leaves what is booted, below its
     folder; ``image`` the format of its images, ``magic`` what tells them (offset, bytes) where nothing else does;
@@ -67,6 +67,7 @@ class Architecture:
     cpu: Mapping[str, str]
     console: tuple[str, ...]
     boot: tuple[str, ...]
+    counted: tuple[str, ...] = ("norandmaps",)
     elf: int
     built: tuple[str, ...]
     image: str
@@ -110,6 +111,7 @@ ARCHITECTURES: Mapping[Arch, Architecture] = {
         console=("-device", "isa-serial,chardev=console"),
         # The early console costs nothing measurable and shows a kernel that dies before it knows its serial port.
         boot=("console=ttyS0", "earlyprintk=ttyS0", *_BOOT),
+        counted=("norandmaps", "tsc=reliable", "clocksource=tsc"),
         elf=62,
         built=("arch/x86/boot/bzImage",),
         image="vmlinux",

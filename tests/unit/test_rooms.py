@@ -27,6 +27,7 @@ ROOMS = (
     "reproducer",
     "explore",
     "suites",
+    "cost",
     "runs",
     "cluster",
     "compare",

@@ -1,0 +1,189 @@
+"""``sealmatrix cost``: what system calls on memory cost, counted in instructions."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from harness.cli import options as shared
+from harness.cli.announce import hush
+from harness.cli.given import NONE, Words, meant_cells
+from harness.cli.run import preparing
+from harness.cost.measure import cost_program, cost_rows, measure
+from harness.cost.model import DEFAULT_BY, CostTable, chosen_rows
+from harness.errors import UsageError
+from harness.guests.model import Guest
+from harness.guests.qemu import QemuGuest, Wishes
+from harness.kernels.model import Kernel
+from harness.kernels.resolve import Resolution, provide
+from harness.kernels.store import telling, write_atomically
+from harness.matrix.load import default_path, load_matrix
+from harness.matrix.model import CellSpec
+from harness.reports.cost import Costed, cost_json, cost_junit, cost_lines, cost_page
+
+PROFILE = "counted"
+
+
+@click.command()
+@click.argument("kernels", nargs=-1, metavar="[KERNEL]...")
+@click.option("--against", metavar="K", help="Compare each kernel with this one.")
+@click.option(
+    "--row", "rows", multiple=True, metavar="ROW", help="Only these: munmap, munmap/8, 'mprotect/*/none'; repeatable."
+)
+@click.option(
+    "--by",
+    type=click.FloatRange(0.0),
+    default=DEFAULT_BY,
+    show_default=True,
+    metavar="PERCENT",
+    help="With --against: the growth that counts as one.",
+)
+@click.option("--list", "listing", is_flag=True, help="List what can be measured, and exit.")
+@click.option("-s", "--selection", metavar="NAME", help="The kernels of a selection of kernels.yaml.")
+@shared.ARCHITECTURES
+@click.option(
+    "-p",
+    "--profile",
+    default=PROFILE,
+    show_default=True,
+    metavar="NAME",
+    help="A machine profile with `counted: true`.",
+)
+@click.option(
+    "-j", "--jobs", type=click.IntRange(1), help="Kernels at a time [default: number of cores]; it changes no count."
+)
+@shared.SCALE
+@shared.OFFLINE
+@shared.MATRIX
+@shared.results("results/cost")
+@shared.QUIET
+@shared.JSON
+def cost(
+    kernels: tuple[str, ...],
+    against: str | None,
+    rows: tuple[str, ...],
+    by: float,
+    listing: bool,
+    selection: str | None,
+    arches: tuple[str, ...],
+    profile: str,
+    jobs: int | None,
+    scale: float,
+    offline: bool,
+    path: Path | None,
+    results: Path,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Count the instructions that system calls on memory take, with and without sealed memory around.
+
+    \b
+    sealmatrix cost debian-6.12                                    the table of one kernel
+    sealmatrix cost debian-newest --against debian-6.12            what grew, and what shrank
+    sealmatrix cost -s nightly -a x86_64 --row munmap --row mmap   along the versions
+    sealmatrix cost ~/linux --against debian-newest --by 1         your own build
+
+    The guest's clock counts its instructions, so the numbers are the same on a busy machine as on an idle one. They are
+    instructions under this emulator, not seconds: docs/use/cost.md says what that tells.
+    Exit status: 0 nothing grew, 1 something grew by --by per cent or more, 3 a kernel gave no whole answer.
+    """
+    names = cost_rows()
+    if listing:
+        click.echo("\n".join(f"{row:28} {what}" for row, what in names.items()))
+        return 0
+    wanted = chosen_rows(tuple(names), rows)
+    quiet = quiet or as_json
+    aside = Console(stderr=True)
+    hush(quiet)
+    matrix = load_matrix(path or default_path())
+    words = Words(given=kernels, selection=selection, arches=arches, profiles=(profile,), offline=offline, against=NONE)
+    with preparing(aside, quiet=quiet) as say:
+        meant = meant_cells(matrix, words, say)
+        others = meant_cells(meant.matrix, replace(words, given=(against,), selection=None), say) if against else None
+        specs = list({spec.id: spec for spec in (*meant.specs, *(others.specs if others else ()))}.values())
+        _refuse_uncounted(specs)
+        resolution = provide((others or meant).matrix, specs, offline=offline, progress=say)
+    for arch in dict.fromkeys(spec.arch for spec in specs):
+        cost_program(arch)
+    folder = results / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    run = _Run(folder, resolution, scale, wanted, aside, quiet)
+    with ThreadPoolExecutor(jobs or os.cpu_count() or 1, "cost") as pool:
+        tables = dict(zip([spec.id for spec in specs], pool.map(run.one, specs), strict=True))
+    costed = [
+        Costed(tables[spec.id], _other(spec, others.specs, tables) if others else None, by) for spec in meant.specs
+    ]
+    _keep(folder, costed, names)
+    if as_json:
+        click.echo(json.dumps([cost_json(one) for one in costed], indent=1))
+    else:
+        click.echo("\n".join(cost_lines(costed)))
+        click.echo(f"written to {folder}: cost.json, cost.html, junit.xml")
+    codes = {one.exit_code for one in costed}
+    return 3 if 3 in codes else 1 if 1 in codes else 0
+
+
+def _refuse_uncounted(specs: Sequence[CellSpec]) -> None:
+    for spec in specs:
+        if not spec.profile.counted:
+            raise UsageError(
+                f"profile {spec.profile.name}: its clock counts no instructions; "
+                f"use --profile {PROFILE}, or give it `counted: true`"
+            )
+
+
+def _other(spec: CellSpec, others: Sequence[CellSpec], tables: dict[str, CostTable]) -> CostTable | None:
+    return next((tables[other.id] for other in others if other.arch == spec.arch and other.id != spec.id), None)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all kernels of one call have in common."""
+
+    folder: Path
+    resolution: Resolution
+    scale: float
+    rows: tuple[str, ...]
+    aside: Console
+    quiet: bool
+
+    def one(self, spec: CellSpec) -> CostTable:
+        """Measure one kernel; each in a thread that lives as long as its guest."""
+        kernel = self.resolution.kernels[spec.kernel.name, spec.arch]
+        if not isinstance(kernel, Kernel):
+            return CostTable(spec.kernel.name, spec.arch, lost=str(kernel))
+
+        def boot() -> Guest:
+            wishes = Wishes(acceleration="tcg", scale=self.scale, load=float(os.cpu_count() or 1))
+            guest = QemuGuest(kernel, spec.profile, self.folder / spec.id, wishes)
+            try:
+                guest.boot()
+            except BaseException:
+                guest.stop()
+                raise
+            return guest
+
+        def say(text: str) -> None:
+            if not self.quiet:
+                self.aside.print(f"{spec.id}: {text}", highlight=False, markup=False, soft_wrap=True)
+
+        say("booting")
+        table = measure(kernel, spec.profile, boot, self.rows, say)
+        say(f"no whole answer: {table.lost}" if table.lost else f"{len(table.costs)} costs")
+        return replace(table, kernel=spec.kernel.name)
+
+
+def _keep(folder: Path, costed: Sequence[Costed], names: dict[str, str]) -> None:
+    with telling(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps([cost_json(one) for one in costed], indent=1)
+        write_atomically(folder / "cost.json", text.encode())
+        write_atomically(folder / "junit.xml", cost_junit(costed).encode())
+        write_atomically(folder / "cost.html", cost_page(costed, names).encode())
