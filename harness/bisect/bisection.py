@@ -10,6 +10,7 @@ from typing import Any
 from harness.bisect.build_search import look_again, search_builds
 from harness.bisect.candidates import BisectBuild, BisectBuilds, between, from_matrix, from_suites
 from harness.bisect.commit_search import BuildCommit, CommitSearch, Located, Untestable, Workshop
+from harness.bisect.cost import CostAsker, cost_question
 from harness.bisect.driver import BisectProgress, Driver, OnProgress
 from harness.bisect.ends import OwnKernel, commit_of, own_ends, with_own
 from harness.bisect.outcome import (
@@ -68,7 +69,7 @@ def prepare(task: BisectOptions) -> Prepared:
     if task.program and not task.program_text:
         task = replace(task, program_text=read_program(Path(task.program).expanduser()))
     rules = load_catalogue()
-    if not task.program and task.rule not in rules:
+    if not (task.program or task.cost) and task.rule not in rules:
         near = nearest(task.rule, rules, listed_by="sealmatrix rules list")
         raise UsageError(f"--rule {task.rule}: the catalogue has no such rule{near}")
     condition = parse_condition(task.observation) if task.observation else None
@@ -77,10 +78,14 @@ def prepare(task: BisectOptions) -> Prepared:
         near = nearest(task.profile, matrix.profiles)
         raise UsageError(f"--profile {task.profile}: {matrix.path} has no such profile{near}")
     task, own = own_ends(task, matrix)
+    if task.cost and not matrix.profiles[task.profile].counted:
+        raise UsageError(f"--profile {task.profile}: --cost needs one with `counted: true`, such as `counted`")
     make_programs([task.arch])
     task = pinned(task, payload=build(task.arch), catalogue=catalogue_digest(), matrix=matrix.sha256)
     if task.program:
         question = program_question(task.program_text)
+    elif task.cost:
+        question = cost_question(task.cost, task.by)
     else:
         rule = rules[task.rule]
         question = make_question(rule, rule_probes(rule, task.arch), task.probe or None, condition)
@@ -212,6 +217,8 @@ def asker(prepared: Prepared, session: Session, results: Path, command: Sequence
             acceleration=task.acceleration,  # type: ignore[arg-type]
             scale=task.scale,
         )
+    if task.cost:
+        return CostAsker(task.cost, prepared.profile, session.runs, scale=task.scale)
     options = Options(
         results=session.runs,
         command=tuple(command),

@@ -85,7 +85,7 @@ def _value(half: Half, field: str) -> str:
 class Seen:
     """What one boot showed of the rule. ``behaviour`` has what each probe was seen to do, ``holds`` whether the
     condition was met (None without one, or where the operation it is about was not seen). ``causes`` are the sentences
-    of what its failures have in common."""
+    of what its failures have in common. ``amount`` is what was counted, where something was."""
 
     status: Status
     kind: str
@@ -93,6 +93,7 @@ class Seen:
     behaviour: tuple[tuple[str, str], ...]
     holds: bool | None = None
     causes: tuple[str, ...] = ()
+    amount: float | None = None
 
     @property
     def told(self) -> str:
@@ -122,11 +123,16 @@ def see(result: RuleResult, condition: Condition | None, observation: Observatio
 
 @dataclass(frozen=True)
 class BisectQuestion:
-    """What is asked of each kernel. ``probes`` are the ids it is narrowed to."""
+    """What is asked of each kernel. ``probes`` are the ids it is narrowed to.
+
+    ``by`` is the per cent by which an amount has to exceed the good end's to be bad (or, where it is negative, to fall
+    short of it); None where nothing is counted.
+    """
 
     rule: Rule
     probes: tuple[str, ...]
     condition: Condition | None = None
+    by: float | None = None
 
     @property
     def compares(self) -> bool:
@@ -141,14 +147,22 @@ class BisectQuestion:
             return "untestable"
         if seen.status in _ANSWERS:
             return _ANSWERS[seen.status]
+        if self.by is not None and seen.amount is None:
+            return "untestable"
         if reference is None:
             return "good"
+        if self.by is not None and seen.amount is not None and reference.amount is not None:
+            limit = reference.amount * (1 + self.by / 100)
+            return "bad" if (seen.amount >= limit if self.by > 0 else seen.amount <= limit) else "good"
         return "good" if seen.behaviour == reference.behaviour else "bad"
 
     def says(self) -> str:
         """What bad means, for a person."""
         if self.condition is not None:
             return f"bad means {self.condition} of {self.probes[0]}"
+        if self.by is not None:
+            than = "more" if self.by >= 0 else "less"
+            return f"bad means {abs(self.by):g} % {than} instructions than on the good end"
         if self.compares:
             return "bad means that the observation differs from the good end"
         return "bad means that the kernel breaks the rule"

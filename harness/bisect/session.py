@@ -40,7 +40,8 @@ _FIRST_FIELDS = ("over", "rule", "arch", "good", "bad", "payload_id", "program_t
 class BisectOptions:
     """What was asked for. ``builds`` freezes the list that is searched, ``good_commit`` and ``bad_commit`` the
     commits that the two ends of a search over commits were when it began; ``program`` is a file with a program of
-    exploration, asked instead of a rule, and ``program_text`` what it said; ``good_words`` and ``bad_words`` are the
+    exploration, asked instead of a rule, and ``program_text`` what it said; ``cost`` is a row of costs,
+    asked instead of a rule, and ``by`` the per cent of growth that is bad; ``good_words`` and ``bad_words`` are the
     files or URLs of an end that is a kernel of the person's own, and ``any_arch`` says that the architecture may be
     that kernel's; ``payload_id``, ``payload_sha256``,
     ``catalogue_sha256`` and ``matrix_sha256`` say, as in a run's record, what asked and judged."""
@@ -71,6 +72,8 @@ class BisectOptions:
     bad_commit: str = ""
     program: str = ""
     program_text: str = ""
+    cost: str = ""
+    by: float = 0.0
     good_words: tuple[str, ...] = ()
     bad_words: tuple[str, ...] = ()
     any_arch: bool = False
@@ -88,12 +91,14 @@ class BisectOptions:
     def arguments(self) -> list[str]:
         """The options that ask the same of other ends."""
         asked = ["--program", self.program] if self.program else ["--rule", self.rule]
+        if self.cost:
+            asked = ["--cost", self.cost, "--by", f"{self.by:g}%"]
         words = [*asked, "--arch", self.arch]
         for option, value in (
             ("--probe", self.probe), ("--observation", self.observation), ("--matrix", self.matrix),
         ):  # fmt: skip
             words += [option, value] if value else []
-        words += ["--profile", self.profile] if self.profile != "standard" else []
+        words += ["--profile", self.profile] if self.profile not in ("standard", "counted") else []
         words += ["--flavour", self.flavour] if self.flavour != "cloud" else []
         words += ["--fixed"] if self.fixed else []
         words += ["--repeat", str(self.repeat)] if self.repeat != 1 else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,15 +16,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.bisect.bisection import Prepared, list_builds, prepare, run
+from harness.bisect.cost import PROFILE as COUNTED
+from harness.bisect.cost import cost_row
 from harness.bisect.driver import BisectProgress, OnProgress
 from harness.bisect.session import BisectOptions, Session, begin, find, read, resume
 from harness.bisect.trial_log import Trial
 from harness.cli import options as shared
 from harness.cli.announce import hush
 from harness.cli.stopping import doing
+from harness.cost.model import DEFAULT_BY
 from harness.errors import Interrupted, UsageError
 from harness.guests.accel import AccelWanted
 from harness.matrix.load import default_path, load_matrix
+from harness.matrix.plan import STANDARD
 from harness.model.architectures import ARCHES, FLAVOURS, Arch
 from harness.reports.style import print_table, screen
 from harness.secret_urls import masked_words
@@ -34,6 +39,8 @@ _COLOURS = {"good": "green", "bad": "bold red", "untestable": "yellow"}
 @click.command()
 @click.option("--rule", metavar="ID", help="Id of the rule (see `sealmatrix rules list`).")
 @click.option("--program", "asked_program", metavar="FILE", help="Ask a program of `explore` instead of a rule.")
+@click.option("--cost", "asked_cost", metavar="ROW", help="Ask what `sealmatrix cost` counts, such as munmap/1.")
+@click.option("--by", metavar="PERCENT", help="With --cost: what counts as bad, such as 1% [default: 2%].")
 @click.option(
     "--good",
     multiple=True,
@@ -86,6 +93,8 @@ _COLOURS = {"good": "green", "bad": "bold red", "untestable": "yellow"}
 def bisect(
     rule: str | None,
     asked_program: str | None,
+    asked_cost: str | None,
+    by: str | None,
     good: tuple[str, ...],
     bad: tuple[str, ...],
     fixed: bool,
@@ -122,6 +131,7 @@ def bisect(
     sealmatrix bisect --tree ~/linux --rule force-proc-mem --good 7.0.4 --bad 7.1.3
     sealmatrix bisect --rule RULE --good 6.12 --bad ~/linux/arch/x86/boot/bzImage
     sealmatrix bisect --program FILE --good 6.16.12 --bad 6.17.8           where the result of a program changes
+    sealmatrix bisect --cost munmap/1 --by 1% --good 6.12.43 --bad 6.16.3   where a call became slower
     sealmatrix bisect --resume last
 
     Without --tree, all builds in the distribution's suites are searched. With --tree and two revisions, git bisect
@@ -136,7 +146,7 @@ def bisect(
     aside = Console(stderr=True)
     hush(quiet or as_json)
     if resumed is not None:
-        if rule or asked_program or good or bad or tree:
+        if rule or asked_program or asked_cost or good or bad or tree:
             raise click.UsageError("--resume continues the bisection with its original options; it takes no others")
         with resume(results, resumed) as session:
             return _go(prepare(session.task), session, results, aside, quiet=quiet, as_json=as_json)
@@ -148,6 +158,13 @@ def bisect(
                 "--program replaces a rule; it cannot be combined with --rule, --probe or --observation"
             )
         rule = "program"
+    if asked_cost is not None:
+        if rule or probe or observation:
+            raise click.UsageError("--cost replaces a rule; it cannot be combined with --rule, --program or --probe")
+        rule, asked_cost = "cost", cost_row(asked_cost)
+        profile = COUNTED if profile == STANDARD else profile
+    elif by is not None:
+        raise click.UsageError("--by says how much a cost may grow; it needs --cost")
     if rule is None or not good or not bad:
         missing = [o for o, v in (("--rule", rule), ("--good", good), ("--bad", bad)) if not v]
         raise click.UsageError(f"{' and '.join(missing)} must be given; or --resume, --show, --list")
@@ -176,12 +193,25 @@ def bisect(
         acceleration=accel,
         scale=scale,
         program=str(Path(asked_program).resolve()) if asked_program else "",
+        cost=asked_cost or "",
+        by=_percent(by) if asked_cost else 0.0,
     )
     if listing:
         return _list(task, as_json=as_json)
     prepared = prepare(task)
     with begin(results, prepared.task) as session:
         return _go(prepared, session, results, aside, quiet=quiet, as_json=as_json)
+
+
+def _percent(text: str | None) -> float:
+    """``1%``, ``1`` or ``-3.5%``. Raises ``UsageError``."""
+    try:
+        value = float((text or f"{DEFAULT_BY:g}").strip().removesuffix("%"))
+    except ValueError:
+        raise UsageError(f"--by {text}: write a number of per cent, such as 1%") from None
+    if not math.isfinite(value) or value == 0:
+        raise UsageError(f"--by {text}: write a number of per cent other than 0, such as 1%")
+    return value
 
 
 def _go(prepared: Prepared, session: Session, results: Path, aside: Console, *, quiet: bool, as_json: bool) -> int:

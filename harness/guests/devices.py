@@ -142,7 +142,8 @@ def board(machine: Machine) -> Argv:
     return (
         "-machine", facts.machine[machine.acceleration],
         "-accel", accel,
-        "-cpu", cpu_model(machine.profile, machine.kernel.arch, machine.acceleration),
+        "-cpu", cpu_model(machine.profile, machine.kernel.arch, machine.acceleration)
+        + (facts.counter if machine.profile.counted else ""),
         "-smp", processors(machine.profile),
         *(COUNTED if machine.profile.counted else ()),
     )  # fmt: skip

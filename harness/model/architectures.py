@@ -34,6 +34,9 @@ _BOOT = (
     "initcall_blacklist=jent_mod_init,crypto_kdf108_init,trace_eval_init",
 )
 
+# Where instructions are counted: addresses of programs, and the place of the stack in a system call, which are drawn.
+_COUNTED = ("norandmaps", "randomize_kstack_offset=off")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
@@ -43,7 +46,8 @@ class Architecture:
 
     In QEMU: ``emulator`` and its Debian ``package``; ``machine`` and ``cpu`` the default -machine and -cpu by
     acceleration; ``console`` the arguments that join the first serial line to the character device ``console``;
-    ``boot`` the kernel's parameters; ``counted`` those beside them where the guest's clock counts instructions.
+    ``boot`` the kernel's parameters; ``counted`` those beside them where the guest's clock counts instructions,
+    and ``counter`` what its CPU model then gets so that programs can read the count itself.
 
     Kernels: ``elf`` is the machine number in an ELF header; ``built`` where a build leaves what is booted, below its
     folder; ``image`` the format of its images, ``magic`` what tells them (offset, bytes) where nothing else does;
@@ -67,7 +71,8 @@ class Architecture:
     cpu: Mapping[str, str]
     console: tuple[str, ...]
     boot: tuple[str, ...]
-    counted: tuple[str, ...] = ("norandmaps",)
+    counted: tuple[str, ...] = _COUNTED
+    counter: str = ""
     elf: int
     built: tuple[str, ...]
     image: str
@@ -111,7 +116,7 @@ ARCHITECTURES: Mapping[Arch, Architecture] = {
         console=("-device", "isa-serial,chardev=console"),
         # The early console costs nothing measurable and shows a kernel that dies before it knows its serial port.
         boot=("console=ttyS0", "earlyprintk=ttyS0", *_BOOT),
-        counted=("norandmaps", "tsc=reliable", "clocksource=tsc"),
+        counted=(*_COUNTED, "tsc=reliable", "clocksource=tsc"),
         elf=62,
         built=("arch/x86/boot/bzImage",),
         image="vmlinux",
@@ -140,6 +145,7 @@ ARCHITECTURES: Mapping[Arch, Architecture] = {
         cpu={"tcg": "cortex-a76", "kvm": "host"},
         console=("-serial", "chardev:console"),
         boot=("console=ttyAMA0", "earlycon", *_BOOT),
+        counter=",cntfrq=1000000000",
         elf=183,
         built=("arch/arm64/boot/Image", "arch/arm64/boot/Image.gz", "arch/arm64/boot/vmlinuz.efi"),
         image="Image",

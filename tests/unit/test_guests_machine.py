@@ -14,6 +14,7 @@ from harness.guests.accel import HostFacts, KvmMemory, choices, emulator_version
 from harness.guests.deadlines import deadlines
 from harness.guests.devices import SWAP_DISKS, Machine, argv
 from harness.guests.pid1 import channel_modules, make_archive, swap_disk
+from harness.guests.restore import why_cold
 from harness.kernels.model import Kernel, Origin
 from harness.matrix.model import Profile
 from harness.model.architectures import ARCHES, ARCHITECTURES
@@ -53,6 +54,22 @@ def test_nothing_is_there_that_was_not_asked_for(arch, acceleration):
     assert value(words, "-cpu") == ARCHITECTURES[arch].cpu[acceleration]
     assert not [word for word in words if word in ("-netdev", "-drive", "-usb", "-vga", "-monitor")]
     assert all(word for word in words)
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_a_counted_machine_counts_and_nothing_in_it_is_left_to_chance(arch):
+    counted = Profile("counted", memory=512, counted=True)
+    words = argv(replace(MACHINE, kernel=replace(KERNEL, arch=arch), profile=counted))
+    assert value(words, "-icount") == "shift=0,sleep=off"
+    assert "thread=single" in value(words, "-accel")
+    assert {"nokaslr", "norandmaps"} <= set(value(words, "-append").split())
+    assert "-icount" not in argv(replace(MACHINE, kernel=replace(KERNEL, arch=arch)))
+
+
+def test_a_counted_machine_is_always_booted():
+    machine = replace(MACHINE, profile=Profile("counted", counted=True))
+    assert "counts instructions" in why_cold(machine, fresh=False)
+    assert why_cold(MACHINE, fresh=False) == ""
 
 
 def test_a_profile_is_honoured():

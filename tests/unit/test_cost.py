@@ -1,0 +1,219 @@
+"""Costs: what the payload wrote becomes one number a row, two kernels are compared, and what is missing is said."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.bisect.cost import cost_question, cost_row
+from harness.bisect.predicate import Seen
+from harness.bisect.session import BisectOptions
+from harness.cost.measure import cost_rows, measure
+from harness.cost.model import Cost, CostTable, changes, chosen_rows, read_costs, settle, slopes
+from harness.errors import BootFailed, LostGuest, UsageError
+from harness.guests.model import Exited, Guest, Output
+from harness.matrix.model import Profile
+from harness.reports.cost import Costed, cost_json, cost_junit, cost_lines, cost_page, cost_steps
+from tests.bisect_fakes import kernel
+from tests.fakes import FakeGuest
+
+PLAN = b'{"plan":1,"frequency":1000000000,"mseal":true,"begins":1,"ends":2}'
+COUNTED = Profile("counted", memory=512, counted=True)
+STORED = Path(__file__).parents[1] / "data" / "cost" / "munmap-6.12.jsonl"
+
+
+def row(name: str, spent: Sequence[int], *, ended: int = 0, errno: int = 0) -> bytes:
+    return json.dumps({"row": name, "ended": ended, "result": 0, "errno": errno, "spent": list(spent)}).encode()
+
+
+def table(name: str, version: str = "6.12", **settled: float) -> CostTable:
+    costs = {f"{key}/1/none": Cost(f"{key}/1/none", value, value, 0.0, 48) for key, value in settled.items()}
+    return CostTable(name, "x86_64", f"{version}-fake", version, costs, pinned=("one CPU",))
+
+
+def test_what_a_real_kernel_wrote_is_read() -> None:
+    plan, costs = read_costs(STORED.read_bytes().splitlines())
+    assert plan.mseal
+    assert costs["munmap/1/none"].settled == 7304
+    assert costs["munmap/1/none"].first > costs["munmap/1/none"].settled
+    assert costs["munmap/1/refused"].errno == "EPERM"
+    assert costs["munmap/8/none"].calls == 48
+
+
+def test_an_interrupt_in_some_calls_is_not_in_the_cost() -> None:
+    quiet = settle("munmap/1/none", [900] * 16 + [700] * 32, 1.0)
+    noisy = settle("munmap/1/none", [900] * 16 + [700, 9000, 700, 700, 720, 700, 700, 12000] * 4, 1.0)
+    assert quiet.settled == noisy.settled == 700
+    assert quiet.first == 900
+
+
+def test_a_coarse_counter_is_made_finer_by_calls_that_begin_at_different_places() -> None:
+    spent = [62] * 16 + [62, 63, 62, 63, 62, 62, 63, 62] * 4
+    assert settle("brk/1/none", spent, 16.0).settled == pytest.approx(62.375 * 16, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        pytest.param([], "without its last line", id="nothing"),
+        pytest.param([PLAN, row("munmap/1/none", [1])], "without its last line", id="cut off"),
+        pytest.param([PLAN, b"Segmentation fault", b'{"end":1}'], "something else", id="no record"),
+        pytest.param([PLAN, b'{"row":"munmap/1/none"}', b'{"end":1}'], "something else", id="half a record"),
+        pytest.param([PLAN, row("a/1/none", [1]), row("a/1/none", [1]), b'{"end":1}'], "twice", id="twice"),
+        pytest.param([PLAN, b'{"end":1}', row("a/1/none", [1])], "after its end", id="after the end"),
+    ],
+)
+def test_a_payload_that_is_cut_off_or_damaged_is_a_lost_guest(lines: list[bytes], why: str) -> None:
+    with pytest.raises(LostGuest, match=why):
+        read_costs(lines)
+
+
+@pytest.mark.parametrize(
+    ("line", "trouble"),
+    [
+        pytest.param(row("munmap/1/none", [5, 5], ended=14), "killed by signal 14 after 2 calls", id="deadline"),
+        pytest.param(row("munmap/1/none", [], ended=256), "ended with status 1 after 0 calls", id="failed"),
+        pytest.param(row("munmap/1/none", [5] * 48, errno=12), "failed with ENOMEM", id="refused, plain"),
+        pytest.param(row("munmap/1/refused", [5] * 48), "was not refused", id="not refused, sealed"),
+    ],
+)
+def test_a_row_that_did_not_do_what_it_is_named_for_has_no_cost(line: bytes, trouble: str) -> None:
+    _, costs = read_costs([PLAN, line, b'{"end":1}'])
+    (cost,) = costs.values()
+    assert cost.settled == 0
+    assert trouble in cost.trouble
+
+
+def test_a_table_with_a_row_in_trouble_is_no_whole_answer() -> None:
+    _, costs = read_costs([PLAN, row("munmap/1/none", [5] * 48, errno=12), b'{"end":1}'])
+    one = Costed(replace(table("k"), costs=costs), None, 2.0)
+    assert one.exit_code == 3
+    assert "no whole answer: 1 rows without a cost, the first munmap/1/none" in "\n".join(cost_lines([one]))
+    suite = ET.fromstring(cost_junit([one])).find("testsuite")
+    assert suite is not None
+    assert suite.get("errors") == "1"
+
+
+def test_slopes_say_what_each_further_mapping_costs() -> None:
+    costs = {f"munmap/{n}/none": Cost(f"munmap/{n}/none", 0, 500 + 100 * n) for n in (1, 2, 8, 64, 1000)}
+    ((operation, seals, each, rest),) = slopes(costs)
+    assert (operation, seals) == ("munmap", "none")
+    assert each == pytest.approx(100)
+    assert rest == pytest.approx(500)
+
+
+def test_what_grew_decides_the_exit_status_and_is_said_first() -> None:
+    here, there = (
+        table("new", "7.3", munmap=1030, mmap=500, mprotect=90),
+        table("old", munmap=1000, mmap=500, mprotect=100),
+    )
+    assert [round(change.percent, 6) for change in changes(here, there)] == [3, 0, -10]
+    one = Costed(here, there, 2.0)
+    assert one.exit_code == 1
+    assert Costed(here, there, 5.0).exit_code == 0
+    text = list(cost_lines([one]))
+    assert "3 costs compared: 1 grew by 2 % or more, 1 shrank by as much, 1 are alike" in text[1]
+    assert all(len(line) <= 80 for line in text[2:])
+    suite = ET.fromstring(cost_junit([one])).find("testsuite")
+    assert suite is not None
+    assert (suite.get("tests"), suite.get("failures")) == ("3", "1")
+    assert cost_json(one)["changes"][0] == {"row": "munmap/1/none", "here": 1030, "there": 1000, "percent": 3.0}
+
+
+def test_a_baseline_without_an_answer_is_not_nothing_grew() -> None:
+    one = Costed(table("new", munmap=1000), CostTable("old", "x86_64", lost="it never said hello"), 2.0)
+    assert one.exit_code == 3
+    assert "old gave no answer: it never said hello" in one.why_not
+
+
+def test_along_versions_only_the_steps_are_told() -> None:
+    kernels = [table("a", "6.12", munmap=1000), table("c", "7.0", munmap=1200), table("b", "6.16.3", munmap=1005)]
+    text = "\n".join(cost_lines([Costed(one, None, 2.0) for one in kernels]))
+    assert "3 kernels from a to c" in text
+    assert "munmap/1/none: a 1,000" in text
+    assert "c                        1,200    +20.0 %" in text
+    assert [one.kernel for one, _, _ in cost_steps(kernels, "munmap/1/none", 2.0)] == ["a", "c", "b"]
+
+
+def test_the_page_names_every_kernel_and_every_operation() -> None:
+    costed = [Costed(table("new", "7.3", munmap=1030), table("old", munmap=1000), 2.0)]
+    page = cost_page(costed, {"munmap/1/none": "munmap of the range"})
+    assert "munmap of the range" in page
+    assert "<polyline" in page
+    assert "+3.0 %" in page
+    assert "one CPU" in page
+
+
+@pytest.mark.parametrize(
+    ("word", "found"),
+    [("munmap/1/none", 1), ("munmap/8", 3), ("munmap", 15), ("mmap", 10), ("*/1/refused", 5)],
+)
+def test_rows_are_chosen_by_id_by_beginning_and_by_glob(word: str, found: int) -> None:
+    assert len(chosen_rows(tuple(cost_rows()), [word])) == found
+
+
+def test_a_row_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UsageError, match="munmapp: no such cost"):
+        chosen_rows(tuple(cost_rows()), ["munmapp"])
+    with pytest.raises(UsageError, match="name one, such as munmap/1/none"):
+        cost_row("munmap")
+    assert cost_row("munmap/8") == "munmap/8/none"
+
+
+def test_a_kernel_is_measured_through_the_guest() -> None:
+    guest = FakeGuest([PLAN + b"\n" + row("munmap/1/none", [700] * 48) + b"\n", b'{"end":1}\n', Exited(0, None)])
+    told = measure(kernel("6.12"), COUNTED, lambda: guest, ("munmap/1/none",), lambda text: None)
+    assert told.costs["munmap/1/none"].settled == 700
+    assert guest.calls[-2:] == ["run /work/cost munmap/1/none", "stop"]
+    assert any("-icount" in fact for fact in told.pinned)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param([PLAN, Exited(0, None)], id="cut off"),
+        pytest.param([Output("err", b"cost: mmap: Cannot allocate memory"), Exited(1, None)], id="status"),
+        pytest.param([LostGuest("it hung")], id="lost"),
+    ],
+)
+def test_a_guest_that_gives_no_answer_is_lost_and_stopped(script: list[object]) -> None:
+    guest = FakeGuest(script)  # type: ignore[arg-type]
+    told = measure(kernel("6.12"), COUNTED, lambda: guest, (), lambda text: None)
+    assert told.lost
+    assert Costed(told, None, 2.0).exit_code == 3
+    assert guest.calls[-1] == "stop"
+
+
+def test_a_guest_that_does_not_boot_is_lost() -> None:
+    def boot() -> Guest:
+        raise BootFailed("it never said hello")
+
+    assert measure(kernel("6.12"), COUNTED, boot, (), lambda text: None).lost == "it never said hello"
+
+
+@pytest.mark.parametrize(
+    ("by", "amount", "answer"),
+    [
+        (1.0, 1009.0, "good"),
+        (1.0, 1010.0, "bad"),
+        (-5.0, 951.0, "good"),
+        (-5.0, 950.0, "bad"),
+        (1.0, None, "untestable"),
+    ],
+)
+def test_bad_is_what_costs_more_than_the_good_end(by: float, amount: float | None, answer: str) -> None:
+    asked = cost_question("munmap/1/none", by)
+    reference = Seen("observed", "", "", (("munmap/1/none", "1,000 instructions"),), amount=1000.0)
+    assert asked.compares
+    assert asked.answer(Seen("observed", "", "", (("munmap/1/none", "x"),), amount=amount), reference) == answer
+    assert asked.answer(reference, None) == "good"
+
+
+def test_a_bisection_of_a_cost_can_be_asked_again() -> None:
+    task = BisectOptions(over="builds", rule="cost", arch="arm64", good="a", bad="b", cost="munmap/1/none", by=1.5)
+    assert replace(task, profile="counted").arguments == ["--cost", "munmap/1/none", "--by", "1.5%", "--arch", "arm64"]
