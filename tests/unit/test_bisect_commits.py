@@ -94,7 +94,7 @@ def task(tree: Tree, /, **changes: object) -> BisectOptions:
 
 def prepared(tree: Tree, /, **changes: object) -> Prepared:
     plain = Prepared(task(tree, **changes), question(), MATRIX, STANDARD_PROFILE)
-    return bisection._with_tree(plain)
+    return bisection.with_tree(plain)
 
 
 def run(
@@ -212,7 +212,7 @@ def test_going_on_after_an_interruption(tree: Tree) -> None:
             go(made, session, first, lambda _: None, lambda *_: FakeBuild(tree))
         rest, build = FakeAsk(since(tree, 6)), FakeBuild(tree)
         with sessions.resume(results / str(cut), "last") as session:
-            again = bisection._with_tree(replace(made, task=session.task))
+            again = bisection.with_tree(replace(made, task=session.task))
             done = go(again, session, rest, lambda _: None, lambda *_, made=build: made)  # type: ignore[misc]
         assert done.outcome.first == tree.names[6]
         assert first.booted + rest.booted == whole.booted

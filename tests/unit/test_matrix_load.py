@@ -101,7 +101,7 @@ FAULTS = [
         "kernels.mine: one image file is for one architecture; make an entry for each",
     ),
     ("smp: 2", "smp: two", "kernels.yaml:21: profiles.big.smp: must be a whole number"),
-    ("smp: 2", "smp: 2\n    counted: true", "profiles.big: a machine that is counted has `guest: qemu` and one CPU"),
+    ("smp: 2", "smp: 2, counted: true", "profiles.big: a machine that is counted has `guest: qemu` and one CPU"),
     ("smp: 2", "smp: 0", "profiles.big.smp: must be greater than or equal to 1"),
     ("{x86_64: max}", "{mips: max}", "profiles.big.cpu.mips: unknown value 'mips'"),
     ("[quiet]", "['a b']", "profiles.big.boot[0]: 'a b' is not one boot parameter"),
