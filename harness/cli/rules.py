@@ -19,7 +19,7 @@ from harness.model.codec import whole_rule_json
 from harness.model.rule import Known, ProbeName, Rule
 from harness.payload.build import probe_list, trace
 from harness.reports.style import print_table, screen
-from harness.reproducer.program import parse_trace, reproducer
+from harness.reproducer.program import parse_trace, reproducer, written_probe
 from harness.rules.load import load_catalogue, rule_named
 from harness.runs.run_store import seen_by_runs
 
@@ -110,11 +110,16 @@ def _candidates(rule: Rule, probes: Sequence[ProbeName], wanted: str | None) -> 
     if not by_id:
         raise UsageError(f"{rule.id} has no probe")
     if wanted is None:
-        return probes
+        return _plainest_first(rule, probes)
     if wanted not in by_id:
         near = nearest(wanted, by_id, listed_by=f"sealmatrix rules show {rule.id}")
         raise UsageError(f"{rule.id} has no probe {wanted}{near}")
     return [by_id[wanted]]
+
+
+def _plainest_first(rule: Rule, probes: Sequence[ProbeName]) -> Sequence[ProbeName]:
+    """The probes with the one in front that a program was written for; the rest in the payload's order."""
+    return sorted(probes, key=lambda probe: probe.id != written_probe(rule))
 
 
 def _program(rule: Rule, candidates: Sequence[ProbeName]) -> str:
@@ -128,7 +133,7 @@ def _program(rule: Rule, candidates: Sequence[ProbeName]) -> str:
 def _program_or_why_not(rule: Rule, probes: Sequence[ProbeName]) -> str:
     """The command that prints the rule's C program; where there is none, why."""
     try:
-        _program(rule, probes[:_TRIED])
+        _program(rule, _plainest_first(rule, probes)[:_TRIED])
     except UsageError as why:
         return f"none: {why}"
     return f"sealmatrix rules show {rule.id} --reproducer"

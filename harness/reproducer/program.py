@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.model.rule import ProbeName, Rule
+from harness.reproducer.written import NONE, written
 
 _PROT = {1: "PROT_READ", 2: "PROT_WRITE", 4: "PROT_EXEC"}
 _MAP = {
@@ -135,7 +136,55 @@ static int shown(const char *unit)
 }
 """
 
-_OPTIONAL = {"demand(": _DEMAND, "holds(": _HOLDS, "shown(": _SHOWN, "mapping(": _MAPPING}
+_WINDOW = "#define WINDOW 0x100000000\n"
+
+_THREE_PAGES = """\
+/* Three pages of private anonymous memory, each filled with a byte of its own. */
+static char *three_pages(size_t page, int prot)
+{
+	char *const at = (char *)WINDOW;
+
+	need(mmap(at, 3 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED
+		? 0 : -1, "mmap");
+	for (int i = 0; i < 3; i++)
+		memset(at + i * page, 0xa0 + i, page);
+	need(mprotect(at, 3 * page, prot), "mprotect");
+	return at;
+}
+"""
+
+_SEAL = """\
+static void seal(char *at, size_t length)
+{
+	need(syscall(SYS_mseal, at, length, 0), "mseal");
+}
+"""
+
+_TELL = """\
+static long tell(const char *call, long got)
+{
+	const int error = errno;
+
+	printf("%s answered %ld (%s)\\n", call, got, got == -1 ? strerror(error) : "success");
+	errno = error;
+	return got;
+}
+"""
+
+_STAYS = """\
+static void stays_sealed(char *window, size_t page)
+{
+	for (int i = 0; i < 3; i++)
+		demand(syscall(SYS_munmap, window + i * page, page) == -1 && errno == EPERM, "the page is sealed");
+}
+"""
+
+_OPTIONAL = {
+    "demand(": _DEMAND, "holds(": _HOLDS, "shown(": _SHOWN, "mapping(": _MAPPING,
+}  # fmt: skip
+_OF_WRITTEN = {
+    "WINDOW": _WINDOW, "three_pages(": _THREE_PAGES, "seal(": _SEAL, "tell(": _TELL, "stays_sealed(": _STAYS,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -197,16 +246,16 @@ def _call(line: Mapping[str, Any]) -> Call:
 def reproducer(rule: Rule, probe: ProbeName, trace: Trace) -> str:
     """A C program that does what the probe does and says what the rule demands: exit 0 kept, 1 broken, 2 neither.
 
-    Raises ``UsageError`` for a probe that is more than a few calls (races, programs that are run anew).
+    Raises ``UsageError`` for a probe that is more than a few calls and for which nobody wrote a program.
     """
+    if rule.id in NONE:
+        raise UsageError(f"no C program for {rule.id}: {NONE[rule.id]}; run `sealmatrix run -r {probe.id}` instead")
+    if probe.id == written_probe(rule):
+        return _as_written(rule, probe)
     calls = list(_acting(trace.calls))
     operation = [call for call in calls if call.stage == "operation" and call.name != "SYS_clone"]
     forks = any(call.name == "SYS_clone" for call in calls)
     foreign = any(call.pid != calls[0].pid for call in operation)
-    if rule.outcome == "unchanged":
-        raise UsageError(
-            f"rule {rule.id} is about what the payload's snapshots show; run `sealmatrix run -r {probe.id}`"
-        )
     if trace.traits & _MORE_THAN_CALLS or not operation or (foreign and not forks):
         raise UsageError(f"{probe.id} is not a few system calls; run it with `sealmatrix run -r {probe.id}` instead")
     if trace.mapping:
@@ -217,6 +266,20 @@ def reproducer(rule: Rule, probe: ProbeName, trace: Trace) -> str:
     main = _main(rule, probe, trace, calls)
     helpers = [text for name, text in _OPTIONAL.items() if any(name in line for line in main)]
     return "\n".join([_comment(rule, probe), _HEAD, _HELPERS, *helpers, *main]) + "\n"
+
+
+def written_probe(rule: Rule) -> str:
+    """The probe that the rule's hand-written program repeats, "" where it has none."""
+    return written().get(rule.id, ("", ""))[0]
+
+
+def _as_written(rule: Rule, probe: ProbeName) -> str:
+    _, code = written()[rule.id]
+    parts: list[str] = []
+    for name, text in reversed({**_OPTIONAL, **_OF_WRITTEN}.items()):  # those that need others come last
+        if any(name in part for part in (code, *parts)):
+            parts.insert(0, text)
+    return "\n".join([_comment(rule, probe), _HEAD, _HELPERS, *parts, code])
 
 
 def _acting(calls: Sequence[Call]) -> Iterator[Call]:

@@ -1,0 +1,33 @@
+"""Programs that were written by hand, for rules whose probes are more than a few calls on a window.
+
+``written/RULE.c`` begins with the probe that it repeats, and uses the helpers of ``program.py``. ``NONE`` has the rules
+without a program, and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+_FOLDER = Path(__file__).with_name("written")
+
+NONE: Mapping[str, str] = MappingProxyType(
+    {
+        "args-32-bit": "a 32-bit call from a 64-bit program is a few instructions of assembly, and only x86-64 has it",
+        "race-unmap": "the race needs thousands of rounds on two CPUs before either side has come first often enough",
+        "race-change": "the race needs thousands of rounds on two CPUs before either side has come first often enough",
+        "sealing-changes-nothing": "it compares all that the payload sees of a window before and after mseal",
+    }
+)
+
+
+@cache
+def written() -> Mapping[str, tuple[str, str]]:
+    """(probe, code) of each rule that has a program of its own."""
+    found = {}
+    for path in sorted(_FOLDER.glob("*.c")):
+        first, _, code = path.read_text(encoding="ascii").partition("\n")
+        found[path.stem] = (first.removeprefix("/* ").removesuffix(" */"), code)
+    return MappingProxyType(found)
