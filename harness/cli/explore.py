@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,14 +17,14 @@ from harness.cli import options as shared
 from harness.cli.announce import hush
 from harness.cli.given import NONE, Words, meant_cells
 from harness.cli.run import preparing
+from harness.config.duration import seconds_of
 from harness.errors import InfrastructureError, Interrupted, UsageError, nearest
 from harness.explore.against import Against, Compared
 from harness.explore.corpus import load_corpus, read_kept
-from harness.explore.duration import seconds_of
 from harness.explore.generate import Source
+from harness.explore.keep import keep_findings
 from harness.explore.program import Program
-from harness.explore.reproducer import reproducer
-from harness.explore.session import Exploration, ExploreFinding, Explorer
+from harness.explore.session import Exploration, Explorer
 from harness.guests.accel import AccelWanted
 from harness.guests.model import Guest
 from harness.guests.qemu import QemuGuest, Wishes
@@ -230,15 +230,4 @@ def _keep(folder: Path, explored: list[Explored]) -> None:
         write_atomically(folder / "explore.json", json.dumps([explored_json(e) for e in explored], indent=1).encode())
         write_atomically(folder / "junit.xml", explored_junit(explored).encode())
         for one in explored:
-            for number, finding in enumerate(one.outcome.findings, 1):
-                _keep_finding(folder / (one.cell or one.kernel) / f"finding-{number}", finding)
-
-
-def _keep_finding(path: Path, finding: ExploreFinding) -> None:
-    """The program, to be replayed, and where it is no more than calls in a row, as C."""
-    problem = finding.problem
-    path.parent.mkdir(parents=True, exist_ok=True)
-    said = f"# {problem.oracle}: {problem.text}\n{finding.program}\n"
-    write_atomically(path.with_suffix(".txt"), said.encode())
-    with suppress(UsageError):
-        write_atomically(path.with_suffix(".c"), reproducer(finding.program, problem).encode())
+            keep_findings(folder / (one.cell or one.kernel), one.outcome)

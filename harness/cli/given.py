@@ -18,7 +18,7 @@ from harness.kernels.resolve import Progress, provide
 from harness.kernels.store import Store, file_sha256
 from harness.matrix.load import default_path, load_matrix, lock_path
 from harness.matrix.model import CellSpec, FileSource, Matrix, PackageSource, UrlSource
-from harness.matrix.plan import DEFAULT, plan_cells, selected_crosscheck, selected_probes
+from harness.matrix.plan import DEFAULT, plan_cells, selected_crosscheck, selected_explore, selected_probes
 from harness.model.architectures import ARCHES, this_arch
 
 NONE = "none"
@@ -54,6 +54,7 @@ class Meant:
     specs: tuple[CellSpec, ...]
     probes: tuple[str, ...]
     crosscheck: tuple[str, ...]
+    explore: float = 0.0
     against: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -93,6 +94,7 @@ def meant_cells(matrix: Matrix, words: Words, say: Progress) -> Meant:
         against=against,
         probes=selected_probes(matrix, selection=selection, kernels=() if given else globs),
         crosscheck=selected_crosscheck(matrix, selection=selection, kernels=() if given else globs),
+        explore=selected_explore(matrix, selection=selection, kernels=() if given else globs),
     )
 
 

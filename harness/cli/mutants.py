@@ -15,8 +15,8 @@ from rich.table import Table
 
 from harness.cli import options as shared
 from harness.cli.announce import hush
+from harness.config.duration import seconds_of
 from harness.errors import UsageError, nearest
-from harness.explore.duration import seconds_of
 from harness.guests.accel import AccelWanted
 from harness.kernels.sources import SourceTree, debian_source
 from harness.kernels.store import default_root

@@ -26,7 +26,7 @@ _BAR = 20
 # Lines of the screen left free for what was printed before.
 _SPARE_LINES = 4
 # What a terminal with too few lines shows first.
-_URGENCY = {"probing": 0, "judging": 0, "pushing": 0, "booting": 1, "done": 2, "waiting": 3}
+_URGENCY = {"probing": 0, "exploring": 0, "judging": 0, "pushing": 0, "booting": 1, "done": 2, "waiting": 3}
 
 
 @contextmanager

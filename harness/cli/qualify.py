@@ -12,8 +12,9 @@ from harness.cli import options as shared
 from harness.cli.given import pick_side
 from harness.cli.qualify_text import print_qualification
 from harness.compare.sides import loader
+from harness.explore.verdicts import EXPLORE_RULES
 from harness.model.verdict import EXIT_FAILED, EXIT_OK
-from harness.qualify.load import load_policy
+from harness.qualify.load import explored, load_policy
 from harness.qualify.qualification import judge_picks, write_qualification
 from harness.qualify.report import report_json
 from harness.reports.style import screen
@@ -52,9 +53,11 @@ def qualify(
     qualified; 2 the policy or the request is wrong.
     """
     catalogue = load_catalogue()
-    policy, data = load_policy(path, catalogue)
+    policy, data = load_policy(path, {**catalogue, **EXPLORE_RULES})
     load = loader(catalogue)
     picked = pick_side(results, candidate, load, run)
+    if explored(policy, picked.sides):
+        catalogue = {**catalogue, **EXPLORE_RULES}
     day: date = as_of.date() if as_of else datetime.now(UTC).date()
     dossier = judge_picks(picked, pick_side(results, baseline, load, run), policy, data, day, catalogue)
     folder = output or results / f"qualification-{new_run_id()}"

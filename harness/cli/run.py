@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
@@ -23,6 +24,7 @@ from harness.cli.cluster import execute_there, reached
 from harness.cli.given import NONE, Words, meant_cells
 from harness.cli.progress import progress
 from harness.cli.unwritten import telling_how_to_go_on
+from harness.config.duration import seconds_of
 from harness.guests.accel import AccelWanted
 from harness.kernels.resolve import Progress
 from harness.matrix.load import default_path, load_matrix
@@ -70,6 +72,8 @@ if TYPE_CHECKING:
 @click.option("--cluster", metavar="ADDRESS", help="Run on the workers of a Dask scheduler (tcp://host:8786).")
 @click.option("--resume", metavar="ID", help="Continue an interrupted run: run the cells that have no verdict yet.")
 @click.option("--crosscheck", is_flag=True, help="Also run the Python payload and compare the two (see `crosscheck`).")
+@click.option("--explore", metavar="TIME", help="Also run generated programs for this time in each cell: 60s.")
+@click.option("--seed", type=click.IntRange(0), help="Seed of --explore [default: the date, such as 20261128].")
 @click.option("--watch", is_flag=True, help="Run KERNEL again after each build of it, and show what changed.")
 @shared.OFFLINE
 @shared.MATRIX
@@ -97,6 +101,8 @@ def run(
     cluster: str | None,
     resume: str | None,
     crosscheck: bool,
+    explore: str | None,
+    seed: int | None,
     watch: bool,
     offline: bool,
     path: Path | None,
@@ -118,6 +124,7 @@ def run(
     sealmatrix run -k 'debian-6.12*' -a arm64      some kernels, one architecture
     sealmatrix run -k debian-newest -r 'munmap/*'  some probes only
     sealmatrix run ~/linux --rule munmap-blocked   the probes of a rule
+    sealmatrix run -k debian-7.2 --explore 60s     generated programs too: docs/use/exploration.md
     sealmatrix run --host                          the kernel of this machine
     sealmatrix run --ssh root@board                the kernel of that machine
     sealmatrix run --cluster tcp://192.0.2.7:8786  on other machines: see `sealmatrix worker`
@@ -140,6 +147,8 @@ def run(
         repeat=repeat,
         fresh=fresh,
         crosscheck=("*",) if crosscheck else (),
+        explore=seconds_of(explore, "--explore") if explore is not None else 0.0,
+        seed=int(f"{datetime.now(UTC):%Y%m%d}") if seed is None else seed,
     )
     aside = Console(stderr=True)
     quiet = quiet or as_json
@@ -155,7 +164,7 @@ def run(
         against=against,
     )
     chosen = bool(words or build is not None or against is not None or selection or kernels or arches or profiles)
-    if resume is not None and (host or ssh or chosen or probes or repeat > 1 or crosscheck):
+    if resume is not None and (host or ssh or chosen or probes or repeat > 1 or crosscheck or explore):
         raise click.UsageError(
             "--resume continues the run with its original options; it takes no kernels, probes or machines"
         )
@@ -179,7 +188,10 @@ def run(
             return _compose_rest(find_run(results, resume), options, path, say)
         meant = meant_cells(load_matrix(path or default_path()), wanted, say)
         chosen_options = replace(
-            options, probes=probes or meant.probes, crosscheck=options.crosscheck or meant.crosscheck
+            options,
+            probes=probes or meant.probes,
+            crosscheck=options.crosscheck or meant.crosscheck,
+            explore=meant.explore if explore is None and not probes else options.explore,
         )
         return compose_matrix(chosen_options, meant.matrix, meant.specs, say, against=meant.against)
 

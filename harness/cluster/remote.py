@@ -115,7 +115,11 @@ class Bench:
     def _observe(self, key: str, parcel: Parcel, on_progress: OnProgress, folder: Path) -> Returned:
         cell, workload, init = unpack(parcel, self._store)
         wishes = replace(parcel.wishes, load=max(parcel.wishes.load, self._load))
-        worker = CellWorker(cell, workload, folder, self._make_guest(cell, folder, wishes, init), on_progress)
+
+        def make(where: Path) -> Guest:
+            return self._make_guest(cell, where, wishes, init)
+
+        worker = CellWorker(cell, workload, folder, make(folder), on_progress, another=make)
         with self._lock:
             self._live[key] = (parcel.run, worker)
             ended = bool(self._ended & {key, parcel.run, ""})

@@ -24,6 +24,8 @@ _CONTRACT: dict[Oracle, str] = {
     "answer": "A1 A2 A3 A4 A5 A6 A7 A9",
     "console": "O8",
 }
+GENERATED = "generated"
+"""What stands where a probe has its region."""
 _OF_PROGRAMS = ("end", "program")  # asked of every program that was judged, and of no one step
 _REFUSED = ("replaces", "changes", "moves", "discards")
 
@@ -39,7 +41,12 @@ EXPLORE_RULES: dict[str, Rule] = {f"explore-{oracle}": rule_of(oracle) for oracl
 
 def probe_of(oracle: str, operation: str) -> str:
     """What stands where a probe's id does."""
-    return f"explore/{oracle}/{operation}"
+    return f"{operation}/{GENERATED}/{oracle}"
+
+
+def is_generated(probe: str) -> bool:
+    """Whether a probe's id stands for generated programs."""
+    return probe.split("/")[1:2] == [GENERATED]
 
 
 def _asked_of(oracle: Oracle) -> Iterator[str]:
@@ -100,7 +107,7 @@ def _without_finding(
     if not times:
         return Verdict(rule, probe, "skip", "no program had such a step")
     stale = stale_bug(record, kernel) if name == "end" else ""
-    return Verdict(rule, probe, "fixed" if stale else "pass", stale, observed=f"{times} times")
+    return Verdict(rule, probe, "fixed" if stale else "pass", stale)
 
 
 def _told(rule: str, probe: str, alike: Sequence[FindingRecord], kernel: KernelFacts | None) -> Verdict:
@@ -144,4 +151,13 @@ def stale_bug(record: ExplorationRecord, kernel: KernelFacts | None) -> str:
     return ""
 
 
-__all__ = ["EXPLORE_RULES", "FAMILY", "judge_exploration", "probe_of", "rule_of", "stale_bug", "unexplored"]
+__all__ = [
+    "EXPLORE_RULES",
+    "FAMILY",
+    "is_generated",
+    "judge_exploration",
+    "probe_of",
+    "rule_of",
+    "stale_bug",
+    "unexplored",
+]

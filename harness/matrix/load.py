@@ -224,5 +224,12 @@ def _over_ssh(entry: SshProfile, folder: Path) -> OverSsh:
 
 def _selection(name: str, entry: SelectionEntry) -> Selection:
     return Selection(
-        name, entry.kernels, entry.architectures, entry.profiles, entry.also, entry.probes, entry.crosscheck
+        name,
+        entry.kernels,
+        entry.architectures,
+        entry.profiles,
+        entry.also,
+        entry.probes,
+        entry.crosscheck,
+        entry.explore,
     )

@@ -163,7 +163,8 @@ class Selection:
     """A named part of the matrix: kernels by architectures by profiles, and what the selections in ``also`` mean.
 
     ``probes`` are globs over probe ids, with ``!`` before those to leave out; none means all. ``crosscheck`` are globs
-    of those that the second payload observes too; none means none.
+    of those that the second payload observes too; none means none. ``explore`` are the seconds that each cell is
+    explored for.
     """
 
     name: str
@@ -173,6 +174,7 @@ class Selection:
     also: tuple[str, ...] = ()
     probes: tuple[str, ...] = ()
     crosscheck: tuple[str, ...] = ()
+    explore: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,13 @@ def selected_crosscheck(
     return matrix.selections[selection or DEFAULT].crosscheck
 
 
+def selected_explore(matrix: Matrix, *, selection: str | None = None, kernels: Sequence[str] = ()) -> float:
+    """Return for how many seconds each cell meant by the same words is explored; 0 for not at all."""
+    if kernels and selection is None:
+        return 0.0
+    return matrix.selections[selection or DEFAULT].explore
+
+
 def refuse_impossible(cells: Iterable[CellSpec]) -> None:
     """Raise ``UsageError`` for a kernel that cannot come to the machine it is to run on."""
     for cell in cells:

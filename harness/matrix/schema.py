@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, Tag, model_validator
 
+from harness.config.duration import duration
 from harness.config.loader import Strict, Unknown, kind_by
 from harness.matrix.model import OverSsh
 from harness.model.architectures import ARCHES, DEBIAN_ARCH, FLAVOURS, Arch
@@ -54,6 +55,10 @@ Variable = Annotated[str, _matching(_VARIABLE, "the name of an environment varia
 Url = Annotated[str, _matching(_URL, "the URL of a file (http, https or file)")]
 Sha256 = Annotated[str, _matching(_SHA256, "a sha256 in 64 hexadecimal digits")]
 Directory = Annotated[str, _matching(_DIRECTORY, "an absolute directory, or one under ~, in plain characters")]
+
+
+def _seconds(value: object) -> object:
+    return duration(value) if isinstance(value, str) else value
 
 
 class _Kernel(Strict):
@@ -234,7 +239,7 @@ Machine = Annotated[
 
 class SelectionEntry(Strict):
     """A named part of the matrix; ``kernels`` are names, ``also`` those of other selections, ``probes`` and
-    ``crosscheck`` globs."""
+    ``crosscheck`` globs, ``explore`` how long each cell is explored."""
 
     kernels: tuple[Name, ...] = Field(min_length=1)
     architectures: tuple[Arch, ...] = Field(default=ARCHES, min_length=1)
@@ -242,6 +247,7 @@ class SelectionEntry(Strict):
     also: tuple[Name, ...] = ()
     probes: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     crosscheck: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    explore: Annotated[float, BeforeValidator(_seconds)] = 0.0
 
     @model_validator(mode="after")
     def _each_once(self) -> SelectionEntry:

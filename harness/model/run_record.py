@@ -100,6 +100,13 @@ class HelperRecord(_Model):
     reason: str
 
 
+class ExploreRecord(_Model):
+    """That a cell is explored too: by generated programs, for so many seconds, all from this seed."""
+
+    seconds: float
+    seed: int
+
+
 class CellRecord(_Model):
     """One cell. ``state`` is "crashed" where every answer is there and the kernel reported a crash while no probe ran.
     ``seconds`` by stage; ``reason`` says why a cell that is not finished is not. ``host`` is the machine
@@ -108,7 +115,7 @@ class CellRecord(_Model):
     first one. ``before_mseal``: the matrix says of the kernel that there is nothing to ask. ``key`` is under which the
     cell is kept once it has finished, and ``taken_from`` the run whose finished cell this is, where the same bytes had
     been asked the same before. ``evidence`` has the sha256 of its journals and consoles, by their place in its folder;
-    empty where an older version ran it.
+    empty where an older version ran it. ``explore``: after the probes generated programs are run.
     """
 
     id: Identifier
@@ -134,6 +141,7 @@ class CellRecord(_Model):
     taken_from: str = ""
     helpers: tuple[HelperRecord, ...] = ()
     evidence: dict[str, str] = {}
+    explore: ExploreRecord | None = None
 
     @property
     def clean(self) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from harness.compare.diff import Side
 from harness.config.loader import Document, load_yaml, parse_yaml
+from harness.explore.verdicts import EXPLORE_RULES, FAMILY
 from harness.model.rule import Rule
 from harness.qualify.policy import Policy
 
@@ -19,6 +21,13 @@ def load_policy(path: Path, catalogue: Mapping[str, Rule]) -> tuple[Policy, byte
 def parse_policy(data: bytes, path: Path, catalogue: Mapping[str, Rule]) -> Policy:
     """Turn the bytes of a policy into one. Raises ``ConfigError`` and nothing else."""
     return _checked(parse_yaml(data, path, Policy, "policy"), catalogue)
+
+
+def explored(policy: Policy, sides: Iterable[Side]) -> bool:
+    """Whether the oracles of exploration are among what a candidate is judged by: where it was explored, or where the
+    policy demands it by name."""
+    named = any(FAMILY in requirement.families for requirement in policy.require)
+    return named or any(not EXPLORE_RULES.keys().isdisjoint(side.results) for side in sides)
 
 
 def _checked(document: Document[Policy], catalogue: Mapping[str, Rule]) -> Policy:

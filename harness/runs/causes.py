@@ -9,13 +9,23 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from harness.explore.keep import found_program
+from harness.explore.verdicts import is_generated
 from harness.model.architectures import ARCHITECTURES, Arch
 from harness.model.rule import Rule
 from harness.model.run_record import CellRecord
 from harness.model.verdict import RuleResult, Verdict
 from harness.model.version import version_order
 from harness.runs.cells import together, upstream_version
-from harness.runs.commands import bisect_command, exec_command, program_command, repeat_command, shell_command
+from harness.runs.commands import (
+    bisect_command,
+    bisect_program_command,
+    exec_command,
+    program_command,
+    repeat_command,
+    replay_command,
+    shell_command,
+)
 from harness.runs.model import RunDone
 from harness.runs.programs import Reproduce, first_with_program, reproduce
 from harness.verdicts.causes import Cause, call_of, causes
@@ -111,6 +121,9 @@ def _commands(
     done: RunDone, cell: CellRecord, cause: Cause, rules: Mapping[str, Rule], make: Reproduce
 ) -> Iterable[Command]:
     first = cause.first
+    if is_generated(first.probe):
+        yield from _program_commands(done, cell, first)
+        return
     yield Command("repeat", repeat_command(done.record, cell, first.probe))
     if program := first_with_program(cause.verdicts, rules, make):
         yield Command("as C", f"{program_command(program.rule, program.probe)} > {SOURCE}")
@@ -121,6 +134,23 @@ def _commands(
         if stop := _breakpoint(cell, call_of(first.probe.partition("/")[0])):
             yield Command("debug", f"{look} --gdb  # in gdb: hbreak {stop}")
     if bisect := bisect_command(done.record, cell, first.rule, first.probe, _good(done, cell, first)):
+        yield Command("bisect", bisect)
+
+
+def _program_commands(done: RunDone, cell: CellRecord, first: Verdict) -> Iterable[Command]:
+    """What to do with a program that was found."""
+    program = found_program(done.folder / "cells" / cell.id, first)
+    replay = replay_command(done.record, cell, program) if program else ""
+    yield Command("repeat", replay or repeat_command(done.record, cell, first.probe))
+    if program is None:
+        return
+    if program.with_suffix(".c").is_file() and (
+        there := exec_command(done.record, cell, str(program.with_suffix(".c")))
+    ):
+        yield Command("as C", there)
+    if look := shell_command(done.record, cell):
+        yield Command("look", look)
+    if bisect := bisect_program_command(done.record, cell, program, _good(done, cell, first)):
         yield Command("bisect", bisect)
 
 

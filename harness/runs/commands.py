@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 
+from harness.explore.verdicts import is_generated
 from harness.model.architectures import ARCHITECTURES
 from harness.model.run_record import CellRecord, RunRecord
 from harness.model.version import version_order
@@ -21,7 +23,9 @@ def kernel_words(run: RunRecord, cell: CellRecord, option: str = "") -> list[str
 
 
 def repeat_command(run: RunRecord, cell: CellRecord, probe: str = "") -> str:
-    """The command that runs this cell again, only ``probe`` of it if one is given."""
+    """The command that runs this cell again, only ``probe`` of it if one is given; where that is a verdict of generated
+    programs, the command that explores the cell again."""
+    generated = is_generated(probe) and cell.explore is not None
     words = ["sealmatrix", "run"]
     if cell.machine and cell.machine.guest == "host":
         words.append("--host")
@@ -29,7 +33,25 @@ def repeat_command(run: RunRecord, cell: CellRecord, probe: str = "") -> str:
         words += ["--ssh", run.matrix["ssh"]]
     else:
         words += _cell_words(run, cell, "-k")
+    if generated and cell.explore is not None:
+        probe, seconds = "mseal/anon-rw/exact", f"{cell.explore.seconds:g}s"
+        words += ["--explore", seconds, "--seed", str(cell.explore.seed)]
     return shlex.join([*words, *(["-r", probe] if probe else [])])
+
+
+def replay_command(run: RunRecord, cell: CellRecord, program: Path) -> str:
+    """The command that runs a program that was found on this cell's kernel, "" where there is no guest of ours."""
+    if "ssh" in run.matrix or (cell.machine and cell.machine.guest == "host"):
+        return ""
+    return shlex.join(["sealmatrix", "explore", *_cell_words(run, cell), "--replay", str(program)])
+
+
+def bisect_program_command(run: RunRecord, bad: CellRecord, program: Path, good: CellRecord | None) -> str:
+    """The command that finds where what a program does begins, "" for a kernel that comes from no archive."""
+    if not (bad.kernel and bad.kernel.origin_kind == "debian"):
+        return ""
+    found = kernel_name(good) if good and good.kernel and good.kernel.origin_kind == "debian" else GOOD
+    return _with_ends(["sealmatrix", "bisect", "--program", str(program), "-a", bad.arch], found, kernel_name(bad))
 
 
 def program_command(rule: str, probe: str) -> str:
@@ -48,7 +70,7 @@ def exec_command(run: RunRecord, cell: CellRecord, source: str) -> str:
     """The command that compiles a C file and runs it in this cell's kernel, "" where there is no guest of ours."""
     if "ssh" in run.matrix or (cell.machine and cell.machine.guest == "host"):
         return ""
-    words = ["sealmatrix", "exec", *_cell_words(run, cell), "--push", source, "--", source.removesuffix(".c")]
+    words = ["sealmatrix", "exec", *_cell_words(run, cell), "--push", source, "--", Path(source).stem]
     return shlex.join(words)
 
 

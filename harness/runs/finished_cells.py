@@ -20,6 +20,7 @@ import zstandard
 from pydantic import ValidationError
 
 from harness.errors import StoreError
+from harness.explore.record import EXPLORATION
 from harness.guests.identity import identify
 from harness.guests.meant import demand_image
 from harness.guests.pid1 import build_init
@@ -37,7 +38,7 @@ MAX_BYTES = 1 << 30
 
 _CONSOLE = "console.log"
 _VERDICTS = "verdicts.json"
-_FILES = (JOURNAL, SECOND_JOURNAL, _CONSOLE, _VERDICTS)
+_FILES = (JOURNAL, SECOND_JOURNAL, _CONSOLE, EXPLORATION, _VERDICTS)
 _MAX_FILE = 256 << 20
 
 
@@ -93,6 +94,8 @@ def cell_key(cell: Cell, record: CellRecord, workload: Workload) -> str:
         "init": file_sha256(build_init(cell.arch)),
         "payloads": [_payload(workload), _payload(workload.second) if workload.second else None],
     }
+    if cell.explore is not None:
+        parts["explore"] = cell.explore.model_dump(mode="json")
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
+from harness.explore.record import EXPLORATION, read_exploration
+from harness.explore.session import kernel_facts as explored_kernel
+from harness.explore.verdicts import EXPLORE_RULES, judge_exploration, unexplored
 from harness.guests.console import Crash
 from harness.model.codec import VERDICT, result_json, rule_json, verdict_json
 from harness.model.rule import KernelFacts, ProbeName, Rule
@@ -99,7 +102,24 @@ def judge_stored(
     record = as_stored(checked, journalled, second, probes_of(question), payload_id, no_answer)
     facts = recorded_facts(record, journalled)
     lost = record.reason or ("" if record.clean else f"the cell is {record.state}")
-    return record, judge_cell(question, facts, journalled, lost, crashes, second)
+    judged = judge_cell(question, facts, journalled, lost, crashes, second)
+    return record, (*judged, *explored_results(record, folder))
+
+
+def explored_results(record: CellRecord, folder: Path | None = None) -> tuple[RuleResult, ...]:
+    """What generated programs showed of a cell that was to be explored: the oracles, as rules. ``folder`` is None where
+    the cell was never run."""
+    if record.explore is None:
+        return ()
+    path = folder / EXPLORATION if folder is not None else None
+    if path is None or not path.is_file():
+        return unexplored(record.reason or "nothing was explored")
+    try:
+        told = read_exploration(path)
+    except UsageError as problem:
+        return unexplored(str(problem))
+    version = record.kernel.version if record.kernel else ""
+    return judge_exploration(told, explored_kernel(told.release, record.arch, version))
 
 
 def verdicts_json(
@@ -147,7 +167,7 @@ def read_verdicts(path: Path, question: Question, shared: dict[str, str]) -> tup
         if isinstance(question, Scenario):
             rules = {entry["rule"]: expectation(question, entry["rule"], entry["statement"]) for entry in told["rules"]}
         else:
-            rules = {rule.id: rule for rule, _ in question}
+            rules = {rule.id: rule for rule, _ in question} | EXPLORE_RULES
         return tuple(_read_rule(rules[entry["rule"]], entry["verdicts"], shared) for entry in told["rules"])
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise UsageError(f"{path}: cannot be read: {problem}") from problem

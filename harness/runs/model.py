@@ -13,20 +13,21 @@ from harness.kernels.model import Kernel
 from harness.matrix.model import Profile
 from harness.model.architectures import Arch
 from harness.model.rule import ProbeName
-from harness.model.run_record import RunRecord, answers_expected
+from harness.model.run_record import ExploreRecord, RunRecord, answers_expected
 from harness.model.verdict import EXIT_NO_ANSWER, EXIT_OK, RuleResult, Status, exit_code
 
 JOURNAL = "observations.jsonl"
 SECOND_JOURNAL = "crosscheck.jsonl"
 
-Stage = Literal["waiting", "booting", "pushing", "probing", "judging", "done"]
+Stage = Literal["waiting", "booting", "pushing", "probing", "exploring", "judging", "done"]
 
 
 @dataclass(frozen=True)
 class Cell:
     """One kernel on one profile. ``kernel`` is None on the host itself, and an error where none could be had.
 
-    ``before_mseal``: the matrix says of the kernel that there is nothing to ask.
+    ``before_mseal``: the matrix says of the kernel that there is nothing to ask. ``explore``: generated programs are
+    run after the probes, in a guest of their own.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Cell:
     profile: Profile
     kernel: Kernel | InfrastructureError | None
     before_mseal: bool = False
+    explore: ExploreRecord | None = None
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,7 @@ _MEMORY = {
     "droppable": "droppable memory",
     "vdso": "the vDSO",
     "vvar": "the vvar pages",
+    "generated": "generated programs",
 }
 # Operations that take memory away, whatever system call they are: the kernel has one place for all of them.
 _UNMAPS = (

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli.explore import _keep, explore
+from harness.config.duration import seconds_of
 from harness.errors import UsageError
-from harness.explore.duration import seconds_of
 from harness.explore.executor import Plan
 from harness.explore.model import ORACLES, Problem
 from harness.explore.program import parse_program

@@ -46,14 +46,14 @@ def test_a_kernel_that_has_a_known_bug_shows_it_as_known(tmp_path: Path) -> None
     (suite,) = ET.fromstring(explored_junit([one])).findall("testsuite")
     told = {case.get("name"): [child.tag for child in case] for case in suite.findall("testcase")}
     assert told.pop("explore-exactly-sealed") == ["skipped"] and set(map(tuple, told.values())) == {()}
-    known = verdicts(one)["explore/exactly-sealed/end-cve-2025-40040"]
+    known = verdicts(one)["end-cve-2025-40040/generated/exactly-sealed"]
     assert known.status == "known" and "CVE-2025-40040" in known.reason
 
 
 def test_the_same_bug_elsewhere_is_a_finding(tmp_path: Path) -> None:
     one = explored(PromisingKernel(tmp_path, drops_flags=True), HAS_IT_NOT, [UNMERGEABLE])
     assert one.exit_code == 1 and len(one.news) == 1
-    assert verdicts(one)["explore/exactly-sealed/end-cve-2025-40040"].status == "fail"
+    assert verdicts(one)["end-cve-2025-40040/generated/exactly-sealed"].status == "fail"
 
 
 def test_a_known_bug_hides_no_other(tmp_path: Path) -> None:
@@ -69,11 +69,11 @@ def test_a_known_bug_hides_no_other(tmp_path: Path) -> None:
 
 def test_a_bug_that_is_gone_makes_its_entry_stale(tmp_path: Path) -> None:
     one = explored(PromisingKernel(tmp_path), HAS_IT, [UNMERGEABLE])
-    stale = verdicts(one)["explore/exactly-sealed/end"]
+    stale = verdicts(one)["end/generated/exactly-sealed"]
     assert stale.status == "fixed" and "CVE-2025-40040" in stale.reason
     assert any(line.startswith("  fixed: ") for line in explored_lines(one))
     other = explored(PromisingKernel(tmp_path), HAS_IT_NOT, [UNMERGEABLE])
-    assert verdicts(other)["explore/exactly-sealed/end"].status == "pass"
+    assert verdicts(other)["end/generated/exactly-sealed"].status == "pass"
 
 
 def test_each_entry_has_a_program_of_the_corpus_that_has_its_steps() -> None:
@@ -134,7 +134,7 @@ def test_what_was_not_explored_is_not_green(tmp_path: Path) -> None:
     assert {result.status for result in unexplored("it never came up")} == {"miss"}
     some = ExplorationRecord(seed=1, judged=3, asked={"munmap": 3})
     told = {v.probe: v.status for result in judge_exploration(some, None) for v in result.verdicts}
-    assert told["explore/refused/munmap"] == "pass" and told["explore/refused/mremap"] == "skip"
+    assert told["munmap/generated/refused"] == "pass" and told["mremap/generated/refused"] == "skip"
     broken = tmp_path / "exploration.json"
     broken.write_text('{"seed": "x"}')
     with pytest.raises(UsageError, match="seed"):

@@ -18,6 +18,7 @@ from harness.guests.model import Booted, Exited, Guest, Queues
 from harness.observations.collector import Journalled
 from harness.observations.journal import Journal
 from harness.runs.execution.doubt import alone, doubtful
+from harness.runs.execution.explorer import CellExplorer
 from harness.runs.execution.extra_guest import Helped, help_out
 from harness.runs.execution.payload_stream import HandedOver, Listener, anything_may_begin, probe, push, read_console
 from harness.runs.execution.probe_split import Pace, Shares
@@ -52,6 +53,7 @@ class CellWorker:
     """Runs one cell from one thread; ``interrupt`` and ``help`` may be called from others.
 
     ``freed`` is told when the cell's own guest is gone, which is before the cell has ended if others help it.
+    ``another`` makes one more guest of the same kernel, for a cell that is explored.
     """
 
     def __init__(
@@ -62,6 +64,8 @@ class CellWorker:
         guest: Guest,
         on_progress: OnProgress,
         freed: Callable[[], None] = lambda: None,
+        *,
+        another: Callable[[Path], Guest] | None = None,
     ) -> None:
         self._cell, self._workload, self._folder, self._guest, self._on_progress = (
             cell,
@@ -70,11 +74,12 @@ class CellWorker:
             guest,
             on_progress,
         )
-        self._freed = freed
+        self._freed, self._another = freed, another
         self._begun = time.monotonic()
         self._planned = len(workload.planned) + (len(workload.second.planned) if workload.second else 0)
         self._seen = 0
         self._interrupted = threading.Event()
+        self._exploring: CellExplorer | None = None
         self._pace = Pace(Shares([probe.id for probe in workload.planned]))
         # Guards the helpers: no further one may come once the cell has begun to put together what was seen.
         # A helper that ends at once may bring the next one while its own start still goes on: reentrant.
@@ -95,6 +100,8 @@ class CellWorker:
     def interrupt(self) -> None:
         """End the guests now; ``run`` then returns with what had been seen."""
         self._interrupted.set()
+        if self._exploring is not None:
+            self._exploring.interrupt()
         with self._lock:
             guests = [self._guest, *(guest for guest, _ in self._helping)]
         for guest in guests:
@@ -124,7 +131,8 @@ class CellWorker:
             except InfrastructureError as problem:
                 outcome.lost = str(problem)
             self._guest.stop()
-            self._freed()
+            if not self._explores:
+                self._freed()
             outcome.crashes, unplaced = read_console(self._guest, self._workload)
             outcome.lost = outcome.lost or (unplaced if listeners[JOURNAL].collector.observations else "")
             self._gather(outcome, listeners[JOURNAL])
@@ -136,7 +144,29 @@ class CellWorker:
         outcome.journalled = listeners[JOURNAL].collector.journalled()
         if SECOND_JOURNAL in listeners:
             outcome.second = listeners[SECOND_JOURNAL].collector.journalled()
+        if self._explores:
+            self._explore(outcome)
         return outcome
+
+    @property
+    def _explores(self) -> bool:
+        return self._cell.explore is not None and self._another is not None
+
+    def _explore(self, outcome: CellOutcome) -> None:
+        """Run generated programs in a guest of their own, unless the cell has come to grief already."""
+        explore, another = self._cell.explore, self._another
+        if outcome.lost or explore is None or another is None:
+            self._freed()
+            return
+        self._exploring = CellExplorer(self._cell, explore, self._workload.content, self._folder, another)
+        if self._interrupted.is_set():
+            self._exploring.interrupt()
+        self._say("exploring")
+        with _timed(outcome.seconds, "explore"):
+            self._exploring.run(lambda note: self._say("exploring", note))
+        self._freed()
+        if self._interrupted.is_set():
+            outcome.interrupted, outcome.lost = True, "interrupted"
 
     def _go(self, outcome: CellOutcome, first: Listener, second: Listener | None = None) -> None:
         self._say("booting")

@@ -187,7 +187,13 @@ class LocalPool:
         except InfrastructureError as problem:
             return CellOutcome(cell, lost=str(problem))
         worker = CellWorker(
-            cell, self._workloads[cell.arch], folder, guest, self._listen, partial(self._leave, cell.id)
+            cell,
+            self._workloads[cell.arch],
+            folder,
+            guest,
+            self._listen,
+            partial(self._leave, cell.id),
+            another=partial(self._make_guest, cell),
         )
         with self._lock:
             self._live[cell.id] = worker

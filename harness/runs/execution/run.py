@@ -21,6 +21,7 @@ from harness.runs.execution.pool import Begun, Event, Pool
 from harness.runs.finished_cells import FinishedCells, Taken
 from harness.runs.judging import (
     KeptResults,
+    explored_results,
     judge_cell,
     judge_stored,
     probes_of,
@@ -117,6 +118,7 @@ class _Execution:
         results = judge_cell(
             self._plan.assignment, facts, outcome.journalled, outcome.lost, outcome.crashes, outcome.second
         )
+        results = (*results, *explored_results(record, self._folder(cell)))
         state, reason = ended(outcome.lost, outcome.crashes, probes_of(self._plan.assignment))
         counted = Counter(result.status for result in results)
         statuses = {status: counted[status] for status in STATUSES if counted[status]}
@@ -144,7 +146,8 @@ class _Execution:
         others = dict(self._plan.earlier)
         for cell in cells:
             if cell.id not in self._judged and cell.id not in others:
-                others[cell.id] = judge_cell(self._plan.assignment, None, None, cell.reason, ())
+                asked = judge_cell(self._plan.assignment, None, None, cell.reason, ())
+                others[cell.id] = (*asked, *explored_results(cell))
         now = datetime.now(UTC).isoformat(timespec="seconds")
         self._write(self._record.model_copy(update={"cells": cells, "state": state, "finished": now}))
         return KeptResults(self._plan.folder / "cells", self._judged, self._plan.assignment, others)

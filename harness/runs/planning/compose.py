@@ -25,7 +25,7 @@ from harness.matrix.model import CellSpec, InQemu, InVirtme, MachineSource, Matr
 from harness.matrix.plan import refuse_impossible
 from harness.model.architectures import Arch, host_arch, this_arch
 from harness.model.rule import BEFORE_MSEAL, ProbeName
-from harness.model.run_record import CellRecord, MachineRecord, RunRecord
+from harness.model.run_record import CellRecord, ExploreRecord, MachineRecord, RunRecord
 from harness.names import named_after
 from harness.runs.finished_cells import FinishedCells, cell_key
 from harness.runs.guest_factory import guest_maker, remote_limits
@@ -44,7 +44,8 @@ from harness.runs.run_store import new_run_id
 class Options:
     """What the user chose about a run, whatever its cells are. ``probes`` are globs; ``scale`` stretches deadlines,
     ``repeat`` says how often each cell is run, ``fresh`` that each boots its kernel, whatever was saved, ``crosscheck``
-    are globs of what the second payload observes too."""
+    are globs of what the second payload observes too. ``explore`` are the seconds that generated programs are run for
+    after the probes, none for 0, and ``seed`` is what they follow from."""
 
     results: Path
     command: tuple[str, ...]
@@ -57,6 +58,13 @@ class Options:
     repeat: int = 1
     fresh: bool = False
     crosscheck: tuple[str, ...] = ()
+    explore: float = 0.0
+    seed: int = 0
+
+    @property
+    def exploring(self) -> ExploreRecord | None:
+        """What each cell is explored by."""
+        return ExploreRecord(seconds=self.explore, seed=self.seed) if self.explore else None
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,10 @@ def compose_cells(
         arch: task.workload(arch, _limits(arch, options, load), kmsg=True)
         for arch in sorted({cell.arch for cell in firsts})
     }
-    trimmed = [replace(cell, profile=fitted(cell.profile, _all_planned(workloads[cell.arch]))) for cell in firsts]
+    trimmed = [
+        replace(cell, profile=fitted(cell.profile, _all_planned(workloads[cell.arch])), explore=options.exploring)
+        for cell in firsts
+    ]
     cells = repeated(trimmed, options.repeat)
     wishes = Wishes(acceleration=options.acceleration, load=load, scale=options.scale, fresh=options.fresh)
     plan = _plan(options, task, cells, workloads, jobs, source)
@@ -153,7 +164,7 @@ def compose_host(options: Options, task: PayloadTask | None = None) -> Composed:
         make_programs([arch], init=False)
     uname = platform.uname()
     profile = Profile("host", os.cpu_count() or 1, 0, guest=OnHost())
-    cell = Cell(named_after(f"host-{uname.node}.{arch}"), arch, profile, None)
+    cell = Cell(named_after(f"host-{uname.node}.{arch}"), arch, profile, None, explore=options.exploring)
     seconds = deadlines(arch, "none", arch, scale=options.scale)
     workloads = {arch: task.workload(arch, seconds, kmsg=False)}
 
@@ -235,6 +246,7 @@ def _cell_record(cell: Cell, payload: Workload) -> CellRecord:
         payload_sha256=payload.sha256,
         second_sha256=payload.second.sha256 if payload.second else "",
         before_mseal=cell.before_mseal,
+        explore=cell.explore,
     )
 
 
