@@ -9,13 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from harness.errors import ConfigError
+from harness.config.loader import SinceVersion, Strict, parse_yaml
 from harness.explore.program import Program
 from harness.model.rule import KernelFacts, Where
-from harness.model.version import parse_version
 
 KNOWN = Path(__file__).parent / "known.yaml"
 
@@ -53,21 +51,13 @@ class KnownBug:
         return program.with_steps([s for s in program.steps if not fnmatchcase(str(s), self.steps[-1])])
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Kernels(_Model):
-    since: str = ""
-    until: str = ""
+class _Kernels(Strict):
+    since: SinceVersion | None = None
+    until: SinceVersion | None = None
     arches: tuple[str, ...] = ()
 
-    def noun(self) -> Where:
-        since, until = (parse_version(text) if text else None for text in (self.since, self.until))
-        return Where(since, until, self.arches)
 
-
-class _Bug(_Model):
+class _Bug(Strict):
     id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
     steps: Annotated[tuple[str, ...], Field(min_length=1)]
     corpus: str
@@ -75,26 +65,18 @@ class _Bug(_Model):
     reason: Annotated[str, Field(min_length=1)]
     source: Annotated[str, Field(min_length=1)]
 
+    def noun(self) -> KnownBug:
+        where = tuple(Where(kernels.since, kernels.until, kernels.arches) for kernels in self.where)
+        return KnownBug(self.id, self.steps, self.corpus, where, self.reason, self.source)
 
-class _File(_Model):
+
+class _File(Strict):
     known: tuple[_Bug, ...]
 
 
 def parse_known(text: str, path: Path = KNOWN) -> tuple[KnownBug, ...]:
     """Read a list. Raises ``ConfigError`` for anything else."""
-    try:
-        return tuple(
-            KnownBug(b.id, b.steps, b.corpus, tuple(w.noun() for w in b.where), b.reason, b.source)
-            for b in _File.model_validate(yaml.safe_load(text)).known
-        )
-    except yaml.YAMLError as problem:
-        mark = getattr(problem, "problem_mark", None)
-        raise ConfigError(path, mark.line + 1 if mark else 0, "not YAML") from None
-    except ValidationError as problem:
-        first = problem.errors()[0]
-        raise ConfigError(path, 0, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    except ValueError as problem:
-        raise ConfigError(path, 0, str(problem)) from None
+    return tuple(bug.noun() for bug in parse_yaml(text.encode(), path, _File, "list of known bugs").value.known)
 
 
 @cache
