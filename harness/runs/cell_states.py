@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from harness.errors import StoreError
+from harness.explore.record import EXPLORATION
 from harness.guests.bounds import TOO_LONG, beginning_of
 from harness.guests.console import Crash, find_crashes
 from harness.kernels.store import file_sha256, telling
@@ -53,9 +54,9 @@ def crashes_told(folder: Path, record: CellRecord) -> tuple[tuple[Crash, ...], s
 
 
 def evidence_of(folder: Path, record: CellRecord) -> dict[str, str]:
-    """The sha256 of every journal and console in a cell's folder, by its place there. Raises ``StoreError``."""
+    """The sha256 of every journal, console and exploration in a cell's folder, by its place there. Raises ``StoreError``."""
     places = ["", *(f"{helper.folder}/" for helper in record.helpers)]
-    names = [place + name for place in places for name in (JOURNAL, SECOND_JOURNAL, CONSOLE)]
+    names = [place + name for place in places for name in (JOURNAL, SECOND_JOURNAL, CONSOLE, EXPLORATION)]
     with telling(folder):
         return {name: file_sha256(folder / name) for name in names if (folder / name).is_file()}
 

@@ -126,5 +126,6 @@ def test_a_cell_whose_probes_were_lost_is_not_explored_and_says_so(tmp_path: Pat
 def test_a_stored_exploration_that_is_damaged_is_missed(tmp_path: Path) -> None:
     explored(tmp_path, "good")
     (tmp_path / "good/cells/a/exploration.json").write_text("{")
-    told = statuses(load_run(tmp_path / "good", RULES))
-    assert told["munmap-blocked"] == "pass" and told["explore-refused"] == "miss"
+    stored = load_run(tmp_path / "good", RULES)
+    assert statuses(stored)["explore-refused"] == "miss"
+    assert stored.exit_code == 3 and "exploration.json is not what the run wrote" in stored.record.cells[0].reason
