@@ -20,7 +20,7 @@ from harness.errors import Interrupted, UsageError
 from harness.guests.accel import AccelWanted
 from harness.history.database import database_url, reading
 from harness.matrix.load import default_path, load_matrix
-from harness.matrix.plan import plan_cells, selected_crosscheck, selected_probes
+from harness.matrix.plan import plan_cells, selected_crosscheck, selected_explore, selected_probes
 from harness.nightly.night import (
     SHARE,
     Execute,
@@ -127,6 +127,8 @@ def nightly(
         offline=offline,
         scale=scale,
         crosscheck=selected_crosscheck(matrix, selection=selection),
+        explore=selected_explore(matrix, selection=selection),
+        seed=int(f"{datetime.now(UTC):%Y%m%d}"),
     )
     began = time.monotonic()
 

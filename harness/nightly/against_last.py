@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.compare.comparison import Comparison, compare_picks
 from harness.compare.diff import Side, by_probe, standing
 from harness.compare.sides import Picked, sides_of
+from harness.explore.verdicts import is_generated
 from harness.model.rule import Rule
 from harness.model.run_record import CellRecord, RunRecord, read_run
 from harness.runs.cells import kernel_name, release
@@ -110,6 +111,8 @@ def _contradicts(side: Side, done: RunDone) -> tuple[str, ...]:
     for name, result in side.results.items():
         seconds = by_probe(side.repeats[0].get(name))
         for probe, verdict in by_probe(result).items():
+            if is_generated(probe):
+                continue  # another seed asks otherwise
             second = seconds.get(probe)
             if (standing(verdict), verdict.kind) != (standing(second), second.kind if second else None):
                 told.append(f"{name} {probe}: {verdict.status}, and now {second.status if second else 'no answer'}")

@@ -54,7 +54,7 @@ def crashes_told(folder: Path, record: CellRecord) -> tuple[tuple[Crash, ...], s
 
 
 def evidence_of(folder: Path, record: CellRecord) -> dict[str, str]:
-    """The sha256 of every journal, console and exploration in a cell's folder, by its place there. Raises ``StoreError``."""
+    """The sha256 of journals, consoles and exploration in a cell's folder, by their place. Raises ``StoreError``."""
     places = ["", *(f"{helper.folder}/" for helper in record.helpers)]
     names = [place + name for place in places for name in (JOURNAL, SECOND_JOURNAL, CONSOLE, EXPLORATION)]
     with telling(folder):

@@ -95,7 +95,7 @@ def cell_key(cell: Cell, record: CellRecord, workload: Workload) -> str:
         "payloads": [_payload(workload), _payload(workload.second) if workload.second else None],
     }
     if cell.explore is not None:
-        parts["explore"] = cell.explore.model_dump(mode="json")
+        parts["explore"] = cell.explore.seconds
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
 
 

@@ -16,6 +16,9 @@ _DECIDES = (
     "rules/*.py",
     "observations/*.py",
     "verdicts/*.py",
+    "explore/known.*",
+    "explore/record.py",
+    "explore/verdicts.py",
     "runs/cell_states.py",
     "runs/judging.py",
 )
