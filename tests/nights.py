@@ -24,6 +24,7 @@ from harness.nightly.night import (
 from harness.reports.write import write_reports
 from harness.runs.execution.run import execute
 from harness.runs.model import Cell
+from harness.runs.packing import pack_run
 from harness.runs.planning.compose import Composed
 from harness.runs.run_store import load_run
 from tests.fakes import FakeGuest
@@ -105,5 +106,7 @@ def night(
         after("reports")
         found = conclude(wanted, done, RULES, 1.0, f"2026-11-28T00:00:00+00:00 {name}")
         after("concluded")
+        pack_run(done.folder)
+        after("packed")
         end(found)
         return found

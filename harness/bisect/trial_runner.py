@@ -18,6 +18,7 @@ from harness.matrix.model import Profile
 from harness.model.architectures import Arch
 from harness.model.rule import ProbeName, Rule
 from harness.model.run_record import CellRecord, read_run
+from harness.model.stored_files import is_stored
 from harness.model.verdict import RuleResult
 from harness.observations.journal import read_journal
 from harness.payload.build import Payload, build
@@ -112,7 +113,7 @@ class Asker:
     def _made(self, folder: Path, record: CellRecord, result: RuleResult, want: TrialRequest, origin: Origin) -> Trial:
         observation = None
         journal = folder / "cells" / record.id / "observations.jsonl"
-        if self.question.condition is not None and journal.exists():
+        if self.question.condition is not None and is_stored(journal):
             observation = read_journal(journal).observations.get(self.question.probes[0])
         seen = see(result, self.question.condition, observation)
         return Trial(

@@ -18,13 +18,16 @@ from harness.kernels.config import page_size
 from harness.kernels.debian import Candidate
 from harness.kernels.lock import Lock, Locked, asked, read_lock
 from harness.kernels.model import Kernel
+from harness.kernels.prune import remove_builds, unused_builds
 from harness.kernels.resolve import Resolution, available, provide, resolve
 from harness.kernels.store import Store
 from harness.matrix.load import find_matrix, load_matrix, lock_path
 from harness.matrix.model import CellSpec, DebianSource, Matrix
 from harness.matrix.plan import plan_cells
 from harness.model.architectures import Arch
+from harness.model.run_record import read_run
 from harness.reports.style import print_table, screen
+from harness.runs.run_store import run_folders
 
 OPTIONS = (
     "MSEAL_SYSTEM_MAPPINGS",
@@ -62,6 +65,7 @@ def kernels() -> None:
     sealmatrix kernels fetch -s nightly            everything the nightly run needs, for use offline
     sealmatrix kernels lock --update debian-6.12   take the newest 6.12 from now on
     sealmatrix kernels show debian-6.12:arm64
+    sealmatrix kernels prune --dry-run             stored kernels that nothing names
     """
 
 
@@ -189,6 +193,30 @@ def show(name: str, path: Path | None, as_json: bool) -> int:
     for failure in failures:
         click.echo(f"sealmatrix: {failure}; `sealmatrix kernels fetch {entry}` fetches it", err=True)
     return InfrastructureError.exit_code if failures else 0
+
+
+@kernels.command()
+@shared.DRY_RUN
+@shared.RUNS
+@shared.MATRIX
+def prune(*, dry_run: bool, results: Path, path: Path | None) -> None:
+    """Remove stored kernels that neither the lock file nor a run in the results folder names.
+
+    What is removed is fetched again when it is asked for, as long as the archive has it.
+    """
+    store, matrix = Store(), load_matrix(find_matrix(path))
+    images = {entry.image for entry in read_lock(lock_path(matrix)).entries.values()}
+    for folder in run_folders(results):
+        images |= {cell.kernel.sha256 for cell in read_run(folder).cells if cell.kernel}
+    if not images:
+        raise UsageError(f"{lock_path(matrix)} and {results} name no kernel; nothing would be kept")
+    unused = unused_builds(store, images)
+    for one in unused:
+        said = "would remove" if dry_run else "removed"
+        click.echo(f"{said} {one.build.release} {one.build.arch} ({one.size / 1e6:.1f} MB)")
+    if not dry_run:
+        remove_builds(store, unused)
+    click.echo(f"{len(unused)} kernels, {sum(one.size for one in unused) / 1e6:.1f} MB")
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "verify": ("harness.cli.verify", "verify_command", "Verify the checksums of a qualification folder."),
     "nightly": ("harness.cli.nightly", "nightly", "Run what is new since the last night, and say what changed."),
     "regressions": ("harness.cli.regressions", "group", "List and show what broke from night to night."),
+    "results": ("harness.cli.results", "results", "Remove and pack the results of nights."),
     "history": ("harness.cli.history", "history", "Show all runs over time: rules, flaky results, durations."),
     "site": ("harness.cli.site", "site", "Write static web pages of all runs."),
     "rules": ("harness.cli.rules", "rules", "List and show rules: what is promised, and where."),

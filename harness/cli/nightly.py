@@ -43,6 +43,7 @@ from harness.reports.write import write_reports
 from harness.rules.load import load_catalogue
 from harness.runs.execution.run import execute
 from harness.runs.model import RunDone
+from harness.runs.packing import pack_run
 from harness.runs.planning.compose import Composed, Options, compose_matrix
 from harness.runs.programs import reproduce
 from harness.runs.run_store import load_run
@@ -152,6 +153,7 @@ def nightly(
         if done is None:
             done = observe(wanted, begin(wanted, whole), whole, carry_out)
         night = _conclude(wanted, done, began)
+        pack_run(done.folder)
         end(night)
     _tell(night, aside)
     if site is not None:

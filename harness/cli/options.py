@@ -44,6 +44,7 @@ RUNS = click.option(
     "--results", type=_PATH, default=Path("results"), show_default=True, help="Folder that has the runs."
 )
 QUIET = click.option("-q", "--quiet", is_flag=True, help="No progress display.")
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 JSON = click.option("--json", "as_json", is_flag=True, help="JSON on standard output instead of text.")
 JSON_TABLE = click.option("--json", "as_json", is_flag=True, help="JSON on standard output instead of the table.")
 

@@ -6,6 +6,8 @@ import errno
 from pathlib import Path
 from typing import Any
 
+from harness.model.stored_files import open_stored
+
 ANSWER = 64 << 10  # bytes that a command asked over SSH may answer with
 STRANGER = 1 << 20  # bytes an SSH server may send before it has shown who it is and let us in
 CONNECTION = 256 << 20  # bytes it may send in all, after that
@@ -39,7 +41,7 @@ class Metered:
 
 def beginning_of(console: Path) -> tuple[bytes, bool]:
     """A console as far as it is looked at, and whether that is all of it. Raises ``OSError``."""
-    with console.open("rb") as file:
+    with open_stored(console) as file:
         data = file.read(CONSOLE + 1)
     return data[:CONSOLE], len(data) <= CONSOLE
 

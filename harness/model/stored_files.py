@@ -1,21 +1,85 @@
 """Files of a run that may come from elsewhere: as much of them as any run of ours writes, and not more.
 
+A file may lie there packed, ``observations.jsonl.zst`` for ``observations.jsonl``: every reader of evidence comes here.
 docs/internals/guests.md has the table of all bounds.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, cast
+
+import zstandard
 
 JOURNAL = 256 << 20  # bytes: a payload may write 64 MiB, twice, and further guests as much; a suite writes 3 MiB
 STORED = 64 << 20  # bytes of run.json, plan.json, verdicts.json, report.html: a run of a thousand cells has less
+_CHUNK = 1 << 20
+
+
+def packed(path: Path) -> Path:
+    """Where a file lies when it is packed."""
+    return path.with_name(f"{path.name}.zst")
+
+
+def is_stored(path: Path) -> bool:
+    """Say whether a file is there, as it is or packed."""
+    return path.is_file() or packed(path).is_file()
+
+
+@contextmanager
+def open_stored(path: Path) -> Iterator[BinaryIO]:
+    """Open a file as it is, or packed where it is not there. Raises ``OSError``, also while it is read, for a packed
+    one that is damaged."""
+    if path.is_file() or not packed(path).is_file():
+        with path.open("rb") as file:
+            yield file
+        return
+    with packed(path).open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as stream:
+        try:
+            yield cast(BinaryIO, io.BufferedReader(stream))
+        except zstandard.ZstdError as problem:
+            raise OSError(errno.EIO, f"it is damaged: {problem}", str(packed(path))) from problem
 
 
 def read_stored(path: Path, limit: int = STORED) -> bytes:
     """Read a file of a run. Raises ``OSError``, also where it is longer than that."""
-    with path.open("rb") as file:
+    with open_stored(path) as file:
         data = file.read(limit + 1)
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"it has more than {limit >> 20} MiB, which no run writes", str(path))
     return data
+
+
+def stored_sha256(path: Path) -> str:
+    """The sha256 of what is in a packed file, which is that of the file it was. Raises ``OSError``."""
+    digest, read = hashlib.sha256(), 0
+    with open_stored(path) as file:
+        while (part := file.read(_CHUNK)) and read <= JOURNAL:
+            digest.update(part)
+            read += len(part)
+    return digest.hexdigest()
+
+
+def pack(path: Path) -> bool:
+    """Pack a file, if it is there and not packed yet. Killed at any time, one of both is whole. Raises ``OSError``."""
+    if not path.is_file() or path.is_symlink():
+        return False
+    data = path.read_bytes()
+    target, temporary = packed(path), path.with_name(f".{path.name}.{os.getpid()}.zst")
+    try:
+        with temporary.open("wb") as file:
+            file.write(zstandard.ZstdCompressor(level=10, write_checksum=True).compress(data))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    path.unlink()
+    return True

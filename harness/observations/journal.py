@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from harness.errors import StoreError, UsageError
-from harness.model.stored_files import JOURNAL, read_stored
+from harness.model.stored_files import JOURNAL, open_stored, read_stored
 from harness.observations.collector import Collector, Journalled
 from harness.observations.model import Plan
 from harness.observations.stream import MAX_LINE, StreamParser, parse_line
@@ -79,7 +79,7 @@ class Journal:
 def read_plan_of(path: Path) -> Plan | None:
     """The plan a journal begins with, without reading the rest; None when it has none."""
     try:
-        with path.open("rb") as file:
+        with open_stored(path) as file:
             for line in iter(lambda: file.readline(MAX_LINE) if file.tell() <= JOURNAL else b"", b""):
                 if b'"plan"' in line and isinstance(record := parse_line(line.rstrip(b"\n")), Plan):
                     return record

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.model.stored_files import is_stored
 from harness.observations.journal import read_journal
 from harness.runs.cells import cell_folder, plural
 from harness.runs.model import JOURNAL, SECOND_JOURNAL, RunDone
@@ -13,7 +14,7 @@ def crosscheck_line(done: RunDone) -> str:
     both = differing = cells = 0
     for cell in done.record.cells:
         paths = [cell_folder(done, cell.id) / name for name in (JOURNAL, SECOND_JOURNAL)]
-        if not all(path.exists() for path in paths):
+        if not all(is_stored(path) for path in paths):
             continue
         first, second = (read_journal(path).observations for path in paths)
         common = first.keys() & second.keys()

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.model.stored_files import is_stored
 from harness.model.verdict import RuleResult, Verdict
 from harness.observations.collector import Journalled
 from harness.observations.journal import read_journal
@@ -83,7 +84,7 @@ def _groups(done: RunDone) -> list[_Group]:
 def journal_of(done: RunDone, cell: str) -> Journalled | None:
     """What a cell's guest said; None when it never came to that."""
     path = cell_folder(done, cell) / JOURNAL
-    return read_journal(path) if path.exists() else None
+    return read_journal(path) if is_stored(path) else None
 
 
 def _names(group: _Group) -> list[str]:

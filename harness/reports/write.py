@@ -12,6 +12,7 @@ from pathlib import Path
 
 from harness.errors import StoreError
 from harness.model.run_record import read_run, write_atomically, write_run
+from harness.model.stored_files import is_stored, packed
 from harness.observations.journal import read_journal
 from harness.reports.junit import classnames, document, element, suite
 from harness.reports.page import Sightings, page_html
@@ -62,9 +63,10 @@ def write_again(done: RunDone, reproduce: Reproduce | None = None, *, page: bool
         for cell in done.record.cells:
             folder = cell_folder(done, cell.id)
             journal = folder / JOURNAL
-            facts = recorded_facts(cell, read_journal(journal) if journal.exists() else None)
+            facts = recorded_facts(cell, read_journal(journal) if is_stored(journal) else None)
             verdicts = verdicts_json(done.record.id, cell, facts, done.results.get(cell.id, ()))
             paths.append(_write(folder / "verdicts.json", json.dumps(verdicts, indent=1) + "\n"))
+            packed(paths[-1]).unlink(missing_ok=True)
         return (*paths, *write_reports(done, reproduce, page=page))
 
 

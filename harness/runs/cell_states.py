@@ -15,6 +15,7 @@ from harness.guests.console import Crash, find_crashes
 from harness.kernels.store import file_sha256, telling
 from harness.model.architectures import arch_called
 from harness.model.run_record import CellRecord, CellState
+from harness.model.stored_files import is_stored, stored_sha256
 from harness.observations.collector import Journalled
 from harness.observations.stream import printable
 from harness.runs.model import JOURNAL, SECOND_JOURNAL
@@ -45,7 +46,7 @@ def crashes_told(folder: Path, record: CellRecord) -> tuple[tuple[Crash, ...], s
     found: list[Crash] = []
     too_long = ""
     for console in (folder / CONSOLE, *(folder / helper.folder / CONSOLE for helper in record.helpers)):
-        if console.is_file():
+        if is_stored(console):
             beginning, whole = beginning_of(console)
             found += find_crashes(beginning.decode("utf-8", "replace"))
             too_long = too_long if whole else TOO_LONG
@@ -58,7 +59,11 @@ def evidence_of(folder: Path, record: CellRecord) -> dict[str, str]:
     places = ["", *(f"{helper.folder}/" for helper in record.helpers)]
     names = [place + name for place in places for name in (JOURNAL, SECOND_JOURNAL, CONSOLE, EXPLORATION)]
     with telling(folder):
-        return {name: file_sha256(folder / name) for name in names if (folder / name).is_file()}
+        return {name: _sha256(folder / name) for name in names if is_stored(folder / name)}
+
+
+def _sha256(path: Path) -> str:
+    return file_sha256(path) if path.is_file() else stored_sha256(path)
 
 
 def altered(folder: Path, record: CellRecord) -> str:

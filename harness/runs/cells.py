@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.kernels.versions import upstream
 from harness.model.run_record import CellRecord, RunRecord
-from harness.model.stored_files import JOURNAL, read_stored
+from harness.model.stored_files import JOURNAL, is_stored, read_stored
 from harness.model.verdict import STATUSES, Status
 from harness.model.version import version_in
 from harness.observations.journal import read_journal
@@ -85,7 +85,7 @@ def cell_folder(done: RunDone, cell: str) -> Path:
 def stored_observations(done: RunDone, cell: str) -> Mapping[str, Observation]:
     """What a cell's journal holds, by probe; empty when it never wrote one."""
     path = cell_folder(done, cell) / "observations.jsonl"
-    return read_journal(path).observations if path.exists() else {}
+    return read_journal(path).observations if is_stored(path) else {}
 
 
 def probe_times(done: RunDone, cell: str) -> Mapping[str, int]:
@@ -96,7 +96,7 @@ def probe_times(done: RunDone, cell: str) -> Mapping[str, int]:
     """
     path = cell_folder(done, cell) / "observations.jsonl"
     times: dict[str, int] = {}
-    for line in read_stored(path, JOURNAL).splitlines() if path.exists() else ():
+    for line in read_stored(path, JOURNAL).splitlines() if is_stored(path) else ():
         match _json(line):
             case {"type": "observation", "probe": str(probe), "microseconds": int(spent)} if 0 < spent < _LONGEST:
                 times.setdefault(probe, spent)

@@ -29,6 +29,7 @@ from harness.kernels.store import Store, file_sha256, telling
 from harness.matrix.model import InQemu
 from harness.model.architectures import ARCHITECTURES
 from harness.model.run_record import CellRecord
+from harness.model.stored_files import packed
 from harness.runs.judges import judged_by
 from harness.runs.model import JOURNAL, SECOND_JOURNAL, Cell, Workload
 
@@ -61,7 +62,7 @@ class Taken:
             for name in self.files:
                 if name != _VERDICTS or self.judged:
                     (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                    (folder / name).write_bytes(_unpacked(_packed(self.folder, name)))
+                    _linked(_packed(self.folder, name), packed(folder / name))
 
 
 def cell_key(cell: Cell, record: CellRecord, workload: Workload) -> str:
@@ -120,8 +121,18 @@ class FinishedCells:
         self._root = self._store.root / "finished"
 
     def find(self, key: str, waiting: CellRecord) -> Taken | None:
-        """Return the kept cell for ``key`` as a cell of another run; None when there is none, or it is damaged."""
+        """Return the kept cell for ``key`` as a cell of another run; None when there is none, or it is damaged.
+
+        A damaged one is removed: the cell is asked again, and kept again.
+        """
+        if not key:
+            return None
         folder = self._root / key
+        if (taken := self._whole(folder, key, waiting)) is None and folder.exists():
+            self.drop(key)
+        return taken
+
+    def _whole(self, folder: Path, key: str, waiting: CellRecord) -> Taken | None:
         try:
             told = json.loads((folder / "cell.json").read_bytes())
             record = CellRecord.model_validate(told["record"])
@@ -129,7 +140,7 @@ class FinishedCells:
             whole = all(hashlib.sha256(_unpacked(_packed(folder, n))).hexdigest() == d for n, d in files.items())
         except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError, zstandard.ZstdError):
             return None
-        if not key or not whole or not record.clean or JOURNAL not in files or set(files) - set(_names(record)):
+        if not whole or not record.clean or JOURNAL not in files or set(files) - set(_names(record)):
             return None
         (folder / "cell.json").touch()
         kept = {"id": waiting.id, "profile": waiting.profile, "kernel": waiting.kernel, "key": key}
@@ -176,6 +187,15 @@ class FinishedCells:
             used += sum(file.stat().st_size for file in path.parent.iterdir())
             if used > self._largest:
                 shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def _linked(kept: Path, target: Path) -> None:
+    """The same file in another place, stored once where the file system allows it."""
+    target.unlink(missing_ok=True)
+    try:
+        target.hardlink_to(kept)
+    except OSError:
+        shutil.copyfile(kept, target)
 
 
 def _names(record: CellRecord) -> tuple[str, ...]:

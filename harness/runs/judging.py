@@ -16,7 +16,7 @@ from harness.guests.console import Crash
 from harness.model.codec import VERDICT, result_json, rule_json, verdict_json
 from harness.model.rule import KernelFacts, ProbeName, Rule
 from harness.model.run_record import CellRecord, CrashRecord, write_atomically
-from harness.model.stored_files import read_stored
+from harness.model.stored_files import is_stored, read_stored
 from harness.model.verdict import RuleResult, Verdict
 from harness.observations.collector import Journalled
 from harness.observations.journal import read_journal, read_plan_of
@@ -93,7 +93,7 @@ def judge_stored(
     says of its payload. The record comes back with the state and the crashes that the journal and the console bear out.
     """
     journalled, second = (
-        read_journal(path) if path.exists() else None for path in (folder / JOURNAL, folder / SECOND_JOURNAL)
+        read_journal(path) if is_stored(path) else None for path in (folder / JOURNAL, folder / SECOND_JOURNAL)
     )
     crashes, no_answer = crashes_told(folder, record)
     no_answer = no_answer or altered(folder, record)
@@ -234,7 +234,7 @@ def planned_by(folder: Path, cells: Sequence[CellRecord]) -> tuple[ProbeName, ..
     planned = read_plan(folder)
     known = {probe.id: probe for probe in planned}
     for path in (folder / "cells" / cell.id / JOURNAL for cell in cells):
-        plan = read_plan_of(path) if path.exists() else None
+        plan = read_plan_of(path) if is_stored(path) else None
         if plan is None or known.keys() >= set(plan.probes):
             continue
         layouts = {name: seen.layout for name, seen in read_journal(path).observations.items()}

@@ -104,7 +104,7 @@ def seen_by_runs(results: Path, rule: str) -> Iterator[tuple[str, tuple[tuple[st
     """
     shown = 0
     for folder in reversed(run_folders(results)):
-        cells = tuple(_rule_in(path, rule) for path in sorted(folder.glob("cells/*/verdicts.json")))
+        cells = tuple(_rule_in(cell / "verdicts.json", rule) for cell in sorted(folder.glob("cells/*")))
         if told := tuple(cell for cell in cells if cell):
             yield folder.name, told
             shown += 1

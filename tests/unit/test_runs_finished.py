@@ -87,6 +87,17 @@ def test_a_damaged_answer_is_none(tmp_path: Path, kept: FinishedCells, damage: C
     assert kept.find(KEY, run_plan(tmp_path / "x", [cell("a")]).record.cells[0]) is None
 
 
+def test_a_damaged_answer_is_replaced_by_the_next(tmp_path: Path, kept: FinishedCells) -> None:
+    _cut(tmp_path / "cache" / "finished" / KEY)
+    waiting = run_plan(tmp_path / "x", [cell("a")]).record.cells[0]
+    assert kept.find(KEY, waiting) is None
+    plan = replace(run_plan(tmp_path / "again", [cell("a")]), keys={"a": KEY})
+    execute(plan, lambda c, _: guest(tmp_path, *WHOLE), lambda told: None)
+    taken = kept.find(KEY, waiting)
+    assert taken is not None
+    assert (taken.record.taken_from, taken.judged) == ("again", True)
+
+
 def test_a_cell_that_is_not_clean_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEALMATRIX_CACHE", str(tmp_path / "cache"))
     plan = replace(run_plan(tmp_path / "first", [cell("a")]), keys={"a": KEY})

@@ -9,6 +9,7 @@ from typing import Any
 from harness.errors import UsageError
 from harness.guests.console import Running, clean
 from harness.model.run_record import CellRecord
+from harness.model.stored_files import is_stored, read_stored
 from harness.model.verdict import RuleResult, Status
 from harness.runs.cells import cell_folder
 from harness.runs.judging import read_plan
@@ -69,10 +70,13 @@ def _planned(done: RunDone) -> list[str]:
 def _read(done: RunDone, cell: CellRecord) -> list[str]:
     path = cell_folder(done, cell.id) / "console.log"
     try:
-        with path.open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - _MOST))
-            data = file.read()
+        if is_stored(path) and not path.is_file():
+            data = read_stored(path)[-_MOST:]
+        else:
+            with path.open("rb") as file:
+                file.seek(0, 2)
+                file.seek(max(0, file.tell() - _MOST))
+                data = file.read()
     except OSError:
         return []
     return [_CONTROL.sub("\N{REPLACEMENT CHARACTER}", line) for line in data.decode("utf-8", "replace").split("\n")]
