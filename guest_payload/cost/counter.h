@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The processor's own clock, read without a system call. A guest whose clock counts instructions (QEMU's -icount
- * shift=0) makes it a count: COUNTER_UNIT is how many instructions lie between two of its values.
+ * shift=0) makes it a count; counter_frequency() says how many instructions lie between two of its values.
+ *
+ * MARK_BEGIN and MARK_END are instructions that do nothing and that no compiler emits. Whoever counts from outside
+ * (harness/cost/plugin) finds the measured stretch by them.
  */
 #ifndef SEALMATRIX_COUNTER_H
 #define SEALMATRIX_COUNTER_H
@@ -9,6 +12,8 @@
 #include <stdint.h>
 
 #if defined(__x86_64__)
+#define MARK_BEGIN "xchg %%bx, %%bx"
+#define MARK_END "xchg %%cx, %%cx"
 static inline uint64_t counter(void)
 {
 	uint32_t low, high;
@@ -17,6 +22,8 @@ static inline uint64_t counter(void)
 	return (uint64_t)high << 32 | low;
 }
 #elif defined(__aarch64__)
+#define MARK_BEGIN "hint #100"
+#define MARK_END "hint #101"
 static inline uint64_t counter(void)
 {
 	uint64_t now;
@@ -25,6 +32,8 @@ static inline uint64_t counter(void)
 	return now;
 }
 #elif defined(__riscv) && __riscv_xlen == 64
+#define MARK_BEGIN "slti zero, zero, 0x701"
+#define MARK_END "slti zero, zero, 0x702"
 static inline uint64_t counter(void)
 {
 	uint64_t now;

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import click
 from rich.console import Console
 
+from harness.bisect.cost import cost_row
 from harness.cli import options as shared
 from harness.cli.announce import hush
 from harness.cli.given import NONE, Words, meant_cells
 from harness.cli.run import preparing
+from harness.cost.functions import FunctionCosts, functions, plugin
 from harness.cost.measure import cost_program, cost_rows, measure
 from harness.cost.model import DEFAULT_BY, CostTable, chosen_rows
 from harness.errors import UsageError
@@ -27,7 +31,15 @@ from harness.kernels.resolve import Resolution, provide
 from harness.kernels.store import telling, write_atomically
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import CellSpec
-from harness.reports.cost import Costed, cost_json, cost_junit, cost_lines, cost_page
+from harness.reports.cost import (
+    Costed,
+    cost_json,
+    cost_junit,
+    cost_lines,
+    cost_page,
+    functions_json,
+    functions_lines,
+)
 
 PROFILE = "counted"
 
@@ -45,6 +57,9 @@ PROFILE = "counted"
     show_default=True,
     metavar="PERCENT",
     help="With --against: the growth that counts as one.",
+)
+@click.option(
+    "--functions", "by_function", metavar="ROW", help="Show to which functions of the kernel the cost of ROW goes."
 )
 @click.option("--list", "listing", is_flag=True, help="List what can be measured, and exit.")
 @click.option("-s", "--selection", metavar="NAME", help="The kernels of a selection of kernels.yaml.")
@@ -71,6 +86,7 @@ def cost(
     against: str | None,
     rows: tuple[str, ...],
     by: float,
+    by_function: str | None,
     listing: bool,
     selection: str | None,
     arches: tuple[str, ...],
@@ -89,6 +105,7 @@ def cost(
     sealmatrix cost debian-6.12                                    the table of one kernel
     sealmatrix cost debian-newest --against debian-6.12            what grew, and what shrank
     sealmatrix cost -s nightly -a x86_64 --row munmap --row mmap   along the versions
+    sealmatrix cost debian-newest --against debian-6.12 --functions mprotect/8     and in which functions
     sealmatrix cost ~/linux --against debian-newest --by 1         your own build
 
     The guest's clock counts its instructions, so the numbers are the same on a busy machine as on an idle one. They are
@@ -100,6 +117,7 @@ def cost(
         click.echo("\n".join(f"{row:28} {what}" for row, what in names.items()))
         return 0
     wanted = chosen_rows(tuple(names), rows)
+    row = cost_row(by_function) if by_function else ""
     quiet = quiet or as_json
     aside = Console(stderr=True)
     hush(quiet)
@@ -115,6 +133,10 @@ def cost(
         cost_program(arch)
     folder = results / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     run = _Run(folder, resolution, scale, wanted, aside, quiet)
+    if row:
+        with ThreadPoolExecutor(jobs or os.cpu_count() or 1, "cost") as pool:
+            found = dict(zip([s.id for s in specs], pool.map(lambda s: run.by_function(s, row), specs), strict=True))
+        return _functions(meant.specs, others.specs if others else (), found, as_json=as_json)
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1, "cost") as pool:
         tables = dict(zip([spec.id for spec in specs], pool.map(run.one, specs), strict=True))
     costed = [
@@ -128,6 +150,19 @@ def cost(
         click.echo(f"written to {folder}: cost.json, cost.html, junit.xml")
     codes = {one.exit_code for one in costed}
     return 3 if 3 in codes else 1 if 1 in codes else 0
+
+
+def _functions(
+    specs: Sequence[CellSpec], others: Sequence[CellSpec], found: dict[str, FunctionCosts], *, as_json: bool
+) -> int:
+    pairs = [
+        (found[s.id], next((found[o.id] for o in others if o.arch == s.arch and o.id != s.id), None)) for s in specs
+    ]
+    if as_json:
+        click.echo(json.dumps([functions_json(here, there) for here, there in pairs], indent=1))
+    else:
+        click.echo("\n".join(line for here, there in pairs for line in functions_lines(here, there)))
+    return 3 if any(one.lost for pair in pairs for one in pair if one) else 0
 
 
 def _refuse_uncounted(specs: Sequence[CellSpec]) -> None:
@@ -160,24 +195,38 @@ class _Run:
         if not isinstance(kernel, Kernel):
             return CostTable(spec.kernel.name, spec.arch, lost=str(kernel))
 
-        def boot() -> Guest:
-            wishes = Wishes(acceleration="tcg", scale=self.scale, load=float(os.cpu_count() or 1))
-            guest = QemuGuest(kernel, spec.profile, self.folder / spec.id, wishes)
-            try:
-                guest.boot()
-            except BaseException:
-                guest.stop()
-                raise
-            return guest
-
-        def say(text: str) -> None:
-            if not self.quiet:
-                self.aside.print(f"{spec.id}: {text}", highlight=False, markup=False, soft_wrap=True)
-
+        say = partial(self._say, spec)
         say("booting")
-        table = measure(kernel, spec.profile, boot, self.rows, say)
+        table = measure(kernel, spec.profile, lambda: self._boot(kernel, spec), self.rows, say)
         say(f"no whole answer: {table.lost}" if table.lost else f"{len(table.costs)} costs")
         return replace(table, kernel=spec.kernel.name)
+
+    def by_function(self, spec: CellSpec, row: str) -> FunctionCosts:
+        """Measure one row of one kernel, function by function."""
+        kernel = self.resolution.kernels[spec.kernel.name, spec.arch]
+        if not isinstance(kernel, Kernel):
+            return FunctionCosts(spec.kernel.name, spec.arch, row, lost=str(kernel))
+        self._say(spec, "booting")
+        with tempfile.TemporaryDirectory(prefix="sealmatrix-") as scratch:
+            counted = Path(scratch) / "counted"
+            loaded = plugin(spec.arch, counted)
+            found = functions(kernel, row, lambda: self._boot(kernel, spec, loaded), counted)
+        self._say(spec, f"no answer: {found.lost}" if found.lost else "measured")
+        return replace(found, kernel=spec.kernel.name)
+
+    def _boot(self, kernel: Kernel, spec: CellSpec, loaded: str = "") -> Guest:
+        wishes = Wishes(acceleration="tcg", scale=self.scale, load=float(os.cpu_count() or 1), plugin=loaded)
+        guest = QemuGuest(kernel, spec.profile, self.folder / spec.id, wishes)
+        try:
+            guest.boot()
+        except BaseException:
+            guest.stop()
+            raise
+        return guest
+
+    def _say(self, spec: CellSpec, text: str) -> None:
+        if not self.quiet:
+            self.aside.print(f"{spec.id}: {text}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _keep(folder: Path, costed: Sequence[Costed], names: dict[str, str]) -> None:

@@ -50,7 +50,7 @@ def measure(
         return CostTable(kernel.name, kernel.arch, kernel.release, kernel.version, pinned=pinned, lost=str(problem))
     try:
         on_progress("booted; measuring")
-        plan, costs = read_costs(_output(guest, content, rows))
+        plan, costs = read_costs(output_of(guest, content, rows))
     except InfrastructureError as problem:
         return CostTable(kernel.name, kernel.arch, kernel.release, kernel.version, pinned=pinned, lost=str(problem))
     finally:
@@ -58,10 +58,11 @@ def measure(
     return CostTable(kernel.name, kernel.arch, kernel.release, kernel.version, costs, plan.mseal, pinned)
 
 
-def _output(guest: Guest, program: bytes, rows: Sequence[str]) -> list[bytes]:
+def output_of(guest: Guest, program: bytes, arguments: Sequence[str]) -> list[bytes]:
+    """Run the cost payload and return the lines it wrote. Raises ``LostGuest``."""
     path = guest.push("cost", program)
     written, complaints = bytearray(), bytearray()
-    for event in guest.run([path, *rows]):
+    for event in guest.run([path, *arguments]):
         match event:
             case Output("out", data):
                 written += data

@@ -30,14 +30,11 @@ class _Line(BaseModel):
 
 
 class PlanLine(_Line):
-    """What the payload says first. ``frequency`` is the counter's, in values a second; ``begins`` and ``ends`` are the
-    addresses of the functions between which an operation is measured."""
+    """What the payload says first. ``frequency`` is the counter's, in values a second."""
 
     plan: int
     frequency: int
     mseal: bool
-    begins: int
-    ends: int
 
 
 class RowLine(_Line):

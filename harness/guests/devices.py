@@ -56,7 +56,7 @@ class Machine:
     It inherits ``channel_fd`` as its end of the channel and, where they are not -1, ``monitor_fd`` for QMP,
     ``incoming_fd``, the state of a saved guest that it restores instead of booting a kernel, and ``terminal_fd``, what
     is behind the guest's ``TERMINAL``. With ``gdb`` it waits, stopped, for a debugger at that socket. ``root``
-    is what it has beside its initial RAM file system, if anything.
+    is what it has beside its initial RAM file system, if anything. ``plugin`` is one of QEMU's, with its arguments.
     """
 
     kernel: Kernel
@@ -72,6 +72,7 @@ class Machine:
     terminal_fd: int = -1
     gdb: Path | None = None
     root: Root | None = None
+    plugin: str = ""
 
     @property
     def inherited(self) -> tuple[int, ...]:
@@ -101,6 +102,7 @@ def argv(machine: Machine) -> Argv:
         *monitor(machine),
         *terminal(machine),
         *debugger(machine),
+        *(("-plugin", machine.plugin) if machine.plugin else ()),
     )
 
 

@@ -34,7 +34,7 @@ class Wishes:
     deadlines. ``flood`` is how many bytes a payload may write before the guest counts as lost. ``fresh`` forbids saved
     guests: the kernel is booted, and nothing is saved. Whoever looks by hand has a terminal (``terminal_fd`` is what is
     behind it), a debugger (``gdb`` is its socket, and the guest waits for it), and programs that may take for ever
-    (``endless``).
+    (``endless``). ``plugin`` is one of QEMU's, with its arguments.
     """
 
     acceleration: AccelWanted = "auto"
@@ -44,6 +44,7 @@ class Wishes:
     fresh: bool = True
     terminal_fd: int = -1
     gdb: Path | None = None
+    plugin: str = ""
     endless: bool = False
 
 
@@ -145,6 +146,7 @@ class QemuGuest:
         machine = Machine(
             kernel, self._profile, way, program, archive.path, self._log, archive.swap_disk,
             terminal_fd=self._wishes.terminal_fd, gdb=self._wishes.gdb, root=root,
+            plugin=self._wishes.plugin,
         )  # fmt: skip
         empty_console(self._log)
         digests = {"initramfs": archive.sha256, "init": file_sha256(init)}

@@ -47,7 +47,8 @@ class Architecture:
     In QEMU: ``emulator`` and its Debian ``package``; ``machine`` and ``cpu`` the default -machine and -cpu by
     acceleration; ``console`` the arguments that join the first serial line to the character device ``console``;
     ``boot`` the kernel's parameters; ``counted`` those beside them where the guest's clock counts instructions,
-    and ``counter`` what its CPU model then gets so that programs can read the count itself.
+    and ``counter`` what its CPU model then gets so that programs can read the count itself; ``marks`` are the
+    instructions, in hexadecimal, between which the cost payload measures (``guest_payload/cost/counter.h``).
 
     Kernels: ``elf`` is the machine number in an ELF header; ``built`` where a build leaves what is booted, below its
     folder; ``image`` the format of its images, ``magic`` what tells them (offset, bytes) where nothing else does;
@@ -73,6 +74,7 @@ class Architecture:
     boot: tuple[str, ...]
     counted: tuple[str, ...] = _COUNTED
     counter: str = ""
+    marks: tuple[str, str]
     elf: int
     built: tuple[str, ...]
     image: str
@@ -117,6 +119,7 @@ ARCHITECTURES: Mapping[Arch, Architecture] = {
         # The early console costs nothing measurable and shows a kernel that dies before it knows its serial port.
         boot=("console=ttyS0", "earlyprintk=ttyS0", *_BOOT),
         counted=(*_COUNTED, "tsc=reliable", "clocksource=tsc"),
+        marks=("6687db", "6687c9"),
         elf=62,
         built=("arch/x86/boot/bzImage",),
         image="vmlinux",
@@ -146,6 +149,7 @@ ARCHITECTURES: Mapping[Arch, Architecture] = {
         console=("-serial", "chardev:console"),
         boot=("console=ttyAMA0", "earlycon", *_BOOT),
         counter=",cntfrq=1000000000",
+        marks=("9f2c03d5", "bf2c03d5"),
         elf=183,
         built=("arch/arm64/boot/Image", "arch/arm64/boot/Image.gz", "arch/arm64/boot/vmlinuz.efi"),
         image="Image",
@@ -172,6 +176,7 @@ ARCHITECTURES: Mapping[Arch, Architecture] = {
         cpu={"tcg": "rv64", "kvm": "host"},
         console=("-serial", "chardev:console"),
         boot=("console=ttyS0", "earlycon=sbi", *_BOOT),
+        marks=("13201070", "13202070"),
         elf=243,
         built=("arch/riscv/boot/Image", "arch/riscv/boot/Image.gz", "arch/riscv/boot/vmlinuz.efi"),
         image="Image",

@@ -31,6 +31,12 @@ FLAGS: tuple[str, ...] = (
     "-Wall", "-Wextra", "-Werror", "-Wno-unused-command-line-argument", "-Wl,--image-base=0x40000000",
 )  # fmt: skip
 
+# A library that a program of this host loads; it has the host's C library.
+_SHARED: tuple[str, ...] = (
+    "-shared", "-fPIC", "-std=gnu11", "-O2", "-g0", "-s", "-fno-sanitize=all", "-fvisibility=hidden",
+    "-Wall", "-Wextra", "-Werror",
+)  # fmt: skip
+
 # As ours, so that the compiler's libc, which took minutes to build, is used again.
 _GIVEN: tuple[str, ...] = (*(flag for flag in FLAGS if not flag.startswith("-W")), "-w")
 
@@ -69,24 +75,31 @@ def sources_digest(sources: Sequence[Path]) -> str:
 class Program:
     """A static ELF called ``name``, as it is to be built from ``sources`` for ``arch``.
 
-    ``defines`` become ``-DKEY=VALUE``. The sources may include headers that lie beside them.
+    ``defines`` become ``-DKEY=VALUE``. The sources may include headers that lie beside them. A ``shared`` one is a
+    library for programs of a host of ``arch``.
     """
 
     sources: tuple[Path, ...]
     arch: Arch
     name: str
     defines: tuple[tuple[str, str], ...] = ()
+    shared: bool = False
+
+    @property
+    def _target(self) -> str:
+        zig = ARCHITECTURES[self.arch].zig
+        return zig.replace("-musl", "-gnu") if self.shared else zig
 
     @property
     def _flags(self) -> list[str]:
-        return [*FLAGS, *(f"-D{key}={value}" for key, value in sorted(self.defines))]
+        return [*(_SHARED if self.shared else FLAGS), *(f"-D{key}={value}" for key, value in sorted(self.defines))]
 
     @property
     def target(self) -> Path:
         """Where it is kept: a place for each content."""
         recipe = [
             compiler_version(),
-            ARCHITECTURES[self.arch].zig,
+            self._target,
             self.name,
             *self._flags,
             sources_digest(self.sources),
@@ -111,7 +124,7 @@ class Program:
             target.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as scratch:
                 built = Path(scratch) / self.name
-                _compile(self.sources, self.arch, self._flags, built)
+                _compile(self.sources, self.arch, self._flags, built, self._target)
                 if self.target != target:  # edited meanwhile: nobody knows what the compiler read
                     return self.make(how_far)
                 keep_made(target, built.read_bytes(), 0o755)  # whoever comes second replaces like with like
@@ -137,9 +150,9 @@ def compile_given(source: Path, arch: Arch) -> bytes:
         return built.read_bytes()
 
 
-def _compile(sources: Sequence[Path], arch: Arch, flags: Sequence[str], output: Path) -> None:
+def _compile(sources: Sequence[Path], arch: Arch, flags: Sequence[str], output: Path, target: str = "") -> None:
     zig_cache = str(cache_root() / "zig")
-    argv = [sys.executable, "-m", "ziglang", "cc", "-target", ARCHITECTURES[arch].zig, *flags]
+    argv = [sys.executable, "-m", "ziglang", "cc", "-target", target or ARCHITECTURES[arch].zig, *flags]
     argv += ["-o", str(output), *(str(s.resolve()) for s in sources if s.suffix == ".c")]
     environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": zig_cache, "ZIG_LOCAL_CACHE_DIR": zig_cache}
     try:

@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from junit_xml import TestCase, TestSuite
 
+from harness.cost.functions import FunctionCosts, largest
 from harness.cost.model import Cost, CostChange, CostTable, changes, slopes
 from harness.model.version import version_order
 from harness.reports.junit import document, element, one_line, xml_text
@@ -186,6 +187,36 @@ def cost_json(one: Costed) -> dict[str, Any]:
             else {}
         ),
     }
+
+
+def functions_lines(here: FunctionCosts, there: FunctionCosts | None) -> Iterator[str]:
+    """For a person: the functions that differ most or, without another kernel, those that take most."""
+    head = f"{here.kernel} {here.arch}, {here.row}"
+    for one in (here, there):
+        if one is not None and one.lost:
+            yield f"{one.kernel} {one.arch}, {one.row}: no answer: {one.lost}"
+            return
+    if there is None:
+        yield f"{head}: {here.total:,.0f} instructions a call, the largest functions"
+        yield from (f"  {name:40} {amount:11,.0f}" for name, amount, _ in largest(here, None))
+        return
+    yield f"{head}: {here.total:,.0f} instructions a call, {there.total:,.0f} on {there.kernel};"
+    yield "  the functions that differ most:"
+    yield f"  {'':40} {'there':>11} {'here':>11}"
+    for name, amount, before in largest(here, there):
+        yield f"  {name:40} {before:11,.0f} {amount:11,.0f} {amount - before:+10,.0f}"
+
+
+def functions_json(here: FunctionCosts, there: FunctionCosts | None) -> dict[str, Any]:
+    """For programs."""
+    told: dict[str, Any] = {
+        "kernel": here.kernel,
+        "arch": here.arch,
+        "row": here.row,
+        "lost": here.lost or (there.lost if there else ""),
+        "functions": {name: round(amount, 2) for name, amount in here.functions.items()},
+    }
+    return {**told, "against": there.kernel, "functions_there": dict(there.functions)} if there else told
 
 
 def cost_junit(costed: Sequence[Costed]) -> str:

@@ -13,16 +13,27 @@ import pytest
 from harness.bisect.cost import cost_question, cost_row
 from harness.bisect.predicate import Seen
 from harness.bisect.session import BisectOptions
-from harness.cost.measure import cost_rows, measure
+from harness.cost.functions import FunctionCosts, _api, by_function, largest, read_symbols
+from harness.cost.measure import cost_program, cost_rows, measure
 from harness.cost.model import Cost, CostTable, changes, chosen_rows, read_costs, settle, slopes
 from harness.errors import BootFailed, LostGuest, UsageError
 from harness.guests.model import Exited, Guest, Output
 from harness.matrix.model import Profile
-from harness.reports.cost import Costed, cost_json, cost_junit, cost_lines, cost_page, cost_steps
+from harness.model.architectures import ARCHES, ARCHITECTURES
+from harness.reports.cost import (
+    Costed,
+    cost_json,
+    cost_junit,
+    cost_lines,
+    cost_page,
+    cost_steps,
+    functions_json,
+    functions_lines,
+)
 from tests.bisect_fakes import kernel
 from tests.fakes import FakeGuest
 
-PLAN = b'{"plan":1,"frequency":1000000000,"mseal":true,"begins":1,"ends":2}'
+PLAN = b'{"plan":1,"frequency":1000000000,"mseal":true}'
 COUNTED = Profile("counted", memory=512, counted=True)
 STORED = Path(__file__).parents[1] / "data" / "cost" / "munmap-6.12.jsonl"
 
@@ -194,6 +205,43 @@ def test_a_guest_that_does_not_boot_is_lost() -> None:
         raise BootFailed("it never said hello")
 
     assert measure(kernel("6.12"), COUNTED, boot, (), lambda text: None).lost == "it never said hello"
+
+
+def test_counts_go_to_the_function_that_their_address_lies_in() -> None:
+    symbols = read_symbols(
+        [b"ffffffff81000000 T _text", b"ffffffff81000100 t walk.isra.0", b"ffffffff81000200 T do_munmap"]
+    )
+    places = [(0x40001000, 7), (0xFFFFFFFF81000108, 10), (0xFFFFFFFF810001F0, 5), (0xFFFFFFFF81000200, 3)]
+    assert dict(by_function(places, symbols)) == {"(the program)": 7, "walk": 15, "do_munmap": 3}
+
+
+def test_a_kernel_that_hides_its_addresses_is_no_answer() -> None:
+    with pytest.raises(LostGuest, match="does not tell the addresses"):
+        read_symbols([b"0000000000000000 T do_munmap"])
+
+
+def test_the_functions_that_differ_most_are_told_first() -> None:
+    here = FunctionCosts("new", "x86_64", "munmap/1/none", {"a": 100.0, "b": 50.0, "c": 5.0})
+    there = FunctionCosts("old", "x86_64", "munmap/1/none", {"a": 100.0, "b": 10.0, "d": 7.0})
+    assert [name for name, _, _ in largest(here, there)] == ["b", "d", "c", "a"]
+    text = list(functions_lines(here, there))
+    assert text[3].split() == ["b", "10", "50", "+40"]
+    lost = replace(there, functions={}, lost="it never said hello")
+    assert list(functions_lines(here, lost)) == ["old x86_64, munmap/1/none: no answer: it never said hello"]
+    assert functions_json(here, lost)["lost"] == "it never said hello"
+
+
+def test_the_marks_are_what_the_payload_has() -> None:
+    for arch in ARCHES:
+        program = cost_program(arch).read_bytes()
+        assert all(bytes.fromhex(mark) in program for mark in ARCHITECTURES[arch].marks), arch
+
+
+@pytest.mark.parametrize(
+    ("version", "api"), [("7.2.22 (Debian)", 1), ("9.0.2", 1), ("9.1.0", 4), ("10.0.2", 4), ("?", 1)]
+)
+def test_the_plugin_is_built_for_the_version_of_qemu(version: str, api: int) -> None:
+    assert _api(version) == api
 
 
 @pytest.mark.parametrize(
