@@ -26,9 +26,9 @@ from harness.model.architectures import ARCHES, ARCHITECTURES, Arch
 from harness.payload.compiler import compile_given
 from harness.runs.interactive import Hold, equip, opened, pick, refuse_unfit, run_command, run_shell
 from harness.runs.model import Cell
+from harness.runs.symbols import VMLINUX, built_vmlinux
 
 _SOURCE = ".c"
-VMLINUX = "vmlinux"
 _FLOOD = 1 << 62  # a person may read as much as a guest writes
 
 
@@ -197,13 +197,8 @@ def _symbols(cell: Cell, given: str) -> Path | None:
     kernel = cell.kernel
     if not isinstance(kernel, Kernel):
         return None
-    if kernel.origin.kind == "file" and given:
-        place = Path(given).expanduser().absolute()
-        built = ARCHITECTURES[cell.arch].built
-        tops = [place.parents[image.count("/")] for image in built if place.match(image)]
-        found = next((top / VMLINUX for top in (*tops, place, place.parent) if (top / VMLINUX).is_file()), None)
-        if found:
-            return found
+    if kernel.origin.kind == "file" and given and (found := built_vmlinux(str(Path(given).absolute()), cell.arch)):
+        return found
     return kernel.image if kernel.image_format == VMLINUX else None
 
 

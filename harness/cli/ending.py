@@ -10,7 +10,6 @@ from rich.console import Console
 from harness.cli.unwritten import write_or_say
 from harness.compare.comparison import compare_baselines
 from harness.history.record import remember
-from harness.reports.compare import print_comparison
 from harness.reports.style import screen
 from harness.reports.terminal import print_run
 from harness.reports.write import write_reports
@@ -28,8 +27,5 @@ def end(done: RunDone, aside: Console, *, as_json: bool, show_all: bool) -> int:
         click.echo(json.dumps(summary_json(done), indent=1))
     else:
         console = screen()
-        if comparison := compare_baselines(done):
-            print_comparison(console, comparison, every=show_all)
-            console.print()
-        print_run(console, done, every=show_all)
+        print_run(console, done, every=show_all, comparison=compare_baselines(done))
     return code

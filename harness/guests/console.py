@@ -32,7 +32,8 @@ class Crash:
     before it, None before the first probe and after the payload's end. ``fatal`` tells a crash from a note
     (warnings, hung tasks, stalls and memory running out: a slow or small machine can cause them).
     Where lanes run probes side by side, the process that the report names tells which of them it was; where it
-    names none of ours, ``also`` has the others that ran. ``line`` is the 1-based line of the console.
+    names none of ours, ``also`` has the others that ran. ``line`` is the 1-based line of the console. ``places`` are
+    the frames of its stack with where they are in the source, where somebody has told (harness/runs/symbols.py).
     """
 
     kind: CrashKind
@@ -42,6 +43,7 @@ class Crash:
     fatal: bool
     line: int = 0
     also: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
 
     @property
     def warns_of_memory(self) -> bool:

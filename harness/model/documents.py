@@ -138,6 +138,20 @@ class ExamplePart(Part):
     observed: str
 
 
+class CrashPart(Part):
+    """What kernels reported of themselves, each mishap once: reports with the same stack have the same ``id``."""
+
+    id: Text
+    kind: Text
+    title: Text
+    fatal: bool
+    where: str
+    places: tuple[str, ...]
+    cells: tuple[Text, ...]
+    probes: tuple[str, ...]
+    reports: Positive
+
+
 class CausePart(Part):
     """What failing probes have in common. Each failing probe belongs to exactly one cause of its cell."""
 
@@ -171,6 +185,7 @@ class RunVerdicts(Part):
     counts: dict[Status, Count]
     rules: dict[RuleId, RulePart]
     causes: tuple[CausePart, ...] | Absent = None
+    crashes: tuple[CrashPart, ...] | Absent = None
     cells: tuple[CellPart, ...]
 
 

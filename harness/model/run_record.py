@@ -76,7 +76,10 @@ class MachineRecord(_Model):
 
 
 class CrashRecord(_Model):
-    """A report the console showed; ``during`` is the probe that was running, ``also`` those it may be as well."""
+    """A report the console showed; ``during`` is the probe that was running, ``also`` those it may be as well.
+
+    ``places`` has frames of its stack with where they are in the source: ``do_it+0x4f/0x2a0 mm/mprotect.c:612``.
+    """
 
     kind: str
     title: str
@@ -85,6 +88,7 @@ class CrashRecord(_Model):
     fatal: bool
     line: int = 0
     also: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
 
 
 class HelperRecord(_Model):

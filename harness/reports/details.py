@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from harness.guests.console import fingerprint
 from harness.model.run_record import CellRecord, CrashRecord
 from harness.reports.findings import Finding, differences, findings, missing, readings
 from harness.reports.grid import Grid, reasons_for
 from harness.reports.style import MARKS, Page
 from harness.runs.causes import ReportedCause, command_line
 from harness.runs.cells import kernel_name, label, plural, ran_on, release, together
+from harness.runs.crashes import shared_crashes
 from harness.runs.model import RunDone
 
 # Findings told in full before the reader is sent to ``show``.
@@ -119,14 +119,14 @@ def _missing(page: Page, done: RunDone, laid_out: Grid) -> None:
 
 def _consoles(page: Page, done: RunDone) -> None:
     """Quote what kernels reported, also where no probe was harmed; what has the same stack is told once."""
-    alike: dict[tuple[str, ...], list[tuple[CellRecord, CrashRecord]]] = {}
-    for cell in done.record.cells:
-        for crash in cell.crashes:
-            alike.setdefault((crash.kind, *fingerprint(crash.title, crash.lines)), []).append((cell, crash))
+    alike = shared_crashes(done.record.cells)
     if alike:
         page.head("Reports on consoles")
-    for (cell, crash), *others in alike.values():
+    for one in alike:
+        (cell, crash), *others = one.seen
         page.line(f"{label(cell)}: {crash.title}{_during(crash)}", _IN, "red" if crash.fatal else "yellow")
+        if one.where:
+            page.line(f"at {one.where}; finding {one.id}", _DEEP)
         for line in crash.lines[:_CRASH_LINES]:
             page.line(line, _DEEP, "dim")
         if len(crash.lines) > _CRASH_LINES:

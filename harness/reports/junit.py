@@ -254,6 +254,7 @@ def _output(result: RuleResult, crashes: Sequence[CrashRecord]) -> Iterator[str]
     for crash in crashes:
         if crash.during in probes or probes.intersection(crash.also):
             yield f"on the console during {' or '.join(filter(None, (crash.during, *crash.also)))}: {crash.title}"
+            yield from (f"    at {place}" for place in crash.places)
             yield from (f"    {line}" for line in crash.lines)
 
 

@@ -9,8 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.compare.comparison import Comparison
 from harness.model.run_record import CellRecord
 from harness.model.verdict import STATUSES, Status
+from harness.reports.compare import print_comparison
 from harness.reports.details import print_causes, print_details
 from harness.reports.grid import Flat, Grid, Row, grid
 from harness.reports.style import MARKS, SHORT_KINDS, Ink, Page
@@ -26,13 +28,17 @@ _HEAD_WIDTH = 9
 _ALWAYS: frozenset[Status] = frozenset({"fail", "error", "miss"})
 
 
-def print_run(console: Console, done: RunDone, *, every: bool = False) -> None:
-    """Print a whole run. ``every``: one line for each rule, and every finding in full."""
+def print_run(console: Console, done: RunDone, *, every: bool = False, comparison: Comparison | None = None) -> None:
+    """Print a whole run. ``every``: one line for each rule, and every finding in full. What failed stands first, for
+    that is on the first screen; then the ``comparison`` with the kernels of the run that are baselines."""
     page = Page(console)
     run = done.record
     page.line(f"run {run.id}: {_size(done)}, payload {run.payload_id}", style="bold")
     found = told_causes(done)
     print_causes(page, done, found)
+    if comparison is not None:
+        console.print()
+        print_comparison(console, comparison, every=every)
     laid_out = grid(done, every)
     _print_grid(console, page.ink, laid_out)
     _print_flats(page, done, laid_out.flats)

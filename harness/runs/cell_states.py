@@ -6,6 +6,7 @@ Reports and everything else that reads runs ask ``CellRecord.clean`` and tell ``
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import StoreError
@@ -51,6 +52,8 @@ def crashes_told(folder: Path, record: CellRecord) -> tuple[tuple[Crash, ...], s
             found += find_crashes(beginning.decode("utf-8", "replace"))
             too_long = too_long if whole else TOO_LONG
     titles = {crash.title for crash in found}
+    places = {(one.title, one.line): one.places for one in record.crashes}
+    found = [replace(crash, places=places.get((crash.title, crash.line), ())) for crash in found]
     return (*found, *(Crash(**one.model_dump()) for one in record.crashes if one.title not in titles)), too_long
 
 

@@ -9,6 +9,7 @@ from harness.model.run_record import CellRecord
 from harness.model.verdict import STATUSES, RuleResult
 from harness.runs.causes import causes_json, told_causes
 from harness.runs.cells import kernel_name, release, status_counts
+from harness.runs.crashes import crashes_json
 from harness.runs.judging import VERDICTS_SCHEMA
 from harness.runs.model import RunDone
 
@@ -31,6 +32,7 @@ def summary_json(done: RunDone) -> dict[str, Any]:
         "counts": dict(status_counts(done)),
         "rules": {name: rule_json(rule) for name, rule in rules.items()},
         "causes": causes_json(told_causes(done)),
+        "crashes": crashes_json(done),
         "cells": [_cell(cell, done.results.get(cell.id, ())) for cell in run.cells],
     }
 

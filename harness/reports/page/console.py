@@ -11,7 +11,8 @@ from harness.guests.console import Running, clean
 from harness.model.run_record import CellRecord
 from harness.model.stored_files import is_stored, read_stored
 from harness.model.verdict import RuleResult, Status
-from harness.runs.cells import cell_folder
+from harness.runs.cells import cell_folder, label
+from harness.runs.crashes import crash_id, shared_crashes
 from harness.runs.judging import read_plan
 from harness.runs.model import RunDone
 
@@ -27,9 +28,12 @@ def excerpts(done: RunDone, cell: CellRecord, results: Sequence[RuleResult]) -> 
     """The reports found on the console, what it said during failing probes, and its end where the cell was lost."""
     found: dict[str, Any] = {}
     if cell.crashes:
+        known = {one.id: one for one in shared_crashes(done.record.cells)}
         found["crashes"] = [
             {
                 "title": crash.title,
+                "where": known[crash_id(crash)].where,
+                "others": [label(c) for c, _ in known[crash_id(crash)].seen if c.id != cell.id],
                 "during": crash.during or "",
                 "also": list(crash.also),
                 "lines": list(crash.lines[:_LINES]),

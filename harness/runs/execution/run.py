@@ -14,6 +14,7 @@ from harness.model.run_record import CellRecord, RunRecord, RunState, write_atom
 from harness.model.verdict import STATUSES, RuleResult
 from harness.observations.journal import read_journal
 from harness.runs.cell_states import ended, evidence_of, other_machine
+from harness.runs.commands import kernel_words
 from harness.runs.execution.cell_records import came_up, finished_cell, remarked
 from harness.runs.execution.cell_worker import CellOutcome
 from harness.runs.execution.local_pool import LocalPool
@@ -33,6 +34,7 @@ from harness.runs.model import JOURNAL, Cell, MakeGuest, OnProgress, ProgressEve
 from harness.runs.plan import RunPlan
 from harness.runs.planning.schedule import room
 from harness.runs.run_store import run_lock
+from harness.runs.symbols import built_vmlinux, symbolised
 
 
 class _Execution:
@@ -113,6 +115,9 @@ class _Execution:
         self._on_progress(ProgressEvent(cell.id, "judging", took))
         if not outcome.lost:
             outcome.lost = other_machine(record, outcome.journalled)
+        if outcome.crashes:
+            given = kernel_words(self._record, record)[0]
+            outcome.crashes = symbolised(outcome.crashes, built_vmlinux(given, cell.arch))
         facts = recorded_facts(record, outcome.journalled)
         record = remarked(record, facts)
         results = judge_cell(

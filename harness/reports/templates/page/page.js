@@ -232,7 +232,10 @@
     for (const crash of said.crashes || []) {
       const suspects = crash.during ? [crash.during, ...(crash.also || [])] : [];
       if (suspects.length && !suspects.some((probe) => probes.includes(probe))) continue;
-      parts.push([`${crash.title}${suspects.length ? ` during ${suspects.join(" or ")}` : ""}`, crash.lines]);
+      const place = crash.where ? ` at ${crash.where}` : "";
+      const others = crash.others.length ? `; the same on ${crash.others.join(", ")}` : "";
+      const title = `${crash.title}${suspects.length ? ` during ${suspects.join(" or ")}` : ""}`;
+      parts.push([`${title}${place}${others}`, crash.lines]);
     }
     for (const [probe, lines] of Object.entries(said.probes || {})) {
       if (probes.includes(probe)) parts.push([`during ${probe}`, lines]);
