@@ -37,7 +37,10 @@ struct x_segment {
 
 enum x_kind { X_HOLE, X_ANON, X_SHARED_ANON, X_SHARED_FILE, X_PRIVATE_FILE, X_ZERO, X_KINDS };
 
-enum x_trait { X_SEALED = 1, X_WRITTEN = 2, X_LOCKED = 4, X_NAMED = 8, X_COMB = 16 };
+enum x_trait {
+	X_SEALED = 1, X_WRITTEN = 2, X_LOCKED = 4, X_NAMED = 8, X_COMB = 16,
+	X_GROWSDOWN = 32, X_NORESERVE = 64 /* what mmap is given */
+};
 
 /* Of a step's `by`: another thread of the process does it; the twin does it whatever the other pass was answered. */
 enum { X_BY_THREAD = 1, X_TWIN_TOO = 2 };
@@ -107,7 +110,8 @@ void x_thread_gone(void);
 
 enum x_op {
 	X_MUNMAP = 1, X_MMAP, X_MPROTECT, X_PKEY_MPROTECT, X_MREMAP, X_MADVISE, X_MSEAL, X_MLOCK, X_MLOCKALL, X_FORK,
-	X_WRITE, X_READ, X_MBIND, X_MSYNC, X_NAME, X_MINCORE, X_RIGHTS, X_CLEAR_REFS, X_REMAP_FILE, X_SHMAT, X_OPS
+	X_WRITE, X_READ, X_MBIND, X_MSYNC, X_NAME, X_MINCORE, X_RIGHTS, X_CLEAR_REFS, X_REMAP_FILE, X_SHMAT,
+	X_USERFAULTFD, X_OPS
 };
 
 /* explore_program.c */

@@ -8,9 +8,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/ipc.h>
 #include <sys/prctl.h>
 #include <sys/shm.h>
@@ -29,6 +31,9 @@
 #endif
 #ifndef SHM_REMAP
 #define SHM_REMAP 040000
+#endif
+#ifndef UFFD_USER_MODE_ONLY
+#define UFFD_USER_MODE_ONLY 1
 #endif
 enum { POLICY_DEFAULT = 0, POLICY_BIND = 2, POLICY_MOVE = 2 /* MPOL_MF_MOVE */ };
 
@@ -273,24 +278,25 @@ static long do_mremap(struct x_window *w, const struct x_step *s, uint8_t *extra
 
 /* ------------------------------------------------------------------ advice, seals, locks and the rest */
 
-/* a: advice, c: 1 by process_madvise, where every byte advised counts as 0 */
+/* a: advice, c: 1 by process_madvise, where every byte advised counts as 0; 2 by that in two ranges */
 static long do_madvise(struct x_window *w, const struct x_step *s, uint8_t *extra)
 {
 	static int self = -1;
 	static pid_t whose;
-	struct iovec range = {x_unit(w, s->start), bytes(w, s)};
+	size_t first = s->c == 2 && s->units > 1 ? w->unit : bytes(w, s);
+	struct iovec ranges[] = {{x_unit(w, s->start), first}, {x_unit(w, s->start) + first, bytes(w, s) - first}};
 	long got;
 
 	if (!s->c)
-		return sys(SYS_madvise, range.iov_base, range.iov_len, s->a);
+		return sys(SYS_madvise, x_unit(w, s->start), bytes(w, s), s->a);
 	if (self < 0 || whose != getpid()) {
 		whose = getpid();
 		self = (int)sys(SYS_pidfd_open, whose, 0);
 	}
 	if (self < 0)
 		return -1;
-	got = sys(SYS_process_madvise, self, &range, 1, s->a, 0);
-	if (got >= 0 && (size_t)got != range.iov_len) {
+	got = sys(SYS_process_madvise, self, ranges, ranges[1].iov_len ? 2 : 1, s->a, 0);
+	if (got >= 0 && (size_t)got != bytes(w, s)) {
 		*extra = (uint8_t)((size_t)got / w->unit);
 		got = -1;
 		errno = EAGAIN; /* a part only: no error of the call's, and no success */
@@ -446,6 +452,36 @@ static long do_clear_refs(struct x_window *w, const struct x_step *s, uint8_t *e
 	return got == 1 ? 0 : -1;
 }
 
+/* Of this process: a child that goes on needs one of its own. What is missing is told by SIGBUS. */
+static int userfaultfd_of_process(void)
+{
+	static int fd = -1;
+	static pid_t whose;
+	struct uffdio_api api = {.api = UFFD_API, .features = UFFD_FEATURE_SIGBUS};
+
+	if (fd >= 0 && whose == getpid())
+		return fd;
+	whose = getpid();
+	fd = (int)sys(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+	if (fd >= 0 && sys(SYS_ioctl, fd, UFFDIO_API, &api))
+		return -1;
+	return fd;
+}
+
+/* a: 0 what is missing, 1 what is write-protected, 2 nothing any more */
+static long do_userfaultfd(struct x_window *w, const struct x_step *s, uint8_t *extra)
+{
+	int fd = userfaultfd_of_process();
+	struct uffdio_range range = {(uintptr_t)x_unit(w, s->start), bytes(w, s)};
+	struct uffdio_register wanted = {.range = range, .mode = s->a ? UFFDIO_REGISTER_MODE_WP :
+									UFFDIO_REGISTER_MODE_MISSING};
+
+	(void)extra;
+	if (fd < 0)
+		return -1;
+	return s->a == 2 ? sys(SYS_ioctl, fd, UFFDIO_UNREGISTER, &range) : sys(SYS_ioctl, fd, UFFDIO_REGISTER, &wanted);
+}
+
 typedef long operation(struct x_window *w, const struct x_step *s, uint8_t *extra);
 
 static operation *const operations[X_OPS] = {
@@ -468,6 +504,7 @@ static operation *const operations[X_OPS] = {
 	[X_CLEAR_REFS] = do_clear_refs,
 	[X_REMAP_FILE] = do_remap_file,
 	[X_SHMAT] = do_shmat,
+	[X_USERFAULTFD] = do_userfaultfd,
 };
 
 /* ------------------------------------------------------------------ by another thread of the process */

@@ -147,10 +147,12 @@ static bool make_segment(struct x_window *w, const struct x_segment *s, int star
 	char *at = x_unit(w, start);
 	size_t length = s->units * w->unit;
 	uint8_t prot = written ? PROT_READ | PROT_WRITE : s->prot;
+	unsigned long flags = (s->traits & X_GROWSDOWN ? MAP_GROWSDOWN : 0) |
+			      (s->traits & X_NORESERVE ? MAP_NORESERVE : 0);
 
 	if (s->kind == X_HOLE)
 		return true;
-	if (x_map(w, start, s->units, s->kind, prot, MAP_FIXED_NOREPLACE) != (long)at)
+	if (x_map(w, start, s->units, s->kind, prot, MAP_FIXED_NOREPLACE | flags) != (long)at)
 		return false;
 	if (written && !fill_units(w, start, s->units))
 		return false;

@@ -1,10 +1,12 @@
 """Which programs are run, in which order. Everything follows from the seed, and from what the programs before it saw.
 
-*Exhaustive*: everything that lasts happens to sealed memory, alone and two at a time, and then everything that has to
-be refused is tried; every layout of up to ``EXHAUSTIVE_UNITS`` units over {plain, sealed} x {rw, r, none}, mirrored
-ones once, with every range and every operation; in an order shuffled by the seed, so that a short run sees a fair
-part of it. What the model says is refused leaves no trace, so several such steps share a program. *Random*: windows
-and steps by weight; *guided*: those that came through abstract states not seen before are kept and changed further.
+*Exhaustive*: everything that can be taken back is done to sealed memory and taken back, on every pair of ranges;
+everything that lasts happens to it, alone and two at a time, and then everything that has to be refused is tried;
+every layout of up to ``EXHAUSTIVE_UNITS`` units over {plain, sealed} x {rw, r, none}, mirrored ones once, with every
+range and every operation; in an order shuffled by the seed, so that a short run sees a fair part of it. What the
+model says is refused leaves no trace, so several such steps share a program. *Random*: windows and steps by weight,
+often on ranges that have to do with one another; *guided*: those that came through abstract states not seen before
+are kept and changed further.
 """
 
 from __future__ import annotations
@@ -53,6 +55,10 @@ def _templates() -> tuple[Template, ...]:
     found += [Template(number["mremap"], a, weight=w) for a, w in enumerate((0.7, 2, 2, 1, 3, 1, 1, 1, 1))]
     found += [Template(number["madvise"], advice, 0, c, (1.0 if advice in DISCARDS else 0.5) * (0.3 if c else 1))
               for advice in ADVICE.values() for c in (0, 1)]  # fmt: skip
+    found += [
+        Template(number["madvise"], ADVICE[name], 0, 2, 0.15)
+        for name in ("cold", "dontneed", "free", "wipeonfork", "dontfork")
+    ]
     found += [Template(number["mseal"], a, weight=12 if a == 0 else 0.35) for a in range(len(SEALINGS))]
     found += [Template(number["mlock"], a, weight=w) for a, w in ((0, 2), (1, 1), (2, 2.5))]
     found += [Template(number["mlockall"], a, weight=0.12) for a in (0, 1, 2, 3, 6)]
@@ -66,6 +72,7 @@ def _templates() -> tuple[Template, ...]:
     found += [Template(number["rights"], a, weight=0.6) for a in (0, 1, 2)]
     found += [Template(number["clear_refs"], a, weight=0.05) for a in (0, 3)]
     found += [Template(number["remap_file_pages"], 1, weight=1), Template(number["shmat"], weight=0.6)]
+    found += [Template(number["userfaultfd"], a, weight=0.4) for a in (0, 1, 2)]
     return tuple(found)
 
 
@@ -206,7 +213,8 @@ _LASTING = tuple(
     t
     for t in TEMPLATES
     if (t.op == _MADVISE and not t.c and t.a not in (3, 4, 8, 9, 20, 21, 22, 23, 24, 25, 102, 103))
-    or Step(t.op).operation.name in ("mlock", "mlockall", "fork", "mbind", "name", "write", "mseal", "clear_refs")
+    or Step(t.op).operation.name
+    in ("mlock", "mlockall", "fork", "mbind", "name", "write", "mseal", "clear_refs", "userfaultfd")
 )
 """What leaves something behind in a mapping or a process that a later check may stumble over."""
 
@@ -244,9 +252,132 @@ def consequences(rng: random.Random) -> Iterator[Program]:
         yield Program(window, (*steps, *_battery_of(prot, 0)))
 
 
+_THERE, _CHAIN = 4, 9  # units of such a window, and how often something is done and taken back in it
+
+
+def _advice(name: str) -> Step:
+    return Step(_MADVISE, a=ADVICE[name])
+
+
+def _way(name: str, a: int) -> Step:
+    return Step(by_name(name).number, a=a)
+
+
+# What can be done to sealed memory, and what takes it back, or makes it something else.
+_THERE_AND_BACK: tuple[tuple[Step, Step], ...] = (
+    *((_advice(there), _advice(back)) for there, back in (
+        ("random", "normal"), ("sequential", "random"), ("dontdump", "dodump"), ("wipeonfork", "keeponfork"),
+        ("dontfork", "dofork"), ("hugepage", "nohugepage"), ("mergeable", "unmergeable"))),
+    *((_way(name, there), _way(name, back)) for name, there, back in (
+        ("mbind", 1, 0), ("mbind", 1, 0), ("mlock", 0, 2), ("mlock", 1, 0), ("mlock", 2, 0), ("name", 1, 0),
+        ("name", 1, 2), ("userfaultfd", 0, 2), ("userfaultfd", 1, 2))),
+)  # fmt: skip
+
+
+def there_and_back(rng: random.Random) -> Iterator[Program]:
+    """Something is done to a part of sealed memory and taken back on a part that has to do with that, on every pair of
+    ranges: so mappings are split, and merge to the left, to the right and on both sides, for every reason there is to
+    split one, whatever else they have in common. Many such pairs share a program."""
+    near = [
+        (first, second)
+        for first, second in itertools.product(ranges(_THERE), repeat=2)
+        if first[0] <= sum(second) and second[0] <= sum(first)
+    ]
+    made = list(itertools.product(_THERE_AND_BACK, near))
+    rng.shuffle(made)
+    for at in range(0, len(made), _CHAIN):
+        for locked in (0, TRAITS["locked"]):
+            steps: list[Step] = []
+            for (there, back), (first, second) in made[at : at + _CHAIN]:
+                spans = (first, second, (0, _THERE))
+                steps += [replace(s, start=a, units=u) for s, (a, u) in zip((there, back, back), spans, strict=True)]
+            steps = [step for step in steps if not (locked and step.op == by_name("mlock").number)]
+            traits = _WRITTEN | _SEALED | locked | (TRAITS["named"] if rng.random() < 0.3 else 0)
+            window = (Segment(1, rng.choice((_RW, _RW, _R)), _THERE, traits),)
+            yield Program(window, (*steps, Step(by_name("munmap").number, 0, _THERE)))
+
+
+_TOGETHER = 480  # of such programs, before what is random has more of them
+# What memory can be at the same time; of each at most one, and as often none.
+_SORTS_OF_TRAITS: tuple[tuple[Step, ...], ...] = (
+    (_advice("random"), _advice("sequential")),
+    (_advice("dontdump"),),
+    (_advice("wipeonfork"), _advice("dontfork")),
+    (_advice("hugepage"), _advice("nohugepage")),
+    (_advice("mergeable"),),
+    (_way("mlock", 0), _way("mlock", 1)),
+    (_way("name", 1),),
+    (_way("mbind", 1), _way("mbind", 3)),
+    (_way("userfaultfd", 0), _way("userfaultfd", 1)),
+    (Step(_PKEY_MPROTECT, a=_RW, b=1),),
+    (_advice("guard-install"),),
+    (_way("fork", 1), _way("fork", 0)),
+    (_way("mseal", 0),),
+    (_way("mlockall", 2),),
+)
+
+
+def together(rng: random.Random) -> Program:
+    """Memory that is many things at once, each by the toss of a coin, some before it is sealed and some after; then
+    everything that has to be refused. A defect that asks for two things, or for one without another, shows in one of
+    four such programs, for three in one of eight."""
+    n, prot = _AFTER, rng.choice((_RW, _RW, _R))
+    before: list[Step] = []
+    after: list[Step] = []
+    for sort in rng.sample(_SORTS_OF_TRAITS, len(_SORTS_OF_TRAITS)):
+        if rng.random() < 0.5:
+            continue
+        step = rng.choice(sort)
+        if step.operation.ranged:
+            start, units = rng.choice(((0, n), (0, n), (1, 3), (2, 1)))
+            step = replace(step, start=start, units=units)
+        keyed = step.op == _PKEY_MPROTECT
+        if keyed and prot == _R:
+            continue
+        (before if keyed or rng.random() < 0.4 else after).append(step)
+        if step.op == _MADVISE and step.a == ADVICE["guard-install"]:
+            (before if before[-1:] == [step] else after).append(replace(step, a=ADVICE["guard-remove"]))
+        if step.op == _FORK:
+            (before if before[-1:] == [step] else after).append(Step(_WRITE, 0, n, 0x21))
+    traits = _WRITTEN if rng.random() < 0.8 else 0
+    for name, often in (("noreserve", 0.3), ("growsdown", 0.3), ("comb", 0.15)):
+        traits |= TRAITS[name] if rng.random() < often else 0
+    thread = int(rng.random() < 0.15)
+    forbidden = [replace(step, by=thread) for step in _battery_of(prot, 0)]
+    more = [_refusable(rng, *rng.choice(((1, 3), (2, 1), (1, 1), (3, 1), (1, 2), (2, 2)))) for _ in range(8)]
+    steps = [*before, Step(_MSEAL, 1, 3), *after, *forbidden[:-1], *more, forbidden[-1]][-STEPS_MAX:]
+    place = rng.choice((0, 0, 0, *range(1, len(PLACES))))
+    return _placed(Program((Segment(1, prot, n, traits),), tuple(steps), rng.choice((0, 0, 0, 0, 1, 2, 4)), place))
+
+
+def _refusable(rng: random.Random, start: int, units: int) -> Step:
+    """Something that has to be refused, on a range inside sealed memory."""
+    step = rng.choice(_FORBIDDEN)
+    if step.op == _MREMAP and (step.a in _TO or (step.b and units == 1)):
+        step = replace(step, a=0, b=0)
+    elif step.op == _MREMAP and step.b:
+        step = replace(step, b=units - 1)
+    return replace(step, start=start, units=units)
+
+
+def _traits_together(rng: random.Random) -> Iterator[Program]:
+    yield from (together(rng) for _ in range(_TOGETHER))
+
+
+def in_turn(*sources: Iterator[Program]) -> Iterator[Program]:
+    """One of each, until all have ended: a short run sees something of everything."""
+    left = list(sources)
+    while left:
+        for source in tuple(left):
+            try:
+                yield next(source)
+            except StopIteration:
+                left.remove(source)
+
+
 def positions() -> Iterator[Program]:
-    """One sealed unit at each place of a row of many mappings, under ranges that begin before it and end behind;
-    mseal of such a row; and mremap onto a row whose one sealed unit is anywhere in it."""
+    """One sealed unit at each place of a row of many mappings, under ranges that begin before it and end behind, in one
+    range or in two; mseal of such a row; and mremap onto a row whose one sealed unit is anywhere in it."""
     munmap, mmap = by_name("munmap").number, by_name("mmap").number
     for n in (4, 8, 16):
         row = [Segment(1, _RW if i % 2 else _R, 1, _WRITTEN) for i in range(n)]
@@ -255,6 +386,7 @@ def positions() -> Iterator[Program]:
             sealed = replace(row[k], traits=_WRITTEN | _SEALED)
             spans = ((0, n), (0, k + 1), (k, n - k), (max(0, k - 1), min(n, k + 2) - max(0, k - 1)))
             steps = [step for a, u in spans for step in (Step(munmap, a, u), Step(mmap, a, u, 1, _RW))]
+            steps += [Step(_MADVISE, a, u, ADVICE["dontneed"], c=by) for a, u in spans for by in (0, 1, 2)]
             yield Program((*row[:k], sealed, *row[k + 1 :]), tuple(steps))
     for units in range(1, UNITS_MAX // 2 + 1):
         for k, how in itertools.product(range(units), (MOVES.index("to"), MOVES.index("to-keep"))):
@@ -284,6 +416,20 @@ _LENGTHS = (3, 4, 5, 6, 6, 6, 6, 7, 8, 9)
 
 def _draw(rng: random.Random, weighted: Sequence[tuple[int, int]]) -> int:
     return rng.choices([value for value, _ in weighted], [weight for _, weight in weighted])[0]
+
+
+_BACK = {(there.op, there.a): back.a for there, back in _THERE_AND_BACK}
+
+
+def _placed(program: Program) -> Program:
+    """Where a segment may grow down, nothing but the program may lie near: at a place of its own, without holes."""
+    bit = TRAITS["growsdown"]
+    if not any(s.traits & bit for s in program.segments):
+        return program
+    if all(s.kind == 1 for s in program.segments):
+        return replace(program, place=PLACES.index("4gib"))
+    plain = tuple(replace(s, traits=s.traits & ~bit) for s in program.segments)
+    return replace(program, segments=merged(plain))
 
 
 class Random:
@@ -318,24 +464,55 @@ class Random:
     def program(self) -> Program:
         """The next one."""
         rng, draw = self._rng, self._rng.random()
-        if draw < 0.3:
+        if draw < 0.08:
+            return together(rng)
+        if draw < 0.33:
             return self._battery()
         if self._kept and draw < 0.6:
             return self._changed(rng.choice(self._kept))
         n = rng.choice(_WIDTHS)
-        steps = tuple(self._step(n) for _ in range(rng.choice(_LENGTHS)))
+        steps: list[Step] = []
+        for _ in range(rng.choice(_LENGTHS)):
+            steps.append(self._after(steps, self._step(n), n))
         scale, place, flags = self._circumstances(n)
-        return Program(self._window(n), steps, scale, place, flags)
+        return _placed(Program(self._window(n), tuple(steps), scale, place, flags))
+
+    def _after(self, steps: Sequence[Step], step: Step, n: int) -> Step:
+        """A step, often on a range that has to do with that of one before it, or taking back what that did."""
+        rng = self._rng
+        before = [s for s in steps if s.operation.ranged]
+        if not before or not step.operation.ranged or rng.random() < 0.55:
+            return step
+        last = rng.choice(before)
+        back = _BACK.get((last.op, last.a))
+        if back is not None and rng.random() < 0.4:
+            step = replace(last, a=back, times=1)
+        elif step.op == _MREMAP:
+            return step
+        start, end = last.start, last.start + last.units
+        middle = rng.randrange(start, end)
+        around = ((start, end), (start, middle + 1), (middle, end), (middle, middle + 1), (max(0, start - 1), end),
+                  (start, min(n, end + 1)), (0, start), (end, n), (0, n))  # fmt: skip
+        first, last_one = rng.choice([(a, b) for a, b in around if a < b])
+        return replace(step, start=first, units=last_one - first)
 
     def _battery(self) -> Program:
         """Mostly sealed memory, something that happens to it, and then everything that has to be refused, on ranges of
         every shape: what is refused leaves no trace, so a program holds many such steps."""
         rng, n = self._rng, self._rng.choice(_WIDTHS)
         segments = self._sealed_window(n)
-        steps = [self._happening(n) for _ in range(rng.choice((0, 1, 1, 2, 2, 3)))]
-        if rng.random() < 0.12:  # a key that was there before the seal
+        steps: list[Step] = []
+        for _ in range(rng.choice((0, 1, 1, 2, 2, 3, 4))):
+            steps.append(self._after(steps, self._happening(n), n))
+        draw = rng.random()
+        if draw < 0.25:  # something that was there before the seal: a key, advice, a lock, a policy
             segments = tuple(replace(s, traits=s.traits & ~_SEALED) for s in segments)
-            steps[:0] = [Step(_PKEY_MPROTECT, 0, n, rng.choice((_RW, _R)), 1), Step(_MSEAL, 0, n)]
+            key = Step(_PKEY_MPROTECT, 0, n, rng.choice((_RW, _R)), 1)
+            before = [key] if draw < 0.1 else [self._happening(n) for _ in range(rng.choice((1, 1, 2)))]
+            sealing = (
+                [Step(_MSEAL, 0, n)] if draw < 0.18 or n == 1 else [Step(_MSEAL, 0, n - 1), Step(_MSEAL, n - 1, 1)]
+            )
+            steps[:0] = [*before, *sealing]
         thread = int(rng.random() < 0.08)
         for _ in range(rng.choice((4, 6, 8))):
             start, units = self._shape(n)
@@ -349,7 +526,7 @@ class Random:
         scale, place, flags = self._circumstances(n)
         if not scale and rng.random() < 0.15:
             place = rng.randrange(1, len(PLACES))
-        return Program(segments, tuple(steps), scale, place, flags)
+        return _placed(Program(segments, tuple(steps), scale, place, flags))
 
     def _happening(self, n: int) -> Step:
         rng = self._rng
@@ -375,7 +552,13 @@ class Random:
         rng, segments, left = self._rng, [], n
         kind, prot = rng.choices((1, 2, 3, 4, 5), (70, 6, 8, 12, 4))[0], _draw(rng, _PROT_WEIGHTS)
         base = _WRITTEN if rng.random() < 0.75 else 0
-        for name, often in (("locked", 0.15), ("named", 0.15), ("comb", 0.12)):
+        for name, often in (
+            ("locked", 0.15),
+            ("named", 0.15),
+            ("comb", 0.12),
+            ("growsdown", 0.03),
+            ("noreserve", 0.04),
+        ):
             base |= TRAITS[name] if rng.random() < often else 0
         while left:
             units = min(left, rng.choice((1, 2, 3, 4, 8, 16)))
@@ -394,9 +577,11 @@ class Random:
         rng, scale, place, flags = self._rng, 0, 0, 0
         draw = rng.random()
         if draw < 0.12:
-            scale = rng.choice((1, 1, 2, 2, 3, 3, 4, 5, 6))
+            scale = rng.choice((1, 1, 2, 2, 3, 3, 4, 5, 6, 8, 9))
             while n << scale > _PAGES_MAX:
                 scale -= 1
+            if scale > 4 and rng.random() < 0.5:  # on borders of page tables, where huge pages fit
+                place = PLACES.index("tables")
         elif draw < 0.32:
             place = rng.randrange(1, len(PLACES))
         if rng.random() < 0.08:
@@ -490,8 +675,7 @@ class Source:
         rng = random.Random(f"exhaustive {seed}")
         self._exhaustive = itertools.chain(
             exhaustive(1, rng),
-            positions(),
-            consequences(rng),
+            in_turn(positions(), there_and_back(rng), _traits_together(rng), consequences(rng)),
             exhaustive(2, rng),
             pairs(3, rng),
             exhaustive(3, rng),

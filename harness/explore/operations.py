@@ -101,7 +101,7 @@ _TABLE: tuple[Operation, ...] = (
     Operation(4, "pkey_mprotect", "changes", ("P1", "P2"), (_PROT, _names("", "key"))),
     Operation(5, "mremap", "moves", ("R1", "R2", "R3", "R4"), (_names(*MOVES), _OPTIONAL)),
     Operation(6, "madvise", "discards", ("M1", "M2", "M3", "M4", "M5", "M6", "M8", "M9"),
-              (Argument(ADVICE), _NONE, _names("", "process"))),
+              (Argument(ADVICE), _NONE, _names("", "process", "process-twice"))),
     Operation(7, "mseal", "seals", ("A1", "A2", "A3", "A4", "A5", "A6", "A7", "A9"), (_names(*SEALINGS), _OPTIONAL)),
     Operation(8, "mlock", "harmless", ("O1",), (_names("lock", "onfault", "unlock"),)),
     Operation(9, "mlockall", "process", ("O1",), (_NUMBER,), ranged=False),
@@ -116,6 +116,7 @@ _TABLE: tuple[Operation, ...] = (
     Operation(18, "clear_refs", "process", ("O1",), (_NUMBER,), ranged=False),
     Operation(19, "remap_file_pages", "replaces", ("U5",), (_NUMBER,)),
     Operation(20, "shmat", "replaces", ("U5",)),
+    Operation(21, "userfaultfd", "harmless", ("O6",), (_names("missing", "write-protect", "unregister"),)),
 )  # fmt: skip
 OPERATIONS: Mapping[int, Operation] = {operation.number: operation for operation in _TABLE}
 _BY_NAME = {operation.name: operation for operation in _TABLE}

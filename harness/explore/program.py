@@ -23,7 +23,15 @@ UNITS_MAX, STEPS_MAX, SEGMENTS_MAX = 16, 32, 16
 SegmentKind = Literal["hole", "anon", "shared-anon", "shared-file", "private-file", "zero"]
 KINDS: tuple[SegmentKind, ...] = ("hole", "anon", "shared-anon", "shared-file", "private-file", "zero")
 PLACES = ("usual", "low", "4gib", "top", "tables")
-TRAITS: dict[str, int] = {"sealed": 1, "written": 2, "locked": 4, "named": 8, "comb": 16}
+TRAITS: dict[str, int] = {
+    "sealed": 1,
+    "written": 2,
+    "locked": 4,
+    "named": 8,
+    "comb": 16,
+    "growsdown": 32,
+    "noreserve": 64,
+}
 FLAGS: dict[str, int] = {"quiet": 1, "crowd": 2}
 
 

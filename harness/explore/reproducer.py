@@ -153,7 +153,8 @@ def _window(program: Program) -> Iterator[str]:
     for s in program.segments:
         if s.kind:
             written = s.traits & TRAITS["written"]
-            made = _map(start, s.units, s.kind, 3 if written else s.prot, " | MAP_FIXED_NOREPLACE", 0)
+            flags = "".join(f" | MAP_{name.upper()}" for name in ("growsdown", "noreserve") if s.traits & TRAITS[name])
+            made = _map(start, s.units, s.kind, 3 if written else s.prot, f" | MAP_FIXED_NOREPLACE{flags}", 0)
             yield f'\tneed({made} != MAP_FAILED, "mmap");'
             if written:
                 yield f"\tfor (int i = {start}; i < {start + s.units}; i++)"

@@ -61,7 +61,8 @@ def _plainer(segment: Segment) -> Iterator[Segment]:
     if segment.kind == 0:
         yield Segment(1, _RW, segment.units, TRAITS["written"])
         return
-    for bit in (TRAITS["locked"], TRAITS["named"], TRAITS["comb"], TRAITS["sealed"], TRAITS["written"]):
+    last = ("sealed", "written")
+    for bit in (*(b for name, b in TRAITS.items() if name not in last), *(TRAITS[name] for name in last)):
         if segment.traits & bit:
             yield replace(segment, traits=segment.traits & ~bit)
     if segment.kind != KINDS.index("anon"):

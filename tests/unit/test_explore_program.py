@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -9,9 +10,9 @@ import pytest
 from bench.explore import SixSteps
 from harness.errors import UsageError
 from harness.explore.corpus import load_corpus
-from harness.explore.generate import TEMPLATES, Source, variants
+from harness.explore.generate import TEMPLATES, Source, in_turn, there_and_back, together, variants
 from harness.explore.operations import OPERATIONS
-from harness.explore.program import Step, parse_program
+from harness.explore.program import KINDS, PLACES, STEPS_MAX, TRAITS, Step, parse_program
 from harness.explore.shrink import size, smaller
 from harness.explore.wire import encode, shape_of
 
@@ -92,6 +93,60 @@ def test_a_record_is_as_long_as_both_passes_and_their_children() -> None:
     look = 2 + 2 * 2
     whole, child = 2 + look + 3 * (2 + look) + 4, 2 + look + 1 * (2 + look) + 4
     assert shape_of(encode(program)).size == 8 + 2 * (whole + child)
+
+
+def _words(step: Step) -> str:
+    return " ".join([step.operation.name, *step.operation.words(step.a, step.b, step.c)])
+
+
+def test_what_memory_can_be_is_generated_in_pairs_and_one_without_the_other() -> None:
+    """A defect that asks for two traits, or for one and not another, needs neither to be there always."""
+    rng = random.Random(1)
+    drawn = []
+    for _ in range(480):
+        program = together(rng)
+        drawn.append(
+            {_words(step) for step in program.steps}
+            | {name for name, bit in TRAITS.items() if program.segments[0].traits & bit}
+        )
+        assert len(program.steps) <= STEPS_MAX
+    traits = [
+        "madvise dontdump", "madvise mergeable", "madvise sequential", "madvise hugepage", "mlock lock", "name one",
+        "mbind bind", "userfaultfd missing", "pkey_mprotect rw key", "madvise guard-install", "fork stays", "noreserve",
+        "growsdown",
+    ]  # fmt: skip
+    for one, other in itertools.permutations(traits, 2):
+        assert any(one in had and other in had for had in drawn), (one, other)
+        assert any(one in had and other not in had for had in drawn), (one, other)
+
+
+def test_what_is_taken_back_is_taken_back_on_every_part_of_it() -> None:
+    """So mappings merge to the left, to the right and on both sides, locked or not."""
+    seen = set()
+    for program in there_and_back(random.Random(1)):
+        steps = program.steps
+        assert len(steps) <= STEPS_MAX and all(program.sealed_units())
+        locked = bool(program.segments[0].traits & TRAITS["locked"])
+        for there, back in itertools.pairwise(steps):
+            seen.add((_words(there), there.start, there.units, _words(back), back.start, back.units, locked))
+    for locked in (False, True):
+        for start, units in ((0, 1), (1, 1), (0, 2), (2, 1), (1, 2), (0, 4)):  # of units 0 and 1, or beside and around
+            assert ("mbind bind", 0, 2, "mbind default", start, units, locked) in seen, (start, units)
+            assert ("madvise mergeable", 0, 2, "madvise unmergeable", start, units, locked) in seen, (start, units)
+
+
+def test_where_memory_may_grow_down_nothing_else_lies_near() -> None:
+    bit = TRAITS["growsdown"]
+    source = Source(5)
+    growing = [p for _ in range(6) for p in source.batch(1024, 64) if any(s.traits & bit for s in p.segments)]
+    assert len(growing) > 20
+    for program in growing:
+        assert PLACES[program.place] == "4gib" and all(s.kind == KINDS.index("anon") for s in program.segments)
+
+
+def test_a_short_run_sees_something_of_everything() -> None:
+    drawn = list(in_turn(iter("aaaa"), iter("b"), iter("cc")))  # type: ignore[arg-type]
+    assert "".join(drawn) == "abcacaa"
 
 
 def test_the_bench_draws_programs_of_six_steps() -> None:

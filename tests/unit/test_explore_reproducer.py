@@ -14,7 +14,7 @@ from harness.explore.program import parse_program
 from harness.explore.reproducer import reproducer
 from harness.payload.compiler import compile_static
 
-KINDS = "anon rw written sealed | zero r | private-file 2 r comb"
+KINDS = "anon rw written sealed growsdown noreserve | zero r | private-file 2 r comb"
 PROBLEM = Problem("refused", 0, "munmap", "munmap answers 0 instead of EPERM", ("U1",))
 
 
