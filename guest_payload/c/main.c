@@ -138,14 +138,13 @@ struct options {
 };
 
 static const char help[] =
-	"usage: payload [--list] [--run GLOB]... [--exclude GLOB]... [--skip N] [--deadline-ms N] [--kmsg]\n"
+	"usage: payload [--list] [--run GLOB]... [--exclude GLOB]... [--deadline-ms N] [--kmsg]\n"
 	"               [--lone] [--sample N]\n"
 	"       payload --trace PROBE | --explore BATCH | --id | --help\n"
 	"Exercise mseal(2) and write what happened as JSON lines on standard output (docs/reference/protocol.md).\n"
 	"  --list           print the probes, one JSON object a line, and stop\n"
 	"  --run GLOB       only the probes whose id (operation/region/span) matches; repeatable\n"
 	"  --exclude GLOB   not those; repeatable\n"
-	"  --skip N         not the first N probes of what is selected\n"
 	"  --deadline-ms N  how long one half of a probe may take (default 10000)\n"
 	"  --kmsg           write the id of each probe to the kernel log before it starts\n"
 	"  --lone           each half of a probe in a process of its own, never many in one\n"
@@ -215,9 +214,6 @@ static void parse_options(int argc, char **argv, struct options *o)
 		else if (!strcmp(name, "--deadline-ms") && !last)
 			o->deadline_ms = parse_number(argv[++i], 1, 86400000,
 						      "--deadline-ms wants milliseconds from 1 to 86400000, not");
-		else if (!strcmp(name, "--skip") && !last)
-			o->selection.skip = (size_t)parse_number(argv[++i], 0, 1000000,
-								 "--skip wants a number of probes, not");
 		else
 			usage(name[0] == '-' && last ? "unknown option, or one without its value:" : "unknown option",
 				name);

@@ -385,7 +385,6 @@ struct probe_batch *run_batch(const struct plan *plan, size_t first, int count);
 struct selection {
 	char **run, **exclude; /* globs */
 	int runs, excludes;
-	size_t skip; /* so many probes of the plan, from its beginning: another guest has them */
 };
 struct system {
 	int mseal; /* errno of mseal(0, 0, 0) */

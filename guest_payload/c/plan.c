@@ -119,16 +119,6 @@ static size_t combinations(void)
 	return operations * REGIONS * SPANS;
 }
 
-static void skip(struct plan *plan, size_t probes)
-{
-	if (probes > plan->count)
-		probes = plan->count;
-	plan->count -= probes;
-	memmove(plan->codes, plan->codes + probes, plan->count * sizeof(*plan->codes));
-	for (int phase = 0; phase < PHASES; phase++)
-		plan->until[phase] = plan->until[phase] > probes ? plan->until[phase] - probes : 0;
-}
-
 /* In the order of the tables, phase by phase. */
 struct plan make_plan(const struct selection *s)
 {
@@ -148,7 +138,6 @@ struct plan make_plan(const struct selection *s)
 		}
 		plan.until[phase] = plan.count;
 	}
-	skip(&plan, s->skip);
 	munmap(found, (most + 1) * sizeof(*found));
 	return plan;
 }

@@ -24,7 +24,7 @@ MakeRemote = Callable[[Cell, Path, Wishes, Path], Guest]
 """From a cell, its folder, what is wished for and PID 1's ELF."""
 
 
-# What a cell can leave, many times over: the streams of two payloads and of helpers, consoles, QEMU's words.
+# What a cell can leave, many times over: the streams of two payloads, consoles, QEMU's words.
 _LARGEST = 16 * FLOOD
 _FILES = 1000
 

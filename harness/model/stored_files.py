@@ -17,7 +17,7 @@ from typing import BinaryIO, cast
 
 import zstandard
 
-JOURNAL = 256 << 20  # bytes: a payload may write 64 MiB, twice, and further guests as much; a suite writes 3 MiB
+JOURNAL = 256 << 20  # bytes: a payload may write 64 MiB, twice; a suite writes 3 MiB
 STORED = 64 << 20  # bytes of run.json, plan.json, verdicts.json, report.html: a run of a thousand cells has less
 _CHUNK = 1 << 20
 

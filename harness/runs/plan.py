@@ -18,10 +18,9 @@ from harness.runs.model import Cell, Workload
 @dataclass(frozen=True)
 class RunPlan:
     """A run before it starts. ``record`` has a waiting cell for each of ``cells``, in the same order, and among them
-    those of an earlier sitting, whose results are in ``earlier``. ``expected`` are seconds by cell, where known;
-    ``sharing`` says that there may be several guests for one cell. ``taken`` are finished cells of earlier runs that
-    are not run again; ``keys`` says under which key a cell is kept when it has finished. No cell begins after
-    ``until``, in seconds of the monotonic clock."""
+    those of an earlier sitting, whose results are in ``earlier``. ``expected`` are seconds by cell, where known.
+    ``taken`` are finished cells of earlier runs that are not run again; ``keys`` says under which key a cell is kept
+    when it has finished. No cell begins after ``until``, in seconds of the monotonic clock."""
 
     folder: Path
     record: RunRecord
@@ -31,7 +30,6 @@ class RunPlan:
     jobs: int
     earlier: Mapping[str, tuple[RuleResult, ...]] = field(default_factory=dict)
     expected: Mapping[str, float] = field(default_factory=dict)
-    sharing: bool = False
     taken: tuple[Taken, ...] = ()
     keys: Mapping[str, str] = field(default_factory=dict)
     until: float = inf

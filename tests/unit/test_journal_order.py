@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from harness.model.verdict import EXIT_NO_ANSWER
+from harness.observations.journal import read_journal
 from harness.runs.model import RunDone
 from harness.runs.run_store import load_run
 from tests.stored_runs import as_older
-from tests.unit.test_runs import BOOTED_RELEASE, END, PLAN, RULES, begin, guest, run, seen, statuses
+from tests.unit.test_runs import BOOTED_RELEASE, END, PLAN, PROBES, RULES, begin, guest, run, seen, statuses
 
 Lines = list[bytes]
 PLANNED, BEGIN, SEEN, BEGIN_2, SEEN_2, ENDED = range(6)
@@ -113,3 +114,12 @@ def test_no_guest_is_believed_either(tmp_path: Path, lines: Lines) -> None:
     assert "error" in statuses(done, "a")
     assert done.exit_code == EXIT_NO_ANSWER
     assert statuses(load_run(tmp_path / "r", RULES), "a") == statuses(done, "a")
+
+
+def test_a_journal_of_several_guests_is_still_read(tmp_path: Path) -> None:
+    """Until 0.2 another guest could take over the rest of a plan; no guest came to the end of it then."""
+    path = tmp_path / "observations.jsonl"
+    note = b'{"type": "harness-guest", "guest": 2}\n'
+    path.write_bytes(b"".join([*WHOLE[: BEGIN_2 + 1], note, *WHOLE[BEGIN_2:ENDED]]))
+    found = read_journal(path)
+    assert (list(found.observations), dict(found.doubts), found.lacks()) == ([p.id for p in PROBES], {}, "")

@@ -177,7 +177,7 @@ def test_a_journal_of_the_first_version_reads(tmp_path: Path) -> None:
 
 
 def test_the_command_of_the_second_asking() -> None:
-    command = ["payload", "--kmsg", "--run", "a/*", "--skip", "3", "--deadline-ms", "5"]
+    command = ["payload", "--kmsg", "--run", "a/*", "--exclude", "b/*", "--deadline-ms", "5"]
     assert alone(command, ["x", "y"]) == [
         "payload",
         "--kmsg",

@@ -7,10 +7,9 @@ from dataclasses import asdict, fields
 
 from harness.guests.model import Booted
 from harness.model.rule import KernelFacts
-from harness.model.run_record import CellRecord, CellState, CrashRecord, HelperRecord, MachineRecord
+from harness.model.run_record import CellRecord, CellState, CrashRecord, MachineRecord
 from harness.model.verdict import Status
 from harness.runs.execution.cell_worker import CellOutcome
-from harness.runs.execution.extra_guest import Helped
 from harness.runs.kernel_records import asked_config
 from harness.verdicts.refused import FILTER_NOTE, filtered
 
@@ -49,18 +48,5 @@ def finished_cell(
             "statuses": dict(statuses),
             "host": outcome.host,
             "lost_on": outcome.lost_on,
-            "helpers": tuple(_helper_record(one) for one in outcome.helped),
         }
-    )
-
-
-def _helper_record(helped: Helped) -> HelperRecord:
-    return HelperRecord(
-        guest=helped.number,
-        folder=helped.journal.parent.name,
-        first=helped.first,
-        probes=helped.probes,
-        boot=helped.boot_seconds,
-        acceleration=helped.booted.acceleration if helped.booted else "",
-        reason=helped.lost,
     )

@@ -33,7 +33,7 @@ def alone(argv: Sequence[str], probes: Sequence[str]) -> list[str]:
     kept: list[str] = []
     words = iter(argv)
     for word in words:
-        if word in ("--run", "--exclude", "--skip"):
+        if word in ("--run", "--exclude"):
             next(words)
         else:
             kept.append(word)

@@ -17,22 +17,15 @@ from harness.errors import InfrastructureError
 from harness.kernels.store import telling
 from harness.model.architectures import Arch
 from harness.runs.execution.cell_worker import CellOutcome, CellWorker
-from harness.runs.execution.extra_guest import Helped
 from harness.runs.execution.pool import Begun, Event, Events
 from harness.runs.model import Cell, MakeGuest, OnProgress, ProgressEvent, Workload
 from harness.runs.planning.schedule import Need, Room, available_memory, longest_first, need
-
-# Seconds that a further guest for a cell must be expected to save, or the trouble is not worth it.
-_WORTH = 1.0
-# How many observations a cell may bring between two looks at whether it wants help.
-_LOOK = 16
 
 
 class LocalPool:
     """See ``Pool``. Each guest has a thread for as long as it lives. A thread that is done with its guest starts what
     there is room for then, whatever the thread that takes the outcomes is doing: the next guest boots while the last
-    one is judged. When no cell waits any more and there is room, a further guest takes over a share of the probes of
-    the cell that would gain most, if ``sharing`` allows it: guests must be such that there can be two for one cell.
+    one is judged.
 
     ``expected`` are seconds by cell; ``folder`` is where cells have theirs. No cell begins after ``until``, in seconds
     of the monotonic clock: those that wait then have no outcome.
@@ -48,21 +41,18 @@ class LocalPool:
         on_progress: OnProgress,
         free: Callable[[], int] = available_memory,
         *,
-        sharing: bool = False,
         until: float = inf,
     ) -> None:
         self._make_guest, self._workloads, self._folder = make_guest, workloads, folder
         self._room, self._expected, self._on_progress, self._free = room, expected, on_progress, free
-        self._sharing, self._until = sharing, until
-        # A cell whose own guest is gone still has its thread, which waits for those that help.
-        self._threads = ThreadPoolExecutor(2 * room.guests, "cell")
+        self._until = until
+        self._threads = ThreadPoolExecutor(room.guests, "cell")
         self._events = Events()
         # Guards what follows. ``_live`` has a worker once its guest is made.
         self._lock = threading.RLock()
         self._waiting: list[Cell] = []
         self._running: dict[str, Need] = {}
         self._live: dict[str, CellWorker] = {}
-        self._helpers = 0
         self._stopping = False
 
     def __enter__(self) -> Self:
@@ -118,44 +108,6 @@ class LocalPool:
             self._waiting.remove(cell)
             self._running[cell.id] = takes
             self._threads.submit(self._cell, cell).add_done_callback(self._ended)
-        self._share()
-
-    def _share(self) -> None:
-        """Start a further guest for the cell that gains most by it. The lock is held."""
-        if not self._sharing or self._waiting or self._stopping:
-            return
-        gain, name = max(((worker.pace.gain(), name) for name, worker in self._live.items()), default=(0.0, ""))
-        if gain < _WORTH:
-            return
-        worker = self._live[name]
-        takes = need(worker.cell, self._room.cores)
-        if self._can_share(worker) and self._room.fits(takes, self._running.values(), self._free()):
-            self._helpers += 1
-            key = f"helper-{self._helpers}"
-            folder = self._folder / name / key
-            try:
-                with telling(folder):
-                    folder.mkdir(parents=True, exist_ok=True)
-                guest = self._make_guest(worker.cell, folder)
-            except InfrastructureError:
-                self._sharing = False  # the cells go on as they are, and meet the same trouble if it lasts
-                return
-            worker.help(guest, folder, partial(self._start_helper, key, takes))
-
-    def _can_share(self, worker: CellWorker) -> bool:
-        """Only of a machine that is made for the cell there can be two. One with several processors already has several
-        lanes; two payloads that are to be compared must see the same machine; and one helper boots at a time, for the
-        next should halve what is left then."""
-        cell = worker.cell
-        made = cell.profile.guest.kind == "qemu" and cell.profile.smp == 1
-        alone = made and self._workloads[cell.arch].second is None
-        return alone and not worker.pace.shares.coming and not worker.pace.shares.declined
-
-    def _start_helper(self, key: str, takes: Need, work: Callable[[], Helped]) -> Future[Helped]:
-        self._running[key] = takes
-        future = self._threads.submit(work)
-        future.add_done_callback(lambda _: self._leave(key))
-        return future
 
     def _leave(self, key: str) -> None:
         """A guest is gone, and with it what it took."""
@@ -186,15 +138,8 @@ class LocalPool:
             guest = self._make_guest(cell, folder)
         except InfrastructureError as problem:
             return CellOutcome(cell, lost=str(problem))
-        worker = CellWorker(
-            cell,
-            self._workloads[cell.arch],
-            folder,
-            guest,
-            self._listen,
-            partial(self._leave, cell.id),
-            another=partial(self._make_guest, cell),
-        )
+        another = partial(self._make_guest, cell)
+        worker = CellWorker(cell, self._workloads[cell.arch], folder, guest, self._listen, another=another)
         with self._lock:
             self._live[cell.id] = worker
             stopping = self._stopping
@@ -212,7 +157,4 @@ class LocalPool:
             with self._lock:
                 self._running[told.cell] = replace(self._running[told.cell], up=True)
                 self._admit()
-        elif told.stage == "probing" and told.probes % _LOOK == 0:
-            with self._lock:
-                self._share()
         self._on_progress(told)

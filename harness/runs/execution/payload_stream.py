@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from harness.errors import LostGuest
 from harness.guests.bounds import TOO_LONG, beginning_of
@@ -11,7 +10,7 @@ from harness.guests.console import Crash, find_crashes, unplaced
 from harness.guests.model import Exited, Guest, Output
 from harness.observations.collector import Collector
 from harness.observations.journal import Journal
-from harness.observations.model import Batch, Begin, End, Garbage, Observation, Plan, Record, ScenarioEnd
+from harness.observations.model import End, Garbage, Observation, Plan, Record, ScenarioEnd
 from harness.observations.stream import StreamParser, printable
 from harness.runs.model import Workload
 
@@ -23,18 +22,6 @@ _STDERR_LINES = 5
 # another. Where it is not in a row, the fourth is: docs/internals/guests.md has what that costs.
 DEADLINES_IN_A_ROW = 3
 DEADLINES_IN_ALL = 4
-
-Begins = Callable[[str], bool]
-"""Asked when a probe begins; False when another guest has been given it."""
-
-
-class HandedOver(Exception):
-    """What is left of the plan is another guest's."""
-
-
-def anything_may_begin(_probe: str) -> bool:
-    """For a payload that shares nothing."""
-    return True
 
 
 def push(guest: Guest, workload: Workload) -> list[str]:
@@ -48,7 +35,7 @@ def push(guest: Guest, workload: Workload) -> list[str]:
 
 
 def probe(guest: Guest, argv: Sequence[str], listener: Listener) -> tuple[Exited, str]:
-    """Run a payload. Returns how it ended, and why its stream is not whole ("" when it is). Raises ``HandedOver``."""
+    """Run a payload. Returns how it ended, and why its stream is not whole ("" when it is)."""
     errors = bytearray()
     exited: Exited | None = None
     for event in guest.run(argv):
@@ -100,19 +87,17 @@ class Patience:
 class Listener:
     """Takes one payload's stream: every record to the journal, and together in the collector."""
 
-    def __init__(self, workload: Workload, journal: Journal, observed: Callable[[], None], begins: Begins) -> None:
+    def __init__(self, workload: Workload, journal: Journal, observed: Callable[[], None]) -> None:
         self.workload, self.journal, self.collector = workload, journal, Collector()
-        self._parser, self._observed, self._begins = StreamParser(), observed, begins
+        self._parser, self._observed = StreamParser(), observed
         self._patience = Patience()
         self._planned = tuple(probe.id for probe in workload.planned)
-        self._elsewhere: set[str] = set()  # what has begun here, and is another guest's
-        self._repeating = False
 
     def again(self, probes: Sequence[str]) -> None:
         """The payload is run once more, for these probes of those that it observed among others."""
         self.journal.note("again", probes=list(probes))
         self.collector.again(probes)
-        self._planned, self._repeating = tuple(probes), True
+        self._planned = tuple(probes)
         self._parser = StreamParser()
 
     def feed(self, data: bytes) -> None:
@@ -125,28 +110,7 @@ class Listener:
         for line, record in self._parser.close():
             self._take(line, record)
 
-    def take_over(self, journal: Path, guest: int, garbage: Sequence[Garbage]) -> None:
-        """Put what another guest saw behind what was seen here; its plan and its end are not the cell's."""
-        self.journal.note("guest", guest=guest)
-        self.collector.next_guest()
-        for found in garbage:
-            self._take(b"", found)
-        parser = StreamParser()
-        for line, record in parser.feed(journal.read_bytes()):
-            if isinstance(record, Begin | Batch | Observation):
-                self.journal.line(line)
-                self.collector.add(record)
-
-    def unseen(self) -> str:
-        """Why not everything that was planned was observed, "" when it was."""
-        seen, planned = len(self.collector.observations), len(self.workload.planned)
-        return "" if seen == planned else f"the guests ended after {seen} of {planned} observations"
-
     def _take(self, line: bytes, record: Record | Garbage) -> None:
-        if isinstance(record, Begin | Batch) and not self._may_begin(record):
-            return
-        if isinstance(record, Observation) and record.probe in self._elsewhere:
-            return
         if isinstance(record, Garbage):
             if len(self.collector.garbage) < MAX_GARBAGE:
                 self.journal.note("garbage", offset=record.offset, excerpt=record.excerpt, reason=record.reason)
@@ -163,21 +127,6 @@ class Listener:
             self._observed()
         if isinstance(record, Observation):
             self._patience.take(record)
-            if self._elsewhere and not self.collector.unobserved() - self._elsewhere:
-                raise HandedOver
-
-    def _may_begin(self, record: Begin | Batch) -> bool:
-        """Whether any of what begins is ours. Of a batch the last may be another guest's: the first are waited for."""
-        begins = self.collector.running(record)
-        if self._repeating:
-            return True
-        foreign = [probe for probe in begins if not self._begins(probe)]
-        self._elsewhere.update(foreign)
-        if len(foreign) < len(begins):
-            return True
-        if not self.collector.unobserved() - self._elsewhere:
-            raise HandedOver
-        return False
 
     def _check_count(self, end: End) -> None:
         """All that came before must be what the payload wrote."""

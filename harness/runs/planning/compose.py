@@ -231,7 +231,6 @@ def _plan(
         assignment=task.question(any_workload.planned),
         jobs=jobs,
         expected=expected_seconds(options.results, [cell.id for cell in cells], options.probes),
-        sharing=any_workload.name == "c",
     )
 
 
