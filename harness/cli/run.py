@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
@@ -39,6 +40,7 @@ from harness.secret_urls import masked_words
 
 if TYPE_CHECKING:
     from harness.cluster.pool import Cluster
+    from harness.runs.kernel_calls import ComparedCalls
 
 
 @click.command()
@@ -74,6 +76,11 @@ if TYPE_CHECKING:
 @click.option("--crosscheck", is_flag=True, help="Also run the Python payload and compare the two (see `crosscheck`).")
 @click.option("--explore", metavar="TIME", help="Also run generated programs for this time in each cell: 60s.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of --explore [default: the date, such as 20261128].")
+@click.option(
+    "--trace",
+    is_flag=True,
+    help="Show which functions of mm/ the call behind each failure went through, beside the kernel compared with.",
+)
 @click.option("--watch", is_flag=True, help="Run KERNEL again after each build of it, and show what changed.")
 @shared.OFFLINE
 @shared.MATRIX
@@ -103,6 +110,7 @@ def run(
     crosscheck: bool,
     explore: str | None,
     seed: int | None,
+    trace: bool,
     watch: bool,
     offline: bool,
     path: Path | None,
@@ -119,6 +127,7 @@ def run(
     sealmatrix run ./bzImage kernel-core.rpm       an image and a package: .deb, .rpm, .pkg.tar.zst, or a URL
     sealmatrix run ~/linux --build v7.3            build that commit first
     sealmatrix run ./bzImage --against debian-6.12 what differs between the two
+    sealmatrix run ~/linux --trace                 and the functions of mm/ behind what failed
     sealmatrix run ~/linux --watch                 again after each build, and what changed
     sealmatrix run -s nightly -j 2                 every release, two cells at once
     sealmatrix run -k 'debian-6.12*' -a arm64      some kernels, one architecture
@@ -178,6 +187,8 @@ def run(
         raise click.UsageError(
             "--cluster cannot be combined with --host, --ssh or --jobs: cells run on its workers, as many as they take"
         )
+    if trace and (host or ssh or cluster is not None):
+        raise click.UsageError("--trace looks into a guest of this machine: no --host, --ssh, --cluster")
     if watch and (host or ssh or resume is not None or cluster is not None or as_json):
         raise click.UsageError(
             "--watch runs a kernel of yours again and again: no --host, --ssh, --resume, --cluster, --json"
@@ -208,7 +219,8 @@ def run(
             with ThreadPoolExecutor(1, "ending") as pool:
                 ending = pool.submit(import_module, "harness.cli.ending")
                 done = _go(ready, there, aside, quiet=quiet)
-        return done, ending.result().end(done, aside, as_json=as_json, show_all=show_all)
+        look = partial(_traced, done, ready, accel, scale, aside, quiet=quiet) if trace else None
+        return done, ending.result().end(done, aside, as_json=as_json, show_all=show_all, trace=look)
 
     if watch:
         return _watch(once, meant_cells(load_matrix(path or default_path()), wanted, lambda *_: None).specs)
@@ -216,6 +228,15 @@ def run(
     if done.record.state == "interrupted":
         click.echo(f"sealmatrix: interrupted; continue with `sealmatrix run --resume {done.record.id}`", err=True)
     return code
+
+
+def _traced(
+    done: RunDone, ready: Composed, accel: AccelWanted, scale: float, aside: Console, *, quiet: bool
+) -> tuple[ComparedCalls, ...]:
+    from harness.cli.trace import traced  # noqa: PLC0415  only for those who ask
+
+    with preparing(aside, quiet=quiet) as say:
+        return traced(done, ready, accel, scale, lambda text: say("", "", text))
 
 
 def _watch(once: Callable[[], tuple[RunDone, int]], specs: Sequence[CellSpec]) -> int:

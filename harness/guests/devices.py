@@ -55,8 +55,9 @@ class Machine:
 
     It inherits ``channel_fd`` as its end of the channel and, where they are not -1, ``monitor_fd`` for QMP,
     ``incoming_fd``, the state of a saved guest that it restores instead of booting a kernel, and ``terminal_fd``, what
-    is behind the guest's ``TERMINAL``. With ``gdb`` it waits, stopped, for a debugger at that socket. ``root``
-    is what it has beside its initial RAM file system, if anything. ``plugin`` is one of QEMU's, with its arguments.
+    is behind the guest's ``TERMINAL``. With ``gdb`` it waits, stopped, for a debugger at that socket; ``hmp`` is one
+    for QEMU's monitor for people. ``root`` is what it has beside its initial RAM file system, if anything. ``plugin``
+    is one of QEMU's, with its arguments.
     """
 
     kernel: Kernel
@@ -71,6 +72,7 @@ class Machine:
     incoming_fd: int = -1
     terminal_fd: int = -1
     gdb: Path | None = None
+    hmp: Path | None = None
     root: Root | None = None
     plugin: str = ""
 
@@ -103,6 +105,7 @@ def argv(machine: Machine) -> Argv:
         *terminal(machine),
         *debugger(machine),
         *(("-plugin", machine.plugin) if machine.plugin else ()),
+        *people(machine),
     )
 
 
@@ -262,6 +265,11 @@ def debugger(machine: Machine) -> Argv:
     if machine.gdb is None:
         return ()
     return ("-gdb", f"unix:path={option(machine.gdb)},server=on,wait=off", "-S")
+
+
+def people(machine: Machine) -> Argv:
+    """QEMU's monitor for people, which alone turns its logs on and off."""
+    return () if machine.hmp is None else ("-monitor", f"unix:path={option(machine.hmp)},server=on,wait=off")
 
 
 def root(machine: Machine) -> Argv:

@@ -33,8 +33,8 @@ class Wishes:
     ``load`` is how many guests run side by side per core and ``scale`` the user's own factor; both stretch the
     deadlines. ``flood`` is how many bytes a payload may write before the guest counts as lost. ``fresh`` forbids saved
     guests: the kernel is booted, and nothing is saved. Whoever looks by hand has a terminal (``terminal_fd`` is what is
-    behind it), a debugger (``gdb`` is its socket, and the guest waits for it), and programs that may take for ever
-    (``endless``). ``plugin`` is one of QEMU's, with its arguments.
+    behind it), a debugger (``gdb`` is its socket, and the guest waits for it), QEMU's monitor (``hmp``), and programs
+    that may take for ever (``endless``). ``plugin`` is one of QEMU's, with its arguments.
     """
 
     acceleration: AccelWanted = "auto"
@@ -45,6 +45,7 @@ class Wishes:
     terminal_fd: int = -1
     gdb: Path | None = None
     plugin: str = ""
+    hmp: Path | None = None
     endless: bool = False
 
 
@@ -145,7 +146,7 @@ class QemuGuest:
         way = ways[0].acceleration
         machine = Machine(
             kernel, self._profile, way, program, archive.path, self._log, archive.swap_disk,
-            terminal_fd=self._wishes.terminal_fd, gdb=self._wishes.gdb, root=root,
+            terminal_fd=self._wishes.terminal_fd, gdb=self._wishes.gdb, hmp=self._wishes.hmp, root=root,
             plugin=self._wishes.plugin,
         )  # fmt: skip
         empty_console(self._log)

@@ -164,6 +164,13 @@ def _breakpoint(cell: CellRecord, call: str) -> str:
     return f"{known.entry}{name}" if known else ""
 
 
+def kept_before(done: RunDone, one: ReportedCause) -> str:
+    """The cell of the newest older kernel of the run that kept what a cause broke, "" for none."""
+    bad = next(cell for cell in done.record.cells if cell.id == one.cells[0])
+    good = _good(done, bad, one.example)
+    return good.id if good else ""
+
+
 def _good(done: RunDone, bad: CellRecord, broken: Verdict) -> CellRecord | None:
     """The newest older kernel of the run, on the same machine, on which the rule was kept. A kernel that a person has
     built may be of the very version of the stock kernel beside it."""

@@ -94,10 +94,17 @@ def opened(cell: Cell, hold: Hold, say: Callable[[str], None]) -> Iterator[tuple
         yield guest, guest.boot()
 
 
-def equip(guest: Guest, cell: Cell, say: Callable[[str], None], files: Sequence[tuple[str, bytes]] = ()) -> None:
+def equip(
+    guest: Guest,
+    cell: Cell,
+    say: Callable[[str], None],
+    files: Sequence[tuple[str, bytes]] = (),
+    *,
+    python: bool = True,
+) -> None:
     """Put both payloads and a person's files into the work directory and, where there is nothing, a shell and tools.
 
-    Raises ``GuestError``, and what building and fetching raise.
+    Without ``python`` it is the C payload alone. Raises ``GuestError``, and what building and fetching raise.
     """
     if isinstance(cell.profile.guest, InQemu):
         tools = guest.push("busybox", busybox(cell.arch, say).read_bytes())
@@ -106,10 +113,10 @@ def equip(guest: Guest, cell: Cell, say: Callable[[str], None], files: Sequence[
         if done != Exited(0, None):
             raise LostGuest(f"busybox could not be installed in the guest: {done}")
     payload = build(cell.arch)
-    python = build_python(cell.arch, say) if cell.arch in python_arches() else None
+    second = build_python(cell.arch, say) if python and cell.arch in python_arches() else None
     guest.push("payload", program_bytes(payload.path, payload.sha256))
-    if python is not None:
-        guest.push("python3", program_bytes(python.path, python.sha256))
+    if second is not None:
+        guest.push("python3", program_bytes(second.path, second.sha256))
     for name, content in files:
         guest.push(name, content)
 

@@ -69,12 +69,14 @@ class Options:
 
 @dataclass(frozen=True)
 class Composed:
-    """A run ready to go, and what its user should be told first. ``wishes`` are those of its guests in QEMU."""
+    """A run ready to go, and what its user should be told first. ``wishes`` are those of its guests in QEMU; ``every``
+    cell is there, those too that are taken from earlier runs."""
 
     plan: RunPlan
     make_guest: MakeGuest
     remarks: tuple[str, ...] = ()
     wishes: Wishes | None = None
+    every: tuple[Cell, ...] = ()
 
 
 def compose_matrix(
@@ -101,7 +103,8 @@ def compose_matrix(
         source["against"] = json.dumps(dict(against))
     composed = compose_cells(options, cells, source, task)
     plan = taking(keyed(composed.plan), () if options.fresh else frozenset((against or {}).values()))
-    return replace(composed, plan=plan, remarks=(*resolution.remarks, *composed.remarks))
+    remarks = (*resolution.remarks, *composed.remarks)
+    return replace(composed, plan=plan, every=composed.plan.cells, remarks=remarks)
 
 
 def compose_cells(
