@@ -46,9 +46,12 @@ def make_base(name: str, results: Path) -> Path:
 
 
 def as_told(cell: CellRecord, base: str, folder: Path) -> CellRecord:
-    """A cell's record as its base has it; ``noted`` ones with the digests of their evidence, as runs have them now.
-    Of the crash at boot, 8085df5 had not noticed that it is one; ``wide`` is
-    ``crossed`` without the second payload, which would notice most of what is forged of the first."""
+    """A cell's record as its base has it.
+
+    ``noted`` ones have the digests of their evidence, as runs have them now. Of the crash at boot, 8085df5 had not
+    noticed that it is one; ``wide`` is ``crossed`` without the second payload, which would notice most of what is
+    forged of the first.
+    """
     machine = cell.machine and cell.machine.model_copy(update={"start": "cold"})
     changes = {
         "boot": {"state": "finished", "reason": ""},
