@@ -199,7 +199,7 @@ class _Run:
         say("booting")
         table = measure(kernel, spec.profile, lambda: self._boot(kernel, spec), self.rows, say)
         say(f"no whole answer: {table.lost}" if table.lost else f"{len(table.costs)} costs")
-        return replace(table, kernel=spec.kernel.name)
+        return replace(table, kernel=spec.kernel.name, sha256=kernel.sha256)
 
     def by_function(self, spec: CellSpec, row: str) -> FunctionCosts:
         """Measure one row of one kernel, function by function."""

@@ -12,6 +12,7 @@ from harness.cli import options as shared
 from harness.cli.given import pick_side
 from harness.cli.qualify_text import print_qualification
 from harness.compare.sides import loader
+from harness.cost.stored import stored_costs
 from harness.explore.verdicts import EXPLORE_RULES
 from harness.model.verdict import EXIT_FAILED, EXIT_OK
 from harness.qualify.load import explored, load_policy
@@ -59,7 +60,8 @@ def qualify(
     if explored(policy, picked.sides):
         catalogue = {**catalogue, **EXPLORE_RULES}
     day: date = as_of.date() if as_of else datetime.now(UTC).date()
-    dossier = judge_picks(picked, pick_side(results, baseline, load, run), policy, data, day, catalogue)
+    costs = stored_costs(results) if policy.cost is not None else {}
+    dossier = judge_picks(picked, pick_side(results, baseline, load, run), policy, data, day, catalogue, costs)
     folder = output or results / f"qualification-{new_run_id()}"
     seal = write_qualification(dossier, folder)
     if as_json:

@@ -81,7 +81,8 @@ class Cost:
 
 @dataclass(frozen=True)
 class CostTable:
-    """All costs of one kernel. ``lost`` says why there are none, or not all. ``pinned`` is what was held still."""
+    """All costs of one kernel. ``lost`` says why there are none, or not all. ``pinned`` is what was held still,
+    ``sha256`` the digest of the kernel's image as it was published."""
 
     kernel: str
     arch: str
@@ -91,6 +92,7 @@ class CostTable:
     mseal: bool = True
     pinned: tuple[str, ...] = ()
     lost: str = ""
+    sha256: str = ""
 
     @property
     def troubles(self) -> tuple[Cost, ...]:

@@ -12,6 +12,7 @@ from harness.compare.comparison import phrase
 from harness.compare.diff import Change, Pair, RuleChange, Side, told
 from harness.model.rule import Rule
 from harness.model.verdict import RuleResult
+from harness.qualify.costs import CostPair, costs_kept
 from harness.qualify.policy import KINDS_EXCUSED, Excuse, Policy, Waiver
 
 QualifiedAs = Literal["qualified", "qualified with waivers", "not qualified"]
@@ -76,6 +77,7 @@ class Case:
     pairs: tuple[Pair, ...]
     unfinished: Mapping[str, str]
     rules: tuple[Rule, ...]
+    costs: tuple[CostPair, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def qualify(policy: Policy, case: Case, today: date) -> Qualification:
         _checked("Nothing refused has changed since the baseline", refused, policy, case, today),
     )
     uses = _uses(policy, case, found, today)
-    checks = (*found, _expired(uses))
+    checks = (*found, *_costs(policy, case), _expired(uses))
     return Qualification(
         _verdict(checks),
         policy,
@@ -115,6 +117,13 @@ def qualify(policy: Policy, case: Case, today: date) -> Qualification:
         tuple(_known(case)),
         tuple(_outside(policy, case)),
     )
+
+
+def _costs(policy: Policy, case: Case) -> Iterator[PolicyCheck]:
+    if policy.cost is not None:
+        kept, says = costs_kept(policy.cost, case.costs)
+        title = f"No system call costs {policy.cost.by:g} % more instructions than on the baseline"
+        yield PolicyCheck(title, "met" if kept else "not met", says)
 
 
 def _verdict(checks: Iterable[PolicyCheck]) -> QualifiedAs:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field
 
 from harness.compare.diff import Change, Side
 from harness.config.loader import Strict
+from harness.cost.model import DEFAULT_BY
 from harness.model.architectures import ARCHES, Arch
 from harness.model.rule import Level, Rule
 from harness.model.verdict import Kind
@@ -121,6 +122,13 @@ class Waiver(Strict):
         )
 
 
+class CostDemand(Strict):
+    """No cost of these rows (globs of ``sealmatrix cost --list``) grows by ``by`` per cent or more."""
+
+    by: float = Field(default=DEFAULT_BY, gt=0, le=1000)
+    rows: tuple[Annotated[str, Field(min_length=1, max_length=80)], ...] = Field(default=("*/none",), min_length=1)
+
+
 class Policy(Strict):
     """A whole file. ``start`` says whether the candidate's guests must have booted, or may have been restored;
     ``crashed`` whether a kernel of the candidate may have reported a crash while no probe ran."""
@@ -133,6 +141,7 @@ class Policy(Strict):
     crashed: Literal["refuse", "accept"] = "refuse"
     coverage: Coverage = Coverage()
     differences: Differences = Differences()
+    cost: CostDemand | None = None
     waivers: tuple[Waiver, ...] = ()
 
     def requires(self, rule: Rule) -> bool:

@@ -7,12 +7,15 @@ import shutil
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
+from types import MappingProxyType
 
-from harness.compare.diff import compare
+from harness.compare.diff import Side, compare
 from harness.compare.sides import Picked, match, narrowing
+from harness.cost.model import CostTable
 from harness.errors import UsageError
 from harness.model.rule import Rule
 from harness.model.run_record import CellRecord, write_atomically
+from harness.qualify.costs import CostPair
 from harness.qualify.evidence import copy_run, new_folder, seal
 from harness.qualify.judge import Case, qualify
 from harness.qualify.page import page
@@ -22,18 +25,48 @@ from harness.rules.load import CATALOGUE
 from harness.runs.judges import catalogue_digest
 from harness.runs.repeats import first_id
 
+Costs = Mapping[tuple[str, str], CostTable]
+NO_COSTS: Costs = MappingProxyType({})
+
 
 def judge_picks(
-    candidate: Picked, baseline: Picked, policy: Policy, data: bytes, today: date, catalogue: Mapping[str, Rule]
+    candidate: Picked,
+    baseline: Picked,
+    policy: Policy,
+    data: bytes,
+    today: date,
+    catalogue: Mapping[str, Rule],
+    costs: Costs = NO_COSTS,
 ) -> Dossier:
-    """Judge a candidate against its baseline. Raises ``UsageError`` when both are the same, or cannot be matched."""
+    """Judge a candidate against its baseline. Raises ``UsageError`` when both are the same, or cannot be matched.
+
+    ``costs`` are those that were measured, by (sha256 of the kernel's image, architecture).
+    """
     matched = match(baseline, candidate)
     for before, after in matched.pairs:
         if (before.run, before.cell) == (after.run, after.cell):
             raise UsageError(f"candidate and baseline are the same: {after.cell} of run {after.run}")
     pairs = tuple(compare(before, after) for before, after in matched.pairs)
-    case = Case(candidate.sides, pairs, unfinished(candidate, policy), tuple(catalogue.values()))
+    case = Case(
+        candidate.sides,
+        pairs,
+        unfinished(candidate, policy),
+        tuple(catalogue.values()),
+        tuple(_cost_pair(candidate, after, baseline, before, costs) for before, after in matched.pairs),
+    )
     return Dossier(qualify(policy, case, today), candidate, baseline, pairs, data, catalogue_digest())
+
+
+def _cost_pair(candidate: Picked, after: Side, baseline: Picked, before: Side, costs: Costs) -> CostPair:
+    here, there = (costs.get((_image(p, side), side.arch)) for p, side in ((candidate, after), (baseline, before)))
+    return CostPair(after.kernel, before.kernel, after.arch, here, there)
+
+
+def _image(picked: Picked, side: Side) -> str:
+    """The digest of the kernel that a side ran."""
+    kernels = {cell.id: cell.kernel for cell in picked.done.record.cells}
+    kernel = kernels.get(side.cell)
+    return kernel.sha256 if kernel is not None else ""
 
 
 def unfinished(picked: Picked, policy: Policy) -> Mapping[str, str]:

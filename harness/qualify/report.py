@@ -77,6 +77,9 @@ def policy_in_words(policy: Policy) -> list[str]:
     if policy.crashed == "refuse":
         lines.append("No kernel reports a crash, also while no probe runs.")
     lines.append(f"Since the baseline nothing is {' or '.join(policy.differences.refused) or 'refused'}.")
+    if policy.cost is not None:
+        rows = ", ".join(policy.cost.rows)
+        lines.append(f"No system call ({rows}) takes {policy.cost.by:g} % more instructions than on the baseline.")
     for allowed in policy.differences.allow:
         lines.append(f"Expected: {', '.join(allowed.rules)} {' or '.join(allowed.changes)}: {allowed.reason}.")
     return lines

@@ -146,13 +146,14 @@ def cost_json(one: Costed) -> dict[str, Any]:
     table = one.table
     return {
         "kernel": table.kernel,
+        "kernel_sha256": table.sha256,
         "arch": table.arch,
         "release": table.release,
         "version": table.version,
         "mseal": table.mseal,
         "unit": "instructions",
         "pinned": list(table.pinned),
-        "lost": one.why_not,
+        "lost": table.lost,
         "costs": [
             {
                 "row": cost.row,

@@ -16,10 +16,13 @@ from harness.bisect.session import BisectOptions
 from harness.cost.functions import FunctionCosts, _api, by_function, largest, read_symbols
 from harness.cost.measure import cost_program, cost_rows, measure
 from harness.cost.model import Cost, CostTable, changes, chosen_rows, read_costs, settle, slopes
+from harness.cost.stored import stored_costs
 from harness.errors import BootFailed, LostGuest, UsageError
 from harness.guests.model import Exited, Guest, Output
 from harness.matrix.model import Profile
 from harness.model.architectures import ARCHES, ARCHITECTURES
+from harness.qualify.costs import CostPair, costs_kept
+from harness.qualify.policy import CostDemand
 from harness.reports.cost import (
     Costed,
     cost_json,
@@ -265,3 +268,41 @@ def test_bad_is_what_costs_more_than_the_good_end(by: float, amount: float | Non
 def test_a_bisection_of_a_cost_can_be_asked_again() -> None:
     task = BisectOptions(over="builds", rule="cost", arch="arm64", good="a", bad="b", cost="munmap/1/none", by=1.5)
     assert replace(task, profile="counted").arguments == ["--cost", "munmap/1/none", "--by", "1.5%", "--arch", "arm64"]
+
+
+def test_costs_that_were_measured_are_found_again_by_the_kernel(tmp_path: Path) -> None:
+    for day, value in (("20261127-010000", 1000.0), ("20261128-010000", 1010.0)):
+        folder = tmp_path / "cost" / day
+        folder.mkdir(parents=True)
+        one = Costed(replace(table("new", munmap=value), sha256="aa"), None, 2.0)
+        lost = Costed(CostTable("old", "x86_64", sha256="bb", lost="it hung"), None, 2.0)
+        (folder / "cost.json").write_text(json.dumps([cost_json(one), cost_json(lost)]))
+    found = stored_costs(tmp_path)
+    assert {key: told.costs["munmap/1/none"].settled for key, told in found.items()} == {("aa", "x86_64"): 1010.0}
+    (tmp_path / "cost" / "20261128-010000" / "cost.json").write_text('[{"kernel": "new"}]')
+    with pytest.raises(UsageError, match="these are no costs"):
+        stored_costs(tmp_path)
+
+
+NEW, OLD = table("new", "7.3", munmap=1030, mmap=500), table("old", munmap=1000, mmap=500)
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "by", "kept", "says"),
+    [
+        pytest.param(NEW, OLD, 2.0, False, "1 of 2 costs grew: munmap/1/none +3.0 %", id="grown"),
+        pytest.param(NEW, OLD, 5.0, True, "none of 2 costs grew", id="kept"),
+        pytest.param(None, OLD, 5.0, False, "sealmatrix cost new --against old -a x86_64", id="not measured"),
+        pytest.param(NEW, replace(OLD, costs={}), 5.0, False, "was not measured beside old", id="nothing in common"),
+    ],
+)
+def test_a_policy_may_demand_that_nothing_costs_more(
+    here: CostTable | None, there: CostTable | None, by: float, kept: bool, says: str
+) -> None:
+    met, told = costs_kept(CostDemand(by=by), [CostPair("new", "old", "x86_64", here, there)])
+    assert met is kept
+    assert says in told
+
+
+def test_a_demand_on_costs_without_a_baseline_is_not_met() -> None:
+    assert costs_kept(CostDemand(), []) == (False, "no cell has a baseline")

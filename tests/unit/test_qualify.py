@@ -22,7 +22,7 @@ from harness.qualify.load import load_policy, parse_policy
 from harness.qualify.page import page
 from harness.qualify.policy import globs_meet
 from harness.qualify.qualification import judge_picks, write_qualification
-from harness.qualify.report import Dossier, report_json
+from harness.qualify.report import Dossier, policy_in_words, report_json
 from harness.rules.load import load_catalogue
 from tests.builders import cell, result, rule, run
 
@@ -62,6 +62,15 @@ def dossier(
     old, new = sides_of(done)
     parsed = parse_policy(policy.encode(), Path("p.yaml"), RULES)
     return judge_picks(Picked("c", done, (new,)), Picked("b", done, (old,)), parsed, policy.encode(), today, RULES)
+
+
+def test_costs_that_nobody_measured_do_not_qualify() -> None:
+    made = dossier(results(), HEAD + "cost: {by: 3}\n")
+    (check,) = [check for check in made.qualification.checks if "instructions" in check.title]
+    assert made.qualification.verdict == "not qualified"
+    assert check.met == "not met"
+    assert "sealmatrix cost debian-7.3 --against debian-6.12" in check.says
+    assert "takes 3 % more instructions" in " ".join(policy_in_words(made.qualification.policy))
 
 
 def judged(after: Sequence[RuleResult], policy: str = HEAD, **more: object) -> Qualification:

@@ -1,0 +1,66 @@
+"""Costs that were measured before, as ``sealmatrix cost`` left them in its results folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from harness.cost.model import Cost, CostTable
+from harness.errors import UsageError
+
+FOLDER = "cost"
+COSTS = "cost.json"
+
+
+class _StoredCost(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    row: str
+    first: float
+    settled: float
+    spread_percent: float
+    calls: int
+    errno: str = ""
+    trouble: str = ""
+
+
+class _StoredTable(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    kernel: str
+    kernel_sha256: str
+    arch: str
+    release: str
+    version: str
+    mseal: bool
+    pinned: tuple[str, ...]
+    lost: str
+    costs: tuple[_StoredCost, ...]
+
+
+_TABLES = TypeAdapter(list[_StoredTable])
+
+
+def stored_costs(results: Path) -> Mapping[tuple[str, str], CostTable]:
+    """The newest whole answer of each kernel, by (sha256 of its image, architecture). Raises ``UsageError``."""
+    found: dict[tuple[str, str], CostTable] = {}
+    for path in sorted((results / FOLDER).glob(f"*/{COSTS}")):
+        try:
+            tables = _TABLES.validate_json(path.read_bytes())
+        except (OSError, ValidationError) as problem:
+            first = str(problem).splitlines()[0]
+            raise UsageError(f"{path}: these are no costs: {first}; remove the folder, or measure again") from problem
+        for table in tables:
+            if table.kernel_sha256 and not table.lost:
+                found[table.kernel_sha256, table.arch] = _table(table)
+    return found
+
+
+def _table(told: _StoredTable) -> CostTable:
+    costs = {
+        cost.row: Cost(cost.row, cost.first, cost.settled, cost.spread_percent, cost.calls, cost.errno, cost.trouble)
+        for cost in told.costs
+    }
+    return CostTable(
+        told.kernel, told.arch, told.release, told.version, costs, told.mseal, told.pinned, sha256=told.kernel_sha256
+    )
