@@ -24,7 +24,7 @@ PATTERNS = {
     "RUN": "20261122-000000-aaaa", "RUN-A": "20261122-000000-aaaa", "RUN-B": "20261123-000000-bbbb",
     "A": "20261122-000000-aaaa", "B": "20261123-000000-bbbb", "K": "20261123-000000-bbbb",
     "KERNEL": "debian-6.12", "RULE": "munmap-blocked", "OLD": "6.12.43", "NEW": "7.1.3", "ID": "bisection",
-    "CMD": "true", "R7": "R7",
+    "CMD": "true", "R7": "R7", "SUITE": "kselftest-mseal", "NAME": "munmap",
     "FILE": "file", "DIR": "folder", "FOLDER": "results", "FORMAT": "ktap", "ADDRESS": "tcp://192.0.2.7:8786",
     "HOST": "192.0.2.7", "USER": "root",
 }  # fmt: skip

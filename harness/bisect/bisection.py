@@ -28,6 +28,7 @@ from harness.bisect.program import ProgramAsker, program_question, read_program
 from harness.bisect.repository import Checkout, Repository, open_repository
 from harness.bisect.search import Refused, Search
 from harness.bisect.session import BisectOptions, Session, pinned
+from harness.bisect.test import test_question
 from harness.bisect.trial_log import TrialLog
 from harness.bisect.trial_runner import Asker, MakeTrials, rule_probes
 from harness.errors import InfrastructureError, ToolMissing, UsageError, nearest
@@ -69,7 +70,7 @@ def prepare(task: BisectOptions) -> Prepared:
     if task.program and not task.program_text:
         task = replace(task, program_text=read_program(Path(task.program).expanduser()))
     rules = load_catalogue()
-    if not (task.program or task.cost) and task.rule not in rules:
+    if not (task.program or task.cost or task.suite) and task.rule not in rules:
         near = nearest(task.rule, rules, listed_by="sealmatrix rules list")
         raise UsageError(f"--rule {task.rule}: the catalogue has no such rule{near}")
     condition = parse_condition(task.observation) if task.observation else None
@@ -86,6 +87,9 @@ def prepare(task: BisectOptions) -> Prepared:
         question = program_question(task.program_text)
     elif task.cost:
         question = cost_question(task.cost, task.by)
+    elif task.suite:
+        question = test_question(task.suite, task.rule)
+        task = replace(task, rule=question.rule.id)
     else:
         rule = rules[task.rule]
         question = make_question(rule, rule_probes(rule, task.arch), task.probe or None, condition)
@@ -222,11 +226,12 @@ def asker(prepared: Prepared, session: Session, results: Path, command: Sequence
     options = Options(
         results=session.runs,
         command=tuple(command),
-        probes=prepared.question.probes,
+        probes=() if task.suite else prepared.question.probes,
         acceleration=task.acceleration,  # type: ignore[arg-type]
         offline=task.offline,
         scale=task.scale,
         fresh=task.fresh,
+        suites=(task.suite,) if task.suite else (),
     )
     stores = [results, *results.glob("bisect/*/runs")]
     return Asker(prepared.question, task.arch, prepared.profile, session.runs, options, stores)

@@ -14,7 +14,7 @@ from typing import Literal
 
 from harness.bisect.search import Answer
 from harness.errors import UsageError, nearest
-from harness.model.rule import Rule
+from harness.model.rule import Check, Rule, Test
 from harness.model.verdict import RuleResult, Status
 from harness.observations.model import Half, Observation, errno_name, signal_name
 from harness.verdicts.causes import causes
@@ -129,7 +129,7 @@ class BisectQuestion:
     short of it); None where nothing is counted.
     """
 
-    rule: Rule
+    rule: Check
     probes: tuple[str, ...]
     condition: Condition | None = None
     by: float | None = None
@@ -165,6 +165,8 @@ class BisectQuestion:
             return f"bad means {abs(self.by):g} % {than} instructions than on the good end"
         if self.compares:
             return "bad means that the observation differs from the good end"
+        if isinstance(self.rule, Test):
+            return "bad means that the test fails"
         return "bad means that the kernel breaks the rule"
 
 

@@ -41,7 +41,8 @@ class BisectOptions:
     """What was asked for. ``builds`` freezes the list that is searched, ``good_commit`` and ``bad_commit`` the
     commits that the two ends of a search over commits were when it began; ``program`` is a file with a program of
     exploration, asked instead of a rule, and ``program_text`` what it said; ``cost`` is a row of costs,
-    asked instead of a rule, and ``by`` the per cent of growth that is bad; ``good_words`` and ``bad_words`` are the
+    asked instead of a rule, and ``by`` the per cent of growth that is bad; ``suite`` is a foreign suite, and ``rule``
+    then the id of a test of it; ``good_words`` and ``bad_words`` are the
     files or URLs of an end that is a kernel of the person's own, and ``any_arch`` says that the architecture may be
     that kernel's; ``payload_id``, ``payload_sha256``,
     ``catalogue_sha256`` and ``matrix_sha256`` say, as in a run's record, what asked and judged."""
@@ -74,6 +75,7 @@ class BisectOptions:
     program_text: str = ""
     cost: str = ""
     by: float = 0.0
+    suite: str = ""
     good_words: tuple[str, ...] = ()
     bad_words: tuple[str, ...] = ()
     any_arch: bool = False
@@ -93,6 +95,7 @@ class BisectOptions:
         asked = ["--program", self.program] if self.program else ["--rule", self.rule]
         if self.cost:
             asked = ["--cost", self.cost, "--by", f"{self.by:g}%"]
+        asked = ["--suite", self.suite, "--test", self.rule] if self.suite else asked
         words = [*asked, "--arch", self.arch]
         for option, value in (
             ("--probe", self.probe), ("--observation", self.observation), ("--matrix", self.matrix),

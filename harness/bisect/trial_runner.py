@@ -16,10 +16,10 @@ from harness.guests.devices import cpu_model
 from harness.kernels.model import Kernel
 from harness.matrix.model import Profile
 from harness.model.architectures import Arch
-from harness.model.rule import ProbeName, Rule
+from harness.model.rule import Check, ProbeName, Rule, Test
 from harness.model.run_record import CellRecord, read_run
 from harness.model.stored_files import is_stored
-from harness.model.verdict import RuleResult
+from harness.model.verdict import RuleResult, Verdict
 from harness.observations.journal import read_journal
 from harness.payload.build import Payload, build
 from harness.runs.execution.run import execute
@@ -52,6 +52,16 @@ class MakeTrials(Protocol):
     def recall(self, wanted: TrialRequest) -> list[Trial]:
         """What earlier runs have seen of the same kernel, newest first."""
         ...
+
+
+def result_of(results: Sequence[RuleResult], check: Check) -> RuleResult:
+    """A cell's result for a check. A test that its program did not report has none: it is missed."""
+    found = next((result for result in results if result.rule.id == check.id), None)
+    if found is not None:
+        return found
+    programs = [result for result in results if result.rule.family == check.family and result.status != "pass"]
+    why = programs[0].worst.reason if programs else f"{check.family} reported no such test"
+    return RuleResult(check, (Verdict(check.id, check.id, "miss", why),))
 
 
 def rule_probes(rule: Rule, arch: Arch) -> tuple[str, ...]:
@@ -96,7 +106,12 @@ class Asker:
         return [self._trial(done, record, cells[record.id]) for record in done.record.cells]
 
     def recall(self, wanted: TrialRequest) -> list[Trial]:
-        """Judge again what is stored of the kernel: the catalogue may have changed, the observations have not."""
+        """Judge again what is stored of the kernel: the catalogue may have changed, the observations have not.
+
+        What foreign suites said in earlier runs is not looked for.
+        """
+        if isinstance(self.question.rule, Test):
+            return []
         found: list[Trial] = []
         for folder, record in self._stored().get(wanted.kernel.sha256, []):
             if (judged := self._judged(folder, record)) is None:
@@ -107,7 +122,7 @@ class Asker:
         return found
 
     def _trial(self, done: RunDone, record: CellRecord, want: TrialRequest) -> Trial:
-        result = next(r for r in done.results[record.id] if r.rule.id == self.question.rule.id)
+        result = result_of(done.results[record.id], self.question.rule)
         return self._made(done.folder, record, result, want, "boot")
 
     def _made(self, folder: Path, record: CellRecord, result: RuleResult, want: TrialRequest, origin: Origin) -> Trial:
@@ -138,7 +153,9 @@ class Asker:
             return None
         if len(planned) != len(self.question.probes):
             return None
-        assignment = assign({self.question.rule.id: self.question.rule}, planned)
+        rule = self.question.rule
+        assert isinstance(rule, Rule)
+        assignment = assign({rule.id: rule}, planned)
         checked, results = judge_stored(assignment, folder / "cells" / record.id, record, build(self.arch).id)
         return checked, results[0]
 

@@ -38,6 +38,8 @@ _COLOURS = {"good": "green", "bad": "bold red", "untestable": "yellow"}
 
 @click.command()
 @click.option("--rule", metavar="ID", help="Id of the rule (see `sealmatrix rules list`).")
+@click.option("--suite", metavar="SUITE", help="Ask a test of a foreign suite instead of a rule; needs --test.")
+@click.option("--test", metavar="ID", help="The test of the suite: SUITE/NAME, or NAME.")
 @click.option("--program", "asked_program", metavar="FILE", help="Ask a program of `explore` instead of a rule.")
 @click.option("--cost", "asked_cost", metavar="ROW", help="Ask what `sealmatrix cost` counts, such as munmap/1.")
 @click.option("--by", metavar="PERCENT", help="With --cost: what counts as bad, such as 1% [default: 2%].")
@@ -92,6 +94,8 @@ _COLOURS = {"good": "green", "bad": "bold red", "untestable": "yellow"}
 @shared.JSON
 def bisect(
     rule: str | None,
+    suite: str | None,
+    test: str | None,
     asked_program: str | None,
     asked_cost: str | None,
     by: str | None,
@@ -130,6 +134,7 @@ def bisect(
     sealmatrix bisect --tree ~/linux --rule RULE --good v6.12 --bad HEAD   over commits
     sealmatrix bisect --tree ~/linux --rule force-proc-mem --good 7.0.4 --bad 7.1.3
     sealmatrix bisect --rule RULE --good 6.12 --bad ~/linux/arch/x86/boot/bzImage
+    sealmatrix bisect --suite ./mytest --test NAME --good 6.12 --bad 7.3
     sealmatrix bisect --program FILE --good 6.16.12 --bad 6.17.8           where the result of a program changes
     sealmatrix bisect --cost munmap/1 --by 1% --good 6.12.43 --bad 6.16.3   where a call became slower
     sealmatrix bisect --resume last
@@ -146,7 +151,7 @@ def bisect(
     aside = Console(stderr=True)
     hush(quiet or as_json)
     if resumed is not None:
-        if rule or asked_program or asked_cost or good or bad or tree:
+        if rule or suite or asked_program or asked_cost or good or bad or tree:
             raise click.UsageError("--resume continues the bisection with its original options; it takes no others")
         with resume(results, resumed) as session:
             return _go(prepare(session.task), session, results, aside, quiet=quiet, as_json=as_json)
@@ -165,6 +170,7 @@ def bisect(
         profile = COUNTED if profile == STANDARD else profile
     elif by is not None:
         raise click.UsageError("--by says how much a cost may grow; it needs --cost")
+    rule = _test_asked(suite, test, rule=rule, others=(probe, observation, asked_cost, asked_program))
     if rule is None or not good or not bad:
         missing = [o for o, v in (("--rule", rule), ("--good", good), ("--bad", bad)) if not v]
         raise click.UsageError(f"{' and '.join(missing)} must be given; or --resume, --show, --list")
@@ -195,6 +201,7 @@ def bisect(
         program=str(Path(asked_program).resolve()) if asked_program else "",
         cost=asked_cost or "",
         by=_percent(by) if asked_cost else 0.0,
+        suite=_resolved(suite) if suite else "",
     )
     if listing:
         return _list(task, as_json=as_json)
@@ -212,6 +219,25 @@ def _percent(text: str | None) -> float:
     if not math.isfinite(value) or value == 0:
         raise UsageError(f"--by {text}: write a number of per cent other than 0, such as 1%")
     return value
+
+
+def _test_asked(suite: str | None, test: str | None, *, rule: str | None, others: tuple[str | None, ...]) -> str | None:
+    """The test of a suite in place of the rule, where one is asked. Raises ``UsageError`` for both, or half of it."""
+    if suite is None and test is None:
+        return rule
+    if rule or any(others) or suite is None or test is None:
+        raise click.UsageError(
+            "--suite SUITE --test ID replaces a rule: give both, and no --rule, --probe, --cost or --program"
+        )
+    return test
+
+
+def _resolved(suite: str) -> str:
+    """A suite's word so that it means the same from any folder."""
+    file, colon, name = suite.rpartition(":")
+    if Path(suite).exists():
+        return str(Path(suite).resolve())
+    return f"{Path(file).resolve()}{colon}{name}" if colon and Path(file).exists() else suite
 
 
 def _go(prepared: Prepared, session: Session, results: Path, aside: Console, *, quiet: bool, as_json: bool) -> int:

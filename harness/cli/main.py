@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "show": ("harness.cli.show", "show", "Show a stored run again: the newest, or RUN (id or folder)."),
     "compare": ("harness.cli.compare", "compare", "Show what changed between two runs or kernels, rule by rule."),
     "bisect": ("harness.cli.bisect", "bisect", "Find the first build or commit that broke a rule."),
+    "agree": ("harness.cli.agree", "agree", "Compare our rules with the foreign suites of a run."),
     "report": ("harness.cli.report", "report", "Write a stored run in another format."),
     "patch": ("harness.cli.patch", "patch", "Show what a patch series changes: its base without and with it."),
     "qualify": ("harness.cli.qualify", "qualify", "Decide whether a kernel may ship, under a written policy."),

@@ -23,9 +23,9 @@ from harness.kernels.store import default_root
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import Profile
 from harness.model.architectures import Arch
-from harness.mutants.binary import BinarySuite
 from harness.mutants.catalogue import choose, load_mutants
 from harness.mutants.exploring import ExploreSuite
+from harness.mutants.foreign import ForeignSuite
 from harness.mutants.model import Edit, Mutant
 from harness.mutants.ours import OwnSuite
 from harness.mutants.records import Records
@@ -41,6 +41,7 @@ from harness.mutants.runner import (
 from harness.mutants.suite import Suite
 from harness.reports.style import print_table, screen
 from harness.rules.load import load_catalogue
+from harness.suites.gather import SuiteWords
 
 RESULTS = Path("results") / "mutants"
 _COLOURS = {
@@ -61,7 +62,7 @@ def mutants() -> None:
     sealmatrix mutants run                                  our suite, Debian's 6.12 sources
     sealmatrix mutants run --source debian:7.3 --only 'fork-*'
     sealmatrix mutants build                                ahead of several suites
-    sealmatrix mutants run --tree ~/linux --suite-binary ./mseal_test
+    sealmatrix mutants run --tree ~/linux --suite ./mseal_test
     sealmatrix mutants report
     """
 
@@ -127,7 +128,9 @@ def show_mutant(name: str, as_json: bool) -> None:
     help="Explore each kernel for this time instead of running our suite: 120s.",
 )
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of the exploration.")
-@click.option("--suite-binary", type=click.Path(path_type=Path), help="Run this static program instead of our suite.")
+@click.option(
+    "--suite", "--suite-binary", metavar="SUITE", help="Run a foreign suite instead of ours: a name, or a program."
+)
 @click.option("--suite-arg", "arguments", multiple=True, metavar="ARG", help="Argument for that program; repeatable.")
 @click.option("-p", "--profile", "profile_name", default="two-cpus", show_default=True, metavar="NAME")
 @shared.ACCEL
@@ -144,7 +147,7 @@ def run_them(
     probes: tuple[str, ...],
     exploring: str | None,
     seed: int,
-    suite_binary: Path | None,
+    suite: str | None,
     arguments: tuple[str, ...],
     profile_name: str,
     accel: AccelWanted,
@@ -158,26 +161,27 @@ def run_them(
 
     Exit status: 0 every mutant was noticed, 1 one got away, 3 one had no fair trial.
     """
-    if exploring and (suite_binary or probes):
-        raise click.UsageError("--explore cannot be combined with --run or --suite-binary")
-    if suite_binary and probes:
-        raise click.UsageError("--run selects probes of our own suite; a --suite-binary takes --suite-arg")
+    if exploring and (suite or probes):
+        raise click.UsageError("--explore cannot be combined with --run or --suite")
+    if suite and probes:
+        raise click.UsageError("--run selects probes of our own suite; a --suite takes --suite-arg")
     hush(quiet or as_json)
     known = load_mutants()
     chosen = choose(known, only)
     profile = _profile(profile_name)
-    suite: Suite
+    asked: Suite
     if exploring:
-        suite = ExploreSuite(arch, profile, seconds_of(exploring), seed, acceleration=accel)
-    elif suite_binary:
-        suite = BinarySuite(suite_binary, arguments, arch, profile, acceleration=accel)
+        asked = ExploreSuite(arch, profile, seconds_of(exploring), seed, acceleration=accel)
+    elif suite:
+        words = SuiteWords(suites=(suite,), arguments=arguments)
+        asked = ForeignSuite(words, arch, profile, acceleration=accel)
     else:
-        suite = OwnSuite(arch, profile, probes, acceleration=accel)
+        asked = OwnSuite(arch, profile, probes, acceleration=accel)
     with _hearing(Console(stderr=True), quiet=quiet or as_json) as on_progress:
         origin = _origin(source, tree, on_progress)
         work = work_folder(default_root(), origin.where)
         task = MutationOptions(origin.path, origin.where, arch, chosen, work, results, jobs=jobs, every=again)
-        records = run_mutants(task, suite, on_progress)
+        records = run_mutants(task, asked, on_progress)
     return _print(_report(records, chosen), as_json=as_json)
 
 

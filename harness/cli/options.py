@@ -68,6 +68,15 @@ RULES = click.option(
 )
 
 
+SUITES = click.option(
+    "--suite",
+    "suites",
+    multiple=True,
+    metavar="SUITE",
+    help="Run a foreign suite: a name, a program, C file, script, folder or tar, or FILE.yaml; repeatable.",
+)
+
+
 def results(default: str = "results") -> Callable[[Command], Command]:
     """Where a command puts what it makes."""
     return click.option("--results", type=_PATH, default=Path(default), show_default=True, help="Folder for results.")

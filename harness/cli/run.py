@@ -43,7 +43,28 @@ if TYPE_CHECKING:
     from harness.runs.kernel_calls import ComparedCalls
 
 
-@click.command()
+class _WithArguments(click.Command):
+    """What follows ``--`` are the arguments of suites, where there are any; else it is as click has it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        before, dashes, after = _split_at(args, "--")
+        if dashes and any(word == "--suite" or word.startswith("--suite=") for word in before):
+            ctx.meta[_ARGUMENTS] = tuple(after)
+            args = before
+        return super().parse_args(ctx, args)
+
+
+_ARGUMENTS = "sealmatrix suite arguments"
+
+
+def _split_at(words: list[str], mark: str) -> tuple[list[str], bool, list[str]]:
+    if mark not in words:
+        return words, False, []
+    place = words.index(mark)
+    return words[:place], True, words[place + 1 :]
+
+
+@click.command(cls=_WithArguments)
 @click.argument("words", nargs=-1, metavar="[KERNEL]...")
 @shared.SELECTION
 @shared.KERNELS
@@ -61,6 +82,9 @@ if TYPE_CHECKING:
 @shared.SSH
 @shared.PROBES
 @shared.RULES
+@shared.SUITES
+@click.option("--suite-file", "suite_files", multiple=True, metavar="FILE", help="Put a file beside the programs.")
+@click.option("--suite-env", "suite_environment", multiple=True, metavar="NAME=VALUE", help="Set a variable for them.")
 @shared.JOBS
 @shared.ACCEL
 @shared.SCALE
@@ -100,6 +124,9 @@ def run(
     ssh: str | None,
     probes: tuple[str, ...],
     rules: tuple[str, ...],
+    suites: tuple[str, ...],
+    suite_files: tuple[str, ...],
+    suite_environment: tuple[str, ...],
     jobs: int | None,
     accel: AccelWanted,
     scale: float,
@@ -134,6 +161,8 @@ def run(
     sealmatrix run -k debian-newest -r 'munmap/*'  some probes only
     sealmatrix run ~/linux --rule munmap-blocked   the probes of a rule
     sealmatrix run -k debian-7.2 --explore 60s     generated programs too: docs/use/exploration.md
+    sealmatrix run -s nightly --suite kselftest-mseal    a foreign suite, in place of the rules
+    sealmatrix run debian-6.12 --suite ./mytest -- -v    a program of yours, with its arguments
     sealmatrix run --host                          the kernel of this machine
     sealmatrix run --ssh root@board                the kernel of that machine
     sealmatrix run --cluster tcp://192.0.2.7:8786  on other machines: see `sealmatrix worker`
@@ -158,7 +187,15 @@ def run(
         crosscheck=("*",) if crosscheck else (),
         explore=seconds_of(explore, "--explore") if explore is not None else 0.0,
         seed=int(f"{datetime.now(UTC):%Y%m%d}") if seed is None else seed,
+        suites=suites,
+        suite_arguments=click.get_current_context().meta.get(_ARGUMENTS, ()),
+        suite_files=suite_files,
+        suite_environment=suite_environment,
     )
+    if not suites and (suite_files or suite_environment):
+        raise click.UsageError("--suite-file and --suite-env need a --suite")
+    if suites and crosscheck and not probes:
+        raise click.UsageError("--crosscheck compares payloads, and a --suite runs in place of them; add -r or --rule")
     aside = Console(stderr=True)
     quiet = quiet or as_json
     hush(quiet)
@@ -173,7 +210,7 @@ def run(
         against=against,
     )
     chosen = bool(words or build is not None or against is not None or selection or kernels or arches or profiles)
-    if resume is not None and (host or ssh or chosen or probes or repeat > 1 or crosscheck or explore):
+    if resume is not None and (host or ssh or chosen or probes or suites or repeat > 1 or crosscheck or explore):
         raise click.UsageError(
             "--resume continues the run with its original options; it takes no kernels, probes or machines"
         )
@@ -200,9 +237,9 @@ def run(
         meant = meant_cells(load_matrix(path or default_path()), wanted, say)
         chosen_options = replace(
             options,
-            probes=probes or meant.probes,
-            crosscheck=options.crosscheck or meant.crosscheck,
-            explore=meant.explore if explore is None and not probes else options.explore,
+            probes=probes or (() if suites else meant.probes),
+            crosscheck=options.crosscheck or (() if suites else meant.crosscheck),
+            explore=meant.explore if explore is None and not probes and not suites else options.explore,
         )
         return compose_matrix(chosen_options, meant.matrix, meant.specs, say, against=meant.against)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from harness.model.rule import KernelFacts, Rule
+from harness.model.rule import Check, KernelFacts
 from harness.model.verdict import EXIT_FAILED, EXIT_NO_ANSWER, EXIT_OK, KINDS, RuleResult, Status, Verdict
 
 Change = Literal["introduced", "unstable", "lost coverage", "flaky", "changed", "fixed", "gained", "unchanged"]
@@ -116,7 +116,7 @@ class ProbeChange:
 class RuleChange:
     """One rule. ``probes`` are those that changed, worst first; ``counts`` counts all of them by change."""
 
-    rule: Rule
+    rule: Check
     change: Change
     before: RuleResult | None
     after: RuleResult | None

@@ -15,7 +15,7 @@ from harness.compare.diff import (
     compare_rules,
     standing,
 )
-from harness.model.rule import Rule
+from harness.model.rule import Check
 from harness.model.verdict import RuleResult, Verdict
 from harness.model.version import version_order
 
@@ -44,12 +44,12 @@ class VersionSeries:
     steps: tuple[Pair, ...]
 
     @property
-    def rules(self) -> Mapping[str, tuple[Rule, tuple[Stretch, ...]]]:
+    def rules(self) -> Mapping[str, tuple[Check, tuple[Stretch, ...]]]:
         """Every rule with its stretches, oldest first."""
         names = dict.fromkeys(name for side in reversed(self.sides) for name in side.results)
         return {name: self._stretches(name) for name in names}
 
-    def _stretches(self, name: str) -> tuple[Rule, tuple[Stretch, ...]]:
+    def _stretches(self, name: str) -> tuple[Check, tuple[Stretch, ...]]:
         changes = [{change.rule.id: change for change in step.rules}.get(name) for step in self.steps]
         found = [Stretch(self.sides[0], self.sides[0], 1, self.sides[0].results.get(name))]
         for side, step in zip(self.sides[1:], changes, strict=True):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from harness.model.rule import Rule
+from harness.model.rule import Check, Rule
 from harness.model.verdict import RuleResult, Verdict
 
 RULE = ("contract", "family", "level", "outcome", "statement")
@@ -17,7 +17,7 @@ RESULT = ("status", "kind", "reason", "follows")
 VERDICT = ("probe", "status", "reason", "kind", "observed", "follows")
 
 
-def rule_json(rule: Rule, names: Sequence[str] = RULE) -> dict[str, Any]:
+def rule_json(rule: Check, names: Sequence[str] = RULE) -> dict[str, Any]:
     """A rule's fields as they are in the catalogue."""
     return {name: getattr(rule, name) for name in names}
 

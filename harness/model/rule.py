@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache, cached_property
 from typing import Literal
@@ -158,17 +158,12 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Rule:
-    """One sentence of the contract.
+class Check:
+    """What has a verdict of its own: a rule of the contract, or a test of a foreign suite.
 
-    ``outcome`` is what upstream promises and what is judged. Where the mail thread wants something else,
-    ``thread`` holds that outcome and a verdict says which of the two the kernel follows.
-    ``errnos`` are accepted for a blocked operation. ``atomic``: a refused operation changed nothing in its range.
-    ``contents``: ``kept``, ``as-control`` where the operation may change them even in sealed memory, or
-    ``read-only-kept`` where it may do so only in the units that are writable. ``needs``: what a machine must have for
-    the rule to be asked, see ``NEEDS``. ``present``: it is this rule that demands the system call to be there.
-
-    The outcome ``unchanged`` is about what sealing does to memory, which is nothing, whatever the operation does then.
+    ``outcome`` is what is promised and judged. Where the mail thread wants something else, ``thread`` holds that
+    outcome and a verdict says which of the two the kernel follows. ``where`` are the kernels it speaks for, and
+    ``known`` those that are known not to keep it.
     """
 
     id: str
@@ -178,8 +173,32 @@ class Rule:
     outcome: Outcome
     statement: str
     sources: tuple[str, ...]
-    probes: tuple[Selector, ...]
+    _: KW_ONLY
     where: Where = Where()
+    thread: Outcome | None = None
+    known: tuple[Known, ...] = ()
+
+
+@dataclass(frozen=True)
+class Test(Check):
+    """One test of a foreign suite, which is its family: ``kselftest-mseal/mprotect-two-vma``."""
+
+    __test__ = False  # for pytest
+
+
+@dataclass(frozen=True)
+class Rule(Check):
+    """One sentence of the contract; ``outcome`` is what upstream promises.
+
+    ``errnos`` are accepted for a blocked operation. ``atomic``: a refused operation changed nothing in its range.
+    ``contents``: ``kept``, ``as-control`` where the operation may change them even in sealed memory, or
+    ``read-only-kept`` where it may do so only in the units that are writable. ``needs``: what a machine must have for
+    the rule to be asked, see ``NEEDS``. ``present``: it is this rule that demands the system call to be there.
+
+    The outcome ``unchanged`` is about what sealing does to memory, which is nothing, whatever the operation does then.
+    """
+
+    probes: tuple[Selector, ...] = ()
     needs: tuple[str, ...] = ()
     errnos: tuple[str, ...] = ("EPERM",)
     atomic: bool = False
@@ -187,8 +206,6 @@ class Rule:
     contents: Contents = "kept"
     expect_control: Expect | None = None
     expect_sealed: Expect | None = None
-    thread: Outcome | None = None
-    known: tuple[Known, ...] = ()
 
     def places(self, planned: Sequence[ProbeName], by_operation: Mapping[str, Sequence[int]]) -> list[int]:
         """Where in a plan the probes are that it speaks for; ``by_operation`` has the places of each operation."""

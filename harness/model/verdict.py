@@ -8,11 +8,20 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from harness.model.rule import Rule
+from harness.model.rule import Check
 
 Status = Literal["fail", "error", "miss", "known", "fixed", "pass", "observed", "skip"]
 Kind = Literal[
-    "bypass", "crash", "hang", "changed-by-mseal", "seal-lost", "not-atomic", "wrong-errno", "over-blocked", "interface"
+    "bypass",
+    "crash",
+    "hang",
+    "changed-by-mseal",
+    "seal-lost",
+    "not-atomic",
+    "wrong-errno",
+    "over-blocked",
+    "interface",
+    "test",
 ]
 Follows = Literal["both", "upstream", "thread", "neither"]
 
@@ -28,6 +37,7 @@ KINDS: tuple[Kind, ...] = (
     "wrong-errno",
     "over-blocked",
     "interface",
+    "test",
 )
 _BADNESS: Mapping[str, int] = {name: i for i, name in enumerate(STATUSES)}
 _GRAVITY: Mapping[str | None, int] = {None: len(KINDS)} | {name: i for i, name in enumerate(KINDS)}
@@ -71,9 +81,9 @@ class Verdict:
 
 @dataclass(frozen=True)
 class RuleResult:
-    """One rule on one cell: the worst of its verdicts, and how many there are of each status."""
+    """One rule, or other check, on one cell: the worst of its verdicts, and how many there are of each status."""
 
-    rule: Rule
+    rule: Check
     verdicts: tuple[Verdict, ...]
 
     @cached_property

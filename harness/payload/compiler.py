@@ -76,7 +76,8 @@ class Program:
     """A static ELF called ``name``, as it is to be built from ``sources`` for ``arch``.
 
     ``defines`` become ``-DKEY=VALUE``. The sources may include headers that lie beside them. A ``shared`` one is a
-    library for programs of a host of ``arch``.
+    library for programs of a host of ``arch``. ``foreign`` are the flags of sources that are not ours: their warnings
+    are not looked at.
     """
 
     sources: tuple[Path, ...]
@@ -84,6 +85,7 @@ class Program:
     name: str
     defines: tuple[tuple[str, str], ...] = ()
     shared: bool = False
+    foreign: tuple[str, ...] = ()
 
     @property
     def _target(self) -> str:
@@ -92,7 +94,8 @@ class Program:
 
     @property
     def _flags(self) -> list[str]:
-        return [*(_SHARED if self.shared else FLAGS), *(f"-D{key}={value}" for key, value in sorted(self.defines))]
+        flags = _SHARED if self.shared else _GIVEN if self.foreign else FLAGS
+        return [*flags, *self.foreign, *(f"-D{key}={value}" for key, value in sorted(self.defines))]
 
     @property
     def target(self) -> Path:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from harness.compare.comparison import phrase
 from harness.compare.diff import Change, Pair, RuleChange, Side, told
-from harness.model.rule import Rule
+from harness.model.rule import Check, Rule
 from harness.model.verdict import RuleResult
 from harness.qualify.costs import CostPair, costs_kept
 from harness.qualify.policy import KINDS_EXCUSED, Excuse, Policy, Waiver
@@ -195,6 +195,8 @@ def _answers(policy: Policy, case: Case, today: date) -> PolicyCheck:
             short.append(f"{side.cell}: {asked - missing} of {asked} probes")
         elif unasked := [rule.id for rule in case.rules if policy.requires(rule) and rule.id not in side.results]:
             short.append(f"{side.cell}: {len(unasked)} required rules were not asked, the first is {unasked[0]}")
+        elif unrun := [suite for suite in policy.suites if suite not in {r.rule.family for r in side.results.values()}]:
+            short.append(f"{side.cell}: the suite {unrun[0]} was not run")
         elif side.cell in case.unfinished:
             short.append(f"{side.cell}: {case.unfinished[side.cell]}")
     if short:
@@ -259,7 +261,7 @@ def _idle(shares: Sequence[_Share]) -> Mapping[str, list[str]]:
     return found
 
 
-def _may_be_idle(policy: Policy, case: Case, side: Side, rule: Rule, today: date) -> bool:
+def _may_be_idle(policy: Policy, case: Case, side: Side, rule: Check, today: date) -> bool:
     """Whether the policy expects that a rule lost its coverage on this cell, or excuses that it gives no answer."""
     silent = Deviation("no answer", side.cell, rule.id, "")
     expected = any(allowed.speaks_for(rule.id, "lost coverage") for allowed in policy.differences.allow)

@@ -14,17 +14,19 @@ from harness.compare.diff import Change, Side
 from harness.config.loader import Strict
 from harness.cost.model import DEFAULT_BY
 from harness.model.architectures import ARCHES, Arch
-from harness.model.rule import Level, Rule
+from harness.model.rule import Check, Level, Test
 from harness.model.verdict import Kind
 
 # What a waiver may excuse: the kinds of a failure, no answer, and what a comparison refuses beside failures.
 Excuse = Literal[
     "bypass", "crash", "hang", "changed-by-mseal", "seal-lost", "not-atomic", "wrong-errno", "over-blocked",
-    "interface", "no answer", "lost coverage", "changed", "flaky",
+    "interface", "test", "no answer", "lost coverage", "changed", "flaky",
 ]  # fmt: skip
 # Nobody waives a bypass, a crash, a hang, memory that mseal changed, or silence by accident: a waiver that means them
 # has to name them.
-USUAL: tuple[Excuse, ...] = ("seal-lost", "not-atomic", "wrong-errno", "over-blocked", "interface", "changed", "flaky")
+USUAL: tuple[Excuse, ...] = (
+    "seal-lost", "not-atomic", "wrong-errno", "over-blocked", "interface", "test", "changed", "flaky",
+)  # fmt: skip
 _GLOB = re.compile(r"[A-Za-z0-9._+*?-]{1,80}\Z")
 
 
@@ -50,7 +52,7 @@ class Requirement(Strict):
     levels: tuple[Level, ...] = Field(min_length=1)
     families: tuple[str, ...] = ()
 
-    def __contains__(self, rule: Rule) -> bool:
+    def __contains__(self, rule: Check) -> bool:
         return rule.level in self.levels and (not self.families or rule.family in self.families)
 
 
@@ -131,7 +133,8 @@ class CostDemand(Strict):
 
 class Policy(Strict):
     """A whole file. ``start`` says whether the candidate's guests must have booted, or may have been restored;
-    ``crashed`` whether a kernel of the candidate may have reported a crash while no probe ran."""
+    ``crashed`` whether a kernel of the candidate may have reported a crash while no probe ran. The tests of ``suites``
+    must hold as rules must."""
 
     version: Literal["1"]
     title: Sentence
@@ -143,16 +146,19 @@ class Policy(Strict):
     differences: Differences = Differences()
     cost: CostDemand | None = None
     waivers: tuple[Waiver, ...] = ()
+    suites: tuple[str, ...] = ()
 
-    def requires(self, rule: Rule) -> bool:
-        """Whether a rule must hold."""
+    def requires(self, rule: Check) -> bool:
+        """Whether a rule, or a test of a suite, must hold."""
+        if isinstance(rule, Test):
+            return rule.family in self.suites
         return any(rule in requirement for requirement in self.require)
 
 
 KINDS_EXCUSED: Mapping[Kind, Excuse] = {
     "bypass": "bypass", "crash": "crash", "hang": "hang", "changed-by-mseal": "changed-by-mseal",
     "seal-lost": "seal-lost", "not-atomic": "not-atomic", "wrong-errno": "wrong-errno",
-    "over-blocked": "over-blocked", "interface": "interface",
+    "over-blocked": "over-blocked", "interface": "interface", "test": "test",
 }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from harness.model.rule import Rule
+from harness.model.rule import Check
 from harness.model.verdict import Follows, RuleResult, Status, Verdict
 from harness.reports.grid import behaviour
 from harness.runs.model import RunDone
@@ -17,7 +17,7 @@ _TOLD: frozenset[Status] = frozenset({"fail", "error", "known", "fixed"})
 class Finding:
     """One rule going wrong in one way. ``first`` is the first cell's worst verdict, ``counts`` that cell's verdicts."""
 
-    rule: Rule
+    rule: Check
     first: Verdict
     counts: Mapping[Status, int]
     cells: tuple[str, ...]
@@ -27,7 +27,7 @@ class Finding:
 class Difference:
     """An open or uncovered rule that cells were observed to answer differently, by its first differing probe."""
 
-    rule: Rule
+    rule: Check
     probe: str
     probes: int
     observed: tuple[tuple[str, tuple[str, ...]], ...]
@@ -71,7 +71,7 @@ def readings(done: RunDone) -> Mapping[str, Mapping[Follows, tuple[str, ...]]]:
 
 def differences(done: RunDone) -> list[Difference]:
     """Open and uncovered rules whose observations differ between cells, in the catalogue's order."""
-    rules: dict[str, tuple[Rule, dict[str, dict[str, list[str]]]]] = {}
+    rules: dict[str, tuple[Check, dict[str, dict[str, list[str]]]]] = {}
     for cell, result in _all(done):
         _, probes = rules.setdefault(result.rule.id, (result.rule, {}))
         for probe, observed in behaviour(result):

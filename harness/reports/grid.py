@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.model.architectures import ARCHES
-from harness.model.rule import Rule
+from harness.model.rule import Check
 from harness.model.run_record import CellRecord
 from harness.model.verdict import RuleResult, Status
 from harness.runs.model import RunDone
@@ -23,7 +23,7 @@ class Row:
     ``variants`` has a letter a column where cells were observed to behave differently, and is empty otherwise.
     """
 
-    rules: tuple[Rule, ...]
+    rules: tuple[Check, ...]
     results: tuple[RuleResult | None, ...]
     variants: tuple[str, ...] = ()
 
@@ -96,13 +96,13 @@ def flatten(cell: CellRecord, results: Sequence[RuleResult]) -> Flat | None:
 
 def _rows(columns: Sequence[Sequence[RuleResult]]) -> list[Row]:
     """One row a rule, worst first, the catalogue's order among equals."""
-    rules: dict[str, Rule] = {r.rule.id: r.rule for column in columns for r in column}
+    rules: dict[str, Check] = {r.rule.id: r.rule for column in columns for r in column}
     found: list[Mapping[str, RuleResult]] = [{r.rule.id: r for r in column} for column in columns]
     rows = [_row(rule, tuple(column.get(name) for column in found)) for name, rule in rules.items()]
     return sorted(rows, key=lambda row: row.badness)
 
 
-def _row(rule: Rule, results: tuple[RuleResult | None, ...]) -> Row:
+def _row(rule: Check, results: tuple[RuleResult | None, ...]) -> Row:
     return Row((rule,), results, variants(results))
 
 

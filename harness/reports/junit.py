@@ -3,7 +3,8 @@
 Two readers are aimed at. Jenkins nests by the dots in ``classname`` (package, then class) and wants
 ``testsuites/testsuite``; GitLab shows ``classname`` as the suite and keeps one case for each pair of ``classname`` and
 ``name``. So ``classname`` is ``sealmatrix.KERNEL.ARCH`` without further dots, unique for each cell, and ``name`` is the
-rule's id, equal in all cells and all runs, so that they compare.
+rule's id, equal in all cells and all runs, so that they compare. A test of a foreign suite has the suite behind the
+architecture: ``sealmatrix.KERNEL.ARCH.SUITE``.
 
 ============================  =======================================================
 ``fail``                      ``failure``, its type the kind
@@ -27,6 +28,7 @@ from xml.etree.ElementTree import Element, indent, tostring
 
 from junit_xml import TestCase, TestSuite
 
+from harness.model.rule import Test
 from harness.model.run_record import CellRecord, CrashRecord, RunRecord
 from harness.model.verdict import RuleResult, Status, Verdict
 from harness.names import escaped
@@ -192,11 +194,14 @@ class _Why:
         """What the text of a failure begins with: its causes, and the command that repeats it."""
         if result.status != "fail":
             return []
-        repeat = repeat_command(self.run, self.cell, result.worst.probe)
+        suite = result.rule.family if isinstance(result.rule, Test) else ""
+        repeat = repeat_command(self.run, self.cell, result.worst.probe, suite)
         return [*first_lines(self.causes, result), f"repeat: {repeat}"]
 
 
 def _case(classname: str, result: RuleResult, why: _Why, seconds: float | None) -> TestCase:
+    if isinstance(result.rule, Test):
+        classname = f"{classname}.{result.rule.family.replace('.', '_')}"
     case = TestCase(result.rule.id, classname, seconds)
     if result.status == "pass":
         return case

@@ -72,6 +72,7 @@ SHORT_KINDS: Mapping[Kind, str] = {
     "wrong-errno": "errno",
     "over-blocked": "over",
     "interface": "iface",
+    "test": "test",
 }
 
 

@@ -15,6 +15,7 @@ from harness.model.verdict import STATUSES, Status
 from harness.reports.compare import print_comparison
 from harness.reports.details import print_causes, print_details
 from harness.reports.grid import Flat, Grid, Row, grid
+from harness.reports.nouns import noun
 from harness.reports.style import MARKS, SHORT_KINDS, Ink, Page
 from harness.runs.causes import told_causes
 from harness.runs.cells import kernel_name, plural, profile_suffix, repeat_suffix, status_counts, together
@@ -51,8 +52,8 @@ def print_run(console: Console, done: RunDone, *, every: bool = False, compariso
 
 
 def _size(done: RunDone) -> str:
-    rules = max((len(results) for results in done.results.values()), default=0)
-    return f"{plural(len(done.record.cells), 'cell')}, {plural(rules, 'rule')}"
+    most = max(done.results.values(), key=len, default=())
+    return f"{plural(len(done.record.cells), 'cell')}, {plural(len(most), noun(result.rule for result in most))}"
 
 
 def last_line(ink: Ink, done: RunDone) -> Text:
@@ -138,7 +139,7 @@ def _head(cell: CellRecord) -> list[str]:
 def _row_name(row: Row) -> list[str]:
     if len(row.rules) == 1:
         return fold(row.rules[0].id, _RULE_WIDTH)
-    return fold(f"{row.rules[0].family}: {len(row.rules)} rules", _RULE_WIDTH)
+    return fold(f"{row.rules[0].family}: {plural(len(row.rules), noun(row.rules))}", _RULE_WIDTH)
 
 
 def _word(ink: Ink, row: Row, column: int, short: bool) -> str:

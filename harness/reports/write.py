@@ -21,6 +21,7 @@ from harness.runs.judging import recorded_facts, verdicts_json
 from harness.runs.model import JOURNAL, RunDone
 from harness.runs.programs import Reproduce
 from harness.runs.run_store import run_lock
+from harness.runs.suite_times import suite_times
 from harness.runs.summary import summary_json
 
 _WRITERS = 4
@@ -39,7 +40,10 @@ def write_reports(done: RunDone, reproduce: Reproduce | None = None, *, page: bo
         written = []
         for cell in done.record.cells:
             folder = cell_folder(done, cell.id)
-            times = sightings.read(cell.id, folder / "observations.jsonl")
+            times = {
+                **sightings.read(cell.id, folder / "observations.jsonl"),
+                **suite_times(done.folder, cell.id),
+            }
             suites.append(element(suite(done.record, cell, names[cell.id], done.results.get(cell.id, ()), times)))
             written.append(pool.submit(_write, folder / "junit.xml", document(suites[-1:])))
         reports = {"junit.xml": document(suites)}

@@ -107,7 +107,12 @@ def told_causes(
 
 
 def _rules(done: RunDone) -> Mapping[str, Rule]:
-    return {result.rule.id: result.rule for results in done.results.values() for result in results}
+    return {
+        result.rule.id: result.rule
+        for results in done.results.values()
+        for result in results
+        if isinstance(result.rule, Rule)
+    }
 
 
 def _tell(done: RunDone, one: Shared, rules: Mapping[str, Rule], make: Reproduce) -> ReportedCause:
@@ -124,16 +129,17 @@ def _commands(
     if is_generated(first.probe):
         yield from _program_commands(done, cell, first)
         return
-    yield Command("repeat", repeat_command(done.record, cell, first.probe))
+    suite = cause.call if cause.suite else ""
+    yield Command("repeat", repeat_command(done.record, cell, first.probe, suite))
     if program := first_with_program(cause.verdicts, rules, make):
         yield Command("as C", f"{program_command(program.rule, program.probe)} > {SOURCE}")
         if there := exec_command(done.record, cell, SOURCE):
             yield Command("run it", there)
     if look := shell_command(done.record, cell):
         yield Command("look", look)
-        if stop := _breakpoint(cell, call_of(first.probe.partition("/")[0])):
+        if stop := "" if suite else _breakpoint(cell, call_of(first.probe.partition("/")[0])):
             yield Command("debug", f"{look} --gdb  # in gdb: hbreak {stop}")
-    if bisect := bisect_command(done.record, cell, first.rule, first.probe, _good(done, cell, first)):
+    if bisect := bisect_command(done.record, cell, first.rule, first.probe, _good(done, cell, first), suite=suite):
         yield Command("bisect", bisect)
 
 

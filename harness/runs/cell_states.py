@@ -20,6 +20,7 @@ from harness.model.stored_files import is_stored, stored_sha256
 from harness.observations.collector import Journalled
 from harness.observations.stream import printable
 from harness.runs.model import JOURNAL, SECOND_JOURNAL
+from harness.suites.records import programs_run
 
 CONSOLE = "console.log"
 
@@ -110,7 +111,7 @@ def _broken_off(record: CellRecord, journalled: Journalled | None, second: Journ
         return str(lost[-1].get("reason") or "the journal says that the guest was lost")
     if len({n.get("guest") for n in journalled.notes if n.get("type") == "harness-guest"}) > len(record.helpers):
         return "its journal has what a further guest saw, and its record knows of none"
-    if lacks := journalled.lacks():
+    if (lacks := journalled.lacks()) and not (journalled.plan is None and programs_run(journalled.notes)):
         return f"its journal is incomplete: {lacks}"
     if journalled.plan is not None and journalled.plan.id != payload_id:
         said = printable(journalled.plan.id.encode())

@@ -22,9 +22,9 @@ def kernel_words(run: RunRecord, cell: CellRecord, option: str = "") -> list[str
     return [option, name] if option else [name]
 
 
-def repeat_command(run: RunRecord, cell: CellRecord, probe: str = "") -> str:
-    """The command that runs this cell again, only ``probe`` of it if one is given; where that is a verdict of generated
-    programs, the command that explores the cell again."""
+def repeat_command(run: RunRecord, cell: CellRecord, probe: str = "", suite: str = "") -> str:
+    """The command that runs this cell again, only ``probe`` of it, or a foreign ``suite``, if one is given; where the
+    probe is a verdict of generated programs, the command that explores the cell again."""
     generated = is_generated(probe) and cell.explore is not None
     words = ["sealmatrix", "run"]
     if cell.machine and cell.machine.guest == "host":
@@ -36,7 +36,13 @@ def repeat_command(run: RunRecord, cell: CellRecord, probe: str = "") -> str:
     if generated and cell.explore is not None:
         probe, seconds = "mseal/anon-rw/exact", f"{cell.explore.seconds:g}s"
         words += ["--explore", seconds, "--seed", str(cell.explore.seed)]
-    return shlex.join([*words, *(["-r", probe] if probe else [])])
+    return shlex.join([*words, *(suite_words(run, suite) if suite else ["-r", probe] if probe else [])])
+
+
+def suite_words(run: RunRecord, suite: str) -> list[str]:
+    """What a person writes to mean a foreign suite of a run again: its word where it is the only one, else its name."""
+    asked = [str(word) for word in run.options.get("suites", ())]
+    return ["--suite", asked[0] if len(asked) == 1 else suite]
 
 
 def replay_command(run: RunRecord, cell: CellRecord, program: Path) -> str:
@@ -78,13 +84,17 @@ GOOD = "?"
 """Stands in a command for what nobody can know: a kernel that was still good."""
 
 
-def bisect_command(run: RunRecord, bad: CellRecord, rule: str, probe: str, good: CellRecord | None) -> str:
+def bisect_command(
+    run: RunRecord, bad: CellRecord, rule: str, probe: str, good: CellRecord | None, *, suite: str = ""
+) -> str:
     """The command that finds the first bad build or commit, "" for a kernel that comes from neither.
 
     ``good`` is an older kernel that kept the rule. A kernel of a person's own is an end among the builds by its
     version; one of the same version as ``good`` is not, and then it is the tree of both that can be searched.
+    ``suite`` is the foreign suite whose test it is.
     """
-    words = ["sealmatrix", "bisect", "--rule", rule, "--probe", probe, "-a", bad.arch]
+    asked = [*suite_words(run, suite), "--test", rule] if suite else ["--rule", rule, "--probe", probe]
+    words = ["sealmatrix", "bisect", *asked, "-a", bad.arch]
     if suffix := profile_suffix(bad):
         words += ["-p", suffix]
     if tree := _tree(run, bad):

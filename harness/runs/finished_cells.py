@@ -72,7 +72,12 @@ def cell_key(cell: Cell, record: CellRecord, workload: Workload) -> str:
     two kernels may have one release and one banner. Raises what building init raises.
     """
     program = shutil.which(ARCHITECTURES[cell.arch].emulator)
-    if not isinstance(cell.kernel, Kernel) or not isinstance(cell.profile.guest, InQemu) or workload.name != "c":
+    if (
+        not isinstance(cell.kernel, Kernel)
+        or not isinstance(cell.profile.guest, InQemu)
+        or workload.name != "c"
+        or workload.suites
+    ):
         return ""
     if program is None or record.machine is None:
         return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from harness.explore.session import kernel_facts as explored_kernel
 from harness.explore.verdicts import EXPLORE_RULES, judge_exploration, unexplored
 from harness.guests.console import Crash
 from harness.model.codec import VERDICT, result_json, rule_json, verdict_json
-from harness.model.rule import KernelFacts, ProbeName, Rule
+from harness.model.rule import Check, KernelFacts, ProbeName
 from harness.model.run_record import CellRecord, CrashRecord, write_atomically
 from harness.model.stored_files import is_stored, read_stored
 from harness.model.verdict import RuleResult, Verdict
@@ -22,6 +22,9 @@ from harness.observations.collector import Journalled
 from harness.observations.journal import read_journal, read_plan_of
 from harness.runs.cell_states import altered, as_stored, crashes_told, other_machine
 from harness.runs.model import JOURNAL, SECOND_JOURNAL
+from harness.suites.definition import SuiteAsked, asked_json, read_asked
+from harness.suites.judge import judge_suites, test_of
+from harness.suites.records import programs_run
 from harness.verdicts.judge import Assignment, Evidence, judge
 from harness.verdicts.scenario import Scenario, expectation, judge_scenario
 
@@ -34,8 +37,8 @@ def kernel_facts(
     """What the payload found the kernel to be; None when it never said. The rest as in ``KernelFacts``."""
     if journalled is None or journalled.plan is None:
         return None
+    plan = journalled.plan
     try:
-        plan = journalled.plan
         return KernelFacts(plan.release, arch, plan.page_size, upstream, plan.features, config or {})
     except ValueError:
         return None
@@ -45,19 +48,44 @@ def recorded_facts(record: CellRecord, journalled: Journalled | None) -> KernelF
     """The same, with what the record of a cell knows of its kernel; None when the payload speaks of another machine."""
     if other_machine(record, journalled):
         return None
+    if journalled is not None and journalled.plan is None and programs_run(journalled.notes):
+        return _booted_facts(record)
     if record.kernel is None:
         return kernel_facts(record.arch, journalled, config=record.machine.config if record.machine else None)
     return kernel_facts(record.arch, journalled, record.kernel.version, record.kernel.config)
 
 
-Question = Assignment | Scenario
-"""What a run asks: rules of the catalogue of probes, or what a scenario expects."""
+def _booted_facts(record: CellRecord) -> KernelFacts | None:
+    """What a guest said of its kernel when it came up, where no payload looks at it."""
+    if record.machine is None or not record.machine.release:
+        return None
+    try:
+        upstream = record.kernel.version if record.kernel else ""
+        return KernelFacts(record.machine.release, record.arch, record.machine.page_size, upstream)
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True)
+class WithSuites:
+    """Foreign suites, beside rules of the catalogue or in place of them."""
+
+    rules: Assignment
+    suites: tuple[SuiteAsked, ...]
+
+
+Question = Assignment | Scenario | WithSuites
+"""What a run asks: rules of the catalogue of probes, what a scenario expects, or the tests of foreign suites, too."""
+SUITES = "suites"
+"""The name of the payload of a run that asks suites and no probes."""
 
 
 def probes_of(question: Question) -> frozenset[str]:
     """The ids of the probes that are asked for."""
     if isinstance(question, Scenario):
         return frozenset({question.probe.id})
+    if isinstance(question, WithSuites):
+        return probes_of(question.rules) | {ident for suite in question.suites for ident in suite.ids()}
     return frozenset(probe.id for _, probes in question for probe in probes)
 
 
@@ -72,6 +100,10 @@ def judge_cell(
     """Judge one cell; ``second`` is what the other payload said, where there was one."""
     if isinstance(question, Scenario):
         return judge_scenario(question, journalled, lost, crashes)
+    if isinstance(question, WithSuites):
+        rules = judge_cell(question.rules, kernel, journalled, lost, crashes, second) if question.rules else ()
+        runs = programs_run(journalled.notes if journalled else ())
+        return (*rules, *judge_suites(question.suites, runs, kernel, lost, crashes))
     evidence = Evidence(
         kernel=kernel,
         observations=journalled.observations if journalled else {},
@@ -165,15 +197,20 @@ def read_verdicts(path: Path, question: Question, shared: dict[str, str]) -> tup
     try:
         told: Mapping[str, Any] = json.loads(read_stored(path))
         if isinstance(question, Scenario):
-            rules = {entry["rule"]: expectation(question, entry["rule"], entry["statement"]) for entry in told["rules"]}
+            names = ((entry["rule"], entry["statement"]) for entry in told["rules"])
+            rules: dict[str, Check] = {name: expectation(question, name, statement) for name, statement in names}
+        elif isinstance(question, WithSuites):
+            rules = {**{rule.id: rule for rule, _ in question.rules}, **EXPLORE_RULES}
+            tests = ((entry["rule"], entry["statement"]) for entry in told["rules"] if entry["rule"] not in rules)
+            rules |= {name: test_of(question.suites, name, statement) for name, statement in tests}
         else:
-            rules = {rule.id: rule for rule, _ in question} | EXPLORE_RULES
+            rules = {**{rule.id: rule for rule, _ in question}, **EXPLORE_RULES}
         return tuple(_read_rule(rules[entry["rule"]], entry["verdicts"], shared) for entry in told["rules"])
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise UsageError(f"{path}: cannot be read: {problem}") from problem
 
 
-def _read_rule(rule: Rule, verdicts: Sequence[Mapping[str, Any]], shared: dict[str, str]) -> RuleResult:
+def _read_rule(rule: Check, verdicts: Sequence[Mapping[str, Any]], shared: dict[str, str]) -> RuleResult:
     keep = shared.setdefault
     return RuleResult(
         rule,
@@ -223,6 +260,8 @@ def write_plan(folder: Path, payload_id: str, planned: Sequence[ProbeName], ques
     plan["probes"] = [[p.operation, p.region, p.span, p.layout] for p in planned]
     if isinstance(question, Scenario):
         plan["scenario"] = asdict(question)
+    if isinstance(question, WithSuites):
+        plan["suites"] = [asked_json(suite) for suite in question.suites]
     write_atomically(folder / "plan.json", json.dumps(plan) + "\n")
 
 
@@ -259,6 +298,15 @@ def read_scenario(folder: Path) -> Scenario | None:
     try:
         told = _plan(path).get("scenario")
         return Scenario(told["name"], told["text"], tuple(told["expectations"])) if told else None
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise UsageError(f"{path}: cannot be read: {problem}") from problem
+
+
+def read_suites(folder: Path) -> tuple[SuiteAsked, ...]:
+    """Read the suites of ``plan.json``; none where the run asked none. Raises ``UsageError`` as ``read_plan``."""
+    path = folder / "plan.json"
+    try:
+        return tuple(read_asked(told) for told in _plan(path).get("suites", ()))
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise UsageError(f"{path}: cannot be read: {problem}") from problem
 

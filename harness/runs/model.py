@@ -15,6 +15,7 @@ from harness.model.architectures import Arch
 from harness.model.rule import ProbeName
 from harness.model.run_record import ExploreRecord, RunRecord, answers_expected
 from harness.model.verdict import EXIT_NO_ANSWER, EXIT_OK, RuleResult, Status, exit_code
+from harness.suites.definition import SuiteWork
 
 JOURNAL = "observations.jsonl"
 SECOND_JOURNAL = "crosscheck.jsonl"
@@ -39,11 +40,25 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class SuiteLoad:
+    """Foreign suites as a cell needs them: what runs their programs, a shell where some are scripts, and themselves."""
+
+    launcher: bytes = field(repr=False)
+    shell: bytes = field(repr=False)
+    works: tuple[SuiteWork, ...]
+
+    @property
+    def programs(self) -> int:
+        """How many programs there are."""
+        return sum(len(work.programs) for work in self.works)
+
+
+@dataclass(frozen=True)
 class Workload:
     """The payload as a cell needs it: bytes, identity, arguments, and what it plans to do.
 
     ``files`` are pushed beside it; ``second`` is the other payload, which runs after it in the same guest and must see
-    the same.
+    the same. ``suites`` are foreign suites that run after both; ``content`` is empty where they are all there is.
     """
 
     name: str
@@ -54,6 +69,7 @@ class Workload:
     planned: tuple[ProbeName, ...]
     files: tuple[tuple[str, bytes], ...] = ()
     second: Workload | None = None
+    suites: SuiteLoad | None = None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from harness.errors import StoreError, UsageError, nearest
 from harness.model.rule import Rule
 from harness.model.run_record import RunRecord, read_run
 from harness.model.stored_files import read_stored
-from harness.runs.judging import judge_stored, planned_by, read_scenario
+from harness.runs.judging import Question, WithSuites, judge_stored, planned_by, read_scenario, read_suites
 from harness.runs.model import RunDone
 from harness.verdicts.judge import assign
 
@@ -144,7 +144,9 @@ def load_run(folder: Path, catalogue: Mapping[str, Rule], only: Collection[str] 
     _all_told(folder, record)
     if only is not None:
         record = record.model_copy(update={"cells": tuple(cell for cell in record.cells if cell.id in only)})
-    question = read_scenario(folder) or assign(catalogue, planned_by(folder, record.cells))
+    question: Question = read_scenario(folder) or assign(catalogue, planned_by(folder, record.cells))
+    if suites := read_suites(folder):
+        question = WithSuites(assign(catalogue, planned_by(folder, record.cells)), suites)
     judged = [judge_stored(question, folder / "cells" / cell.id, cell, record.payload_id) for cell in record.cells]
     checked = record.model_copy(update={"cells": tuple(cell for cell, _ in judged)})
     return RunDone(folder, checked, {cell.id: results for cell, results in judged})

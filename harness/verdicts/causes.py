@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
 
-from harness.model.rule import Outcome, Rule
+from harness.model.rule import Check, Outcome, Test
 from harness.model.verdict import KINDS, Kind, RuleResult, Verdict
 
 PURE = 0.75
@@ -118,6 +118,7 @@ _HEADLINES: Mapping[Kind, str] = {
     "wrong-errno": "{call} gives the wrong error",
     "over-blocked": "{call} is refused where it is allowed",
     "interface": "{call} does not answer as documented",
+    "test": "{call} fails",
 }
 
 
@@ -143,6 +144,7 @@ class Cause:
     probes: tuple[str, ...]
     kinds: Mapping[Kind | None, int]
     verdicts: tuple[Verdict, ...]
+    suite: bool = False
 
     @property
     def first(self) -> Verdict:
@@ -151,7 +153,10 @@ class Cause:
 
     @property
     def headline(self) -> str:
-        """What broke, in which call and for which memory."""
+        """What broke, in which call and for which memory, or in which foreign suite."""
+        if self.suite:
+            counted = f"{self.failed} of {_count(self.judged, 'test')} fail" + ("s" if self.failed == 1 else "")
+            return f"the kernel crashes while {self.call} runs" if self.kind == "crash" else f"{self.call}: {counted}"
         text = _HEADLINES[self.kind].format(call=self._subject) if self.kind else f"{self._subject} fails"
         if self.kind == "bypass" and (self.unmaps or len(self.calls) <= _NAMED) and "sealed 0" in self.first.observed:
             text = f"{self._subject} no longer looks at the seal"
@@ -184,6 +189,8 @@ class Cause:
     @property
     def sentence(self) -> str:
         """The headline and how much says so."""
+        if self.suite:
+            return self.headline
         rules, probes = _count(len(self.rules), "rule"), _count(self.failed, "probe")
         if self._fails_in_part:
             return f"{self.headline} ({rules})"
@@ -195,7 +202,42 @@ def _count(number: int, noun: str) -> str:
 
 
 def causes(results: Iterable[RuleResult]) -> tuple[Cause, ...]:
-    """Return the causes of one cell's failures, gravest first."""
+    """Return the causes of one cell's failures, gravest first. Of a foreign suite nothing is known but its name."""
+    every = list(results)
+    found = _causes_of_rules([result for result in every if not isinstance(result.rule, Test)])
+    found += _causes_of_suites([result for result in every if isinstance(result.rule, Test)])
+    return tuple(sorted(found, key=lambda cause: (cause.first.badness, -len(cause.probes))))
+
+
+def _causes_of_suites(results: Sequence[RuleResult]) -> list[Cause]:
+    found = []
+    for suite in dict.fromkeys(result.rule.family for result in results):
+        told = [result.worst for result in results if result.rule.family == suite]
+        failed = sorted((verdict for verdict in told if verdict.status == "fail"), key=lambda verdict: verdict.badness)
+        if failed:
+            ids = tuple(verdict.probe for verdict in failed)
+            kinds = Counter(verdict.kind for verdict in failed)
+            found.append(
+                Cause(
+                    call=suite,
+                    calls=(suite,),
+                    kind=failed[0].kind,
+                    where="",
+                    spared="",
+                    unmaps=False,
+                    failed=len(failed),
+                    judged=len(told),
+                    rules=ids,
+                    probes=ids,
+                    kinds=kinds,
+                    verdicts=tuple(failed),
+                    suite=True,
+                )
+            )
+    return found
+
+
+def _causes_of_rules(results: Sequence[RuleResult]) -> list[Cause]:
     judged = [
         _Judged(result.rule, verdict, features(verdict.probe, _demand(result.rule, verdict)))
         for result in results
@@ -203,7 +245,7 @@ def causes(results: Iterable[RuleResult]) -> tuple[Cause, ...]:
         if verdict.status == "fail" or (verdict.status == "pass" and _speaks(result.rule, verdict))
     ]
     if not any(one.failed for one in judged):
-        return ()
+        return []
     failed = Counter(condition for one in judged if one.failed for condition in _conditions(one.features))
     everything: Counter[Condition] = Counter()
     for one in judged:
@@ -217,23 +259,23 @@ def causes(results: Iterable[RuleResult]) -> tuple[Cause, ...]:
             failed.subtract(_conditions(one.features))
             everything.subtract(_conditions(one.features))
         judged = [one for one in judged if not (one.failed and best <= one.features)]
-    return tuple(sorted(found, key=lambda cause: (cause.first.badness, -len(cause.probes))))
+    return found
 
 
-def _demand(rule: Rule, verdict: Verdict) -> str:
+def _demand(rule: Check, verdict: Verdict) -> str:
     """What a probe was to show. What sealing itself changed is a demand of its own, however it failed."""
     demand = _DEMANDS[rule.outcome]
     return demand if demand == "stay" else _HARMS.get(verdict.kind, demand)
 
 
-def _speaks(rule: Rule, verdict: Verdict) -> bool:
+def _speaks(rule: Check, verdict: Verdict) -> bool:
     """Whether a pass tells that the seal was looked at: where any answer is right, only a refusal does."""
     return rule.outcome != "undefined" or "sealed EPERM" in verdict.observed
 
 
 @dataclass(frozen=True)
 class _Judged:
-    rule: Rule
+    rule: Check
     verdict: Verdict
     features: frozenset[tuple[str, str]]
 

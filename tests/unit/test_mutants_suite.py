@@ -4,19 +4,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from harness.errors import UsageError
-from harness.guests.model import Exited
-from harness.matrix.model import Profile
-from harness.mutants.binary import EXIT, BinarySuite, read_output
 from harness.mutants.catalogue import load_mutants
+from harness.mutants.foreign import foreign_summary
 from harness.mutants.records import MutantRecord, MutationSession, Records
 from harness.mutants.report import make_report
 from harness.mutants.suite import SuiteResult, compare
 from harness.rules.load import load_catalogue
+from harness.suites.definition import SuiteAsked
+from harness.suites.judge import judge_suites
 from harness.suites.model import Chunk
+from harness.suites.records import ProgramRun
 
 MUTANTS = load_mutants()
 
@@ -31,7 +29,7 @@ def result(failed: dict[str, str] | None = None, passed: tuple[str, ...] = (), l
         (result(passed=("a", "b")), result(passed=("a", "b")), "survived"),
         (result(passed=("a", "b")), result({"a": "bypass"}, ("b",)), "killed"),
         (result({"a": "not ok"}, ("b",)), result({"a": "not ok"}, ("b",)), "survived"),
-        (result({EXIT: "status 1"}), result({EXIT: "status 2"}), "killed"),
+        (result({"end": "status 1"}), result({"end": "status 2"}), "killed"),
         (result(passed=("a", "b")), result(passed=("b",)), "killed"),
         (result(passed=("a",)), result(lost="panic"), "no-answer"),
         (result(passed=("a",)), result({"a": "crash"}, lost="panic"), "killed"),
@@ -69,64 +67,14 @@ def test_lost_coverage_is_told_apart_from_failures() -> None:
     assert (finding.by, finding.lost) == ({}, ("b",))
 
 
-TAP = """\
-TAP version 13
-1..5
-ok 1 test_seal_addseal
-# a diagnostic: not ok 9 in a comment
-not ok 2 test_seal_unmapped_start
-ok 3 test_seal_pkey # SKIP no pkeys
-  ok 1 inner
-ok 4 - dashed
-ok 5
-ok 6 - dashed
-"""
-
-
-def printed(text: str) -> list[Chunk]:
-    return [Chunk(0, "out", text.encode("utf-8", "surrogatepass"))]
-
-
-def test_tap() -> None:
-    read = read_output(printed(TAP), Exited(1, None), "")
-    assert read.failed == {"test-seal-unmapped-start": "not ok", EXIT: "status 1"}
-    assert read.passed == ("test-seal-addseal", "dashed/inner", "dashed", "test-5", "dashed-2")
-    assert read.skipped == ("test-seal-pkey",)
-
-
-def test_ltp() -> None:
-    lines = (
-        "mseal01.c:45: TPASS: EPERM (1)",
-        "mseal01.c:60: TFAIL: munmap() succeeded",
-        "mseal01.c:9: TCONF: no pkeys",
-    )
-    read = read_output(printed("\n".join(lines)), Exited(0, None), "")
-    assert (dict(read.failed), read.passed, read.skipped) == (
-        {"mseal01-c-60": "not ok"},
-        ("mseal01-c-45",),
-        ("mseal01-c-9",),
-    )
-
-
-def test_a_signal_is_a_failure() -> None:
-    assert read_output([], Exited(None, 11), "").failed == {EXIT: "signal 11"}
-
-
-@given(st.text(max_size=500))
-def test_any_output_is_read(text: str) -> None:
-    read_output(printed(text), Exited(0, None), "")
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [(b"#!/bin/sh\n", "not an ELF"), (b"\x7fELF" + b"\0" * 99, "not a complete ELF")],
-)
-def test_programs_a_guest_cannot_run(tmp_path: Path, content: bytes, words: str) -> None:
-    (tmp_path / "program").write_bytes(content)
-    with pytest.raises(UsageError, match=words):
-        BinarySuite(tmp_path / "program", (), "x86_64", Profile("p"))
-    with pytest.raises(UsageError, match="cannot be read"):
-        BinarySuite(tmp_path / "absent", (), "x86_64", Profile("p"))
+def test_a_foreign_suite_fails_by_what_fails_and_by_what_gives_no_answer() -> None:
+    tap = b"1..4\nok 1 a\nnot ok 2 b\nok 3 c # SKIP none\n"
+    run = {"mine": ProgramRun("mine", [Chunk(0, "out", tap)], ended=True, status=1)}
+    results = judge_suites([SuiteAsked("mine", "mine", ("",))], run, None, "", ())
+    read = foreign_summary(results, "")
+    assert read.failed == {"mine/b": "test", "mine/test-4": "miss"}
+    assert (read.passed, read.skipped) == (("mine/runs-to-its-end", "mine/a"), ("mine/c",))
+    assert foreign_summary(results, "panic").failed == {"mine/b": "test"}
 
 
 def session(passed: tuple[str, ...] = ()) -> MutationSession:

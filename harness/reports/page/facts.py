@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from harness.model.codec import RULE, rule_json
-from harness.model.rule import Known, Rule
+from harness.model.rule import Check, Known
 from harness.model.verdict import RuleResult, Verdict
 from harness.reports.page.columns import Column
 from harness.reports.page.console import excerpts
@@ -47,14 +47,14 @@ class PageGrid:
     """The page's rows and columns. ``results`` has one entry a rule and column."""
 
     columns: tuple[Column, ...]
-    rules: tuple[Rule, ...]
+    rules: tuple[Check, ...]
     results: tuple[tuple[RuleResult | None, ...], ...]
 
 
 def lay_out(done: RunDone, columns: Sequence[Column]) -> PageGrid:
     """Rules in the catalogue's order, grouped by family as the catalogue groups them."""
     found = [{r.rule.id: r for r in done.results.get(column.cell.id, ())} for column in columns]
-    rules: dict[str, Rule] = {name: r.rule for results in found for name, r in results.items()}
+    rules: dict[str, Check] = {name: r.rule for results in found for name, r in results.items()}
     families = list(dict.fromkeys(rule.family for rule in rules.values()))
     ordered = sorted(rules.values(), key=lambda rule: families.index(rule.family))
     results = tuple(tuple(cell.get(rule.id) for cell in found) for rule in ordered)
@@ -89,7 +89,7 @@ def _worst(
     ]
 
 
-def rule_facts(rule: Rule) -> dict[str, Any]:
+def rule_facts(rule: Check) -> dict[str, Any]:
     """A rule as its drawer tells it."""
     return {
         **rule_json(rule, ("id", *RULE)),

@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.model.rule import Rule
+from harness.model.rule import Check, Rule
 from harness.model.verdict import KINDS, STATUSES, Kind, Status
 from harness.reports.findings import findings
 from harness.reports.grid import flatten, variants
@@ -157,7 +157,7 @@ def _told_findings(done: RunDone) -> Sequence[Mapping[str, Any]]:
     return found[:_FINDINGS]
 
 
-def _families(grid: PageGrid, letters: Sequence[Sequence[str]]) -> Sequence[tuple[str, Sequence[tuple[Rule, Markup]]]]:
+def _families(grid: PageGrid, letters: Sequence[Sequence[str]]) -> Sequence[tuple[str, Sequence[tuple[Check, Markup]]]]:
     """By family: each rule with the tiles of its row."""
     rows = [
         (rule, Markup().join(_tile(r and r.status, r and r.kind, of[i] if of else "") for i, r in enumerate(row)))
@@ -191,4 +191,8 @@ def _reproducers(grid: PageGrid, reproduce: Reproduce | None) -> Mapping[str, st
         for result in row
         if result and result.status in ("fail", "known")
     }
-    return {f"{name} {probe}": text for (name, probe), rule in wrong.items() if (text := reproduce(rule, probe))}
+    return {
+        f"{name} {probe}": text
+        for (name, probe), rule in wrong.items()
+        if isinstance(rule, Rule) and (text := reproduce(rule, probe))
+    }

@@ -18,6 +18,7 @@ from harness.observations.journal import Journal
 from harness.runs.execution.doubt import alone, doubtful
 from harness.runs.execution.explorer import CellExplorer
 from harness.runs.execution.payload_stream import Listener, probe, push, read_console
+from harness.runs.execution.suite_runner import run_suites
 from harness.runs.model import JOURNAL, SECOND_JOURNAL, Cell, OnProgress, ProgressEvent, Stage, Workload
 
 
@@ -69,6 +70,7 @@ class CellWorker:
         self._another = another
         self._begun = time.monotonic()
         self._planned = len(workload.planned) + (len(workload.second.planned) if workload.second else 0)
+        self._planned += workload.suites.programs if workload.suites else 0
         self._seen = 0
         self._interrupted = threading.Event()
         self._exploring: CellExplorer | None = None
@@ -128,6 +130,9 @@ class CellWorker:
             self._guest.waits = self._waits
         with _timed(outcome.seconds, "boot"):
             outcome.booted = self._guest.boot()
+        if not first.workload.content:
+            self._run_suites(outcome, first)
+            return
         with _timed(outcome.seconds, "push"):
             self._say("pushing")
             argv = push(self._guest, first.workload)
@@ -135,11 +140,20 @@ class CellWorker:
             outcome.exited, outcome.lost = self._probe(argv, first)
             if not outcome.lost:
                 outcome.exited, outcome.lost = self._probe_again(argv, first, outcome.exited)
-        if second is None or outcome.lost:
+        if second is not None and not outcome.lost:
+            with _timed(outcome.seconds, "crosscheck"):
+                _, lost = self._probe(push(self._guest, second.workload), second)
+            outcome.lost = f"in the second payload: {lost}" if lost else ""
+        if not outcome.lost:
+            self._run_suites(outcome, first)
+
+    def _run_suites(self, outcome: CellOutcome, listener: Listener) -> None:
+        """Run foreign suites, if there are any, in the same guest; what they print goes into the cell's journal."""
+        if (load := listener.workload.suites) is None:
             return
-        with _timed(outcome.seconds, "crosscheck"):
-            _, lost = self._probe(push(self._guest, second.workload), second)
-        outcome.lost = f"in the second payload: {lost}" if lost else ""
+        with _timed(outcome.seconds, "suites"):
+            self._say("pushing")
+            run_suites(self._guest, load, listener.note, self._observed)
 
     def _probe(self, argv: Sequence[str], listener: Listener) -> tuple[Exited, str]:
         self._say("probing")

@@ -100,6 +100,11 @@ class Listener:
         self._planned = tuple(probes)
         self._parser = StreamParser()
 
+    def note(self, kind: str, **facts: object) -> None:
+        """Keep a fact of our own, in the journal and beside the records."""
+        self.journal.note(kind, **facts)
+        self.collector.notes.append({"type": f"harness-{kind}", **facts})
+
     def feed(self, data: bytes) -> None:
         """Take bytes of the stream."""
         for line, record in self._parser.feed(data):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,8 +37,12 @@ from harness.runs.plan import RunPlan
 from harness.runs.planning.estimates import expected_seconds
 from harness.runs.planning.payload_tasks import PayloadTask, Probes, fitted
 from harness.runs.planning.schedule import default_jobs
+from harness.runs.planning.suite_task import Suites
 from harness.runs.repeats import repeated
 from harness.runs.run_store import new_run_id
+from harness.suites.gather import SuiteWords, meant_suites
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,9 @@ class Options:
     """What the user chose about a run, whatever its cells are. ``probes`` are globs; ``scale`` stretches deadlines,
     ``repeat`` says how often each cell is run, ``fresh`` that each boots its kernel, whatever was saved, ``crosscheck``
     are globs of what the second payload observes too. ``explore`` are the seconds that generated programs are run for
-    after the probes, none for 0, and ``seed`` is what they follow from."""
+    after the probes, none for 0, and ``seed`` is what they follow from. ``suites`` are foreign
+    suites, which run after the probes or, where no probes are named, in place of them; what is named ``suite_`` is for
+    each of them."""
 
     results: Path
     command: tuple[str, ...]
@@ -60,6 +67,10 @@ class Options:
     crosscheck: tuple[str, ...] = ()
     explore: float = 0.0
     seed: int = 0
+    suites: tuple[str, ...] = ()
+    suite_arguments: tuple[str, ...] = ()
+    suite_files: tuple[str, ...] = ()
+    suite_environment: tuple[str, ...] = ()
 
     @property
     def exploring(self) -> ExploreRecord | None:
@@ -111,7 +122,7 @@ def compose_cells(
     options: Options, firsts: Sequence[Cell], source: dict[str, str], task: PayloadTask | None = None
 ) -> Composed:
     """A run of cells whose kernels are at hand; ``source`` says where they come from."""
-    task = task or Probes(options.probes, options.crosscheck)
+    task = task or task_of(options, (cell.profile for cell in firsts))
     _make_programs(firsts, task)
     jobs = options.jobs or default_jobs(repeated(firsts, options.repeat))
     load = max(1.0, jobs / (os.cpu_count() or 1))
@@ -161,12 +172,12 @@ def compose_ssh(options: Options, target: OverSsh, task: PayloadTask | None = No
 
 def compose_host(options: Options, task: PayloadTask | None = None) -> Composed:
     """A run of one cell: the kernel this machine runs, without a guest."""
-    task = task or Probes(options.probes, options.crosscheck)
     arch = this_arch()
-    if isinstance(task, Probes):
-        make_programs([arch], init=False)
     uname = platform.uname()
     profile = Profile("host", os.cpu_count() or 1, 0, guest=OnHost())
+    task = task or task_of(options, [profile])
+    if _has_probes(task):
+        make_programs([arch], init=False)
     cell = Cell(named_after(f"host-{uname.node}.{arch}"), arch, profile, None, explore=options.exploring)
     seconds = deadlines(arch, "none", arch, scale=options.scale)
     workloads = {arch: task.workload(arch, seconds, kmsg=False)}
@@ -181,12 +192,33 @@ def compose_host(options: Options, task: PayloadTask | None = None) -> Composed:
 def _make_programs(cells: Sequence[Cell], task: PayloadTask) -> None:
     """Compile what is lacking before the first guest boots. A scenario runs in Python, which says so itself."""
     init = any(isinstance(cell.profile.guest, InQemu | InVirtme) for cell in cells)
-    make_programs(sorted({cell.arch for cell in cells}), init=init, payload=isinstance(task, Probes))
+    make_programs(sorted({cell.arch for cell in cells}), init=init, payload=_has_probes(task))
+
+
+def _has_probes(task: PayloadTask) -> bool:
+    return isinstance(task, Probes) or (isinstance(task, Suites) and task.probes is not None)
+
+
+def task_of(options: Options, profiles: Iterable[Profile]) -> PayloadTask:
+    """What guests do: probes, foreign suites, or both. Raises ``UsageError``."""
+    probes = Probes(options.probes, options.crosscheck)
+    if not options.suites:
+        return probes
+    words = SuiteWords(
+        suites=options.suites,
+        arguments=options.suite_arguments,
+        files=options.suite_files,
+        environment=options.suite_environment,
+    )
+    beside = probes if options.probes else None
+    user_space = not any(isinstance(profile.guest, InQemu) for profile in profiles)
+    return Suites(meant_suites(words), beside, user_space, say=_LOG.info)
 
 
 def _all_planned(workload: Workload) -> tuple[ProbeName, ...]:
-    """By both payloads."""
-    return workload.planned + (workload.second.planned if workload.second else ())
+    """By both payloads; a program of a foreign suite may use anything."""
+    foreign = (ProbeName("suite", "any", "whole", "p"),) if workload.suites else ()
+    return workload.planned + (workload.second.planned if workload.second else ()) + foreign
 
 
 def _limits(arch: Arch, options: Options, load: float) -> Deadlines:

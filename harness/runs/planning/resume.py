@@ -16,13 +16,14 @@ from harness.errors import StoreError, UsageError
 from harness.matrix.model import CellSpec, Matrix
 from harness.model.run_record import CellRecord, RunRecord, SittingRecord, read_run
 from harness.model.verdict import RuleResult
-from harness.runs.judging import judge_stored, read_plan
+from harness.runs.judging import WithSuites, judge_stored, read_plan, read_suites
 from harness.runs.model import Workload
 from harness.runs.plan import RunPlan
 from harness.runs.planning.compose import Composed, Options
 from harness.runs.repeats import first_id
 from harness.runs.run_store import run_lock
 
+_LISTS = ("probes", "crosscheck", "suites", "suite_arguments", "suite_files", "suite_environment")
 # A lost cell has verdicts: what its kernel did to it is an answer.
 LEFT = frozenset({"waiting", "running", "interrupted"})
 
@@ -41,7 +42,7 @@ def recorded_options(record: RunRecord, options: Options) -> Options:
     """What the first sitting was asked for, with the results folder and the command line of this one."""
     names = {f.name for f in fields(Options)} - {"results", "command", "jobs", "offline"}
     kept: dict[str, Any] = {name: value for name, value in record.options.items() if name in names}
-    kept |= {name: tuple(record.options.get(name, ())) for name in ("probes", "crosscheck")}
+    kept |= {name: tuple(record.options.get(name, ())) for name in _LISTS}
     return replace(options, **kept)
 
 
@@ -124,6 +125,9 @@ def _same_experiment(fresh: RunPlan, folder: Path, record: RunRecord) -> None:
             raise UsageError(
                 f"run {record.id} cannot be resumed: its {what} was {then[:16]} and is {now[:16]} now; start a new run"
             )
+    suites = fresh.assignment.suites if isinstance(fresh.assignment, WithSuites) else ()
+    if suites != read_suites(folder):
+        raise UsageError(f"run {record.id} cannot be resumed: its suites are others now; start a new run")
     if planned != read_plan(folder):
         raise UsageError(f"run {record.id} cannot be resumed: the payload plans other probes now; start a new run")
 
