@@ -152,6 +152,9 @@ static bool make_segment(struct x_window *w, const struct x_segment *s, int star
 
 	if (s->kind == X_HOLE)
 		return true;
+	/* What is touched at once anyway costs a tenth of its faults so. */
+	if (written || (!w->quiet && w->unit == w->page && prot & PROT_READ))
+		flags |= MAP_POPULATE;
 	if (x_map(w, start, s->units, s->kind, prot, MAP_FIXED_NOREPLACE | flags) != (long)at)
 		return false;
 	if (written && !fill_units(w, start, s->units))

@@ -100,7 +100,7 @@ _HAPPENINGS: tuple[int, ...] = tuple(
     i
     for i, t in enumerate(TEMPLATES)
     for _ in range(4 if t.op == _FORK else 3 if t.op == by_name("mlock").number else 1)
-    if Step(t.op).operation.nature in ("harmless", "process", "writes")
+    if (Step(t.op).operation.nature in ("harmless", "process", "writes") and (t.op != _MLOCKALL or t.a == 2))
     or (t.op == _MADVISE and not t.c and t.a not in (4, 8, 9, 24, 102))
     or (t.op == _MSEAL and t.a == 0)
     or t.op == by_name("mprotect").number

@@ -17,7 +17,7 @@ from typing import Literal
 
 from harness.explore.operations import ADVICE, DISCARDS, MOVES, OPERATIONS, SEALINGS, Operation
 from harness.explore.program import KINDS, Program, Segment, Step
-from harness.explore.wire import LEFT_OUT, MAPPED, MIX, NOT_TRIED, SEGV, UNREAD, WRITE, Pass
+from harness.explore.wire import BUS, LEFT_OUT, MAPPED, MIX, NOT_TRIED, SEGV, UNREAD, WRITE, Pass
 
 Oracle = Literal["sealed-unchanged", "refused", "same-as-twin", "exactly-sealed", "answer", "console"]
 ORACLES: Mapping[Oracle, str] = {
@@ -35,7 +35,7 @@ _ANON, _SHARED_ANON, _SHARED_FILE, _PRIVATE_FILE, _ZERO, _UNKNOWN = 1, 2, 3, 4, 
 _REMOVE, _GUARD, _UNGUARD = ADVICE["remove"], ADVICE["guard-install"], ADVICE["guard-remove"]
 _FREE = ADVICE["free"]
 _NO_CONTENTS = frozenset({ADVICE["dontfork"], ADVICE["wipeonfork"]})
-_MMAP, _PKEY_MPROTECT, _MREMAP, _FORK, _RIGHTS, _REMAP_FILE, _SHMAT = 2, 4, 5, 10, 17, 19, 20
+_MMAP, _PKEY_MPROTECT, _MREMAP, _FORK, _RIGHTS, _REMAP_FILE, _SHMAT, _USERFAULTFD = 2, 4, 5, 10, 17, 19, 20, 21
 _MAPS = frozenset({_MMAP, _REMAP_FILE, _SHMAT})
 _ELSEWHERE = {MOVES.index("elsewhere"), MOVES.index("elsewhere-keep")}
 _TO = {MOVES.index("to"), MOVES.index("to-keep"), MOVES.index("double")}
@@ -324,6 +324,8 @@ def _contents_may_change(
     if was == UNREAD and as_twin:  # a quiet program is looked at only in the end
         return True
     inside = op[1] <= i < op[1] + op[2]
+    if op[0] == _USERFAULTFD and inside:  # what is missing gives SIGBUS as long as it is registered
+        return as_twin and BUS in (was, now)
     if operation.nature == "writes" and inside:
         return bool(before[2 + i] & WRITE) and (now == op[3] or now == MIX or as_twin)
     if operation.nature == "discards" and inside:
@@ -517,7 +519,7 @@ def _advised(attrs: bytearray, op: bytes, said: int) -> None:
 
 def child_state(state: State, before: bytes, child: Pass, twin_child: Pass) -> tuple[list[Problem], State]:
     """Judge what a child begins with: as its parent, but for what it was told to go without. ``before`` is the
-    parent's look before the fork."""
+    parent's look before the fork. userfaultfd is not inherited: what was missing, and gave SIGBUS, is empty there."""
     n = len(state.attrs)
     look, other = child.looks[0], twin_child.looks[0]
     harmed, attrs = [], bytearray(state.attrs)
@@ -526,7 +528,8 @@ def child_state(state: State, before: bytes, child: Pass, twin_child: Pass) -> t
         gone = before[2 + i] & MAPPED and not look[2 + i] & MAPPED
         if attr & SEALED:
             allowed = look[2 + i] == before[2 + i] or (attr & DONTFORK and gone)
-            same = look[2 + n + i] == before[2 + n + i] or UNREAD in (look[2 + n + i], before[2 + n + i])
+            was, now = before[2 + n + i], look[2 + n + i]
+            same = was == now or UNREAD in (was, now) or (was == BUS and now == other[2 + n + i])
             if not allowed or not (same or gone or (attr & WIPE and look[2 + n + i] == 0)):
                 harmed.append(i)
         if gone:

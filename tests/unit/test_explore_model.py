@@ -8,6 +8,7 @@ from errno import EINVAL, ENOMEM, EPERM
 import pytest
 
 from harness.explore.judge import Judged, ProgramJudge
+from harness.explore.model import child_state, initial
 from harness.explore.program import Program, parse_program
 from harness.explore.wire import LEFT_OUT, NOT_TRIED, Facts, Pass
 
@@ -235,3 +236,34 @@ def test_what_another_threads_key_lets_it_do_is_not_known(answer: int) -> None:
     said = [0, 0, answer]
     seen = Window(program, said, [0, LEFT_OUT, LEFT_OUT if answer else 0], [look] * 3 + [after], twin, {0})
     assert oracles(seen.judge()) == []
+
+
+@pytest.mark.parametrize(
+    ("step", "there", "fine"),
+    [
+        ("userfaultfd 0-2 unregister", 0x00, True),
+        ("userfaultfd 0-2 unregister", 0xF2, False),  # the twin still misses it: something else has come
+        ("userfaultfd 2-2 unregister", 0x00, False),  # another unit than the one that changes
+        ("mlock 0-2 lock", 0x00, False),
+    ],
+)
+def test_what_is_missing_under_userfaultfd_is_there_again_when_it_is_unregistered(
+    step: str, there: int, *, fine: bool
+) -> None:
+    one = window(SEALED_MIDDLE + step)
+    bus = 0xF2
+    one.looks[0][1] = one.twin_looks[0][1] = (RW, bus)
+    one.looks[1][1], one.twin_looks[1][1] = (RW, 0x00), (RW, there)
+    assert ("sealed-unchanged" not in oracles(one.judge())) is fine
+
+
+@pytest.mark.parametrize(("twin", "fine"), [(0x00, True), (0x21, False)])
+def test_a_child_has_what_its_parent_missed_under_userfaultfd(twin: int, *, fine: bool) -> None:
+    program = parse_program("window 1 x 1 page, usual: anon rw sealed\nfork goes-on")
+    state = initial(program.segments)
+
+    def child(contents: int) -> Pass:
+        return Pass(0, (_look([(RW, contents)]),), (), b"\0", b"\0")
+
+    problems, _ = child_state(state, _look([(RW, 0xF2)]), child(0x00), child(twin))
+    assert (problems == []) is fine
