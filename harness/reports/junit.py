@@ -35,7 +35,8 @@ from harness.names import escaped
 from harness.runs.causes import first_lines
 from harness.runs.cells import kernel_name, plural, profile_suffix, ran_on, release
 from harness.runs.commands import repeat_command
-from harness.verdicts.causes import Cause, causes
+from harness.runs.model import RunDone
+from harness.verdicts.causes import Cause
 
 # Attributes longer than this make the servers' tables unreadable; the element's text has everything.
 _MESSAGE = 300
@@ -74,15 +75,11 @@ def classnames(cells: Sequence[CellRecord]) -> Mapping[str, str]:
     return found
 
 
-def suite(
-    run: RunRecord,
-    cell: CellRecord,
-    classname: str,
-    results: Sequence[RuleResult],
-    times: Mapping[str, int],
-) -> TestSuite:
+def suite(done: RunDone, cell: CellRecord, classname: str, times: Mapping[str, int]) -> TestSuite:
     """One cell. ``times`` has the microseconds of each probe; a rule whose probes have none has no time."""
-    why = _Why(run, cell, causes(results))
+    run = done.record
+    why = _Why(run, cell, done.causes_of(cell.id))
+    results = done.results.get(cell.id, ())
     cases = [_case(classname, result, why, _seconds(result, times)) for result in results]
     if not cell.clean:
         cases.append(unclean(classname, cell.state, cell.trouble))

@@ -44,7 +44,7 @@ def write_reports(done: RunDone, reproduce: Reproduce | None = None, *, page: bo
                 **sightings.read(cell.id, folder / "observations.jsonl"),
                 **suite_times(done.folder, cell.id),
             }
-            suites.append(element(suite(done.record, cell, names[cell.id], done.results.get(cell.id, ()), times)))
+            suites.append(element(suite(done, cell, names[cell.id], times)))
             written.append(pool.submit(_write, folder / "junit.xml", document(suites[-1:])))
         reports = {"junit.xml": document(suites)}
         if page:

@@ -28,7 +28,7 @@ from harness.runs.commands import (
 )
 from harness.runs.model import RunDone
 from harness.runs.programs import Reproduce, first_with_program, reproduce
-from harness.verdicts.causes import Cause, call_of, causes
+from harness.verdicts.causes import Cause, call_of
 
 SOURCE = "repro.c"
 """What the commands call the program of a probe."""
@@ -46,7 +46,7 @@ def shared_causes(done: RunDone, cells: Collection[str] | None = None) -> list[S
     """What the failures have in common, gravest first; cells that fail alike are told together."""
     groups: dict[tuple[str, tuple[str, ...]], list[tuple[str, Cause]]] = {}
     for cell in done.record.cells if cells is None else [cell for cell in done.record.cells if cell.id in cells]:
-        for cause in causes(done.results.get(cell.id, ())):
+        for cause in done.causes_of(cell.id):
             groups.setdefault((cause.headline, cause.rules), []).append((cell.id, cause))
     found = [Shared(group[0][1], tuple(cell for cell, _ in group)) for group in groups.values()]
     return sorted(found, key=lambda one: (one.cause.first.badness, -len(one.cause.probes)))

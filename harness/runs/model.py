@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -16,6 +16,7 @@ from harness.model.rule import ProbeName
 from harness.model.run_record import ExploreRecord, RunRecord, answers_expected
 from harness.model.verdict import EXIT_NO_ANSWER, EXIT_OK, RuleResult, Status, exit_code
 from harness.suites.definition import SuiteWork
+from harness.verdicts.causes import Cause, causes
 
 JOURNAL = "observations.jsonl"
 SECOND_JOURNAL = "crosscheck.jsonl"
@@ -97,6 +98,13 @@ class RunDone:
     folder: Path
     record: RunRecord
     results: Mapping[str, tuple[RuleResult, ...]]
+    _causes: dict[str, Sequence[Cause]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def causes_of(self, cell: str) -> Sequence[Cause]:
+        """What the failures of a cell have in common; found once, however many reports tell it."""
+        if cell not in self._causes:
+            self._causes[cell] = causes(self.results.get(cell, ()))
+        return self._causes[cell]
 
     @property
     def exit_code(self) -> int:

@@ -102,10 +102,10 @@ class Journalling(RuleBasedStateMachine):
         self.write(type="end", probes=len(self.seen))
         self.ended = True
 
-    @precondition(lambda self: self.ended and not self.repeated)
+    @precondition(lambda self: self.ended and not self.repeated and self.live.batched)
     @rule(data=st.data())
     def runs_again_for_some(self, data: st.DataObject) -> None:
-        chosen = data.draw(st.sets(st.sampled_from(self.probes), min_size=1))
+        chosen = data.draw(st.sets(st.sampled_from(sorted(self.live.batched)), min_size=1))
         again = [probe for probe in self.probes if probe in chosen]
         self.journal.note("again", probes=again)
         self.live.again(again)

@@ -18,11 +18,13 @@ from harness.errors import StoreError
 from harness.model.rule import KernelFacts
 from harness.model.verdict import STATUSES, Kind, RuleResult, Status
 from harness.reports.junit import classnames, one_line, suite, to_xml, xml_text
+from harness.reports.markdown import markdown
 from harness.reports.write import write_reports
 from harness.runs.cells import probe_times
 from harness.runs.judging import verdicts_json
 from harness.runs.model import RunDone
 from harness.runs.summary import summary_json
+from harness.verdicts.causes import causes
 from tests.builders import OOPS, cell, default_matrix, lost_cell, result, rule, run
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +38,7 @@ HOSTILE = "\x00\x1b[2J ]]> <&\"' \U0001f480 \ud800 \ufffe \x85 \r\n" + "x" * 500
 
 def xml_of(done: RunDone, times: dict[str, int] | None = None) -> str:
     names = classnames(done.record.cells)
-    return to_xml([suite(done.record, c, names[c.id], done.results[c.id], times or {}) for c in done.record.cells])
+    return to_xml([suite(done, c, names[c.id], times or {}) for c in done.record.cells])
 
 
 def valid(xml: str) -> etree._Element:
@@ -232,3 +234,13 @@ def test_every_field_of_the_schema_is_documented() -> None:
     told = (ROOT / "docs/reference/results.md").read_text()
     fields = {name for part in SCHEMA.schema["$defs"].values() for name in part.get("properties", {})}
     assert [name for name in sorted(fields) if f"`{name}`" not in told] == []
+
+
+def test_causes_are_found_once_for_all_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = default_matrix(tmp_path)
+    found: list[int] = []
+    monkeypatch.setattr("harness.runs.model.causes", lambda results: found.append(len(results)) or causes(results))
+    write_reports(done)
+    summary_json(done)
+    markdown(done)
+    assert len(found) == len(done.record.cells)
