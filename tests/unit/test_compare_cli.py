@@ -211,7 +211,11 @@ def test_a_journal_cut_in_the_middle_is_lost_coverage(call: Any, results: Path) 
     later = results / "20261123-000000-bbbb/cells/k612.x86_64/observations.jsonl"
     later.write_bytes(later.read_bytes()[:900])
     code, out, _ = call("compare", "20261122-000000-aaaa", "20261123-000000-bbbb")
-    assert (code, "Lost coverage" in out, "its journal is incomplete" in out) == (1, True, True)
+    assert (code, "Lost coverage" in out, "its observations.jsonl is not what the run wrote" in out) == (
+        1,
+        True,
+        True,
+    )
 
 
 @pytest.mark.parametrize(
