@@ -17,6 +17,7 @@ ROOMS = (
     "model",
     "processes",
     "config",
+    "bugs",
     "matrix",
     "kernels",
     "payload",

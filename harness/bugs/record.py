@@ -1,0 +1,138 @@
+"""The record of bugs that happened: read, checked against itself, and asked which kernels have each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from harness.config.loader import Strict, parse_yaml
+from harness.model.version import version_order
+
+BUGS = Path(__file__).parent / "bugs.yaml"
+
+Version = Annotated[str, Field(pattern=r"^\d+\.\d+(\.\d+)?$")]
+Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
+Text = Annotated[str, Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Bug:
+    """One bug. ``since`` and ``upstream`` are the mainline releases it came and went with, ``mended`` the first release
+    of each stable series without it. ``rules`` are those that fail, ``exploration`` what exploration shows, ``mutants``
+    those that put it back; ``unnoticed`` says why nothing of ours can notice it ("" where something does)."""
+
+    id: str
+    cve: str
+    title: str
+    wrong: str
+    broken: str
+    fixed: str
+    since: str
+    upstream: str
+    mended: Mapping[str, str]
+    source: str
+    rules: tuple[str, ...] = ()
+    exploration: str = ""
+    mutants: tuple[str, ...] = ()
+    unnoticed: str = ""
+
+    def affects(self, version: str) -> bool:
+        """Whether an upstream version has the bug, as published; a distribution may have mended its own. False for
+        what is no version."""
+        order = version_order(version)
+        if not order or order < version_order(self.since) or order >= version_order(self.upstream):
+            return False
+        mended = self.mended.get(".".join(version.split("-", maxsplit=1)[0].split(".")[:2]))
+        return mended is None or order < version_order(mended)
+
+    @property
+    def noticed(self) -> str:
+        """What of ours notices it, in words."""
+        said = [f"rule {', '.join(self.rules)}"] if self.rules else []
+        said += [f"exploration: {self.exploration}"] if self.exploration else []
+        return "; ".join(said) or f"nothing: {self.unnoticed}"
+
+    @property
+    def range(self) -> str:
+        """The versions that have it, in words."""
+        series = ", ".join(self.mended.values())
+        return f"{self.since} to {self.upstream}" + (f", mended in {series}" if series else "")
+
+
+class _Commits(Strict):
+    broken: Commit
+    mended: Commit
+
+
+class _Bug(Strict):
+    id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+    cve: Annotated[str, Field(pattern=r"^(CVE-\d{4}-\d{4,})?$")] = ""
+    title: Text
+    commits: _Commits
+    since: Version
+    upstream: Version
+    mended: dict[Version, Version] = field(default_factory=dict)
+    wrong: Text
+    rules: tuple[str, ...] = ()
+    exploration: str = ""
+    mutants: tuple[str, ...] = ()
+    unnoticed: str = ""
+    source: Text
+
+    @model_validator(mode="after")
+    def _says_what_notices_it(self) -> _Bug:
+        if bool(self.rules or self.exploration) == bool(self.unnoticed):
+            raise ValueError("either rules or exploration notice it, or `unnoticed` says why nothing does")
+        for series, version in self.mended.items():
+            if not version.startswith(f"{series}."):
+                raise ValueError(f"mended: {version} is no release of {series}")
+        return self
+
+    def noun(self) -> Bug:
+        return Bug(
+            self.id,
+            self.cve,
+            self.title,
+            " ".join(self.wrong.split()),
+            self.commits.broken,
+            self.commits.mended,
+            self.since,
+            self.upstream,
+            self.mended,
+            self.source,
+            self.rules,
+            self.exploration,
+            self.mutants,
+            self.unnoticed,
+        )
+
+
+class _File(Strict):
+    bugs: tuple[_Bug, ...]
+
+
+def parse_bugs(data: bytes, path: Path = BUGS) -> Mapping[str, Bug]:
+    """Read a record, by id. Raises ``ConfigError``."""
+    document = parse_yaml(data, path, _File, "record of bugs")
+    bugs: dict[str, Bug] = {}
+    for i, bug in enumerate(document.value.bugs):
+        if bug.id in bugs:
+            raise document.fault(("bugs", i, "id"), f"{bug.id} is there twice")
+        bugs[bug.id] = bug.noun()
+    return bugs
+
+
+@cache
+def load_bugs() -> Mapping[str, Bug]:
+    """The record that is shipped, by id."""
+    return parse_bugs(BUGS.read_bytes())
+
+
+def bugs_of(version: str) -> tuple[Bug, ...]:
+    """Those that an upstream version has, as published."""
+    return tuple(bug for bug in load_bugs().values() if bug.affects(version))
