@@ -69,7 +69,9 @@ static const struct operation operations[] = {
 	DISCARD("dontfork", ADV_DONTFORK),
 	DISCARD("wipeonfork", ADV_WIPEONFORK),
 	DISCARD("guard-install", ADV_GUARD_INSTALL),
-	HARMLESS("guard-remove", ADV_GUARD_REMOVE),
+	{.name = "madvise-guard-remove", .perform = advise, .a = ADV_GUARD_REMOVE,
+	 .covers = {{R_QUIET | SET(ANON_NONE), SET(EXACT)}, {SET(ANON_R), SET(INTO)},
+		    {SET(GUARDED_R) | SET(GUARDED_RW), S_KEY | SET(MIDDLE)}}},
 	HARMLESS("dofork", ADV_DOFORK),
 	HARMLESS("keeponfork", ADV_KEEPONFORK),
 	HARMLESS("cold", ADV_COLD),
@@ -100,7 +102,28 @@ static const struct operation operations[] = {
 	{.name = "process-madvise-" what, .prepare = open_self, .perform = advise_process, .a = advice, \
 	 .covers = {{SET(ANON_RW) | SET(ANON_R), SET(EXACT) | SET(INTO)}}, ##more}
 
+/* Given by a child to us, whose memory is sealed: to another process than its own. */
+#define OTHER(what, advice, how, covered...) \
+	{.name = "process-madvise-other-" what, .prepare = open_self, .perform = in_child, .act = how, .a = advice, \
+	 .covers = {covered}}
+#define OTHER_DISCARD(what, advice) \
+	OTHER(what, advice, advise_process, {R_ANON, SET(EXACT)}, {SET(ANON_R), SET(INTO)})
+#define OTHER_HARMLESS(what, advice) OTHER(what, advice, advise_process, {SET(ANON_RW) | SET(ANON_R), SET(EXACT)})
+
 static const struct operation process_operations[] = {
+	OTHER_DISCARD("dontneed", ADV_DONTNEED),
+	OTHER_DISCARD("free", ADV_FREE),
+	OTHER_DISCARD("dontneed-locked", ADV_DONTNEED_LOCKED),
+	OTHER_DISCARD("remove", ADV_REMOVE),
+	OTHER_DISCARD("dontfork", ADV_DONTFORK),
+	OTHER_DISCARD("wipeonfork", ADV_WIPEONFORK),
+	OTHER_DISCARD("guard-install", ADV_GUARD_INSTALL),
+	OTHER("ranges-dontneed", ADV_DONTNEED, advise_process_ranges, {R_ANON, SET(EXACT) | SET(INTO)}),
+	OTHER_HARMLESS("cold", ADV_COLD),
+	OTHER_HARMLESS("willneed", ADV_WILLNEED),
+	OTHER_HARMLESS("collapse", ADV_COLLAPSE),
+	OTHER("ranges-willneed", ADV_WILLNEED, advise_process_ranges, {SET(ANON_R), SET(EXACT)}),
+
 	PROCESS_DISCARD("dontneed", ADV_DONTNEED),
 	PROCESS_DISCARD("free", ADV_FREE),
 	PROCESS_DISCARD("dontneed-locked", ADV_DONTNEED_LOCKED),

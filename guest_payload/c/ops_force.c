@@ -151,15 +151,82 @@ static long write_object(struct window *w, const struct operation *op)
 	return sys(SYS_pwrite64, w->object, other, sizeof(other), offset_in(w, w->start)) == sizeof(other) ? 0 : -1;
 }
 
+/* a: mode, of the pages that the range covers */
+static long allocate_object(struct window *w, const struct operation *op)
+{
+	return sys(SYS_fallocate, w->object, op->a, offset_in(w, w->start), w->length);
+}
+
+/* a: seals of the object, which have nothing to do with those of mappings but the name */
+static long seal_object(struct window *w, const struct operation *op)
+{
+	return sys(SYS_fcntl, w->object, 1033 /* F_ADD_SEALS */, op->a);
+}
+
+static void map_elsewhere(struct window *w, const struct operation *op)
+{
+	long at = sys(SYS_mmap, w->destination, (size_t)w->units * w->unit, PROT_READ | PROT_WRITE, MAP_SHARED,
+		      w->object, 0);
+
+	(void)op;
+	if (at == -1)
+		fail_step(w, "mmap of the object elsewhere", errno);
+	w->source = (char *)at;
+}
+
+static long write_elsewhere(struct window *w, const struct operation *op)
+{
+	char *from = w->source + (w->start - w->base);
+
+	(void)op;
+	for (char *at = from; at < from + w->length; at += w->unit) {
+		if (!try_write(at)) {
+			errno = EFAULT;
+			return -1;
+		}
+	}
+	return 0;
+}
+
+static long unmap_elsewhere(struct window *w, const struct operation *op)
+{
+	(void)op;
+	return sys(SYS_munmap, w->source, (size_t)w->units * w->unit);
+}
+
+static long remove_elsewhere(struct window *w, const struct operation *op)
+{
+	(void)op;
+	return sys(SYS_madvise, w->source + (w->start - w->base), w->length, ADV_REMOVE);
+}
+
 #define R_OBJECTS \
 	(SET(CLEAN_R) | SET(COPIED_R) | SET(FILE_SHARED_RW) | SET(FILE_SHARED_R) | SET(MEMFD_SHARED_RW) | \
 		SET(MEMFD_PRIVATE_RW))
+
+#define R_MEMFDS (SET(MEMFD_SHARED_RW) | SET(MEMFD_PRIVATE_RW))
 
 static const struct operation file_operations[] = {
 	{.name = "file-truncate", .perform = truncate_object,
 	 .covers = {{R_OBJECTS, SET(EXACT) | SET(MIDDLE)}}},
 	{.name = "file-truncate-part", .perform = truncate_object, .a = 1, .covers = {{R_OBJECTS, SET(EXACT)}}},
 	{.name = "file-punch-hole", .perform = punch_object, .covers = {{R_OBJECTS, SET(EXACT) | SET(MIDDLE)}}},
+	{.name = "file-grow", .perform = truncate_object, .a = UNITS_MAX, .covers = {{R_OBJECTS, SET(EXACT)}}},
+	{.name = "file-collapse-range", .perform = allocate_object, .a = 0x08, .covers = {{R_OBJECTS, SET(HEAD)}}},
+	{.name = "file-zero-range", .perform = allocate_object, .a = 0x10, .covers = {{R_OBJECTS, SET(EXACT)}}},
+	{.name = "file-insert-range", .perform = allocate_object, .a = 0x20, .covers = {{R_OBJECTS, SET(HEAD)}}},
+	{.name = "file-seal-size", .perform = seal_object, .a = 2 | 4 /* F_SEAL_SHRINK, F_SEAL_GROW */,
+	 .covers = {{R_MEMFDS, SET(EXACT)}}},
+	{.name = "file-seal-write", .perform = seal_object, .a = 8 /* F_SEAL_WRITE */,
+	 .covers = {{R_MEMFDS, SET(EXACT)}}},
+	{.name = "file-seal-future-write", .perform = seal_object, .a = 0x10 /* F_SEAL_FUTURE_WRITE */,
+	 .covers = {{R_MEMFDS, SET(EXACT)}}},
+	{.name = "file-write-elsewhere", .prepare = map_elsewhere, .perform = write_elsewhere,
+	 .covers = {{R_OBJECTS, SET(EXACT) | SET(MIDDLE)}}},
+	{.name = "file-unmap-elsewhere", .prepare = map_elsewhere, .perform = unmap_elsewhere,
+	 .covers = {{R_OBJECTS, SET(EXACT)}}},
+	{.name = "file-remove-elsewhere", .prepare = map_elsewhere, .perform = remove_elsewhere,
+	 .covers = {{R_OBJECTS, SET(EXACT) | SET(MIDDLE)}}},
 	{.name = "file-write", .perform = write_object, .covers = {{R_OBJECTS, SET(EXACT)}}},
 };
 

@@ -2,11 +2,13 @@
 /* Seals and processes: inherited by fork, shared by vfork, gone with exec and exit. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "ops.h"
@@ -88,22 +90,35 @@ static long vforked_child_seals(struct window *w, const struct operation *op)
  * A child with the window runs this program anew (main.c, AFTER_EXEC), which looks for seals and maps and unmaps the
  * window's place. The result is its exit status: 0 when it found no trace of the old image.
  */
-static long child_execs(struct window *w, const struct operation *op)
+static void *run_anew(void *argument)
 {
+	struct window *w = argument;
 	char base[24], length[24];
 	char *const arguments[] = {"payload", "--after-exec", base, length, NULL};
 	char *const environment[] = {NULL};
+
+	snprintf(base, sizeof(base), "%lu", (unsigned long)w->base);
+	snprintf(length, sizeof(length), "%lu", (unsigned long)w->units * w->unit);
+	sys(SYS_execve, "/proc/self/exe", arguments, environment);
+	w->facts->error = errno;
+	_exit(127);
+}
+
+/* a: whether by a thread that is not the first */
+static long child_execs(struct window *w, const struct operation *op)
+{
 	long pid = child_process();
+	pthread_t thread;
 	int status;
 
-	(void)op;
 	if (pid < 0)
 		fail_step(w, "fork", errno);
 	if (pid == 0) {
-		snprintf(base, sizeof(base), "%lu", (unsigned long)w->base);
-		snprintf(length, sizeof(length), "%lu", (unsigned long)w->units * w->unit);
-		sys(SYS_execve, "/proc/self/exe", arguments, environment);
-		w->facts->error = errno;
+		if (!op->a)
+			run_anew(w);
+		w->facts->error = pthread_create(&thread, NULL, run_anew, w);
+		while (!w->facts->error)
+			pause();
 		_exit(127);
 	}
 	status = await(pid);
@@ -124,6 +139,27 @@ static long child_exits(struct window *w, const struct operation *op)
 	return await(pid);
 }
 
+/* ------------------------------------------------------------------ what a child sees */
+
+enum { NOTHING_THERE = 256 }; /* and no byte */
+
+static long read_here(struct window *w, const struct operation *op)
+{
+	unsigned char byte = 0;
+	struct iovec into = {&byte, 1}, from = {w->start, 1};
+
+	(void)op;
+	if (sys(SYS_process_vm_readv, getpid(), &into, 1, &from, 1, 0) == 1)
+		return byte;
+	return errno == EFAULT ? NOTHING_THERE : -1;
+}
+
+/* a: advice, which the parent gives first */
+static long child_looks(struct window *w, const struct operation *op)
+{
+	return advise_here(w, op) ? -1 : in_child(w, op);
+}
+
 #define SEAL_SPANS (SET(PLAIN) | SET(BESIDE))
 #define R_FEW (SET(ANON_RW) | SET(ANON_R) | SET(CLEAN_R) | SET(SHARED_ANON_RW))
 
@@ -140,11 +176,20 @@ static const struct operation operations[] = {
 	 .covers = {{R_ALL, SET(EXACT)}}},
 	{.name = "fork-madvise-dontneed", .perform = in_child, .act = advise_here, .a = ADV_DONTNEED,
 	 .covers = {{R_ALL | R_READ_ONLY_SPECIAL | R_KEYS | R_TRAITS, SET(EXACT)}}},
+	{.name = "fork-look", .perform = child_looks, .act = read_here, .a = ADV_NORMAL,
+	 .covers = {{R_TYPICAL | SET(MEMFD_SHARED_RW) | SET(CLEAN_R) | SET(WIPED_R) | SET(NOT_COPIED_R),
+	 	SET(EXACT) | SET(MIDDLE)}}},
+	{.name = "fork-look-keeponfork", .perform = child_looks, .act = read_here, .a = ADV_KEEPONFORK,
+	 .covers = {{SET(WIPED_R), SET(EXACT) | SET(MIDDLE) | SET(INTO)}}},
+	{.name = "fork-look-dofork", .perform = child_looks, .act = read_here, .a = ADV_DOFORK,
+	 .covers = {{SET(NOT_COPIED_R), SET(EXACT) | SET(MIDDLE) | SET(INTO)}}},
 	{.name = "fork-mseal", .perform = child_seals, .act = seal_here, .traits = SEALS,
 	 .covers = {{R_FEW, SEAL_SPANS}}},
 	{.name = "vfork-mseal", .perform = vforked_child_seals, .traits = SEALS,
 	 .covers = {{R_FEW, SEAL_SPANS}}},
 	{.name = "fork-exec", .perform = child_execs, .traits = NEW_IMAGE, .covers = {{R_FEW, SET(EXACT)}}},
+	{.name = "fork-exec-thread", .perform = child_execs, .a = 1, .traits = NEW_IMAGE,
+	 .covers = {{SET(ANON_RW) | SET(ANON_R), SET(EXACT)}}},
 	{.name = "fork-exit", .perform = child_exits, .covers = {{R_FEW, SET(EXACT)}}},
 };
 

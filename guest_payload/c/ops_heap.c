@@ -2,6 +2,7 @@
 /* Memory that grows and shrinks by itself: the heap, and a stack. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "ops.h"
@@ -66,6 +67,17 @@ static long grow_stack_and_unmap(struct window *w, const struct operation *op)
 	return sys(SYS_munmap, unit_at(w, -1), w->unit);
 }
 
+enum { PR_SET_START_BRK = 6, PR_SET_BRK = 7 }; /* of PR_SET_MM */
+
+/* The window becomes the heap, as a program that restores another (CRIU) may say. */
+static void move_heap(struct window *w, const struct operation *op)
+{
+	(void)op;
+	if (sys(SYS_prctl, PR_SET_MM, PR_SET_BRK, unit_at(w, w->units), 0, 0) ||
+	    sys(SYS_prctl, PR_SET_MM, PR_SET_START_BRK, w->base, 0, 0))
+		fail_step(w, "PR_SET_MM", errno);
+}
+
 #define UP_TO_THE_END (SET(EXACT) | SET(TAIL) | SET(LAST) | SET(AROUND) | SET(ACROSS) | SET(FIRST) | SET(AFTER))
 #define ON(regions, spans) .covers = {{regions, spans}}
 
@@ -74,6 +86,8 @@ static const struct operation operations[] = {
 	 ON(SET(HEAP_RW), UP_TO_THE_END | SET(INTO) | SET(MIDDLE))},
 	{.name = "brk-shrink-short", .perform = shrink_heap_short, .traits = LONE,
 	 ON(SET(HEAP_RW), SET(EXACT) | SET(LAST) | SET(TAIL))},
+	{.name = "brk-moved-shrink", .prepare = move_heap, .perform = shrink_heap, .traits = LONE,
+	 ON(SET(HIGH_R), UP_TO_THE_END | SET(INTO))},
 	{.name = "brk-grow", .perform = grow_heap, .traits = LONE, ON(SET(HEAP_RW), SET(EXACT) | SET(AFTER))},
 	{.name = "brk-grow-shrink", .perform = grow_and_shrink_heap,
 	 .traits = LONE, ON(SET(HEAP_RW), SET(EXACT) | SET(AFTER))},

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -13,6 +14,10 @@
 
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41 /* 5.17: 9a10064f5625 */
+#endif
+
+#ifndef PR_SET_MEMORY_MERGE
+#define PR_SET_MEMORY_MERGE 67 /* 6.4: d7597f59d1d3 */
 #endif
 
 /* include/uapi/linux/mempolicy.h */
@@ -56,6 +61,19 @@ static long unlock_all(struct window *w, const struct operation *op)
 {
 	(void)w, (void)op;
 	return sys(SYS_munlockall);
+}
+
+/* ------------------------------------------------------------------ KSM, for all of the process */
+
+static long merge_all(struct window *w, const struct operation *op)
+{
+	(void)w, (void)op;
+	return sys(SYS_prctl, PR_SET_MEMORY_MERGE, 1, 0, 0, 0);
+}
+
+static long merge_all_and_undo(struct window *w, const struct operation *op)
+{
+	return merge_all(w, op) ? -1 : sys(SYS_prctl, PR_SET_MEMORY_MERGE, 0, 0, 0, 0);
 }
 
 /* ------------------------------------------------------------------ asking and syncing */
@@ -164,6 +182,29 @@ static long collapse(struct window *w, const struct operation *op)
 	return collapse_range(w->start, w->length);
 }
 
+/*
+ * a: advice; what it does to a page, the machine keeps: it is taken out of use. The kernel warns of memory that failed
+ * by a SIGBUS that cannot be blocked or ignored; it comes at once and is not that of a touch.
+ */
+static void outlive(int signal_number)
+{
+	(void)signal_number;
+}
+
+static long take_out_of_use(struct window *w, const struct operation *op)
+{
+	struct sigaction heed_not = {.sa_handler = outlive}, before;
+	long result;
+	int error;
+
+	sigaction(SIGBUS, &heed_not, &before);
+	result = sys(SYS_madvise, w->start, w->length, op->a);
+	error = errno;
+	sigaction(SIGBUS, &before, NULL);
+	errno = error;
+	return result;
+}
+
 #define R_HERE (SET(ANON_RW) | SET(ANON_R) | SET(ANON_NONE) | SET(SHARED_ANON_RW) | SET(COPIED_R) | SET(FILE_SHARED_RW))
 #define R_PAIR (SET(ANON_RW) | SET(ANON_R))
 #define S_THREE (SET(EXACT) | SET(MIDDLE) | SET(INTO))
@@ -181,6 +222,15 @@ static const struct operation operations[] = {
 	{.name = "mlockall-current", .perform = lock_all, .a = MCL_CURRENT, .traits = LONE, .covers = NARROWLY},
 	{.name = "mlockall-future", .perform = lock_all, .a = MCL_FUTURE, .traits = LONE,
 	 .covers = {{SET(ANON_R), SET(EXACT)}}},
+	{.name = "mlockall-on-fault", .perform = lock_all, .a = MCL_CURRENT | 4 /* MCL_ONFAULT */, .traits = LONE,
+	 .covers = {{SET(ANON_R), SET(EXACT) | SET(MIDDLE)}}},
+	{.name = "hwpoison", .perform = take_out_of_use, .a = ADV_HWPOISON, .traits = ALONE, .needs = NEED(MACHINE),
+	 .covers = {{R_PAIR | SET(SHARED_ANON_RW), SET(MIDDLE)}}},
+	{.name = "soft-offline", .perform = take_out_of_use, .a = ADV_SOFT_OFFLINE, .traits = ALONE,
+	 .needs = NEED(MACHINE), .covers = {{R_PAIR | SET(SHARED_ANON_RW), SET(MIDDLE)}}},
+	{.name = "prctl-merge", .perform = merge_all, .traits = LONE, .covers = {{R_PAIR, SET(EXACT) | SET(INTO)}}},
+	{.name = "prctl-merge-undone", .perform = merge_all_and_undo, .traits = LONE,
+	 .covers = {{R_PAIR, SET(EXACT) | SET(INTO)}}},
 	{.name = "munlockall", .prepare = lock_first, .perform = unlock_all, .traits = LONE, .covers = NARROWLY},
 	{.name = "msync-async", .perform = sync_range, .a = MS_ASYNC, .covers = WIDELY},
 	{.name = "msync-sync", .perform = sync_range, .a = MS_SYNC, .covers = WIDELY},

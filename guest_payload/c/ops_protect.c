@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <unistd.h>
 
 #include "ops.h"
@@ -11,6 +12,13 @@
 static long protect(struct window *w, const struct operation *op)
 {
 	return sys(SYS_mprotect, w->start, w->length, op->a);
+}
+
+/* Of a program of old, to which all it may read it may also execute. a: prot */
+static long protect_implying(struct window *w, const struct operation *op)
+{
+	personality(READ_IMPLIES_EXEC);
+	return protect(w, op);
 }
 
 static long protect_same(struct window *w, const struct operation *op)
@@ -59,7 +67,8 @@ static long protect_with_new_key(struct window *w, const struct operation *op)
 #define BY_KEY {R_TYPICAL | SET(ANON_NONE) | R_KEYS, SET(EXACT) | SET(INTO)}, {SET(ANON_R), SET(BESIDE) | SET(MIDDLE)}
 
 static const struct operation operations[] = {
-	{.name = "mprotect-none", .perform = protect, .a = PROT_NONE, .covers = {EVERYWHERE_SPECIAL}},
+	{.name = "mprotect-none", .perform = protect, .a = PROT_NONE,
+	 .covers = {EVERYWHERE_SPECIAL, {R_RINGS, SET(EXACT)}}},
 	{.name = "mprotect-r", .perform = protect, .a = PROT_READ, .covers = {EVERYWHERE}},
 	{.name = "mprotect-rw", .perform = protect, .a = PROT_READ | PROT_WRITE,
 	 .covers = {EVERYWHERE_SPECIAL}},
@@ -77,6 +86,11 @@ static const struct operation operations[] = {
 	{.name = "pkey-mprotect-default", .perform = protect_with_key, .a = PROT_NONE, .covers = {BY_KEY}},
 	{.name = "pkey-mprotect-new", .needs = NEED(KEYS), .prepare = allocate_key, .perform = protect_with_new_key,
 	 .a = PROT_READ, .covers = {BY_KEY}},
+	/* From the beginning of the mapping on, where that is a growing stack's. */
+	{.name = "mprotect-growsdown", .perform = protect, .a = PROT_READ | PROT_GROWSDOWN,
+	 .covers = {{SET(STACK_GROWING_RW), S_INSIDE | SET(AFTER) | SET(BESIDE) | SET(AROUND)}}},
+	{.name = "mprotect-r-implies-x", .perform = protect_implying, .a = PROT_READ, .traits = LONE,
+	 .covers = {{SET(ANON_RW) | SET(ANON_NONE) | SET(SHARED_ANON_RW), SET(EXACT)}, {SET(ANON_RW), SET(INTO)}}},
 	{.name = "mprotect-tagged", .perform = protect_tagged, .a = PROT_NONE, .needs = NEED(TAGS),
 	 .covers = {{SET(ANON_RW), SET(EXACT) | SET(INTO)}}},
 };

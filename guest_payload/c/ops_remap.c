@@ -48,6 +48,23 @@ static long remap_tagged(struct window *w, const struct operation *op)
 	return sys(SYS_mremap, tagged(w->start), w->length, w->length + op->b * w->unit, op->a, w->destination);
 }
 
+/* b: how many units up, also those that the range itself covers */
+static long remap_near(struct window *w, const struct operation *op)
+{
+	return sys(SYS_mremap, w->start, w->length, w->length, op->a, beyond(w->start, (long)(op->b * w->unit)));
+}
+
+static long remap_behind(struct window *w, const struct operation *op)
+{
+	return sys(SYS_mremap, w->start, w->length, w->length, op->a, w->start + w->length);
+}
+
+static long remap_before(struct window *w, const struct operation *op)
+{
+	return sys(SYS_mremap, w->start, w->length, w->length, op->a, beyond(w->start, -(long)w->length));
+}
+
+#define R_ROUND (SET(ANON_RW) | SET(ANON_R) | SET(SHARED_ANON_RW) | SET(PIECES_R))
 #define MAY MREMAP_MAYMOVE
 #define MOVE (MREMAP_MAYMOVE | MREMAP_FIXED)
 #define SHORTER ((unsigned long)SHRINK)
@@ -92,6 +109,16 @@ static const struct operation operations[] = {
 	 .traits = ADDRESS, .covers = {{R_TYPICAL, SET(EXACT) | SET(INTO) | SET(LAST)}}},
 	{.name = "mremap-onto-dontunmap", .prepare = map_source, .perform = remap_onto,
 	 .a = MOVE | MREMAP_DONTUNMAP, .b = KEEP, .traits = ADDRESS, .covers = {{R_TYPICAL, S_KEY}}},
+	{.name = "mremap-identical", .perform = remap_near, .a = MOVE, .b = 0, .traits = ADDRESS,
+	 .covers = {{R_ROUND, SET(EXACT) | SET(MIDDLE) | SET(INTO)}}},
+	{.name = "mremap-overlap-up", .perform = remap_near, .a = MOVE, .b = 1, .traits = ADDRESS,
+	 .covers = {{R_ROUND, SET(EXACT) | SET(HEAD) | SET(INTO) | SET(AROUND)}}},
+	{.name = "mremap-overlap-down", .perform = remap_near, .a = MOVE, .b = (unsigned long)-1, .traits = ADDRESS,
+	 .covers = {{R_ROUND, SET(EXACT) | SET(TAIL) | SET(OUT_OF) | SET(AROUND)}}},
+	{.name = "mremap-touch-up", .perform = remap_behind, .a = MOVE, .traits = ADDRESS,
+	 .covers = {{SET(ANON_RW) | SET(ANON_R) | SET(SHARED_ANON_RW), SET(EXACT) | SET(BEFORE) | SET(BESIDE)}}},
+	{.name = "mremap-touch-down", .perform = remap_before, .a = MOVE, .traits = ADDRESS,
+	 .covers = {{SET(ANON_RW) | SET(ANON_R) | SET(SHARED_ANON_RW), SET(EXACT) | SET(AFTER) | SET(BESIDE)}}},
 	{.name = "mremap-tagged-shrink", .perform = remap_tagged, .b = SHORTER, .traits = ADDRESS, .needs = NEED(TAGS),
 	 .covers = {{SET(ANON_RW), SET(EXACT)}}},
 };

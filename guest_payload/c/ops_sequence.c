@@ -126,6 +126,13 @@ static long seal_again(struct window *w)
 	return w->sealed ? sys_mseal(w->base, w->unit, 0) : 0;
 }
 
+/* Its number may be given to another; the memory keeps it, and the thread its rights. */
+static long free_key(struct window *w)
+{
+	(void)w;
+	return sys(SYS_pkey_free, window_key());
+}
+
 static long fork_child(struct window *w)
 {
 	long pid = child_process();
@@ -217,6 +224,7 @@ static const struct step first_register_and_close_uffd = {.name = "register_and_
 	.act = register_and_close_uffd};
 static const struct step first_clear_soft_dirty = {.name = "clear_soft_dirty", .act = clear_soft_dirty};
 static const struct step first_seal_again = {.name = "seal_again", .act = seal_again};
+static const struct step first_free_key = {.name = "free_key", .act = free_key};
 static const struct step first_fork_child = {.name = "fork_child", .act = fork_child};
 static const struct step first_refused_unmap = {.name = "refused_unmap", .act = refused_unmap};
 static const struct step first_neighbours = {.name = "neighbours", .act = neighbours};
@@ -296,6 +304,8 @@ static const struct operation operations[] = {
 	AFTER("uffd-close", register_and_close_uffd),
 	AFTER("clear-refs", clear_soft_dirty),
 	AFTER("mseal-again", seal_again),
+	CHANGES("pkey-free", free_key, {SET(PKEY_NO_WRITE_RW), SET(EXACT)}),
+	STEP("pkey-free", free_key, ADVISE, {R_CLOSED_KEYS, SET(EXACT) | SET(MIDDLE)}),
 	AFTER("fork", fork_child),
 	AFTER("refused-munmap", refused_unmap),
 	AFTER("neighbours", neighbours),

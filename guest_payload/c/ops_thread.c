@@ -4,8 +4,20 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "arch.h"
 #include "ops.h"
 #include "sys.h"
+
+enum { KEY_BITS = 3 };
+
+/* a: advice, b: the rights of this thread for the window's key, no other thread's */
+static long advise_with_rights(struct window *w, const struct operation *op)
+{
+	unsigned shift = (unsigned)window_key() * 2, others = arch_key_rights() & ~((unsigned)KEY_BITS << shift);
+
+	arch_set_key_rights(others | (unsigned)op->b << shift);
+	return advise_here(w, op);
+}
 
 #define R_FEW (SET(ANON_R) | SET(SHARED_ANON_RW))
 
@@ -19,6 +31,18 @@ static const struct operation operations[] = {
 	{.name = "thread-mremap", .perform = in_thread, .act = move_here,
 	 .covers = {{R_FEW, SET(EXACT)}}},
 	{.name = "thread-madvise-dontneed", .perform = in_thread, .act = advise_here, .a = ADV_DONTNEED,
+	 .covers = {{SET(ANON_R), SET(EXACT)}}},
+	{.name = "thread-key-closed-madvise-dontneed", .perform = in_thread, .act = advise_with_rights,
+	 .a = ADV_DONTNEED, .b = 2 /* PKEY_DISABLE_WRITE */, .covers = {{SET(PKEY_OPEN_RW), SET(EXACT) | SET(MIDDLE)}}},
+	{.name = "thread-key-opened-madvise-dontneed", .perform = in_thread, .act = advise_with_rights,
+	 .a = ADV_DONTNEED, .covers = {{R_CLOSED_KEYS, SET(EXACT) | SET(MIDDLE)}}},
+	{.name = "clone-vm-munmap", .perform = in_sharing_child, .act = unmap_here,
+	 .covers = {{R_FEW | SET(LADEN_RW), SET(EXACT) | SET(INTO)}}},
+	{.name = "clone-vm-mprotect", .perform = in_sharing_child, .act = protect_here, .a = PROT_NONE,
+	 .covers = {{R_FEW, SET(EXACT)}}},
+	{.name = "clone-vm-mmap-fixed", .perform = in_sharing_child, .act = map_here, .covers = {{R_FEW, SET(EXACT)}}},
+	{.name = "clone-vm-mremap", .perform = in_sharing_child, .act = move_here, .covers = {{R_FEW, SET(EXACT)}}},
+	{.name = "clone-vm-madvise-dontneed", .perform = in_sharing_child, .act = advise_here, .a = ADV_DONTNEED,
 	 .covers = {{SET(ANON_R), SET(EXACT)}}},
 	{.name = "thread-mseal", .perform = in_thread, .act = seal_here, .traits = SEALS,
 	 .covers = {{R_FEW, SET(PLAIN) | SET(EXACT)}}},

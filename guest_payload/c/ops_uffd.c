@@ -18,7 +18,23 @@ struct uffdio_move {
 	__s64 move;
 };
 #endif
-enum { MOVE_FEATURE = 1 << 16 };
+#ifndef UFFDIO_CONTINUE
+#define UFFDIO_CONTINUE _IOWR(UFFDIO, 7, struct uffdio_continue) /* 5.13: f619147104c8 */
+struct uffdio_continue {
+	struct uffdio_range range;
+	__u64 mode;
+	__s64 mapped;
+};
+#endif
+#ifndef UFFDIO_POISON
+#define UFFDIO_POISON _IOWR(UFFDIO, 8, struct uffdio_poison) /* 6.6: fc71884a5f59 */
+struct uffdio_poison {
+	struct uffdio_range range;
+	__u64 mode;
+	__s64 updated;
+};
+#endif
+enum { MINOR_FEATURE = 1 << 10, POISON_FEATURE = 1 << 14, MOVE_FEATURE = 1 << 16, MINOR = 4 /* a mode */ };
 
 static void open_uffd(struct window *w, const struct operation *op)
 {
@@ -34,16 +50,21 @@ static void register_first(struct window *w, const struct operation *op)
 		fail_step(w, "UFFDIO_REGISTER", errno);
 }
 
-/* Registered, with something to be copied or moved to where nothing is yet. */
-static void bring_source(struct window *w, const struct operation *op)
+static void map_source(struct window *w)
 {
 	long at = sys(SYS_mmap, w->destination, w->length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	register_first(w, op);
 	if (at == -1)
 		fail_step(w, "mmap of a source", errno);
 	w->source = (char *)at;
 	memset(w->source, 0xc0, w->length);
+}
+
+/* Registered, with something to be copied to where nothing is yet. */
+static void bring_source(struct window *w, const struct operation *op)
+{
+	register_first(w, op);
+	map_source(w);
 }
 
 /* An empty place for the window's pages to be moved to; it is the one that has to be registered. */
@@ -55,6 +76,32 @@ static void bring_target(struct window *w, const struct operation *op)
 		fail_step(w, "mmap of a destination", errno);
 	w->other = open_userfaultfd(w, MOVE_FEATURE);
 	if (register_range(w->other, (void *)at, w->length, op->a))
+		fail_step(w, "UFFDIO_REGISTER", errno);
+}
+
+/* The same, by a descriptor that may move. */
+static void bring_what_moves(struct window *w, const struct operation *op)
+{
+	map_source(w);
+	w->other = open_userfaultfd(w, MOVE_FEATURE);
+	if (register_range(w->other, w->base, (size_t)w->units * w->unit, op->a))
+		fail_step(w, "UFFDIO_REGISTER", errno);
+}
+
+static void register_to_poison(struct window *w, const struct operation *op)
+{
+	w->other = open_userfaultfd(w, POISON_FEATURE);
+	if (register_range(w->other, w->base, (size_t)w->units * w->unit, op->a))
+		fail_step(w, "UFFDIO_REGISTER", errno);
+}
+
+/* The object has the pages, the mapping has lost them, and faults until it is told to go on. */
+static void register_minor(struct window *w, const struct operation *op)
+{
+	w->other = open_userfaultfd(w, MINOR_FEATURE);
+	if (sys(SYS_madvise, w->base, (size_t)w->units * w->unit, ADV_DONTNEED))
+		fail_step(w, "madvise", errno);
+	if (register_range(w->other, w->base, (size_t)w->units * w->unit, op->a))
 		fail_step(w, "UFFDIO_REGISTER", errno);
 }
 
@@ -72,15 +119,54 @@ static long unregister(struct window *w, const struct operation *op)
 	return ioctl(w->other, UFFDIO_UNREGISTER, &range);
 }
 
+static long set_write_protection(struct window *w, unsigned long mode)
+{
+	struct uffdio_writeprotect wanted = {.range = {(uintptr_t)w->start, w->length}, .mode = mode};
+
+	return ioctl(w->other, UFFDIO_WRITEPROTECT, &wanted);
+}
+
 static long write_protect(struct window *w, const struct operation *op)
 {
-	struct uffdio_writeprotect wanted = {
-		.range = {(uintptr_t)w->start, w->length},
-		.mode = UFFDIO_WRITEPROTECT_MODE_WP,
-	};
+	(void)op;
+	return set_write_protection(w, UFFDIO_WRITEPROTECT_MODE_WP);
+}
+
+static long write_unprotect(struct window *w, const struct operation *op)
+{
+	(void)op;
+	return set_write_protection(w, 0);
+}
+
+static void write_protect_first(struct window *w, const struct operation *op)
+{
+	register_first(w, op);
+	if (write_protect(w, op))
+		fail_step(w, "UFFDIO_WRITEPROTECT", errno);
+}
+
+static long poison(struct window *w, const struct operation *op)
+{
+	struct uffdio_poison poison = {.range = {(uintptr_t)w->start, w->length}};
 
 	(void)op;
-	return ioctl(w->other, UFFDIO_WRITEPROTECT, &wanted);
+	return ioctl(w->other, UFFDIO_POISON, &poison);
+}
+
+static long go_on(struct window *w, const struct operation *op)
+{
+	struct uffdio_continue go = {.range = {(uintptr_t)w->start, w->length}};
+
+	(void)op;
+	return ioctl(w->other, UFFDIO_CONTINUE, &go);
+}
+
+static long move_in(struct window *w, const struct operation *op)
+{
+	struct uffdio_move move = {(uintptr_t)w->start, (uintptr_t)w->source, w->length, 0, 0};
+
+	(void)op;
+	return ioctl(w->other, UFFDIO_MOVE, &move);
 }
 
 static long copy_into(struct window *w, const struct operation *op)
@@ -125,6 +211,14 @@ static const struct operation operations[] = {
 	 .covers = {{SET(UNTOUCHED_RW) | SET(UNTOUCHED_R) | SET(UNTOUCHED_NONE), SET(EXACT)}}},
 	{.name = "uffd-zeropage", .prepare = register_first, .perform = zero_into, .a = MISSING,
 	 .covers = {{SET(UNTOUCHED_RW) | SET(UNTOUCHED_R) | SET(UNTOUCHED_NONE), SET(EXACT)}}},
+	{.name = "uffd-write-unprotect", .prepare = write_protect_first, .perform = write_unprotect, .a = WP,
+	 .covers = {{R_PAIR | SET(SHARED_ANON_RW), SET(EXACT) | SET(MIDDLE)}}},
+	{.name = "uffd-poison", .prepare = register_to_poison, .perform = poison, .a = MISSING,
+	 .covers = {{SET(UNTOUCHED_RW) | SET(UNTOUCHED_R), SET(EXACT)}}},
+	{.name = "uffd-continue", .prepare = register_minor, .perform = go_on, .a = MINOR,
+	 .covers = {{SET(MEMFD_SHARED_RW) | SET(SHARED_ANON_RW) | SET(SHARED_ANON_R), SET(EXACT) | SET(MIDDLE)}}},
+	{.name = "uffd-move-into", .prepare = bring_what_moves, .perform = move_in, .a = MISSING,
+	 .covers = {{SET(UNTOUCHED_RW) | SET(UNTOUCHED_R), SET(EXACT)}}},
 	{.name = "uffd-move", .prepare = bring_target, .perform = move_out, .a = MISSING,
 	 .covers = {{R_PAIR, SET(EXACT) | SET(INTO)}}},
 };

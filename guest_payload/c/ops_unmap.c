@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Taking memory away, or putting other memory in its place. */
 #define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -50,6 +52,14 @@ static void open_other_memfd(struct window *w, const struct operation *op)
 	w->other = open_object(w, "memfd", "other", w->units);
 }
 
+static void open_zero(struct window *w, const struct operation *op)
+{
+	(void)op;
+	w->other = (int)sys(SYS_openat, AT_FDCWD, "/dev/zero", O_RDWR | O_CLOEXEC);
+	if (w->other < 0)
+		fail_step(w, "open of /dev/zero", errno);
+}
+
 /* b: flags; the region's own object again, with the region's protection: nothing but the mapping itself would change */
 static long map_again(struct window *w, const struct operation *op)
 {
@@ -68,7 +78,7 @@ static const struct operation unmaps[] = {
 	{.name = "munmap", .perform = unmap,
 	 .covers = {{R_ALL, S_ALL}, {SET(ANON_MIXED), SET(EXACT) | SET(INTO) | SET(OUT_OF)},
 		    {R_TYPICAL, S_GAPS | S_AMONG}, {R_SPECIAL | R_HUGE_ALL, SET(EXACT) | SET(INTO) | SET(MIDDLE)},
-		    {R_SHAPED, S_KEY}}},
+		    {R_SHAPED, S_KEY}, {R_RINGS, SET(EXACT)}}},
 	{.name = "munmap-short", .perform = unmap_short,
 	 .covers = {{R_TYPICAL, SET(EXACT) | SET(MIDDLE) | SET(LAST) | SET(INTO)}}},
 	{.name = "munmap-far", .perform = unmap_far, .covers = {{R_TYPICAL, SET(EXACT) | SET(AROUND)}}},
@@ -84,7 +94,7 @@ static const struct operation unmaps[] = {
 static const struct operation maps[] = {
 	{.name = "mmap-fixed-anon", .perform = map_over, .a = RW, .b = FIXED_ANON, .traits = ADDRESS,
 	 .covers = {{SET(ANON_RW), S_ALL | S_GAPS}, {R_ALL, S_KEY}, {SET(ANON_MIXED), SET(EXACT)},
-		    {R_SPECIAL | R_HUGE_ALL, SET(EXACT)}, {R_TYPICAL, S_AMONG}, {R_SHAPED, S_KEY}}},
+		    {R_SPECIAL | R_HUGE_ALL | R_RINGS, SET(EXACT)}, {R_TYPICAL, S_AMONG}, {R_SHAPED, S_KEY}}},
 	{.name = "mmap-fixed-none", .perform = map_over, .a = PROT_NONE, .b = FIXED_ANON | MAP_NORESERVE,
 	 .traits = ADDRESS, .covers = {{R_TYPICAL | SET(ANON_NONE), S_KEY}}},
 	{.name = "mmap-fixed-shared", .perform = map_over, .a = RW, .b = MAP_FIXED | MAP_SHARED | MAP_ANONYMOUS,
@@ -99,6 +109,14 @@ static const struct operation maps[] = {
 	 .b = MAP_FIXED | MAP_SHARED, .traits = ADDRESS, .covers = {{R_TYPICAL, S_KEY}}},
 	{.name = "mmap-fixed-again", .perform = map_again, .b = FIXED_PRIVATE, .traits = ADDRESS,
 	 .covers = {{R_OWN, S_KEY}}},
+	{.name = "mmap-fixed-locked", .perform = map_over, .a = RW, .b = FIXED_ANON | MAP_LOCKED, .traits = ADDRESS,
+	 .covers = {{R_TYPICAL, SET(EXACT) | SET(INTO)}}},
+	{.name = "mmap-fixed-populate", .perform = map_over, .a = PROT_READ, .b = FIXED_ANON | MAP_POPULATE,
+	 .traits = ADDRESS, .covers = {{R_TYPICAL, SET(EXACT) | SET(INTO)}}},
+	{.name = "mmap-fixed-growsdown", .perform = map_over, .a = RW, .b = FIXED_ANON | MAP_GROWSDOWN,
+	 .traits = ADDRESS, .covers = {{R_TYPICAL, SET(EXACT) | SET(INTO)}}},
+	{.name = "mmap-fixed-zero", .prepare = open_zero, .perform = map_over, .a = RW, .b = FIXED_PRIVATE,
+	 .traits = ADDRESS, .covers = {{R_TYPICAL, SET(EXACT) | SET(INTO)}}},
 	{.name = "mmap-noreplace", .perform = map_over, .a = RW,
 	 .b = MAP_FIXED_NOREPLACE | MAP_PRIVATE | MAP_ANONYMOUS, .traits = ADDRESS, .covers = {{R_TYPICAL, S_KEY}}},
 	{.name = "mmap-hint", .perform = map_over, .a = RW, .b = MAP_PRIVATE | MAP_ANONYMOUS, .traits = ADDRESS,

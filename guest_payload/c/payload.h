@@ -66,13 +66,16 @@ enum region_id {
 	SYSV_RW, SYSV_R,
 	HEAP_RW, STACK_GROWING_RW, STACK_THREAD_RW,
 	ZERO_RW, ZERO_R, DROPPABLE_RW,
-	PKEY_NO_WRITE_RW, PKEY_NO_ACCESS_RW,
+	PKEY_NO_WRITE_RW, PKEY_NO_ACCESS_RW, PKEY_OPEN_RW,
 	SECRETMEM_RW, UFFD_MISSING_RW, UFFD_WP_RW,
 	TEXT_RX, VDSO_RX, VVAR_R, VCLOCK_R,
 	/* regions_traits.c: memory like that above, of which more was said, of other sizes or at other places */
 	LADEN_R, LADEN_RW, SHARED_LADEN_RW,
 	POLICY_R, NAMED_R, MERGEABLE_R, ONFAULT_R,
 	WIDE_R, PIECES_R, UNTOUCHED_VAST_R, LOW_R, HIGH_R,
+	WIPED_R, NOT_COPIED_R, GUARDED_R, GUARDED_RW,
+	/* regions_rings.c */
+	AIO_RING_RW, PERF_RING_RW, URING_RW,
 	REGIONS
 };
 
@@ -123,7 +126,7 @@ struct cover {
 	uint64_t spans;
 };
 
-enum { COVERS_MAX = 6 };
+enum { COVERS_MAX = 7 };
 
 enum operation_trait {
 	ADDRESS = 1,  /* the result is an address */
@@ -317,6 +320,7 @@ _Noreturn void halves(struct probe_batch *batch, int count, bool sealed);
 enum { BLIND = 77 }; /* exit status of a half that can no longer look */
 void arm_fault_handler(void);
 void keep_key_rights(long key); /* those the thread has now, also after faults */
+long window_key(void); /* of the window, or the last that was allocated */
 void give_back_key(void);
 void take_snapshot(struct window *w, struct unit_fact *facts);
 void take_own_snapshot(struct window *w, struct unit_fact *facts); /* for a child: what was opened shows its parent */
@@ -331,6 +335,7 @@ int count_seals(void);
 long child_process(void);
 long in_child(struct window *w, const struct operation *op);  /* op->act */
 long in_thread(struct window *w, const struct operation *op); /* op->act */
+long in_sharing_child(struct window *w, const struct operation *op); /* op->act; shares our memory, is no thread */
 int await(long pid);
 
 /* needs.c */
@@ -433,7 +438,8 @@ extern const struct span spans[SPANS];
 extern const struct region regions[REGIONS];
 extern const struct family family_arguments, family_munmap, family_mmap_fixed, family_mprotect, family_mremap,
 	family_madvise, family_process_madvise, family_fork, family_threads, family_heap, family_shm, family_pages,
-	family_userfaultfd, family_force, family_file, family_sequences, family_system, family_races, family_selftest;
+	family_userfaultfd, family_force, family_rings, family_file, family_sequences, family_system, family_races,
+	family_selftest;
 
 /* sys.h's world, as calls that return -1 and set errno, with nothing of a C library in between */
 long sys_mseal(void *start, size_t length, unsigned long flags);

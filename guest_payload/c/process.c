@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -91,6 +92,26 @@ static void *run_errand(void *argument)
 	e->result = e->op->act(e->w, e->op);
 	e->error = errno;
 	return NULL;
+}
+
+static int run_errand_and_exit(void *argument)
+{
+	run_errand(argument);
+	_exit(0);
+}
+
+/* A process of its own, and no thread of ours, that has the same memory; we wait for it as for any child. */
+long in_sharing_child(struct window *w, const struct operation *op)
+{
+	static char stack[16384] __attribute__((aligned(16)));
+	struct errand errand = {.w = w, .op = op, .result = -1, .error = ECHILD};
+	long pid = clone(run_errand_and_exit, stack + sizeof(stack), CLONE_VM | SIGCHLD, &errand);
+
+	if (pid < 0)
+		fail_step(w, "clone", errno);
+	await(pid);
+	errno = errand.error;
+	return errand.result;
 }
 
 /* Let another thread of this process act. */

@@ -127,7 +127,7 @@ int open_object(struct window *w, const char *kind, const char *name, int units)
 {
 	size_t length = (size_t)units * w->unit;
 	bool memfd = strcmp(kind, "memfd") == 0;
-	int fd = memfd ? (int)sys(SYS_memfd_create, name, 0) : anonymous_file(w, name);
+	int fd = memfd ? (int)sys(SYS_memfd_create, name, 2 /* MFD_ALLOW_SEALING */) : anonymous_file(w, name);
 
 	if (fd < 0)
 		fail_step(w, "memfd_create", errno);
@@ -224,6 +224,8 @@ const struct region regions[REGIONS] = {
 		.traits = FILLED, .needs = NEED(KEYS), .make = make_no_write_key},
 	[PKEY_NO_ACCESS_RW] = {.name = "pkey-no-access-rw", .prot = RW, .flags = PRIVATE_ANON,
 		.traits = FILLED | NO_READS, .needs = NEED(KEYS), .make = make_no_access_key},
+	[PKEY_OPEN_RW] = {.name = "pkey-open-rw", .prot = RW, .flags = PRIVATE_ANON,
+		.traits = FILLED, .needs = NEED(KEYS), .make = make_open_key},
 	[SECRETMEM_RW] = {.name = "secretmem-shared-rw", .prot = RW, .flags = MAP_SHARED, .traits = FILLED,
 		.make = make_secretmem},
 	[UFFD_MISSING_RW] = {.name = "uffd-missing-rw", .prot = RW, .flags = PRIVATE_ANON, .traits = FILLED,
@@ -259,6 +261,19 @@ const struct region regions[REGIONS] = {
 		.traits = UNREAD, .make = make_vast},
 	[LOW_R] = {.name = "anon-low-r", .prot = PROT_READ, .flags = PRIVATE_ANON, .traits = FILLED,
 		.make = make_low},
+	[WIPED_R] = {.name = "anon-wipeonfork-r", .prot = PROT_READ, .flags = PRIVATE_ANON, .traits = FILLED,
+		.make = make_wiped},
+	[NOT_COPIED_R] = {.name = "anon-dontfork-r", .prot = PROT_READ, .flags = PRIVATE_ANON, .traits = FILLED,
+		.make = make_not_copied},
+	[GUARDED_R] = {.name = "anon-guarded-r", .prot = PROT_READ, .flags = PRIVATE_ANON, .traits = FILLED,
+		.make = make_guarded},
+	[GUARDED_RW] = {.name = "anon-guarded-rw", .prot = RW, .flags = PRIVATE_ANON, .traits = FILLED,
+		.make = make_guarded},
+	[AIO_RING_RW] = {.name = "aio-ring-shared-rw", .prot = RW, .flags = MAP_SHARED, .traits = SINGULAR,
+		.make = make_aio_ring},
+	[PERF_RING_RW] = {.name = "perf-ring-shared-rw", .prot = RW, .flags = MAP_SHARED, .make = make_perf_ring},
+	[URING_RW] = {.name = "uring-ring-shared-rw", .prot = RW, .flags = MAP_SHARED, .traits = SINGULAR,
+		.make = make_uring},
 	[HIGH_R] = {.name = "anon-high-r", .prot = PROT_READ, .flags = PRIVATE_ANON, .traits = FILLED,
 		.make = make_high},
 };

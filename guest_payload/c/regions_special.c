@@ -26,6 +26,7 @@ enum {
 	HUGE_MAX = 4 << 20,
 	NO_ACCESS = 1,      /* PKEY_DISABLE_ACCESS, PKEY_DISABLE_WRITE */
 	NO_WRITE = 2,
+	OPEN = 0,
 };
 
 /* ------------------------------------------------------------------ private anonymous memory in special states */
@@ -147,6 +148,11 @@ void make_no_write_key(struct window *w)
 void make_no_access_key(struct window *w)
 {
 	make_key(w, NO_ACCESS);
+}
+
+void make_open_key(struct window *w)
+{
+	make_key(w, OPEN);
 }
 
 /* ------------------------------------------------------------------ userfaultfd */

@@ -29,6 +29,13 @@ static long advise(const struct window *w, int advice)
 	return sys(SYS_madvise, w->base, window_length(w), advice);
 }
 
+static void make_advised(struct window *w, int advice, const char *step)
+{
+	make_window(w);
+	if (advise(w, advice))
+		fail_step(w, step, errno);
+}
+
 static long prefer_node_0(const struct window *w)
 {
 	unsigned long nodes = 1;
@@ -69,9 +76,7 @@ void make_named(struct window *w)
 
 void make_mergeable(struct window *w)
 {
-	make_window(w);
-	if (advise(w, ADV_MERGEABLE))
-		fail_step(w, "mergeable", errno);
+	make_advised(w, ADV_MERGEABLE, "mergeable");
 }
 
 void make_locked_on_fault(struct window *w)
@@ -79,6 +84,22 @@ void make_locked_on_fault(struct window *w)
 	make_window(w);
 	if (sys(SYS_mlock2, w->base, window_length(w), 1 /* MLOCK_ONFAULT */))
 		fail_step(w, "mlock", errno);
+}
+
+void make_wiped(struct window *w)
+{
+	make_advised(w, ADV_WIPEONFORK, "wipe_on_fork");
+}
+
+void make_not_copied(struct window *w)
+{
+	make_advised(w, ADV_DONTFORK, "not_copied");
+}
+
+/* There from before the seal; to read it faults. */
+void make_guarded(struct window *w)
+{
+	make_advised(w, ADV_GUARD_INSTALL, "guard_install");
 }
 
 /* ------------------------------------------------------------------ other sizes */

@@ -51,6 +51,11 @@ void keep_key_rights(long key)
 	own.has_keys = ARCH_HAS_KEY_RIGHTS;
 }
 
+long window_key(void)
+{
+	return own.key;
+}
+
 /* There are 15 of them in a process. What it was given to, and cannot be unmapped, is not looked at any more. */
 void give_back_key(void)
 {

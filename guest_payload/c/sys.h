@@ -79,6 +79,8 @@ enum advice {
 	ADV_POPULATE_WRITE = 23,
 	ADV_DONTNEED_LOCKED = 24,
 	ADV_COLLAPSE = 25,
+	ADV_HWPOISON = 100, /* of the machine's memory; for root */
+	ADV_SOFT_OFFLINE = 101,
 	ADV_GUARD_INSTALL = 102, /* 6.13: 662df3e5c376 */
 	ADV_GUARD_REMOVE = 103,
 	ADV_INVALID = 9999, /* no kernel knows it */

@@ -15,7 +15,10 @@ from harness.errors import nearest
 from harness.model.rule import KernelFacts, ProbeName, Selector, Where
 
 REFUSALS = Path(__file__).parent / "refusals.yaml"
-_CAPABILITIES = {"CAP_IPC_LOCK": 14, "CAP_SYS_RAWIO": 17, "CAP_SYS_PTRACE": 19, "CAP_SYS_NICE": 23}
+_CAPABILITIES = {
+    "CAP_IPC_LOCK": 14, "CAP_SYS_RAWIO": 17, "CAP_SYS_PTRACE": 19, "CAP_SYS_NICE": 23, "CAP_SYS_RESOURCE": 24,
+    "CAP_PERFMON": 38,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -293,13 +293,20 @@ def _hung(rule: Rule, control: Half, sealed: Half) -> Judgement:
 
 def _invariant(rule: Rule, seen: Observation) -> Judgement | None:
     """The sealed part still exists, with the same protection, backing and contents, and is still sealed."""
-    contents = {"blocked": "kept", "undefined": rule.contents, "permitted": rule.contents}.get(rule.outcome, "free")
+    contents = _promised_contents(rule)
     if problems := window_problems(seen, contents):
         kind: Kind = "bypass" if any(p.bypass for p in problems) else "seal-lost"
         return Judgement("fail", "; ".join(p.text for p in problems[:3]), kind)
     if rule.outcome != "interface" and (spread := spread_units(seen)):
         return Judgement("fail", f"{_units(spread)} sealed without a request", "over-blocked")
     return None
+
+
+def _promised_contents(rule: Rule) -> str:
+    """What a rule says of what sealed units hold afterwards: what has to be refused leaves it there."""
+    if rule.outcome == "interface" and rule.expect_sealed and "0" not in rule.expect_sealed.errnos:
+        return "kept"
+    return {"blocked": "kept", "undefined": rule.contents, "permitted": rule.contents}.get(rule.outcome, "free")
 
 
 def _blocked(case: Case) -> Judgement:

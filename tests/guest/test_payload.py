@@ -40,13 +40,13 @@ def contents(region: str, unit: int) -> str | None:
     match region.split("-"):
         case ["anon", "untouched", *_] | ["vvar", *_]:
             return "."
-        case ["anon", "none"] | ["pkey", "no", "access", _]:
+        case ["anon", "none"] | ["anon", "guarded", _] | ["pkey", "no", "access", _]:
             return "segv"
         case ["file", _, "clean", _] | ["file", "shared", _] | ["memfd", *_]:
             return f"{0x50 + unit:02x}"
         case ["text", _]:
             return "50"
-        case ["vdso", _]:
+        case ["vdso", _] | [_, "ring", *_]:
             return None
         case _:
             return f"{0xA0 + unit:02x}"
@@ -163,9 +163,8 @@ class TestStream:
                 assert half.signal is None, seen
                 assert not half.timeout, seen
                 if half.stage != "done":
-                    assert half.step and half.stage == ("operation" if seen.probe.startswith("after-") else "setup"), (
-                        seen
-                    )
+                    steps = ("setup", "operation") if seen.probe.startswith("after-") else ("setup",)
+                    assert half.step and half.stage in steps, seen
                     assert half.step != "tagged pointers" or half.step_errno == EOPNOTSUPP
 
     def test_two_runs_give_the_same_facts(self, whole: Stream, tmp_path: Path) -> None:
@@ -193,7 +192,8 @@ class TestFacts:
         perms = {"rw": "rw-", "r": "r--", "rx": "r-x", "none": "---"}
         for probe in listed().values():
             seen = whole.observations[probe.id]
-            if seen.control.stage != "done" or probe.region == "anon-mixed":
+            # The former has many protections, and what the latter prepares is what a touch finds.
+            if seen.control.stage != "done" or probe.region == "anon-mixed" or probe.operation == "uffd-continue":
                 continue
             shared = "s" if "shared" in probe.region else "p"
             for i, unit in enumerate(seen.control.units_before):
@@ -241,8 +241,10 @@ class TestFacts:
 
     def test_a_store_tells_writable_from_not(self, whole: Stream) -> None:
         for probe, seen in of(whole, operation="munmap", span="exact"):
+            if "-ring-" in probe.region:
+                continue  # of perf's, only the first page can be written
             if probe.region != "anon-mixed":
-                writable = probe.region.endswith("-rw") and not probe.region.startswith("pkey")
+                writable = probe.region.endswith("-rw") and not probe.region.startswith(("pkey-no", "anon-guarded"))
                 assert seen.sealed.write == ("www" if writable else "---"), seen
             else:
                 assert seen.sealed.write == "w--"  # rw, r, none

@@ -462,6 +462,16 @@ def test_interface() -> None:
     assert verdict(rejects, observation("pPP", enomem, again)).kind == "wrong-errno"
 
 
+def test_what_an_interface_refuses_has_left_the_contents() -> None:
+    refused = rule(outcome="interface", expect_control=Expect(("0",)), expect_sealed=Expect(("EPERM",)))
+    gone = tuple(text.replace(" a1 ", " 00 ") for text in units("SSS", "rw-p", "s"))
+    control = half("SSS", sealed=False)
+    assert verdict(refused, observation("SSS", control)).status == "pass"
+    assert verdict(refused, observation("SSS", control, half("SSS", sealed=True, after=gone))).kind == "bypass"
+    may = rule(outcome="interface", expect_control=Expect(("0",)), expect_sealed=Expect(("0", "EPERM")))
+    assert verdict(may, observation("SSS", control, half("SSS", sealed=True, after=gone))).status == "pass"
+
+
 @pytest.mark.parametrize(
     ("seals", "status", "reason"),
     [
