@@ -37,6 +37,7 @@ from harness.runs.planning.payload_tasks import probes_meant
 from harness.runs.planning.resume import left_over, recorded_options, resumed, specs_left
 from harness.runs.run_store import find_run
 from harness.secret_urls import masked_words
+from harness.suites.gather import SuiteWords, meant_suites
 
 if TYPE_CHECKING:
     from harness.cluster.pool import Cluster
@@ -192,6 +193,7 @@ def run(
         suite_files=suite_files,
         suite_environment=suite_environment,
     )
+    meant_suites(SuiteWords(suites=suites, environment=suite_environment))
     if not suites and (suite_files or suite_environment):
         raise click.UsageError("--suite-file and --suite-env need a --suite")
     if suites and crosscheck and not probes:

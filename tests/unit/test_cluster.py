@@ -21,7 +21,8 @@ from harness.guests.qemu import Wishes
 from harness.kernels.model import Kernel, Origin
 from harness.kernels.store import Store
 from harness.matrix.model import Profile
-from harness.runs.model import Cell
+from harness.runs.model import Cell, SuiteLoad
+from harness.suites.definition import Program, SuiteFile, SuiteWork
 from tests.fakes import FakeGuest
 from tests.unit.test_runs import WHOLE, WORKLOAD
 
@@ -67,6 +68,17 @@ def test_what_arrives_boots_from_the_same_bytes(cell: Cell, tmp_path: Path) -> N
     assert theirs.modules == ("virtio_console.ko", "nvme.ko")
     with pytest.raises(KernelUnavailable, match="did not come"):
         there.kernel.modules(("overlay",))
+
+
+def test_foreign_suites_travel_with_their_cell(cell: Cell, tmp_path: Path) -> None:
+    suite = SuiteWork("mine", (Program("", ("./t",)),), (SuiteFile("t", b"ELF"),))
+    load = SuiteLoad(b"launch", b"", (suite,))
+    workload = replace(WORK, content=b"", sha256=sha256(b"").hexdigest(), suites=load)
+    shelf, store = Shelf(), Store(tmp_path / "worker")
+    parcel = pickle.loads(pickle.dumps(pack("run", cell, workload, Wishes(), shelf)))
+    stocked(missing(parcel, store), shelf, store)
+    _, there, _ = unpack(parcel, store)
+    assert there.suites == load
 
 
 def test_bytes_are_verified_on_arrival(cell: Cell, tmp_path: Path) -> None:
