@@ -113,8 +113,13 @@ def test_boot_parameters_keep_away_from_memory(arch):
     ours = [parameter.partition("=")[0] for parameter in ARCHITECTURES[arch].boot]
     assert set(ours) <= {
         "console", "earlyprintk", "earlycon", "panic", "oops", "nokaslr", "cryptomgr.notests", "initcall_blacklist",
-        "loglevel",
+        "loglevel", "no_timer_check",
     }  # fmt: skip
+
+
+def test_a_busy_host_is_no_broken_timer():
+    """Where the guest stood still while it waited for interrupts, it panicked at its boot."""
+    assert "no_timer_check" in value(argv(MACHINE), "-append").split()
 
 
 def test_a_comma_in_a_path_is_no_new_option():
