@@ -20,6 +20,7 @@ long sys_mseal(void *start, size_t length, unsigned long flags)
 static struct {
 	sigjmp_buf next;
 	pid_t many; /* that process, and not a child of it */
+	const char *table; /* that is kept; see keep_table() */
 } own;
 
 _Noreturn void leave_half(void)
@@ -196,7 +197,12 @@ static long now_ns(void)
 	return t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* The slot is 0 for a probe that has a process of its own. */
+/* Slots begin with 1; it is 0 for a probe that has a process of its own. */
+static char *window_of(int slot)
+{
+	return beyond(WINDOW_BASE, (slot ? FIRST_SLOT + BATCH_MAX - slot : 0) * (long)sysconf(_SC_PAGESIZE) * SLOT_UNITS);
+}
+
 static _Noreturn void run(const struct probe *probe, bool sealed, struct facts *facts, int slot)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -206,7 +212,7 @@ static _Noreturn void run(const struct probe *probe, bool sealed, struct facts *
 		.layout = probe->span->layout,
 		.units = (int)strlen(probe->span->layout),
 		.unit = page,
-		.base = beyond(WINDOW_BASE, (slot ? BATCH_MAX + 1 - slot : 0) * apart),
+		.base = window_of(slot),
 		.destination = beyond(DESTINATION_BASE, slot * apart),
 		.object = -1,
 		.other = -1,
@@ -253,6 +259,22 @@ static void be_named(size_t place)
 }
 
 /*
+ * Something that stays, at the end of what one page table describes: where nothing is left that a table describes, the
+ * kernel gives it back and flushes the whole TLB. As far from windows as they are from each other, and never touched.
+ */
+static void keep_table(const char *window)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), described = page * (page / sizeof(uint64_t));
+	const char *table = window - (uintptr_t)window % described;
+
+	if (table == own.table)
+		return;
+	own.table = table;
+	sys(SYS_mmap, beyond(table, (long)(described - page)), page, PROT_NONE,
+	    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+}
+
+/*
  * What a half leaves behind stays until the process ends: sealed memory cannot be unmapped, and the next window is far
  * from it. Nothing that is left is of a kind that the next could notice; operations that leave such are LONE.
  */
@@ -274,5 +296,6 @@ _Noreturn void halves(struct probe_batch *batch, int count, bool sealed)
 	if (i == count)
 		_exit(0);
 	be_named(batch->first + (size_t)i);
+	keep_table(window_of(i + 1));
 	run(&batch->probes[i], sealed, &batch->facts[sealed][i], i + 1);
 }

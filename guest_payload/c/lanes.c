@@ -150,17 +150,26 @@ static bool among_lanes(const struct run *run)
 	return run->how->lanes > 1 && !run->nothing;
 }
 
+/* Of what runs in batches, so many at once: the lanes are to end together. */
+static size_t batch_size(const struct run *run)
+{
+	const size_t *until = run->plan->until;
+	size_t each = (until[BATCH_PHASE] - until[POOLED_PHASE]) / (8 * (size_t)run->how->lanes);
+
+	return each < BATCH_MAX / 2 ? BATCH_MAX / 2 : nearer(each, BATCH_MAX);
+}
+
 /* What is not among lanes has what they left, or all. */
 static void observe_share(struct run *run)
 {
 	const size_t *until = run->plan->until;
 	struct counts *counts = run->counts;
-	size_t mine;
+	size_t mine, size = batch_size(run);
 
 	if (run->lane == 0 || !among_lanes(run))
 		observe_all(run, 0, until[POOLED_PHASE]);
-	while ((mine = atomic_fetch_add(&counts->next_batch, BATCH_MAX)) < until[BATCH_PHASE])
-		observe_batch(run, mine, nearer(mine + BATCH_MAX, until[BATCH_PHASE]));
+	while ((mine = atomic_fetch_add(&counts->next_batch, size)) < until[BATCH_PHASE])
+		observe_batch(run, mine, nearer(mine + size, until[BATCH_PHASE]));
 	while ((mine = atomic_fetch_add(&counts->next_free, 1)) < until[FREE_PHASE])
 		observe(run, mine, false);
 	if (run->lane == NO_LANE)

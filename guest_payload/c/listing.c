@@ -10,7 +10,11 @@
  * The kernel prepares as many mappings as were asked for bytes, so asking for little spares it, and us, those behind
  * the window: half the cost of a snapshot.
  */
-enum { READ_AT_ONCE = 256 };
+enum {
+	OF_SMAPS = 256, /* less than what is said of any mapping */
+	OF_MAPS = 128,  /* two or three */
+	FLAG = 3, /* bytes: two letters and a space */
+};
 
 bool begins(const char *text, const char *prefix)
 {
@@ -19,8 +23,8 @@ bool begins(const char *text, const char *prefix)
 
 void open_listing(struct listing *l, bool smaps)
 {
-	l->next = l->have = 0;
-	l->broken = false;
+	l->next = l->have = l->between = l->flags = l->last = 0;
+	l->broken = l->amid = l->rest = false;
 	l->fd = smaps ? (int)sys(SYS_openat, AT_FDCWD, "/proc/self/smaps", O_RDONLY | O_CLOEXEC) : -1;
 	l->smaps = l->fd >= 0;
 	if (!l->smaps)
@@ -30,6 +34,7 @@ void open_listing(struct listing *l, bool smaps)
 void rewind_listing(struct listing *l)
 {
 	l->next = l->have = 0;
+	l->amid = l->rest = false;
 	sys(SYS_lseek, l->fd, 0, SEEK_SET);
 }
 
@@ -38,30 +43,38 @@ void close_listing(struct listing *l)
 	sys(SYS_close, l->fd);
 }
 
+/* So many bytes more, with one read; false at the end. */
+static bool read_more(struct listing *l, size_t bytes)
+{
+	long got;
+
+	l->have -= l->next;
+	memmove(l->buffer, l->buffer + l->next, l->have);
+	l->next = 0;
+	if (l->have + bytes > sizeof(l->buffer))
+		l->have = 0;
+	got = sys(SYS_read, l->fd, l->buffer + l->have, bytes);
+	l->broken |= got < 0;
+	if (got <= 0)
+		return false;
+	l->have += (size_t)got;
+	return true;
+}
+
 /* A line, ended by NUL instead of a newline, or NULL. One that is longer than the buffer is cut. */
 static char *next_line(struct listing *l)
 {
-	for (;;) {
+	do {
 		char *line = l->buffer + l->next;
 		char *end = memchr(line, '\n', l->have - l->next);
-		long got;
 
 		if (end) {
 			*end = 0;
 			l->next = (size_t)(end - l->buffer) + 1;
 			return line;
 		}
-		l->have -= l->next;
-		memmove(l->buffer, line, l->have);
-		l->next = 0;
-		if (l->have + READ_AT_ONCE > sizeof(l->buffer))
-			l->have = 0;
-		got = sys(SYS_read, l->fd, l->buffer + l->have, READ_AT_ONCE);
-		l->broken |= got < 0;
-		if (got <= 0)
-			return NULL;
-		l->have += (size_t)got;
-	}
+	} while (read_more(l, l->smaps ? OF_SMAPS : OF_MAPS));
+	return NULL;
 }
 
 static uint64_t parse_hex(const char **p)
@@ -109,26 +122,87 @@ static bool parse_mapping(const char *line, struct mapping *m)
 	return true;
 }
 
-/* "VmFlags: rd wr mr mw me ac sl": the flag follows a space and is followed by a space or the end. */
-static bool flags_say_sealed(const char *line)
+/* "VmFlags: rd wr mr mw me ac sl ": where the flag ends, or NULL. It follows a space, and is the last there is. */
+static const char *end_of_seal(const char *line)
 {
 	for (const char *p = strstr(line, " sl"); p; p = strstr(p + 1, " sl"))
 		if (p[3] == ' ' || p[3] == 0)
-			return true;
-	return false;
+			return p + 3;
+	return NULL;
+}
+
+static bool is_flags(const char *line)
+{
+	return begins(line, "VmFlags:");
+}
+
+/*
+ * Go to the flags of a mapping without reading the lines before them, which are as many bytes for each; false where
+ * they are not. The newline that ends a mapping is left unread where it need not be known: with it the kernel would
+ * prepare the next mapping, which is most of what looking costs.
+ */
+static bool go_to_flags(struct listing *l)
+{
+	size_t least = l->between + l->flags;
+
+	if (!l->between)
+		return false;
+	while (l->have - l->next < least)
+		if (!read_more(l, least - (l->have - l->next)))
+			return false;
+	if (l->buffer[l->next + l->between - 1] != '\n' || !is_flags(l->buffer + l->next + l->between))
+		return false;
+	l->next += l->between;
+	return true;
+}
+
+/* The line of flags, or as much of it as shows a seal. */
+static char *flags_line(struct listing *l)
+{
+	while (!memchr(l->buffer + l->next, '\n', l->have - l->next) && l->have < sizeof(l->buffer)) {
+		l->buffer[l->have] = 0;
+		if (end_of_seal(l->buffer + l->next)) {
+			l->rest = true;
+			return l->buffer + l->next;
+		}
+		if (!read_more(l, FLAG))
+			return NULL;
+	}
+	return next_line(l);
+}
+
+static void note_flags(struct listing *l, const char *line, size_t between, struct mapping *m)
+{
+	const char *seal = end_of_seal(line);
+	size_t length = seal ? (size_t)(seal - line) : strlen(line);
+
+	m->sealed = seal != NULL;
+	l->between = between;
+	l->flags = l->last && l->last < length ? l->last : length;
+	l->last = length;
 }
 
 enum listed next_listed(struct listing *l, struct mapping *m)
 {
-	char *line;
+	bool there = l->amid && go_to_flags(l);
+	size_t between = there ? l->between : 0;
+	char *line = there ? flags_line(l) : NULL;
 
-	while ((line = next_line(l))) {
-		if (parse_mapping(line, m))
+	if (l->rest && !there) {
+		l->rest = false;
+		next_line(l);
+	}
+	l->amid = false;
+	for (line = line ? line : next_line(l); line; line = next_line(l)) {
+		if (parse_mapping(line, m)) {
+			l->amid = l->smaps;
 			return LISTED_MAPPING;
-		if (begins(line, "VmFlags:")) {
-			m->sealed = flags_say_sealed(line);
+		}
+		if (is_flags(line)) {
+			note_flags(l, line, between, m);
 			return LISTED_FLAGS;
 		}
+		between += strlen(line) + 1;
 	}
 	return LISTED_END;
 }

@@ -11,7 +11,14 @@ struct listing {
 	int fd;
 	bool broken; /* it could not be read: nothing it lists, or does not list, is a fact */
 	bool smaps; /* false: only maps, which does not tell what is sealed */
+	bool amid;  /* a mapping's first line was read, and its flags were not */
+	bool rest;  /* they were, but for the end of their line */
 	size_t next, have;
+	/*
+	 * Of smaps, once a mapping was read: how many bytes lie between its first line and its flags, how many told of
+	 * its seal, and how many are asked for of the next one's, the fewer of the last two.
+	 */
+	size_t between, last, flags;
 	char buffer[8192];
 };
 

@@ -180,7 +180,7 @@ struct probe {
  */
 enum phase { POOLED_PHASE, BATCH_PHASE, FREE_PHASE, ALONE_PHASE, PHASES };
 
-enum { BATCH_MAX = 32 };
+enum { BATCH_MAX = 64 };
 
 struct plan {
 	uint32_t *codes; /* one a probe; see plan.c */
@@ -264,7 +264,10 @@ struct window {
  */
 #define WINDOW_BASE PLACE(0x400000ul)
 #define DESTINATION_BASE PLACE(0xa00000000ul)
-enum { SLOT_UNITS = 128 };
+enum {
+	SLOT_UNITS = 128,
+	FIRST_SLOT = 5, /* of those that share a process, the lowest; what is to be below all others has room there */
+};
 
 enum { UNIT_FILL = 0xa0 }; /* what unit 0 of a filled region holds; unit i holds a0+i */
 

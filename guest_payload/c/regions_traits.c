@@ -127,10 +127,12 @@ void make_pieces(struct window *w)
 
 /* ------------------------------------------------------------------ other places */
 
-/* Which of the windows that may share its process this is. */
+/* Which of the windows that may share its process this is; 0 for one that has it alone. */
 static size_t number_of(const struct window *w)
 {
-	return (size_t)(w->base - WINDOW_BASE) / (w->unit * SLOT_UNITS);
+	size_t slot = (size_t)(w->base - WINDOW_BASE) / (w->unit * SLOT_UNITS);
+
+	return slot ? slot - FIRST_SLOT + 1 : 0;
 }
 
 /* The largest power of two below the stack: far above all else but what the kernel places itself. */

@@ -5,7 +5,10 @@ On four kernels; with SEALMATRIX_ALL_KERNELS=1 on all those of ``nightly``.
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from harness.matrix.load import load_matrix
 from harness.matrix.model import Profile
 from harness.model.architectures import Arch
 from harness.observations.collector import Collector
+from harness.observations.journal import read_journal
 from harness.observations.model import Observation
 from harness.observations.stream import StreamParser
 from harness.payload.build import build
@@ -24,7 +28,8 @@ from tests.guest.test_payload import WEATHER, facts
 
 pytestmark = pytest.mark.kernels
 
-MATRIX = load_matrix(Path(__file__).parents[2] / "kernels.yaml")
+ROOT = Path(__file__).parents[2]
+MATRIX = load_matrix(ROOT / "kernels.yaml")
 FEW: tuple[tuple[str, Arch], ...] = (
     ("debian-6.12", "x86_64"),
     ("debian-newest", "arm64"),
@@ -68,3 +73,22 @@ def test_both_ways_give_the_same_facts(guest: MakeGuest, name: str, arch: Arch) 
             told += [among.among_others[probe]] if probe in among.among_others else []
             for other in told:
                 assert facts(other) == facts(seen)
+
+
+def test_what_a_real_kernel_does_wrong_among_others_is_asked_again_alone(tmp_path: Path) -> None:
+    """CVE-2025-40040: MADV_UNMERGEABLE drops the seal. What passes is not asked again."""
+    asked = ("after-mergeable-unmergeable-*/anon-r/*", "munmap/anon-rw/*")
+    command = [sys.executable, "-m", "harness", "run", "debian-6.16.12", "-f", str(ROOT / "kernels.yaml")]
+    command += ["-a", "x86_64", *(word for glob in asked for word in ("-r", glob)), "--results", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
+    (cell,) = tmp_path.glob("*/cells/*")
+    told = read_journal(cell / "observations.jsonl")
+    (again,) = (note["probes"] for note in told.notes if note["type"] == "harness-again")
+    assert isinstance(again, list), done.stderr
+    assert {probe.split("-")[1] for probe in again} == {"mergeable"}
+    assert not told.batched & set(again), "what counts was seen alone"
+    assert {probe.split("/")[0] for probe in told.batched} == {"munmap"}
+    rules = {rule["rule"]: rule["verdicts"] for rule in json.loads((cell / "verdicts.json").read_text())["rules"]}
+    found = {verdict["probe"]: verdict["status"] for verdict in rules["after-mergeable-unmergeable"]}
+    assert found == dict.fromkeys(again, "known")
+    assert {verdict["status"] for verdict in rules["munmap-blocked"]} == {"pass"}

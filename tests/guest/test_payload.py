@@ -429,7 +429,7 @@ class TestBatches:
         begun = [r.probe for r in found if isinstance(r, Begin)]
         batches = [r for r in found if isinstance(r, Batch)]
         assert sum(batch.probes for batch in batches) > 10 * len(begun)
-        assert max(batch.probes for batch in batches) == 32
+        assert max(batch.probes for batch in batches) == 64
 
     def test_both_ways_give_the_same_facts(self, whole: Stream, tmp_path: Path) -> None:
         alone = observe(tmp_path, "--lone")
