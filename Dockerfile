@@ -10,7 +10,8 @@ RUN /usr/src/sealmatrix/scripts/setup --packages && rm -rf /var/lib/apt/lists/*
 
 COPY . /usr/src/sealmatrix
 RUN python3 -m venv /opt/sealmatrix \
-    && /opt/sealmatrix/bin/pip install --no-cache-dir --disable-pip-version-check /usr/src/sealmatrix
+    && SEALMATRIX_CACHE=/tmp/built /opt/sealmatrix/bin/pip install --no-cache-dir --disable-pip-version-check /usr/src/sealmatrix \
+    && rm -rf /tmp/built
 
 # An ordinary user: kernels and payloads are kept in /var/cache/sealmatrix, runs in /results.
 RUN useradd --uid 1000 --create-home seal \

@@ -2,6 +2,7 @@
 
 Results live in the user's cache under a key that covers everything the bytes depend on, so a second
 call costs a few digests, and two processes that build at once can only publish the same file twice.
+A wheel brings ours along under the same keys (hatch_build.py): whoever installed one compiles nothing.
 """
 
 from __future__ import annotations
@@ -47,6 +48,11 @@ _COMPILE_SECONDS = 900
 def cache_root() -> Path:
     """Where built programs and the compiler's own caches are kept."""
     return default_root() / "payload"
+
+
+def shipped_root() -> Path:
+    """Where an installed wheel has the programs that were built with it; a checkout has none."""
+    return Path(__file__).resolve().parent.parent / "_shipped" / "programs"
 
 
 def compiler_version() -> str:
@@ -98,8 +104,8 @@ class Program:
         return [*flags, *self.foreign, *(f"-D{key}={value}" for key, value in sorted(self.defines))]
 
     @property
-    def target(self) -> Path:
-        """Where it is kept: a place for each content."""
+    def place(self) -> str:
+        """Its path below a folder of programs: another one for each content."""
         recipe = [
             compiler_version(),
             self._target,
@@ -107,11 +113,16 @@ class Program:
             *self._flags,
             sources_digest(self.sources),
         ]
-        return cache_root() / hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:32] / self.name
+        return f"{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:32]}/{self.name}"
+
+    @property
+    def target(self) -> Path:
+        """Where it is kept."""
+        return cache_root() / self.place
 
     def is_made(self) -> bool:
         """Whether it is there, and as it was built."""
-        return made(self.target) != ""
+        return any(made(folder / self.place) for folder in (cache_root(), shipped_root()))
 
     def make(self, how_far: str = "") -> Path:
         """Return it, built where it is not there; the log says so before.
@@ -120,6 +131,10 @@ class Program:
         """
         target = self.target
         if made(target):
+            return target
+        if made(shipped := shipped_root() / self.place):
+            with telling(target):
+                keep_made(target, shipped.read_bytes(), 0o755)
             return target
         once = f"once, {how_far}" if how_far else "once"
         _LOG.info("compiling %s for %s (%s; the first for an architecture takes a minute)", self.name, self.arch, once)

@@ -10,7 +10,7 @@ import pytest
 
 from harness.cli.main import main
 from harness.errors import BuildError
-from harness.guests.programs import make_programs
+from harness.guests.programs import all_made, make_programs
 from harness.kernels.model import Kernel, Origin
 from harness.kernels.resolve import Resolution
 from harness.matrix.load import shipped_path
@@ -92,3 +92,29 @@ def test_quiet_is_quiet(
 ) -> None:
     called([words[0], "-q", *words[1:]], monkeypatch, tmp_path)
     assert capsys.readouterr().err == "sealmatrix: no compiler today\n"
+
+
+def test_what_a_wheel_brings_is_compiled_by_nobody(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("harness.payload.compiler._compile", written)
+    shipped = [program.target for program in all_made()]
+    assert len(shipped) == 2 * len(ARCHES)
+    monkeypatch.setattr("harness.payload.compiler.shipped_root", lambda: cache / "payload")
+    monkeypatch.setenv("SEALMATRIX_CACHE", str(tmp_path / "another"))
+    monkeypatch.setattr("harness.payload.compiler._compile", refused)
+    brought = [program.target for program in all_made()]
+    assert [path.read_bytes() for path in brought] == [path.read_bytes() for path in shipped]
+    assert not set(brought) & set(shipped)
+
+
+def test_what_a_wheel_brought_and_somebody_changed_is_compiled(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("harness.payload.compiler._compile", written)
+    all_made()[0].target.write_bytes(b"changed")
+    monkeypatch.setattr("harness.payload.compiler.shipped_root", lambda: cache / "payload")
+    monkeypatch.setenv("SEALMATRIX_CACHE", str(tmp_path / "another"))
+    monkeypatch.setattr("harness.payload.compiler._compile", refused)
+    with pytest.raises(BuildError, match="no compiler today"):
+        all_made()
