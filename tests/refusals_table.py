@@ -18,7 +18,7 @@ from harness.observations.model import Half, Observation
 from harness.payload import probe_list
 from harness.rules.load import load_catalogue
 from harness.rules.refusals import REFUSALS, load_refusals
-from harness.verdicts.judge import judge_observation
+from harness.verdicts.observation import judge_observation
 
 PATH = Path(__file__).parent / "data" / "refusals.txt"
 ALL = {"capabilities": "000001ffffffffff"}

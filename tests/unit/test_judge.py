@@ -16,7 +16,8 @@ from harness.model.verdict import KINDS, RuleResult, Verdict, exit_code
 from harness.observations.model import Half, Observation
 from harness.rules.load import parse_catalogue
 from harness.rules.warnings import is_allowed, load_warnings, parse_warnings
-from harness.verdicts.judge import Evidence, assign, judge, judge_observation
+from harness.verdicts.judge import Evidence, assign, judge
+from harness.verdicts.observation import judge_observation
 
 KERNEL = KernelFacts("6.12.117+deb13-cloud-amd64", "x86_64", 4096)
 

@@ -10,7 +10,7 @@ from harness.errors import ConfigError
 from harness.model.rule import KernelFacts, ProbeName, asked_options
 from harness.observations.model import Half, Observation
 from harness.rules.load import load_catalogue, parse_catalogue
-from harness.verdicts.judge import judge_observation
+from harness.verdicts.observation import judge_observation
 from harness.verdicts.rounds import read_outcomes
 
 KERNEL = KernelFacts("6.12.1", "x86_64", 4096)

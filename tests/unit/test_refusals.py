@@ -17,7 +17,7 @@ from harness.observations.model import Half, Observation
 from harness.payload import probe_list
 from harness.rules.load import load_catalogue
 from harness.rules.refusals import excuse, load_refusals
-from harness.verdicts.judge import judge_observation
+from harness.verdicts.observation import judge_observation
 from harness.verdicts.refused import FILTER_NOTE
 from tests.refusals_table import PATH, refused, table
 from tests.unit.test_judge import KERNEL, half, verdict

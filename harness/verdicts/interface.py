@@ -1,0 +1,122 @@
+"""Rules that say what each half is answered: errors, seals, what smaps shows, and the rounds of a race."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+
+from harness.model.rule import Expect
+from harness.model.verdict import Judgement, Kind
+from harness.observations.model import Half, errno_name
+from harness.rules.refusals import excuse
+from harness.verdicts.case import PASS, Case, invariant, units_told
+from harness.verdicts.rounds import RoundOutcome, read_outcomes
+from harness.verdicts.window import sealed_units
+
+
+def judge_interface(case: Case) -> Judgement:
+    """Judge a case whose rule names the answers."""
+    rule, seen = case.rule, case.seen
+    if lacking := _lacking(case):
+        return lacking
+    for name, half, expect in (
+        ("control", seen.control, rule.expect_control),
+        ("sealed", seen.sealed, rule.expect_sealed),
+    ):
+        if expect is not None and (finding := _expected(name, half, expect, seen.layout)):
+            return finding
+    return invariant(rule, seen) or PASS
+
+
+def _lacking(case: Case) -> Judgement | None:
+    """What neither half could do because this kernel does not have it: the operation, or that of a race's rounds."""
+    expects = (case.rule.expect_control, case.rule.expect_sealed)
+    answers = {name for half in (case.seen.control, case.seen.sealed) for name in _answers(half)}
+    if len(answers) != 1 or any(expect and answers <= set(expect.errnos) and not expect.rounds for expect in expects):
+        return None
+    (name,) = answers
+    entry = excuse(case.probe, case.kernel, getattr(errno, name, 0))
+    return (
+        Judgement(entry.verdict, f"does not apply: both halves failed with {name} ({entry.reason})") if entry else None
+    )
+
+
+def _answers(half: Half) -> set[str]:
+    """How the operation was answered, in each of a race's rounds where there were some."""
+    try:
+        return {outcome.operation for outcome in read_outcomes(half)} or {errno_name(half.errno)}
+    except ValueError:
+        return {"no list of rounds"}
+
+
+def _expected(name: str, half: Half, expect: Expect, layout: str) -> Judgement | None:
+    if errno_name(half.errno) not in expect.errnos:
+        wanted = " or ".join("success" if e == "0" else e for e in expect.errnos)
+        kind: Kind = "wrong-errno" if half.errno and expect.errnos != ("0",) else "interface"
+        return Judgement("fail", f"the {name} half answered {half.said} instead of {wanted}", kind)
+    if expect.rounds and (finding := _rounds(name, half, expect)):
+        return finding
+    if expect.shown and (finding := _shown(name, half)):
+        return finding
+    if expect.seals == "any":
+        return None
+    before = {i for i, c in enumerate(layout) if c in "sS"} if name == "sealed" else set()
+    asked = {i for i, c in enumerate(layout) if c in "SP"} if expect.seals == "range" else set()
+    wanted_sealed = before | asked
+    found = sealed_units(half)
+    if lost := sorted(wanted_sealed - found):
+        return Judgement("fail", f"the {name} half: {units_told(lost)} not sealed afterwards", "seal-lost")
+    if spread := sorted(found - wanted_sealed):
+        return Judgement("fail", f"the {name} half: {units_told(spread)} sealed without a request", "interface")
+    return None
+
+
+def _shown(name: str, half: Half) -> Judgement | None:
+    """Whether smaps and behaviour disagree on what is sealed."""
+    units = {i: unit.seal for i, unit in enumerate(half.units_after) if unit}
+    if "?" in units.values():
+        return Judgement("skip", "smaps was not readable")
+    shown = {i for i, seal in units.items() if seal == "s"}
+    behaves = sealed_units(half) & units.keys()
+    if silent := sorted(behaves - shown):
+        return Judgement("fail", f"{name}: smaps does not show the seal of {units_told(silent)}", "interface")
+    if spurious := sorted(shown - behaves):
+        return Judgement("fail", f"{name}: smaps shows a seal of {units_told(spurious)} that is not there", "interface")
+    return None
+
+
+def _rounds(name: str, half: Half, expect: Expect) -> Judgement | None:
+    """Why the rounds of a race break a rule, or None. What lands in sealed memory is a bypass."""
+    try:
+        outcomes = read_outcomes(half)
+    except ValueError as problem:
+        return Judgement("error", f"the {name} half: {problem}")
+    if not outcomes:
+        return Judgement("error", f"the {name} half ran no round")
+    broken = [outcome for outcome in outcomes if outcome.told not in expect.rounds]
+    if not broken:
+        return _untold(name, half, outcomes) or _one_sided(name, expect, outcomes)
+    told = "; ".join(
+        f"{o.said} in {o.count} of {half.extra.get('rounds')} rounds (first {o.first})" for o in broken[:3]
+    )
+    kind: Kind = "bypass" if any(outcome.bypass for outcome in broken) else "interface"
+    return Judgement("fail", f"the {name} half: {told}", kind)
+
+
+def _untold(name: str, half: Half, outcomes: Sequence[RoundOutcome]) -> Judgement | None:
+    """Rounds that are in no outcome may have gone any way."""
+    told, rounds = sum(outcome.count for outcome in outcomes), half.extra.get("rounds")
+    if told != rounds or half.extra.get("outcomes_left_out"):
+        return Judgement("error", f"the {name} half reports the outcome of {told} of its {rounds} rounds")
+    return None
+
+
+def _one_sided(name: str, expect: Expect, outcomes: Sequence[RoundOutcome]) -> Judgement | None:
+    """A race in which nearly always the same side came first proves nothing, however many rounds it had."""
+    for wanted in expect.rounds:
+        seen = sum(outcome.count for outcome in outcomes if outcome.told == wanted)
+        if seen < expect.wins:
+            rounds = sum(outcome.count for outcome in outcomes)
+            reason = f"inconclusive race: outcome {wanted!r} in {seen} of {rounds} {name} rounds"
+            return Judgement("skip", f"{reason}, at least {expect.wins} needed")
+    return None
