@@ -453,7 +453,7 @@ void report_observation(const struct probe *probe, const struct facts *control, 
 	end_line(); /* sent with the next probe's begin, or the end: one write, one wake-up of the reader */
 }
 
-/* `bytes` were written by the lanes. With what was written here, it is all that the pipe has to hold before this line. */
+/* `bytes` were written by the lanes. With what was written here, that is all the pipe has to hold before this line. */
 void report_end(long observations, long half_ns, long operation_ns, long bytes)
 {
 	put("{\"type\":\"end\"");

@@ -42,7 +42,7 @@ enum {
 	MOST_MAPPINGS = 1000,
 	MEMBARRIER_GLOBAL = 1, /* include/uapi/linux/membarrier.h: MEMBARRIER_CMD_GLOBAL */
 	NS = 1000000000,
-	ROUND_NS = 20000000,   /* a multiple of every usual period of the timer's interrupt (HZ 100, 250, 300: nearly, 1000) */
+	ROUND_NS = 20000000,   /* a multiple of the timer's period at HZ 100, 250 and 1000 */
 	AFTER_NS = 200000,     /* what the interrupt itself may take */
 };
 
@@ -313,11 +313,12 @@ static void undo_nothing(struct place *p)
 }
 
 static const struct row_kind kinds[] = {
-	{.name = "munmap", .what = "munmap of the range", .over_range = true, .refused = true, .run = run_munmap, .undo = undo_range},
+	{.name = "munmap", .what = "munmap of the range", .over_range = true, .refused = true, .run = run_munmap,
+	 .undo = undo_range},
 	{.name = "mmap-fixed", .what = "mmap(MAP_FIXED) of one mapping over the range", .over_range = true,
 	 .refused = true, .run = run_mmap_fixed, .undo = undo_range},
-	{.name = "mprotect", .what = "mprotect(PROT_NONE) of the range", .over_range = true, .refused = true, .run = run_mprotect,
-	 .undo = undo_range},
+	{.name = "mprotect", .what = "mprotect(PROT_NONE) of the range", .over_range = true, .refused = true,
+	 .run = run_mprotect, .undo = undo_range},
 	{.name = "madvise-dontneed", .what = "madvise(MADV_DONTNEED) of the range", .over_range = true,
 	 .run = run_dontneed, .undo = undo_touch},
 	{.name = "madvise-cold", .what = "madvise(MADV_COLD) of the range", .over_range = true, .run = run_cold,
@@ -329,23 +330,23 @@ static const struct row_kind kinds[] = {
 	 .undo = undo_nothing},
 	{.name = "mmap", .what = "mmap of one page, where the kernel likes", .pages = 1, .run = run_mmap,
 	 .undo = undo_mmap},
-	{.name = "mremap-move", .what = "mremap(MREMAP_FIXED) of one page", .pages = 1, .refused = true, .run = run_move,
-	 .undo = undo_move},
-	{.name = "mremap-grow", .what = "mremap of one page to two, in place", .pages = 1, .refused = true, .run = run_grow,
-	 .undo = undo_grow},
+	{.name = "mremap-move", .what = "mremap(MREMAP_FIXED) of one page", .pages = 1, .refused = true,
+	 .run = run_move, .undo = undo_move},
+	{.name = "mremap-grow", .what = "mremap of one page to two, in place", .pages = 1, .refused = true,
+	 .run = run_grow, .undo = undo_grow},
 	{.name = "mremap-shrink", .what = "mremap of two pages to one", .pages = 2, .run = run_shrink,
 	 .undo = undo_shrink},
 	{.name = "brk", .what = "brk by one page", .pages = 1, .run = run_brk, .undo = undo_brk},
 	{.name = "fork-exit", .what = "fork, the child's exit, and waiting for it", .pages = 1, .run = run_fork,
 	 .undo = undo_nothing},
-	{.name = "fault-anon-read", .what = "first read of an anonymous page", .pages = 1, .cold = true, .run = run_fault_read,
-	 .undo = undo_fault},
-	{.name = "fault-anon-write", .what = "first write to an anonymous page", .pages = 1, .cold = true, .run = run_fault_write,
-	 .undo = undo_fault},
-	{.name = "fault-copy", .what = "write to an anonymous page that was read", .pages = 1, .cold = true, .run = run_fault_write,
-	 .undo = undo_fault_copy},
-	{.name = "fault-file", .what = "first read of a page of a file, in memory", .pages = 1, .file = true, .run = run_fault_file,
-	 .undo = undo_fault_file},
+	{.name = "fault-anon-read", .what = "first read of an anonymous page", .pages = 1, .cold = true,
+	 .run = run_fault_read, .undo = undo_fault},
+	{.name = "fault-anon-write", .what = "first write to an anonymous page", .pages = 1, .cold = true,
+	 .run = run_fault_write, .undo = undo_fault},
+	{.name = "fault-copy", .what = "write to an anonymous page that was read", .pages = 1, .cold = true,
+	 .run = run_fault_write, .undo = undo_fault_copy},
+	{.name = "fault-file", .what = "first read of a page of a file, in memory", .pages = 1, .file = true,
+	 .run = run_fault_file, .undo = undo_fault_file},
 };
 
 /*
@@ -361,7 +362,8 @@ static void prepare(const struct row_kind *kind, struct place *p, int number)
 	if (kind->over_range) {
 		map_alternately(p->range, p->page, p->mappings);
 	} else {
-		map(p->range, kind->pages * p->page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1);
+		map(p->range, kind->pages * p->page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+		    -1);
 		memset(p->range, 1, kind->pages * p->page);
 		map_alternately(beside, p->page, p->mappings);
 	}
@@ -385,7 +387,7 @@ static void prepare(const struct row_kind *kind, struct place *p, int number)
 
 /*
  * What earlier calls left behind is done (what they freed is freed after a grace period of RCU), and the timer's
- * interrupt has just been: neither falls into the stretch that follows. While everybody sleeps, the guest's clock jumps.
+ * interrupt has just been: neither falls into the stretch that follows. While all sleep, the guest's clock jumps.
  */
 static void settle(void)
 {
@@ -503,7 +505,8 @@ int main(int argc, char **argv)
 
 				if (!has_row(&kinds[k], s, mseal))
 					continue;
-				snprintf(name, sizeof(name), "%s/%d/%s", kinds[k].name, mappings_counts[m], seals_names[s]);
+				snprintf(name, sizeof(name), "%s/%d/%s", kinds[k].name, mappings_counts[m],
+					 seals_names[s]);
 				if (list)
 					printf("{\"row\":\"%s\",\"what\":\"%s\"}\n", name, kinds[k].what);
 				else if (asked(name, argc, argv))

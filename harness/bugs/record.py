@@ -95,20 +95,20 @@ class _Bug(Strict):
 
     def noun(self) -> Bug:
         return Bug(
-            self.id,
-            self.cve,
-            self.title,
-            " ".join(self.wrong.split()),
-            self.commits.broken,
-            self.commits.mended,
-            self.since,
-            self.upstream,
-            self.mended,
-            self.source,
-            self.rules,
-            self.exploration,
-            self.mutants,
-            self.unnoticed,
+            id=self.id,
+            cve=self.cve,
+            title=self.title,
+            wrong=" ".join(self.wrong.split()),
+            broken=self.commits.broken,
+            fixed=self.commits.mended,
+            since=self.since,
+            upstream=self.upstream,
+            mended=self.mended,
+            source=self.source,
+            rules=self.rules,
+            exploration=self.exploration,
+            mutants=self.mutants,
+            unnoticed=self.unnoticed,
         )
 
 

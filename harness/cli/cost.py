@@ -62,7 +62,7 @@ PROFILE = "counted"
     "--functions", "by_function", metavar="ROW", help="Show to which functions of the kernel the cost of ROW goes."
 )
 @click.option("--list", "listing", is_flag=True, help="List what can be measured, and exit.")
-@click.option("-s", "--selection", metavar="NAME", help="The kernels of a selection of kernels.yaml.")
+@shared.KERNELS_OF_SELECTION
 @shared.ARCHITECTURES
 @click.option(
     "-p",

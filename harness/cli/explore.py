@@ -43,7 +43,7 @@ _INTERRUPTED = "interrupted"
 @click.argument("kernels", nargs=-1, metavar="[KERNEL]...")
 @click.option("--time", "duration", default="60s", show_default=True, metavar="TIME", help="Time for each kernel.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of the generator [default: random, and printed].")
-@click.option("-s", "--selection", metavar="NAME", help="The kernels of a selection of kernels.yaml.")
+@shared.KERNELS_OF_SELECTION
 @shared.ARCHITECTURES
 @click.option("--replay", "replayed", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
               help="Run only these programs; repeatable.")  # fmt: skip

@@ -14,6 +14,9 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _PATH = click.Path(path_type=Path)
 
 SELECTION = click.option("-s", "--selection", metavar="NAME", help="A selection of kernels.yaml [default: default].")
+KERNELS_OF_SELECTION = click.option(
+    "-s", "--selection", metavar="NAME", help="The kernels of a selection of kernels.yaml."
+)
 ARCHITECTURES = click.option(
     "-a", "--arch", "arches", multiple=True, type=click.Choice(ARCHES), help="Only this architecture."
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -192,6 +194,9 @@ def stored_run(folder: Path, profile: Profile, cpu: str) -> None:
     execute(replace(plan, record=record), lambda _cell, _folder: made, lambda _told: None)
     journal = plan.folder / "cells" / "c" / "observations.jsonl"
     journal.write_text(journal.read_text().replace('"id": "id"', f'"id": "{build("x86_64").id}"'))
+    told = json.loads((plan.folder / "run.json").read_text())  # which has the digest of the journal
+    told["cells"][0]["evidence"] = {journal.name: sha256(journal.read_bytes()).hexdigest()}
+    (plan.folder / "run.json").write_text(json.dumps(told))
 
 
 TCG = ARCHITECTURES["x86_64"].cpu["tcg"]

@@ -90,4 +90,4 @@ def test_closing_sftp_on_a_machine_that_has_gone_is_no_failure(
             return breaking
 
     with files_of(Client(), 5) as files:  # type: ignore[arg-type]
-        assert files is breaking
+        assert vars(files)["_connection"] is breaking
