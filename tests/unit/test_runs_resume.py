@@ -10,10 +10,12 @@ from harness.errors import UsageError
 from harness.matrix.load import parse_matrix
 from harness.model.run_record import KernelRecord, RunRecord, read_run, write_run
 from harness.runs.execution.run import execute
+from harness.runs.judging import WithSuites
 from harness.runs.planning.compose import Composed, Options
 from harness.runs.planning.resume import left_over, recorded_options, resumed, specs_left
 from harness.runs.repeats import first_id, repeat_of, repeated
 from harness.runs.run_store import load_run, run_lock
+from harness.suites.definition import SuiteAsked
 from tests.fakes import FakeGuest
 from tests.unit.test_runs import PLAN, RULES, WHOLE, cell, guest, run_plan, seen, statuses
 
@@ -49,6 +51,18 @@ def test_a_run_that_somebody_else_resumed_meanwhile_is_left_alone(tmp_path: Path
     with pytest.raises(UsageError, match="resumed by another process"):
         resumed(composed(folder, "abc", fresh), folder, record)
     assert {path.name for path in (folder / "cells").iterdir()} == set("abc")
+
+
+def test_suites_are_asked_again_with_their_words_and_others_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "r"
+    record = cut_short(folder)
+    told = {"suites": ["./mine"], "suite_arguments": ["-v"], "suite_files": [], "suite_environment": ["A=b"]}
+    kept = recorded_options(record.model_copy(update={"options": told}), OPTIONS)
+    assert (kept.suites, kept.suite_arguments, kept.suite_environment) == (("./mine",), ("-v",), ("A=b",))
+    fresh = composed(folder, "abc", {})
+    other = replace(fresh.plan, assignment=WithSuites((), (SuiteAsked("mine", "a suite", ("",)),)))
+    with pytest.raises(UsageError, match="its suites are others now"):
+        resumed(replace(fresh, plan=other), folder, record)
 
 
 def test_only_what_has_no_verdict_yet_is_run(tmp_path: Path) -> None:
