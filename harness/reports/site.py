@@ -73,7 +73,7 @@ def build_site(connection: Connection, output: Path, catalogue: Mapping[str, Rul
     told = {run.id for run in newest}
     for rule in rule_names(connection):
         try:  # others may write to the database
-            path = output / "rules" / f"{identifier(rule)}.html"
+            path = output / "rules" / f"{identifier(rule.replace('/', '__'))}.html"  # a test's id is a path
         except NotAName as problem:
             remarks.append(f"a rule has no page: {problem}")
             continue

@@ -117,7 +117,8 @@ def _exited(suite: SuiteAsked, run: ProgramRun, output: TestOutput) -> Judgement
     said = exit_said(convention, run.status, run.signal)
     words = exit_words(convention, run.status, run.signal)
     if output.skipped or (said == "skip" and not any(test.status == "pass" for test in output.tests)):
-        return Judgement("skip", output.skipped or _last_line(run) or words)
+        reason = next((test.said for test in output.tests if test.status == "skip" and test.said), "")
+        return Judgement("skip", output.skipped or reason or _last_line(run) or words)
     explained = any(test.status in ("fail", "broken", "missing") for test in output.tests)
     if run.signal is not None or (said == "fail" and not explained):
         return Judgement("fail", f"{words}: {_last_line(run)}" if _last_line(run) else words, "test")

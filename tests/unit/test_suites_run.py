@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from harness.errors import LostGuest
 from harness.guests.console import Crash
 from harness.guests.model import Event, Exited, Output
 from harness.matrix.model import Profile
+from harness.model.documents import RuleId
 from harness.model.rule import KernelFacts, Known, Test, Where
 from harness.model.verdict import RuleResult
 from harness.observations.journal import read_journal
@@ -128,7 +130,7 @@ def test_several_programs_have_their_names_in_ids_and_a_shell_is_installed_for_s
         (b"1..1\nok 1 a\nok 2 b\n", Exited(0, None), "error", "2 tests reported and 1 were planned"),
         (b"1..1\nnot ok 1 a\n", Exited(1, None), "pass", "exit status 1"),
         (b"1..1\nok 1 a\n", Exited(1, None), "fail", "exit status 1"),
-        (b"a.c:1: TCONF: no\n", Exited(32, None), "skip", "a.c:1: TCONF: no"),
+        (b"a.c:1: TCONF: no\nSummary:\nwarnings 0\n", Exited(32, None), "skip", "no"),
         (b"launch: exec ./prog: No such file\n", Exited(126, None), "error", "it could not be run"),
     ],
 )
@@ -164,6 +166,15 @@ def test_notes_keep_any_bytes_and_times(tmp_path: Path) -> None:
 def test_what_is_asked_comes_back_from_plain_data() -> None:
     asked = SuiteAsked("mine", "t", ("a",), known=(KNOWN,), digests={"x86_64": "ab"})
     assert read_asked(json.loads(json.dumps(asked_json(asked)))) == asked
+
+
+def test_the_history_and_verdicts_json_know_the_ids_of_tests() -> None:
+    ids = TypeAdapter(RuleId)
+    found = judge_suites([ASKED, SuiteAsked("kselftest-mseal-6.12", "t", ("mremap-test",))], {}, FACTS, "", ())
+    assert [ids.validate_python(result.rule.id) for result in found] == [
+        f"mine/{END}",
+        f"kselftest-mseal-6.12/mremap-test/{END}",
+    ]
 
 
 def test_a_test_is_a_check_with_its_suite_as_family() -> None:
