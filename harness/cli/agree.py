@@ -23,7 +23,7 @@ def agree(name: str | None, results: Path) -> int:
     are shown. The run must have asked both:
 
     \b
-    sealmatrix run debian-6.12 --suite kselftest-mseal --rule '*'
+    sealmatrix run debian-6.12 --suite kselftest-mseal -r '*'
     sealmatrix agree
 
     Exit status: 0 all agree, 1 a disagreement, 3 nothing could be compared.

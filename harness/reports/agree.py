@@ -27,7 +27,7 @@ def agree_lines(done: RunDone, promises: tuple[Promise, ...]) -> tuple[list[str]
         f"{plural(len(done.record.cells), 'cell')}: {plural(compared, 'promise')} compared, {apart} with a disagreement"
     )
     if not compared:
-        lines.append("nothing was compared: run a suite and the rules together (sealmatrix run --suite S --rule '*')")
+        lines.append("nothing was compared: run a suite and the rules together (sealmatrix run --suite S -r '*')")
     return lines, EXIT_FAILED if apart else EXIT_OK if compared else EXIT_NO_ANSWER
 
 
