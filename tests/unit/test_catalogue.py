@@ -84,6 +84,23 @@ def test_every_clause_of_the_contract_has_a_rule(clause: str) -> None:
     assert [rule.id for rule in RULES.values() if clause in rule.contract.split()]
 
 
+# Only one call can be asked: where tags are, and where the limit of mappings is.
+ASKED_BY_ONE_CALL = {"A9", "A10"}
+
+
+def test_no_promise_rests_on_one_rule() -> None:
+    """Two rules that are judged, at least, of other operations or on other regions, for every required clause."""
+    judging = {rule: [p for p in PROBES if rule.speaks_for(p)] for rule in RULES.values() if rule.level in LEVELS[:2]}
+    for clause in {c for rule in judging if rule.level == "required" for c in rule.contract.split()}:
+        naming = [rule for rule in judging if clause in rule.contract.split()]
+        if clause in ASKED_BY_ONE_CALL:
+            continue
+        assert len(naming) >= 2, clause
+        operations = [{p.operation for p in judging[rule]} for rule in naming]
+        regions = [{p.region for p in judging[rule]} for rule in naming]
+        assert any(a != b for a, b in combinations(operations, 2)) or any(a != b for a, b in combinations(regions, 2))
+
+
 def test_rules_name_clauses_there_are() -> None:
     for rule in RULES.values():
         for clause in rule.contract.split():
