@@ -34,7 +34,7 @@
 	(R_READ_ONLY_SPECIAL | R_TRAITS | R_KEYS | R_STACKS | R_UFFD | R_SYSV | SET(LOCKED_RW) | SET(UNTOUCHED_RW) | \
 		SET(HEAP_RW) | \
 	 SET(ZERO_RW) | SET(ZERO_R) | SET(DROPPABLE_RW) | SET(SECRETMEM_RW) | SET(TEXT_RX))
-/* A probe of them covers all of a ring. */
+/* A probe of them covers all of a ring. A process with AIO's ends slowly: a grace period passes first. */
 #define R_RINGS (SET(AIO_RING_RW) | SET(PERF_RING_RW) | SET(URING_RW))
 #define R_HUGETLB \
 	(SET(HUGETLB_PRIVATE_RW) | SET(HUGETLB_PRIVATE_R) | SET(HUGETLB_SHARED_RW) | SET(HUGETLB_MEMFD_SHARED_RW))

@@ -68,7 +68,7 @@ static long protect_with_new_key(struct window *w, const struct operation *op)
 
 static const struct operation operations[] = {
 	{.name = "mprotect-none", .perform = protect, .a = PROT_NONE,
-	 .covers = {EVERYWHERE_SPECIAL, {R_RINGS, SET(EXACT)}}},
+	 .covers = {EVERYWHERE_SPECIAL, {R_RINGS & ~SET(AIO_RING_RW), SET(EXACT)}}},
 	{.name = "mprotect-r", .perform = protect, .a = PROT_READ, .covers = {EVERYWHERE}},
 	{.name = "mprotect-rw", .perform = protect, .a = PROT_READ | PROT_WRITE,
 	 .covers = {EVERYWHERE_SPECIAL}},

@@ -94,7 +94,8 @@ static const struct operation unmaps[] = {
 static const struct operation maps[] = {
 	{.name = "mmap-fixed-anon", .perform = map_over, .a = RW, .b = FIXED_ANON, .traits = ADDRESS,
 	 .covers = {{SET(ANON_RW), S_ALL | S_GAPS}, {R_ALL, S_KEY}, {SET(ANON_MIXED), SET(EXACT)},
-		    {R_SPECIAL | R_HUGE_ALL | R_RINGS, SET(EXACT)}, {R_TYPICAL, S_AMONG}, {R_SHAPED, S_KEY}}},
+		    {R_SPECIAL | R_HUGE_ALL | (R_RINGS & ~SET(AIO_RING_RW)), SET(EXACT)},
+		    {R_TYPICAL, S_AMONG}, {R_SHAPED, S_KEY}}},
 	{.name = "mmap-fixed-none", .perform = map_over, .a = PROT_NONE, .b = FIXED_ANON | MAP_NORESERVE,
 	 .traits = ADDRESS, .covers = {{R_TYPICAL | SET(ANON_NONE), S_KEY}}},
 	{.name = "mmap-fixed-shared", .perform = map_over, .a = RW, .b = MAP_FIXED | MAP_SHARED | MAP_ANONYMOUS,
