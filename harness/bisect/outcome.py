@@ -61,7 +61,8 @@ def regzbot(outcome: BisectResult, *, fixed: bool) -> str:
     word = "fix" if fixed else "introduced"
     if outcome.commit is not None:
         return f"#regzbot {word}: {outcome.commit.name[:12]}"
-    ends = [f"v{version}" if version else name for version, name in zip(outcome.versions, _ends(outcome), strict=True)]
+    known = all(outcome.versions) and outcome.versions[0] != outcome.versions[1]
+    ends = [f"v{version}" for version in outcome.versions] if known else _ends(outcome)
     return f"#regzbot {word}: {ends[0]}..{ends[1]}"
 
 

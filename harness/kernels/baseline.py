@@ -10,6 +10,7 @@ from harness.kernels.versions import version_key
 from harness.matrix.model import DebianSource, KernelSpec, Matrix
 from harness.model.architectures import Arch
 
+_WHOLE_SERIES = re.compile(r"\d+\.\d+")
 _NUMBERS = re.compile(r"(\d+)\.(\d+)")
 
 
@@ -35,7 +36,9 @@ def baseline_for(matrix: Matrix, lock: Lock, arch: Arch, version: str, *, flavou
         return abs(order.index(_series(pair[1])) - order.index(wanted))
 
     nearest = min(map(distance, known))
-    return max((pair for pair in known if distance(pair) == nearest), key=lambda pair: version_key(pair[1]))[0]
+    near = [pair for pair in known if distance(pair) == nearest]
+    # An entry that says no more than "6.12" is the newest of it, whichever that turns out to be.
+    return max(near, key=lambda pair: (bool(_WHOLE_SERIES.fullmatch(pair[1])), version_key(pair[1])))[0]
 
 
 def _version(spec: KernelSpec, lock: Lock, arch: Arch) -> str:

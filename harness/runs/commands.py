@@ -97,6 +97,7 @@ def bisect_command(
     words = ["sealmatrix", "bisect", *asked, "-a", bad.arch]
     if suffix := profile_suffix(bad):
         words += ["-p", suffix]
+    words += _matrix_words(run)
     if tree := _tree(run, bad):
         folder, commit = tree
         found = f"v{upstream_version(good)}" if good else GOOD
@@ -140,8 +141,10 @@ def _cell_words(run: RunRecord, cell: CellRecord, option: str = "") -> list[str]
     words = [*kernel_words(run, cell, option), "-a", cell.arch]
     if suffix := profile_suffix(cell):
         words += ["-p", suffix]
+    return [*words, *_matrix_words(run)]
+
+
+def _matrix_words(run: RunRecord) -> list[str]:
+    """The option that names the matrix file, where the run was given one."""
     given = dict(zip(run.command, run.command[1:], strict=False))
-    for flag in ("-f", "--matrix"):
-        if flag in given:
-            words += ["-f", given[flag]]
-    return words
+    return next((["-f", given[flag]] for flag in ("-f", "--matrix") if flag in given), [])

@@ -13,7 +13,7 @@ from harness.bisect import session as sessions
 from harness.bisect.bisection import NoDifference, Prepared, bisect_builds, prepare
 from harness.bisect.candidates import BisectBuild, BisectBuilds, between
 from harness.bisect.driver import BisectProgress
-from harness.bisect.outcome import lines, log_lines, regzbot, to_json
+from harness.bisect.outcome import BisectResult, lines, log_lines, regzbot, to_json
 from harness.bisect.predicate import Seen
 from harness.bisect.session import BisectOptions, Session
 from harness.bisect.trial_log import ATTEMPTS
@@ -64,6 +64,12 @@ def test_the_first_bad_build(tmp_path: Path) -> None:
     assert log.index("sealmatrix bisect start --good oldest --bad newest --rule munmap-blocked --arch x86_64") == 3
     assert [event.left for event in heard if event.trial][:3] == [4, 4, 3]
     json.dumps(to_json(outcome, book, task()))
+
+
+def test_two_kernels_of_one_version_are_told_by_their_names() -> None:
+    """A kernel of one's own may have the version of the stock one before it."""
+    found = BisectResult("builds", "found", "6.12.117-1", "bzImage", 3, versions=("6.12.117", "6.12.117"))
+    assert regzbot(found, fixed=False) == "#regzbot introduced: 6.12.117-1..bzImage"
 
 
 def test_the_answer_says_what_failed_by_cause(tmp_path: Path) -> None:

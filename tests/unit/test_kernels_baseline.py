@@ -27,10 +27,10 @@ def lock(matrix: Matrix, **versions: str) -> Lock:
 @pytest.mark.parametrize(
     ("version", "locked", "name"),
     [
-        ("6.12.30", {}, "debian-6.12.95"),
+        ("6.12.30", {}, "debian-6.12"),  # the entry that follows 6.12 means its newest
         ("6.12.30", {"debian_6_12": "6.12.117"}, "debian-6.12"),
         ("6.17.9", {}, "debian-6.17.13"),
-        ("6.10.0", {}, "debian-6.12.95"),
+        ("6.10.0", {}, "debian-6.12"),
         ("7.3.4", {"debian_newest": "7.3.4"}, "debian-newest"),
         ("7.4-rc1", {"debian_newest": "7.3.4"}, "debian-newest"),
         ("", {}, "debian-newest"),
