@@ -17,6 +17,11 @@ CrashKind = Literal["panic", "oops", "bug", "sanitizer", "warning", "hung-task",
 
 MAX_QUOTED = 20
 _IN_MM = re.compile(r"^WARNING: (?:.* at )?(?:arch/\w+/)?mm/[\w./-]+:\d+")
+_NAMES_FILE = re.compile(r"^WARNING: (?:.* at )?[\w./-]+\.[chS]:\d+")
+_ON_MEMORY = re.compile(
+    r"^\s*(?:__\w+_sys_(?:mmap|munmap|(?:pkey_)?mprotect|mremap|(?:process_)?madvise|mseal|m(?:un)?lock(?:2|all)?|brk|"
+    r"msync|mincore|mbind|move_pages|remap_file_pages|shmat|shmdt)|handle_mm_fault|exit_mmap|dup_mmap)\+0x"
+)
 MAX_REPORTS = 50  # notes; a kernel that complains without end has said enough, but a crash is always told
 _TRACE_HEAD = 8  # lines quoted after "Call Trace:"
 _REPORT_LINES = 150  # a report without an end mark ends here
@@ -47,8 +52,16 @@ class Crash:
 
     @property
     def warns_of_memory(self) -> bool:
-        """Whether it is a warning of memory management: that of an assertion in mm/, also an architecture's."""
-        return self.kind == "warning" and _IN_MM.search(self.title) is not None
+        """Whether it is a warning of memory management: that of an assertion in mm/, also an architecture's.
+
+        A kernel without CONFIG_DEBUG_BUGVERBOSE does not name the file; then it is one that came up while a system
+        call on memory, or the kernel's own work on an address space, was on the stack.
+        """
+        if self.kind != "warning" or not self.title.startswith("WARNING: "):
+            return False
+        if _NAMES_FILE.search(self.title):
+            return _IN_MM.search(self.title) is not None
+        return any(_ON_MEMORY.match(line) for line in self.lines)
 
     @property
     def suspects(self) -> tuple[str, ...]:

@@ -28,11 +28,12 @@ from xml.etree.ElementTree import Element, indent, tostring
 
 from junit_xml import TestCase, TestSuite
 
-from harness.model.rule import Test
+from harness.explore.verdicts import is_generated
+from harness.model.rule import Rule, Test
 from harness.model.run_record import CellRecord, CrashRecord, RunRecord
 from harness.model.verdict import RuleResult, Status, Verdict
 from harness.names import escaped
-from harness.runs.causes import first_lines
+from harness.runs.causes import command_line, commands_for, first_lines, plainest_failures
 from harness.runs.cells import kernel_name, plural, profile_suffix, ran_on, release
 from harness.runs.commands import repeat_command
 from harness.runs.model import RunDone
@@ -188,12 +189,17 @@ class _Why:
     causes: Sequence[Cause]
 
     def first(self, result: RuleResult) -> list[str]:
-        """What the text of a failure begins with: its causes, and the command that repeats it."""
+        """What the text of a failure begins with: its causes, and the commands that follow."""
         if result.status != "fail":
             return []
         suite = result.rule.family if isinstance(result.rule, Test) else ""
-        repeat = repeat_command(self.run, self.cell, result.worst.probe, suite)
-        return [*first_lines(self.causes, result), f"repeat: {repeat}"]
+        failing = plainest_failures(result)
+        if is_generated(failing[0].probe):
+            repeat = repeat_command(self.run, self.cell, failing[0].probe)
+            return [*first_lines(self.causes, result), f"repeat: {repeat}"]
+        rules = {result.rule.id: result.rule} if isinstance(result.rule, Rule) else {}
+        commands = commands_for(self.run, self.cell, failing, rules, suite=suite)
+        return [*first_lines(self.causes, result), *map(command_line, commands)]
 
 
 def _case(classname: str, result: RuleResult, why: _Why, seconds: float | None) -> TestCase:

@@ -13,7 +13,7 @@ from harness.explore.keep import found_program
 from harness.explore.verdicts import is_generated
 from harness.model.architectures import ARCHITECTURES, Arch
 from harness.model.rule import Rule
-from harness.model.run_record import CellRecord
+from harness.model.run_record import CellRecord, RunRecord
 from harness.model.verdict import RuleResult, Verdict
 from harness.model.version import version_order
 from harness.runs.cells import together, upstream_version
@@ -28,7 +28,7 @@ from harness.runs.commands import (
 )
 from harness.runs.model import RunDone
 from harness.runs.programs import Reproduce, first_with_program, reproduce
-from harness.verdicts.causes import Cause, call_of
+from harness.verdicts.causes import Cause, call_of, plainness
 
 SOURCE = "repro.c"
 """What the commands call the program of a probe."""
@@ -125,22 +125,11 @@ def _tell(done: RunDone, one: Shared, rules: Mapping[str, Rule], make: Reproduce
 def _commands(
     done: RunDone, cell: CellRecord, cause: Cause, rules: Mapping[str, Rule], make: Reproduce
 ) -> Iterable[Command]:
-    first = cause.first
-    if is_generated(first.probe):
-        yield from _program_commands(done, cell, first)
-        return
+    if is_generated(cause.first.probe):
+        return _program_commands(done, cell, cause.first)
+    good = _good(done, cell, cause.first)
     suite = cause.call if cause.suite else ""
-    yield Command("repeat", repeat_command(done.record, cell, first.probe, suite))
-    if program := first_with_program(cause.verdicts, rules, make):
-        yield Command("as C", f"{program_command(program.rule, program.probe)} > {SOURCE}")
-        if there := exec_command(done.record, cell, SOURCE):
-            yield Command("run it", there)
-    if look := shell_command(done.record, cell):
-        yield Command("look", look)
-        if stop := "" if suite else _breakpoint(cell, call_of(first.probe.partition("/")[0])):
-            yield Command("debug", f"{look} --gdb  # in gdb: hbreak {stop}")
-    if bisect := bisect_command(done.record, cell, first.rule, first.probe, _good(done, cell, first), suite=suite):
-        yield Command("bisect", bisect)
+    return commands_for(done.record, cell, cause.verdicts, rules, make=make, good=good, suite=suite)
 
 
 def _program_commands(done: RunDone, cell: CellRecord, first: Verdict) -> Iterable[Command]:
@@ -158,6 +147,38 @@ def _program_commands(done: RunDone, cell: CellRecord, first: Verdict) -> Iterab
         yield Command("look", look)
     if bisect := bisect_program_command(done.record, cell, program, _good(done, cell, first)):
         yield Command("bisect", bisect)
+
+
+def commands_for(
+    run: RunRecord,
+    cell: CellRecord,
+    verdicts: Sequence[Verdict],
+    rules: Mapping[str, Rule],
+    *,
+    make: Reproduce = reproduce,
+    good: CellRecord | None = None,
+    suite: str = "",
+) -> Iterable[Command]:
+    """What can be done about failing verdicts of a cell, the plainest of them first; ``good`` is an older kernel of the
+    run that kept the rule, ``suite`` the one whose tests they are."""
+    first = verdicts[0]
+    yield Command("repeat", repeat_command(run, cell, first.probe, suite))
+    if program := first_with_program(verdicts, rules, make):
+        yield Command("as C", f"{program_command(program.rule, program.probe)} > {SOURCE}")
+        if there := exec_command(run, cell, SOURCE):
+            yield Command("run it", there)
+    if look := shell_command(run, cell):
+        yield Command("look", look)
+        if stop := "" if suite else _breakpoint(cell, call_of(first.probe.partition("/")[0])):
+            yield Command("debug", f"{look} --gdb  # in gdb: hbreak {stop}")
+    if bisect := bisect_command(run, cell, first.rule, first.probe, good, suite=suite):
+        yield Command("bisect", bisect)
+
+
+def plainest_failures(result: RuleResult) -> list[Verdict]:
+    """The failing verdicts of a rule, gravest kind first, among them the one a person understands best."""
+    failing = [verdict for verdict in result.verdicts if verdict.status == "fail"]
+    return sorted(failing, key=lambda verdict: (verdict.kind != result.kind, *plainness(verdict)))
 
 
 _CALL_ENTRIES = {"mmap(MAP_FIXED)": "mmap", "/proc/PID/mem": "", "a growing stack": "", "a change of the file": ""}

@@ -34,6 +34,7 @@ from harness.runs.kernel_calls import (
 )
 from harness.runs.model import Cell
 
+_PROBE_SECONDS = 120  # a traced kernel is slow, and a busy machine slower
 _FTRACE = f"""
 T=/sys/kernel/tracing
 mkdir -p $T && mount -t tracefs tracefs $T 2>/dev/null; cd $T 2>/dev/null || exit 8
@@ -48,7 +49,11 @@ cat /work/wanted >set_ftrace_filter && echo 0 >tracing_on && echo 32768 >buffer_
 for o in nofuncgraph-irqs funcgraph-proc nofuncgraph-duration nofuncgraph-cpu nofuncgraph-overhead function-fork; do
 	echo $o >trace_options
 done
-sh -c 'echo $$ >set_ftrace_pid; echo 1 >tracing_on; exec /work/payload --lone --run "$1"' sh "$1" >/work/stream
+cat >/work/traced <<'END'
+echo $$ >set_ftrace_pid; echo 1 >tracing_on
+exec timeout {_PROBE_SECONDS} /work/payload --lone --run "$1"
+END
+sh /work/traced "$1" >/work/stream
 echo 0 >tracing_on
 grep -v '^#' trace
 """
@@ -82,7 +87,7 @@ class Tracer:
         """Trace a probe's sealed call in a guest of this cell; what cannot be had is told in ``why``."""
         if not isinstance(cell.kernel, Kernel) or not isinstance(cell.profile.guest, InQemu):
             return KernelCalls(cell.id, None, (), "only a kernel in a QEMU guest of ours can be traced")
-        cell = replace(cell, profile=replace(cell.profile, smp=1, swap=0))
+        cell = replace(cell, profile=replace(cell.profile, smp=1, swap=0))  # one CPU, so that calls have an order
         why: list[str] = []
         for means, ask in (("ftrace", self._by_ftrace), ("qemu", self._by_qemu)):
             if only in (None, means):
@@ -97,7 +102,7 @@ class Tracer:
         entry = ARCHITECTURES[cell.arch].entry
         with (
             tempfile.TemporaryDirectory(prefix="sealmatrix-") as name,
-            opened(cell, Hold(self.wishes, Path(name)), self.say) as (guest, _),
+            opened(cell, Hold(replace(self.wishes, endless=True), Path(name)), self.say) as (guest, _),
         ):
             equip(guest, cell, self.say, [("trace", _FTRACE.encode())], python=False)
             status, text = _output(guest, ["sh", "/work/trace", probe, entry])
@@ -111,7 +116,7 @@ class Tracer:
         entry = ARCHITECTURES[cell.arch].entry
         with tempfile.TemporaryDirectory(prefix="sealmatrix-") as name:
             folder = Path(name)
-            wishes = replace(self.wishes, acceleration="tcg", hmp=folder / "hmp")
+            wishes = replace(self.wishes, acceleration="tcg", hmp=folder / "hmp", endless=True)
             with opened(cell, Hold(wishes, folder), self.say) as (guest, _):
                 equip(guest, cell, self.say, python=False)
                 _, text = _output(guest, ["cat", "/proc/kallsyms"])
@@ -119,7 +124,7 @@ class Tracer:
                 if symbols is None:
                     raise _Untraced("the kernel does not tell where its functions lie (/proc/kallsyms)")
                 _ask(folder / "hmp", f"logfile {folder / 'log'}", "log exec,nochain")
-                _output(guest, ["payload", "--lone", "--run", probe])
+                _output(guest, ["timeout", str(_PROBE_SECONDS), "payload", "--lone", "--run", probe])
                 _ask(folder / "hmp", "log none")
             return _sliced(_read_log(folder / "log", symbols, entry))
 

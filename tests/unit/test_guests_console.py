@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -95,6 +96,18 @@ GOLDEN: dict[str, list[tuple[str, bool, str | None, str]]] = {
     "panic-sysrq-x86_64-7.3.log": [("panic", True, "test/probe/one", SYSRQ)],
     "ubsan-x86_64-7.3.log": [
         ("sanitizer", True, "test/ARRAY_BOUNDS/x", f"UBSAN: array-index-out-of-bounds in {LKDTM}:458:16")
+    ],
+    # A kernel of our own with a mutant (mprotect-warns, mprotect-oopses): without CONFIG_DEBUG_BUGVERBOSE.
+    "warning-mm-no-file-x86_64-7.3.log": [
+        ("warning", False, "mprotect-r/anon-rw/exact", "WARNING: at mprotect_fixup+0x3e9/0x430, CPU#0: probe-0/38"),
+    ],
+    "null-mm-x86_64-7.3.log": [
+        (
+            "oops",
+            True,
+            "mprotect-r/anon-rw/exact",
+            "BUG: kernel NULL pointer dereference, address: 0000000000000008 in mprotect_fixup",
+        ),
     ],
     "warning-x86_64-7.3.log": [
         ("warning", False, "test/WARNING/x", f"WARNING: {LKDTM}:164 at lkdtm_WARNING+0x8/0xb, CPU#0: provoke/32"),
@@ -392,3 +405,13 @@ def test_what_a_console_tells_must_be_some_probes(console: str, why: str) -> Non
     found = unplaced(console, find_crashes(console))
     assert why in found
     assert bool(why) == bool(found)
+
+
+def test_a_warning_of_memory_management_on_a_kernel_that_names_no_file() -> None:
+    """It is told by the call on the stack; a driver's warning on such a kernel stays a note."""
+    text = (LOGS / "warning-mm-no-file-x86_64-7.3.log").read_text()
+    assert [crash.warns_of_memory for crash in find_crashes(text)] == [True]
+    elsewhere = re.sub(r"do_mprotect_pkey|__x64_sys_mprotect", "some_driver_ioctl", text)
+    assert [crash.warns_of_memory for crash in find_crashes(elsewhere)] == [False]
+    named = text.replace("WARNING: at", "WARNING: drivers/x.c:12 at")
+    assert [crash.warns_of_memory for crash in find_crashes(named)] == [False]
