@@ -37,8 +37,12 @@ def baseline_for(matrix: Matrix, lock: Lock, arch: Arch, version: str, *, flavou
 
     nearest = min(map(distance, known))
     near = [pair for pair in known if distance(pair) == nearest]
-    # An entry that says no more than "6.12" is the newest of it, whichever that turns out to be.
-    return max(near, key=lambda pair: (bool(_WHOLE_SERIES.fullmatch(pair[1])), version_key(pair[1])))[0]
+    # An entry that asks for no more than "6.12" is the newest of it, whichever that turns out to be.
+    return max(near, key=lambda pair: (_follows_series(matrix.kernels[pair[0]]), version_key(pair[1])))[0]
+
+
+def _follows_series(spec: KernelSpec) -> bool:
+    return isinstance(spec.source, DebianSource) and bool(_WHOLE_SERIES.fullmatch(spec.source.release or ""))
 
 
 def _version(spec: KernelSpec, lock: Lock, arch: Arch) -> str:

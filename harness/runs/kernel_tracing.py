@@ -34,7 +34,7 @@ from harness.runs.kernel_calls import (
 )
 from harness.runs.model import Cell
 
-_PROBE_SECONDS = 120  # a traced kernel is slow, and a busy machine slower
+_PROBE_SECONDS = 600  # a traced kernel is slow, and a busy machine slower
 _FTRACE = f"""
 T=/sys/kernel/tracing
 mkdir -p $T && mount -t tracefs tracefs $T 2>/dev/null; cd $T 2>/dev/null || exit 8
@@ -124,8 +124,10 @@ class Tracer:
                 if symbols is None:
                     raise _Untraced("the kernel does not tell where its functions lie (/proc/kallsyms)")
                 _ask(folder / "hmp", f"logfile {folder / 'log'}", "log exec,nochain")
-                _output(guest, ["timeout", str(_PROBE_SECONDS), "payload", "--lone", "--run", probe])
+                status, _ = _output(guest, ["timeout", str(_PROBE_SECONDS), "payload", "--lone", "--run", probe])
                 _ask(folder / "hmp", "log none")
+                if status:
+                    raise _Untraced(f"the payload did not end well while it was logged (exit status {status})")
             return _sliced(_read_log(folder / "log", symbols, entry))
 
 

@@ -30,6 +30,7 @@ def lock(matrix: Matrix, **versions: str) -> Lock:
         ("6.12.30", {}, "debian-6.12"),  # the entry that follows 6.12 means its newest
         ("6.12.30", {"debian_6_12": "6.12.117"}, "debian-6.12"),
         ("6.17.9", {}, "debian-6.17.13"),
+        ("6.12.200", {"debian_6_12": "6.12.117", "debian_6_12.95": "6.12.95"}, "debian-6.12"),
         ("6.10.0", {}, "debian-6.12"),
         ("7.3.4", {"debian_newest": "7.3.4"}, "debian-newest"),
         ("7.4-rc1", {"debian_newest": "7.3.4"}, "debian-newest"),
@@ -45,3 +46,8 @@ def test_the_newest_of_the_same_or_the_nearest_release(
 def test_none_where_there_is_no_stock_kernel(matrix: Matrix) -> None:
     assert baseline_for(matrix, lock(matrix), "riscv64", "6.12", flavours=("cloud",)) == ""
     assert baseline_for(matrix, lock(matrix), "riscv64", "6.12", flavours=("full",)) == "debian-6.12-riscv"
+
+
+def test_a_cloud_kernel_that_is_locked_is_no_older_than_a_full_one_that_is_not(matrix: Matrix) -> None:
+    known = lock(matrix, debian_6_12="6.12.117")
+    assert baseline_for(matrix, known, "x86_64", "6.12.117", flavours=("cloud", "full")) == "debian-6.12"
