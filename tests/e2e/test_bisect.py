@@ -174,6 +174,23 @@ def test_over_commits_the_other_way_round_and_interrupted(repository: Path, tmp_
     assert found["regzbot"].startswith("#regzbot fix: ")
 
 
+@pytest.mark.timeout(1800)
+def test_over_commits_where_a_call_hangs(repository: Path, tmp_path: Path) -> None:
+    """A step on a kernel whose mseal never lets go of a lock is an answer, after a few deadlines."""
+    (defect,) = weaken_in_one("mseal-keeps-lock", repository)
+    names = commits(repository, "hangs", [harmless(21), defect, harmless(22)])
+    found = over_commits(repository, "hangs", names, "munmap-blocked", tmp_path)
+    assert (found["state"], found["first"]["name"], found["last"]["name"]) == ("found", names[2], names[1])
+    bad = [trial for trial in found["trials"] if trial["answer"] == "bad"]
+    assert len(bad) == 3  # an end, the search, the check
+    for trial in bad:
+        assert "hang" in trial["told"]
+        # Not by the whole plan's deadline, which is twenty minutes.
+        record = json.loads(Path(trial["run"], "run.json").read_text())
+        (cell,) = [cell for cell in record["cells"] if cell["id"] == trial["cell"]]
+        assert "deadlines" in cell["reason"]
+
+
 @pytest.mark.timeout(3600)
 def test_over_commits_for_arm64(repository: Path, tmp_path: Path) -> None:
     if not os.environ.get(BUILDS):
