@@ -88,7 +88,7 @@ def _applied(path: Path, repository: git.Repository, tree: Path, store: Store, s
         ours = git.Repository.ours(clone) if clone.exists() else git.Repository.create(clone, form)
         ours.borrow(objects)
         say(f"applying the series ({len(subjects)}) to {start[:12]}")
-        ours.git("am", "--abort")
+        ours.git(*_IDENTITY, "am", "--abort")
         ours.check_out(start)
         ours.do("clean", "--quiet", "-fdx")
         done = ours.git(
@@ -101,7 +101,7 @@ def _applied(path: Path, repository: git.Repository, tree: Path, store: Store, s
             str(path.absolute()),
         )
         if done.status:
-            ours.git("am", "--abort")
+            ours.git(*_IDENTITY, "am", "--abort")
             raise UsageError(f"{path}: does not apply to {start[:12]}: {git.words_of(done)}")
         patched = ours.do("rev-parse", "HEAD")
     return Series(clone, start, patched, subjects, path.name)
