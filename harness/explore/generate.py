@@ -192,6 +192,7 @@ def exhaustive(n: int, rng: random.Random) -> Iterator[Program]:
 _AFTER = 5  # units of a window in which something happens and then everything is forbidden
 
 
+@cache
 def _battery_of(prot: int, thread: int) -> tuple[Step, ...]:
     """What has to be refused of sealed memory in units 1 to 3, whatever has happened to it."""
     munmap, mmap, mprotect = (by_name(name).number for name in ("munmap", "mmap", "mprotect"))

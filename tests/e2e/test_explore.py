@@ -13,12 +13,16 @@ from harness.explore.executor import Executor
 from harness.explore.generate import Source
 from harness.explore.program import parse_program
 from harness.explore.session import Exploration, Explorer
+from harness.explore.verdicts import EXPLORE_RULES
 from harness.explore.wire import NO_WINDOW, Facts, encode
 from harness.guests.qemu import QemuGuest
 from harness.matrix.model import Profile
 from harness.model.architectures import Arch
 from harness.payload.build import build
+from harness.rules.load import load_catalogue
+from harness.runs.run_store import load_run
 from tests.e2e.conftest import MakeGuest
+from tests.e2e.test_run import only_run, sealmatrix
 
 pytestmark = pytest.mark.kernels
 PROFILE = Profile("two-cpus", smp=2, memory=512)
@@ -100,3 +104,15 @@ def test_a_program_that_hangs_or_dies_costs_itself_only(guest: MakeGuest, tmp_pa
     )
     told = dict(run.run([encode(program)] * 3))
     assert sorted(told) == [0, 1, 2]  # out of time or not, each is told of
+
+
+@pytest.mark.parametrize(("name", "status"), [("debian-6.12", "pass"), ("debian-6.16.3", "known")])
+def test_a_run_explores_after_its_probes(tmp_path: Path, name: str, status: str) -> None:
+    """6.16.3 has CVE-2025-40040: a program of the corpus shows it, and the run tells of it and is green."""
+    words = ["run", name, "-a", "x86_64", "--against", "none", "-r", "munmap/anon-rw/exact", "--explore", "1s", "-q"]
+    done = sealmatrix(*words, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    results = {r.rule.id: r for r in load_run(only_run(tmp_path), load_catalogue()).results[f"{name}.x86_64"]}
+    assert set(EXPLORE_RULES) <= set(results)
+    assert results["explore-exactly-sealed"].status == status
+    assert results["explore-refused"].status == "pass"
