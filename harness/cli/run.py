@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ import click
 from rich.console import Console
 
 from harness.cli import options as shared
-from harness.cli.announce import hush
+from harness.cli.cell_options import CellOptions, cell_options
 from harness.cli.cluster import execute_there, reached
 from harness.cli.given import NONE, Words, meant_cells
 from harness.cli.progress import progress
@@ -36,7 +35,6 @@ from harness.runs.planning.compose import Composed, Options, compose_host, compo
 from harness.runs.planning.payload_tasks import probes_meant
 from harness.runs.planning.resume import left_over, recorded_options, resumed, specs_left
 from harness.runs.run_store import find_run
-from harness.secret_urls import masked_words
 from harness.suites.gather import SuiteWords, meant_suites
 
 if TYPE_CHECKING:
@@ -67,8 +65,7 @@ def _split_at(words: list[str], mark: str) -> tuple[list[str], bool, list[str]]:
 
 @click.command(cls=_WithArguments)
 @click.argument("words", nargs=-1, metavar="[KERNEL]...")
-@shared.SELECTION
-@shared.KERNELS
+@cell_options("results")
 @click.option(
     "--build", is_flag=False, flag_value="", metavar="[REV]", help="KERNEL is a source tree: build it, or commit REV."
 )
@@ -77,25 +74,17 @@ def _split_at(words: list[str], mark: str) -> tuple[list[str], bool, list[str]]:
     metavar="KERNEL|none",
     help="Compare with this kernel [default for a kernel of yours: nearest stock one].",
 )
-@shared.ARCHITECTURES
-@shared.PROFILES
-@shared.HOST
-@shared.SSH
 @shared.PROBES
 @shared.RULES
 @shared.SUITES
 @click.option("--suite-file", "suite_files", multiple=True, metavar="FILE", help="Put a file beside the programs.")
 @click.option("--suite-env", "suite_environment", multiple=True, metavar="NAME=VALUE", help="Set a variable for them.")
-@shared.JOBS
-@shared.ACCEL
-@shared.SCALE
 @click.option(
     "--repeat",
     type=click.IntRange(1, 99),
     default=1,
     help="Run each cell N times; results that differ are marked flaky.",
 )
-@shared.FRESH
 @click.option("--cluster", metavar="ADDRESS", help="Run on the workers of a Dask scheduler (tcp://host:8786).")
 @click.option("--resume", metavar="ID", help="Continue an interrupted run: run the cells that have no verdict yet.")
 @click.option("--crosscheck", is_flag=True, help="Also run the Python payload and compare the two (see `crosscheck`).")
@@ -107,32 +96,18 @@ def _split_at(words: list[str], mark: str) -> tuple[list[str], bool, list[str]]:
     help="Show which functions of mm/ the call behind each failure went through, beside the kernel compared with.",
 )
 @click.option("--watch", is_flag=True, help="Run KERNEL again after each build of it, and show what changed.")
-@shared.OFFLINE
-@shared.MATRIX
-@shared.results()
 @shared.EVERY_RULE
-@shared.QUIET
-@shared.JSON_TABLE
 def run(
+    choice: CellOptions,
     words: tuple[str, ...],
-    selection: str | None,
-    kernels: tuple[str, ...],
     build: str | None,
     against: str | None,
-    arches: tuple[str, ...],
-    profiles: tuple[str, ...],
-    host: bool,
-    ssh: str | None,
     probes: tuple[str, ...],
     rules: tuple[str, ...],
     suites: tuple[str, ...],
     suite_files: tuple[str, ...],
     suite_environment: tuple[str, ...],
-    jobs: int | None,
-    accel: AccelWanted,
-    scale: float,
     repeat: int,
-    fresh: bool,
     cluster: str | None,
     resume: str | None,
     crosscheck: bool,
@@ -140,12 +115,7 @@ def run(
     seed: int | None,
     trace: bool,
     watch: bool,
-    offline: bool,
-    path: Path | None,
-    results: Path,
     show_all: bool,
-    quiet: bool,
-    as_json: bool,
 ) -> int:
     """Boot kernels, run the payload in each, and judge what it observed.
 
@@ -173,19 +143,10 @@ def run(
     keeps what was seen. Exit status: 0 all good, 1 a rule failed, 3 a kernel gave no answer, or crashed while no
     probe ran.
     """
-    command = ("sealmatrix", *masked_words(sys.argv[1:]))
     probes = probes_meant(probes, rules)
-    options = Options(
-        results,
-        command,
-        probes=probes,
-        jobs=jobs,
-        acceleration=accel,
-        offline=offline,
-        scale=scale,
+    options = replace(
+        choice.options(probes=probes, crosscheck=("*",) if crosscheck else ()),
         repeat=repeat,
-        fresh=fresh,
-        crosscheck=("*",) if crosscheck else (),
         explore=seconds_of(explore, "--explore") if explore is not None else 0.0,
         seed=int(f"{datetime.now(UTC):%Y%m%d}") if seed is None else seed,
         suites=suites,
@@ -199,44 +160,39 @@ def run(
     if suites and crosscheck and not probes:
         raise click.UsageError("--crosscheck compares payloads, and a --suite runs in place of them; add -r or --rule")
     aside = Console(stderr=True)
-    quiet = quiet or as_json
-    hush(quiet)
+    quiet, host, ssh = choice.quiet or choice.as_json, choice.host, choice.ssh
     wanted = Words(
         given=words,
-        globs=kernels,
-        selection=selection,
-        arches=arches,
-        profiles=profiles,
+        globs=choice.kernels,
+        selection=choice.selection,
+        arches=choice.arches,
+        profiles=choice.profiles,
         build=build,
-        offline=offline,
+        offline=choice.offline,
         against=against,
     )
-    chosen = bool(words or build is not None or against is not None or selection or kernels or arches or profiles)
+    chosen = bool(words or build is not None or against is not None)
+    chosen = chosen or bool(choice.selection or choice.kernels or choice.arches or choice.profiles)
     if resume is not None and (host or ssh or chosen or probes or suites or repeat > 1 or crosscheck or explore):
         raise click.UsageError(
             "--resume continues the run with its original options; it takes no kernels, probes or machines"
         )
-    if host and ssh:
-        raise click.UsageError("use either --host (this machine) or --ssh (another one)")
-    if (host or ssh) and (chosen or path):
-        raise click.UsageError(
-            "--host and --ssh run a machine's kernel; they take no selection, kernel, arch or profile"
-        )
-    if cluster is not None and (host or ssh or jobs):
+    choice.refuse_machine_and_kernels(more=chosen)
+    if cluster is not None and (host or ssh or choice.jobs):
         raise click.UsageError(
             "--cluster cannot be combined with --host, --ssh or --jobs: cells run on its workers, as many as they take"
         )
     if trace and (host or ssh or cluster is not None):
         raise click.UsageError("--trace looks into a guest of this machine: no --host, --ssh, --cluster")
-    if watch and (host or ssh or resume is not None or cluster is not None or as_json):
+    if watch and (host or ssh or resume is not None or cluster is not None or choice.as_json):
         raise click.UsageError(
             "--watch runs a kernel of yours again and again: no --host, --ssh, --resume, --cluster, --json"
         )
 
     def composed(say: Progress) -> Composed:
         if resume is not None:
-            return _compose_rest(find_run(results, resume), options, path, say)
-        meant = meant_cells(load_matrix(path or default_path()), wanted, say)
+            return _compose_rest(find_run(choice.results, resume), options, choice.path, say)
+        meant = meant_cells(load_matrix(choice.path or default_path()), wanted, say)
         chosen_options = replace(
             options,
             probes=probes or (() if suites else meant.probes),
@@ -258,11 +214,11 @@ def run(
             with ThreadPoolExecutor(1, "ending") as pool:
                 ending = pool.submit(import_module, "harness.cli.ending")
                 done = _go(ready, there, aside, quiet=quiet)
-        look = partial(_traced, done, ready, accel, scale, aside, quiet=quiet) if trace else None
-        return done, ending.result().end(done, aside, as_json=as_json, show_all=show_all, trace=look)
+        look = partial(_traced, done, ready, choice.accel, choice.scale, aside, quiet=quiet) if trace else None
+        return done, ending.result().end(done, aside, as_json=choice.as_json, show_all=show_all, trace=look)
 
     if watch:
-        return _watch(once, meant_cells(load_matrix(path or default_path()), wanted, lambda *_: None).specs)
+        return _watch(once, meant_cells(load_matrix(choice.path or default_path()), wanted, lambda *_: None).specs)
     done, code = once()
     if done.record.state == "interrupted":
         click.echo(f"sealmatrix: interrupted; continue with `sealmatrix run --resume {done.record.id}`", err=True)

@@ -7,8 +7,14 @@ from collections import defaultdict
 from dataclasses import fields
 from pathlib import Path
 
-from harness.cli.choices import CellOptions
+import click
+import pytest
+from click.testing import CliRunner
+
+from harness.cli.cell_options import CellOptions
+from harness.cli.crosscheck import crosscheck
 from harness.cli.run import run
+from harness.errors import SealmatrixError
 
 HARNESS = Path(__file__).parents[2] / "harness"
 CLI = HARNESS / "cli"
@@ -35,6 +41,31 @@ def test_no_two_modules_declare_the_same_option() -> None:
 
 def test_run_takes_what_every_command_takes_that_boots_cells() -> None:
     assert {field.name for field in fields(CellOptions)} <= {option.name for option in run.params}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--host", "--ssh", "board"], "use either --host"),
+        (["--host", "-k", "debian-6.12"], "--host and --ssh run a machine's kernel"),
+        (["--ssh", "board", "-f", "kernels.yaml"], "--host and --ssh run a machine's kernel"),
+    ],
+)
+@pytest.mark.parametrize("command", [run, crosscheck])
+def test_a_machine_runs_the_kernel_it_has(command: click.Command, words: list[str], said: str) -> None:
+    found = CliRunner().invoke(command, words)
+    assert found.exit_code == 2
+    assert said in found.output
+
+
+def test_crosscheck_takes_the_path_of_a_kernel(tmp_path: Path) -> None:
+    """It was looked for among the names of kernels.yaml first."""
+    image = tmp_path / "bzImage"
+    image.write_bytes(b"no kernel")
+    found = CliRunner().invoke(crosscheck, ["-k", str(image), "--offline", "--results", str(tmp_path)])
+    assert isinstance(found.exception, SealmatrixError)
+    assert "kernels list" not in str(found.exception)
+    assert str(image) in str(found.exception)
 
 
 def test_nothing_takes_or_is_made_of_many_values_by_position() -> None:
