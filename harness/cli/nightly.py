@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -34,9 +35,12 @@ from harness.nightly.night import (
     give_up,
     go_on,
     lock_new_builds,
+    notify,
     observe,
     observe_again,
 )
+from harness.nightly.notify import NotSent, channels
+from harness.reports.junit import PAGES
 from harness.reports.site import build_site
 from harness.reports.style import Ink
 from harness.reports.write import write_reports
@@ -116,6 +120,7 @@ def nightly(
     """
     aside = Console(stderr=True)
     hush(quiet)
+    ways = channels()
     matrix = load_matrix(path or default_path())
     specs = plan_cells(matrix, selection=selection)
     wanted = Wanted(selection=selection, share=sample, everything=everything, **({"budget": budget} if budget else {}))
@@ -154,12 +159,21 @@ def nightly(
             done = observe(wanted, begin(wanted, whole), whole, carry_out)
         night = _conclude(wanted, done, began)
         pack_run(done.folder)
+        night, unsent = notify(night, ways, _page(night))
         end(night)
+    for line in unsent:
+        aside.print(f"sealmatrix: {line}", highlight=False, markup=False, soft_wrap=True)
     _tell(night, aside)
     if site is not None:
         with reading(database_url(results)) as connection:
             build_site(connection, site, load_catalogue(), 200)
-    return night.exit_code
+    return night.exit_code or (NotSent.exit_code if unsent else 0)
+
+
+def _page(night: Night) -> str:
+    """Where a person reads more."""
+    site = os.environ.get(PAGES, "").rstrip("/")
+    return f"{site}/runs/{night.done.record.id}/report.html" if site else str(night.done.folder / "report.html")
 
 
 def _rest(wanted: Wanted, whole: Composed, folder: Path, carry_out: Execute, aside: Console) -> RunDone | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -15,7 +15,9 @@ from harness.cli.history import where
 from harness.errors import UsageError
 from harness.history.database import database_url, reading, writing
 from harness.history.regressions import LIVING, OPEN, Regression, keep, regression, regressions
-from harness.reports.regressions import commands, regressions_json, regressions_kcidb, regressions_xml
+from harness.nightly.messages import digest, repeating
+from harness.nightly.notify import channels
+from harness.reports.regressions import regressions_json, regressions_kcidb, regressions_xml
 from harness.reports.style import Ink, print_table, screen
 
 
@@ -27,6 +29,7 @@ def group() -> None:
     sealmatrix regressions list               those that are open
     sealmatrix regressions show R7            one, with the commands that repeat it
     sealmatrix regressions known R7 --link https://…  it is no news any more
+    sealmatrix regressions digest              what is open, and what ended in a week
     sealmatrix regressions close R7 --note "the test machine was at fault"
     """
 
@@ -83,7 +86,7 @@ def show(name: str, results: Path, database: str | None) -> None:
     lines = [f"{one.name}: {one.sentence}"]
     lines += [f"  {key + ':':<12}{value}" for key, value in facts.items() if value]
     lines += [f"  {time[:16].replace('T', ' ')}  {what}{f'  ({run})' if run else ''}" for time, run, what in one.events]
-    lines += [f"  $ {line}" for line in commands(one)]
+    lines += [f"  $ {line}" for line in repeating(one)]
     for line in lines:
         click.echo(ink.safe(line))
 
@@ -108,6 +111,23 @@ def known(
 def close(name: str, note: str, results: Path, database: str | None) -> None:
     """Say that something is no regression. If it is seen newly broken again, that is another one."""
     _change(name, "closed", results, database, note=note)
+
+
+@group.command("digest")
+@click.option("--days", type=click.IntRange(1), default=7, show_default=True, help="What ended in so many days.")
+@click.option("--send", is_flag=True, help="Send it where the night sends its messages.")
+@where
+def digest_command(days: int, send: bool, results: Path, database: str | None) -> None:
+    """Tell what is open and what ended lately: once a week, from cron."""
+    ways = channels() if send else ()
+    if send and not ways:
+        raise UsageError("nothing is set up to send with; see docs/use/nightly.md, Messages")
+    since = (datetime.now(UTC) - timedelta(days=days)).date().isoformat()
+    with reading(database_url(results, database)) as connection:
+        told = digest(regressions(connection), since)
+    click.echo(Ink.of(screen()).safe(told.text), nl=False)
+    for way in ways:
+        way.send(told, "digest")
 
 
 def _change(name: str, state: str, results: Path, database: str | None, **facts: str | None) -> None:

@@ -22,7 +22,7 @@ class Mark(BaseModel):
 
     ``cells`` counts all cells, ``taken`` those whose answers are of earlier runs, ``sampled`` those of them that ran
     all the same, ``repeated`` those that ran twice because they had failed. ``alarms`` tell where a sample contradicted
-    what was taken, ``news`` is what the night ended with.
+    what was taken, ``news`` is what the night ended with, ``sent`` the messages that went out.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,6 +42,7 @@ class Mark(BaseModel):
     alarms: tuple[str, ...] = ()
     regressions: tuple[int, ...] = ()
     news: tuple[str, ...] = ()
+    sent: tuple[str, ...] = ()
 
 
 def write_mark(folder: Path, mark: Mark) -> None:

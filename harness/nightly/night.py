@@ -5,14 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from math import inf
 from pathlib import Path
 
 from harness.compare.diff import standing
-from harness.errors import UsageError
+from harness.errors import InfrastructureError, UsageError
 from harness.history.database import database_url, reading, writing
 from harness.history.record import import_folders
 from harness.history.regressions import LIVING, Cells, Changed, Regression, Seen, record_night, regressions
@@ -25,8 +25,10 @@ from harness.model.verdict import EXIT_FAILED, EXIT_NO_ANSWER, EXIT_OK
 from harness.nightly.against_last import SinceLast, contradictions, new_kernels, since_last
 from harness.nightly.broken import LOST_COVERAGE, NO_ANSWER, Broken, broken_since
 from harness.nightly.cells import left_of, repeating, tonight, unsure
-from harness.nightly.marks import Mark, nights, write_mark
+from harness.nightly.marks import Mark, nights, read_mark, write_mark
+from harness.nightly.messages import messages
 from harness.nightly.news import Facts, news
+from harness.nightly.notify import Channel
 from harness.runs.cells import upstream_version
 from harness.runs.finished_cells import FinishedCells
 from harness.runs.model import RunDone
@@ -196,6 +198,7 @@ def conclude(wanted: Wanted, done: RunDone, catalogue: Mapping[str, Rule], secon
         alarms=facts.alarms,
         regressions=tuple(one.number for one in (*changed.opened, *changed.confirmed, *changed.fixed)),
         news=tuple(news(facts)),
+        sent=read_mark(done.folder).sent,
     )
     return Night(done, mark, since, broken, changed)
 
@@ -235,6 +238,27 @@ def shows_in(done: RunDone) -> Callable[[Regression, str], bool | None]:
         return any(standing(v) == "broken" for v in verdicts)
 
     return shows
+
+
+def notify(night: Night, ways: Sequence[Channel], page: str) -> tuple[Night, tuple[str, ...]]:
+    """Send what is new, and write down after each message that it went: a night done again sends the rest.
+
+    Returns what could not be sent, and why; that is tried again by nobody, and is in no way the kernels' fault.
+    """
+    mark, failed = night.mark, []
+    for way in ways:
+        for message in messages(night.changed, mark.alarms, night.done.record.id, page):
+            name = f"{way.name} {message.key}"
+            if name in mark.sent:
+                continue
+            try:
+                way.send(message, night.done.record.id)
+            except InfrastructureError as problem:
+                failed.append(f"not sent: {message.subject}: {problem}")
+                continue
+            mark = mark.model_copy(update={"sent": (*mark.sent, name)})
+            write_mark(night.done.folder, mark)
+    return replace(night, mark=mark), tuple(failed)
 
 
 def end(night: Night) -> None:

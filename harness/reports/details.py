@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from harness.model.run_record import CellRecord, CrashRecord
 from harness.reports.findings import Finding, differences, findings, missing, readings
-from harness.reports.grid import Grid, reasons_for
+from harness.reports.grid import Grid, skipped_rules
 from harness.reports.style import MARKS, Page
 from harness.runs.causes import ReportedCause, command_line
-from harness.runs.cells import kernel_name, label, plural, ran_on, release, together
+from harness.runs.cells import few, kernel_name, label, plural, ran_on, release, together
 from harness.runs.crashes import shared_crashes
 from harness.runs.model import RunDone
 
@@ -17,6 +18,8 @@ from harness.runs.model import RunDone
 _FULL = 20
 _CRASH_LINES = 12
 _AGAIN = 5  # further reports of one mishap that are named
+MANY = 12  # cells, or kernels of one architecture, that are named one by one
+_NAMED = 6  # rules that were skipped for one reason
 _IN, _DEEP = 2, 6  # columns of indentation
 
 
@@ -35,15 +38,20 @@ def print_causes(page: Page, done: RunDone, found: Sequence[ReportedCause]) -> N
 
 
 def print_details(page: Page, done: RunDone, laid_out: Grid, *, every: bool) -> None:
-    """Print every section that has something to say."""
+    """Print every section that has something to say. Of many cells only the first are named, unless ``every`` is."""
+    name: Name = partial(together if every else few, done.record)
     _findings(page, done, every=every)
-    _differences(page, done)
-    _readings(page, done, every)
-    _skips(page, done, laid_out)
+    _differences(page, done, name, every=every)
+    _readings(page, done, name, every=every)
+    _skips(page, done, laid_out, name, every=every)
     _missing(page, done, laid_out)
     _consoles(page, done)
-    _kernels(page, done)
-    _machines(page, done)
+    _kernels(page, done, name, every=every)
+    _machines(page, done, name)
+
+
+Name = Callable[[Sequence[str]], str]
+"""Cells for people."""
 
 
 def _findings(page: Page, done: RunDone, *, every: bool) -> None:
@@ -72,35 +80,46 @@ def _finding(page: Page, done: RunDone, finding: Finding) -> None:
         page.line(f"observed: {first.observed}", _DEEP)
 
 
-def _differences(page: Page, done: RunDone) -> None:
+def _differences(page: Page, done: RunDone, name: Name, *, every: bool) -> None:
     found = differences(done)
     if found:
         page.head("Observed differently (nothing is promised here)")
+    if not every and len(done.record.cells) > MANY:
+        for difference in found:
+            ways = f"{len(difference.observed)} ways, {plural(difference.probes, 'probe')}"
+            page.line(f"{page.ink.glyph('observed')} {difference.rule.id}: {ways}", _IN)
+        if found:
+            page.line(f"which cells in which way: sealmatrix show {done.record.id} --all", _IN)
+        return
     for difference in found:
         more = f" (and {plural(difference.probes - 1, 'more probe')})" if difference.probes > 1 else ""
         page.line(f"{page.ink.glyph('observed')} {difference.rule.id}: {difference.probe}{more}", _IN)
         for observed, cells in difference.observed:
-            page.line(f"{together(done.record, cells)}: {observed}", _DEEP)
+            page.line(f"{name(cells)}: {observed}", _DEEP)
 
 
-def _readings(page: Page, done: RunDone, every: bool) -> None:
+def _readings(page: Page, done: RunDone, name: Name, *, every: bool) -> None:
     """Which reading is followed; where a kernel keeps both on every cell there is nothing to choose."""
     found = {rule: cells for rule, cells in readings(done).items() if every or set(cells) != {"both"}}
     if found:
         page.head("Rules that the mail thread and upstream's documentation read differently")
     for rule, cells in found.items():
-        said = "; ".join(f"{follows}: {together(done.record, ids)}" for follows, ids in cells.items())
+        said = "; ".join(f"{follows}: {name(ids)}" for follows, ids in cells.items())
         page.line(f"{rule} follows {said}", _IN)
 
 
-def _skips(page: Page, done: RunDone, laid_out: Grid) -> None:
-    found = reasons_for(laid_out, done, "skip")
+def _skips(page: Page, done: RunDone, laid_out: Grid, name: Name, *, every: bool) -> None:
+    """Why which rules were skipped: rules that were skipped for one reason on the same cells stand together."""
+    found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for reason, rules in skipped_rules(laid_out, done).items():
+        for rule, cells in rules.items():
+            found.setdefault((reason, cells), []).append(rule)
     if found:
         page.head("Skipped")
-    for reason, cells in found.items():
-        numbers = sorted(set(cells.values()))
-        rules = plural(numbers[0], "rule") if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]} rules"
-        page.line(f"{rules} on {together(done.record, cells)}: {reason}", _IN)
+    for (reason, cells), named in found.items():
+        shown = named if every else named[:_NAMED]
+        more = f" and {len(named) - len(shown)} more" if len(shown) < len(named) else ""
+        page.line(f"{', '.join(shown)}{more} on {name(cells)}: {reason}", _IN)
 
 
 def _missing(page: Page, done: RunDone, laid_out: Grid) -> None:
@@ -142,7 +161,7 @@ def _during(crash: CrashRecord) -> str:
     return f" during {' or '.join((crash.during, *crash.also))}" if crash.during else ""
 
 
-def _kernels(page: Page, done: RunDone) -> None:
+def _kernels(page: Page, done: RunDone, name: Name, *, every: bool) -> None:
     """Which builds the names stood for in this run."""
     builds: dict[str, list[str]] = {}
     for cell in done.record.cells:
@@ -152,9 +171,13 @@ def _kernels(page: Page, done: RunDone) -> None:
     if builds or notes:
         page.head("Kernels")
     for arch, names in builds.items():
-        page.line(f"{arch}: {', '.join(dict.fromkeys(names))}", _IN)
+        distinct = [*dict.fromkeys(names)]
+        if not every and len(distinct) > MANY:
+            page.line(f"{arch}: {len(distinct)} kernels; sealmatrix show {done.record.id} --all names them", _IN)
+        else:
+            page.line(f"{arch}: {', '.join(distinct)}", _IN)
     for text, cells in notes.items():
-        page.line(f"{together(done.record, cells)}: {text}", _IN)
+        page.line(f"{name(cells)}: {text}", _IN)
 
 
 def _acceleration(cell: CellRecord) -> str:
@@ -194,7 +217,7 @@ def _filter(cell: CellRecord) -> str:
     return cell.machine.filter if cell.machine else ""
 
 
-def _machines(page: Page, done: RunDone) -> None:
+def _machines(page: Page, done: RunDone, name: Name) -> None:
     facts = (
         ("Acceleration", _acceleration),
         ("Start", _start),
@@ -209,7 +232,7 @@ def _machines(page: Page, done: RunDone) -> None:
             page.head(title)
         for text, cells in told.items():
             alike = fact in (_acceleration, _start) and len(told) == 1 and len(cells) > 1
-            who = "all cells that booted" if alike else together(done.record, cells)
+            who = "all cells that booted" if alike else name(cells)
             page.line(f"{who}: {text}", _IN)
 
 

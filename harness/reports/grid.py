@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -150,11 +149,11 @@ def _folded(rows: Sequence[Row]) -> list[Row]:
     return [Row(tuple(r.rules[0] for r in group), group[0].results, group[0].variants) for group in groups.values()]
 
 
-def reasons_for(grid: Grid, done: RunDone, status: Status) -> Mapping[str, Counter[str]]:
-    """Why rules of the grid have a status: reason → rules per cell id."""
-    found: dict[str, Counter[str]] = {}
+def skipped_rules(grid: Grid, done: RunDone) -> Mapping[str, Mapping[str, tuple[str, ...]]]:
+    """Why rules of the grid were skipped: reason → rule → the cells."""
+    found: dict[str, dict[str, list[str]]] = {}
     for cell in grid.cells:
         for result in done.results[cell.id]:
-            if result.status == status:
-                found.setdefault(result.worst.reason, Counter())[cell.id] += 1
-    return found
+            if result.status == "skip":
+                found.setdefault(result.worst.reason, {}).setdefault(result.rule.id, []).append(cell.id)
+    return {reason: {rule: tuple(cells) for rule, cells in rules.items()} for reason, rules in found.items()}

@@ -14,16 +14,20 @@ architecture: ``sealmatrix.KERNEL.ARCH.SUITE``.
 ``pass``                      passed
 ============================  =======================================================
 
+Where most rules of a cell are skipped for one reason, as on a kernel without mseal, each family is one skipped case.
+
 A cell that is not clean (its guest was lost, its kernel crashed while no probe ran) has one case more, ``cell``, with
 an ``error`` whose type is the cell's state: no suite of such a cell is without an error, however good its rules look.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import urlencode
 from xml.etree.ElementTree import Element, indent, tostring
 
 from junit_xml import TestCase, TestSuite
@@ -33,6 +37,7 @@ from harness.model.rule import Rule, Test
 from harness.model.run_record import CellRecord, CrashRecord, RunRecord
 from harness.model.verdict import RuleResult, Status, Verdict
 from harness.names import escaped
+from harness.reports.grid import flatten
 from harness.runs.causes import command_line, commands_for, first_lines, plainest_failures
 from harness.runs.cells import kernel_name, plural, profile_suffix, ran_on, release
 from harness.runs.commands import repeat_command
@@ -45,6 +50,8 @@ _MESSAGE = 300
 _TEXT = 2048
 # The name of the case that tells of the cell itself; no rule has it.
 CELL = "cell"
+PAGES = "SEALMATRIX_PAGES"
+"""The setting that says where the pages of `sealmatrix site build` are served: https://ci.example/sealmatrix."""
 _SAID: frozenset[Status] = frozenset({"fail", "error", "miss", "known", "fixed"})
 # XML 1.0 has no way at all to write control characters and surrogates; those it only discourages (C1 controls and
 # noncharacters, which junit-xml drops) go the same way.
@@ -61,6 +68,13 @@ def one_line(text: str) -> str:
     """Text for an attribute: one line, not too long."""
     line = " ".join(xml_text(text).split())
     return line if len(line) <= _MESSAGE else line[: _MESSAGE - 1] + "…"
+
+
+def page_address(run: str, rule: str, cell: str) -> str:
+    """Where a run's page tells of a rule on a cell: on the site, if there is one, else in the run's folder."""
+    site = os.environ.get(PAGES, "").rstrip("/")
+    page = f"{site}/runs/{run}/report.html" if site else "report.html"
+    return f"{page}#{urlencode({'rule': rule, 'cell': cell})}"
 
 
 def classnames(cells: Sequence[CellRecord]) -> Mapping[str, str]:
@@ -81,7 +95,10 @@ def suite(done: RunDone, cell: CellRecord, classname: str, times: Mapping[str, i
     run = done.record
     why = _Why(run, cell, done.causes_of(cell.id))
     results = done.results.get(cell.id, ())
-    cases = [_case(classname, result, why, _seconds(result, times)) for result in results]
+    alike = _skipped_alike(cell, results)
+    told = {result.rule.id for result in alike}
+    cases = [_case(classname, result, why, _seconds(result, times)) for result in results if result.rule.id not in told]
+    cases += _families(classname, alike)
     if not cell.clean:
         cases.append(unclean(classname, cell.state, cell.trouble))
     return TestSuite(
@@ -92,6 +109,28 @@ def suite(done: RunDone, cell: CellRecord, classname: str, times: Mapping[str, i
         timestamp=timestamp(cell.started or run.started),
         properties={name: one_line(value) for name, value in _properties(run, cell).items() if value},
     )
+
+
+def _skipped_alike(cell: CellRecord, results: Sequence[RuleResult]) -> list[RuleResult]:
+    """The rules of a cell that were skipped for its one reason, where most of them were."""
+    flat = flatten(cell, results)
+    if flat is None or flat.status != "skip":
+        return []
+    return [result for result in results if (result.status, result.worst.reason) == ("skip", flat.reason)]
+
+
+def _families(classname: str, skipped: Sequence[RuleResult]) -> Iterator[TestCase]:
+    """One skipped case for each family of a cell that has nothing to be asked: a kernel without mseal, for example."""
+    families: dict[str, list[RuleResult]] = {}
+    for result in skipped:
+        families.setdefault(result.rule.family, []).append(result)
+    for family, results in families.items():
+        case = TestCase(family, classname)
+        case.add_skipped_info(
+            one_line(f"skip: {plural(len(results), 'rule')}: {results[0].worst.reason}"),
+            xml_text("\n".join(result.rule.id for result in results)),
+        )
+        yield case
 
 
 def to_xml(suites: Sequence[TestSuite]) -> str:
@@ -193,13 +232,14 @@ class _Why:
         if result.status != "fail":
             return []
         suite = result.rule.family if isinstance(result.rule, Test) else ""
+        page = f"page: {page_address(self.run.id, result.rule.id, self.cell.id)}"
         failing = plainest_failures(result)
         if is_generated(failing[0].probe):
             repeat = repeat_command(self.run, self.cell, failing[0].probe)
-            return [*first_lines(self.causes, result), f"repeat: {repeat}"]
+            return [*first_lines(self.causes, result), f"repeat: {repeat}", page]
         rules = {result.rule.id: result.rule} if isinstance(result.rule, Rule) else {}
         commands = commands_for(self.run, self.cell, failing, rules, suite=suite)
-        return [*first_lines(self.causes, result), *map(command_line, commands)]
+        return [*first_lines(self.causes, result), *map(command_line, commands), page]
 
 
 def _case(classname: str, result: RuleResult, why: _Why, seconds: float | None) -> TestCase:

@@ -9,21 +9,8 @@ from typing import Any
 from junit_xml import TestCase, TestSuite
 
 from harness.history.regressions import LIVING, OPEN, Regression
+from harness.nightly.messages import repeating
 from harness.reports.junit import one_line, to_xml, xml_text
-
-
-def commands(one: Regression) -> tuple[str, ...]:
-    """The commands that repeat it: one cell again, its program, and what people do about it."""
-    cell = one.cells[0] if one.cells else ""
-    kernel, _, arch = cell.rpartition(".")
-    words = [f"sealmatrix run -k {kernel} -a {arch}" + (f" -r {one.probe}" if one.probe else "")] if kernel else []
-    if one.rule and one.probe:
-        words.append(f"sealmatrix rules show {one.rule} --probe {one.probe} --reproducer")
-        if kernel and one.good:
-            words.append(
-                f"sealmatrix bisect --rule {one.rule} --probe {one.probe} -a {arch} --good {one.good} --bad {one.last}"
-            )
-    return tuple(words)
 
 
 def regressions_json(found: Sequence[Regression]) -> dict[str, Any]:
@@ -37,7 +24,7 @@ def regressions_xml(found: Sequence[Regression]) -> str:
     for one in found:
         case = TestCase(one.name, "sealmatrix.regressions")
         text = xml_text("\n".join((one.sentence, f"on {', '.join(one.cells)}", f"since {one.first}, not in {one.good}",
-                                   *(f"$ {line}" for line in commands(one)))))  # fmt: skip
+                                   *(f"$ {line}" for line in repeating(one)))))  # fmt: skip
         if one.state in OPEN:
             case.add_failure_info(one_line(f"{one.state}: {one.sentence}"), text, one.kind)
         elif one.state == "known":

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from sqlalchemy import Connection
 
 from harness.errors import StoreError, UsageError
 from harness.history.queries import RuleHistory, RunLine, latest_results, rule_history, rule_names, runs
+from harness.history.regressions import LIVING, Regression, regressions
+from harness.kernels.versions import version_key
 from harness.model.rule import Rule
 from harness.model.run_record import read_run, write_atomically
 from harness.model.stored_files import read_stored
 from harness.model.verdict import STATUSES, Status
 from harness.names import NotAName, identifier
+from harness.nightly.marks import read_mark
+from harness.nightly.messages import repeating
+from harness.reports.feed import feed
+from harness.reports.junit import PAGES
 from harness.reports.page import stylesheet
 from harness.reports.style import MARKS
 from harness.reports.write import page_of
-from harness.runs.run_store import load_run
+from harness.runs.run_store import NIGHTLY, load_run
 
 # Runs a rule's page shows side by side.
 _SHOWN = 60
@@ -79,9 +87,14 @@ def build_site(connection: Connection, output: Path, catalogue: Mapping[str, Rul
             continue
         rules.append(rule)
         _write(path, rule_page(rule_history(connection, rule), newest, pages))
+    found = regressions(connection)
+    for one in found:
+        page = _render("regression.html.j2", one=one, commands=repeating(one), rules=rules, pages=pages)
+        _write(output / "regressions" / f"{one.name}.html", page)
+    _write(output / "feed.xml", feed(found, os.environ.get(PAGES, "").rstrip("/")))
     _write(output / "style.css", stylesheet())
     last = latest_results(connection, newest[-1].id) if newest else ()
-    _write(output / "index.html", index_page(newest, pages, last, rules))
+    _write(output / "index.html", index_page(newest, pages, last, rules, found))
     return Built(len(told), len(rules), tuple(remarks))
 
 
@@ -99,7 +112,11 @@ def _report(run: RunLine, catalogue: Mapping[str, Rule]) -> str:
 
 
 def index_page(
-    newest: Sequence[RunLine], pages: set[str], last: Sequence[tuple[str, str, str, str]], rules: Sequence[str]
+    newest: Sequence[RunLine],
+    pages: set[str],
+    last: Sequence[tuple[str, str, str, str]],
+    rules: Sequence[str],
+    known: Sequence[Regression] = (),
 ) -> str:
     """The first page: the trend, the runs newest first, and the rules with how they stand in the newest run."""
     standing: dict[str, dict[str, int]] = {rule: {} for rule in rules}
@@ -118,7 +135,21 @@ def index_page(
         height=_HEIGHT,
         rules=ordered,
         statuses=STATUSES,
+        news=_news(newest),
+        living=[one for one in reversed(known) if one.state in LIVING],
     )
+
+
+def _news(newest: Sequence[RunLine]) -> tuple[str, ...]:
+    """What the last night ended with."""
+    for run in reversed(newest):
+        folder = Path(run.folder)
+        if (folder / NIGHTLY).is_file():
+            try:
+                return read_mark(folder).news
+            except UsageError:
+                continue
+    return ()
 
 
 def trend(newest: Sequence[RunLine]) -> list[tuple[TrendBar, ...]]:
@@ -151,8 +182,13 @@ def rule_page(found: RuleHistory, newest: Sequence[RunLine], pages: set[str]) ->
             says = said + f", {point.run}: {point.release} {point.reason}".rstrip()
             mark = Mark(point.stands, MARKS[point.stands].glyph, says, point.run)  # type: ignore[index]
             cells.setdefault(point.cell, {})[point.run] = mark
-    rows = [(cell, [marks.get(run.id) for run in shown]) for cell, marks in sorted(cells.items())]
+    rows = [(cell, [marks.get(run.id) for run in shown]) for cell, marks in sorted(cells.items(), key=_by_version)]
     return _render("rule.html.j2", rule=found, runs=shown, rows=rows, pages=pages)
+
+
+def _by_version(row: tuple[str, object]) -> Any:
+    """Cells by their names, and numbers in them as numbers: 6.12.43 before 6.12.117."""
+    return version_key(row[0])
 
 
 @cache

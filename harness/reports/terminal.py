@@ -13,12 +13,13 @@ from harness.compare.comparison import Comparison
 from harness.model.run_record import CellRecord
 from harness.model.verdict import STATUSES, Status
 from harness.reports.compare import print_comparison
-from harness.reports.details import print_causes, print_details
+from harness.reports.details import MANY, print_causes, print_details
+from harness.reports.folding import Folded, folded
 from harness.reports.grid import Flat, Grid, Row, grid
 from harness.reports.nouns import noun
 from harness.reports.style import MARKS, SHORT_KINDS, Ink, Page
 from harness.runs.causes import told_causes
-from harness.runs.cells import kernel_name, plural, profile_suffix, repeat_suffix, status_counts, together
+from harness.runs.cells import few, kernel_name, label, plural, profile_suffix, repeat_suffix, status_counts, together
 from harness.runs.model import RunDone
 
 _GAP = 2
@@ -41,7 +42,12 @@ def print_run(console: Console, done: RunDone, *, every: bool = False, compariso
         console.print()
         print_comparison(console, comparison, every=every)
     laid_out = grid(done, every)
-    _print_grid(console, page.ink, laid_out)
+    many = len(laid_out.cells) > MANY and bool(laid_out.rows) and not every
+    wide = many and len(list(_blocks(console, page.ink, laid_out))) > 1
+    if wide:
+        _print_folded(console, page, done, folded(laid_out))
+    else:
+        _print_grid(console, page.ink, laid_out)
     _print_flats(page, done, laid_out.flats)
     print_details(page, done, laid_out, every=every)
     page.blank()
@@ -84,6 +90,20 @@ def _print_grid(console: Console, ink: Ink, laid_out: Grid) -> None:
     console.print()
     for line in _legend(ink, laid_out, any(short for _, short in blocks), console.width):
         console.print(line)
+
+
+def _print_folded(console: Console, page: Page, done: RunDone, found: Folded) -> None:
+    """A grid that does not fit: only what differs, then which cells agree, then what is alike everywhere."""
+    _print_grid(console, page.ink, found.grid)
+    ink = page.ink
+    page.blank()
+    for group in found.agreeing:
+        names = few(done.record, [cell.id for cell in group.others])
+        page.line(f"{plural(len(group.others), 'cell')} like {label(group.first)}: {names}")
+    for one in found.everywhere:
+        families = ", ".join(one.families)
+        text = Text(f"{ink.glyph(one.status)} ", style=MARKS[one.status].style)
+        page.line(text.append(f"{one.status} on every cell: {plural(one.rules, 'rule')} of {families}"))
 
 
 def _blocks(console: Console, ink: Ink, laid_out: Grid) -> Iterator[tuple[range, bool]]:

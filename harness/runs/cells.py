@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness.kernels.versions import upstream
@@ -75,6 +75,18 @@ def together(run: RunRecord, ids: Iterable[str]) -> str:
     for name, where in arches.items():
         kernels.setdefault(", ".join(where), []).append(name)
     return "; ".join(f"{', '.join(names)} ({where})" for where, names in kernels.items())
+
+
+_FEW = 3
+
+
+def few(run: RunRecord, ids: Sequence[str], most: int = 2 * _FEW) -> str:
+    """Name several cells as ``together`` does, but of more than ``most`` only the first ones: ``…, and 20 more``."""
+    if len(ids) <= most or len(ids) == len(run.cells):
+        return together(run, ids)
+    wanted = set(ids)
+    order = [cell.id for cell in run.cells if cell.id in wanted]
+    return f"{together(run, order[:_FEW])}, and {len(order) - _FEW} more"
 
 
 def cell_folder(done: RunDone, cell: str) -> Path:

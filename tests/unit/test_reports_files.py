@@ -58,9 +58,10 @@ def test_the_default_matrix_is_valid_in_both_dialects_and_reads_back() -> None:
     xml = xml_of(done)
     valid(xml)
     read = JUnitXml.fromstring(xml.encode())
-    assert (read.tests, read.failures, read.errors) == (7 * 18, 3, 1)
-    assert sum(s.skipped for s in read) == 37 + 2
-    assert {case.name for s in read for case in s} == {r.rule.id for r in done.results["debian-7.3.arm64"]}
+    assert (read.tests, read.failures, read.errors) == (5 * 18 + 2 * 4, 3, 1)  # on 6.1 without mseal, one case a family
+    assert sum(s.skipped for s in read) == 1 + 2 * 4 + 2
+    rules = {r.rule for r in done.results["debian-7.3.arm64"]}
+    assert {case.name for s in read for case in s} == {r.id for r in rules} | {r.family for r in rules}
     properties = {p.name: p.value for p in next(iter(read)).properties()}
     assert properties["release"] == "6.1.117-cloud-x86_64"
     assert properties["kernel_sha256"] == "ab" * 32
@@ -244,3 +245,20 @@ def test_causes_are_found_once_for_all_reports(tmp_path: Path, monkeypatch: pyte
     summary_json(done)
     markdown(done)
     assert len(found) == len(done.record.cells)
+
+
+def test_a_failure_names_its_page_and_a_cell_without_mseal_is_a_case_a_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEALMATRIX_PAGES", "https://ci.example/pages/")
+    xml = JUnitXml.fromstring(xml_of(default_matrix(Path("r"))).encode())
+    suites = {suite.hostname: suite for suite in xml}
+    failures = [
+        case.result[0] for case in suites["debian-7.3.x86_64"] if case.result and isinstance(case.result[0], Failure)
+    ]
+    (text,) = [failure.text for failure in failures]
+    assert "repeat: sealmatrix run -k debian-7.3" in text
+    page = "https://ci.example/pages/runs/20261123-214500-3fa2/report.html#rule=munmap-across&cell=debian-7.3.x86_64"
+    assert f"page: {page}" in text
+    assert len(text.encode()) <= 2048
+    old = list(suites["debian-6.1.x86_64"])
+    assert [case.name for case in old] == ["munmap", "mmap-fixed", "mprotect", "madvise"]
+    assert all(isinstance(case.result[0], Skipped) for case in old)

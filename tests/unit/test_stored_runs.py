@@ -125,6 +125,10 @@ def test_junit(name: str) -> None:
     for cell, suite in suites.items():
         cases = {case.name: case for case in suite}
         for rule, (status, kind) in ((r, said) for (c, r), said in wanted(name).items() if c == cell):
+            if rule not in cases:  # the kernel has no mseal: its family is one skipped case
+                families = [case for case in cases.values() if rule in (case.result[0].text or "").split()]
+                assert (status, [type(case.result[0]).__name__ for case in families]) == ("skip", ["Skipped"])
+                continue
             results = [(type(result).__name__, result.type) for result in cases[rule].result]
             assert results == {
                 "fail": [("Failure", kind)],

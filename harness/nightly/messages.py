@@ -1,0 +1,81 @@
+"""What is sent when something is new: one message for each cause, with the commands that repeat it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from harness.history.regressions import LIVING, Changed, Regression
+
+Event = str
+
+
+@dataclass(frozen=True)
+class Message:
+    """``key`` tells it from every other of its night; ``commands`` repeat what it says."""
+
+    key: str
+    event: Event
+    subject: str
+    lines: tuple[str, ...]
+    commands: tuple[str, ...] = ()
+    regression: Regression | None = None
+
+    @property
+    def text(self) -> str:
+        """The whole message as plain text."""
+        shown = [*self.lines, *([""] if self.commands else []), *(f"    {line}" for line in self.commands)]
+        return "\n".join(shown) + "\n"
+
+
+def messages(changed: Changed, alarms: Iterable[str], run: str, page: str) -> tuple[Message, ...]:
+    """The messages of a night; none where nothing is new."""
+    found = [
+        _message(event, one, run, page)
+        for event, ones in (("new", changed.opened), ("confirmed", changed.confirmed), ("fixed", changed.fixed))
+        for one in ones
+    ]
+    for alarm in alarms:
+        cell = alarm.partition(":")[0]
+        lines = ("A cell that had answered before was asked again, and answers otherwise:", alarm, f"run {run}, {page}")
+        subject = f"[sealmatrix] alarm: {cell} answers otherwise than before"
+        found.append(Message(f"alarm-{cell}", "alarm", subject, lines, (f"sealmatrix show {run} --cell '{cell}*'",)))
+    return tuple(found)
+
+
+def _message(event: Event, one: Regression, run: str, page: str) -> Message:
+    where = ", ".join(one.cells)
+    lines = [f"{one.name} ({one.state}): {one.sentence}", f"on {where}"]
+    fixed = f", fixed in {one.fixed_in}" if one.fixed_in else ""
+    lines.append(f"last good {one.good}, first bad {one.first}{fixed}")
+    lines += [one.bisected] if one.bisected else []
+    lines.append(f"run {run}, {page}")
+    subject = f"[sealmatrix] {event}: {one.name} {one.sentence}"
+    commands = () if event == "fixed" else repeating(one)
+    return Message(f"{event}-{one.name}", event, subject[:200], tuple(lines), commands, one)
+
+
+def repeating(one: Regression) -> tuple[str, ...]:
+    """The commands that repeat a regression: the cell again, its program in C, the search for where it began."""
+    kernel, _, arch = one.cells[0].partition("~")[0].rpartition(".") if one.cells else ("", "", "")
+    if not kernel:
+        return ()
+    words = [f"sealmatrix run -k {kernel} -a {arch}" + (f" -r {one.probe}" if one.probe else "")]
+    if one.rule and one.probe:
+        words.append(f"sealmatrix rules show {one.rule} --probe {one.probe} --reproducer")
+        ends = f"--good {one.good} --bad {one.last}"
+        words.append(f"sealmatrix bisect --rule {one.rule} --probe {one.probe} -a {arch} {ends}")
+    return tuple(words)
+
+
+def digest(known: Iterable[Regression], since: str) -> Message:
+    """What is open, and what ended since a day (``2026-11-22``)."""
+    everything = list(known)
+    living = [one for one in everything if one.state in LIVING]
+    ended = [one for one in everything if one.state not in LIVING and one.events and one.events[-1][0] >= since]
+    lines = [f"{len(living)} open, {len(ended)} ended since {since}", ""]
+    lines += [f"{one.name} ({one.state}): {one.sentence}, since {one.first}" for one in living]
+    lines += [
+        f"{one.name} ({one.state}{f' in {one.fixed_in}' if one.fixed_in else ''}): {one.sentence}" for one in ended
+    ]
+    return Message(f"digest-{since}", "digest", f"[sealmatrix] {lines[0]}", tuple(lines))
