@@ -106,15 +106,17 @@ def _ratio(ones: Sequence[float], others: Sequence[float]) -> float:
 
 
 def report(title: str, found: dict[str, list[Took]]) -> None:
-    """Print medians, and ratios to the last way."""
+    """Print medians, and ratios to the last way for each probe: another checkout may have fewer."""
     names = list(found)
     last = found[names[-1]]
     print(f"\n{title}: {last[0].probes} probes, {last[0].lanes} lanes, medians of {len(last)}")
-    print(f"{'':<10}{'wall s':>9}{'CPU s':>9}{'ms CPU':>9}{'in batches':>12}{'calls':>8}   of {names[-1]}: wall, CPU")
+    against = f"   a probe, of {names[-1]}'s: wall, CPU"
+    print(f"{'':<10}{'wall s':>9}{'CPU s':>9}{'ms CPU':>9}{'in batches':>12}{'calls':>8}{against}")
     for name, runs in found.items():
         wall, cpu = (statistics.median(getattr(run, what) for run in runs) for what in ("wall", "cpu"))
         ratios = [
-            _ratio([getattr(r, what) for r in runs], [getattr(r, what) for r in last]) for what in ("wall", "cpu")
+            _ratio(*([getattr(run, what) / max(1, run.probes) for run in some] for some in (runs, last)))
+            for what in ("wall", "cpu")
         ]
         halves = sum(run.halves for run in runs)
         share = f"{100 * sum(run.operations for run in runs) / halves:.0f} %" if halves else "-"
