@@ -25,11 +25,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def written(sources: Sequence[Path], arch: Arch, flags: Sequence[str], output: Path) -> None:
+def written(sources: Sequence[Path], arch: Arch, flags: Sequence[str], output: Path, target: str = "") -> None:
     output.write_bytes(b"\x7fELF")
 
 
-def refused(sources: Sequence[Path], arch: Arch, flags: Sequence[str], output: Path) -> None:
+def refused(sources: Sequence[Path], arch: Arch, flags: Sequence[str], output: Path, target: str = "") -> None:
     raise BuildError("no compiler today")
 
 
