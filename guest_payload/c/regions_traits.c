@@ -104,7 +104,7 @@ void make_guarded(struct window *w)
 
 /* ------------------------------------------------------------------ other sizes */
 
-enum { WIDE = 12, PIECES = 6 }; /* pages of a unit; a few units fit into a slot */
+enum { WIDE = 12, PIECES = 12 }; /* pages of a unit; a few units fit into a slot */
 #define VAST (16ul << 20)
 
 void make_wide(struct window *w)
