@@ -125,9 +125,9 @@ def parse_executed(lines: Iterable[str], symbols: Symbols, entry: str) -> list[E
 def operation_of(entered: Sequence[Entered], entry: str) -> tuple[tuple[int, str], ...] | None:
     """The functions between the two marks of the sealed half; None where they are not there.
 
-    The payload itself tries ``mseal`` before it begins, and where processes are not told apart that is the control
-    half's: so the last pair of marks with an ``mseal`` before it is the one. A half that never came back has no second
-    mark, and is taken to its end.
+    Its marks are the first after an ``mseal``, and the next. The payload itself tries ``mseal`` before it begins, and
+    where processes are not told apart that is another's: so the last such pair is the one. A half that never came back
+    has no second mark, and is taken to its end where its process is known.
     """
     time, seal = f"{entry}{_TIME}", f"{entry}{_SEAL}"
     sealed: set[str] = set()
@@ -136,14 +136,12 @@ def operation_of(entered: Sequence[Entered], entry: str) -> tuple[tuple[int, str
     for at, one in enumerate(entered):
         if one.name == seal and one.pid not in begun:
             sealed.add(one.pid)
-        elif one.name == time and one.pid not in begun:
+        elif one.name == time and one.pid in begun:
+            found = (begun.pop(one.pid), at)
+        elif one.name == time and one.pid in sealed:
+            sealed.discard(one.pid)
             begun[one.pid] = at
-        elif one.name == time:
-            start = begun.pop(one.pid)
-            if one.pid in sealed:
-                found = (start, at)
-                sealed.discard(one.pid)
-    if unfinished := [at for pid, at in begun.items() if pid in sealed]:
+    if unfinished := [at for pid, at in begun.items() if pid]:
         found = (max(unfinished), len(entered))
     return tuple((call.depth, call.name) for call in entered[found[0] + 1 : found[1]]) if found else None
 

@@ -59,7 +59,7 @@ grep -v '^#' trace
 """
 _NO_FTRACE, _NO_SYMBOLS = 8, 7
 _SECONDS = 20.0  # that QEMU's monitor has to answer
-_ASKED_TOO_MUCH = 1 << 30  # bytes of QEMU's log
+_ASKED_TOO_MUCH = 511 << 20  # bytes of QEMU's log; it may write no file of more than 512 MiB
 
 
 class _Untraced(Exception):
