@@ -200,7 +200,8 @@ static long now_ns(void)
 /* Slots begin with 1; it is 0 for a probe that has a process of its own. */
 static char *window_of(int slot)
 {
-	return beyond(WINDOW_BASE, (slot ? FIRST_SLOT + BATCH_MAX - slot : 0) * (long)sysconf(_SC_PAGESIZE) * SLOT_UNITS);
+	return beyond(WINDOW_BASE,
+		      (slot ? FIRST_SLOT + BATCH_MAX - slot : 0) * (long)sysconf(_SC_PAGESIZE) * SLOT_UNITS);
 }
 
 static _Noreturn void run(const struct probe *probe, bool sealed, struct facts *facts, int slot)

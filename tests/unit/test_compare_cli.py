@@ -90,7 +90,7 @@ def call(results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 def test_two_kernels_of_the_newest_run(call: Any) -> None:
     code, out, _ = call("compare", "--kernel", "k612:x86_64", "k73:x86_64")
     assert code == 1
-    assert "munmap-blocked (U1, required): passes on 6.12, fails on 7.3" in out
+    assert "munmap-blocked (U1 S12, required): passes on 6.12, fails on 7.3" in out
 
 
 def test_last_night_against_tonight_and_junit(call: Any, results: Path) -> None:
