@@ -246,6 +246,14 @@ def test_pictures_show_every_version_and_what_fails() -> None:
     assert all(bar.height >= 3 for lane in munmap.lanes for slot in lane.slots for bar in slot.bars)
 
 
+def test_a_family_in_which_nothing_differs_has_no_picture() -> None:
+    same, other = rule("munmap-blocked"), rule("mprotect-blocked", "mprotect")
+    cells = [(cell("debian-6.12"), [result(same), result(other)]),
+             (cell("debian-7.3"), [result(same), result(other, "fail", "r", "bypass")])]  # fmt: skip
+    done = run(Path("r"), cells)
+    assert [drawn.family for drawn in timelines(lay_out(done, columns(done.record)))] == ["mprotect"]
+
+
 def test_console_lines_of_a_probe_are_those_between_its_begin_and_the_next() -> None:
     said = ("boot", "sealmatrix: begin a/b/c", "WARNING", "sealmatrix: begin d/e/f", "other", "sealmatrix: end", "late")
     lines = [f"[    {second}.000000] {text}" for second, text in enumerate(said)]

@@ -61,14 +61,20 @@ class Timeline:
 
 
 def timelines(grid: PageGrid) -> tuple[Timeline, ...]:
-    """One picture a family, where there are at least two versions to tell apart."""
+    """One picture a family in which something differs, where there are at least two versions to tell apart."""
     along = versions(grid.columns)
     if len(along) < 2:
         return ()
     families: dict[str, list[int]] = {}
     for number, rule in enumerate(grid.rules):
         families.setdefault(rule.family, []).append(number)
-    return tuple(_timeline(family, rows, grid, along) for family, rows in families.items())
+    return tuple(_timeline(family, rows, grid, along) for family, rows in families.items() if _differs(rows, grid))
+
+
+def _differs(rows: Sequence[int], grid: PageGrid) -> bool:
+    """Whether some rule of a family stands otherwise on one version than on another: else there is nothing to see."""
+    placed = [number for number, column in enumerate(grid.columns) if column.version]
+    return any(len({r.status for number in placed if (r := grid.results[row][number])}) > 1 for row in rows)
 
 
 def _timeline(family: str, rows: Sequence[int], grid: PageGrid, along: Sequence[str]) -> Timeline:
