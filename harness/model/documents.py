@@ -10,12 +10,12 @@ from pydantic.json_schema import SkipJsonSchema
 from harness.model.rule import Level, Outcome
 from harness.model.run_record import CellState, RunState
 from harness.model.verdict import Follows, Kind, Status
-from harness.names import VALID_NAME
+from harness.names import LONGEST, VALID_NAME
 
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
-RuleId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+([-./][a-z0-9]+)*$", max_length=400)]
+RuleId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+([-./][a-z0-9]+)*$", max_length=LONGEST)]
 """Of a rule, or of a test of a foreign suite: `kselftest-mseal/mprotect-2`."""
 Name = Annotated[str, Field(min_length=1), VALID_NAME]
 Time = Annotated[str, StringConstraints(pattern=r"^([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\+00:00)?$")]

@@ -116,12 +116,14 @@ def begin(wanted: Wanted, composed: Composed) -> Composed:
 
 
 def go_on(wanted: Wanted, composed: Composed, folder: Path) -> Composed | None:
-    """What is left of a night that was broken off; None where all its cells have verdicts.
+    """What is left of a night that was broken off; None where all its cells have verdicts and its record says so.
 
     Raises ``UsageError`` where that is no longer the same experiment.
     """
     record = read_run(folder)
-    if all(cell.state not in ("waiting", "running", "interrupted") for cell in record.cells):
+    if record.state == "finished" and all(
+        cell.state not in ("waiting", "running", "interrupted") for cell in record.cells
+    ):
         return None
     return left_of(composed, folder, record, everything=wanted.everything)
 

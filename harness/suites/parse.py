@@ -49,7 +49,7 @@ def test_ids(output: TestOutput, drop: Sequence[str] = ()) -> tuple[str, ...]:
     found: list[str] = []
     counts: dict[str, int] = {}
     for test in output.tests:
-        base = "/".join(_slug(part, dropped) for part in test.path)
+        base = _short("/".join(_slug(part, dropped) for part in test.path))
         number = counts.get(base, 0) + 1
         while (unique := base if number == 1 else f"{base}-{number}") in used:
             number += 1
@@ -65,10 +65,15 @@ test_ids.__test__ = False  # type: ignore[attr-defined]  # for pytest
 def _slug(name: str, drop: Sequence[re.Pattern[str]]) -> str:
     for pattern in drop:
         name = pattern.sub("", name) or name
-    slug = _NO_ID.sub("-", name.lower()).strip("-")
-    if len(slug) > _LONGEST:
-        slug = f"{slug[: _LONGEST - 9]}-{sha256(name.encode()).hexdigest()[:8]}"
+    slug = _short(_NO_ID.sub("-", name.lower()).strip("-"), name)
     return slug or f"name-{sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _short(ident: str, whole: str = "") -> str:
+    """An id that fits into a name of a file beside its suite's and its program's."""
+    if len(ident) <= _LONGEST:
+        return ident
+    return f"{ident[: _LONGEST - 9].rstrip('-./')}-{sha256((whole or ident).encode()).hexdigest()[:8]}"
 
 
 def exit_said(convention: Convention, status: int | None, signal: int | None) -> Literal["pass", "fail", "skip"]:

@@ -81,11 +81,13 @@ class TestProbes:
             assert len(layout) <= 8, layout
 
     def test_only_operations_that_seal_or_map_do_without_a_seal(self) -> None:
-        sealing = {"mseal", "fork-mseal", "vfork-mseal", "thread-mseal"}
+        sealing = {"mseal", "fork-mseal", "vfork-mseal"}
         for probe in probe_list():
             if "s" not in probe.layout.lower():
                 # What the kernel maps by itself it seals by itself, or not at all.
-                assert probe.operation in sealing or probe.operation.startswith(("mseal-", "system-")), probe.id
+                assert probe.operation in sealing or probe.operation.startswith(
+                    ("mseal-", "thread-mseal", "system-")
+                ), probe.id
 
     def test_no_selftest_is_listed(self) -> None:
         assert not [p for p in probe_list() if p.family == "selftest"]
@@ -93,7 +95,7 @@ class TestProbes:
     def test_every_family_of_the_contract_is_there(self) -> None:
         assert {p.family for p in probe_list()} == {
             "arguments", "munmap", "mmap-fixed", "mprotect", "mremap", "madvise", "process-madvise", "fork", "heap",
-            "shm", "pages", "userfaultfd", "force", "file", "threads", "system", "sequences", "races",
+            "rings", "shm", "pages", "userfaultfd", "force", "file", "threads", "system", "sequences", "races",
         }  # fmt: skip
 
 
