@@ -144,7 +144,10 @@ def changes() -> list[tuple[str, str, str]]:
     """Changes known on stock kernels, from the table of docs/reference/findings.md: (rule, until, from)."""
     found = []
     for row in re.findall(r"^\|(.*)\|$", (ROOT / "docs/reference/findings.md").read_text(), re.MULTILINE):
-        _, rules, until, since = (cell.strip() for cell in row.split("|"))
+        cells = [cell.strip() for cell in row.split("|")]
+        if len(cells) != 4:  # a table of numbers
+            continue
+        _, rules, until, since = cells
         pairs = zip(until.replace("and ", "").split(", "), since.replace("and ", "").split(", "), strict=True)
         found += [(rule, *pair) for pair in pairs for rule in re.findall(r"`([^`]+)`", rules)]
     return found
