@@ -68,8 +68,8 @@ class Taken:
 def cell_key(cell: Cell, record: CellRecord, workload: Workload) -> str:
     """Return what tells this question to this kernel from every other; "" where answers are not kept.
 
-    Kept are those of guests in QEMU that run the C payload, and only if the image has the bytes that its record says:
-    two kernels may have one release and one banner. Raises what building init raises.
+    Kept are those of guests in QEMU that run the C payload. The image's digest is part of it, since two kernels may
+    have one release and one banner; ``undamaged`` says whether the image has it. Raises what building init raises.
     """
     program = shutil.which(ARCHITECTURES[cell.arch].emulator)
     if (
@@ -81,7 +81,7 @@ def cell_key(cell: Cell, record: CellRecord, workload: Workload) -> str:
         return ""
     if program is None or record.machine is None:
         return ""
-    if not cell.kernel.image_sha256 or not _undamaged(cell.kernel):
+    if not cell.kernel.image_sha256:
         return ""
     emulator = identify(Path(program))
     parts: dict[str, Any] = {
@@ -105,9 +105,12 @@ def cell_key(cell: Cell, record: CellRecord, workload: Workload) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
 
 
-def _undamaged(kernel: Kernel) -> bool:
+def undamaged(cell: Cell) -> bool:
+    """Whether a cell's image has the bytes that its record says. Who takes an answer asks: nothing boots, and nobody
+    else looks."""
     try:
-        demand_image(kernel)
+        if isinstance(cell.kernel, Kernel):
+            demand_image(cell.kernel)
     except StoreError:
         return False
     return True

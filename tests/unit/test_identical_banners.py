@@ -19,8 +19,9 @@ from harness.matrix.model import Profile
 from harness.model.run_record import CellRecord, MachineRecord
 from harness.runs.finished_cells import FinishedCells, cell_key
 from harness.runs.model import Cell
+from harness.runs.planning.compose import taking
 from tests.unit.test_guests_machine import KERNEL, MACHINE
-from tests.unit.test_runs import WORKLOAD
+from tests.unit.test_runs import WORKLOAD, run_plan
 
 RELEASE, BUILD = "6.12.1", "#1 SMP PREEMPT_DYNAMIC Mon Nov 23 00:00:00 UTC 2026"
 BANNER = f"Linux version {RELEASE} (me@here) (gcc 14, ld 2.44) {BUILD}\n\0".encode()
@@ -109,11 +110,19 @@ def test_the_answers_of_one_are_not_taken_for_the_other(twins: tuple[Kernel, Ker
 
 @pytest.mark.usefixtures("tools")
 def test_no_answer_is_taken_for_an_image_that_has_other_bytes_than_its_record_says(
-    twins: tuple[Kernel, Kernel],
+    twins: tuple[Kernel, Kernel], tmp_path: Path
 ) -> None:
     """Where answers are taken nothing boots, so nobody else would look."""
     one, other = twins
-    assert key(one)
+    record = CellRecord(id="a", profile="standard", arch="x86_64", state="finished", machine=ASKED)
+    folder = tmp_path / "cells"
+    folder.mkdir()
+    (folder / "observations.jsonl").write_text("{}\n")
+    FinishedCells().keep(key(one), "first", record, folder)
+    plan = replace(run_plan(tmp_path / "run", [of(one)]), keys={"a": key(one)})
+    assert [taken.record.id for taken in taking(plan, ["a"]).taken] == ["a"]
     other.image.replace(one.image)
-    assert key(one) == ""
+    left = taking(plan, ["a"])
+    assert left.taken == ()
+    assert [cell.id for cell in left.cells] == ["a"]
     assert key(replace(one, image_sha256="")) == ""

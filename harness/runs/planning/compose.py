@@ -28,7 +28,7 @@ from harness.model.architectures import Arch, host_arch, this_arch
 from harness.model.rule import BEFORE_MSEAL, ProbeName
 from harness.model.run_record import CellRecord, ExploreRecord, MachineRecord, RunRecord
 from harness.names import named_after
-from harness.runs.finished_cells import FinishedCells, cell_key
+from harness.runs.finished_cells import FinishedCells, cell_key, undamaged
 from harness.runs.guest_factory import guest_maker, remote_limits
 from harness.runs.judges import catalogue_digest
 from harness.runs.kernel_records import kernel_record
@@ -152,8 +152,9 @@ def taking(plan: RunPlan, reusable: Collection[str]) -> RunPlan:
     """The plan with those of its cells that are ``reusable`` taken from where they have finished before."""
     store = FinishedCells()
     records = {record.id: record for record in plan.record.cells}
+    cells = {cell.id: cell for cell in plan.cells}
     found = [store.find(plan.keys[name], records[name]) for name in reusable if plan.keys.get(name)]
-    taken = tuple(one for one in found if one is not None)
+    taken = tuple(one for one in found if one is not None and undamaged(cells[one.record.id]))
     gone = {one.record.id for one in taken}
     return replace(plan, taken=taken, cells=tuple(cell for cell in plan.cells if cell.id not in gone))
 
