@@ -61,16 +61,10 @@ class CostAsker:
             want.point, want.kernel.sha256, want.purpose, run=str(folder), cell="", version=want.kernel.version
         )
 
-        def boot() -> Guest:
-            guest = QemuGuest(want.kernel, self._profile, folder, Wishes(acceleration="tcg", scale=self._scale))
-            try:
-                guest.boot()
-            except BaseException:
-                guest.stop()
-                raise
-            return guest
+        def make() -> Guest:
+            return QemuGuest(want.kernel, self._profile, folder, Wishes(acceleration="tcg", scale=self._scale))
 
-        table = measure(want.kernel, self._profile, boot, (self._row,), lambda text: None)
+        table = measure(want.kernel, self._profile, make, (self._row,), lambda text: None)
         trial = replace(trial, seconds=round(time.monotonic() - begun, 3))
         if table.lost:
             return replace(trial, trouble="no-answer", reason=table.lost)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import click
 from rich.console import Console
 
-from harness.bisect.cost import cost_row
+from harness.bisect.cost import PROFILE, cost_row
 from harness.cli import options as shared
 from harness.cli.announce import hush
 from harness.cli.given import NONE, Words, meant_cells
@@ -41,7 +42,7 @@ from harness.reports.cost import (
     functions_lines,
 )
 
-PROFILE = "counted"
+Measured = TypeVar("Measured", CostTable, FunctionCosts)
 
 
 @click.command()
@@ -155,9 +156,7 @@ def cost(
 def _functions(
     specs: Sequence[CellSpec], others: Sequence[CellSpec], found: dict[str, FunctionCosts], *, as_json: bool
 ) -> int:
-    pairs = [
-        (found[s.id], next((found[o.id] for o in others if o.arch == s.arch and o.id != s.id), None)) for s in specs
-    ]
+    pairs = [(found[spec.id], _other(spec, others, found)) for spec in specs]
     if as_json:
         click.echo(json.dumps([functions_json(here, there) for here, there in pairs], indent=1))
     else:
@@ -174,8 +173,9 @@ def _refuse_uncounted(specs: Sequence[CellSpec]) -> None:
             )
 
 
-def _other(spec: CellSpec, others: Sequence[CellSpec], tables: dict[str, CostTable]) -> CostTable | None:
-    return next((tables[other.id] for other in others if other.arch == spec.arch and other.id != spec.id), None)
+def _other(spec: CellSpec, others: Sequence[CellSpec], found: Mapping[str, Measured]) -> Measured | None:
+    """What was measured of the kernel that a cell is compared with."""
+    return next((found[other.id] for other in others if other.arch == spec.arch and other.id != spec.id), None)
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ class _Run:
 
         say = partial(self._say, spec)
         say("booting")
-        table = measure(kernel, spec.profile, lambda: self._boot(kernel, spec), self.rows, say)
+        table = measure(kernel, spec.profile, lambda: self._guest(kernel, spec), self.rows, say)
         say(f"no whole answer: {table.lost}" if table.lost else f"{len(table.costs)} costs")
         return replace(table, kernel=spec.kernel.name, sha256=kernel.sha256)
 
@@ -210,19 +210,13 @@ class _Run:
         with tempfile.TemporaryDirectory(prefix="sealmatrix-") as scratch:
             counted = Path(scratch) / "counted"
             loaded = plugin(spec.arch, counted)
-            found = functions(kernel, row, lambda: self._boot(kernel, spec, loaded), counted)
+            found = functions(kernel, row, lambda: self._guest(kernel, spec, loaded), counted)
         self._say(spec, f"no answer: {found.lost}" if found.lost else "measured")
         return replace(found, kernel=spec.kernel.name)
 
-    def _boot(self, kernel: Kernel, spec: CellSpec, loaded: str = "") -> Guest:
+    def _guest(self, kernel: Kernel, spec: CellSpec, loaded: str = "") -> Guest:
         wishes = Wishes(acceleration="tcg", scale=self.scale, load=float(os.cpu_count() or 1), plugin=loaded)
-        guest = QemuGuest(kernel, spec.profile, self.folder / spec.id, wishes)
-        try:
-            guest.boot()
-        except BaseException:
-            guest.stop()
-            raise
-        return guest
+        return QemuGuest(kernel, spec.profile, self.folder / spec.id, wishes)
 
     def _say(self, spec: CellSpec, text: str) -> None:
         if not self.quiet:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.cost.measure import cost_program, output_of
+from harness.cost.measure import booted, cost_program, output_of
 from harness.cost.model import read_costs
 from harness.errors import BuildError, InfrastructureError, LostGuest
 from harness.guests.accel import emulator, emulator_version
@@ -61,22 +61,18 @@ def _library(api: int) -> Path:
     return Program((source,), this_arch(), "functions.so", (("API", str(api)),), shared=True).make()
 
 
-def functions(kernel: Kernel, row: str, boot: Callable[[], Guest], counted: Path) -> FunctionCosts:
-    """Boot the kernel with the plugin, and measure one row. ``counted`` is the file that the plugin writes."""
+def functions(kernel: Kernel, row: str, make: Callable[[], Guest], counted: Path) -> FunctionCosts:
+    """Boot the guest that ``make`` returns, which has the plugin, and measure one row. ``counted`` is the file that the
+    plugin writes."""
     try:
         content = cost_program(kernel.arch).read_bytes()
-        guest = boot()
+        with booted(make) as guest:
+            _, costs = read_costs(output_of(guest, content, (row,)))
+            if row not in costs or costs[row].trouble:
+                raise LostGuest(costs[row].trouble if row in costs else f"this kernel has no {row}")
+            symbols = read_symbols(output_of(guest, content, ("--symbols",)))
     except InfrastructureError as problem:
         return FunctionCosts(kernel.name, kernel.arch, row, lost=str(problem))
-    try:
-        _, costs = read_costs(output_of(guest, content, (row,)))
-        if row not in costs or costs[row].trouble:
-            raise LostGuest(costs[row].trouble if row in costs else f"this kernel has no {row}")
-        symbols = read_symbols(output_of(guest, content, ("--symbols",)))
-    except InfrastructureError as problem:
-        return FunctionCosts(kernel.name, kernel.arch, row, lost=str(problem))
-    finally:
-        guest.stop()
     with telling(counted):
         places = _PLACE.iter_unpack(counted.read_bytes())
         named = by_function(((address, count) for address, count in places if count), symbols)

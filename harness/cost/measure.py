@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -39,23 +40,29 @@ def cost_rows() -> dict[str, str]:
 
 
 def measure(
-    kernel: Kernel, profile: Profile, boot: Callable[[], Guest], rows: Sequence[str], on_progress: Callable[[str], None]
+    kernel: Kernel, profile: Profile, make: Callable[[], Guest], rows: Sequence[str], on_progress: Callable[[str], None]
 ) -> CostTable:
-    """Boot the kernel and measure. A kernel that gives no answer is a table that says why."""
+    """Boot the guest that ``make`` returns, and measure. A kernel that gives no answer is a table that says why."""
     pinned = pinned_by(kernel, profile)
     try:
         content = cost_program(kernel.arch).read_bytes()
-        guest = boot()
+        with booted(make) as guest:
+            on_progress("booted; measuring")
+            plan, costs = read_costs(output_of(guest, content, rows))
     except InfrastructureError as problem:
         return CostTable(kernel.name, kernel.arch, kernel.release, kernel.version, pinned=pinned, lost=str(problem))
+    return CostTable(kernel.name, kernel.arch, kernel.release, kernel.version, costs, plan.mseal, pinned)
+
+
+@contextmanager
+def booted(make: Callable[[], Guest]) -> Iterator[Guest]:
+    """A guest that is up, and stopped afterwards, also where it did not come up. Raises what booting raises."""
+    guest = make()
     try:
-        on_progress("booted; measuring")
-        plan, costs = read_costs(output_of(guest, content, rows))
-    except InfrastructureError as problem:
-        return CostTable(kernel.name, kernel.arch, kernel.release, kernel.version, pinned=pinned, lost=str(problem))
+        guest.boot()
+        yield guest
     finally:
         guest.stop()
-    return CostTable(kernel.name, kernel.arch, kernel.release, kernel.version, costs, plan.mseal, pinned)
 
 
 def output_of(guest: Guest, program: bytes, arguments: Sequence[str]) -> list[bytes]:
