@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -135,11 +135,9 @@ def cost(
     folder = results / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     run = _Run(folder, resolution, scale, wanted, aside, quiet)
     if row:
-        with ThreadPoolExecutor(jobs or os.cpu_count() or 1, "cost") as pool:
-            found = dict(zip([s.id for s in specs], pool.map(lambda s: run.by_function(s, row), specs), strict=True))
+        found = run.each(specs, lambda spec: run.by_function(spec, row), jobs)
         return _functions(meant.specs, others.specs if others else (), found, as_json=as_json)
-    with ThreadPoolExecutor(jobs or os.cpu_count() or 1, "cost") as pool:
-        tables = dict(zip([spec.id for spec in specs], pool.map(run.one, specs), strict=True))
+    tables = run.each(specs, run.one, jobs)
     costed = [
         Costed(tables[spec.id], _other(spec, others.specs, tables) if others else None, by) for spec in meant.specs
     ]
@@ -154,7 +152,7 @@ def cost(
 
 
 def _functions(
-    specs: Sequence[CellSpec], others: Sequence[CellSpec], found: dict[str, FunctionCosts], *, as_json: bool
+    specs: Sequence[CellSpec], others: Sequence[CellSpec], found: Mapping[str, FunctionCosts], *, as_json: bool
 ) -> int:
     pairs = [(found[spec.id], _other(spec, others, found)) for spec in specs]
     if as_json:
@@ -188,6 +186,21 @@ class _Run:
     rows: tuple[str, ...]
     aside: Console
     quiet: bool
+    guests: list[Guest] = field(default_factory=list)
+
+    def each(
+        self, specs: Sequence[CellSpec], work: Callable[[CellSpec], Measured], jobs: int | None
+    ) -> Mapping[str, Measured]:
+        """Do the work for each cell, several at a time. Interrupted, end the guests: nobody waits for their answers."""
+        with ThreadPoolExecutor(jobs or os.cpu_count() or 1, "cost") as pool:
+            coming = {spec.id: pool.submit(work, spec) for spec in specs}
+            try:
+                return {name: one.result() for name, one in coming.items()}
+            except KeyboardInterrupt:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for guest in self.guests:
+                    guest.stop()
+                raise
 
     def one(self, spec: CellSpec) -> CostTable:
         """Measure one kernel; each in a thread that lives as long as its guest."""
@@ -216,7 +229,9 @@ class _Run:
 
     def _guest(self, kernel: Kernel, spec: CellSpec, loaded: str = "") -> Guest:
         wishes = Wishes(acceleration="tcg", scale=self.scale, load=float(os.cpu_count() or 1), plugin=loaded)
-        return QemuGuest(kernel, spec.profile, self.folder / spec.id, wishes)
+        guest = QemuGuest(kernel, spec.profile, self.folder / spec.id, wishes)
+        self.guests.append(guest)
+        return guest
 
     def _say(self, spec: CellSpec, text: str) -> None:
         if not self.quiet:

@@ -9,17 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from harness.bisect.cost import cost_question, cost_row
 from harness.bisect.predicate import Seen
 from harness.bisect.session import BisectOptions
+from harness.cli.cost import _Run
 from harness.cost.functions import FunctionCosts, _api, by_function, largest, read_symbols
 from harness.cost.measure import cost_program, cost_rows, measure
 from harness.cost.model import Cost, CostTable, changes, chosen_rows, read_costs, settle, slopes
 from harness.cost.stored import stored_costs
 from harness.errors import BootFailed, LostGuest, UsageError
 from harness.guests.model import Exited, Guest, Output
-from harness.matrix.model import Profile
+from harness.kernels.resolve import Resolution
+from harness.matrix.model import CellSpec, KernelSpec, MachineSource, Profile
 from harness.model.architectures import ARCHES, ARCHITECTURES
 from harness.qualify.costs import CostPair, costs_kept
 from harness.qualify.policy import CostDemand
@@ -306,3 +309,19 @@ def test_a_policy_may_demand_that_nothing_costs_more(
 
 def test_a_demand_on_costs_without_a_baseline_is_not_met() -> None:
     assert costs_kept(CostDemand(), []) == (False, "no cell has a baseline")
+
+
+def test_interrupted_it_ends_every_guest(tmp_path: Path) -> None:
+    """The others' guests would measure on for half a minute, and nobody would have their answers."""
+    guests: list[Guest] = [FakeGuest(), FakeGuest()]
+    run = _Run(tmp_path, Resolution({}, ()), 1.0, (), Console(), quiet=True, guests=guests)
+    kernels = [CellSpec(KernelSpec(name, MachineSource(), ("x86_64",)), "x86_64", COUNTED) for name in ("a", "b")]
+
+    def work(spec: CellSpec) -> CostTable:
+        if spec.kernel.name == "b":
+            raise KeyboardInterrupt
+        return table("a", munmap=1)
+
+    with pytest.raises(KeyboardInterrupt):
+        run.each(kernels, work, 2)
+    assert [guest.stopped.is_set() for guest in guests if isinstance(guest, FakeGuest)] == [True, True]
