@@ -47,6 +47,8 @@ class Costed:
             return f"{self.other.kernel} gave no answer: {self.other.lost}"
         if not self.table.costs:
             return "nothing was measured"
+        if self.other is not None and not self.changes:
+            return f"no cost was measured both here and on {self.other.kernel}"
         if troubles := self.table.troubles:
             return f"{len(troubles)} rows without a cost, the first {troubles[0].row}: {troubles[0].trouble}"
         return ""
@@ -87,6 +89,8 @@ def _difference(one: Costed) -> Iterator[str]:
         f"{sum(1 for change in moved if change.percent <= -one.by)} shrank by as much, "
         f"{len(one.changes) - len(moved)} are alike (within {_ALIKE:g} %)"
     )
+    if alone := len(one.table.costs) - len(one.changes):
+        yield f"  {alone} costs were measured on {one.table.kernel} alone, and are compared with nothing"
     if moved:
         yield f"  {'':30} {'there':>11} {'here':>11}"
     for change in moved[:_SHOWN]:
@@ -235,6 +239,8 @@ def _suite(one: Costed) -> TestSuite:
         change = changed.get(cost.row)
         if cost.trouble:
             case.add_error_info(one_line(cost.trouble), "", "miss")
+        elif one.other is not None and change is None:
+            case.add_skipped_info(one_line(f"{one.other.kernel} has no such cost"), "")
         elif change is not None and change.percent >= one.by:
             told = (
                 f"{change.here.settled:,.0f} instructions, {change.there.settled:,.0f} before: {change.percent:+.1f} %"

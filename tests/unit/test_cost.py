@@ -325,3 +325,20 @@ def test_interrupted_it_ends_every_guest(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run.each(kernels, work, 2)
     assert [guest.stopped.is_set() for guest in guests if isinstance(guest, FakeGuest)] == [True, True]
+
+
+def test_what_only_one_kernel_has_is_not_compared_and_that_is_said() -> None:
+    both = Costed(table("new", munmap=1000, mseal=50), table("old", munmap=1000), 2.0)
+    assert both.exit_code == 0
+    assert "1 costs were measured on new alone" in "\n".join(cost_lines([both]))
+    suite = ET.fromstring(cost_junit([both])).find("testsuite")
+    assert suite is not None
+    assert suite.get("skipped") == "1"
+    nothing = Costed(table("new", mseal=50), table("old", munmap=1000), 2.0)
+    assert nothing.exit_code == 3
+    assert nothing.why_not == "no cost was measured both here and on old"
+
+
+def test_a_page_of_kernels_without_a_cost_says_so() -> None:
+    page = cost_page([Costed(table("old"), None, 2.0)], {})
+    assert "nothing was measured" in page
