@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from typing import Literal
 
@@ -34,7 +35,10 @@ def _read(lines: Sequence[Line], form: Format) -> TestOutput:
     if form == "ltp" or (form == "auto" and is_ltp(lines)):
         return read_ltp(lines)
     if form == "tap" or (form == "auto" and is_tap(lines)):
-        return read_tap(lines)
+        found = read_tap(lines)
+        if is_tap(lines) and not (found.tests or found.skipped or found.bailed or found.doubts):
+            return replace(found, doubts=("it announced tests and reported none",))
+        return found
     return TestOutput(())
 
 

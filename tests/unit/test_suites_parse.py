@@ -212,3 +212,9 @@ def test_any_bytes_in_any_pieces_are_the_same_tests(data: bytes, size: int) -> N
     assert said(whole) == said(pieces)
     ids = test_ids(whole)
     assert len(set(ids)) == len(ids)
+
+
+def test_what_announces_tests_and_reports_none_is_in_doubt() -> None:
+    found = parse_output([Chunk("out", 0.0, b"TAP version 13\n")])
+    assert found.tests == ()
+    assert found.doubts == ("it announced tests and reported none",)
