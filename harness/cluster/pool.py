@@ -399,9 +399,9 @@ class ClusterPool:
             sent.unable_since = sent.unable_since or now
             if now - sent.unable_since >= self._patience:
                 why = f"{_lost_workers(sent.attempts)}; {why}" if sent.attempts else why
+                self._give_up(sent, why)  # first: a task that ends by being cancelled would tell another reason
                 if sent.future is not None:
                     self._client.cancel([sent.future])
-                self._give_up(sent, why)
 
 
 def _lost_workers(attempts: Sequence[str]) -> str:

@@ -17,6 +17,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from distributed.client import FutureCancelledError
+
 from harness.cluster.facts import own_facts
 from harness.cluster.pool import Cluster, ClusterPool, _Sent, connected
 from harness.cluster.remote import Returned
@@ -25,6 +27,7 @@ from harness.errors import UsageError
 from harness.guests.qemu import Wishes
 from harness.kernels.model import Kernel, Origin
 from harness.matrix.model import Profile
+from harness.runs.execution.cell_worker import CellOutcome
 from harness.runs.execution.run import execute, execute_in
 from harness.runs.model import Cell, ProgressEvent, RunDone
 from harness.runs.plan import RunPlan
@@ -310,3 +313,24 @@ def test_an_answer_that_comes_after_the_cell_was_given_up_changes_nothing(tmp_pa
     pool._give_up(sent, "two workers were lost")
     pool._take(sent, late)
     assert not (tmp_path / "r/cells/a/observations.jsonl").exists()
+
+
+def test_a_cell_is_given_up_before_its_task_is_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask reports the cancelled task at once, in a thread of its own, and its reason must not be the one recorded."""
+    plan = plan_of(tmp_path, "a")
+    monkeypatch.setattr("harness.cluster.pool._told", lambda client: {})
+    sent = _Sent(plan.cells[0], {}, 0, future=CancelledFuture(), unable_since=0.001)  # type: ignore[arg-type]
+    client = SimpleNamespace(cancel=lambda futures: pool._answered(sent, futures[0]))
+    pool = ClusterPool(Cluster(client, CLOSED, own_facts(1), {}), plan, Wishes(), lambda told: None, patience=0.0)  # type: ignore[arg-type]
+    pool._look([sent])
+    pool._events.expect(1)
+    ended = pool.event()
+    assert isinstance(ended, CellOutcome)
+    assert ended.lost == "no worker is left"
+
+
+class CancelledFuture:
+    """A future of Dask whose task was cancelled."""
+
+    def result(self, timeout: float) -> object:
+        raise FutureCancelledError("a", "lost", None)
