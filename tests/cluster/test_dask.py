@@ -16,7 +16,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-
 from distributed.client import FutureCancelledError
 
 from harness.cluster.facts import own_facts
