@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.payload import cpu_seconds
-from harness.explore.generate import Source
+from harness.explore.generate import Source, whole_process_first
 from harness.explore.program import Program
 from harness.explore.session import Exploration, Explorer
 from harness.guests.qemu import QemuGuest, Wishes
@@ -43,7 +43,7 @@ class SixSteps(Source):
             if len(program.steps) >= STEPS:
                 programs.append(program.with_steps(program.steps[:STEPS]))
         self.batches += 1
-        return programs
+        return whole_process_first(programs, chunk)
 
 
 def main() -> None:

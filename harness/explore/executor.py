@@ -10,7 +10,7 @@ from harness.errors import LostGuest
 from harness.explore.wire import Facts, Reader, WireError, decode, encode_batch, shape_of
 from harness.guests.model import Exited, Guest, Output
 
-CHUNK = 64
+CHUNK = 32
 DEADLINE_MS = 20_000
 
 

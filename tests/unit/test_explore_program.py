@@ -10,8 +10,16 @@ import pytest
 from bench.explore import SixSteps
 from harness.errors import UsageError
 from harness.explore.corpus import load_corpus
-from harness.explore.generate import TEMPLATES, Source, in_turn, there_and_back, together, variants
-from harness.explore.operations import OPERATIONS
+from harness.explore.generate import (
+    TEMPLATES,
+    Source,
+    in_turn,
+    there_and_back,
+    together,
+    variants,
+    whole_process_first,
+)
+from harness.explore.operations import OPERATIONS, by_name
 from harness.explore.program import KINDS, PLACES, STEPS_MAX, TRAITS, Step, parse_program
 from harness.explore.shrink import size, smaller
 from harness.explore.wire import encode, shape_of
@@ -152,3 +160,20 @@ def test_a_short_run_sees_something_of_everything() -> None:
 def test_the_bench_draws_programs_of_six_steps() -> None:
     programs = SixSteps(3).batch(256, 64)
     assert len(programs) == 256 and {len(program.steps) for program in programs} == {6}
+
+
+def test_what_forks_runs_before_the_others_have_left_memory_for_it_to_copy() -> None:
+    programs = Source(3).batch(200, 32)
+    shuffled = random.Random(1).sample(programs, len(programs))
+    ordered = whole_process_first(shuffled, 32)
+    assert sorted(map(encode, ordered)) == sorted(map(encode, programs))
+    assert ordered == whole_process_first(shuffled, 32)
+    wide = {by_name("fork").number, by_name("mlockall").number}
+    heads = []
+    for at in range(0, len(ordered), 32):
+        forks = [any(step.op in wide for step in program.steps) for program in ordered[at : at + 32]]
+        assert forks == sorted(forks, reverse=True)
+        heads.append(sum(forks))
+    assert max(heads) - min(heads) <= 1
+    assert sum(heads) > 0
+    assert whole_process_first([], 32) == []
