@@ -18,6 +18,7 @@ from harness.kernels.download import shown
 from harness.kernels.store import Store, write_atomically
 from harness.matrix.model import (
     DebianSource,
+    DebianTreeSource,
     FileSource,
     KernelSpec,
     MachineSource,
@@ -135,6 +136,8 @@ def asked(spec: KernelSpec) -> str:
         return " ".join(("url", *map(shown, source.urls), source.sha256)).strip()
     if isinstance(source, TreeSource):
         return " ".join(filter(None, ("tree", source.tree.name, source.commit, *(f.name for f in source.fragments))))
+    if isinstance(source, DebianTreeSource):
+        return " ".join(("debian-source", source.series, *(fragment.name for fragment in source.fragments)))
     if isinstance(source, MachineSource):
         return "machine"
     return f"debian {','.join(source.suites)} {source.flavour} {_wish(source)}"

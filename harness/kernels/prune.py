@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from harness.kernels.builds import Build, stored_builds
+from harness.kernels.debian_tree import symbols_of
 from harness.kernels.store import Store, telling
 
 
@@ -22,21 +23,22 @@ def unused_builds(store: Store, images: Collection[str]) -> tuple[Unused, ...]:
     """The builds whose published image is none of ``images``, with the files that no other build needs."""
     builds = stored_builds(store)
     gone = [build for build in builds if build.image not in images]
-    needed = {digest for build in builds if build.image in images for digest in _files(build)}
+    needed = {digest for build in builds if build.image in images for digest in _files(store, build)}
     counted: set[str] = set()
     found = []
     for build in gone:
-        blobs = tuple(d for d in _files(build) if d not in needed and d not in counted and store.holds(d))
+        blobs = tuple(d for d in _files(store, build) if d not in needed and d not in counted and store.holds(d))
         counted.update(blobs)
         found.append(Unused(build, blobs, sum(path.stat().st_size for d in blobs if (path := store.locate(d)))))
     return tuple(found)
 
 
-def _files(build: Build) -> tuple[str, ...]:
+def _files(store: Store, build: Build) -> tuple[str, ...]:
     modules = (build.modules_package,) if build.modules_package else ()
-    return tuple(dict.fromkeys(filter(None, (
-        build.image, build.boot, build.config, *(digest for _, _, digest in (*build.packages, *modules)),
-    ))))  # fmt: skip
+    symbols = symbols_of(store, build.image)
+    packages = tuple(digest for _, _, digest in (*build.packages, *modules))
+    known = (build.image, build.boot, build.config, symbols.name if symbols else "", *packages)
+    return tuple(dict.fromkeys(filter(None, known)))
 
 
 def remove_builds(store: Store, unused: Collection[Unused]) -> None:

@@ -12,6 +12,7 @@ from harness.errors import InfrastructureError, KernelUnavailable, StoreError, T
 from harness.kernels.archive import AptArchive, Archive
 from harness.kernels.builds import Build, is_complete, kernel_of, stored_builds
 from harness.kernels.debian import Candidate, NotOffered, candidates, describe, matches, select
+from harness.kernels.debian_tree import From, built_series
 from harness.kernels.download import download, shown
 from harness.kernels.fetch import (
     debian_modules,
@@ -32,6 +33,7 @@ from harness.matrix.load import lock_path
 from harness.matrix.model import (
     CellSpec,
     DebianSource,
+    DebianTreeSource,
     FileSource,
     KernelSpec,
     MachineSource,
@@ -207,6 +209,8 @@ class _Resolver:
             case TreeSource() as source:
                 build = built_source(self.store, source, arch, partial(self.progress, spec.name, arch))
                 return self._as_it_is(spec, build, source.tree)
+            case DebianTreeSource() as source:
+                return self._series(spec, source, arch)
             case MachineSource():
                 raise KernelUnavailable("is the kernel of a machine (`source: machine`); there is nothing to fetch")
 
@@ -232,6 +236,19 @@ class _Resolver:
         changed = before is not None and before.image != entry.image
         remark = f"{spec.name} ({build.arch}): {place} is not the build in the lock file; the new one is used"
         return _Outcome(build, entry=entry, remarks=(remark,) if changed else ())
+
+    def _series(self, spec: KernelSpec, source: DebianTreeSource, arch: Arch) -> _Outcome:
+        """The lock file says which source is meant; another compiler makes another image of it, which is remarked."""
+        entry = self.lock.entries.get((spec.name, arch))
+        if entry is None or entry.asked != asked(spec) or self.update:
+            entry = None
+        whence = From(
+            archive=None if self.offline else self.archive,
+            version=entry.package_version if entry else "",
+            offline=self.offline,
+        )
+        build = built_series(self.store, source, arch, partial(self.progress, spec.name, arch), whence)
+        return self._as_it_is(spec, build, Path(build.where))
 
     # --- URLs -------------------------------------------------------------------------------------------------------
 

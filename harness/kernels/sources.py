@@ -26,47 +26,69 @@ class SourceTree:
 
     path: Path
     where: str
+    version: str = ""
 
 
 def debian_source(
-    series: str, say: Saying, *, store: Store | None = None, archive: Archive | None = None
+    series: str,
+    say: Saying,
+    *,
+    store: Store | None = None,
+    archive: Archive | None = None,
+    version: str = "",
+    offline: bool = False,
 ) -> SourceTree:
     """Return the newest source of a series ("6.12") in the first suite that has it; offline, what is unpacked.
 
-    Raises ``KernelUnavailable``, ``ToolMissing`` or ``StoreError``.
+    With ``version``, exactly that one of the package is meant, unpacked or in any suite. Raises
+    ``KernelUnavailable``, ``ToolMissing`` or ``StoreError``.
     """
     store = store or Store()
     root = store.root / "sources"
+    name = f"linux-source-{series}"
+    if version and (there := root / _folder(name, version)).is_dir():
+        return SourceTree(there, f"{name} {version}", version)
     try:
-        package = _newest(archive or AptArchive(store), f"linux-source-{series}", say)
+        if offline:
+            raise KernelUnavailable(f"{name}{f' {version}' if version else ''} is not unpacked, and fetching is off")
+        package = _chosen(archive or AptArchive(store), name, version, say)
     except InfrastructureError as problem:
+        if version:
+            raise
         return _unpacked_already(root, series, problem)
-    folder = root / f"{package.name}_{package.version.replace(':', '%3a')}"
+    folder = root / _folder(package.name, package.version)
     with store.lock(f"source {folder.name}", say):
         if not folder.is_dir():
             _fetch(store, archive or AptArchive(store), package, folder, say)
-    return SourceTree(folder, f"{package.name} {package.version}")
+    return SourceTree(folder, f"{package.name} {package.version}", package.version)
 
 
-def _newest(archive: Archive, name: str, say: Saying) -> Package:
+def _folder(name: str, version: str) -> str:
+    return f"{name}_{version.replace(':', '%3a')}"
+
+
+def _chosen(archive: Archive, name: str, version: str, say: Saying) -> Package:
+    """The newest of the first suite that has one; with ``version``, that one of whichever suite."""
     problems: list[KernelUnavailable] = []
     for suite in _SUITES:
         say(f"reading the index of {suite}")
         try:
-            found = [p for p in archive.packages(suite, _ARCHITECTURE) if p.name == name]
+            found = [p for p in archive.packages(suite, _ARCHITECTURE) if p.name == name and version in ("", p.version)]
         except KernelUnavailable as problem:
             problems.append(problem)
             continue
         if found:
             return max(found, key=lambda package: version_key(package.version))
-    raise problems[0] if problems else KernelUnavailable(f"no suite of Debian has {name}")
+    raise problems[0] if problems else KernelUnavailable(f"no suite of Debian has {f'{name} {version}'.strip()}")
 
 
 def _unpacked_already(root: Path, series: str, problem: InfrastructureError) -> SourceTree:
-    stored = sorted(root.glob(f"linux-source-{series}_*"), key=lambda path: version_key(path.name.partition("_")[2]))
+    there = (path for path in root.glob(f"linux-source-{series}_*") if (path / "Kbuild").is_file())
+    stored = sorted(there, key=lambda path: version_key(path.name.partition("_")[2]))
     if not stored:
         raise problem
-    return SourceTree(stored[-1], stored[-1].name.replace("_", " ").replace("%3a", ":"))
+    version = stored[-1].name.partition("_")[2].replace("%3a", ":")
+    return SourceTree(stored[-1], f"linux-source-{series} {version}", version)
 
 
 def _fetch(store: Store, archive: Archive, package: Package, folder: Path, say: Saying) -> None:

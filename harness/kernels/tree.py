@@ -2,7 +2,8 @@
 
 Everything a fragment does not name is off (``make allnoconfig``, Documentation/kbuild/kconfig.rst). An option that
 the tree silently dropped would make rules skip without a reason, so each line of a fragment must survive into the
-final ``.config``; a line ``# optional`` excuses the option after it, which then becomes a note.
+final ``.config``; a line ``# optional`` excuses the option after it, which then becomes a note. A line
+``# make NAME=VALUE`` is a variable for make.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import hashlib
 import os
 import re
 import shutil
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +46,10 @@ _STAMPS = {
 _UNWANTED = re.compile(
     r"(MAKE(FLAGS|LEVEL|FILES)|MFLAGS|ARCH|CROSS_COMPILE|LLVM.*|[KH]?C?FLAGS|CC|O|V|W|K(BUILD|CONFIG)_\w+)\Z"
 )
+# A comment that is nothing but variables: sentences that begin with "make" are none.
+_MAKE = re.compile(r"# make( [A-Za-z_][\w.]*=\S+)+\s*\Z")
+_COMPILED = re.compile(rb"^  (?:CC|AS)\s", re.MULTILINE)
+_WATCH_SECONDS = 10.0
 _SET = re.compile(r'CONFIG_(\w+)=(?:"(.*)"|(.*?))\s*\Z')
 _UNSET = re.compile(r"# CONFIG_(\w+) is not set\s*\Z")
 _DECISIVE = re.compile(r"\berror\b|\*\*\*|undefined reference|No rule to make|fatal:", re.IGNORECASE)
@@ -127,7 +134,7 @@ def build_tree(
     config = parse_config(_bytes(out / ".config"))
     notes = check_options(parse_fragment(text), config)
     target, place, image_format = _target(arch) if survives_pvh(config) else _WITHOUT_PVH
-    _run([*argv, f"-j{jobs or os.cpu_count() or 1}", target], log, f"the kernel of {tree}")
+    _run([*argv, *make_variables(text), f"-j{jobs or os.cpu_count() or 1}", target], log, f"the kernel of {tree}")
     image = out / place
     if not image.is_file():
         raise BuildError(f"{tree}: make {target} succeeded but left no {place}")
@@ -180,6 +187,32 @@ def parse_fragment(text: str) -> tuple[Option, ...]:
             raise UsageError(f"configuration fragment, line {number}: neither an option nor a comment: {line[:60]!r}")
         optional = False
     return tuple(options.values())
+
+
+def make_variables(text: str) -> tuple[str, ...]:
+    """What the lines ``# make NAME=VALUE …`` of a fragment give make beside the configuration."""
+    return tuple(word for line in text.splitlines() if _MAKE.match(line) for word in line.split()[2:])
+
+
+@contextmanager
+def watched(out: Path, what: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Say now and then how far a build in ``out`` has come: what is built takes minutes."""
+    ended = threading.Event()
+    begun = time.monotonic()
+
+    def watch() -> None:
+        while not ended.wait(_WATCH_SECONDS):
+            with suppress(OSError):
+                compiled = len(_COMPILED.findall((out / "build.log").read_bytes()))
+                say(f"{what}: {compiled} files compiled in {time.monotonic() - begun:.0f} s")
+
+    watcher = threading.Thread(target=watch, name="build watcher", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
 
 
 def check_options(options: Sequence[Option], config: Mapping[str, str]) -> tuple[str, ...]:

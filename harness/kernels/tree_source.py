@@ -10,7 +10,7 @@ from harness.errors import InfrastructureError, ToolMissing, UsageError, nearest
 from harness.kernels.archive import Saying
 from harness.kernels.builds import Build, make_build
 from harness.kernels.store import Store, telling
-from harness.kernels.tree import OWN, build_tree, own_fragments
+from harness.kernels.tree import OWN, build_tree, own_fragments, watched
 from harness.matrix.model import TreeSource
 from harness.model.architectures import Arch
 from harness.processes import git
@@ -22,7 +22,7 @@ def built_source(store: Store, source: TreeSource, arch: Arch, say: Saying) -> B
     The user's tree is only read: objects go to the store's folder, and so does the checkout of a commit. Raises
     ``UsageError`` for what is no tree, no commit or no fragment, and what ``build_tree`` raises.
     """
-    extra = tuple(_fragment(fragment) for fragment in source.fragments)
+    extra = tuple(fragment_file(fragment) for fragment in source.fragments)
     # make uses every core by itself, and a checkout is one commit at a time.
     with store.lock("kernel builds", say):
         tree, where = _checkout(store, source, say) if source.commit else (source.tree, _describe(source.tree))
@@ -30,7 +30,8 @@ def built_source(store: Store, source: TreeSource, arch: Arch, say: Saying) -> B
         say(f"building {where} (minutes at first, seconds after small changes)")
         folder = _folder(store, source, arch, extra)
         # One folder serves every commit: what was configured for the last one says nothing of what this one has.
-        built = build_tree(tree, arch, folder, fragments)
+        with watched(folder, f"building {where}", say):
+            built = build_tree(tree, arch, folder, fragments)
         with telling(built.image):
             image, config = built.image.read_bytes(), (folder / ".config").read_bytes()
     return make_build(
@@ -39,8 +40,8 @@ def built_source(store: Store, source: TreeSource, arch: Arch, say: Saying) -> B
     )  # fmt: skip
 
 
-def _fragment(path: Path) -> Path:
-    """A file, or one of our own by its bare name."""
+def fragment_file(path: Path) -> Path:
+    """A fragment that is a file, or one of our own by its bare name. Raises ``UsageError``."""
     own = OWN / f"{path.name}.config"
     if path.is_file():
         return path

@@ -16,6 +16,7 @@ from harness.errors import nearest
 from harness.matrix.model import (
     STANDARD_PROFILE,
     DebianSource,
+    DebianTreeSource,
     FileSource,
     GuestKind,
     InQemu,
@@ -33,6 +34,7 @@ from harness.matrix.model import (
 )
 from harness.matrix.schema import (
     DebianKernel,
+    DebianTreeKernel,
     FileKernel,
     KernelEntry,
     Machine,
@@ -160,6 +162,8 @@ def _source(entry: KernelEntry, folder: Path) -> Source:
         case TreeKernel():
             fragments = tuple(_place(folder, fragment) for fragment in entry.fragments)
             return TreeSource(_place(folder, entry.tree), entry.commit or "", fragments)
+        case DebianTreeKernel():
+            return DebianTreeSource(entry.series, tuple(_place(folder, fragment) for fragment in entry.fragments))
         case PackageKernel():
             return PackageSource(tuple(_place(folder, package) for package in entry.packages))
         case UrlKernel():

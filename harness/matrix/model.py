@@ -64,11 +64,19 @@ class TreeSource:
 
 
 @dataclass(frozen=True)
+class DebianTreeSource:
+    """A kernel to be built like one of ``TreeSource``, from Debian's newest source package of a series ("7.3")."""
+
+    series: str
+    fragments: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
 class MachineSource:
     """Whatever kernel a machine reached over SSH runs."""
 
 
-Source = DebianSource | FileSource | PackageSource | UrlSource | TreeSource | MachineSource
+Source = DebianSource | FileSource | PackageSource | UrlSource | TreeSource | DebianTreeSource | MachineSource
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}\Z")
 _PROFILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}\Z")
 _SUITE = re.compile(r"[a-z][a-z0-9-]{0,39}\Z")
 _RELEASE = re.compile(r"(newest|\d{1,4}(\.\d{1,6}){1,3}(-rc\d{1,3})?)\Z")
+_SERIES = re.compile(r"\d{1,2}\.\d{1,3}\Z")
 _VERSION = re.compile(r"\d[A-Za-z0-9.+~:-]{0,79}\Z")
 _PACKAGE = re.compile(r"linux-image-[a-z0-9.+{}-]{2,80}\Z")
 _CPU = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.,=+-]{0,199}\Z")
@@ -43,6 +44,7 @@ Name = Annotated[str, _matching(_NAME, "a name (letters, digits, '.', '_', '+', 
 ProfileName = Annotated[str, _matching(_PROFILE, "a profile name (letters, digits, '_', '-'; at most 32)")]
 Suite = Annotated[str, _matching(_SUITE, "the name of a suite, such as trixie-backports")]
 Release = Annotated[str, _matching(_RELEASE, "a release: write newest, 6.12, 6.12.43 or 7.3-rc7")]
+SeriesNumber = Annotated[str, _matching(_SERIES, "a series: write 6.12 or 7.3")]
 Version = Annotated[str, _matching(_VERSION, "a package version such as 6.12.43-1~bpo12+1")]
 Package = Annotated[str, _matching(_PACKAGE, "a kernel metapackage such as linux-image-cloud-{arch}")]
 Cpu = Annotated[str, _matching(_CPU, "a QEMU CPU model such as max,pauth-impdef=on")]
@@ -176,6 +178,19 @@ class TreeKernel(_Kernel):
     fragments: tuple[Annotated[str, Field(min_length=1)], ...] = ()
 
 
+class DebianTreeKernel(_Kernel):
+    """``source: debian-source``: built from the newest source package of a series."""
+
+    source: Literal["debian-source"]
+    series: SeriesNumber
+    fragments: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+
+    @model_validator(mode="after")
+    def _fragments_once(self) -> DebianTreeKernel:
+        _refuse_repeats("fragments", self.fragments)
+        return self
+
+
 class MachineKernel(_Kernel):
     """``source: machine``: what a machine reached over SSH runs."""
 
@@ -266,6 +281,7 @@ KernelEntry = Annotated[
     | Annotated[PackageKernel, Tag("source=package")]
     | Annotated[UrlKernel, Tag("source=url")]
     | Annotated[TreeKernel, Tag("source=tree")]
+    | Annotated[DebianTreeKernel, Tag("source=debian-source")]
     | Annotated[MachineKernel, Tag("source=machine")],
     kind_by("source"),
 ]

@@ -13,12 +13,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from harness.errors import BuildError, StoreError, ToolMissing, UsageError
+from harness.errors import BuildError, StoreError, UsageError
 from harness.kernels.store import telling, write_atomically
 from harness.kernels.tree import check_tree
+from harness.kernels.tree_links import link_tree
 from harness.mutants.edit import apply_edit
 from harness.mutants.model import Edit
-from harness.processes import git
 
 _COMPLETE = ".sealmatrix-copy"
 
@@ -93,56 +93,7 @@ def open_copy(origin: Path, folder: Path, touched: Iterable[str]) -> Iterator[Tr
         except BlockingIOError as error:
             raise UsageError(f"{folder} is in use by another run of mutants; wait for it to end") from error
         with telling(folder):
-            _link_all(origin, folder)
+            link_tree(origin, folder)
         copy = TreeCopy(origin, folder)
         copy.repair(name for name in touched if (origin / name).is_file())
         yield copy
-
-
-def _link_all(origin: Path, folder: Path) -> None:
-    """Bring the links up to date: files come and go in a tree somebody works on."""
-    wanted = set(_files(origin))
-    for name in sorted(_present(folder) - wanted):
-        (folder / name).unlink()
-    made: set[Path] = set()
-    for name in wanted:
-        path = folder / name
-        if path.parent not in made:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            made.add(path.parent)
-        if not os.path.lexists(path):
-            source = origin / name
-            # The tree's own links keep their meaning inside the copy.
-            path.symlink_to(source.readlink() if source.is_symlink() else source)
-
-
-def _files(origin: Path) -> list[str]:
-    """Names of the tree's files: what git knows and does not ignore, or everything where there is no git."""
-    if (origin / ".git").exists():
-        try:
-            place = git.Repository.at(origin)
-        except ToolMissing:
-            return sorted(_present(origin))
-        done = place.git("ls-files", "-z", "--cached", "--others", "--exclude-standard")
-        if done.status:
-            raise UsageError(f"{origin}: git does not list its files: {git.words_of(done)}")
-        names = (os.fsdecode(name) for name in done.out.split(b"\0") if name)
-        return sorted({name for name in names if os.path.lexists(origin / name)})
-    return sorted(_present(origin))
-
-
-def _present(folder: Path) -> set[str]:
-    """Names of all files and links below ``folder``, relative to it, without ``.git``."""
-    found: set[str] = set()
-    pending = [""]
-    while pending:
-        inside = pending.pop()
-        with os.scandir(folder / inside) as entries:
-            for entry in entries:
-                name = f"{inside}{entry.name}"
-                if entry.is_dir(follow_symlinks=False):
-                    if name != ".git":
-                        pending.append(f"{name}/")
-                else:
-                    found.add(name)
-    return found

@@ -183,7 +183,7 @@ def one_policy(path: Path) -> object:
             MATRIX,
             "    source: tree\n",
             "",
-            "4: kernels.mine: source is missing (valid: debian, file,",
+            "4: kernels.mine: source is missing (valid: debian, debian-source, file,",
             id="no kind",
         ),
         pytest.param(load_matrix, MATRIX, "    tree: ../linux\n", "", "4: kernels.mine.tree: is missing", id="no key"),
