@@ -20,6 +20,7 @@ from harness.errors import UsageError, nearest
 from harness.guests.accel import AccelWanted
 from harness.kernels.sources import SourceTree, debian_source
 from harness.kernels.store import default_root
+from harness.kernels.tree_source import fragment_file
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import Profile
 from harness.model.architectures import Arch
@@ -53,6 +54,16 @@ _COLOURS = {
 }
 
 
+_FRAGMENTS = click.option(
+    "--fragment",
+    "fragments",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="NAME",
+    help="Configure kernels with this, too: debug, kasan, or a file; repeatable.",
+)
+
+
 @click.group()
 def mutants() -> None:
     """Mutation testing: build kernels with one injected bug each and check that the tests fail.
@@ -61,6 +72,7 @@ def mutants() -> None:
     sealmatrix mutants list
     sealmatrix mutants run                                  our suite, Debian's 6.12 sources
     sealmatrix mutants run --source debian:7.3 --only 'fork-*'
+    sealmatrix mutants run --source debian:7.3 --fragment debug --only real     with the kernel's assertions
     sealmatrix mutants build                                ahead of several suites
     sealmatrix mutants run --tree ~/linux --suite ./mseal_test
     sealmatrix mutants report
@@ -117,6 +129,7 @@ def show_mutant(name: str, as_json: bool) -> None:
     "--tree", type=click.Path(path_type=Path, file_okay=False), help="A kernel source tree; it is not modified."
 )
 @shared.ARCHITECTURE
+@_FRAGMENTS
 @click.option("--only", multiple=True, metavar="GLOB", help="Mutants by id or kind; repeatable.")
 @click.option(
     "-r", "--run", "probes", multiple=True, metavar="GLOB", help="Only these probes of our suite; repeatable."
@@ -143,6 +156,7 @@ def run_them(
     source: str | None,
     tree: Path | None,
     arch: Arch,
+    fragments: tuple[Path, ...],
     only: tuple[str, ...],
     probes: tuple[str, ...],
     exploring: str | None,
@@ -168,6 +182,7 @@ def run_them(
     hush(quiet or as_json)
     known = load_mutants()
     chosen = choose(known, only)
+    extra = tuple(map(fragment_file, fragments))
     profile = _profile(profile_name)
     asked: Suite
     if exploring:
@@ -180,7 +195,9 @@ def run_them(
     with _hearing(Console(stderr=True), quiet=quiet or as_json) as on_progress:
         origin = _origin(source, tree, on_progress)
         work = work_folder(default_root(), origin.where)
-        task = MutationOptions(origin.path, origin.where, arch, chosen, work, results, jobs=jobs, every=again)
+        task = MutationOptions(
+            origin.path, origin.where, arch, chosen, work, results, jobs=jobs, every=again, fragments=extra
+        )
         records = run_mutants(task, asked, on_progress)
     return _print(_report(records, chosen), as_json=as_json)
 
@@ -191,22 +208,31 @@ def run_them(
     "--tree", type=click.Path(path_type=Path, file_okay=False), help="A kernel source tree; it is not modified."
 )
 @shared.ARCHITECTURE
+@_FRAGMENTS
 @click.option("--only", multiple=True, metavar="GLOB", help="Mutants by id or kind; repeatable.")
 @shared.COMPILERS
 @shared.QUIET
 def build_them(
-    source: str | None, tree: Path | None, arch: Arch, only: tuple[str, ...], jobs: int | None, quiet: bool
+    source: str | None,
+    tree: Path | None,
+    arch: Arch,
+    fragments: tuple[Path, ...],
+    only: tuple[str, ...],
+    jobs: int | None,
+    quiet: bool,
 ) -> int:
     """Build mutants in advance and keep their kernels, so that `run` needs no compiler.
 
     Exit status: 0 all are there, 3 one does not build.
     """
     chosen = choose(load_mutants(), only)
+    extra = tuple(map(fragment_file, fragments))
     with _hearing(Console(stderr=True), quiet=quiet) as on_progress:
         origin = _origin(source, tree, on_progress)
         work = work_folder(default_root(), origin.where)
         problems = build_mutants(
-            MutationOptions(origin.path, origin.where, arch, chosen, work, RESULTS, jobs=jobs), on_progress
+            MutationOptions(origin.path, origin.where, arch, chosen, work, RESULTS, jobs=jobs, fragments=extra),
+            on_progress,
         )
     for name, problem in problems.items():
         click.echo(f"{name}: {problem}", err=True)

@@ -28,7 +28,7 @@ from harness.mutants.suite import Suite, SuiteResult, compare
 @dataclass(frozen=True)
 class MutationOptions:
     """What to do. ``where`` names the source for reports; ``work`` keeps the copy and the build, ``results`` the
-    records; ``every`` also repeats what has been decided; ``jobs`` is make's."""
+    records; ``every`` also repeats what has been decided; ``jobs`` is make's; ``fragments`` come after our own."""
 
     tree: Path
     where: str
@@ -39,6 +39,12 @@ class MutationOptions:
     _: KW_ONLY
     jobs: int | None = None
     every: bool = False
+    fragments: tuple[Path, ...] = ()
+
+    @property
+    def flavour(self) -> str:
+        """What the builds of these options share: "x86_64", "x86_64-debug"."""
+        return "-".join((self.arch, *(fragment.stem for fragment in self.fragments)))
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,7 @@ def _opened(task: MutationOptions, on_progress: OnProgress) -> Iterator[tuple[_W
         copy = stack.enter_context(open_copy(task.tree, task.work / "tree", touched))
         on_progress(MutationProgress("building", "the unchanged kernel", 0, len(task.mutants)))
         pristine = _build(task, series, copy, "pristine")
-        kept = KeptImages(task.work / f"kept-{task.arch}", pristine.kernel.sha256)
+        kept = KeptImages(task.work / f"kept-{task.flavour}", pristine.kernel.sha256)
         yield _Workshop(task, series, copy, pristine.kernel, kept), pristine
 
 
@@ -151,8 +157,8 @@ class _Image:
 
 def _build(task: MutationOptions, series: Series, copy: TreeCopy, name: str) -> _Image:
     """Build the copy as it stands now."""
-    fragments = own_fragments(task.arch, series)
-    out = task.work / f"build-{task.arch}"
+    fragments = (*own_fragments(task.arch, series), *task.fragments)
+    out = task.work / f"build-{task.flavour}"
     built = build_tree(copy.folder, task.arch, out, fragments, jobs=task.jobs, reconfigure=False)
     image = _scratch(task, name)
     with telling(image):
