@@ -72,7 +72,7 @@ def mutants() -> None:
     sealmatrix mutants list
     sealmatrix mutants run                                  our suite, Debian's 6.12 sources
     sealmatrix mutants run --source debian:7.3 --only 'fork-*'
-    sealmatrix mutants run --source debian:7.3 --fragment debug --only real     with the kernel's assertions
+    sealmatrix mutants run --source debian:7.3 --fragment debug --only deep     with the kernel's assertions
     sealmatrix mutants build                                ahead of several suites
     sealmatrix mutants run --tree ~/linux --suite ./mseal_test
     sealmatrix mutants report

@@ -79,7 +79,11 @@ FAULTS = [
     ("  large:", "  ../large:", "kernels.yaml:8: kernels.../large: '../large' is not a name"),
     ("  large:", "  [a]:", "kernels.yaml:8: kernels: a key must be a plain word"),
     ("source: file", "source: fiel", "kernels.mine.source: unknown value 'fiel' (did you mean 'file'?)"),
-    ("    source: file\n", "", "kernels.mine: source is missing (valid: debian, debian-source, file, machine, package, tree, url)"),
+    (
+        "    source: file\n",
+        "",
+        "kernels.mine: source is missing (valid: debian, debian-source, file, machine, package, tree, url)",
+    ),
     ("release: 6.10", "release: six", "kernels.one.release: 'six' is not a release"),
     ("release: 6.10", "release: ''", "kernels.one.release: '' is not a release"),
     (
