@@ -13,7 +13,7 @@ from harness.explore.generate import merged
 from harness.explore.operations import MOVES, by_name
 from harness.explore.program import FLAGS, KINDS, TRAITS, Program, Segment, Step
 
-_MREMAP, _FORK = by_name("mremap").number, by_name("fork").number
+_MREMAP, _MSEAL = by_name("mremap").number, by_name("mseal").number
 _TO = frozenset(MOVES.index(name) for name in ("to", "to-keep", "double"))
 _RW = 3
 
@@ -37,6 +37,8 @@ def smaller(program: Program) -> Iterator[Program]:
     steps = program.steps
     for i in range(len(steps)):
         yield program.with_steps(steps[:i] + steps[i + 1 :])
+    if steps and steps[0].op == _MSEAL:
+        yield replace(program, segments=_sealed(program, steps[0]), steps=steps[1:])
     for i in range(program.units):
         if program.units > 1 and (cut := _without_unit(program, i)) is not None:
             yield cut
@@ -55,6 +57,14 @@ def smaller(program: Program) -> Iterator[Program]:
     for i, step in enumerate(steps):
         for plainer_step in _plainer_steps(step):
             yield program.with_steps((*steps[:i], plainer_step, *steps[i + 1 :]))
+
+
+def _sealed(program: Program, step: Step) -> tuple[Segment, ...]:
+    """The window as a first step seals it."""
+    units = [replace(segment, units=1) for segment in program.segments for _ in range(segment.units)]
+    for i in (i for i in range(step.start, step.start + step.units) if units[i].kind):
+        units[i] = replace(units[i], traits=units[i].traits | TRAITS["sealed"])
+    return merged(units)
 
 
 def _plainer(segment: Segment) -> Iterator[Segment]:

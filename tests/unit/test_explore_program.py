@@ -96,6 +96,12 @@ def test_whatever_is_smaller_is_a_program_and_is_smaller() -> None:
             assert size(candidate) != size(program)
 
 
+def test_a_first_step_that_seals_becomes_the_window() -> None:
+    program = parse_program("window 4 x 1 page, usual: anon 2 rw | hole | anon r\nmseal 1-3\nmunmap 0-3")
+    small = parse_program("window 4 x 1 page, usual: anon rw | anon rw sealed | hole | anon r sealed\nmunmap 0-3")
+    assert small in set(smaller(program))
+
+
 def test_a_record_is_as_long_as_both_passes_and_their_children() -> None:
     program = parse_program("window 2 x 1 page, usual: anon 2 rw sealed\nmunmap 0-1\nfork goes-on\nmunmap 0-0")
     look = 2 + 2 * 2
