@@ -15,6 +15,14 @@ from rich.table import Table
 
 from harness.cli import options as shared
 from harness.cli.announce import hush
+from harness.cli.mechanical import (
+    learning,
+    list_mechanical,
+    mechanical_of,
+    print_score,
+    show_mechanical,
+    tried_mechanical,
+)
 from harness.config.duration import seconds_of
 from harness.errors import UsageError, nearest
 from harness.guests.accel import AccelWanted
@@ -26,7 +34,9 @@ from harness.matrix.model import Profile
 from harness.model.architectures import Arch
 from harness.mutants.catalogue import choose, load_mutants
 from harness.mutants.exploring import ExploreSuite
+from harness.mutants.first_failure import FirstFailureSuite
 from harness.mutants.foreign import ForeignSuite
+from harness.mutants.mechanical.neighbours import Neighbours
 from harness.mutants.model import Edit, Mutant
 from harness.mutants.ours import OwnSuite
 from harness.mutants.records import Records
@@ -45,6 +55,9 @@ from harness.rules.load import load_catalogue
 from harness.suites.gather import SuiteWords
 
 RESULTS = Path("results") / "mutants"
+MECHANICAL = click.option(
+    "--mechanical", is_flag=True, help="Every small change of the code that seals, instead of the catalogue."
+)
 _COLOURS = {
     "killed": "green",
     "survived": "bold red",
@@ -75,15 +88,32 @@ def mutants() -> None:
     sealmatrix mutants run --source debian:7.3 --fragment debug --only deep     with the kernel's assertions
     sealmatrix mutants build                                ahead of several suites
     sealmatrix mutants run --tree ~/linux --suite ./mseal_test
+    sealmatrix mutants run --tree ~/linux --mechanical      every small change of the code that seals
     sealmatrix mutants report
     """
 
 
 @mutants.command("list")
 @click.option("--only", multiple=True, metavar="GLOB", help="By id or kind; repeatable.")
+@MECHANICAL
+@click.option("--source", metavar="debian:X.Y", help="Of --mechanical: a kernel source [default: debian:6.12].")
+@click.option("--tree", type=click.Path(path_type=Path, file_okay=False), help="Of --mechanical: a kernel source tree.")
+@shared.ARCHITECTURE
+@click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
 @shared.JSON_TABLE
-def list_mutants(only: tuple[str, ...], as_json: bool) -> None:
-    """List the mutants."""
+def list_mutants(
+    only: tuple[str, ...],
+    mechanical: bool,
+    source: str | None,
+    tree: Path | None,
+    arch: Arch,
+    results: Path,
+    as_json: bool,
+) -> None:
+    """List the mutants, with --mechanical those that a tree has, and what became of them."""
+    if mechanical:
+        list_mechanical(mechanical_of(_origin(source, tree, lambda heard: None), arch, only), results, as_json=as_json)
+        return
     chosen = choose(load_mutants(), only)
     if as_json:
         click.echo(json.dumps([_mutant_json(mutant) for mutant in chosen], indent=1))
@@ -100,9 +130,13 @@ def list_mutants(only: tuple[str, ...], as_json: bool) -> None:
 
 @mutants.command("show")
 @click.argument("name", metavar="MUTANT")
+@click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
 @shared.JSON
-def show_mutant(name: str, as_json: bool) -> None:
-    """Show one mutant: what it changes in which sources."""
+def show_mutant(name: str, results: Path, as_json: bool) -> None:
+    """Show one mutant: what it changes in which sources, and of a mechanical one what noticed it in --results."""
+    if (known := tried_mechanical(results).get(name)) is not None:
+        show_mechanical(known, as_json=as_json)
+        return
     (mutant,) = _exactly(name)
     if as_json:
         click.echo(json.dumps(_mutant_json(mutant), indent=1))
@@ -148,6 +182,8 @@ def show_mutant(name: str, as_json: bool) -> None:
 @click.option("-p", "--profile", "profile_name", default="two-cpus", show_default=True, metavar="NAME")
 @shared.ACCEL
 @shared.COMPILERS
+@MECHANICAL
+@click.option("--whole", is_flag=True, help="Ask a mechanical mutant every rule, not only until one fails.")
 @click.option("--again", is_flag=True, help="Also repeat mutants that an earlier run has decided.")
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
 @shared.QUIET
@@ -166,6 +202,8 @@ def run_them(
     profile_name: str,
     accel: AccelWanted,
     jobs: int | None,
+    mechanical: bool,
+    whole: bool,
     again: bool,
     results: Path,
     quiet: bool,
@@ -179,27 +217,35 @@ def run_them(
         raise click.UsageError("--explore cannot be combined with --run or --suite")
     if suite and probes:
         raise click.UsageError("--run selects probes of our own suite; a --suite takes --suite-arg")
+    if whole and not mechanical:
+        raise click.UsageError("--whole belongs to --mechanical; the catalogue's mutants are asked every rule anyway")
     hush(quiet or as_json)
-    known = load_mutants()
-    chosen = choose(known, only)
+    catalogued = () if mechanical else choose(load_mutants(), only)
     extra = tuple(map(fragment_file, fragments))
     profile = _profile(profile_name)
-    asked: Suite
-    if exploring:
-        asked = ExploreSuite(arch, profile, seconds_of(exploring), seed, acceleration=accel)
-    elif suite:
-        words = SuiteWords(suites=(suite,), arguments=arguments)
-        asked = ForeignSuite(words, arch, profile, acceleration=accel)
-    else:
-        asked = OwnSuite(arch, profile, probes, acceleration=accel)
     with _hearing(Console(stderr=True), quiet=quiet or as_json) as on_progress:
         origin = _origin(source, tree, on_progress)
+        made = mechanical_of(origin, arch, only, on_progress) if mechanical else ()
+        near = Neighbours(made)
+        asked: Suite
+        if exploring:
+            asked = ExploreSuite(arch, profile, seconds_of(exploring), seed, acceleration=accel)
+        elif suite:
+            words = SuiteWords(suites=(suite,), arguments=arguments)
+            asked = ForeignSuite(words, arch, profile, acceleration=accel)
+        elif mechanical and not whole:
+            asked = FirstFailureSuite(arch, profile, probes, acceleration=accel, ask_first=near.ask_first)
+        else:
+            asked = OwnSuite(arch, profile, probes, acceleration=accel)
         work = work_folder(default_root(), origin.where)
         task = MutationOptions(
-            origin.path, origin.where, arch, chosen, work, results, jobs=jobs, every=again, fragments=extra
-        )
-        records = run_mutants(task, asked, on_progress)
-    return _print(_report(records, chosen), as_json=as_json)
+            origin.path, origin.where, arch, made or catalogued, work, results,
+            jobs=jobs, every=again, fragments=extra, quick=mechanical,
+        )  # fmt: skip
+        records = run_mutants(task, asked, learning(near, on_progress))
+    if mechanical:
+        return print_score(records, [mutant.id for mutant in made], as_json=as_json)
+    return _print(_report(records, catalogued), as_json=as_json)
 
 
 @mutants.command("build")
@@ -245,8 +291,11 @@ def build_them(
 @click.option("--only", multiple=True, metavar="GLOB", help="Mutants by id or kind; repeatable.")
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
 @click.option("--all", "every", is_flag=True, help="Every mutant, with all the rules that noticed it.")
+@MECHANICAL
 @shared.JSON
-def report(folder: Path | None, only: tuple[str, ...], results: Path, every: bool, as_json: bool) -> int:
+def report(
+    folder: Path | None, only: tuple[str, ...], results: Path, every: bool, mechanical: bool, as_json: bool
+) -> int:
     """Show the result of a run: FOLDER, or the newest in --results.
 
     \b
@@ -258,6 +307,8 @@ def report(folder: Path | None, only: tuple[str, ...], results: Path, every: boo
         if not found:
             raise UsageError(f"{results}: has no run of mutants; `sealmatrix mutants run` makes one")
         folder = found[-1].parent
+    if mechanical or Records(folder).has_only_mechanical():
+        return print_score(Records(folder), only, every=every, as_json=as_json)
     return _print(_report(Records(folder), choose(load_mutants(), only)), as_json=as_json, every=every)
 
 

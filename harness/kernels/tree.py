@@ -115,11 +115,13 @@ def build_tree(
     *,
     jobs: int | None = None,
     reconfigure: bool = True,
+    commands: bool = False,
 ) -> BuiltTree:
     """Build the kernel of ``tree`` in ``out``, which keeps what an incremental build needs; ``tree`` is only read.
 
     ``fragments`` default to ``own_fragments``. ``reconfigure=False`` keeps a configuration made from the same
-    fragments: two seconds less where only C files changed. The log is ``out/build.log``. Raises ``UsageError`` for
+    fragments: two seconds less where only C files changed. ``commands`` links anew and has all commands in the log,
+    which is ``out/build.log``. Raises ``UsageError`` for
     a folder that is no clean kernel tree, ``ToolMissing``, ``BuildError`` with the decisive lines, ``StoreError``.
     """
     begun = time.monotonic()
@@ -134,7 +136,13 @@ def build_tree(
     config = parse_config(_bytes(out / ".config"))
     notes = check_options(parse_fragment(text), config)
     target, place, image_format = _target(arch) if survives_pvh(config) else _WITHOUT_PVH
-    _run([*argv, *make_variables(text), f"-j{jobs or os.cpu_count() or 1}", target], log, f"the kernel of {tree}")
+    argv = [*argv, *make_variables(text)]
+    if commands:
+        argv.append("V=1")
+        with telling(out):
+            for linked in ("vmlinux", "vmlinux.unstripped"):
+                (out / linked).unlink(missing_ok=True)
+    _run([*argv, f"-j{jobs or os.cpu_count() or 1}", target], log, f"the kernel of {tree}")
     image = out / place
     if not image.is_file():
         raise BuildError(f"{tree}: make {target} succeeded but left no {place}")

@@ -18,6 +18,8 @@ DefectKind = Literal[
     "interface",
     "hang",
     "deep",
+    "real",
+    "mechanical",
 ]
 KINDS: tuple[DefectKind, ...] = (
     "bypass",
@@ -30,7 +32,9 @@ KINDS: tuple[DefectKind, ...] = (
     "interface",
     "hang",
     "deep",
+    "real",
 )
+"""The kinds of the catalogue, each a file; ``mechanical`` mutants are made from the tree."""
 Place = Literal["put", "before", "after"]
 Series = tuple[int, int]
 """A kernel series, (6, 12)."""
@@ -90,6 +94,11 @@ class Mutant:
     def digest(self, series: Series, arch: str) -> str:
         """Sixteen hex digits that change with what would be done to a tree."""
         return hashlib.sha256(repr((self.id, self.variant(series, arch))).encode()).hexdigest()[:16]
+
+    @property
+    def told(self) -> Mapping[str, object]:
+        """What a record keeps of it, beside its id: nothing where the catalogue has it."""
+        return {}
 
     @property
     def files(self) -> frozenset[str]:

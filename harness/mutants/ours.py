@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -49,10 +50,11 @@ class OwnSuite:
         seconds = deadlines(arch, way, host_arch(), load=load).probe
         make_programs([arch])
         self._workload = workload(build(arch), probes, seconds, kmsg=True)
-        self._assignment = assign(rules or load_catalogue(), self._workload.planned)
+        self._rules = rules or load_catalogue()
+        self._assignment = assign(self._rules, self._workload.planned)
         self._arch, self._profile = arch, profile
         self._wishes = Wishes(acceleration=acceleration, load=load)
-        self._live: CellWorker | None = None
+        self._end: Callable[[], None] | None = None
         self._guard = threading.Lock()
         self._stopped = threading.Event()
         facts = (self._workload.sha256, self._workload.arguments, catalogue_digest(), repr(profile), arch)
@@ -63,15 +65,8 @@ class OwnSuite:
         cell = Cell(kernel.name, self._arch, self._profile, kernel)
         guest = QemuGuest(kernel, self._profile, folder, self._wishes)
         worker = CellWorker(cell, self._workload, folder, guest, _silent)
-        with self._guard:
-            self._live = worker
-        if self._stopped.is_set():
-            worker.interrupt()
-        try:
+        with self._running(worker.interrupt):
             outcome = worker.run()
-        finally:
-            with self._guard:
-                self._live = None
         if outcome.booted is None:
             raise InfrastructureError(outcome.lost)
         facts = kernel_facts(self._arch, outcome.journalled, config=asked_config(kernel.config))
@@ -82,21 +77,35 @@ class OwnSuite:
         """End the guest that is running, and whichever would come after it."""
         self._stopped.set()
         with self._guard:
-            live = self._live
-        if live is not None:
-            live.interrupt()
+            end = self._end
+        if end is not None:
+            end()
+
+    @contextmanager
+    def _running(self, end: Callable[[], None]) -> Iterator[None]:
+        """Have ``stop`` end what runs inside the block; what begins after it, at once."""
+        with self._guard:
+            self._end = end
+        if self._stopped.is_set():
+            end()
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._end = None
 
 
 def summary(results: Sequence[RuleResult], lost: str) -> SuiteResult:
     """Rules by what became of them. ``error`` and ``miss`` are no answer, whatever else was seen."""
     failed = {r.rule.id: r.kind or "interface" for r in results if r.status == "fail"}
+    probes = {r.rule.id: r.worst.probe for r in results if r.status == "fail"}
     passed = tuple(r.rule.id for r in results if r.status in ("pass", "known", "fixed", "observed"))
     skipped = tuple(r.rule.id for r in results if r.status == "skip")
     silent = [r for r in results if r.status in ("error", "miss")]
     if silent and not lost:
         lost = f"{silent[0].rule.id}: {silent[0].worst.reason}"
     observed = {r.rule.id: _digest(r) for r in results if r.status == "observed"}
-    return SuiteResult(failed, passed, skipped, lost, observed)
+    return SuiteResult(failed, passed, skipped, lost, observed, probes)
 
 
 def _digest(result: RuleResult) -> str:

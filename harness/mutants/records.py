@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,10 +12,12 @@ from harness.kernels.store import telling, write_atomically
 from harness.mutants.suite import SuiteResult
 
 SCHEMA = 1
-MutantState = Literal["killed", "survived", "no-answer", "not-built", "identical", "inapplicable"]
-STATES: tuple[MutantState, ...] = ("survived", "no-answer", "not-built", "identical", "killed", "inapplicable")
+MutantState = Literal["killed", "survived", "no-answer", "not-built", "identical", "duplicate", "inapplicable"]
+STATES: tuple[MutantState, ...] = (
+    "survived", "no-answer", "not-built", "identical", "duplicate", "killed", "inapplicable",
+)  # fmt: skip
 # What a later run takes as it is; the others had no fair trial.
-_FINAL: frozenset[MutantState] = frozenset({"killed", "survived", "identical"})
+_FINAL: frozenset[MutantState] = frozenset({"killed", "survived", "identical", "duplicate"})
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,9 @@ class MutantRecord:
     """One mutant's fate under one suite.
 
     ``digest`` is the mutant's; ``by`` maps what noticed it to how, ``lost`` is coverage that went; ``image`` the
-    sha256 of its kernel; ``seconds`` wall time of "build" and "suite".
+    sha256 of its kernel; ``seconds`` wall time of "build" and "suite". ``probes`` has one probe of each rule that
+    failed, ``whole`` says that everything was asked, so that ``by`` is all that notices, and ``about`` what a
+    mechanical mutant is. ``object`` is the sha256 of the one file that was compiled for it, where it was one.
     """
 
     mutant: str
@@ -34,6 +38,10 @@ class MutantRecord:
     reason: str = ""
     image: str = ""
     seconds: Mapping[str, float] = field(default_factory=dict)
+    probes: Mapping[str, str] = field(default_factory=dict)
+    whole: bool = True
+    about: Mapping[str, Any] = field(default_factory=dict)
+    object: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,17 @@ class Records:
         except (KeyError, TypeError):
             return None
         return record if record.state in STATES else None
+
+    def all(self) -> Iterator[MutantRecord]:
+        """Every record that can be read, by name."""
+        for path in sorted((self.folder / "mutants").glob("*.json")):
+            if (record := self.read(path.stem)) is not None:
+                yield record
+
+    def has_only_mechanical(self) -> bool:
+        """Whether all records are of mechanical mutants, and there are any."""
+        names = [record.about for record in self.all()]
+        return bool(names) and all(names)
 
     def fate(self, mutant: str, digest: str) -> MutantRecord | None:
         """The record that makes another trial needless: of the same mutant, and a fair trial."""

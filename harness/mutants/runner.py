@@ -9,17 +9,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
-from harness.errors import BuildError, InfrastructureError
+from harness.errors import BootFailed, BuildError, InfrastructureError
 from harness.kernels.model import Kernel
-from harness.kernels.store import telling
-from harness.kernels.tree import build_tree, check_tree, own_fragments
+from harness.kernels.store import file_sha256, telling
+from harness.kernels.tree import BuiltTree, build_tree, check_tree, own_fragments
 from harness.model.architectures import Arch
 from harness.mutants.copy import TreeCopy, open_copy
 from harness.mutants.kept import KeptImages
+from harness.mutants.mechanical.replay import NoReplay, Replay, prepare
 from harness.mutants.model import Edit, Mutant, Series
 from harness.mutants.records import MutantRecord, MutantState, MutationSession, Records
 from harness.mutants.suite import Suite, SuiteResult, compare
@@ -28,7 +29,9 @@ from harness.mutants.suite import Suite, SuiteResult, compare
 @dataclass(frozen=True)
 class MutationOptions:
     """What to do. ``where`` names the source for reports; ``work`` keeps the copy and the build, ``results`` the
-    records; ``every`` also repeats what has been decided; ``jobs`` is make's; ``fragments`` come after our own."""
+    records; ``every`` also repeats what has been decided; ``jobs`` is make's; ``fragments`` come after our own.
+    ``quick``: each mutant changes one file, which is compiled by itself and linked (``replay``), and its kernel is not
+    kept."""
 
     tree: Path
     where: str
@@ -40,6 +43,7 @@ class MutationOptions:
     jobs: int | None = None
     every: bool = False
     fragments: tuple[Path, ...] = ()
+    quick: bool = False
 
     @property
     def flavour(self) -> str:
@@ -91,9 +95,12 @@ def build_mutants(task: MutationOptions, on_progress: OnProgress) -> dict[str, s
                 continue
             on_progress(MutationProgress("building", mutant.id, done, len(task.mutants)))
             try:
-                workshop.mutant(mutant, variant).discard()
+                image = workshop.mutant(mutant, variant)
             except BuildError as problem:
                 problems[mutant.id] = str(problem)
+                continue
+            if isinstance(image, _Image):
+                image.discard()
     return problems
 
 
@@ -106,9 +113,19 @@ def _opened(task: MutationOptions, on_progress: OnProgress) -> Iterator[tuple[_W
         on_progress(MutationProgress("linking the tree", task.where, 0, len(task.mutants)))
         copy = stack.enter_context(open_copy(task.tree, task.work / "tree", touched))
         on_progress(MutationProgress("building", "the unchanged kernel", 0, len(task.mutants)))
-        pristine = _build(task, series, copy, "pristine")
+        pristine = _build(task, series, copy, "pristine", commands=task.quick)
         kept = KeptImages(task.work / f"kept-{task.flavour}", pristine.kernel.sha256)
-        yield _Workshop(task, series, copy, pristine.kernel, kept), pristine
+        replay = _replay(task, pristine.built, on_progress) if task.quick and pristine.built else None
+        yield _Workshop(task, series, copy, pristine.kernel, kept, replay), pristine
+
+
+def _replay(task: MutationOptions, built: BuiltTree, on_progress: OnProgress) -> Replay | None:
+    """How to build quickly; None, and why is told, where only make can."""
+    try:
+        return prepare(built, _out(task), _scratch(task, "replayed"))
+    except NoReplay as why:
+        on_progress(MutationProgress(f"make builds every mutant, because {why}:", task.where, 0, len(task.mutants)))
+        return None
 
 
 def _open_session(
@@ -143,6 +160,8 @@ class _Image:
 
     kernel: Kernel
     seconds: float
+    object: str = ""
+    built: BuiltTree | None = None
 
     def discard(self) -> None:
         self.kernel.image.unlink(missing_ok=True)
@@ -155,16 +174,21 @@ class _Image:
             self.discard()
 
 
-def _build(task: MutationOptions, series: Series, copy: TreeCopy, name: str) -> _Image:
+def _out(task: MutationOptions) -> Path:
+    return task.work / f"build-{task.flavour}"
+
+
+def _build(task: MutationOptions, series: Series, copy: TreeCopy, name: str, *, commands: bool = False) -> _Image:
     """Build the copy as it stands now."""
     fragments = (*own_fragments(task.arch, series), *task.fragments)
-    out = task.work / f"build-{task.flavour}"
-    built = build_tree(copy.folder, task.arch, out, fragments, jobs=task.jobs, reconfigure=False)
+    built = build_tree(
+        copy.folder, task.arch, _out(task), fragments, jobs=task.jobs, reconfigure=False, commands=commands
+    )
     image = _scratch(task, name)
     with telling(image):
         image.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(built.image, image)
-    return _Image(built.kernel(name, task.where, image), built.seconds)
+    return _Image(built.kernel(name, task.where, image), built.seconds, built=built)
 
 
 def _scratch(task: MutationOptions, name: str) -> Path:
@@ -180,22 +204,77 @@ class _Workshop:
     copy: TreeCopy
     pristine: Kernel
     kept: KeptImages
+    replay: Replay | None = None
+    objects: dict[str, str] = field(default_factory=dict)
+    """Of what was compiled, by its sha256: the first mutant that it was compiled for."""
 
     def digest(self, mutant: Mutant) -> str:
         return mutant.digest(self.series, self.task.arch)
 
-    def mutant(self, mutant: Mutant, variant: Sequence[Edit]) -> _Image:
+    def mutant(self, mutant: Mutant, variant: Sequence[Edit]) -> _Image | _NoKernel:
         """Raises ``BuildError`` when a pattern does not match or the compiler refuses."""
+        if self.task.quick:
+            return self._quickly(mutant, variant)
         begun = time.monotonic()
         image = _scratch(self.task, mutant.id)
         known = self.kept.take(mutant.id, self.digest(mutant), image)
         if known is not None:
-            kernel = replace(self.pristine, name=mutant.id, image=image, sha256=known, image_sha256=known)
-            return _Image(kernel, round(time.monotonic() - begun, 3))
+            return _Image(self._kernel(mutant, image, known), _since(begun))
         with self.copy.mutated(variant):
             built = _build(self.task, self.series, self.copy, mutant.id)
         self.kept.keep(mutant.id, self.digest(mutant), built.kernel.image)
-        return built
+        return self._unless_identical(built)
+
+    def _quickly(self, mutant: Mutant, variant: Sequence[Edit]) -> _Image | _NoKernel:
+        """Compile the one file and link; by make where that is not all."""
+        begun = time.monotonic()
+        image = _scratch(self.task, mutant.id)
+        (file,) = {edit.file for edit in variant}
+        if self.replay is None or not file.endswith(".c"):
+            return self._slowly(mutant, variant)
+        if not self.replay.has(file):
+            return _NoKernel("inapplicable", f"{file} is not part of a kernel with this configuration")
+        with self.copy.mutated(variant), self.replay.compiled(file) as compiled:
+            if compiled.same:
+                return _NoKernel("identical", "it compiles to the same code: no kernel differs")
+            first = self.objects.setdefault(compiled.sha256, mutant.id)
+            if first != mutant.id:
+                return _NoKernel("duplicate", f"it compiles to the same code as {first}", compiled.sha256)
+            self.replay.link_into(image)
+        digest = file_sha256(image)
+        return _Image(self._kernel(mutant, image, digest), _since(begun), compiled.sha256)
+
+    def _slowly(self, mutant: Mutant, variant: Sequence[Edit]) -> _Image | _NoKernel:
+        """By make, which leaves the objects of the mutant; what is compiled next must find the unchanged ones."""
+        try:
+            with self.copy.mutated(variant):
+                built = _build(self.task, self.series, self.copy, mutant.id)
+        finally:
+            if self.replay is not None:
+                _build(self.task, self.series, self.copy, "again").discard()
+        return self._unless_identical(built)
+
+    def _kernel(self, mutant: Mutant, image: Path, digest: str) -> Kernel:
+        return replace(self.pristine, name=mutant.id, image=image, sha256=digest, image_sha256=digest)
+
+    def _unless_identical(self, image: _Image) -> _Image | _NoKernel:
+        if image.kernel.sha256 != self.pristine.sha256:
+            return image
+        image.discard()
+        return _NoKernel("identical", "the kernel is byte-identical: the compiler sees no difference")
+
+
+@dataclass(frozen=True)
+class _NoKernel:
+    """Why a mutant needs no trial."""
+
+    state: MutantState
+    reason: str
+    object: str = ""
+
+
+def _since(begun: float) -> float:
+    return round(time.monotonic() - begun, 3)
 
 
 class _Trials:
@@ -244,6 +323,7 @@ class _Trials:
             return None
         known = None if self._task.every else self._records.fate(mutant.id, self._workshop.digest(mutant))
         if known is not None:
+            self._workshop.objects.setdefault(known.object, mutant.id)
             self._decided("known", mutant, known)
             return None
         kept = self._workshop.kept.has(mutant.id, self._workshop.digest(mutant))
@@ -255,10 +335,9 @@ class _Trials:
         except BuildError as problem:
             self._decide(self._record(mutant, "not-built", reason=str(problem)))
             return None
-        if image.kernel.sha256 == self._session.image:
-            image.discard()
-            reason = "the kernel is byte-identical: the compiler sees no difference"
-            self._decide(self._record(mutant, "identical", reason=reason))
+        if isinstance(image, _NoKernel):
+            record = self._record(mutant, image.state, reason=image.reason)
+            self._decide(replace(record, object=image.object))
             return None
         return image
 
@@ -267,14 +346,36 @@ class _Trials:
         folder = _fresh(self._records.folder / "cells" / mutant.id)
         begun = time.monotonic()
         with image.dropping():
-            try:
-                answer = self._suite(image.kernel, folder)
-            except InfrastructureError as problem:
-                answer = SuiteResult({}, (), lost=str(problem))
+            answer = self._answer(image.kernel, folder)
         finding = compare(self._session.pristine, answer)
-        seconds = {"build": image.seconds, "suite": round(time.monotonic() - begun, 3)}
+        seconds = {"build": image.seconds, "suite": _since(begun)}
         record = self._record(mutant, finding.outcome, finding.by, finding.lost, finding.reason)
-        self._decide(replace(record, image=image.kernel.sha256, seconds=seconds))
+        probes = {rule: probe for rule, probe in answer.probes.items() if rule in finding.by}
+        self._decide(
+            replace(
+                record,
+                image=image.kernel.sha256,
+                seconds=seconds,
+                probes=probes,
+                whole=answer.whole,
+                object=image.object,
+            )
+        )
+
+    def _answer(self, kernel: Kernel, folder: Path) -> SuiteResult:
+        """What the suite says. A kernel that does not come up in two attempts, where the unchanged one does, is
+        noticed by whoever starts it; of the catalogue's mutants that is no answer, because each is meant to boot."""
+        attempts = 2 if self._task.quick else 1
+        for attempt in range(1, attempts + 1):
+            try:
+                return self._suite(kernel, _fresh(folder))
+            except BootFailed as problem:
+                if attempt == attempts:
+                    failed = {"boot": "does not boot"} if self._task.quick else {}
+                    return SuiteResult(failed, (), lost=str(problem), whole=False)
+            except InfrastructureError as problem:
+                return SuiteResult({}, (), lost=str(problem))
+        raise AssertionError("an attempt returns")
 
     def _record(
         self,
@@ -284,7 +385,8 @@ class _Trials:
         lost: Sequence[str] = (),
         reason: str = "",
     ) -> MutantRecord:
-        return MutantRecord(mutant.id, self._workshop.digest(mutant), state, dict(by or {}), tuple(lost), reason)
+        record = MutantRecord(mutant.id, self._workshop.digest(mutant), state, dict(by or {}), tuple(lost), reason)
+        return replace(record, about=mutant.told)
 
     def _decide(self, record: MutantRecord) -> None:
         self._records.write(record)

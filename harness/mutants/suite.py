@@ -18,7 +18,8 @@ class SuiteResult:
 
     ``failed`` maps what failed (rules, or tests of a suite that is not ours) to how; ``passed`` is what passed and
     ``skipped`` what does not apply to this kernel. ``lost`` says why there is no whole answer, "" when there is one.
-    ``observed`` has a digest of what was recorded for each rule that promises nothing.
+    ``observed`` has a digest of what was recorded for each rule that promises nothing, ``probes`` one probe of each
+    rule that failed. ``whole``: everything was asked; a suite may end with the first failure.
     """
 
     failed: Mapping[str, str]
@@ -26,6 +27,8 @@ class SuiteResult:
     skipped: tuple[str, ...] = ()
     lost: str = ""
     observed: Mapping[str, str] = field(default_factory=dict)
+    probes: Mapping[str, str] = field(default_factory=dict)
+    whole: bool = True
 
 
 class Suite(Protocol):
