@@ -24,6 +24,11 @@ def test_what_a_bug_names_is_there(bug: Bug) -> None:
     assert not bug.unnoticed or bug.noticed.startswith("nothing: ")
 
 
+def test_every_real_mutant_puts_a_bug_of_the_record_back() -> None:
+    named = [mutant for bug in RECORD.values() for mutant in bug.mutants]
+    assert sorted(named) == sorted(m.id for m in load_mutants().values() if m.kind == "real")
+
+
 def test_there_are_at_least_twelve() -> None:
     assert len(RECORD) >= 12
 
