@@ -44,11 +44,11 @@ def mechanical_of(
 
 
 def learning(near: Neighbours, on_progress: OnProgress) -> OnProgress:
-    """Have ``near`` hear which probes killed which mutant."""
+    """Have ``near`` hear what killed which mutant."""
 
     def heard(event: MutationProgress) -> None:
         if event.record is not None and event.record.state == "killed":
-            near.learn(event.record.mutant, tuple(event.record.probes.values()))
+            near.learn(event.record.mutant, event.record.probes.items())
         on_progress(event)
 
     return heard

@@ -29,8 +29,9 @@ from harness.runs.model import Cell, Workload
 from harness.verdicts.judge import Assignment, assign
 
 _PORTION = 400  # probes: a command of the channel has at most 1023 words
-AskFirst = Callable[[str], Sequence[str]]
-"""From the name of a mutant to the probes that may notice it, best first."""
+_NEAR = 200  # probes that are asked because of neighbours: a second or less
+AskFirst = Callable[[str], Sequence[tuple[str, str]]]
+"""From the name of a mutant to what may notice it: rules, each with one of its probes, best first."""
 
 
 class FirstFailureSuite(OwnSuite):
@@ -91,19 +92,38 @@ class FirstFailureSuite(OwnSuite):
     def _portions(self, mutant: str) -> tuple[list[Sequence[ProbeName]], list[Sequence[ProbeName]]]:
         """What is asked because it promises something, and then all there is."""
         planned = self._workload.planned
-        places = {probe.id: probe for probe in planned}
-        near = {name for name in self._ask_first(mutant) if name in places}
-        early = [[probe for probe in planned if probe.id in wanted] for wanted in (near, self._sample)]
+        near = promising(self._assignment, self._ask_first(mutant))
         rest = [planned[first : first + _PORTION] for first in range(0, len(planned), _PORTION)]
+        early = [[probe for probe in planned if probe.id in wanted] for wanted in (near, *self._sample)]
         return [probes for probes in early if probes], [*rest]
 
 
-def sample(assignment: Assignment) -> frozenset[str]:
-    """One probe of each rule that promises something and is no race."""
-    promising = [
-        probes for rule, probes in assignment if rule.level in ("required", "permitted") and rule.family != "races"
-    ]
-    return frozenset(probes[0].id for probes in promising)
+def promising(assignment: Assignment, failures: Sequence[tuple[str, str]]) -> frozenset[str]:
+    """The probes that failed elsewhere, and of their rules one probe for each operation: where one advice is forgotten
+    the next may be, too."""
+    rules = {rule.id: probes for rule, probes in assignment}
+    asked = {probe.id for probes in rules.values() for probe in probes}
+    found = dict.fromkeys(probe for _, probe in failures if probe in asked)
+    found |= dict.fromkeys(
+        probe.id for rule in dict.fromkeys(rule for rule, _ in failures) for probe in _one_each(rules.get(rule, ()))
+    )
+    return frozenset([*found][:_NEAR])
+
+
+def sample(assignment: Assignment) -> tuple[frozenset[str], ...]:
+    """One probe of each operation of each rule that promises something and is no race; in portions."""
+    found = dict.fromkeys(
+        probe.id
+        for rule, probes in assignment
+        if rule.level in ("required", "permitted") and rule.family != "races"
+        for probe in _one_each(probes)
+    )
+    names = [*found]
+    return tuple(frozenset(names[first : first + _PORTION]) for first in range(0, len(names), _PORTION))
+
+
+def _one_each(probes: Sequence[ProbeName]) -> list[ProbeName]:
+    return list({probe.operation: probe for probe in reversed(probes)}.values())[::-1]
 
 
 def together(seen: Sequence[Journalled]) -> Journalled:

@@ -310,10 +310,11 @@ def test_the_probes_that_killed_the_nearest_are_asked_first(tree: Path) -> None:
     far = next(m for m in mutants if m.about.file == "mm/mseal.c")
     near = Neighbours(mutants)
     assert near.ask_first(one.id) == ()
-    near.learn(far.id, ["c/r/s", "d/r/s"])
-    near.learn(two.id, ["a/r/s", "b/r/s"])
+    a, b, c, d = (("rule", f"{name}/r/s") for name in "abcd")
+    near.learn(far.id, [c, d])
+    near.learn(two.id, [a, b])
     near.learn(two.id, [])  # nothing to be learnt
-    assert near.ask_first(one.id) == ("a/r/s", "c/r/s", "b/r/s", "d/r/s")
+    assert near.ask_first(one.id) == (a, c, b, d)
 
 
 def about(function: str = "f", operator: str = "delete", was: str = "g();") -> dict[str, Any]:

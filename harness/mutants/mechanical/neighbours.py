@@ -1,36 +1,37 @@
-"""What to ask first: the probes that killed the mutants nearest to this one. Pure."""
+"""What to ask first: the rules and probes that killed the mutants nearest to this one. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from harness.mutants.mechanical.model import MechanicalMutant
 
-_MOST = 48  # probes; one of them is a few milliseconds
+Failure = tuple[str, str]
+"""A rule, and one of its probes."""
 
 
 @dataclass
 class Neighbours:
-    """The mutants of one run, and which probes failed for those that were killed."""
+    """The mutants of one run, and what failed for those that were killed: pairs of a rule and one of its probes."""
 
     mutants: Sequence[MechanicalMutant]
-    _failed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _failed: dict[str, tuple[Failure, ...]] = field(default_factory=dict)
 
-    def learn(self, mutant: str, probes: Sequence[str]) -> None:
-        """A mutant was killed by these probes."""
-        if probes:
-            self._failed[mutant] = tuple(probes)
+    def learn(self, mutant: str, failures: Iterable[Failure]) -> None:
+        """A mutant was killed by these."""
+        if found := tuple(failures):
+            self._failed[mutant] = found
 
-    def ask_first(self, mutant: str) -> tuple[str, ...]:
-        """Probes in the order in which they promise most: of the nearest mutants, some of each."""
+    def ask_first(self, mutant: str) -> tuple[Failure, ...]:
+        """In the order in which they promise most: the first failure of each, from the nearest on; then the second."""
         by_id = {m.id: m for m in self.mutants}
         near = sorted(self._failed, key=lambda other: _distance(by_id.get(mutant), by_id.get(other)))
-        turns = max((len(probes) for probes in self._failed.values()), default=0)
-        found = dict.fromkeys(
+        turns = max((len(failures) for failures in self._failed.values()), default=0)
+        found = (
             self._failed[other][turn] for turn in range(turns) for other in near if turn < len(self._failed[other])
         )
-        return tuple(found)[:_MOST]
+        return tuple(dict.fromkeys(found))
 
 
 def _distance(one: MechanicalMutant | None, other: MechanicalMutant | None) -> tuple[bool, bool, int]:
