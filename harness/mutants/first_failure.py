@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from harness.errors import GuestError
@@ -15,7 +16,7 @@ from harness.guests.qemu import QemuGuest
 from harness.kernels.model import Kernel
 from harness.matrix.model import Profile
 from harness.model.architectures import Arch
-from harness.model.rule import ProbeName
+from harness.model.rule import ProbeName, Rule
 from harness.model.verdict import RuleResult
 from harness.mutants.ours import OwnSuite, summary
 from harness.mutants.suite import SuiteResult
@@ -49,7 +50,7 @@ class FirstFailureSuite(OwnSuite):
         ask_first: AskFirst = lambda _mutant: (),
     ) -> None:
         super().__init__(arch, profile, probes, acceleration=acceleration)
-        self._ask_first, self._sample = ask_first, sample(self._assignment)
+        self._questions = Questions(self._rules, self._workload, ask_first)
 
     def __call__(self, kernel: Kernel, folder: Path) -> SuiteResult:
         """Boot ``kernel`` once and ask it portion by portion."""
@@ -58,15 +59,29 @@ class FirstFailureSuite(OwnSuite):
             stack.callback(guest.stop)
             stack.enter_context(self._running(guest.stop))
             guest.boot()
-            return self.ask(guest, Cell(kernel.name, self._arch, self._profile, kernel), folder)
+            return self._questions.ask(guest, Cell(kernel.name, self._arch, self._profile, kernel), folder)
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What a guest is asked, in which order, by which rules."""
+
+    rules: Mapping[str, Rule]
+    workload: Workload
+    ask_first: AskFirst
+
+    @cached_property
+    def assignment(self) -> Assignment:
+        """Which rule speaks for which probes."""
+        return assign(self.rules, self.workload.planned)
 
     def ask(self, guest: Guest, cell: Cell, folder: Path) -> SuiteResult:
         """Ask a guest that is up; it is stopped when that has been done."""
-        argv = push(guest, self._workload)
+        argv = push(guest, self.workload)
         early, rest = self._portions(cell.id)
         seen: list[Journalled] = []
         for number, probes in enumerate((*early, *rest)):
-            work = replace(self._workload, planned=tuple(probes))
+            work = replace(self.workload, planned=tuple(probes))
             journalled, lost = _observed(guest, _only(argv, probes), work, cell, folder / f"portion-{number}.jsonl")
             results = self._judged(cell, work, journalled, lost, ())
             if lost:
@@ -78,23 +93,23 @@ class FirstFailureSuite(OwnSuite):
             if number >= len(early):
                 seen.append(journalled)
         guest.stop()
-        crashes, unplaced = read_console(guest, self._workload)
-        return summary(self._judged(cell, self._workload, together(seen), unplaced, crashes), unplaced)
+        crashes, unplaced = read_console(guest, self.workload)
+        return summary(self._judged(cell, self.workload, together(seen), unplaced, crashes), unplaced)
 
     def _judged(
         self, cell: Cell, work: Workload, journalled: Journalled, lost: str, crashes: Sequence[Crash]
     ) -> tuple[RuleResult, ...]:
         config = asked_config(cell.kernel.config) if isinstance(cell.kernel, Kernel) else None
-        facts = kernel_facts(self._arch, journalled, config=config)
-        question = self._assignment if work is self._workload else assign(self._rules, work.planned)
+        facts = kernel_facts(cell.arch, journalled, config=config)
+        question = self.assignment if work is self.workload else assign(self.rules, work.planned)
         return judge_cell(question, facts, journalled, lost, crashes)
 
     def _portions(self, mutant: str) -> tuple[list[Sequence[ProbeName]], list[Sequence[ProbeName]]]:
         """What is asked because it promises something, and then all there is."""
-        planned = self._workload.planned
-        near = promising(self._assignment, self._ask_first(mutant))
+        planned = self.workload.planned
+        near = promising(self.assignment, self.ask_first(mutant))
         rest = [planned[first : first + _PORTION] for first in range(0, len(planned), _PORTION)]
-        early = [[probe for probe in planned if probe.id in wanted] for wanted in (near, *self._sample)]
+        early = [[probe for probe in planned if probe.id in wanted] for wanted in (near, *sample(self.assignment))]
         return [probes for probes in early if probes], [*rest]
 
 

@@ -194,7 +194,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def is_cheap(example: Example) -> bool:
     first, *words = example.words
-    other_runs = any(words in example.line for words in ("results/", "tests/", "--across", "arm64", "bzImage", "--tree"))
+    other_runs = any(
+        words in example.line for words in ("results/", "tests/", "--across", "arm64", "bzImage", "--tree")
+    )
     a_name = example.inline and len(words) == 1
     return first == "sealmatrix" and " ".join(words).startswith(CHEAP) and not other_runs and not a_name
 
