@@ -10,6 +10,7 @@ import click
 
 from harness.cli import options as shared
 from harness.model.run_record import write_atomically
+from harness.nightly.marks import news_of
 from harness.reports.junit import classnames, suite, to_xml
 from harness.reports.kcidb import kcidb
 from harness.reports.ktap import ktap
@@ -32,7 +33,7 @@ FORMATS: Mapping[str, Callable[[RunDone, str], str]] = {
     "junit": _junit,
     "kcidb": lambda done, origin: json.dumps(kcidb(done, origin), indent=1) + "\n",
     "ktap": lambda done, _origin: ktap(done),
-    "markdown": lambda done, _origin: markdown(done),
+    "markdown": lambda done, _origin: markdown(done, news_of(done.folder)),
 }
 
 

@@ -9,6 +9,7 @@ import click
 
 from harness.cli import options as shared
 from harness.model.verdict import STATUSES
+from harness.nightly.marks import news_of
 from harness.reports.listing import print_verdicts
 from harness.reports.scenario import print_scenario, scenario_json
 from harness.reports.style import screen
@@ -52,5 +53,5 @@ def show(
     elif script:
         print_scenario(console, done, script)
     else:
-        print_run(console, done, every=show_all)
+        print_run(console, done, every=show_all, news=news_of(folder))
     return done.exit_code

@@ -62,6 +62,11 @@ def read_mark(folder: Path) -> Mark:
         raise UsageError(f"{path}: cannot be read: {problem}") from problem
 
 
+def news_of(folder: Path) -> tuple[str, ...]:
+    """The lines with which a night ended; none for a run that is no night. Raises ``UsageError`` as ``read_mark``."""
+    return read_mark(folder).news if (folder / NIGHTLY).is_file() else ()
+
+
 def nights(results: Path, selection: str) -> Iterator[tuple[Path, Mark]]:
     """The nights of a selection, newest first."""
     for folder in reversed(nightly_folders(results)):

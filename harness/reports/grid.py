@@ -93,6 +93,14 @@ def flatten(cell: CellRecord, results: Sequence[RuleResult]) -> Flat | None:
     return Flat(cell, *main, len(rules), len(results), tuple((*key, tuple(ids)) for key, ids in others))
 
 
+def grouped_flats(flats: Sequence[Flat]) -> list[list[Flat]]:
+    """Flat cells that say the same, put together."""
+    groups: dict[tuple[object, ...], list[Flat]] = {}
+    for flat in flats:
+        groups.setdefault((flat.status, flat.reason, flat.rules, flat.total, flat.others), []).append(flat)
+    return list(groups.values())
+
+
 def _rows(columns: Sequence[Sequence[RuleResult]]) -> list[Row]:
     """One row a rule, worst first, the catalogue's order among equals."""
     rules: dict[str, Check] = {r.rule.id: r.rule for column in columns for r in column}

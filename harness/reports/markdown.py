@@ -1,4 +1,7 @@
-"""A run as Markdown that GitHub and GitLab render: for job summaries and merge request comments, so kept short."""
+"""A run as Markdown that GitHub and GitLab render: for job summaries and merge request comments, so kept short.
+
+What is new stands first, then what failed, by cause, then the grid: of many cells only those that differ.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +11,39 @@ from collections.abc import Iterator, Sequence
 from harness.model.run_record import CellRecord
 from harness.model.verdict import STATUSES, Status
 from harness.names import escaped
+from harness.reports.details import MANY
 from harness.reports.findings import Finding, findings
-from harness.reports.grid import Flat, Grid, Row, grid
+from harness.reports.folding import Folded, folded
+from harness.reports.grid import Flat, Grid, Row, grid, grouped_flats
+from harness.reports.nouns import noun
 from harness.reports.style import MARKS
 from harness.runs.causes import told_causes
-from harness.runs.cells import kernel_name, label, plural, profile_suffix, release, repeat_suffix, status_counts
+from harness.runs.cells import (
+    few,
+    kernel_name,
+    label,
+    plural,
+    profile_suffix,
+    release,
+    repeat_suffix,
+    status_counts,
+    together,
+)
 from harness.runs.model import RunDone
 
 # A comment may have 65,536 characters on GitHub; this many findings stay below that.
 _FINDINGS = 30
 _REASON = 400
+_NAMED = 3  # rules of a cell with one thing to say, that say another
 _ALWAYS: frozenset[Status] = frozenset({"fail", "error", "miss"})
 # What begins a construct inside a line in one of the two dialects; ``@``, ``#`` and ``!`` would call people and issues.
 _SPECIAL = re.compile(r"[\\`*_\[\]<>#!|~@$&%]")
 
 
-def markdown(done: RunDone) -> str:
-    """The whole document."""
+def markdown(done: RunDone, news: Sequence[str] = ()) -> str:
+    """The whole document. ``news`` are the lines with which a night ended."""
     laid_out = grid(done)
-    above = [*_head(done), *_causes(done), *_table(laid_out), *_flats(laid_out.flats)]
+    above = [*_head(done), *_news(news), *_causes(done), *_grid(done, laid_out), *_flats(done, laid_out.flats)]
     lines = [*above, *_findings(done), *_kernels(done)]
     return "\n".join(lines) + "\n"
 
@@ -62,6 +79,14 @@ def _head(done: RunDone) -> Iterator[str]:
     yield ""
 
 
+def _news(news: Sequence[str]) -> Iterator[str]:
+    if news:
+        yield "### Since last night"
+        yield ""
+        yield from (f"- {text(line)}" for line in news)
+        yield ""
+
+
 def _causes(done: RunDone) -> Iterator[str]:
     """What failed, by cause, with the commands that follow."""
     found = told_causes(done)
@@ -79,6 +104,22 @@ def _causes(done: RunDone) -> Iterator[str]:
             yield f"  {text(command.what)}: {code(command.line)}  "
     if len(found) > _FINDINGS:
         yield f"- and {len(found) - _FINDINGS} more: {code(f'sealmatrix show {done.record.id}')}"
+    yield ""
+
+
+def _grid(done: RunDone, laid_out: Grid) -> Iterator[str]:
+    """All cells where they are few. Of many only what differs, then who agrees, then what is alike everywhere."""
+    if len(laid_out.cells) <= MANY:
+        yield from _table(laid_out)
+        return
+    found: Folded = folded(laid_out)
+    yield from _table(found.grid)
+    for group in found.agreeing:
+        names = few(done.record, [cell.id for cell in group.others])
+        yield f"- {plural(len(group.others), 'cell')} like **{text(label(group.first))}**: {text(names)}"
+    for one in found.everywhere:
+        what = f"{one.status} on every cell: {plural(one.rules, 'rule')} of {', '.join(one.families)}"
+        yield f"- {MARKS[one.status].glyph} {text(what)}"
     yield ""
 
 
@@ -102,7 +143,9 @@ def _column(cell: CellRecord) -> str:
 
 
 def _row_name(row: Row) -> str:
-    return code(row.rules[0].id) if len(row.rules) == 1 else f"{text(row.rules[0].family)}: {len(row.rules)} rules"
+    if len(row.rules) == 1:
+        return code(row.rules[0].id)
+    return f"{text(row.rules[0].family)}: {plural(len(row.rules), noun(row.rules))}"
 
 
 def _word(row: Row, column: int) -> str:
@@ -115,10 +158,16 @@ def _word(row: Row, column: int) -> str:
     return " ".join(filter(None, parts))
 
 
-def _flats(flats: Sequence[Flat]) -> Iterator[str]:
-    for flat in flats:
+def _flats(done: RunDone, flats: Sequence[Flat]) -> Iterator[str]:
+    """Cells with one thing to say; those that say the same stand together."""
+    for group in grouped_flats(flats):
+        flat = group[0]
         share = f"{flat.rules} of {plural(flat.total, 'rule')} {flat.status}"
-        yield f"- **{text(label(flat.cell))}**: {share}: {text(flat.reason)}"
+        names = together(done.record, [one.cell.id for one in group])
+        yield f"- **{text(names)}**: {share}: {text(flat.reason)}"
+        for status, reason, rules in flat.others:
+            named = ", ".join(map(code, rules)) if len(rules) <= _NAMED else plural(len(rules), "rule")
+            yield f"  - {status}: {named}" + (f": {text(reason)}" if reason else "")
     if flats:
         yield ""
 
@@ -141,8 +190,8 @@ def _findings(done: RunDone) -> Iterator[str]:
 def _finding(done: RunDone, finding: Finding) -> Iterator[str]:
     first = finding.first
     what = f"{first.status} {first.kind}" if first.kind else first.status
-    names = [label(cell) for cell in done.record.cells if cell.id in finding.cells]
-    yield f"- {MARKS[first.status].glyph} **{what}** {code(finding.rule.id)} on {text(', '.join(names))}"
+    names = few(done.record, finding.cells)
+    yield f"- {MARKS[first.status].glyph} **{what}** {code(finding.rule.id)} on {text(names)}"
     yield f"  {text(finding.rule.statement)}  "
     yield f"  {code(first.probe)}: {text(first.reason[:_REASON])}"
 

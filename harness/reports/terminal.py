@@ -15,7 +15,7 @@ from harness.model.verdict import STATUSES, Status
 from harness.reports.compare import print_comparison
 from harness.reports.details import MANY, print_causes, print_details
 from harness.reports.folding import Folded, folded
-from harness.reports.grid import Flat, Grid, Row, grid
+from harness.reports.grid import Flat, Grid, Row, grid, grouped_flats
 from harness.reports.nouns import noun
 from harness.reports.style import MARKS, SHORT_KINDS, Ink, Page
 from harness.runs.causes import told_causes
@@ -30,12 +30,24 @@ _HEAD_WIDTH = 9
 _ALWAYS: frozenset[Status] = frozenset({"fail", "error", "miss"})
 
 
-def print_run(console: Console, done: RunDone, *, every: bool = False, comparison: Comparison | None = None) -> None:
-    """Print a whole run. ``every``: one line for each rule, and every finding in full. What failed stands first, for
-    that is on the first screen; then the ``comparison`` with the kernels of the run that are baselines."""
+def print_run(
+    console: Console,
+    done: RunDone,
+    *,
+    every: bool = False,
+    comparison: Comparison | None = None,
+    news: Sequence[str] = (),
+) -> None:
+    """Print a whole run. ``every``: one line for each rule, and every finding in full. What is new and what failed
+    stand first, for that is on the first screen; then the ``comparison`` with the kernels of the run that are
+    baselines. ``news`` are the lines with which a night ended."""
     page = Page(console)
     run = done.record
     page.line(f"run {run.id}: {_size(done)}, payload {run.payload_id}", style="bold")
+    if news:
+        page.head("Since last night")
+    for line in news:
+        page.line(line, _GAP)
     found = told_causes(done)
     print_causes(page, done, found)
     if comparison is not None:
@@ -212,13 +224,10 @@ def _legend(ink: Ink, laid_out: Grid, short: bool, width: int) -> Iterator[Text]
 
 
 def _print_flats(page: Page, done: RunDone, flats: Sequence[Flat]) -> None:
-    groups: dict[tuple[object, ...], list[Flat]] = {}
-    for flat in flats:
-        groups.setdefault((flat.status, flat.reason, flat.rules, flat.others), []).append(flat)
-    if groups:
+    if flats:
         page.blank()
     ink = page.ink
-    for group in groups.values():
+    for group in grouped_flats(flats):
         flat = group[0]
         whole = flat.total > 1 and not flat.others
         share = f"all {flat.total} rules" if whole else f"{flat.rules} of {plural(flat.total, 'rule')}"

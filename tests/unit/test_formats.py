@@ -12,7 +12,7 @@ from harness.reports.kcidb import STATUSES as KCIDB_STATUSES
 from harness.reports.kcidb import kcidb
 from harness.reports.ktap import ktap
 from harness.reports.markdown import code, markdown, text
-from tests.builders import cell, default_matrix, lost_cell, result, rule, run
+from tests.builders import cell, default_matrix, fifty_cells, lost_cell, result, rule, run
 
 kcidb_io = pytest.importorskip("kcidb_io", reason="kcidb-io is not installed (pip install kcidb-io)")
 
@@ -63,6 +63,35 @@ def test_markdown_says_the_worst_first(tmp_path: Path) -> None:
     assert "repeat: `sealmatrix run -k debian-7.3 -a x86_64 -r munmap/" in causes
     widths = {line.count("|") for line in ("| rule |" + rest).split("\n\n")[0].splitlines()}
     assert len(widths) == 1
+
+
+def test_markdown_of_many_cells_has_only_the_columns_that_differ(tmp_path: Path) -> None:
+    page = markdown(fifty_cells(tmp_path, "munmap-2", "madvise-0"))
+    (head,) = (line for line in page.splitlines() if line.startswith("| rule |"))
+    assert head == "| rule | debian-6.12.43<br>x86\\_64 | debian-6.12.67<br>arm64 |"
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    assert rows == ["| `munmap-2` | ✓ | ✗ bypass |", "| `madvise-0` | ✓ | ✗ bypass |"]
+    assert "- 48 cells like **debian-6.12.43 x86\\_64**: debian-6.12.43" in page
+    assert "- ✓ pass on every cell: 18 rules of munmap, mprotect, madvise, mremap" in page
+    assert len(page) < 8000
+
+
+def test_markdown_of_many_cells_that_agree_is_a_few_lines(tmp_path: Path) -> None:
+    page = markdown(fifty_cells(tmp_path)).partition("<details>")[0]
+    assert "- 49 cells like **debian-6.12.43 x86\\_64**" in page
+    assert "- ✓ pass on every cell: 20 rules" in page
+    assert len(page.splitlines()) < 10
+
+
+def test_markdown_says_what_is_new_above_what_failed(tmp_path: Path) -> None:
+    page = markdown(default_matrix(tmp_path), ("nightly r: 7 cells", "new: R7 @all munmap"))
+    assert page.index("### Since last night") < page.index("- new: R7 &#64;all munmap") < page.index("### What failed")
+
+
+def test_markdown_tells_kernels_without_mseal_together(tmp_path: Path) -> None:
+    page = markdown(default_matrix(tmp_path))
+    assert page.count("ENOSYS") == 1
+    assert "- **debian-6.1 (x86\\_64, arm64)**: 18 of 18 rules skip: no mseal (ENOSYS)" in page
 
 
 def test_markdown_renders_what_a_guest_said_as_it_is() -> None:

@@ -21,7 +21,7 @@ from harness.reports.style import MARKS, Ink
 from harness.reports.terminal import print_run
 from harness.rules.load import load_catalogue
 from harness.runs.model import RunDone
-from tests.builders import cell, default_matrix, lost_cell, result, rule, run
+from tests.builders import cell, default_matrix, fifty_cells, lost_cell, result, rule, run
 
 FOLDER = Path("results/20261123-214500-3fa2")
 
@@ -244,33 +244,21 @@ def test_the_bisection_of_a_kernel_that_was_given(version: str, ends: str) -> No
     assert f"bisect: sealmatrix bisect --rule munmap-blocked --probe munmap/anon-rw/exact -a x86_64 {ends}" in text
 
 
-def many(*odd: str) -> RunDone:
-    """Fifty cells of twenty rules, all well but for rules of ``odd`` on the last cell."""
-    rules = [rule(f"{family}-{n}", family) for family in ("munmap", "mprotect", "madvise", "mremap") for n in range(5)]
-    cells = []
-    for number in range(25):
-        for arch in ("x86_64", "arm64"):
-            failing = odd if (number, arch) == (24, "arm64") else ()
-            results = [result(r, "fail", "r", "bypass") if r.id in failing else result(r) for r in rules]
-            cells.append((cell(f"debian-6.12.{number + 43}", arch), results))
-    return run(FOLDER, cells)
-
-
 def test_fifty_cells_that_agree_are_one_column_and_go_on_a_screen() -> None:
-    text = printed(many(), 80)
+    text = printed(fifty_cells(FOLDER), 80)
     assert "✓ pass on every cell: 20 rules of munmap, mprotect, madvise, mremap" in text
     assert "49 cells like debian-6.12.43 x86_64" in text
     assert len(text.splitlines()) < 25
 
 
 def test_the_cell_that_differs_has_its_column_and_every_rule_that_differs_its_row() -> None:
-    found = folded(grid(many("munmap-2", "madvise-0")))
+    found = folded(grid(fifty_cells(FOLDER, "munmap-2", "madvise-0")))
     assert [one.id for one in found.grid.cells] == ["debian-6.12.43.x86_64", "debian-6.12.67.arm64"]
     assert sorted(row.rules[0].id for row in found.grid.rows) == ["madvise-0", "munmap-2"]
     (group,) = found.agreeing
     assert len(group.others) == 48
     assert sum(one.rules for one in found.everywhere) == 18
-    text = printed(many("munmap-2", "madvise-0"), 80)
+    text = printed(fifty_cells(FOLDER, "munmap-2", "madvise-0"), 80)
     assert "✗ bypass" in text
     assert "debian-6.12.67" in text.replace("\n", "")
 
@@ -280,3 +268,11 @@ def test_skipped_names_the_rules() -> None:
     results = [result(r, "skip", "needs two CPUs") if n < 2 else result(r) for n, r in enumerate(rules)]
     text = printed(run(FOLDER, [(cell("debian-6.12"), results), (cell("debian-7.3"), [*map(result, rules)])]), 200)
     assert "munmap-0, munmap-1 on debian-6.12 (x86_64): needs two CPUs" in text
+
+
+def test_what_a_night_ended_with_stands_above_what_failed() -> None:
+    raw = io.StringIO()
+    print_run(Console(file=raw, width=100), default_matrix(FOLDER), news=("nightly r: 7 cells", "new: R7 munmap"))
+    text = raw.getvalue()
+    assert text.index("Since last night") < text.index("new: R7 munmap") < text.index("What failed, by cause")
+    assert "Since last night" not in printed(default_matrix(FOLDER))
