@@ -122,6 +122,10 @@ def _exited(suite: SuiteAsked, run: ProgramRun, output: TestOutput) -> Judgement
     explained = any(test.status in ("fail", "broken", "missing") for test in output.tests)
     if run.signal is not None or (said == "fail" and not explained):
         return Judgement("fail", f"{words}: {_last_line(run)}" if _last_line(run) else words, "test")
+    if output.tests and all(test.status == "skip" for test in output.tests):
+        # It ended well and tested nothing: a pass of its own would make a run green in which nothing was asked.
+        first = next((test.said for test in output.tests if test.said), "")
+        return Judgement("skip", f"every test was skipped: {first}" if first else "every test was skipped")
     return Judgement("pass", words if explained else "")
 
 

@@ -17,12 +17,14 @@ from harness.model.documents import RuleId
 from harness.model.rule import KernelFacts, Known, Test, Where
 from harness.model.verdict import RuleResult
 from harness.observations.journal import read_journal
+from harness.runs.cells import status_counts
 from harness.runs.execution.cell_worker import CellOutcome, CellWorker
 from harness.runs.judging import SUITES, WithSuites, judge_cell
 from harness.runs.model import JOURNAL, Cell, SuiteLoad, Workload
 from harness.suites.definition import Program, SuiteAsked, SuiteFile, SuiteWork, asked_json, read_asked
 from harness.suites.judge import END, judge_suites, test_times
 from harness.suites.records import ProgramRun, programs_run
+from tests.builders import cell, run
 from tests.fakes import FakeGuest
 
 KNOWN = Known(Where(until=(6, 13, 0)), "older kernels refuse it", "measured", ("munmap",))
@@ -119,6 +121,15 @@ def test_several_programs_have_their_names_in_ids_and_a_shell_is_installed_for_s
     assert guest.pushed["busybox"] == b"busybox"
 
 
+def test_a_program_that_skips_all_it_has_passes_nothing_and_the_run_is_not_green(tmp_path: Path) -> None:
+    outcome, _ = cell_of(tmp_path, [Output("out", b"1..1\nok 1 a # SKIP no pkeys\n"), Exited(0, None)], work())
+    found = judged(outcome)
+    assert statuses(found) == {END: "skip", "a": "skip"}
+    done = run(tmp_path, [(cell("debian-7.3"), list(found.values()))])
+    assert status_counts(done)["pass"] == 0
+    assert (done.unasked, done.exit_code) == (True, 3)
+
+
 @pytest.mark.parametrize(
     ("data", "exited", "status", "words"),
     [
@@ -126,6 +137,9 @@ def test_several_programs_have_their_names_in_ids_and_a_shell_is_installed_for_s
         (b"no such luck\n", Exited(3, None), "fail", "exit status 3: no such luck"),
         (b"", Exited(None, 11), "fail", "killed by signal 11"),
         (b"1..0 # SKIP no mseal\n", Exited(4, None), "skip", "no mseal"),
+        (b"1..1\nok 1 a # SKIP no pkeys\n", Exited(0, None), "skip", "every test was skipped: no pkeys"),
+        (b"1..2\nok 1 a # SKIP no pkeys\nok 2 b\n", Exited(0, None), "pass", ""),
+        (b"1..1\nok 1 a # SKIP no pkeys\n", Exited(1, None), "fail", "exit status 1"),
         (b"1..2\nok 1 a\nBail out! broken\n", Exited(1, None), "error", "Bail out! broken"),
         (b"1..1\nok 1 a\nok 2 b\n", Exited(0, None), "error", "2 tests reported and 1 were planned"),
         (b"1..1\nnot ok 1 a\n", Exited(1, None), "pass", "exit status 1"),
