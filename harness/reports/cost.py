@@ -100,16 +100,31 @@ def _difference(one: Costed) -> Iterator[str]:
 
 
 def _table(table: CostTable) -> Iterator[str]:
+    counts = _counts([table])
     yield f"{_head(table)}: instructions a call, by the number of mappings"
-    yield f"  {'':24}" + "".join(f"{count:>10,}" for count in _MAPPINGS) + f"{'a mapping':>11}"
     growth = {(operation, seals): slope for operation, seals, slope, _ in slopes(table.costs)}
+    yield f"  {'':24}" + "".join(f"{count:>10,}" for count in counts) + (f"{'a mapping':>11}" if growth else "")
     for operation, seals in dict.fromkeys((cost.operation, cost.seals) for cost in table.costs.values()):
-        row = [table.costs.get(f"{operation}/{count}/{seals}") for count in _MAPPINGS]
+        row = [table.costs.get(f"{operation}/{count}/{seals}") for count in counts]
         slope = growth.get((operation, seals))
         name = operation if seals == "none" else f"{operation} {seals}"
         cells = "".join(f"{_number(cost):>10}" for cost in row)
         yield f"  {name:24}{cells}" + (f"{slope:11,.1f}" if slope is not None else "")
-    yield "  beside: a sealed mapping on either side; refused: the last mapping is sealed, and the call fails"
+    meant = [_SEALS[seals] for seals in dict.fromkeys(cost.seals for cost in table.costs.values()) if seals in _SEALS]
+    if meant:
+        yield f"  {'; '.join(meant)}"
+
+
+_SEALS = {
+    "beside": "beside: a sealed mapping on either side",
+    "refused": "refused: the last mapping is sealed, and the call fails",
+}
+
+
+def _counts(tables: Sequence[CostTable]) -> tuple[int, ...]:
+    """The numbers of mappings that were measured: others would be empty columns."""
+    found = {cost.mappings for table in tables for cost in table.costs.values()}
+    return tuple(count for count in _MAPPINGS if count in found)
 
 
 def _number(cost: Cost | None) -> str:
@@ -268,13 +283,12 @@ def cost_page(costed: Sequence[Costed], names: Mapping[str, str]) -> str:
             {
                 "name": arch,
                 "tables": tables,
+                "mappings": _counts(tables),
                 "charts": [_chart(operation, tables, names) for operation in operations],
             }
         )
     grown = [(one, change) for one in costed for change in one.grown]
-    return environment.get_template("cost.html.j2").render(
-        costed=costed, arches=arches, grown=grown, mappings=_MAPPINGS, number=_number
-    )
+    return environment.get_template("cost.html.j2").render(costed=costed, arches=arches, grown=grown, number=_number)
 
 
 def _each_once(costed: Sequence[Costed]) -> list[CostTable]:
@@ -311,9 +325,10 @@ def _chart(operation: str, tables: Sequence[CostTable], names: Mapping[str, str]
                 "last": points[-1][1],
             }
         )
+    counts = _counts(tables)
     what = next((text for row, text in names.items() if row.startswith(f"{operation}/")), "")
     rows = [
-        {"seals": seals, "table": table, "costs": [table.costs.get(f"{operation}/{n}/{seals}") for n in _MAPPINGS]}
+        {"seals": seals, "table": table, "costs": [table.costs.get(f"{operation}/{n}/{seals}") for n in counts]}
         for table in tables
         for seals in ("none", "beside", "refused")
         if any(_has(table, f"{operation}/{n}/{seals}") for n in _MAPPINGS)

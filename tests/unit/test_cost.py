@@ -148,6 +148,21 @@ def test_a_baseline_without_an_answer_is_not_nothing_grew() -> None:
     assert "old gave no answer: it never said hello" in one.why_not
 
 
+def test_what_was_not_asked_is_no_column() -> None:
+    one = Costed(table("k", munmap=7304), None, 2.0)
+    head, counts, row = cost_lines([one])
+    assert head.startswith("k x86_64 (6.12-fake): instructions a call")
+    assert (counts.split(), row.split()) == (["1"], ["munmap", "7,304"])
+    assert "<th>8</th>" not in cost_page([one], {})
+    whole = {f"munmap/{n}/none": Cost(f"munmap/{n}/none", 0, 500 + 100 * n) for n in (1, 8)}
+    whole["munmap/8/refused"] = Cost("munmap/8/refused", 0, 900.0)
+    lines = list(cost_lines([Costed(replace(table("k"), costs=whole), None, 2.0)]))
+    assert lines[1].split() == ["1", "8", "a", "mapping"]
+    assert lines[3].split()[:4] == ["munmap", "refused", "-", "900"]
+    assert lines[-1] == "  refused: the last mapping is sealed, and the call fails"
+    assert "<th>8</th>" in cost_page([Costed(replace(table("k"), costs=whole), None, 2.0)], {})
+
+
 def test_along_versions_only_the_steps_are_told() -> None:
     kernels = [table("a", "6.12", munmap=1000), table("c", "7.0", munmap=1200), table("b", "6.16.3", munmap=1005)]
     text = "\n".join(cost_lines([Costed(one, None, 2.0) for one in kernels]))
