@@ -14,7 +14,8 @@ architecture: ``sealmatrix.KERNEL.ARCH.SUITE``.
 ``pass``                      passed
 ============================  =======================================================
 
-Where most rules of a cell are skipped for one reason, as on a kernel without mseal, each family is one skipped case.
+What is said of a case is at most 2 KB; of what went wrong it begins with the cause, the command that repeats it and the
+page. Where most rules of a cell are skipped for one reason, as on a kernel without mseal, a family is one skipped case.
 
 A cell that is not clean (its guest was lost, its kernel crashed while no probe ran) has one case more, ``cell``, with
 an ``error`` whose type is the cell's state: no suite of such a cell is without an error, however good its rules look.
@@ -24,9 +25,11 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from html import escape
 from urllib.parse import urlencode
 from xml.etree.ElementTree import Element, indent, tostring
 
@@ -37,17 +40,17 @@ from harness.model.rule import Rule, Test
 from harness.model.run_record import CellRecord, CrashRecord, RunRecord
 from harness.model.verdict import RuleResult, Status, Verdict
 from harness.names import escaped
-from harness.reports.grid import flatten
 from harness.runs.causes import command_line, commands_for, first_lines, plainest_failures
 from harness.runs.cells import kernel_name, plural, profile_suffix, ran_on, release
 from harness.runs.commands import repeat_command
 from harness.runs.model import RunDone
 from harness.verdicts.causes import Cause
 
-# Attributes longer than this make the servers' tables unreadable; the element's text has everything.
+# Attributes longer than this make the servers' tables unreadable; the element's text has more.
 _MESSAGE = 300
-# The text of a failure, in bytes: it begins with what matters, and servers show no more.
-_TEXT = 2048
+# A failure as it stands in the document, in bytes: it begins with what matters, and servers show no more.
+_MOST = 2048
+_TAGS = len('<failure type="changed-by-mseal" message=""></failure>')
 # The name of the case that tells of the cell itself; no rule has it.
 CELL = "cell"
 PAGES = "SEALMATRIX_PAGES"
@@ -95,7 +98,7 @@ def suite(done: RunDone, cell: CellRecord, classname: str, times: Mapping[str, i
     run = done.record
     why = _Why(run, cell, done.causes_of(cell.id))
     results = done.results.get(cell.id, ())
-    alike = _skipped_alike(cell, results)
+    alike = _skipped_alike(results)
     told = {result.rule.id for result in alike}
     cases = [_case(classname, result, why, _seconds(result, times)) for result in results if result.rule.id not in told]
     cases += _families(classname, alike)
@@ -111,12 +114,18 @@ def suite(done: RunDone, cell: CellRecord, classname: str, times: Mapping[str, i
     )
 
 
-def _skipped_alike(cell: CellRecord, results: Sequence[RuleResult]) -> list[RuleResult]:
-    """The rules of a cell that were skipped for its one reason, where most of them were."""
-    flat = flatten(cell, results)
-    if flat is None or flat.status != "skip":
-        return []
-    return [result for result in results if (result.status, result.worst.reason) == ("skip", flat.reason)]
+def _skipped_alike(results: Sequence[RuleResult]) -> list[RuleResult]:
+    """The rules of a cell that were skipped for one reason, where that is most of them."""
+    reasons = Counter(result.worst.reason for result in results if result.status == "skip")
+    for reason, number in reasons.most_common(1):
+        if 2 * number > len(results):
+            return [result for result in results if (result.status, result.worst.reason) == ("skip", reason)]
+    return []
+
+
+def _weight(text: str) -> int:
+    """How many bytes a text has in the document, where markup stands as entities."""
+    return len(escape(text).encode())
 
 
 def _families(classname: str, skipped: Sequence[RuleResult]) -> Iterator[TestCase]:
@@ -228,18 +237,19 @@ class _Why:
     causes: Sequence[Cause]
 
     def first(self, result: RuleResult) -> list[str]:
-        """What the text of a failure begins with: its causes, and the commands that follow."""
-        if result.status != "fail":
-            return []
-        suite = result.rule.family if isinstance(result.rule, Test) else ""
+        """What the text begins with: the gravest cause, the command that repeats it, the page; then what else helps."""
         page = f"page: {page_address(self.run.id, result.rule.id, self.cell.id)}"
+        suite = result.rule.family if isinstance(result.rule, Test) else ""
+        if result.status != "fail":
+            return [f"repeat: {repeat_command(self.run, self.cell, result.worst.probe, suite)}", page]
         failing = plainest_failures(result)
         if is_generated(failing[0].probe):
-            repeat = repeat_command(self.run, self.cell, failing[0].probe)
-            return [*first_lines(self.causes, result), f"repeat: {repeat}", page]
-        rules = {result.rule.id: result.rule} if isinstance(result.rule, Rule) else {}
-        commands = commands_for(self.run, self.cell, failing, rules, suite=suite)
-        return [*first_lines(self.causes, result), *map(command_line, commands), page]
+            commands = [f"repeat: {repeat_command(self.run, self.cell, failing[0].probe)}"]
+        else:
+            rules = {result.rule.id: result.rule} if isinstance(result.rule, Rule) else {}
+            commands = [*map(command_line, commands_for(self.run, self.cell, failing, rules, suite=suite))]
+        cause, *others = first_lines(self.causes, result) or [""]
+        return [*filter(None, [cause]), commands[0], page, *commands[1:], *others]
 
 
 def _case(classname: str, result: RuleResult, why: _Why, seconds: float | None) -> TestCase:
@@ -248,10 +258,10 @@ def _case(classname: str, result: RuleResult, why: _Why, seconds: float | None) 
     case = TestCase(result.rule.id, classname, seconds)
     if result.status == "pass":
         return case
-    message, output = one_line(_message(result)), xml_text("\n".join(_output(result, why.cell.crashes)))
-    if result.status == "fail":
-        said = [*why.first(result), *_output(result, why.cell.crashes)]
-        output = _short([xml_text(line) for line in said], f"sealmatrix show {why.run.id} --rule {result.rule.id}")
+    message = one_line(_message(result))
+    first = why.first(result) if result.status in ("fail", "error", "miss") else []
+    said = [xml_text(line) for line in (*first, *_output(result, why.cell.crashes))]
+    output = _short(said, f"sealmatrix show {why.run.id} --rule {result.rule.id}", _MOST - _TAGS - _weight(message))
     match result.status:
         case "fail":
             case.add_failure_info(message, output, result.kind or "fail")
@@ -264,15 +274,27 @@ def _case(classname: str, result: RuleResult, why: _Why, seconds: float | None) 
     return case
 
 
-def _short(lines: Sequence[str], whole: str) -> str:
-    """Lines, as many as go into the text of a failure, and then where all of them are."""
-    text = "\n".join(lines)
-    if len(text.encode()) <= _TEXT:
-        return text
-    end = f"\n… the rest: {xml_text(whole)}"
-    cut = text.encode()[: _TEXT - len(end.encode())].decode(errors="ignore")
-    whole_lines = cut.rpartition("\n")[0]
-    return (whole_lines or cut) + end
+def _short(lines: Sequence[str], whole: str, room: int) -> str:
+    """Lines, as many as fit, and then where all of them are. A line too long for what is left is cut."""
+    if sum(_weight(line) + 1 for line in lines) <= room:
+        return "\n".join(lines)
+    end = f"… the rest: {xml_text(whole)}"
+    left = room - _weight(end)
+    kept: list[str] = []
+    for line in lines:
+        if _weight(line) >= left:
+            if not kept:
+                kept.append(_cut(line, left - 1))
+            break
+        kept.append(line)
+        left -= _weight(line) + 1
+    return "\n".join((*kept, end))
+
+
+def _cut(line: str, room: int) -> str:
+    while _weight(line) > room:
+        line = line[: len(line) * 3 // 4]
+    return line
 
 
 def _message(result: RuleResult) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -112,18 +113,40 @@ def test_a_failure_lists_every_failing_probe_and_quotes_the_console() -> None:
 def test_a_failure_begins_with_its_cause_and_the_command_that_repeats_it() -> None:
     broken = result(rule("mprotect-x", "mprotect"), "fail", "why", "bypass", probes=4)
     text = valid(xml_of(one([broken]))).findtext(".//failure") or ""
-    first, second = text.splitlines()[:2]
+    first, second, third = text.splitlines()[:3]
     assert first == "mprotect gets at sealed memory: every region and span (1 rule, 4 probes)"
     assert second == f"repeat: sealmatrix run -k debian-7.3 -a x86_64 -r {broken.worst.probe}"
+    assert third == "page: report.html#rule=mprotect-x&cell=debian-7.3.x86_64"
 
 
-@given(st.integers(1, 300), st.text(max_size=400))
-def test_the_text_of_a_failure_stays_short_and_says_where_the_rest_is(probes: int, reason: str) -> None:
-    broken = result(rule("mprotect-x", "mprotect"), "fail", reason or "why", "bypass", probes=probes)
-    text = valid(xml_of(one([broken]))).findtext(".//failure") or ""
-    assert len(text.encode()) <= 2048
-    assert text.startswith("mprotect gets at sealed memory: ")
+@given(
+    st.sampled_from(("fail", "error", "miss", "known", "skip")),
+    st.integers(1, 300),
+    st.text(st.characters() | st.sampled_from("<&\"'\n"), max_size=400),
+)
+def test_a_failure_stays_short_and_says_where_the_rest_is(status: Status, probes: int, reason: str) -> None:
+    kind: Kind | None = "bypass" if status == "fail" else None
+    broken = result(rule("mprotect-x", "mprotect"), status, reason or "why", kind, probes=probes)
+    xml = xml_of(run(Path("r"), [(cell("debian-7.3"), [broken, *(result(rule(f"x-{i}")) for i in range(2))])]))
+    name = {"fail": "failure", "known": "skipped", "skip": "skipped"}.get(status, "error")
+    (whole,) = re.findall(rf"<{name} .*?</{name}>", xml, re.DOTALL)
+    assert len(whole.encode()) <= 2048
+    text = etree.fromstring(xml.encode()).findtext(f".//{name}") or ""
     assert all(v.probe in text for v in broken.verdicts) or text.endswith("--rule mprotect-x")
+    if name != "skipped":
+        assert (
+            f"repeat: sealmatrix run -k debian-7.3 -a x86_64 -r {broken.worst.probe}\npage: report.html#rule=" in text
+        )
+
+
+def test_a_cell_without_mseal_that_was_observed_here_and_there_is_a_case_a_family_all_the_same() -> None:
+    rules = [rule(f"{family}-{i}", family) for family in ("munmap", "mprotect") for i in range(5)]
+    results = [result(r, "skip", "no mseal (ENOSYS)") for r in rules]
+    seen = result(rule("args-32-bit", "arguments", "open"), "observed")
+    xml = xml_of(run(Path("r"), [(cell("debian-6.1"), [*results, seen])]))
+    (suite,) = JUnitXml.fromstring(xml.encode())
+    assert [case.name for case in suite] == ["args-32-bit", "munmap", "mprotect"]
+    assert len(xml) < 3000
 
 
 def test_a_cell_that_never_booted_has_every_rule_as_an_error() -> None:
