@@ -112,27 +112,54 @@ class _Bug(Strict):
         )
 
 
+class _Covers(Strict):
+    since: Version
+    until: Version
+
+
 class _File(Strict):
+    covers: _Covers
     bugs: tuple[_Bug, ...]
 
 
-def parse_bugs(data: bytes, path: Path = BUGS) -> Mapping[str, Bug]:
-    """Read a record, by id. Raises ``ConfigError``."""
+@dataclass(frozen=True)
+class Record:
+    """The bugs by id, and the mainline releases whose bugs were looked for, from ``since`` to before ``until``."""
+
+    bugs: Mapping[str, Bug]
+    since: str
+    until: str
+
+    def of(self, version: str) -> tuple[Bug, ...]:
+        """Those that an upstream version has, as published."""
+        return tuple(bug for bug in self.bugs.values() if bug.affects(version))
+
+    def outside(self, version: str) -> str:
+        """Why the record cannot say that an upstream version has no other bug; "" where it can."""
+        order = version_order(version)
+        if not order:
+            return "it tells no upstream version"
+        if order < version_order(self.since):
+            return f"the record begins with {self.since}"
+        # A release candidate of the first release that is not covered is not covered either.
+        if order[:2] >= version_order(self.until)[:2]:
+            return f"the record ends before {self.until}"
+        return ""
+
+
+def parse_bugs(data: bytes, path: Path = BUGS) -> Record:
+    """Read a record. Raises ``ConfigError``."""
     document = parse_yaml(data, path, _File, "record of bugs")
     bugs: dict[str, Bug] = {}
     for i, bug in enumerate(document.value.bugs):
         if bug.id in bugs:
             raise document.fault(("bugs", i, "id"), f"{bug.id} is there twice")
         bugs[bug.id] = bug.noun()
-    return bugs
+    covers = document.value.covers
+    return Record(bugs, covers.since, covers.until)
 
 
 @cache
-def load_bugs() -> Mapping[str, Bug]:
-    """The record that is shipped, by id."""
+def load_bugs() -> Record:
+    """The record that is shipped."""
     return parse_bugs(BUGS.read_bytes())
-
-
-def bugs_of(version: str) -> tuple[Bug, ...]:
-    """Those that an upstream version has, as published."""
-    return tuple(bug for bug in load_bugs().values() if bug.affects(version))

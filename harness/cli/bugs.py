@@ -11,7 +11,7 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from harness.bugs.record import Bug, bugs_of, load_bugs
+from harness.bugs.record import Bug, load_bugs
 from harness.cli import options as shared
 from harness.errors import UsageError, nearest
 from harness.kernels.argument import Reading, read_arguments
@@ -20,6 +20,7 @@ from harness.kernels.resolve import provide
 from harness.kernels.store import Store
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.plan import plan_cells
+from harness.model.verdict import EXIT_FAILED, EXIT_NO_ANSWER, EXIT_OK
 from harness.model.version import version_order
 from harness.reports.style import print_table, screen
 
@@ -41,7 +42,7 @@ def bugs() -> None:
 @shared.JSON_TABLE
 def list_bugs(as_json: bool) -> None:
     """List the bugs, the versions that have each, and what of ours notices it."""
-    found = tuple(load_bugs().values())
+    found = tuple(load_bugs().bugs.values())
     if as_json:
         click.echo(json.dumps([bug_json(bug) for bug in found], indent=1))
         return
@@ -55,7 +56,7 @@ def list_bugs(as_json: bool) -> None:
 @shared.JSON
 def show_bug(bug_id: str, as_json: bool) -> None:
     """Show one bug."""
-    known = load_bugs()
+    known = load_bugs().bugs
     bug = known.get(bug_id.lower())
     if bug is None:
         raise UsageError(f"{bug_id}: no such bug{nearest(bug_id, known, listed_by='sealmatrix bugs list')}")
@@ -86,24 +87,40 @@ def check(kernels: tuple[str, ...], arches: tuple[str, ...], offline: bool, as_j
     sealmatrix bugs check 6.16.3
     sealmatrix bugs check debian-6.12.43 debian-newest
 
-    A distribution may have mended its own kernel: run the rules to know. Exit status: 0 none, 1 some.
+    A distribution may have mended its own kernel: run the rules to know. Exit status: 0 none, 1 some, 3 the record does
+    not cover the version.
     """
+    record = load_bugs()
     versions = {word: word for word in kernels if _VERSION.match(word)}
     versions |= _versions([word for word in kernels if word not in versions], arches, offline=offline)
-    found = {word: bugs_of(version) for word, version in versions.items()}
+    found = {word: record.of(version) for word, version in versions.items()}
+    outside = {word: record.outside(version) for word, version in versions.items()}
     if as_json:
         told = [
-            {"kernel": word, "version": versions[word], "bugs": [bug_json(bug) for bug in of]}
+            {
+                "kernel": word,
+                "version": versions[word],
+                "covered": not outside[word],
+                "bugs": [bug_json(bug) for bug in of],
+            }
             for word, of in found.items()
         ]
         click.echo(json.dumps(told, indent=1))
     else:
         for word, of in found.items():
             version = "" if word == versions[word] else f" ({versions[word]})"
-            click.echo(f"{word}{version}: {'affected by' if of else 'none of the recorded bugs'}")
+            click.echo(f"{word}{version}: {_answer(of, outside[word])}")
             for bug in of:
                 click.echo(f"  {bug.id}: {bug.title}\n    {bug.range}\n    noticed by {bug.noticed}")
-    return 1 if any(found.values()) else 0
+    if any(found.values()):
+        return EXIT_FAILED
+    return EXIT_NO_ANSWER if any(outside.values()) else EXIT_OK
+
+
+def _answer(of: Sequence[Bug], outside: str) -> str:
+    if not outside:
+        return "affected by" if of else "none of the recorded bugs"
+    return f"affected by, and perhaps by others, for {outside}" if of else f"not known: {outside}"
 
 
 def _versions(words: Sequence[str], arches: Sequence[str], *, offline: bool) -> dict[str, str]:

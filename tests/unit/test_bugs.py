@@ -7,13 +7,16 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from harness.bugs.record import BUGS, Bug, bugs_of, load_bugs, parse_bugs
+from harness.bugs.record import BUGS, Bug, load_bugs, parse_bugs
 from harness.cli.main import cli
 from harness.errors import ConfigError
+from harness.matrix.load import default_path, load_matrix
+from harness.matrix.model import DebianSource
+from harness.model.version import version_order
 from harness.mutants.catalogue import load_mutants
 from harness.rules.load import load_catalogue
 
-RECORD = load_bugs()
+RECORD = load_bugs().bugs
 
 
 @pytest.mark.parametrize("bug", RECORD.values(), ids=list(RECORD))
@@ -53,9 +56,37 @@ def test_versions(version: str, has: bool) -> None:
 
 
 def test_what_a_kernel_of_the_matrix_has() -> None:
-    assert [bug.id for bug in bugs_of("6.18.15")] == ["cve-2026-23416"]
-    assert "cve-2025-40040" in [bug.id for bug in bugs_of("6.12.43")]
-    assert bugs_of("7.3.4") == ()
+    assert [bug.id for bug in load_bugs().of("6.18.15")] == ["cve-2026-23416"]
+    assert "cve-2025-40040" in [bug.id for bug in load_bugs().of("6.12.43")]
+    assert load_bugs().of("7.3.4") == ()
+
+
+@pytest.mark.parametrize(
+    ("version", "why"),
+    [
+        ("6.9.12", "the record begins with 6.10"),
+        ("6.10-rc1", "the record begins with 6.10"),
+        ("6.10", ""),
+        ("7.3.99", ""),
+        ("7.4-rc1", "the record ends before 7.4"),
+        ("99.99", "the record ends before 7.4"),
+        ("0.0.0", "the record begins with 6.10"),
+        ("mine", "it tells no upstream version"),
+    ],
+)
+def test_what_the_record_covers(version: str, why: str) -> None:
+    assert load_bugs().outside(version) == why
+
+
+def test_the_record_covers_every_kernel_of_the_matrix() -> None:
+    newest = max(version_order(b.upstream) for b in RECORD.values())
+    assert newest < version_order(load_bugs().until)
+    matrix = load_matrix(default_path())
+    sources = [entry.source for entry in matrix.kernels.values() if isinstance(entry.source, DebianSource)]
+    versions = [source.release for source in sources if source.release]
+    told = [version for version in versions if version_order(version) >= version_order("6.10")]
+    assert told
+    assert [version for version in told if load_bugs().outside(version)] == []
 
 
 @pytest.mark.parametrize(
@@ -87,3 +118,19 @@ def test_the_commands() -> None:
     assert "6.18.15: affected by\n  cve-2026-23416" in checked.output
     assert "7.3.4: none of the recorded bugs" in checked.output
     assert runner.invoke(cli, ["bugs", "check", "7.3.4"], standalone_mode=False).return_value == 0
+
+
+@pytest.mark.parametrize("version", ["0.0.0", "99.99"])
+def test_a_version_the_record_does_not_cover_is_not_said_to_have_none(version: str) -> None:
+    checked = CliRunner().invoke(cli, ["bugs", "check", version], standalone_mode=False)
+    assert checked.return_value == 3
+    assert f"{version}: not known: the record " in checked.output
+    assert "none" not in checked.output
+    (told,) = json.loads(CliRunner().invoke(cli, ["bugs", "check", version, "--json"]).output)
+    assert (told["covered"], told["bugs"]) == (False, [])
+
+
+def test_bugs_of_a_version_before_the_record_are_told_all_the_same() -> None:
+    checked = CliRunner().invoke(cli, ["bugs", "check", "6.6.50"], standalone_mode=False)
+    assert checked.return_value == 1
+    assert "6.6.50: affected by, and perhaps by others, for the record begins with 6.10\n" in checked.output
