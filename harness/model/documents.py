@@ -116,6 +116,24 @@ class CellVerdicts(Part):
     rules: tuple[JudgedPart, ...]
 
 
+class BugPart(Part):
+    """A bug whose published range has a kernel's version, and by what it is seen."""
+
+    id: Text
+    cve: str
+    title: Text
+    versions: Text
+    seen: Text
+
+
+class BugsPart(Part):
+    """What the record of bugs says of a kernel's version; ``covered`` says that nothing else is known of it."""
+
+    version: str
+    covered: bool
+    affected_by_published_range: tuple[BugPart, ...]
+
+
 class CellPart(Part):
     """A cell of the run."""
 
@@ -124,6 +142,7 @@ class CellPart(Part):
     profile: str
     state: CellState
     reason: str
+    published_bugs: BugsPart | Absent = None
     acceleration: Literal["", "kvm", "tcg", "none"]
     start: Literal["", "cold", "warm"] | Absent = None
     counts: dict[Status, Count]

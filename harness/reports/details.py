@@ -13,6 +13,7 @@ from harness.runs.causes import ReportedCause, command_line
 from harness.runs.cells import few, kernel_name, label, plural, ran_on, release, together
 from harness.runs.crashes import shared_crashes
 from harness.runs.model import RunDone
+from harness.runs.published_bugs import PUBLISHED, by_bug, published_bugs
 
 # Findings told in full before the reader is sent to ``show``.
 _FULL = 20
@@ -47,6 +48,7 @@ def print_details(page: Page, done: RunDone, laid_out: Grid, *, every: bool) -> 
     _missing(page, done, laid_out)
     _consoles(page, done)
     _kernels(page, done, name, every=every)
+    _bugs(page, done, name, every=every)
     _machines(page, done, name)
 
 
@@ -120,6 +122,8 @@ def _skips(page: Page, done: RunDone, laid_out: Grid, name: Name, *, every: bool
         shown = named if every else named[:_NAMED]
         more = f" and {len(named) - len(shown)} more" if len(shown) < len(named) else ""
         page.line(f"{', '.join(shown)}{more} on {name(cells)}: {reason}", _IN)
+    if any(len(named) > _NAMED for named in found.values()) and not every:
+        page.line(f"all of them: sealmatrix show {done.record.id} --all", _IN)
 
 
 def _missing(page: Page, done: RunDone, laid_out: Grid) -> None:
@@ -178,6 +182,23 @@ def _kernels(page: Page, done: RunDone, name: Name, *, every: bool) -> None:
             page.line(f"{arch}: {', '.join(distinct)}", _IN)
     for text, cells in notes.items():
         page.line(f"{name(cells)}: {text}", _IN)
+
+
+def _bugs(page: Page, done: RunDone, name: Name, *, every: bool) -> None:
+    """What is published of the kernels: of each kernel, or where they are many, of each bug."""
+    found = published_bugs(done)
+    by_sentence: dict[str, list[str]] = {}
+    many = not every and len(done.record.cells) > MANY
+    for cell, bugs in found.items():
+        if bugs.sentence and not (many and bugs.found):
+            by_sentence.setdefault(bugs.sentence, []).append(cell)
+    alike = by_bug(found) if many else []
+    if by_sentence or alike:
+        page.head("Published bugs")
+    for one, cells in alike:
+        page.line(f"{name(cells)}: {PUBLISHED}: {one.says}", _IN)
+    for sentence, ids in by_sentence.items():
+        page.line(f"{name(ids)}: {sentence}", _IN)
 
 
 def _acceleration(cell: CellRecord) -> str:

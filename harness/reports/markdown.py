@@ -30,6 +30,7 @@ from harness.runs.cells import (
     together,
 )
 from harness.runs.model import RunDone
+from harness.runs.published_bugs import PUBLISHED, KernelBugs, by_bug, published_bugs
 
 # A comment may have 65,536 characters on GitHub; this many findings stay below that.
 _FINDINGS = 30
@@ -197,14 +198,25 @@ def _finding(done: RunDone, finding: Finding) -> Iterator[str]:
 
 
 def _kernels(done: RunDone) -> Iterator[str]:
+    bugs = published_bugs(done)
     yield "<details><summary>Kernels</summary>"
     yield ""
-    yield "| cell | release | acceleration | state |"
-    yield "|:--|:--|:--|:--|"
+    yield f"| cell | release | acceleration | state | {PUBLISHED} |"
+    yield "|:--|:--|:--|:--|:--|"
     for cell in done.record.cells:
         machine = cell.machine
         acceleration = ", ".join(filter(None, (machine.acceleration, machine.start))) if machine else ""
         state = text(cell.trouble or cell.state)
-        yield f"| {text(label(cell))} | {text(release(cell))} | {acceleration} | {state} |"
+        has = _bugs(bugs[cell.id]) if cell.id in bugs else ""
+        yield f"| {text(label(cell))} | {text(release(cell))} | {acceleration} | {state} | {has} |"
+    yield ""
+    for one, cells in by_bug(bugs):
+        yield f"- **{text(one.bug.id)}** {text(one.bug.title)}: {text(few(done.record, cells))} ({text(one.seen)})"
     yield ""
     yield "</details>"
+
+
+def _bugs(found: KernelBugs) -> str:
+    """The bugs of one kernel; what sees them stands below the table."""
+    named = ", ".join(one.bug.id for one in found.found)
+    return text("; ".join(filter(None, (named, f"not known: {found.outside}" if found.outside else ""))))

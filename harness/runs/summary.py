@@ -12,6 +12,7 @@ from harness.runs.cells import kernel_name, release, status_counts
 from harness.runs.crashes import crashes_json
 from harness.runs.judging import VERDICTS_SCHEMA
 from harness.runs.model import RunDone
+from harness.runs.published_bugs import bugs_json, bugs_of_cell
 
 
 def summary_json(done: RunDone) -> dict[str, Any]:
@@ -52,6 +53,7 @@ def _cell(cell: CellRecord, results: tuple[RuleResult, ...]) -> dict[str, Any]:
         "profile": cell.profile,
         "state": cell.state,
         "reason": cell.reason,
+        "published_bugs": bugs_json(bugs_of_cell(cell, results)),
         "acceleration": machine.acceleration if machine else "",
         "start": machine.start if machine else "",
         "counts": {status: statuses.count(status) for status in STATUSES},

@@ -270,6 +270,18 @@ def test_skipped_names_the_rules() -> None:
     assert "munmap-0, munmap-1 on debian-6.12 (x86_64): needs two CPUs" in text
 
 
+def test_skipped_rules_that_are_too_many_to_name_are_told_where_all_stand() -> None:
+    rules = [rule(f"munmap-{n}") for n in range(30)]
+    results = [result(r, "skip", "needs two CPUs") if n < 9 else result(r) for n, r in enumerate(rules)]
+    done = run(FOLDER, [(cell("debian-6.12"), results), (cell("debian-7.3"), [*map(result, rules)])])
+    text = printed(done, 200)
+    assert "munmap-5 and 3 more on debian-6.12 (x86_64): needs two CPUs" in text
+    assert f"all of them: sealmatrix show {done.record.id} --all" in text
+    whole = printed(done, 400, every=True)
+    assert "munmap-8 on debian-6.12 (x86_64): needs two CPUs" in whole
+    assert "all of them" not in whole
+
+
 def test_what_a_night_ended_with_stands_above_what_failed() -> None:
     raw = io.StringIO()
     print_run(Console(file=raw, width=100), default_matrix(FOLDER), news=("nightly r: 7 cells", "new: R7 munmap"))
