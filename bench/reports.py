@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Write the reports of a run that is far too large, and ask a long history, and measure what that costs.
 
-    bench/reports.py                        1,000 cells of 3,000 probes; 500 runs
+    bench/reports.py                        1,000 cells of 3,000 probes; 500 runs; a page of 60 cells
     bench/reports.py --cells 100 --json     a smaller one, as JSON
 
 The data are generated and true to the schemas: journals as the payload writes them, of which a handful differ (as
 they do on real kernels) and the others are links to them; verdicts that are objects of their own in every cell, as
 the judge makes them. Prints wall time and peak memory with the project's limits beside them, and
-the CPU time, which a busy machine does not lengthen so much. Exit status: 0 within, 1 over.
+the CPU time, which a busy machine does not lengthen so much. The page of a night of 60 cells is opened in Chromium,
+where there is one. Exit status: 0 within, 1 over.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.opening import browser, is_there, seconds_to_open
 from harness.history.database import database_url, reading, writing
 from harness.history.queries import rule_history
 from harness.history.read import Recorded
@@ -38,6 +40,7 @@ from harness.runs.model import RunDone
 
 FAMILIES = ("arguments", "munmap", "mmap-fixed", "mremap", "mprotect", "madvise", "fork", "others")
 DIFFERENT = 8
+NIGHT = 60
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Limit:
 
 REPORT = Limit("report: page, JUnit, JSON", 20, "s")
 MEMORY = Limit("peak memory", 1000, "MB")
+OPENED = Limit("a page of 60 cells opens", 1, "s")
 HISTORY = Limit("a rule over all runs", 0.3, "s")
 
 
@@ -232,6 +236,19 @@ def measure(size: Size) -> list[tuple[Limit, float]]:
     return [(REPORT, times["report"]), (MEMORY, peak), (HISTORY, times["history"])]
 
 
+def opened(size: Size) -> Iterator[tuple[Limit, float]]:
+    """How long the page of a night takes to open, in a browser of this machine."""
+    if not is_there():
+        print("not opened: no browser (apt-get install chromium chromium-driver)", file=sys.stderr)
+        return
+    night = Size(NIGHT, size.probes, size.rules, 0)
+    with tempfile.TemporaryDirectory(prefix="sealmatrix-bench-") as name, browser() as chrome:
+        folder = Path(name) / "run"
+        write_journals(folder, night)
+        write_reports(run(folder, night))
+        yield OPENED, seconds_to_open(chrome, folder / "report.html")
+
+
 def print_sizes(folder: Path) -> None:
     for name in ("report.html", "junit.xml", "verdicts.json"):
         print(f"{name:<28}{(folder / name).stat().st_size / 1e6:8.1f} MB", file=sys.stderr)
@@ -243,7 +260,8 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=int, default=number)
     parser.add_argument("--json", action="store_true", help="JSON instead of the table")
     arguments = parser.parse_args()
-    measured = measure(Size(arguments.cells, arguments.probes, arguments.rules, arguments.runs))
+    size = Size(arguments.cells, arguments.probes, arguments.rules, arguments.runs)
+    measured = [*measure(size), *opened(size)]
     if arguments.json:
         told = [{**asdict(limit), "value": round(value, 3), "ok": value < limit.most} for limit, value in measured]
         print(json.dumps({"limits": told, "load": os.getloadavg()[0]}, indent=1))

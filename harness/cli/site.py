@@ -24,7 +24,7 @@ def site() -> None:
 )
 @where
 def build(output: Path, limit: int, results: Path, database: str | None) -> None:
-    """Write the trend, a page for each rule over time, and every run's own page. Links are relative.
+    """Write the trend, and a page for each rule over time, run, kernel and regression. Links are relative.
 
     \b
     sealmatrix site build -o public

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, func, select
 
 from harness.errors import UsageError, nearest
 from harness.history.tables import CellRow, ResultRow, RuleRow, RunRow
+from harness.model.verdict import STATUSES
+from harness.runs.repeats import first_id
 
 
 def stands(status: str, state: str) -> str:
@@ -92,19 +96,63 @@ class Slow:
 
 
 def runs(connection: Connection, limit: int | None = None) -> tuple[RunLine, ...]:
-    """The newest runs, oldest first."""
+    """The newest runs, oldest first. A cell and its repeats are one cell, and a rule counts there with its worst."""
+    newest = select(RunRow.id).order_by(RunRow.started.desc(), RunRow.id.desc()).limit(limit).subquery()
     wanted = (
-        select(
-            RunRow.id, RunRow.folder, RunRow.started, RunRow.state, RunRow.exit_code,
-            func.count(CellRow.number), func.count(case((CellRow.state != "finished", 1))), RunRow.counts,
-        )
-        .outerjoin(CellRow, CellRow.run_id == RunRow.id)
-        .group_by(RunRow.id, RunRow.folder, RunRow.started, RunRow.state, RunRow.exit_code)
-        .order_by(RunRow.started.desc(), RunRow.id.desc())
-        .limit(limit)
+        select(RunRow.id, RunRow.folder, RunRow.started, RunRow.state, RunRow.exit_code, RunRow.counts)
+        .join(newest, newest.c.id == RunRow.id)
+        .order_by(RunRow.started, RunRow.id)
+    )
+    inside = select(CellRow.run_id, CellRow.number, CellRow.cell, CellRow.state).join(
+        newest, newest.c.id == CellRow.run_id
+    )
+    cells: dict[str, dict[str, dict[int, str]]] = {}
+    for run, number, cell, state in connection.execute(inside):
+        cells.setdefault(run, {}).setdefault(first_id(cell), {})[number] = state
+    again = {number: (run, first) for run, found in cells.items() for first, ones in found.items() if len(ones) > 1
+             for number in ones}  # fmt: skip
+    twice = _told_again(connection, again)
+    return tuple(
+        RunLine(run, folder, started, state, exit_code, len(found := cells.get(run, {})),
+                sum(any(one != "finished" for one in ones.values()) for ones in found.values()),
+                _less(counts, twice.get(run, Counter())))
+        for run, folder, started, state, exit_code, counts in connection.execute(wanted)
     )  # fmt: skip
-    found = connection.execute(wanted).all()
-    return tuple(RunLine(*row) for row in reversed(found))
+
+
+def _less(counts: Mapping[str, int], told: Counter[str]) -> Mapping[str, int]:
+    return {status: number - told[status] for status, number in counts.items()}
+
+
+_AT_ONCE = 500
+
+
+def _told_again(connection: Connection, cells: Mapping[int, tuple[str, str]]) -> Mapping[str, Counter[str]]:
+    """How many results of each status a run has beyond the worst of each rule and cell: those of its repeats."""
+    answers: dict[tuple[str, str, int], list[str]] = {}
+    for number, rule, status in results_of(connection, tuple(cells), ResultRow.rule_number, ResultRow.status):
+        answers.setdefault((*cells[number], rule), []).append(status)
+    found: dict[str, Counter[str]] = {}
+    for (run, _, _), statuses in answers.items():
+        beyond = found.setdefault(run, Counter())
+        beyond.update(statuses)
+        beyond[worst(statuses)] -= 1
+    return found
+
+
+def results_of(
+    connection: Connection, numbers: Sequence[int], *columns: Any, group: Sequence[Any] = ()
+) -> Iterator[Sequence[Any]]:
+    """Columns of the results of cells, each behind the cell's number. A statement takes only so many of them."""
+    for start in range(0, len(numbers), _AT_ONCE):
+        part = numbers[start : start + _AT_ONCE]
+        wanted = select(ResultRow.cell_number, *columns).where(ResultRow.cell_number.in_(part))
+        yield from connection.execute(wanted.group_by(*group) if group else wanted)
+
+
+def worst(statuses: Iterable[str]) -> str:
+    """The worst of some statuses. Others may write to the database: a word that is none counts as the worst."""
+    return min(statuses, key=lambda status: STATUSES.index(status) if status in STATUSES else -1)
 
 
 def rule_names(connection: Connection) -> tuple[str, ...]:
@@ -177,7 +225,7 @@ def slowest(connection: Connection, limit: int) -> tuple[Slow, ...]:
 
 
 def latest_results(connection: Connection, run: str) -> Sequence[tuple[str, str, str, str]]:
-    """(rule, family, cell, status as it counts over time) of one run."""
+    """(rule, family, cell, status as it counts over time) of one run; a cell's repeats count with their worst."""
     wanted = (
         select(RuleRow.id, RuleRow.family, CellRow.cell, ResultRow.status, CellRow.state)
         .select_from(CellRow)
@@ -186,5 +234,7 @@ def latest_results(connection: Connection, run: str) -> Sequence[tuple[str, str,
         .where(CellRow.run_id == run)
         .order_by(RuleRow.number, CellRow.number)
     )
-    found = connection.execute(wanted).all()
-    return [(rule, family, cell, stands(status, state)) for rule, family, cell, status, state in found]
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for rule, family, cell, status, state in connection.execute(wanted):
+        found.setdefault((rule, family, first_id(cell)), []).append(stands(status, state))
+    return [(*key, worst(statuses)) for key, statuses in found.items()]

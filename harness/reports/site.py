@@ -1,9 +1,13 @@
-"""Static pages of the history: the trend, each rule over time, each run's own page."""
+"""Static pages of the history: the trend, each rule over time, each run's, each kernel's and each regression's page.
+
+Addresses stay: a rule's page has its id, a run's the run's, a regression's its name, a kernel's its digest.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -14,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from sqlalchemy import Connection
 
 from harness.errors import StoreError, UsageError
+from harness.history.kernels import KernelHistory, Standing, kernel_histories, naming
 from harness.history.queries import RuleHistory, RunLine, latest_results, rule_history, rule_names, runs
 from harness.history.regressions import LIVING, Regression, regressions
 from harness.kernels.versions import version_key
@@ -29,11 +34,14 @@ from harness.reports.junit import PAGES
 from harness.reports.page import stylesheet
 from harness.reports.style import MARKS
 from harness.reports.write import page_of
+from harness.runs.published_bugs import bugs_of
 from harness.runs.run_store import NIGHTLY, load_run
 
 # Runs a rule's page shows side by side.
 _SHOWN = 60
 _HEIGHT, _STEP = 120, 12
+_QUIET: frozenset[str] = frozenset({"pass", "observed", "skip"})
+_NAME = re.compile(r"\b(R\d+)\b")  # of a regression, in a line of news
 _STACK: tuple[Status, ...] = tuple(reversed(STATUSES))
 
 
@@ -88,9 +96,18 @@ def build_site(connection: Connection, output: Path, catalogue: Mapping[str, Rul
         rules.append(rule)
         _write(path, rule_page(rule_history(connection, rule), newest, pages))
     found = regressions(connection)
+    kernels = kernel_histories(connection)
     for one in found:
-        page = _render("regression.html.j2", one=one, commands=repeating(one), rules=rules, pages=pages)
-        _write(output / "regressions" / f"{one.name}.html", page)
+        _write(output / "regressions" / f"{one.name}.html", regression_page(one, kernels, rules, pages))
+    _write(output / "regressions" / "index.html", _regressions(found))
+    for kernel in kernels:
+        try:
+            path = output / "kernels" / f"{identifier(kernel.page)}.html"
+        except NotAName as problem:
+            remarks.append(f"a kernel has no page: {problem}")
+            continue
+        _write(path, kernel_page(kernel, found, rules, pages))
+    _write(output / "kernels" / "index.html", _kernels(kernels, pages))
     _write(output / "feed.xml", feed(found, os.environ.get(PAGES, "").rstrip("/")))
     _write(output / "style.css", stylesheet())
     last = latest_results(connection, newest[-1].id) if newest else ()
@@ -135,7 +152,8 @@ def index_page(
         height=_HEIGHT,
         rules=ordered,
         statuses=STATUSES,
-        news=_news(newest),
+        news=[_NAME.split(line) for line in _news(newest)],
+        named={one.name for one in known},
         living=[one for one in reversed(known) if one.state in LIVING],
     )
 
@@ -150,6 +168,49 @@ def _news(newest: Sequence[RunLine]) -> tuple[str, ...]:
             except UsageError:
                 continue
     return ()
+
+
+def regression_page(one: Regression, kernels: Sequence[KernelHistory], rules: Sequence[str], pages: set[str]) -> str:
+    """One regression: where it was seen, the commands that repeat it, what happened to it."""
+    cells = [(cell, naming(kernels, cell, one.first, one.last)) for cell in one.cells]
+    return _render("regression.html.j2", one=one, cells=cells, commands=repeating(one), rules=rules, pages=pages)
+
+
+def _regressions(found: Sequence[Regression]) -> str:
+    newest = list(reversed(found))
+    living = [one for one in newest if one.state in LIVING]
+    return _render("regressions.html.j2", living=living, ended=[one for one in newest if one not in living])
+
+
+def _kernels(kernels: Sequence[KernelHistory], pages: set[str]) -> str:
+    counts = [one.cells[0].counts for one in kernels]
+    return _render("kernels.html.j2", kernels=kernels, statuses=_occurring(counts), pages=pages)
+
+
+def _occurring(counts: Iterable[Mapping[str, int]]) -> tuple[Status, ...]:
+    """Statuses that some of the counts have: a table needs no column for the others."""
+    seen = {status for found in counts for status, number in found.items() if number}
+    return tuple(status for status in STATUSES if status in seen)
+
+
+def kernel_page(one: KernelHistory, known: Sequence[Regression], rules: Sequence[str], pages: set[str]) -> str:
+    """One kernel: how the rules stand on it, what went wrong first, and the runs that had it."""
+    ordered = sorted(one.standing, key=lambda standing: STATUSES.index(standing.status))
+    quiet: dict[str, list[Standing]] = {}
+    for standing in ordered:
+        if standing.status in _QUIET:
+            quiet.setdefault(standing.status, []).append(standing)
+    return _render(
+        "kernel.html.j2",
+        one=one,
+        bugs=bugs_of(one.version, {standing.rule: standing.status for standing in reversed(ordered)}),
+        told=[standing for standing in ordered if standing.status not in _QUIET],
+        quiet=quiet,
+        regressions=[r for r in reversed(known) if any(one in naming([one], c, r.first, r.last) for c in r.cells)],
+        rules=rules,
+        pages=pages,
+        statuses=_occurring(cell.counts for cell in one.cells),
+    )
 
 
 def trend(newest: Sequence[RunLine]) -> list[tuple[TrendBar, ...]]:
@@ -198,7 +259,7 @@ def _environment() -> Environment:
 
 
 def _render(name: str, **facts: object) -> str:
-    text = _environment().get_template(name).render(marks=MARKS, **facts)
+    text = _environment().get_template(name).render(marks=MARKS, quietly=_QUIET, **facts)
     return text.encode("utf-8", "replace").decode("utf-8")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from harness.errors import StoreError
 from harness.model.run_record import read_run, write_atomically, write_run
 from harness.model.stored_files import is_stored, packed
+from harness.nightly.marks import news_of
 from harness.observations.journal import read_journal
 from harness.reports.junit import classnames, document, element, suite
 from harness.reports.page import Sightings, page_html
@@ -48,7 +49,7 @@ def write_reports(done: RunDone, reproduce: Reproduce | None = None, *, page: bo
             written.append(pool.submit(_write, folder / "junit.xml", document(suites[-1:])))
         reports = {"junit.xml": document(suites)}
         if page:
-            reports["report.html"] = page_html(done, sightings, reproduce)
+            reports["report.html"] = page_html(done, sightings, reproduce, news_of(done.folder))
         reports["verdicts.json"] = json.dumps(summary_json(done), indent=1) + "\n"
         for name, text in reports.items():
             written.append(pool.submit(_write, done.folder / name, text))
@@ -94,12 +95,20 @@ def _not_collecting() -> Iterator[None]:
             gc.enable()
 
 
-def page_of(done: RunDone) -> str:
-    """The page of a run, its journals read from its folder."""
+def page_of(done: RunDone, reproduce: Reproduce | None = None) -> str:
+    """The page of a run, its journals and its news read from its folder."""
     sightings = Sightings()
     for cell in done.record.cells:
         sightings.read(cell.id, cell_folder(done, cell.id) / "observations.jsonl")
-    return page_html(done, sightings)
+    return page_html(done, sightings, reproduce, news_of(done.folder))
+
+
+def write_page(done: RunDone, reproduce: Reproduce) -> None:
+    """Write the page alone, once it is known what is new. Raises ``StoreError``."""
+    with _not_collecting():
+        text = page_of(done, reproduce)
+    _write(done.folder / "report.html", text)
+    _sign(done.folder, {"report.html": text})
 
 
 def _write(path: Path, text: str) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,10 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
+from bench.opening import browser as new_browser
+from bench.opening import is_there, seconds_to_open
+from bench.reports import NIGHT, OPENED, Size, write_journals
+from bench.reports import run as generated_run
 from harness.history.database import database_url, reading
 from harness.history.record import remember
 from harness.model.run_record import write_run
@@ -23,13 +26,8 @@ from harness.reports.write import write_reports
 from harness.rules.load import load_catalogue
 from tests.builders import default_matrix
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="no browser: apt-get install chromium chromium-driver"
-)
+pytestmark = pytest.mark.skipif(not is_there(), reason="no browser: apt-get install chromium chromium-driver")
 HOSTILE = "</script><img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-         "--disable-background-networking", "--disable-component-update", "--window-size=1400,1000")  # fmt: skip
 
 
 def half(sealed: bool) -> dict[str, object]:
@@ -61,15 +59,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM or ""
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield chrome
-    chrome.quit()
+def started() -> Iterator[webdriver.Chrome]:
+    with new_browser() as chrome:
+        yield chrome
 
 
 @pytest.fixture
@@ -144,26 +136,26 @@ def test_kernels_are_filtered_by_column(browser: webdriver.Chrome) -> None:
 
 def test_only_differences_leaves_out_what_agrees_and_who_says_nothing(browser: webdriver.Chrome) -> None:
     browser.find_element(By.ID, "differ").click()
-    assert shown_rules(browser) == ["munmap-refused", "munmap-across", "mmap-fixed-atomic", "mprotect-same-protection",
-                                    "mprotect-mixed", "madvise-hugepage", "madvise-remove-shared"]  # fmt: skip
+    assert shown_rules(browser) == ["munmap-across", "munmap-refused", "mprotect-mixed", "mprotect-same-protection",
+                                    "mmap-fixed-atomic", "madvise-hugepage", "madvise-remove-shared"]  # fmt: skip
 
 
 def test_the_keyboard_alone_is_enough(browser: webdriver.Chrome) -> None:
     browser.execute_script("document.querySelector('#grid td[tabindex=\"0\"]').focus()")
-    assert focused(browser) == ("munmap-refused", 0)
+    assert focused(browser) == ("munmap-across", 0)
     press(browser, Keys.ARROW_DOWN, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_UP, Keys.ARROW_UP)
-    assert focused(browser) == ("munmap-refused", 2)
+    assert focused(browser) == ("munmap-across", 2)
     press(browser, Keys.END)
     assert focused(browser)[1] == 6
     press(browser, Keys.ENTER)
-    assert "munmap-refused" in unfolded(browser)
+    assert "munmap-across" in unfolded(browser)
     inside = "return document.getElementById('drawer').contains(document.activeElement)"
     for _ in range(30):  # more often than there are places to stop at
         press(browser, Keys.TAB)
         assert browser.execute_script(f"{inside} || document.activeElement === document.body")
     press(browser, Keys.ESCAPE)
     assert not drawer(browser).get_attribute("open")
-    assert focused(browser) == ("munmap-refused", 6)
+    assert focused(browser) == ("munmap-across", 6)
     assert browser.execute_script("return document.querySelectorAll('#grid td[tabindex=\"0\"]').length") == 1
 
 
@@ -214,16 +206,60 @@ def test_each_cause_shows_its_plainest_probe_and_copies_its_commands(browser: we
 
 
 def test_dark_and_narrow_screens_fit(browser: webdriver.Chrome) -> None:
-    width = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
     light = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia",
                             {"features": [{"name": "prefers-color-scheme", "value": "dark"}]})  # fmt: skip
     assert browser.execute_script("return getComputedStyle(document.body).backgroundColor") != light
     metrics = {"width": 380, "height": 800, "deviceScaleFactor": 1, "mobile": True}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    assert browser.execute_script(width) == 0
+    assert browser.execute_script(OVERFLOW) == 0
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+OVERFLOW = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a night: sixty cells."""
+    folder = tmp_path_factory.mktemp("night") / "run"
+    size = Size(NIGHT, 4000, 130, 0)
+    write_journals(folder, size)
+    write_reports(generated_run(folder, size))
+    return folder / "report.html"
+
+
+def test_sixty_cells_open_in_a_second(started: webdriver.Chrome, night: Path) -> None:
+    assert seconds_to_open(started, night) < OPENED.most
+    assert len(started.find_elements(By.CSS_SELECTOR, "#grid .kernels th:not(.corner)")) == NIGHT
+    assert started.find_elements(By.CSS_SELECTOR, ".cause .evidence .window")
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_a_night_fits_a_telephone_and_a_desk(started: webdriver.Chrome, night: Path, width: int) -> None:
+    started.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
+                            {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600})  # fmt: skip
+    started.get(night.as_uri())
+    assert started.execute_script(OVERFLOW) == 0
+    started.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_on_paper_no_column_is_cut_off_and_every_cause_is_unfolded(
+    browser: webdriver.Chrome, folder: Path, night: Path
+) -> None:
+    inner = {folder / "report.html": 700, night: 1040}  # a sheet upright, and one turned sideways
+    for page, width in inner.items():
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
+                                {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False})  # fmt: skip
+        browser.get(page.as_uri())
+        assert browser.execute_script("return document.getElementById('grid').getBoundingClientRect().right") <= width
+        last = browser.find_elements(By.CSS_SELECTOR, ".cause .commands")[-1]
+        assert browser.execute_script("return arguments[0].checkVisibility() && arguments[0].offsetHeight > 0", last)
+        assert not browser.find_element(By.ID, "controls").is_displayed()
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
 def test_the_site_leads_from_the_trend_to_a_cell(browser: webdriver.Chrome, folder: Path, tmp_path: Path) -> None:

@@ -253,7 +253,8 @@ def test_the_site_is_whole_and_its_links_are_relative(tmp_path: Path) -> None:
     assert (built.runs, built.rules) == (2, 18)
     assert len(built.remarks) == 1
     pages = {p.relative_to(tmp_path / "site").as_posix() for p in (tmp_path / "site").rglob("*") if p.is_file()}
-    plain = {"index.html", "style.css", "feed.xml", "runs/r-00/report.html"}
+    plain = {"index.html", "style.css", "feed.xml", "runs/r-00/report.html", "regressions/index.html",
+             "kernels/index.html", f"kernels/{'ab' * 8}.html"}  # fmt: skip
     assert pages == {*plain, *(f"rules/{name}.html" for name in names)}
     for page in pages - {"style.css", "runs/r-00/report.html"}:
         text = (tmp_path / "site" / page).read_text()

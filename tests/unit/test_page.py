@@ -17,13 +17,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from harness.model.run_record import read_run, write_run
+from harness.nightly.marks import Mark, write_mark
 from harness.reports.page import Sightings, page_html
 from harness.reports.page.columns import columns
 from harness.reports.page.console import during, excerpts
 from harness.reports.page.facts import lay_out
 from harness.reports.page.render import headline, script_json
 from harness.reports.page.timeline import timelines
-from harness.reports.write import write_reports
+from harness.reports.write import write_page, write_reports
 from harness.runs.cells import upstream_version
 from harness.runs.commands import repeat_command
 from harness.runs.model import RunDone
@@ -237,7 +239,7 @@ def test_headlines_are_never_better_than_the_verdicts() -> None:
 def test_pictures_show_every_version_and_what_fails() -> None:
     done = default_matrix(Path("r"))
     drawn = timelines(lay_out(done, columns(done.record)))
-    assert [t.family for t in drawn] == ["munmap", "mmap-fixed", "mprotect", "madvise"]
+    assert [t.family for t in drawn] == ["munmap", "mprotect", "mmap-fixed", "madvise"]  # failing first
     munmap = drawn[0]
     assert [lane.name for lane in munmap.lanes] == ["x86_64", "arm64"]
     assert "with failing rules" in munmap.says
@@ -252,6 +254,78 @@ def test_a_family_in_which_nothing_differs_has_no_picture() -> None:
              (cell("debian-7.3"), [result(same), result(other, "fail", "r", "bypass")])]  # fmt: skip
     done = run(Path("r"), cells)
     assert [drawn.family for drawn in timelines(lay_out(done, columns(done.record)))] == ["mprotect"]
+
+
+def test_a_kernel_without_mseal_is_no_difference_along_versions() -> None:
+    rules = [rule("munmap-blocked"), rule("munmap-atomic")]
+    old = (cell("debian-6.1"), [result(r, "skip", "no mseal (ENOSYS)") for r in rules])
+    well = [(cell(f"debian-{v}"), [*map(result, rules)]) for v in ("6.12", "7.3")]
+    done = run(Path("r"), [old, *well])
+    assert timelines(lay_out(done, columns(done.record))) == ()
+
+
+def test_two_kernels_of_one_release_are_two_in_the_pictures() -> None:
+    of = rule("munmap-blocked")
+    made = []
+    for name, version, answer in (
+        ("debian-7.2", "7.2.1", result(of)),
+        ("debian-7.3", "7.3.4", result(of)),
+        ("mine", "7.3.4", result(of, "fail", "r", "bypass")),
+    ):
+        record = cell(name)
+        assert record.kernel
+        kernel = record.kernel.model_copy(update={"version": version})
+        made.append((record.model_copy(update={"kernel": kernel}), [answer]))
+    done = run(Path("r"), made)
+    (drawn,) = timelines(lay_out(done, columns(done.record)))
+    (lane,) = drawn.lanes
+    assert [slot.says for slot in lane.slots] == [
+        "x86_64, 7.2.1: 1 pass",
+        "x86_64, 7.3.4 (debian-7.3): 1 pass",
+        "x86_64, 7.3.4 (mine): 1 fail",
+    ]
+    assert len({slot.x for slot in lane.slots}) == 3
+    assert [label for _, label in drawn.labels] == ["7.2.1", "7.3.4"]
+    assert "3 kernels, 1 with failing rules" in drawn.says
+
+
+def test_repeats_of_a_cell_are_one_kernel_in_the_pictures() -> None:
+    of = rule("munmap-blocked")
+    again = cell("debian-7.3").model_copy(update={"id": "debian-7.3.x86_64~2"})
+    pairs = [(cell("debian-7.2"), [result(of)]), (cell("debian-7.3"), [result(of)]),
+             (again, [result(of, "fail", "r", "bypass")])]  # fmt: skip
+    (drawn,) = timelines(lay_out(done := run(Path("r"), pairs), columns(done.record)))
+    assert [slot.says.partition(": ")[2] for slot in drawn.lanes[0].slots] == ["1 pass", "1 fail"]
+
+
+def test_what_failed_stands_first_in_the_grid() -> None:
+    done = default_matrix(Path("r"))
+    rules = [of.id for of in lay_out(done, columns(done.record)).rules]
+    assert rules[:2] == ["munmap-across", "munmap-refused"]  # it fails, it broke
+    assert rules[2:6] == ["munmap-atomic", "munmap-head", "munmap-tail", "munmap-into"]  # as the catalogue has them
+    assert rules[6:9] == ["mprotect-mixed", "mprotect-refused", "mprotect-same-protection"]
+    assert rules[9] == "mmap-fixed-refused"
+
+
+def test_what_is_new_stands_above_what_failed() -> None:
+    page = page_html(default_matrix(Path("r")), news=("nightly r: 7 cells", "new: R1 <b>munmap</b>"))
+    assert page.index("Since last night") < page.index("new: R1 &lt;b&gt;") < page.index("What failed, by cause")
+    assert "Since last night" not in page_html(default_matrix(Path("r")))
+
+
+def test_the_page_of_a_night_is_written_with_what_the_night_ended_with(tmp_path: Path) -> None:
+    done = default_matrix(tmp_path / "r-00")
+    done.folder.mkdir()
+    write_run(done.folder, done.record)
+    write_reports(done)
+    write_mark(
+        done.folder, Mark(state="running", selection="nightly", news=("nightly r-00: 7 cells", "new: R1 munmap"))
+    )
+    write_page(done, lambda rule, probe: "")
+    text = (done.folder / "report.html").read_bytes()
+    assert b"new: R1 munmap" in text
+    assert read_run(done.folder).reports["report.html"] == sha256(text).hexdigest()
+    assert "verdicts.json" in read_run(done.folder).reports
 
 
 def test_console_lines_of_a_probe_are_those_between_its_begin_and_the_next() -> None:

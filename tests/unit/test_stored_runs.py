@@ -34,6 +34,7 @@ from harness.reports.terminal import print_run
 from harness.reports.write import write_reports
 from harness.rules.load import load_catalogue
 from harness.runs.model import RunDone
+from harness.runs.repeats import first_id
 from harness.runs.run_store import load_run
 from harness.runs.summary import summary_json
 from tests.stored_runs import NAMES, RUNS, copy_of, stored
@@ -246,9 +247,13 @@ def test_the_history_takes_them_in(tmp_path: Path) -> None:
         points = rule_history(connection, "munmap-blocked").points
     for name in NAMES:
         line = lines[stored(name).record.id]
-        assert (line.exit_code, line.cells) == (EXIT_CODES[name], len(stored(name).record.cells))
+        cells = {first_id(cell.id) for cell in stored(name).record.cells}
+        assert (line.exit_code, line.cells) == (EXIT_CODES[name], len(cells))
         # It was written before there was a digest of the verdicts: it is judged anew.
-        assert line.counts == {status: counts(name)[status] for status in STATUSES}
+        if len(cells) == len(stored(name).record.cells):
+            assert line.counts == {status: counts(name)[status] for status in STATUSES}
+        else:  # a cell that ran twice counts once
+            assert line.counts == {status: counts(name)[status] // 2 for status in STATUSES}
     told = {(point.run, point.cell): (point.status, point.kind) for point in points}
     for name in NAMES:
         for (cell, rule), (status, kind) in wanted(name).items():

@@ -12,7 +12,8 @@ from typing import Any, Generic, TypeVar
 
 from harness.model.codec import RULE, rule_json
 from harness.model.rule import Check, Known
-from harness.model.verdict import RuleResult, Verdict
+from harness.model.verdict import RuleResult, Status, Verdict
+from harness.reports.grid import flatten
 from harness.reports.page.columns import Column
 from harness.reports.page.console import excerpts
 from harness.reports.page.seen import Sightings
@@ -44,21 +45,36 @@ class Table(Generic[Thing]):
 
 @dataclass(frozen=True)
 class PageGrid:
-    """The page's rows and columns. ``results`` has one entry a rule and column."""
+    """The page's rows and columns. ``results`` has one entry a rule and column; ``flat`` says of each column whether
+    its cell has one thing to say throughout, as a kernel without mseal has."""
 
     columns: tuple[Column, ...]
     rules: tuple[Check, ...]
     results: tuple[tuple[RuleResult | None, ...], ...]
+    flat: tuple[bool, ...]
 
 
 def lay_out(done: RunDone, columns: Sequence[Column]) -> PageGrid:
-    """Rules in the catalogue's order, grouped by family as the catalogue groups them."""
+    """Rules by family, in the catalogue's order; what failed or broke stands first, family and rule."""
     found = [{r.rule.id: r for r in done.results.get(column.cell.id, ())} for column in columns]
     rules: dict[str, Check] = {name: r.rule for results in found for name, r in results.items()}
-    families = list(dict.fromkeys(rule.family for rule in rules.values()))
-    ordered = sorted(rules.values(), key=lambda rule: families.index(rule.family))
+    trouble = {name: min(_trouble(cell.get(name)) for cell in found) for name in rules}
+    families: dict[str, int] = {}
+    for rule in rules.values():
+        families[rule.family] = min(families.get(rule.family, _WELL), trouble[rule.id])
+    places = {family: place for place, family in enumerate(sorted(families, key=lambda name: families[name]))}
+    ordered = sorted(rules.values(), key=lambda rule: (places[rule.family], trouble[rule.id]))
     results = tuple(tuple(cell.get(rule.id) for cell in found) for rule in ordered)
-    return PageGrid(tuple(columns), tuple(ordered), results)
+    flat = tuple(flatten(column.cell, done.results.get(column.cell.id, ())) is not None for column in columns)
+    return PageGrid(tuple(columns), tuple(ordered), results, flat)
+
+
+_TROUBLE: tuple[Status, ...] = ("fail", "error")
+_WELL = len(_TROUBLE)
+
+
+def _trouble(result: RuleResult | None) -> int:
+    return _TROUBLE.index(result.status) if result and result.status in _TROUBLE else _WELL
 
 
 def outline(grid: PageGrid, done: RunDone) -> dict[str, Any]:

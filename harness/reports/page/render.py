@@ -20,7 +20,7 @@ from markupsafe import Markup
 from harness.model.rule import Check, Rule
 from harness.model.verdict import KINDS, STATUSES, Kind, Status
 from harness.reports.findings import findings
-from harness.reports.grid import flatten, variants
+from harness.reports.grid import variants
 from harness.reports.page.columns import columns
 from harness.reports.page.facts import PageGrid, evidence, lay_out, outline
 from harness.reports.page.seen import Sightings
@@ -30,8 +30,10 @@ from harness.runs.causes import told_causes
 from harness.runs.cells import plural, status_counts, together
 from harness.runs.model import RunDone
 from harness.runs.programs import Reproduce
+from harness.runs.published_bugs import published_bugs
 
 _FINDINGS = 40
+_BESIDE = 20  # columns of a grid that leaves room for the findings at its side
 # Characters that HTML cannot carry, and halves of characters that UTF-8 cannot.
 _NOT_HTML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -40,17 +42,18 @@ def page_html(
     done: RunDone,
     sightings: Sightings | None = None,
     reproduce: Reproduce | None = None,
+    news: Sequence[str] = (),
 ) -> str:
-    """The whole page. ``sightings`` has read the cells' journals; without them the page has verdicts only."""
+    """The whole page. ``sightings`` has read the cells' journals; without them the page has verdicts only. ``news`` are
+    the lines with which a night ended."""
     found = columns(done.record)
     grid = lay_out(done, found)
     letters = [variants(row) for row in grid.results]
-    flat = [flatten(c.cell, done.results.get(c.cell.id, ())) is not None for c in found]
     small = outline(grid, done) | {
         "statuses": [[status, MARKS[status].glyph] for status in STATUSES],
         "kinds": list(KINDS),
         "letters": [list(row) for row in letters],
-        "flat": flat,
+        "flat": list(grid.flat),
         "errnos": {str(number): name for number, name in errno.errorcode.items()},
     }
     large = evidence(grid, done, sightings or Sightings())
@@ -60,6 +63,8 @@ def page_html(
         done=done,
         run=done.record,
         headline=headline(done),
+        news=news,
+        beside=len(grid.columns) <= _BESIDE,
         counts=status_counts(done),
         kinds=_kinds(done),
         marks=MARKS,
@@ -69,6 +74,7 @@ def page_html(
         arches=[(arch, list(group)) for arch, group in groupby(grid.columns, lambda c: c.cell.arch)],
         columns=grid.columns,
         timelines=timelines(grid),
+        bugs=published_bugs(done),
         outline=Markup(script_json(small)),
         evidence=Markup(packed(large)),
         style=Markup(_asset("page.css")),
