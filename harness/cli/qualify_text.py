@@ -10,7 +10,7 @@ from rich.text import Text
 
 from harness.qualify.evidence import SUMS
 from harness.qualify.judge import Met, PolicyCheck, Use
-from harness.qualify.report import Dossier, candidate_causes
+from harness.qualify.report import Dossier, candidate_causes, named
 from harness.reports.style import Page
 from harness.runs.causes import command_line
 
@@ -27,7 +27,7 @@ _USES: Mapping[Use, str] = {"used": "yellow", "stale": "bold yellow", "expired":
 def print_qualification(console: Console, dossier: Dossier, folder: Path, seal: str) -> None:
     """Print the checks, what deviates, the waivers, and the verdict last."""
     page, found = Page(console), dossier.qualification
-    page.line(f"{found.policy.title}: {dossier.candidate.word} against {dossier.baseline.word}", style="bold")
+    page.line(f"{found.policy.title}: {named(dossier.candidate)} against {named(dossier.baseline)}", style="bold")
     for cause in candidate_causes(dossier):
         page.line(f"{page.ink.safe('✗')} {cause.sentence}", _IN, "bold red")
         for line in cause.evidence():

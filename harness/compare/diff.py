@@ -49,9 +49,9 @@ class Side:
     """One cell as a comparison sees it. ``results`` are by rule id; ``repeats`` are those of its further repeats.
 
     ``run`` and ``cell`` say where it lies, ``kernel`` is its name in the matrix, ``version`` the upstream version it
-    was built from ("" where no kernel could be had), ``page_size`` is in bytes (0 where it never came up).
-    ``started`` is UTC, in ISO 8601. ``trouble`` says why the cell, or a repeat of it, is not clean ("" when all are):
-    its guest was lost, or its kernel crashed while no probe ran.
+    was built from ("" where no kernel could be had), ``release`` what it calls itself, ``page_size`` is in bytes (0
+    where it never came up). ``started`` is UTC, in ISO 8601. ``trouble`` says why the cell, or a repeat of it, is not
+    clean ("" when all are): its guest was lost, or its kernel crashed while no probe ran.
     """
 
     run: str
@@ -67,6 +67,7 @@ class Side:
     facts: KernelFacts | None = None
     started: str = ""
     trouble: str = ""
+    release: str = ""
 
     @cached_property
     def worst(self) -> Results:

@@ -13,7 +13,7 @@ from harness.model.architectures import ARCHES
 from harness.model.rule import KernelFacts, Rule
 from harness.model.run_record import CellRecord, read_run
 from harness.model.verdict import RuleResult
-from harness.runs.cells import kernel_name, upstream_version
+from harness.runs.cells import kernel_name, release, upstream_version
 from harness.runs.model import RunDone
 from harness.runs.repeats import first_id
 from harness.runs.run_store import find_run, is_last, load_run, run_folders
@@ -69,6 +69,7 @@ def _side(done: RunDone, cells: Sequence[CellRecord]) -> Side:
         results=results,
         repeats=tuple(repeats),
         started=first.started or done.record.started,
+        release=release(first),
         trouble=next((cell.trouble for cell in cells if not cell.clean), ""),
         facts=KernelFacts(version, first.arch, page_size) if version and page_size else None,
     )
@@ -229,7 +230,10 @@ _PAGES = {4096: "4 KiB pages", 16384: "16 KiB pages", 65536: "64 KiB pages"}
 
 
 def apart(before: Side, after: Side) -> tuple[str, str]:
-    """The shortest names that tell two sides apart: versions, machines, or else runs: ``("6.12.117", "7.3.4")``."""
+    """The shortest names that tell two sides apart: versions, machines, kernels: ``("6.12.117", "7.3.4")``.
+
+    Runs are named only where one and the same kernel was asked twice.
+    """
     aspects: tuple[Callable[[Side], str], ...] = (
         lambda side: side.version or side.kernel,
         lambda side: side.arch,
@@ -237,6 +241,11 @@ def apart(before: Side, after: Side) -> tuple[str, str]:
         lambda side: side.profile,
     )
     told = [(old, new) for aspect in aspects if (old := aspect(before)) != (new := aspect(after))]
+    builds: tuple[Callable[[Side], str], ...] = (
+        lambda side: side.kernel,
+        lambda side: side.release,
+        lambda side: f"{side.kernel} of run {side.run}",
+    )
     if not told:
-        told = [(before.kernel, after.kernel) if before.run == after.run else (before.run, after.run)]
+        told = [(old, new) for build in builds if (old := build(before)) != (new := build(after))][:1]
     return " ".join(filter(None, (old for old, _ in told))), " ".join(filter(None, (new for _, new in told)))

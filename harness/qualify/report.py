@@ -8,8 +8,8 @@ from hashlib import sha256
 from typing import Any
 
 from harness import __version__
-from harness.compare.comparison import counted
-from harness.compare.diff import Pair, Side
+from harness.compare.comparison import counted, phrase
+from harness.compare.diff import CHANGES, Pair, Side
 from harness.compare.sides import Picked
 from harness.model.run_record import CellRecord, RunRecord
 from harness.qualify.judge import Deviation, PolicyCheck, Qualification, WaiverUse
@@ -116,7 +116,28 @@ def _pair(pair: Pair) -> dict[str, Any]:
         "after": _name(pair.after),
         "counts": dict(pair.counts),
         "says": counted(pair.counts, "rule") or "nothing changed",
+        "rules": _changed(pair),
     }
+
+
+def _changed(pair: Pair) -> dict[str, list[dict[str, str]]]:
+    """Which rules changed, by how: what the counts count. Each with its first probe that did, in words."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for change in CHANGES:
+        for one in pair.rules:
+            if one.change == change != "unchanged" and (first := one.worst) is not None:
+                told = {"rule": one.rule.id, "probe": first.probe, "says": phrase(pair, first)}
+                found.setdefault(change, []).append(told)
+    return found
+
+
+def named(picked: Picked) -> str:
+    """A side by its kernels: ``debian-newest (7.3.4)``; a run's id says nothing to who reads it."""
+    kernels = dict.fromkeys(
+        f"{side.kernel} ({side.version})" if side.version not in ("", side.kernel) else side.kernel
+        for side in picked.sides
+    )
+    return ", ".join(kernels)
 
 
 def _name(side: Side) -> dict[str, str]:
@@ -133,6 +154,7 @@ def _side(picked: Picked) -> dict[str, Any]:
     run, wanted = picked.done.record, set(cell_ids(picked))
     return {
         "asked_for": picked.word,
+        "kernels": named(picked),
         "run": _run(run),
         "cells": [_provenance(cell) for cell in run.cells if cell.id in wanted],
     }

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Sequence
@@ -10,9 +11,10 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from harness.cli.qualify_text import configured_otherwise
-from harness.compare.sides import Picked, sides_of
+from harness.cli.qualify_text import configured_otherwise, print_qualification
+from harness.compare.sides import Picked, apart, sides_of
 from harness.errors import ConfigError, UsageError
 from harness.model.run_record import CellRecord
 from harness.model.verdict import Kind, RuleResult, Status
@@ -263,6 +265,53 @@ def test_only_differences_of_configuration_are_folded_into_a_line() -> None:
     assert html.count(f'<th scope="row">{needs}</th>') == 1
     other = [result(first, "skip", "no mseal (ENOSYS)"), result(second), result(third, "observed")]
     assert not any(configured_otherwise(check) for check in judged(other).checks)
+
+
+def test_the_page_and_the_report_name_the_rules_that_changed() -> None:
+    before = [result(RULES["munmap-across"], "skip", "needs"), *results()[1:]]
+    made = dossier(
+        [*results("fail", "wrong-errno")[:2], result(RULES["cold"], "observed", observed="else")], before=before
+    )
+    report = report_json(made)
+    (pair,) = report["comparison"]
+    assert pair["says"] == "1 rule introduced, 1 changed"
+    assert {change: [one["rule"] for one in rules] for change, rules in pair["rules"].items()} == {
+        "introduced": ["munmap-across"],
+        "changed": ["cold"],
+    }
+    text = page(report)
+    assert "debian-7.3 x86_64 against debian-6.12: which rules changed" in text
+    assert "1 introduced</td><td><code>munmap-across</code>: does not apply on 6.12.117, fails on 7.3.117" in text
+
+
+def test_gained_rules_are_named_too() -> None:
+    before = [result(RULES["munmap-across"], "skip", "needs"), *results()[1:]]
+    (pair,) = report_json(dossier(results(), before=before))["comparison"]
+    assert [one["rule"] for one in pair["rules"]["gained"]] == ["munmap-across"]
+
+
+def test_sides_are_named_by_their_kernels_and_not_by_runs() -> None:
+    made = dossier(results())
+    made = replace(made, candidate=replace(made.candidate, word="20261123-214500-3fa2"))
+    report = report_json(made)
+    assert (report["candidate"]["kernels"], report["baseline"]["kernels"]) == (
+        "debian-7.3 (7.3.117)",
+        "debian-6.12 (6.12.117)",
+    )
+    raw = io.StringIO()
+    print_qualification(Console(file=raw, width=200), made, Path("q"), "seal")
+    assert raw.getvalue().startswith("Trial: debian-7.3 (7.3.117) against debian-6.12 (6.12.117)")
+    assert "20261123-214500-3fa2" not in page(report).partition("<main>")[0]
+
+
+def test_two_builds_of_one_version_are_told_apart_by_what_they_call_themselves() -> None:
+    done = run(Path("r"), [(cell("debian-7.3"), results())])
+    (side,) = sides_of(done)
+    other = replace(side, run="another", release="7.3.117-mine")
+    assert apart(side, other) == ("7.3.117-cloud-x86_64", "7.3.117-mine")
+    assert apart(side, replace(other, kernel="mine")) == ("debian-7.3", "mine")
+    again = replace(side, run="another")
+    assert apart(side, again) == (f"debian-7.3 of run {side.run}", "debian-7.3 of run another")
 
 
 def test_an_architecture_or_baseline_that_was_not_tested_is_not_met() -> None:
