@@ -9,6 +9,8 @@
  *	arch_call32()		a system call as 32-bit programs make it, where ARCH_HAS_CALL32; as the kernel answers
  *	ARCH_POINTER_TAG	what may be in an address and is ignored, or 0
  *	ARCH_MEMORY_TOP		where the addresses of a process end
+ *	ARCH_RETURN		the bytes of a function that only returns
+ *	ARCH_VDSO_CLOCK		what clock_gettime() is called in the vdso
  *	ARCH_TEXT_PAGE		the largest page, as a number and as text for the assembler
  */
 #ifndef SEALMATRIX_ARCH_H

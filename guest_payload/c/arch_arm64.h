@@ -9,6 +9,8 @@
 enum { ARCH_HAS_KEY_RIGHTS = 0, ARCH_HAS_CALL32 = 0, ARCH_TEXT_PAGE = 16384 };
 #define ARCH_MEMORY_TOP (1ul << 48)
 #define ARCH_TEXT_PAGE_TEXT "16384"
+#define ARCH_VDSO_CLOCK "__kernel_clock_gettime"
+#define ARCH_RETURN 0xc0, 0x03, 0x5f, 0xd6 /* a function that only returns */
 
 static inline long arch_fork_calling(char *stack, void (*run)(void *argument), void *argument)
 {

@@ -8,6 +8,8 @@
 enum { ARCH_POINTER_TAG = 0, ARCH_HAS_KEY_RIGHTS = 0, ARCH_HAS_CALL32 = 0, ARCH_TEXT_PAGE = 4096 };
 #define ARCH_MEMORY_TOP (1ul << 38) /* of Sv39; there is more with larger tables */
 #define ARCH_TEXT_PAGE_TEXT "4096"
+#define ARCH_VDSO_CLOCK "__vdso_clock_gettime"
+#define ARCH_RETURN 0x82, 0x80 /* a function that only returns */
 
 static inline long arch_fork_calling(char *stack, void (*run)(void *argument), void *argument)
 {

@@ -83,4 +83,12 @@ long register_range(int fd, void *start, size_t length, unsigned long mode);
 /* Makes huge pages of the range's pages. */
 long collapse_range(void *start, size_t length);
 
+/* As a loader does it (regions_consumers.c): map an object of so many units, and what it does when it has relocated it. */
+long load_object(const struct window *w, char *at, int first, int units);
+bool is_data(int unit);
+long protect_relocated(const struct window *w, char *at, int units);
+
+/* How long one of the kernel's own mappings is, and where; 0 where there is none (regions_special.c). */
+size_t mapping_named(const char *name, char **start);
+
 #endif

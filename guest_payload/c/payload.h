@@ -49,6 +49,10 @@ enum span_id {
 	HOLE_START, HOLE_MIDDLE, HOLE_END, UNMAPPED,
 	SINGLE,                                    /* one unit, never sealed: for mappings the kernel made */
 	BEHIND, AHEAD, ENCLOSED,                   /* as AROUND or ACROSS, with a seal outside of the range as well */
+	FOUR, SECOND, THIRD, FOURTH,               /* four units, all sealed: all of them, one of them */
+	FOUR_PLAIN, FOURTH_PLAIN,                  /* none sealed yet; all but one */
+	BESIDE_FOUR,                               /* four behind four that are sealed */
+	FIRST_OF_FOUR, ABOVE_FIRST,                /* only the first sealed: all of them, the others */
 	SPANS
 };
 
@@ -74,6 +78,8 @@ enum region_id {
 	POLICY_R, NAMED_R, MERGEABLE_R, ONFAULT_R,
 	WIDE_R, PIECES_R, UNTOUCHED_VAST_R, LOW_R, HIGH_R,
 	WIPED_R, NOT_COPIED_R, GUARDED_R, GUARDED_RW,
+	/* regions_consumers.c: as programs make it that seal */
+	OBJECT_MIXED, JIT_RWX, JIT_KEY_OPEN_RWX, JIT_KEY_CLOSED_RWX, SLAB_MIXED, STACK_GUARDED_MIXED, STACK_GUARD_REGION_RW,
 	/* regions_rings.c */
 	AIO_RING_RW, PERF_RING_RW, URING_RW,
 	REGIONS
@@ -441,8 +447,8 @@ extern const struct span spans[SPANS];
 extern const struct region regions[REGIONS];
 extern const struct family family_arguments, family_munmap, family_mmap_fixed, family_mprotect, family_mremap,
 	family_madvise, family_process_madvise, family_fork, family_threads, family_heap, family_shm, family_pages,
-	family_userfaultfd, family_force, family_rings, family_file, family_sequences, family_system, family_races,
-	family_selftest;
+	family_userfaultfd, family_force, family_rings, family_file, family_sequences, family_system, family_consumers,
+	family_races, family_selftest;
 
 /* sys.h's world, as calls that return -1 and set errno, with nothing of a C library in between */
 long sys_mseal(void *start, size_t length, unsigned long flags);

@@ -153,6 +153,7 @@ static void make_memfd(struct window *w)
 
 #define RW (PROT_READ | PROT_WRITE)
 #define RX (PROT_READ | PROT_EXEC)
+#define RWX (RW | PROT_EXEC)
 #define PRIVATE_ANON (MAP_PRIVATE | MAP_ANONYMOUS)
 #define SHARED_ANON (MAP_SHARED | MAP_ANONYMOUS)
 
@@ -269,6 +270,17 @@ const struct region regions[REGIONS] = {
 		.make = make_guarded},
 	[GUARDED_RW] = {.name = "anon-guarded-rw", .prot = RW, .flags = PRIVATE_ANON, .traits = FILLED,
 		.make = make_guarded},
+	[OBJECT_MIXED] = {.name = "object-mixed", .prot = PROT_READ, .flags = MAP_PRIVATE, .make = make_dso},
+	[JIT_RWX] = {.name = "jit-rwx", .prot = RWX, .flags = PRIVATE_ANON, .traits = FILLED, .make = make_window},
+	[JIT_KEY_OPEN_RWX] = {.name = "jit-key-open-rwx", .prot = RWX, .flags = PRIVATE_ANON,
+		.traits = FILLED, .needs = NEED(KEYS), .make = make_open_key},
+	[JIT_KEY_CLOSED_RWX] = {.name = "jit-key-closed-rwx", .prot = RWX, .flags = PRIVATE_ANON,
+		.traits = FILLED, .needs = NEED(KEYS), .make = make_no_write_key},
+	[SLAB_MIXED] = {.name = "slab-mixed", .prot = PROT_NONE, .flags = PRIVATE_ANON, .make = make_slab},
+	[STACK_GUARDED_MIXED] = {.name = "stack-guarded-mixed", .prot = RW,
+		.flags = PRIVATE_ANON | MAP_STACK | MAP_NORESERVE, .make = make_guarded_stack},
+	[STACK_GUARD_REGION_RW] = {.name = "stack-guard-region-rw", .prot = RW,
+		.flags = PRIVATE_ANON | MAP_STACK | MAP_NORESERVE, .make = make_stack_with_guard_region},
 	[AIO_RING_RW] = {.name = "aio-ring-shared-rw", .prot = RW, .flags = MAP_SHARED, .traits = SINGULAR,
 		.make = make_aio_ring},
 	[PERF_RING_RW] = {.name = "perf-ring-shared-rw", .prot = RW, .flags = MAP_SHARED, .make = make_perf_ring},

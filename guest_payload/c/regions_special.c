@@ -295,21 +295,26 @@ void make_text(struct window *w)
 		(void)*(volatile char *)unit_at(w, i);
 }
 
-/*
- * The unit is the whole mapping: the kernel does not let its own be split. The line of /proc/self/maps that ends in the
- * name begins with where it is.
- */
-void find_system_mapping(struct window *w)
+/* The line of /proc/self/maps that ends in the name begins with where it is. */
+size_t mapping_named(const char *name, char **start)
 {
 	char text[8192];
 	char *line, *end;
 
 	read_text("/proc/self/maps", text, sizeof(text));
-	line = strstr(text, w->region->mapping);
+	line = strstr(text, name);
 	if (!line)
-		fail_step(w, w->region->mapping, EOPNOTSUPP);
+		return 0;
 	while (line > text && line[-1] != '\n')
 		line--;
-	w->base = (char *)strtoul(line, &end, 16);
-	w->unit = strtoul(end + 1, NULL, 16) - (size_t)w->base;
+	*start = (char *)strtoul(line, &end, 16);
+	return strtoul(end + 1, NULL, 16) - (size_t)*start;
+}
+
+/* The unit is the whole mapping: the kernel does not let its own be split. */
+void find_system_mapping(struct window *w)
+{
+	w->unit = mapping_named(w->region->mapping, &w->base);
+	if (!w->unit)
+		fail_step(w, w->region->mapping, EOPNOTSUPP);
 }

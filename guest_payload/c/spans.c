@@ -35,4 +35,13 @@ const struct span spans[SPANS] = {
 	[AHEAD] = {.name = "ahead", .layout = "sPSP"},
 	[ENCLOSED] = {.name = "enclosed", .layout = "sPSPs"},
 	[SINGLE] = {.name = "single", .layout = "P"},
+	[FOUR] = {.name = "four", .layout = "SSSS"},
+	[SECOND] = {.name = "second", .layout = "sSss"},
+	[THIRD] = {.name = "third", .layout = "ssSs"},
+	[FOURTH] = {.name = "fourth", .layout = "sssS"},
+	[FOUR_PLAIN] = {.name = "four-plain", .layout = "PPPP"},
+	[FOURTH_PLAIN] = {.name = "fourth-plain", .layout = "sssP"},
+	[BESIDE_FOUR] = {.name = "beside-four", .layout = "ssssPPPP"},
+	[FIRST_OF_FOUR] = {.name = "first-of-four", .layout = "SPPP"},
+	[ABOVE_FIRST] = {.name = "above-first", .layout = "sPPP"},
 };

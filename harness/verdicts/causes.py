@@ -83,6 +83,9 @@ _MEMORY = {
     "droppable": "droppable memory",
     "vdso": "the vDSO",
     "vvar": "the vvar pages",
+    "object": "shared objects, as a loader maps them",
+    "jit": "memory that is both written and executed",
+    "slab": "slabs and their guard pages",
     "generated": "generated programs",
 }
 # Operations that take memory away, whatever system call they are: the kernel has one place for all of them.
@@ -95,6 +98,8 @@ LAYOUTS: Mapping[str, str] = {
     "exact": "SSS", "plain": "pPPp", "beside": "sPs", "middle": "sSs", "into": "pPSs", "head": "SSs", "tail": "sSS",
     "out-of": "sSPp", "around": "PSP", "across-holes": "SPS", "first": "SPP", "last": "PPS", "before": "Ps",
     "after": "sP", "gap-amid": "SGS", "gap-around": "GSG", "gap-before": "Gs", "gap-after": "sG", "gap-between": "sGs",
+    "four": "SSSS", "second": "sSss", "third": "ssSs", "fourth": "sssS", "fourth-plain": "sssP",
+    "beside-four": "ssssPPPP", "first-of-four": "SPPP", "above-first": "sPPP",
 }  # fmt: skip
 # Which outcomes are judged against each other: a probe that must be refused says nothing of one that must succeed.
 # Sealed memory that was harmed is one demand, whichever rule's probe saw it.

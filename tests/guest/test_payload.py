@@ -48,6 +48,12 @@ def contents(region: str, unit: int) -> str | None:
             return "50"
         case ["vdso", _] | [_, "ring", *_]:
             return None
+        case ["object", _]:  # headers, text, RELRO, data
+            return f"{0x50 + unit:02x}" if unit % 4 < 2 else f"{0xA0 + unit:02x}"
+        case ["slab", _]:  # guards between slabs
+            return f"{0xA0 + unit:02x}" if unit % 2 else "segv"
+        case ["stack", ("guarded" | "guard"), *_]:  # which grows down, to its guard
+            return f"{0xA0 + unit:02x}" if unit else "segv"
         case _:
             return f"{0xA0 + unit:02x}"
 
@@ -156,7 +162,7 @@ class TestStream:
         for seen in whole.observations.values():
             assert seen.layout == listed()[seen.probe].layout
             # Units of the former are large, those of the latter whole mappings.
-            if not any(large in seen.probe for large in LARGE) and not seen.probe.startswith("system-"):
+            if not any(large in seen.probe for large in LARGE) and "system-" not in seen.probe:
                 assert seen.unit == whole.plan.page_size
             assert seen.unit % whole.plan.page_size == 0
             for half in (seen.control, seen.sealed):
@@ -189,7 +195,12 @@ class TestStream:
 
 class TestFacts:
     def test_windows_look_as_their_regions_say(self, whole: Stream) -> None:
-        perms = {"rw": "rw-", "r": "r--", "rx": "r-x", "none": "---"}
+        perms = {"rw": "rw-", "r": "r--", "rx": "r-x", "rwx": "rwx", "none": "---"}
+        mixed = {
+            "object-mixed": ("r--", "r-x", "r--", "rw-") * 2,
+            "slab-mixed": ("---", "rw-") * 4,
+            "stack-guarded-mixed": ("---", *("rw-",) * 7),
+        }
         for probe in listed().values():
             seen = whole.observations[probe.id]
             # The former has many protections, and what the latter prepares is what a touch finds.
@@ -199,7 +210,8 @@ class TestFacts:
             for i, unit in enumerate(seen.control.units_before):
                 if unit is None:
                     continue
-                assert unit.perms == perms[probe.region.rsplit("-", 1)[1]] + shared, seen
+                own = mixed[probe.region][i] if probe.region in mixed else perms[probe.region.rsplit("-", 1)[1]]
+                assert unit.perms == own + shared, seen
                 wanted = contents(probe.region, i)
                 assert wanted is None or unit.data == wanted, seen
                 if probe.region.startswith(("file", "memfd")):
@@ -309,6 +321,28 @@ class TestFacts:
             assert [u.backing for u in seen.control.units_before if u] == ["heap"] * 3
             assert [u is None for u in seen.control.units_after] == [False, True, True]
             assert seen.sealed.errno == ENOMEM
+
+    def test_what_programs_do_works_without_seals(self, whole: Stream) -> None:
+        """But for what no kernel lets them do, sealed or not: a range with a hole, an address within a page."""
+        for probe in listed().values():
+            seen = whole.observations[probe.id]
+            if probe.family == "consumers" and seen.control.stage == "done":
+                refused = {"consumer-immutable-hole": ENOMEM, "consumer-immutable-unaligned": EINVAL}
+                if "system" not in probe.operation:  # which the kernel may have sealed by itself
+                    assert seen.control.errno == refused.get(probe.operation, 0), seen
+
+    def test_an_object_is_as_a_loader_leaves_it(self, whole: Stream) -> None:
+        seen = whole.observations["consumer-loader-close/object-mixed/beside-four"]
+        assert [u.backing for u in seen.control.units_before if u] == [f"object+{i}" for i in range(8)]
+        discarded = whole.observations["consumer-loader-discard/object-mixed/four"].control
+        assert [u.data for u in discarded.units_after if u] == ["50", "51", "52", "53"], "what the file holds"
+        assert seen.sealed.units_after[4:] == (None,) * 4
+
+    def test_a_stack_with_a_sealed_guard_is_given_back_whole_or_not_at_all(self, whole: Stream) -> None:
+        for _, seen in of(whole, operation="consumer-stack-free"):
+            assert seen.control.units_after == (None,) * 4
+            assert seen.sealed.errno == EPERM
+            assert seen.sealed.after == seen.sealed.before
 
     def test_every_region_is_made_here_or_says_why_not(self, whole: Stream) -> None:
         for seen in whole.observations.values():

@@ -21,8 +21,9 @@ RULES = load_catalogue()
 PROBES = {p.id: ProbeName(p.operation, p.region, p.span, p.layout) for p in probe_list()}
 # What they look at is not to be had everywhere: huge pages, protection keys, a second node, names, tags.
 NOT_EVERYWHERE = {
-    "after-key-freed", "args-part-of-hugetlb-page", "args-tagged", "madvise-discard-hugetlb", "madvise-discard-key",
-    "pages-migrate", "pages-name", "pages-poisoned", "pages-soft-offline", "threads-key-closed", "threads-key-opened",
+    "after-key-freed", "args-part-of-hugetlb-page", "args-tagged", "consumer-jit-discard-refused",
+    "madvise-discard-hugetlb", "madvise-discard-key", "pages-migrate", "pages-name", "pages-poisoned",
+    "pages-soft-offline", "threads-key-closed", "threads-key-opened",
     "uprobe-writes", "uring-fixed-read-only", "uring-read-only", "uring-read-writable",
 }  # fmt: skip
 NEEDS_ROOT = {"args-map-limit", "system-page-zero-sealed"}
