@@ -75,14 +75,10 @@ def bare(course: Course, folder: Path) -> Sample:
     argv = [
         str(program), *devices.bare(), *devices.board(machine), *devices.memory(profile), *devices.boot(machine),
     ]  # fmt: skip
-    begun = time.monotonic()
-    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.monotonic() - begun
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise NotHere(f"QEMU exited with {process.returncode}")
-    return Sample(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6)
+    sample, status = timed(argv, folder / "said")
+    if status:
+        raise NotHere(f"QEMU exited with {status}")
+    return sample
 
 
 def cold(course: Course, folder: Path) -> Sample:
@@ -112,39 +108,51 @@ def vng(course: Course, folder: Path) -> Sample:
     Where the kernel's package was unpacked, with the few modules a root takes (as plain ``.ko``, for its initial RAM
     file system reads no others). Told to leave KVM alone, which it takes whenever the device opens.
     """
-    image, command = _unpacked(course.kernel, folder), Path(sys.executable).with_name("vng")
-    if course.spec.arch != host_arch():
-        raise NotHere(f"without a root for {course.spec.arch} it runs this machine's architecture only")
     payload = folder / "payload-c"
     payload.write_bytes(course.payload.path.read_bytes())
     payload.chmod(0o755)
+    words = [str(payload), *(word for glob in course.probes for word in ("--run", glob))]
+    sample, seen = in_vng(course.kernel, course.spec, folder, words)
+    if '"type":"end"' not in seen:
+        raise NotHere(f"the payload did not end: {(seen.splitlines() or ['no output'])[-1][:200]}")
+    return sample
+
+
+def in_vng(kernel: Kernel, spec: CellSpec, folder: Path, words: Sequence[str]) -> tuple[Sample, str]:
+    """Run a command of this machine in a guest of virtme-ng's; also what it printed."""
+    if spec.arch != host_arch():
+        raise NotHere(f"without a root for {spec.arch} it runs this machine's architecture only")
+    image, command = _unpacked(kernel, folder), Path(sys.executable).with_name("vng")
     # In a script: the command is a part of the kernel's command line, which has room for 2048 bytes.
     # And its answers come back through a directory: where a kernel has virtio's console as a module only, and the root
     # no udev to load it, the command prints nothing and exits with 255, whatever ran.
     answers = folder / "answers"
     answers.mkdir()
-    script = folder / "payload.sh"
-    words = [str(payload), *(word for glob in course.probes for word in ("--run", glob))]
+    script = folder / "command.sh"
     script.write_text(f"#!/bin/sh\nexec {shlex.join(words)} >{answers}/said\n")
     script.chmod(0o755)
     argv = ["timeout", "--kill-after=5", str(_VNG_SECONDS), str(command), "--run", str(image), "--disable-kvm"]
-    argv += ["--cpus", str(course.spec.profile.smp), "--memory", f"{course.spec.profile.memory}M"]
+    argv += ["--cpus", str(spec.profile.smp), "--memory", f"{spec.profile.memory}M"]
     argv += [f"--rwdir={answers}", "--", str(script)]
     path = f"{command.parent}{os.pathsep}{os.environ['PATH']}"  # it calls its other half by name
-    said = folder / "said"
+    sample, status = timed(argv, folder / "said", {**os.environ, "PATH": path})
+    if not (answers / "said").exists():
+        last = ((folder / "said").read_text(errors="replace").splitlines() or ["no output"])[-1]
+        raise NotHere(f"nothing was run; vng exited with {status}: {last[:200]}")
+    return sample, (answers / "said").read_text()
+
+
+def timed(argv: Sequence[str], said: Path, environment: Mapping[str, str] | None = None) -> tuple[Sample, int]:
+    """Run a command with its output in a file: what it and all it waited for took, and its exit status."""
     with said.open("wb") as out:
         begun = time.monotonic()
         process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, "PATH": path}
+            argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=environment
         )
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.monotonic() - begun
     process.returncode = os.waitstatus_to_exitcode(status)
-    seen = (answers / "said").read_text() if (answers / "said").exists() else ""
-    if '"type":"end"' not in seen:
-        last = (said.read_text(errors="replace").splitlines() or ["no output"])[-1]
-        raise NotHere(f"the payload did not end; vng exited with {process.returncode}: {last[:200]}")
-    return Sample(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6)
+    return Sample(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6), process.returncode
 
 
 def _unpacked(kernel: Kernel, folder: Path) -> Path:
