@@ -274,6 +274,7 @@ void run_halves(const struct probe *probe, struct facts **control, struct facts 
 	memset(*control, 0, sizeof(**control));
 	memset(*sealed, 0, sizeof(**sealed));
 	run_process(shared, false);
+	coverage_forget();
 	run_process(shared, true);
 }
 

@@ -226,8 +226,10 @@ static _Noreturn void run(const struct probe *probe, bool sealed, struct facts *
 	facts->unit = w.unit;
 	set_up(&w, probe);
 	facts->stage = STAGE_SEAL;
-	if (sealed)
+	if (sealed) {
+		coverage_begin();
 		seal(&w);
+	}
 	facts->stage = STAGE_BEFORE;
 	take_snapshot(&w, facts->before);
 	facts->stage = STAGE_OPERATION;

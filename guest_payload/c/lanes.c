@@ -93,6 +93,8 @@ static void observe(struct run *run, size_t index, bool again)
 		took = now_us() - started;
 	}
 	report_observation(&probe, control, sealed, took, again);
+	if (run->how->coverage && !run->nothing)
+		report_coverage(&probe);
 	if (!again)
 		add_up(run, took * 1000, control, sealed);
 }
@@ -197,6 +199,8 @@ static void be_lane(void *argument)
 	}
 	engine_start(run.how->deadline_ms, run.lane == NO_LANE ? 0 : run.lane);
 	report_start();
+	if (run.how->coverage)
+		coverage_open();
 	observe_share(&run);
 	atomic_fetch_add(&run.counts->bytes, report_flush());
 	_exit(0);

@@ -132,14 +132,14 @@ static int after_exec(const char *base, const char *length)
 struct options {
 	struct selection selection;
 	long deadline_ms;
-	bool list, kmsg, lone;
+	bool list, kmsg, lone, coverage;
 	unsigned sample;
 	const char *trace;
 };
 
 static const char help[] =
 	"usage: payload [--list] [--run GLOB]... [--exclude GLOB]... [--deadline-ms N] [--kmsg]\n"
-	"               [--lone] [--sample N]\n"
+	"               [--lone] [--sample N] [--coverage]\n"
 	"       payload --trace PROBE | --explore BATCH | --id | --help\n"
 	"Exercise mseal(2) and write what happened as JSON lines on standard output (docs/reference/protocol.md).\n"
 	"  --list           print the probes, one JSON object a line, and stop\n"
@@ -148,6 +148,7 @@ static const char help[] =
 	"  --deadline-ms N  how long one half of a probe may take (default 10000)\n"
 	"  --kmsg           write the id of each probe to the kernel log before it starts\n"
 	"  --lone           each half of a probe in a process of its own, never many in one\n"
+	"  --coverage       say which blocks of the kernel's code each sealed half ran through (CONFIG_KCOV)\n"
 	"  --sample N       of the probes that share a process, one in N alone as well (default 256)\n"
 	"  --trace PROBE    run the control half of one probe and print its system calls\n"
 	"  --explore BATCH  run the programs of a file and write what they saw (docs/use/exploration.md)\n"
@@ -198,6 +199,8 @@ static void parse_options(int argc, char **argv, struct options *o)
 			o->kmsg = true;
 		else if (!strcmp(name, "--lone"))
 			o->lone = true;
+		else if (!strcmp(name, "--coverage"))
+			o->coverage = o->lone = true;
 		else if (!strcmp(name, "--id"))
 			print_and_stop(PAYLOAD_ID "\n");
 		else if (!strcmp(name, "--help"))
@@ -270,12 +273,12 @@ int main(int argc, char **argv)
 	started_by = getppid();
 	half_deadline_ms = o.deadline_ms;
 	system = look_around();
-	lanes = lanes_for(&system);
+	lanes = o.coverage ? 1 : lanes_for(&system);
 	if (o.kmsg && (kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC)) < 0)
 		dprintf(STDERR_FILENO, "payload: /dev/kmsg: %s\n", strerror(errno));
 	report_plan(&plan, &system, lanes);
-	run_plan(&plan, &system, &(struct how){.lanes = lanes, .lone = o.lone, .sample = o.sample,
-		.seed = random_number(), .deadline_ms = o.deadline_ms,
+	run_plan(&plan, &system, &(struct how){.lanes = lanes, .lone = o.lone, .coverage = o.coverage,
+		.sample = o.sample, .seed = random_number(), .deadline_ms = o.deadline_ms,
 		.kmsg = kmsg});
 	return 0;
 }

@@ -18,6 +18,7 @@
  *	arch*.h      what depends on the architecture
  *	lanes.c      probes side by side, one process for each CPU
  *	report.c     facts to JSON lines
+ *	coverage.c   which blocks of the kernel's code a half ran through
  *	trace.c      the system calls of one probe, for whoever wants to do the same without us
  *	plan.c       which probes there are, and in which order
  *	main.c       options, and what the system offers
@@ -369,6 +370,12 @@ void trace_window(const struct window *w); /* where it is, and of which units, w
 void *fill(void *at, int value, size_t length);
 _Noreturn void trace(const struct probe *probe);
 
+/* coverage.c */
+void coverage_open(void);   /* or else the end; nothing below does anything without it */
+void coverage_forget(void); /* what was gathered */
+void coverage_begin(void);  /* by the process that is to be followed */
+bool coverage_pairs(void (*take)(uint32_t from, uint32_t to));
+
 /* engine.c */
 void engine_start(long deadline_ms, int cpu); /* the how-manieth of those there are */
 void start_ticking(long deadline_ms); /* as engine_start() does, for a process that only waits */
@@ -420,6 +427,7 @@ void report_begin(const char *probe, int lane);
 void report_batch(const char *first, int probes, int lane);
 void report_observation(const struct probe *probe, const struct facts *control, const struct facts *sealed,
 			long microseconds, bool again);
+void report_coverage(const struct probe *probe); /* of its sealed half, which has just ended */
 void report_end(long observations, long half_ns, long operation_ns, long bytes);
 long report_flush(void); /* how many bytes this process has written */
 
@@ -432,6 +440,7 @@ int lanes_for(const struct system *system);
 struct how {
 	int lanes;
 	bool lone; /* no batches: each half has a process of its own */
+	bool coverage; /* report_coverage() for each probe; they are lone, and in one lane */
 	unsigned sample, seed; /* one probe in so many of a batch runs alone too, 0 for none; where to begin to count */
 	long deadline_ms;
 	int kmsg; /* or -1 */

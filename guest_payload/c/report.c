@@ -453,6 +453,32 @@ void report_observation(const struct probe *probe, const struct facts *control, 
 	end_line(); /* sent with the next probe's begin, or the end: one write, one wake-up of the reader */
 }
 
+static void put_pair(uint32_t from, uint32_t to)
+{
+	char text[16];
+	uint64_t pair = (uint64_t)from << 32 | to;
+
+	for (int i = 15; i >= 0; i--, pair >>= 4)
+		text[i] = "0123456789abcdef"[pair & 15];
+	put_bytes(text, sizeof(text));
+}
+
+void report_coverage(const struct probe *probe)
+{
+	bool all;
+
+	put("{\"type\":\"coverage\"");
+	put_string_field("probe", probe->id);
+	put_key("pairs");
+	put("\"");
+	all = coverage_pairs(put_pair);
+	put("\"");
+	put_key("all");
+	put(all ? "true" : "false");
+	end_line();
+	send();
+}
+
 /* `bytes` were written by the lanes. With what was written here, that is all the pipe has to hold before this line. */
 void report_end(long observations, long half_ns, long operation_ns, long bytes)
 {

@@ -51,9 +51,7 @@ _INTERRUPTED = "interrupted"
 @click.option(
     "--against", multiple=True, metavar="K", help="Run the same programs on this kernel too, and show differences."
 )
-@click.option(
-    "-p", "--profile", default="two-cpus", show_default=True, metavar="NAME", help="Machine profile to boot on."
-)
+@shared.TWO_CPUS
 @shared.ACCEL
 @shared.SCALE
 @shared.FRESH

@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     ),
     "explore": ("harness.cli.explore", "explore", "Run generated programs, judged by a model of sealing."),
     "cost": ("harness.cli.cost", "cost", "Count the instructions that system calls on memory take."),
+    "coverage": ("harness.cli.coverage", "coverage", "Show which lines of the sealing code the probes run."),
     "shell": (
         "harness.cli.byhand",
         "shell",

@@ -49,7 +49,7 @@ _UNWANTED = re.compile(
 # A comment that is nothing but variables: sentences that begin with "make" are none.
 _MAKE = re.compile(r"# make( [A-Za-z_][\w.]*=\S+)+\s*\Z")
 _COMPILED = re.compile(rb"^  (?:CC|AS)\s", re.MULTILINE)
-_WATCH_SECONDS = 10.0
+_WATCH_SECONDS = 30.0
 _SET = re.compile(r'CONFIG_(\w+)=(?:"(.*)"|(.*?))\s*\Z')
 _UNSET = re.compile(r"# CONFIG_(\w+) is not set\s*\Z")
 _DECISIVE = re.compile(r"\berror\b|\*\*\*|undefined reference|No rule to make|fatal:", re.IGNORECASE)

@@ -30,6 +30,7 @@ ROOMS = (
     "suites",
     "cost",
     "runs",
+    "coverage",
     "cluster",
     "compare",
     "history",

@@ -1,0 +1,156 @@
+"""Coverage of a kernel, measured: the payload in a guest, with KCOV in each sealed half. Through the ``Guest`` seam."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.coverage.elf import read_code
+from harness.coverage.model import Code, CoverageResult, Pair, judge
+from harness.errors import InfrastructureError, LostGuest
+from harness.guests.model import Exited, Guest, Output
+from harness.kernels.debian_tree import symbols_of
+from harness.kernels.model import Kernel
+from harness.kernels.store import Store
+from harness.model.rule import ProbeName, Rule
+from harness.payload.build import Payload, build
+from harness.rules.load import load_catalogue
+from harness.runs.model import Workload
+from harness.runs.planning.payload_tasks import workload
+from harness.verdicts.judge import assign
+
+_PAIR = struct.Struct(">II")
+_SOURCE = re.compile(r"(linux-source-[\d.]+) (\S+)")
+_SAY_EVERY = 200  # probes
+_PROBE_SECONDS = 20.0
+
+
+@dataclass
+class Trace:
+    """What the payload told: the pairs of each probe's sealed half. ``cut`` are probes with more than it keeps."""
+
+    planned: tuple[str, ...] = ()
+    pairs: dict[str, frozenset[Pair]] = field(default_factory=dict)
+    cut: list[str] = field(default_factory=list)
+    ended: bool = False
+
+    def line(self, line: bytes) -> None:
+        """Take a line of the stream. Raises ``LostGuest`` for one that is none."""
+        try:
+            record = json.loads(line)
+            match record["type"]:
+                case "plan":
+                    self.planned = tuple(record["probes"])
+                case "coverage":
+                    self.pairs[record["probe"]] = pairs_of(record["pairs"])
+                    if not record["all"]:
+                        self.cut.append(record["probe"])
+                case "end":
+                    self.ended = True
+        except (ValueError, KeyError, TypeError) as problem:
+            raise LostGuest(f"the payload wrote no record: {line[:80]!r} ({problem})") from None
+
+
+def pairs_of(text: str) -> frozenset[Pair]:
+    """Read pairs as the payload writes them: sixteen hexadecimal digits each. Raises ``ValueError``."""
+    try:
+        return frozenset(_PAIR.iter_unpack(bytes.fromhex(text)))
+    except struct.error as problem:
+        raise ValueError(str(problem)) from None
+
+
+def measure_coverage(
+    kernel: Kernel, vmlinux: Path, make: Callable[[], Guest], globs: Sequence[str], on_progress: Callable[[str], None]
+) -> CoverageResult:
+    """Boot the guest that ``make`` returns and run the probes that match. A kernel that gives no whole answer is a
+    result that says why; what was seen until then is in it."""
+    trace = Trace()
+    lost, release = "", kernel.release
+    code: Code | None = None
+    payload = build(kernel.arch)
+    work = workload(payload, globs, _PROBE_SECONDS, kmsg=True)
+    try:
+        code = read_code(vmlinux)
+        guest = make()
+        try:
+            release = guest.boot().release
+            on_progress("booted; running the probes")
+            _run(guest, work, trace, on_progress)
+        finally:
+            guest.stop()
+        if not any(trace.pairs.values()):
+            lost = "no probe ran any block: is the vmlinux that of this kernel?"
+    except InfrastructureError as problem:
+        lost = str(problem)
+    if code is None:
+        return CoverageResult(kernel.name, kernel.arch, release, lost=lost)
+    strange = {block for pairs in trace.pairs.values() for _, block in pairs} - set(code.symbols)
+    if len(strange) > len(code.symbols) and not lost:
+        lost = "most blocks that ran are not in the vmlinux: it is that of another kernel"
+    functions, by_line = judge(code, trace.pairs, rules_of(payload, load_catalogue()))
+    silent = tuple(probe for probe, pairs in trace.pairs.items() if not pairs)
+    return CoverageResult(
+        kernel.name, kernel.arch, release, functions, by_line, len(trace.pairs), tuple(trace.cut), silent, lost
+    )
+
+
+def _run(guest: Guest, work: Workload, trace: Trace, on_progress: Callable[[str], None]) -> None:
+    path = guest.push("payload", work.content)
+    rest, complaints = bytearray(), bytearray()
+    said = 0
+    for event in guest.run([path, "--coverage", *work.arguments]):
+        match event:
+            case Output("out", data):
+                rest += data
+                *lines, last = bytes(rest).split(b"\n")
+                rest = bytearray(last)
+                for line in filter(None, lines):
+                    trace.line(line)
+                if len(trace.pairs) >= said + _SAY_EVERY:
+                    said = len(trace.pairs)
+                    on_progress(f"{said} of {len(trace.planned)} probes")
+            case Output(_, data):
+                complaints = (complaints + data)[-2000:]
+            case Exited(0, None) if trace.ended:
+                return
+            case Exited():
+                told = complaints.decode("utf-8", "replace").strip().splitlines()
+                raise LostGuest(told[-1] if told else "the payload did not come to its end")
+    raise LostGuest("the payload never ended")
+
+
+def rules_of(payload: Payload, catalogue: Mapping[str, Rule]) -> Mapping[str, tuple[str, ...]]:
+    """The rules that each probe is about, but for those that are about every probe."""
+    found: dict[str, list[str]] = {}
+    planned = tuple(ProbeName(p.operation, p.region, p.span, p.layout) for p in payload.probes)
+    for rule, probes in assign(catalogue, planned):
+        for probe in probes if rule.outcome != "unchanged" else ():
+            found.setdefault(probe.id, []).append(rule.id)
+    return {probe: tuple(rules) for probe, rules in found.items()}
+
+
+def symbols_for(store: Store, kernel: Kernel) -> Path | None:
+    """The vmlinux of a kernel that was built from a source package."""
+    return symbols_of(store, kernel.sha256)
+
+
+def sources_for(store: Store, kernel: Kernel, vmlinux: Path) -> Path | None:
+    """Where a kernel's sources lie: unpacked from their package, or where its vmlinux was built."""
+    places = [vmlinux.parent, vmlinux.parent / "source"]  # a build elsewhere leaves a link to its tree
+    if match := _SOURCE.fullmatch(kernel.origin.where):
+        places = [store.root / "sources" / f"{match[1]}_{match[2].replace(':', '%3a')}"]
+    return next((place for place in places if (place / "mm").is_dir()), None)
+
+
+def read_sources(tree: Path | None, files: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
+    """The lines of each file that is there."""
+    if tree is None:
+        return {}
+    paths = {name: tree / name for name in files}
+    return {
+        name: tuple(path.read_text("utf-8", "replace").splitlines()) for name, path in paths.items() if path.is_file()
+    }

@@ -1,0 +1,220 @@
+"""Coverage: blocks, lines and branches of real ELF files, traces judged by hand, and what a guest's stream becomes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.coverage.elf import read_code
+from harness.coverage.measure import Trace, measure_coverage, pairs_of, read_sources, rules_of, sources_for
+from harness.coverage.model import Branch, Code, CoverageResult, FunctionCoverage, Pair, Way, judge
+from harness.errors import ImageError, LostGuest
+from harness.guests.model import Exited, Output
+from harness.kernels.model import Kernel, Origin
+from harness.kernels.store import Store
+from harness.payload.build import build
+from harness.reports.coverage import coverage_json, coverage_lines, coverage_page
+from harness.rules.load import load_catalogue
+from tests.bisect_fakes import kernel
+from tests.fakes import FakeGuest
+
+DATA = Path(__file__).parents[1] / "data" / "coverage"
+FILE = "mm/mseal.c"
+LINES = (DATA / "mseal.c").read_text().splitlines()
+# The blocks of x86_64.elf: entry, b > 3, n > 100, helper(n), is_odd, loop, its body, return.
+ENTRY, SECOND, INNER, CALLED, ODD, LOOP, BODY, RETURN = (
+    0x401015, 0x40101F, 0x40102E, 0x401039, 0x40104E, 0x40105C, 0x40106D, 0x401083,
+)  # fmt: skip
+
+
+def number(text: str) -> int:
+    """The line of mseal.c that holds a text."""
+    return 1 + next(i for i, line in enumerate(LINES) if text in line)
+
+
+def trace(*blocks: int) -> frozenset[Pair]:
+    return frozenset(zip((0, *blocks), blocks, strict=False))
+
+
+def branches_of(function: FunctionCoverage) -> dict[int, list[tuple[bool, bool]]]:
+    found: dict[int, list[tuple[bool, bool]]] = {}
+    for line, one, other in function.branches:
+        found.setdefault(line, []).append((one, other))
+    return found
+
+
+@pytest.mark.parametrize("arch", ["x86_64", "arm64"])
+def test_a_kernels_code_is_read(arch: str) -> None:
+    code = read_code(DATA / f"{arch}.elf")
+    assert code.functions == {FILE: ((2, "is_odd"), (7, "inner"), (14, "outer"))}
+    assert set(code.symbols.values()) == {"outer"}  # the others were inlined
+    assert code.function_at((FILE, number("return n & 1"))) == "is_odd"
+    assert code.function_at((FILE, number("return -1"))) == "inner"
+    assert code.function_at((FILE, 1)) == ""
+    # Every line with code, and no other.
+    texts = {LINES[line - 1].strip() for _, line in code.lines}
+    assert {"if (a && b > 3)", "return -22;", "if (n > 100)", "return -1;", "return helper(n);"} <= texts
+    assert texts.isdisjoint({"", "int err;", "int helper(int);"})
+    assert sorted(LINES[b.place[1] - 1].strip() for b in code.branches) == sorted([
+        "if (a && b > 3)", "if (a && b > 3)", "if (n > 100)", "if (err)", "if (is_odd(b))",
+        "for (int i = 0; i < b; i++)", "for (int i = 0; i < b; i++)",
+    ])  # fmt: skip
+
+
+def test_what_stands_between_two_blocks_ran_when_that_way_was_gone() -> None:
+    """`return -22` has no block of its own: the compiler loads the number on the way to the end."""
+    code = read_code(DATA / "x86_64.elf")
+    refused = FILE, number("return -22")
+    assert code.lines[refused] == {Way(SECOND, RETURN)}
+    went = {"p": trace(ENTRY, SECOND, INNER, CALLED, RETURN)}
+    functions, _ = judge(code, went, {})
+    outer = next(f for f in functions if f.name == "outer")
+    assert (outer.lines[number("if (err)")], outer.lines[refused[1]]) == (True, False)
+    functions, _ = judge(code, {**went, "q": trace(ENTRY, SECOND, RETURN)}, {})
+    outer = next(f for f in functions if f.name == "outer")
+    assert outer.lines[refused[1]]
+    assert branches_of(outer)[number("if (a && b > 3)")] == [(False, True), (True, True)] or branches_of(outer)[
+        number("if (a && b > 3)")
+    ] == [(True, False), (True, True)]
+
+
+def test_lines_and_branches_by_rule() -> None:
+    code = read_code(DATA / "x86_64.elf")
+    traces = {
+        "munmap/anon-rw/exact": trace(ENTRY, SECOND, INNER, CALLED, RETURN),
+        "mprotect/anon-rw/exact": trace(ENTRY, CALLED, ODD, LOOP, BODY, BODY, RETURN),
+    }
+    functions, by_line = judge(code, traces, {"munmap/anon-rw/exact": ("R1",), "mprotect/anon-rw/exact": ("R2", "R3")})
+    assert [f.name for f in functions] == ["is_odd", "inner", "outer"]
+    assert by_line[FILE, number("if (n > 100)")] == ("R1",)
+    assert by_line[FILE, number("if (err)")] == ("R1", "R2", "R3")
+    assert by_line[FILE, number("a += helper(b)")] == ()
+    outer = functions[-1]
+    assert outer.rules == ("R1", "R2", "R3")
+    assert sorted(branches_of(outer)[number("for (int")]) == sorted([(True, False), (True, True)])
+    assert (outer.both_ways, outer.reached) == (3, True)  # a, err, and the loop's end
+
+
+def test_a_way_with_a_call_on_it_counts_after_what_was_called() -> None:
+    symbols = {1: "f", 2: "f", 3: "f", 9: "g"}
+    sides = frozenset({Way(1, 2, calls=True)}), frozenset({Way(1, 3, calls=True)})
+    code = Code(symbols, {(FILE, 5): frozenset({1})}, (Branch((FILE, 5), sides),), {FILE: ((4, "f"),)})
+
+    def took(*blocks: int) -> tuple[tuple[int, bool, bool], ...]:
+        return judge(code, {"p": trace(*blocks)}, {})[0][0].branches
+
+    assert took(1, 9, 2) == ((5, True, False),)  # g, called, has a block of its own
+    assert took(1, 3) == ((5, False, True),)
+    assert took(2, 3) == ((5, False, False),)  # 3 was reached from another block of f
+    strict = Branch((FILE, 5), (frozenset({Way(1, 2)}), frozenset({Way(1, 3)})))
+    code = Code(symbols, code.lines, (strict,), code.functions)
+    assert took(1, 9, 2) == ((5, False, False),)  # nothing is called between the two: 2 was reached otherwise
+
+
+def test_a_file_without_kcov_or_lines_says_what_to_do(tmp_path: Path) -> None:
+    other = tmp_path / "vmlinux"
+    other.write_bytes((DATA / "x86_64.elf").read_bytes().replace(b"mseal.c", b"mseam.c"))
+    with pytest.raises(ImageError, match="build it with the fragment kcov"):
+        read_code(other)
+
+
+def test_pairs_are_read() -> None:
+    assert pairs_of("0000000081001015810010158100101f") == {(0, 0x81001015), (0x81001015, 0x8100101F)}
+    for text in ("81", "zz", "00000000810010"):
+        with pytest.raises(ValueError, match=r"."):
+            pairs_of(text)
+
+
+@pytest.mark.parametrize("line", [b"{", b"[]", b'{"type":"coverage","probe":"p","pairs":"8","all":true}', b"7"])
+def test_a_line_that_is_no_record_ends_it(line: bytes) -> None:
+    with pytest.raises(LostGuest, match="no record"):
+        Trace().line(line)
+
+
+PROBE = "munmap/anon-rw/exact"
+
+
+def stream(*blocks: int, kept: bool = True) -> list[bytes]:
+    pairs = "".join(f"{before:08x}{block:08x}" for before, block in trace(*blocks))
+    records = (
+        {"type": "plan", "probes": [PROBE]},
+        {"type": "coverage", "probe": PROBE, "pairs": pairs, "all": kept},
+        {"type": "end"},
+    )
+    return [json.dumps(record).encode() + b"\n" for record in records]
+
+
+@pytest.fixture
+def own() -> Kernel:
+    return kernel("own")
+
+
+def measured(own: Kernel, guest: FakeGuest) -> CoverageResult:
+    return measure_coverage(own, DATA / "x86_64.elf", lambda: guest, (PROBE,), lambda _: None)
+
+
+def test_a_guest_is_measured(own: Kernel) -> None:
+    whole = b"".join(stream(ENTRY, SECOND, RETURN))
+    guest = FakeGuest([whole[:50], whole[50:]])
+    result = measured(own, guest)
+    assert (result.lost, result.probes, result.cut, result.silent) == ("", 1, (), ())
+    assert any("--coverage" in call and f"--run {PROBE}" in call for call in guest.calls)
+    assert guest.calls[-1] == "stop"
+    assert "munmap-blocked" in result.by_line[FILE, number("return -22")]
+    told = "\n".join(coverage_lines(result))
+    assert "outer" in told
+    assert "never reached: 2 functions\n    mm/mseal.c: is_odd, inner" in told
+    found = coverage_json(result)
+    assert found["totals"]["functions_reached"] == 1
+    page = coverage_page(result, {FILE: LINES})
+    assert "one way only" in page
+    assert "if (a &amp;&amp; b &gt; 3)" in page
+
+
+@pytest.mark.parametrize(
+    ("script", "lost"),
+    [
+        ([*stream(ENTRY)[:2], Exited(0, None)], "did not come to its end"),
+        ([Output("err", b"payload: --coverage: /sys/kernel/debug/kcov: No such file or directory\n"), Exited(3, None)],
+         "/sys/kernel/debug/kcov: No such file"),
+        ([LostGuest("gone")], "gone"),
+        (stream(), "no probe ran any block"),
+        (stream(*range(1, 40)), "that of another kernel"),
+    ],
+)  # fmt: skip
+def test_what_is_no_whole_answer_is_said(own: Kernel, script: list, lost: str) -> None:
+    result = measured(own, FakeGuest(script))
+    assert lost in result.lost
+    assert lost in "\n".join(coverage_lines(result))
+
+
+def test_a_trace_that_was_cut_is_said(own: Kernel) -> None:
+    result = measured(own, FakeGuest(stream(ENTRY, SECOND, kept=False)))
+    assert result.cut == (PROBE,)
+    assert "ran more than is kept" in "\n".join(coverage_lines(result))
+
+
+def test_rules_about_every_probe_say_nothing_of_one() -> None:
+    rules = rules_of(build("x86_64"), load_catalogue())
+    assert "munmap-blocked" in rules[PROBE]
+    assert not any("sealing-changes-nothing" in those for those in rules.values())
+
+
+def test_sources_are_those_that_were_built(own: Kernel, tmp_path: Path) -> None:
+    store = Store(tmp_path / "cache")
+    package = tmp_path / "cache/sources/linux-source-7.3_1%3a7.3.4-1"
+    built, tree = tmp_path / "build", tmp_path / "linux"
+    for folder in (package / "mm", tree / "mm", built):
+        folder.mkdir(parents=True)
+    (tree / "mm/mseal.c").write_text("one\ntwo\n")
+    assert sources_for(store, own, built / "vmlinux") is None
+    assert read_sources(None, [FILE]) == {}
+    (built / "source").symlink_to(tree)
+    assert sources_for(store, own, tree / "vmlinux") == tree
+    found = sources_for(store, own, built / "vmlinux")
+    assert read_sources(found, [FILE, "mm/vma.c"]) == {FILE: ("one", "two")}
+    whose = replace(own, origin=Origin("tree", "linux-source-7.3 1:7.3.4-1"))
+    assert sources_for(store, whose, built / "vmlinux") == package
