@@ -10,6 +10,7 @@ from harness.errors import UsageError
 from harness.guests.model import Guest
 from harness.nightly.night import (
     Night,
+    NothingNew,
     Wanted,
     alone,
     begin,
@@ -18,8 +19,10 @@ from harness.nightly.night import (
     end,
     give_up,
     go_on,
+    nothing_new,
     observe,
     observe_again,
+    plan_night,
 )
 from harness.reports.write import write_reports
 from harness.runs.execution.run import execute
@@ -31,6 +34,7 @@ from tests.fakes import FakeGuest
 from tests.unit.test_runs import END, PLAN, RULES, WHOLE, cell, run_plan, seen
 
 WANTED = Wanted(selection="nightly", share=0.0)
+NOW = "2026-11-28T02:00:00+00:00"
 BROKEN = (PLAN, seen(0).replace(b'"errno": 1', b'"errno": 0').replace(b'"result": -1', b'"result": 0'), seen(1), END)
 """The munmap of sealed memory succeeds, or says so."""
 LOST = (PLAN, seen(0))
@@ -73,9 +77,34 @@ def night(
     machines: Machines,
     wanted: Wanted = WANTED,
     after: Callable[[str], None] = lambda step: None,
+    now: str = NOW,
 ) -> Night:
     """A whole night, as the command makes it; ``after`` is told of each step. One that was broken off is ended first,
     whatever ``name`` is."""
+    ended = night_or_nothing(results, name, keys, machines, wanted, after, now)
+    assert isinstance(ended, Night), "nothing is new"
+    return ended
+
+
+def nothing(
+    results: Path, name: str, keys: Mapping[str, str], machines: Machines, wanted: Wanted = WANTED
+) -> NothingNew:
+    """A night in which nothing is new."""
+    ended = night_or_nothing(results, name, keys, machines, wanted)
+    assert isinstance(ended, NothingNew), "something is new"
+    return ended
+
+
+def night_or_nothing(
+    results: Path,
+    name: str,
+    keys: Mapping[str, str],
+    machines: Machines,
+    wanted: Wanted = WANTED,
+    after: Callable[[str], None] = lambda step: None,
+    now: str = NOW,
+) -> Night | NothingNew:
+    """What comes of a night."""
 
     def carry_out(ready: Composed) -> object:
         done = execute(ready.plan, ready.make_guest, lambda told: None)
@@ -98,7 +127,10 @@ def night(
             except UsageError as problem:
                 give_up(wanted, folder, str(problem))
         if done is None:
-            ready = begin(wanted, whole)
+            planned = plan_night(wanted, whole, now)
+            if (same := nothing_new(wanted, planned, 1.0, now)) is not None:
+                return same
+            ready = begin(wanted, planned)
             after("begun")
             done = observe(wanted, ready, whole, run)  # type: ignore[arg-type]
         after("observed")

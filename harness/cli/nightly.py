@@ -6,7 +6,9 @@ import os
 import re
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 
 import click
@@ -22,10 +24,12 @@ from harness.guests.accel import AccelWanted
 from harness.history.database import database_url, reading
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.plan import plan_cells, selected_crosscheck, selected_explore, selected_probes
+from harness.nightly.marks import Mark
 from harness.nightly.night import (
     SHARE,
     Execute,
     Night,
+    NothingNew,
     Wanted,
     alone,
     begin,
@@ -35,11 +39,13 @@ from harness.nightly.night import (
     give_up,
     go_on,
     lock_new_builds,
+    nothing_new,
     notify,
     observe,
     observe_again,
+    plan_night,
 )
-from harness.nightly.notify import NotSent, channels
+from harness.nightly.notify import Channel, NotSent, channels
 from harness.reports.junit import PAGES
 from harness.reports.site import build_site
 from harness.reports.style import Ink
@@ -77,9 +83,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in the new
 @click.option(
     "--sample",
     type=click.FloatRange(0, 1),
-    default=SHARE,
-    show_default=True,
-    help="Share of the answered cells that is run again, to check what was kept.",
+    help=f"Share of the answered cells to run again now, to check what was kept [default: {SHARE}, once a day].",
 )
 @click.option("--budget", type=Duration(), metavar="TIME", help="Begin no cell after this time: 90m, 2h.")
 @click.option("--site", type=click.Path(path_type=Path), metavar="DIR", help="Also write the pages of all runs there.")
@@ -93,7 +97,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in the new
 def nightly(
     selection: str,
     everything: bool,
-    sample: float,
+    sample: float | None,
     budget: float | None,
     site: Path | None,
     jobs: int | None,
@@ -114,16 +118,23 @@ def nightly(
     sealmatrix compare nightly~1 nightly
 
     A cell whose kernel, payload, machine and QEMU have answered before is not run: its answers are taken and judged by
-    today's rules. A sample of them is run all the same, and a difference is an alarm. A cell that fails is run once
-    more in a fresh guest. A night that was killed is continued by the same command. Exit status: 0 nothing got worse,
-    1 something did, 2 usage, 3 a kernel gave no answer or a kept answer is in doubt, 130 interrupted.
+    today's rules. Once a day a sample of them is run all the same, and a difference is an alarm. A cell that fails is
+    run once more in a fresh guest. Where everything is answered and the last night says all of it, no run is made. A
+    night that was killed is continued by the same command. Exit status: 0 nothing got worse, 1 something did, 2 usage,
+    3 a kernel gave no answer or a kept answer is in doubt, 130 interrupted.
     """
     aside = Console(stderr=True)
     hush(quiet)
     ways = channels()
     matrix = load_matrix(path or default_path())
     specs = plan_cells(matrix, selection=selection)
-    wanted = Wanted(selection=selection, share=sample, everything=everything, **({"budget": budget} if budget else {}))
+    wanted = Wanted(
+        selection=selection,
+        share=SHARE if sample is None else sample,
+        insist=sample is not None,
+        everything=everything,
+        budget=budget or inf,
+    )
     options = Options(
         results,
         ("sealmatrix", *masked_words(sys.argv[1:])),
@@ -155,19 +166,35 @@ def nightly(
         for remark in whole.remarks:
             aside.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
         done = _rest(wanted, whole, folder, carry_out, aside) if folder else None
-        if done is None:
-            done = observe(wanted, begin(wanted, whole), whole, carry_out)
-        night = _conclude(wanted, done, began)
-        pack_run(done.folder)
-        night, unsent = notify(night, ways, _page(night))
-        end(night)
+        ended, unsent = _night(wanted, whole, done, carry_out, began, ways)
     for line in unsent:
         aside.print(f"sealmatrix: {line}", highlight=False, markup=False, soft_wrap=True)
-    _tell(night, aside)
+    _tell(ended.mark, ended.folder, aside)
     if site is not None:
         with reading(database_url(results)) as connection:
             build_site(connection, site, load_catalogue(), 200)
-    return night.exit_code or (NotSent.exit_code if unsent else 0)
+    return ended.exit_code or (NotSent.exit_code if unsent else 0)
+
+
+def _night(
+    wanted: Wanted, whole: Composed, done: RunDone | None, carry_out: Execute, began: float, ways: Sequence[Channel]
+) -> tuple[Night | NothingNew, tuple[str, ...]]:
+    """A night to its end, and what could not be sent; ``done`` is the run of one that was broken off."""
+    if done is None:
+        planned = plan_night(wanted, whole, _now())
+        if (same := nothing_new(wanted, planned, time.monotonic() - began, _now())) is not None:
+            return same, ()
+        done = observe(wanted, begin(wanted, planned), whole, carry_out)
+    write_reports(done, reproduce)
+    night = conclude(wanted, done, load_catalogue(), time.monotonic() - began, _now())
+    pack_run(done.folder)
+    night, unsent = notify(night, ways, _page(night))
+    end(night)
+    return night, unsent
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _page(night: Night) -> str:
@@ -190,14 +217,8 @@ def _rest(wanted: Wanted, whole: Composed, folder: Path, carry_out: Execute, asi
         return None
 
 
-def _conclude(wanted: Wanted, done: RunDone, began: float) -> Night:
-    write_reports(done, reproduce)
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    return conclude(wanted, done, load_catalogue(), time.monotonic() - began, now)
-
-
-def _tell(night: Night, aside: Console) -> None:
+def _tell(mark: Mark, folder: Path, aside: Console) -> None:
     ink = Ink.of(aside)
-    for line in night.mark.news:
+    for line in mark.news:
         click.echo(ink.safe(line))
-    click.echo(str(night.done.folder / "report.html"))
+    click.echo(str(folder / "report.html"))

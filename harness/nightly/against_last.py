@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from harness.compare.comparison import Comparison, compare_picks
@@ -12,8 +13,10 @@ from harness.compare.sides import Picked, sides_of
 from harness.explore.verdicts import is_generated
 from harness.model.rule import Rule
 from harness.model.run_record import CellRecord, RunRecord, read_run
+from harness.model.stored_files import is_stored, read_stored
 from harness.runs.cells import kernel_name, release
-from harness.runs.model import RunDone
+from harness.runs.model import JOURNAL, RunDone
+from harness.runs.plan import RunPlan
 from harness.runs.repeats import first_id, repeat_of
 from harness.runs.run_store import load_run
 
@@ -58,6 +61,35 @@ def _firsts(record: RunRecord) -> dict[str, CellRecord]:
 def _identical(old: CellRecord, new: CellRecord) -> bool:
     """Whether a cell's answers are, byte for byte, those that the last night had."""
     return bool(new.taken_from and new.key) and old.key == new.key and old.clean and new.clean
+
+
+def only_repeats(plan: RunPlan, last: Path) -> bool:
+    """Whether a run would only repeat the last night: nothing of it boots, all its answers are those of that night, and
+    what that night wrote of them is still there as it was written."""
+    now, before = plan.record, read_run(last)
+    if plan.cells or (now.catalogue_sha256, now.payload_id, now.sealmatrix) != (
+        before.catalogue_sha256,
+        before.payload_id,
+        before.sealmatrix,
+    ):
+        return False
+    olds, news = _firsts(before), {one.record.id: one.record for one in plan.taken}
+    same = olds.keys() == news.keys() and all(_as_before(olds[name], news[name]) for name in news)
+    return same and _undamaged(last, before)
+
+
+def _as_before(old: CellRecord, new: CellRecord) -> bool:
+    return bool(new.key) and old.key == new.key and old.kernel == new.kernel and old.clean and new.clean
+
+
+def _undamaged(folder: Path, record: RunRecord) -> bool:
+    """Whether a night's reports and journals are there, and the reports as the night wrote them."""
+    try:
+        kept = all(sha256(read_stored(folder / name)).hexdigest() == told for name, told in record.reports.items())
+    except OSError:
+        return False
+    journals = (folder / "cells" / cell.id / JOURNAL for cell in record.cells if cell.clean)
+    return kept and bool(record.reports) and all(map(is_stored, journals))
 
 
 def _all_of(record: RunRecord, names: Collection[str]) -> set[str]:

@@ -22,7 +22,9 @@ class Mark(BaseModel):
 
     ``cells`` counts all cells, ``taken`` those whose answers are of earlier runs, ``sampled`` those of them that ran
     all the same, ``repeated`` those that ran twice because they had failed. ``alarms`` tell where a sample contradicted
-    what was taken, ``news`` is what the night ended with, ``sent`` the messages that went out.
+    what was taken, ``news`` is what the night ended with, ``sent`` the messages that went out. ``drawn`` is when a
+    sample was drawn last, ``checked`` when a later night found nothing new since this one, ``judged_by`` the code
+    that judged.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,6 +45,9 @@ class Mark(BaseModel):
     regressions: tuple[int, ...] = ()
     news: tuple[str, ...] = ()
     sent: tuple[str, ...] = ()
+    drawn: str = ""
+    checked: str = ""
+    judged_by: str = ""
 
 
 def write_mark(folder: Path, mark: Mark) -> None:

@@ -41,7 +41,9 @@ class Facts:
 
 
 def head(facts: Facts) -> str:
-    """``nightly 20261128-…: 55 cells, 52 answered before, 3 run; 72 s``."""
+    """``nightly 20261128-…: 55 cells, 52 answered before, 3 run; 72 s``; no name where no run was made."""
+    if not facts.run:
+        return f"nightly: {plural(facts.cells, 'cell')}, all answered before, none run; {facts.seconds:.1f} s"
     ran = [f"{facts.ran} run"]
     ran += [f"{facts.sampled} of those answered before run again"] if facts.sampled else []
     ran += [f"{facts.repeated} repeated in a fresh guest"] if facts.repeated else []

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from datetime import datetime, timedelta
 from math import inf
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from harness.matrix.model import CellSpec, Matrix
 from harness.model.rule import Rule
 from harness.model.run_record import read_run
 from harness.model.verdict import EXIT_FAILED, EXIT_NO_ANSWER, EXIT_OK
-from harness.nightly.against_last import SinceLast, contradictions, new_kernels, since_last
+from harness.nightly.against_last import SinceLast, contradictions, new_kernels, only_repeats, since_last
 from harness.nightly.broken import LOST_COVERAGE, NO_ANSWER, Broken, broken_since
 from harness.nightly.cells import left_of, repeating, tonight, unsure
 from harness.nightly.marks import Mark, nights, read_mark, write_mark
@@ -31,24 +32,44 @@ from harness.nightly.news import Facts, news
 from harness.nightly.notify import Channel
 from harness.runs.cells import upstream_version
 from harness.runs.finished_cells import FinishedCells
+from harness.runs.judges import judged_by
 from harness.runs.model import RunDone
 from harness.runs.planning.compose import Composed
 from harness.runs.repeats import first_id, repeat_of
 
 SHARE = 0.05
-Compose = Callable[[], Composed]
+_SAMPLE_HOURS = 20
+"""A night that begins a little earlier than the one before has its sample all the same."""
 Execute = Callable[[Composed], RunDone]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What a night is to do. ``share`` of what is answered already is asked again; ``budget`` are seconds after which
-    no cell begins; ``everything`` asks all cells, whatever is answered."""
+    """What a night is to do. ``share`` of what is answered already is asked again, once a day or, with ``insist``, each
+    time; ``budget`` are seconds after which no cell begins; ``everything`` asks all cells, whatever is answered."""
 
     selection: str
     share: float = SHARE
+    insist: bool = False
     budget: float = inf
     everything: bool = False
+
+
+@dataclass(frozen=True)
+class Tonight:
+    """A night before it begins. ``drawn`` is when its sample was drawn, "" where it has none to draw."""
+
+    composed: Composed
+    drawn: str = ""
+
+
+@dataclass(frozen=True)
+class NothingNew:
+    """What comes of a night that would only repeat the last one, which is in ``folder``: no run is made."""
+
+    folder: Path
+    mark: Mark
+    exit_code: int = EXIT_OK
 
 
 @dataclass(frozen=True)
@@ -60,6 +81,11 @@ class Night:
     since: SinceLast
     broken: tuple[Broken, ...]
     changed: Changed
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return self.done.folder
 
     @property
     def exit_code(self) -> int:
@@ -106,12 +132,43 @@ def last_night(results: Path, wanted: Wanted, but: Path) -> Path | None:
     )
 
 
-def begin(wanted: Wanted, composed: Composed) -> Composed:
-    """A night of its own: what of it runs, and what is taken."""
-    ready = tonight(composed, everything=wanted.everything, share=wanted.share)
+def plan_night(wanted: Wanted, composed: Composed, now: str) -> Tonight:
+    """What of a night's cells runs, and what is taken. ``now`` is UTC, ISO 8601."""
+    share = wanted.share if wanted.insist or _sample_due(composed.plan.folder.parent, wanted, now) else 0.0
+    ready = tonight(composed, everything=wanted.everything, share=share)
+    return Tonight(ready, now if share and ready.plan.taken else "")
+
+
+def _sample_due(results: Path, wanted: Wanted, now: str) -> bool:
+    drawn = next((mark.drawn for _, mark in nights(results, wanted.selection) if mark.drawn), "")
+    return not drawn or datetime.fromisoformat(now) - datetime.fromisoformat(drawn) >= timedelta(hours=_SAMPLE_HOURS)
+
+
+def nothing_new(wanted: Wanted, planned: Tonight, seconds: float, now: str) -> NothingNew | None:
+    """Where a night would only repeat the last one, say so, and write down there that it was looked at again."""
+    plan = planned.composed.plan
+    last = last_night(plan.folder.parent, wanted, plan.folder)
+    if last is None or read_mark(last).judged_by != judged_by() or not only_repeats(plan, last):
+        return None
+    try:
+        with reading(database_url(last.parent)) as connection:
+            living = sum(1 for one in regressions(connection) if one.state in LIVING)
+    except UsageError:
+        return None  # the history is gone, and a whole night makes one
+    mark = read_mark(last).model_copy(update={"checked": now, **({"drawn": now} if planned.drawn else {})})
+    write_mark(last, mark)
+    cells = len(plan.taken)
+    facts = Facts("", last.name, cells, cells, 0, 0, 0, seconds, known=living)
+    update = {"same": True, "cells": cells, "taken": cells, "seconds": round(seconds, 1), "news": tuple(news(facts))}
+    return NothingNew(last, mark.model_copy(update=update))
+
+
+def begin(wanted: Wanted, planned: Tonight) -> Composed:
+    """Make the folder of a night of its own, and say that it is one."""
+    ready = planned.composed
     with telling(ready.plan.folder):
         ready.plan.folder.mkdir(parents=True, exist_ok=True)
-    write_mark(ready.plan.folder, Mark(state="running", selection=wanted.selection))
+    write_mark(ready.plan.folder, Mark(state="running", selection=wanted.selection, drawn=planned.drawn))
     return ready
 
 
@@ -186,6 +243,7 @@ def conclude(wanted: Wanted, done: RunDone, catalogue: Mapping[str, Rule], secon
         gone=since.gone,
         known=living,
     )
+    begun = read_mark(done.folder)
     mark = Mark(
         state="running",
         selection=wanted.selection,
@@ -200,7 +258,9 @@ def conclude(wanted: Wanted, done: RunDone, catalogue: Mapping[str, Rule], secon
         alarms=facts.alarms,
         regressions=tuple(one.number for one in (*changed.opened, *changed.confirmed, *changed.fixed)),
         news=tuple(news(facts)),
-        sent=read_mark(done.folder).sent,
+        sent=begun.sent,
+        drawn=begun.drawn,
+        judged_by=judged_by(),
     )
     return Night(done, mark, since, broken, changed)
 

@@ -6,23 +6,25 @@ import os
 import random
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harness.errors import UsageError
 from harness.history.database import database_url, reading
-from harness.history.queries import runs
+from harness.history.queries import RunLine, runs
 from harness.history.regressions import Regression, regressions
 from harness.kernels.store import Store
 from harness.model.run_record import read_run
+from harness.model.stored_files import packed
 from harness.nightly.cells import sampled
 from harness.nightly.marks import Mark, nights, read_mark, write_mark
 from harness.nightly.news import LINES, Facts, news
 from harness.nightly.night import Wanted, alone
 from harness.runs.finished_cells import FinishedCells
 from harness.runs.run_store import find_run, load_run
-from tests.nights import BROKEN, LOST, Machines, night
+from tests.nights import BROKEN, LOST, NOW, Machines, night, night_or_nothing, nothing
 from tests.unit.test_runs import RULES, WHOLE, run_plan, statuses
 from tests.unit.test_runs import cell as made_cell
 
@@ -56,12 +58,72 @@ def test_the_second_night_runs_only_what_is_new(tmp_path: Path, machines: Machin
     assert machines.booted[3:] == ["b"]
     assert (second.mark.taken, second.mark.cells, second.mark.same) == (2, 3, False)
     assert [cell.taken_from for cell in second.done.record.cells] == ["n-00", "", "n-00"]
-    third = night(tmp_path, "n-02", moved, machines)
-    assert (len(machines.booted), third.mark.taken, third.mark.same) == (4, 3, True)
-    assert third.mark.news[1:] == ("nothing new since n-01",)
-    assert {name: statuses(third.done, name) for name in "abc"} == {key: ["pass", "pass"] for key in "abc"}
-    stored = load_run(tmp_path / "n-02", RULES)
+    assert {name: statuses(second.done, name) for name in "abc"} == {key: ["pass", "pass"] for key in "abc"}
+    stored = load_run(tmp_path / "n-01", RULES)
     assert {name: statuses(stored, name) for name in "abc"} == {key: ["pass", "pass"] for key in "abc"}
+
+
+def test_a_night_that_would_only_repeat_the_last_one_makes_no_run(tmp_path: Path, machines: Machines) -> None:
+    night(tmp_path, "n-00", KEYS, machines)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and "cache" not in path.parts}
+    same = nothing(tmp_path, "n-01", KEYS, machines)
+    assert (same.folder, same.exit_code, same.mark.same, len(machines.booted)) == (tmp_path / "n-00", 0, True, 3)
+    assert same.mark.news == (
+        "nightly: 3 cells, all answered before, none run; 1.0 s",
+        "nothing new since n-00",
+    )
+    assert read_mark(tmp_path / "n-00").checked == NOW
+    changed = {p for p, data in before.items() if p.read_bytes() != data}
+    assert {p.name for p in changed} <= {"nightly.json"}
+    assert [line.id for line in _runs(tmp_path)] == ["n-00"]
+
+
+def _runs(results: Path) -> tuple[RunLine, ...]:
+    with reading(database_url(results)) as connection:
+        return tuple(runs(connection))
+
+
+@pytest.mark.parametrize(
+    "damage", ["a report altered", "a report gone", "a journal gone", "no history", "other code", "an answer dropped"]
+)
+def test_what_is_no_longer_whole_is_made_again(
+    tmp_path: Path, machines: Machines, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = night(tmp_path, "n-00", KEYS, machines).folder
+    match damage:
+        case "a report altered":
+            (first / "report.html").write_text("all is well")
+        case "a report gone":
+            (first / "junit.xml").unlink()
+        case "a journal gone":
+            packed(first / "cells/b/observations.jsonl").unlink()
+        case "no history":
+            (tmp_path / "history.sqlite").unlink()
+        case "other code":
+            monkeypatch.setattr("harness.nightly.night.judged_by", lambda: "another")
+        case _:
+            FinishedCells(Store(tmp_path / "cache")).drop(KEYS["b"])
+    again = night(tmp_path, "n-01", KEYS, machines)
+    assert machines.booted[3:] == (["b"] if damage == "an answer dropped" else [])
+    assert {name: statuses(again.done, name) for name in "abc"} == {key: ["pass", "pass"] for key in "abc"}
+    assert nothing(tmp_path, "n-02", KEYS, machines).folder == tmp_path / "n-01"
+
+
+def test_a_sample_is_drawn_once_a_day_unless_it_is_asked_for(tmp_path: Path, machines: Machines) -> None:
+    night(tmp_path, "n-00", KEYS, machines)  # nothing was answered, so there is nothing to draw from
+    daily = Wanted(selection="nightly", share=1.0)
+
+    def again(name: str, wanted: Wanted, time: str) -> list[str]:
+        before = len(machines.booted)
+        night_or_nothing(tmp_path, name, KEYS, machines, wanted, now=f"2026-11-{time}:00:00+00:00")
+        return sorted(machines.booted[before:])
+
+    every = ["a~2", "b~2", "c~2"]
+    assert again("n-01", daily, "28T02") == every
+    assert again("n-02", daily, "28T03") == []
+    assert again("n-03", replace(daily, insist=True), "28T04") == every
+    assert again("n-04", daily, "28T23") == []
+    assert again("n-05", daily, "29T02") == every
 
 
 def test_all_runs_what_is_answered_too(tmp_path: Path, machines: Machines) -> None:
@@ -80,7 +142,7 @@ def test_what_broke_is_repeated_opened_once_and_ends(tmp_path: Path, machines: M
     (one,) = known(tmp_path)
     assert (one.state, one.kind, one.cells, one.opened_run) == ("confirmed", "bypass", ("b",), "n-01")
     assert second.mark.news[1].startswith("new: R1 munmap")
-    third = night(tmp_path, "n-02", broken, machines)
+    third = nothing(tmp_path, "n-02", broken, machines)
     assert (third.exit_code, len(known(tmp_path)), machines.booted[5:]) == (0, 1, [])
     assert third.mark.news[1:] == ("nothing new since n-01; 1 regression still open",)
     machines.scripts = {}
@@ -118,7 +180,7 @@ def test_a_cell_without_an_answer_is_repeated_and_a_regression(tmp_path: Path, m
 
 def test_a_sample_is_run_again_and_a_difference_is_an_alarm(tmp_path: Path, machines: Machines) -> None:
     night(tmp_path, "n-00", KEYS, machines)
-    every = Wanted(selection="nightly", share=1.0)
+    every = Wanted(selection="nightly", share=1.0, insist=True)
     second = night(tmp_path, "n-01", KEYS, machines, every)
     assert sorted(machines.booted[3:]) == ["a~2", "b~2", "c~2"]
     assert (second.exit_code, second.mark.alarms, second.mark.sampled) == (0, (), ("a", "b", "c"))
@@ -167,7 +229,7 @@ def test_a_night_that_cannot_be_continued_is_given_up(tmp_path: Path, machines: 
 
 def test_words_for_nights_name_runs(tmp_path: Path, machines: Machines) -> None:
     night(tmp_path, "n-00", KEYS, machines)
-    night(tmp_path, "n-01", KEYS, machines)
+    night(tmp_path, "n-01", KEYS | {"b": "x" * 40}, machines)
     (tmp_path / "p-00").mkdir()
     (tmp_path / "p-00/run.json").write_text((tmp_path / "n-01/run.json").read_text())
     assert find_run(tmp_path, "nightly") == tmp_path / "n-01"
@@ -227,7 +289,7 @@ def _whole_and_once(results: Path, machines: Machines, finished_before: set[str]
     (one,) = known(results)
     assert (one.state, one.cells) == ("confirmed", ("b",))
     assert any(line.startswith("new: R1 munmap") for line in ended.mark.news)
-    assert night(results, "n-02", KEYS, machines).mark.news[1].startswith("nothing new")
+    assert nothing(results, "n-02", KEYS, machines).mark.news[1].startswith("nothing new")
     assert len(known(results)) == 1
 
 
