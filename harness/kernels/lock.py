@@ -13,6 +13,7 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.errors import ConfigError, StoreError
+from harness.kernels.branches import named
 from harness.kernels.builds import Build
 from harness.kernels.download import shown
 from harness.kernels.store import Store, write_atomically
@@ -47,7 +48,8 @@ class LockedPackage(_Strict):
 
 
 class Locked(_Strict):
-    """What one entry on one architecture was resolved to. ``asked`` is the entry's source at that time, as text."""
+    """What one entry on one architecture was resolved to. ``asked`` is the entry's source at that time, as text;
+    ``commit`` is what its branch had, where it follows one."""
 
     kernel: str
     arch: Arch
@@ -59,6 +61,7 @@ class Locked(_Strict):
     packages: tuple[LockedPackage, ...] = ()
     image: Digest
     config: Digest | Literal[""] = ""
+    commit: str = Field(default="", pattern=r"^([0-9a-f]{40}([0-9a-f]{24})?)?$")
 
     def triples(self) -> tuple[tuple[str, str, str], ...]:
         """Return the packages as (name, version, sha256)."""
@@ -135,7 +138,9 @@ def asked(spec: KernelSpec) -> str:
     if isinstance(source, UrlSource):
         return " ".join(("url", *map(shown, source.urls), source.sha256)).strip()
     if isinstance(source, TreeSource):
-        return " ".join(filter(None, ("tree", source.tree.name, source.commit, *(f.name for f in source.fragments))))
+        branch = named(source) if source.branch else ""
+        names = (f.name for f in source.fragments)
+        return " ".join(filter(None, ("tree", source.tree.name, source.commit, branch, *names)))
     if isinstance(source, DebianTreeSource):
         return " ".join(("debian-source", source.series, *(fragment.name for fragment in source.fragments)))
     if isinstance(source, MachineSource):
@@ -148,8 +153,8 @@ def _wish(source: DebianSource) -> str:
     return " ".join(f"{key}={word}" for key, word in words.items() if word is not None)
 
 
-def locked(spec: KernelSpec, build: Build) -> Locked:
-    """Return the lock entry for a build an entry of the matrix was resolved to."""
+def locked(spec: KernelSpec, build: Build, commit: str = "") -> Locked:
+    """Return the lock entry for a build an entry of the matrix was resolved to, from a commit of its branch if so."""
     packages = tuple(
         LockedPackage(name=name, version=version, sha256=digest) for name, version, digest in build.packages
     )
@@ -164,4 +169,5 @@ def locked(spec: KernelSpec, build: Build) -> Locked:
         packages=packages,
         image=build.image,
         config=build.config,
+        commit=commit,
     )

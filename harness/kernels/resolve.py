@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness.errors import InfrastructureError, KernelUnavailable, StoreError, ToolMissing
 from harness.kernels.archive import AptArchive, Archive
+from harness.kernels.branches import knows, named, newest
 from harness.kernels.builds import Build, is_complete, kernel_of, stored_builds
 from harness.kernels.debian import Candidate, NotOffered, candidates, describe, matches, select
 from harness.kernels.debian_tree import From, built_series
@@ -206,6 +207,8 @@ class _Resolver:
                 return self._as_it_is(spec, stored_packages(self.store, source, arch), source.packages[0])
             case UrlSource() as source:
                 return self._url(spec, source, arch)
+            case TreeSource(branch=branch) as source if branch:
+                return self._branch(spec, source, arch)
             case TreeSource() as source:
                 build = built_source(self.store, source, arch, partial(self.progress, spec.name, arch))
                 return self._as_it_is(spec, build, source.tree)
@@ -249,6 +252,37 @@ class _Resolver:
         )
         build = built_series(self.store, source, arch, partial(self.progress, spec.name, arch), whence)
         return self._as_it_is(spec, build, Path(build.where))
+
+    def _branch(self, spec: KernelSpec, source: TreeSource, arch: Arch) -> _Outcome:
+        """What a branch had when it was locked, or, where it is looked at anew, what it has now."""
+        say, entry = partial(self.progress, spec.name, arch), self.lock.entries.get((spec.name, arch))
+        if entry is not None and (entry.asked != asked(spec) or not entry.commit):
+            entry = None
+        remarks: tuple[str, ...] = ()
+        commit = entry.commit if entry is not None else ""
+        if entry is None or self.update:
+            try:
+                commit = newest(self.store, source, say, offline=self.offline)
+            except (KernelUnavailable, ToolMissing) as error:
+                if entry is None:
+                    raise
+                remarks = (f"{spec.name} ({arch}): {error}; the locked commit is used: {commit[:12]}",)
+        if entry is not None and entry.commit == commit and (kept := self._stored_exactly(entry)) is not None:
+            return _Outcome(kept, remarks=remarks)
+        if not knows(self.store, source.tree, commit):
+            self._fetch_commit(source, commit, say)
+        build = built_source(self.store, replace(source, commit=commit), arch, say)
+        return _Outcome(build, entry=locked(spec, build, commit), remarks=remarks)
+
+    def _fetch_commit(self, source: TreeSource, commit: str, say: Callable[[str], None]) -> None:
+        """Fetch a branch for a commit that the lock names. Raises ``KernelUnavailable`` where the branch lacks it."""
+        if not self.offline:
+            newest(self.store, source, say, offline=False)
+        if self.offline or not knows(self.store, source.tree, commit):
+            why = "fetching is off" if self.offline else "`sealmatrix kernels lock --update` takes the newest one"
+            raise KernelUnavailable(
+                f"{named(source)} does not have commit {commit[:12]}, which {self.lock.path.name} names; {why}"
+            )
 
     # --- URLs -------------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.errors import InfrastructureError, ToolMissing, UsageError, nearest
 from harness.kernels.archive import Saying
+from harness.kernels.branches import clone_folder, clone_of
 from harness.kernels.builds import Build, make_build
 from harness.kernels.store import Store, telling
 from harness.kernels.tree import OWN, build_tree, own_fragments, watched
@@ -19,8 +20,9 @@ from harness.processes import git
 def built_source(store: Store, source: TreeSource, arch: Arch, say: Saying) -> Build:
     """Build what ``source`` is now, as far as it changed, and store it under the digest of its bytes.
 
-    The user's tree is only read: objects go to the store's folder, and so does the checkout of a commit. Raises
-    ``UsageError`` for what is no tree, no commit or no fragment, and what ``build_tree`` raises.
+    The user's tree is only read: objects go to the store's folder, and so does the checkout of a commit. Of a branch,
+    ``commit`` says which commit of it was fetched. Raises ``UsageError`` for what is no tree, no commit or no fragment,
+    and what ``build_tree`` raises.
     """
     extra = tuple(fragment_file(fragment) for fragment in source.fragments)
     # make uses every core by itself, and a checkout is one commit at a time.
@@ -58,25 +60,20 @@ def _folder(store: Store, source: TreeSource, arch: Arch, extra: Sequence[Path])
 
 
 def _checkout(store: Store, source: TreeSource, say: Saying) -> tuple[Path, str]:
-    """Check a commit out into a repository of the store's own, which borrows the other's objects; name it."""
+    """Check a commit out into the store's clone, and name it. That of a branch was fetched there."""
     try:
-        origin = git.Repository.at(source.tree)
-        words = ("rev-parse", "--verify", "--end-of-options", f"{source.commit}^{{commit}}")
-        commit = origin.do(*words)
-        objects = Path(origin.do("rev-parse", "--path-format=absolute", "--git-path", "objects"))
-        form = origin.do("rev-parse", "--show-object-format")
+        origin, ours = clone_of(store, source.tree)
+        place = ours if source.branch else origin
+        commit = place.do("rev-parse", "--verify", "--end-of-options", f"{source.commit}^{{commit}}")
     except (InfrastructureError, UsageError) as problem:
         if isinstance(problem, ToolMissing):
             raise
         raise UsageError(f"{source.tree}: no git repository with a commit {source.commit!r} ({problem})") from None
-    clone = store.root / "trees" / hashlib.sha256(str(source.tree.resolve()).encode()).hexdigest()[:24]
     say(f"checking out {commit[:12]}")
-    with telling(clone):
-        ours = git.Repository.ours(clone) if clone.exists() else git.Repository.create(clone, form)
-        ours.borrow(objects)
     ours.check_out(commit)
     ours.do("clean", "--quiet", "-fdx")
-    return clone, f"tree {source.tree.name}, commit {commit[:12]}"
+    branch = f"branch {source.branch}, " if source.branch else ""
+    return clone_folder(store, source.tree), f"tree {source.tree.name}, {branch}commit {commit[:12]}"
 
 
 def _describe(tree: Path) -> str:

@@ -161,7 +161,8 @@ def _source(entry: KernelEntry, folder: Path) -> Source:
             return DebianSource(entry.suites, entry.flavour_meant, entry.release, entry.version, entry.package)
         case TreeKernel():
             fragments = tuple(_place(folder, fragment) for fragment in entry.fragments)
-            return TreeSource(_place(folder, entry.tree), entry.commit or "", fragments)
+            place, commit = _place(folder, entry.tree), entry.commit or ""
+            return TreeSource(place, commit, fragments, entry.branch or "", entry.remote or "")
         case DebianTreeKernel():
             return DebianTreeSource(entry.series, tuple(_place(folder, fragment) for fragment in entry.fragments))
         case PackageKernel():

@@ -55,12 +55,15 @@ class UrlSource:
 class TreeSource:
     """A kernel to be built from a source tree: our minimal configuration and ``fragments`` after it.
 
-    With ``commit``, ``tree`` is a git repository and that commit of it is meant, else the tree as it lies there.
+    With ``commit``, ``tree`` is a git repository and that commit of it is meant, else the tree as it lies there. With
+    ``branch``, what that branch of ``remote`` (a remote of the tree, or a URL) has when it is fetched.
     """
 
     tree: Path
     commit: str = ""
     fragments: tuple[Path, ...] = ()
+    branch: str = ""
+    remote: str = ""
 
 
 @dataclass(frozen=True)

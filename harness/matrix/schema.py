@@ -21,6 +21,8 @@ _VERSION = re.compile(r"\d[A-Za-z0-9.+~:-]{0,79}\Z")
 _PACKAGE = re.compile(r"linux-image-[a-z0-9.+{}-]{2,80}\Z")
 _CPU = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.,=+-]{0,199}\Z")
 _COMMIT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./^~-]{0,199}\Z")
+_REMOTE = re.compile(r"[A-Za-z0-9_./~][\x21-\x7e]{0,999}\Z")
+_BRANCH = re.compile(r"[A-Za-z0-9_](?!.*(\.\.|//|@\{))[A-Za-z0-9_./@+-]{0,199}(?<![./])\Z")
 _HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:%_-]{0,252}\Z")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}\Z")
 _JUMP = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]{0,63}@)?(\[[0-9A-Fa-f:%.]+\]|[A-Za-z0-9][A-Za-z0-9._-]*)(:\d{1,5})?\Z")
@@ -49,6 +51,8 @@ Version = Annotated[str, _matching(_VERSION, "a package version such as 6.12.43-
 Package = Annotated[str, _matching(_PACKAGE, "a kernel metapackage such as linux-image-cloud-{arch}")]
 Cpu = Annotated[str, _matching(_CPU, "a QEMU CPU model such as max,pauth-impdef=on")]
 Boot = Annotated[str, _matching(_BOOT, "one boot parameter: printable, without spaces")]
+Remote = Annotated[str, _matching(_REMOTE, "a remote of the tree, or the URL of a repository")]
+Branch = Annotated[str, _matching(_BRANCH, "the name of a branch, such as mm-unstable")]
 Commit = Annotated[str, _matching(_COMMIT, "a commit, tag or branch")]
 Host = Annotated[str, _matching(_HOST, "a host name or an address")]
 User = Annotated[str, _matching(_USER, "a user name without a password")]
@@ -175,7 +179,17 @@ class TreeKernel(_Kernel):
     source: Literal["tree"]
     tree: str = Field(min_length=1)
     commit: Commit | None = None
+    branch: Branch | None = None
+    remote: Remote | None = None
     fragments: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> TreeKernel:
+        if self.commit and self.branch:
+            raise ValueError("commit and branch exclude each other: a branch is fetched, a commit is there")
+        if self.remote and not self.branch:
+            raise ValueError("remote says where branch is fetched from, and there is no branch")
+        return self
 
 
 class DebianTreeKernel(_Kernel):

@@ -122,8 +122,10 @@ def _bytes(cell: CellRecord) -> tuple[str, str]:
 
 
 def _short(cell: CellRecord) -> str:
-    """The release without what says the architecture, which stands beside it."""
-    return release(cell).removesuffix("-amd64").removesuffix(f"-{cell.arch}").removesuffix("-arm64")
+    """The release without what says the architecture, which stands beside it; of a tree its commit, too."""
+    commit = cell.kernel.origin.rpartition("commit ")[2] if cell.kernel and cell.kernel.origin_kind == "tree" else ""
+    told = release(cell).removesuffix("-amd64").removesuffix(f"-{cell.arch}").removesuffix("-arm64")
+    return f"{told} at {commit}" if commit and " " not in commit.removesuffix(" with changes") else told
 
 
 def contradictions(done: RunDone, sampled: Collection[str]) -> Mapping[str, tuple[str, ...]]:

@@ -65,6 +65,10 @@ def test_good_matrix() -> None:
         install=("./flash", "{image}"),
     )  # fmt: skip
     refuse_impossible(plan_cells(matrix))
+    followed = parse_matrix(GOOD.replace("commit: v6.17", "branch: next/mm\n    remote: akpm").encode(), PATH)
+    assert followed.kernels["mine"].source == TreeSource(
+        folder / "../linux", "", (folder / "extra.config",), "next/mm", "akpm"
+    )
 
 
 FAULTS = [
@@ -84,6 +88,10 @@ FAULTS = [
     ("plain: {smp: 2}", "plain: 2", "profiles.plain: must be a mapping"),
     ("    tree: ../linux\n", "", "kernels.mine.tree: is missing"),
     ("v6.17", "--upload-pack=x", "kernels.mine.commit: '--upload-pack=x' is not a commit"),
+    ("v6.17", "v6.17\n    branch: next", "kernels.mine: commit and branch exclude each other"),
+    ("commit: v6.17", "remote: akpm", "kernels.mine: remote says where branch is fetched from"),
+    ("commit: v6.17", "branch: next:refs/heads/x", "'next:refs/heads/x' is not the name of a branch"),
+    ("commit: v6.17", "branch: next\n    remote: --upload-pack=x", "'--upload-pack=x' is not a remote of the tree"),
     ("source: tree", "source: tre", "kernels.mine.source: unknown value 'tre' (did you mean 'tree'?)"),
     ("    source: machine", "    source: machine\n    release: 6.1", "kernels.here: unknown key 'release'"),
 ]

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from harness.errors import UsageError
+from harness.errors import InfrastructureError, KernelUnavailable, UsageError
 from harness.kernels import tree_source
+from harness.kernels.branches import newest
+from harness.kernels.lock import Lock
+from harness.kernels.model import Kernel
+from harness.kernels.resolve import resolve
 from harness.kernels.store import Store
 from harness.kernels.tree import OWN, BuiltTree
 from harness.kernels.tree_source import built_source
-from harness.matrix.model import TreeSource
+from harness.matrix.model import KernelSpec, TreeSource
 from tests.unit.kernel_fakes import CONFIG, arm64_image
 
 
@@ -90,3 +95,109 @@ def test_what_cannot_be_meant(tree: Path, built: list, tmp_path: Path, changes: 
     with pytest.raises(UsageError, match=message):
         built_source(Store(tmp_path / "store"), TreeSource(tree, **changes), "arm64", say)
     assert built == []
+
+
+# --- branches -----------------------------------------------------------------------------------------------------
+
+
+class Following:
+    """A clone of ``tree`` that follows its branch ``next``, with a lock file of its own."""
+
+    def __init__(self, folder: Path, upstream: Path, remote: str = "") -> None:
+        git(upstream, "checkout", "-q", "-b", "next")
+        self.upstream, self.mine, self.store = upstream, folder / "mine", Store(folder / "store")
+        git(upstream, "clone", "-q", "--no-local", str(upstream), str(self.mine))
+        git(self.mine, "remote", "set-url", "origin", "../linux")
+        self.source = TreeSource(self.mine, branch="next", remote=remote)
+        self.spec = KernelSpec("next", self.source, ("arm64",), ())
+        self.lock = Lock(folder / "kernels.lock")
+
+    def commit(self, sublevel: str) -> str:
+        (self.upstream / "Makefile").write_text(f"VERSION = 6\nPATCHLEVEL = {sublevel}\n")
+        git(self.upstream, "commit", "-qam", sublevel)
+        return git(self.upstream, "rev-parse", "HEAD")
+
+    def resolve(self, *, keep: bool = True, **how: bool) -> tuple[Kernel | InfrastructureError, tuple[str, ...]]:
+        found = resolve([(self.spec, "arm64")], store=self.store, lock=self.lock, **how)
+        if found.found and keep:
+            self.lock = replace(self.lock, entries={("next", "arm64"): found.found[0]})
+        return found.kernels["next", "arm64"], found.remarks
+
+    @property
+    def state(self) -> tuple[str, ...]:
+        """All of the user's clone that could be touched."""
+        asked = (("for-each-ref",), ("status", "--porcelain"), ("rev-parse", "HEAD"), ("worktree", "list"), ("reflog",))
+        files = sorted(str(p.relative_to(self.mine)) for p in self.mine.rglob("*"))
+        return (*(git(self.mine, *words) for words in asked), *files)
+
+
+def released(found: Kernel | InfrastructureError) -> str:
+    assert isinstance(found, Kernel), found
+    return found.release
+
+
+def test_a_branch_is_fetched_when_asked_and_locked_between(tree: Path, built: list, tmp_path: Path) -> None:
+    following = Following(tmp_path, tree)
+    before = following.state
+    first, _ = following.resolve()
+    assert released(first) == "6.2.0-own"
+    assert isinstance(first, Kernel)
+    assert first.origin.where == f"tree mine, branch next, commit {git(tree, 'rev-parse', '--short=12', 'HEAD')}"
+    commit = following.commit("7")
+    assert released(following.resolve()[0]) == "6.2.0-own"  # a run uses what is locked
+    assert len(built) == 1  # and builds nothing for it
+    assert released(following.resolve(update=True)[0]) == "6.7.0-own"
+    assert following.lock.entries["next", "arm64"].commit == commit
+    assert released(following.resolve(update=True)[0]) == "6.7.0-own"
+    assert len(built) == 2  # what is locked and stored is not built again
+    assert released(following.resolve(offline=True)[0]) == "6.7.0-own"
+    assert following.state == before
+
+
+def test_a_remote_that_is_away_leaves_what_is_locked(tree: Path, built: list, tmp_path: Path) -> None:
+    following = Following(tmp_path, tree)
+    following.resolve()
+    tree.rename(tmp_path / "away")
+    found, remarks = following.resolve(update=True)
+    assert released(found) == "6.2.0-own"
+    assert remarks[0].startswith("next (arm64): branch next of origin: ")
+    assert "; the locked commit is used: " in remarks[0]
+    following.lock = Lock(following.lock.path)
+    never, _ = following.resolve()
+    assert isinstance(never, KernelUnavailable)
+    assert released(following.resolve(offline=True)[0]) == "6.2.0-own"  # what was fetched last
+
+
+def test_a_locked_commit_is_fetched_again_where_the_store_was_lost(tree: Path, built: list, tmp_path: Path) -> None:
+    following = Following(tmp_path, tree)
+    following.resolve()
+    following.commit("7")
+    following.resolve(update=True)
+    following.store = Store(tmp_path / "another")
+    off, _ = following.resolve(offline=True)
+    assert isinstance(off, KernelUnavailable)
+    assert "and fetching is off" in str(off) or "; fetching is off" in str(off)
+    assert released(following.resolve()[0]) == "6.7.0-own"
+    git(tree, "reset", "-q", "--hard", "HEAD^")
+    following.commit("8")
+    following.store = Store(tmp_path / "third")
+    gone, _ = following.resolve()
+    assert isinstance(gone, KernelUnavailable)
+    assert "`sealmatrix kernels lock --update` takes the newest one" in str(gone)
+    assert released(following.resolve(update=True)[0]) == "6.8.0-own"
+
+
+def test_where_a_branch_comes_from(tree: Path, built: list, tmp_path: Path) -> None:
+    following = Following(tmp_path, tree)
+    url = TreeSource(following.mine, branch="next", remote=f"file://{tree}")
+    assert len(newest(following.store, url, say, offline=False)) == 40
+    with pytest.raises(UsageError, match=r"it has no remote 'orign'.*'origin'"):
+        newest(following.store, TreeSource(following.mine, branch="next", remote="orign"), say, offline=False)
+    with pytest.raises(KernelUnavailable, match=r"branch nxt of origin: .*nxt"):
+        newest(following.store, TreeSource(following.mine, branch="nxt"), say, offline=False)
+    with pytest.raises(UsageError, match="`commit: next` is a branch of the tree itself"):
+        newest(following.store, TreeSource(tree, branch="next"), say, offline=False)
+    secret = TreeSource(following.mine, branch="next", remote="https://me:s3cret@127.0.0.1:1/x.git")
+    with pytest.raises(KernelUnavailable) as told:
+        newest(following.store, secret, say, offline=False)
+    assert "s3cret" not in str(told.value)
