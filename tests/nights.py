@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from harness.guests.model import Guest
 from harness.nightly.night import (
     Night,
     NothingNew,
+    Search,
     Wanted,
     alone,
     begin,
@@ -78,10 +80,11 @@ def night(
     wanted: Wanted = WANTED,
     after: Callable[[str], None] = lambda step: None,
     now: str = NOW,
+    search: Search = lambda run, now: None,
 ) -> Night:
     """A whole night, as the command makes it; ``after`` is told of each step. One that was broken off is ended first,
     whatever ``name`` is."""
-    ended = night_or_nothing(results, name, keys, machines, wanted, after, now)
+    ended = night_or_nothing(results, name, keys, machines, wanted, after, now, search)
     assert isinstance(ended, Night), "nothing is new"
     return ended
 
@@ -103,6 +106,7 @@ def night_or_nothing(
     wanted: Wanted = WANTED,
     after: Callable[[str], None] = lambda step: None,
     now: str = NOW,
+    search: Search = lambda run, now: None,
 ) -> Night | NothingNew:
     """What comes of a night."""
 
@@ -128,7 +132,7 @@ def night_or_nothing(
                 give_up(wanted, folder, str(problem))
         if done is None:
             planned = plan_night(wanted, whole, now)
-            if (same := nothing_new(wanted, planned, 1.0, now)) is not None:
+            if (same := nothing_new(wanted, planned, time.monotonic(), now, search)) is not None:
                 return same
             ready = begin(wanted, planned)
             after("begun")
@@ -136,7 +140,7 @@ def night_or_nothing(
         after("observed")
         write_reports(done)
         after("reports")
-        found = conclude(wanted, done, RULES, 1.0, f"2026-11-28T00:00:00+00:00 {name}")
+        found = conclude(wanted, done, RULES, 1.0, f"2026-11-28T00:00:00+00:00 {name}", search)
         after("concluded")
         pack_run(done.folder)
         after("packed")

@@ -6,8 +6,8 @@ import os
 import re
 import sys
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from math import inf
 from pathlib import Path
 
@@ -23,13 +23,16 @@ from harness.errors import Interrupted, UsageError
 from harness.guests.accel import AccelWanted
 from harness.history.database import database_url, reading
 from harness.matrix.load import default_path, load_matrix
+from harness.matrix.model import Matrix
 from harness.matrix.plan import plan_cells, selected_crosscheck, selected_explore, selected_probes
+from harness.nightly.bisecting import Searching, search
 from harness.nightly.marks import Mark
 from harness.nightly.night import (
     SHARE,
     Execute,
     Night,
     NothingNew,
+    Search,
     Wanted,
     alone,
     begin,
@@ -45,7 +48,7 @@ from harness.nightly.night import (
     observe_again,
     plan_night,
 )
-from harness.nightly.notify import Channel, NotSent, channels
+from harness.nightly.notify import NotSent, channels
 from harness.reports.junit import PAGES
 from harness.reports.site import build_site
 from harness.reports.style import Ink
@@ -86,6 +89,13 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in the new
     help=f"Share of the answered cells to run again now, to check what was kept [default: {SHARE}, once a day].",
 )
 @click.option("--budget", type=Duration(), metavar="TIME", help="Begin no cell after this time: 90m, 2h.")
+@click.option(
+    "--bisect",
+    "searching",
+    type=Duration(),
+    metavar="TIME",
+    help="Search for where confirmed regressions began, for at most this time: 10m.",
+)
 @click.option("--site", type=click.Path(path_type=Path), metavar="DIR", help="Also write the pages of all runs there.")
 @shared.JOBS
 @shared.ACCEL
@@ -99,6 +109,7 @@ def nightly(
     everything: bool,
     sample: float | None,
     budget: float | None,
+    searching: float | None,
     site: Path | None,
     jobs: int | None,
     accel: AccelWanted,
@@ -112,7 +123,7 @@ def nightly(
 
     \b
     sealmatrix nightly                         once a night, from cron, systemd or CI
-    sealmatrix nightly --budget 2h --site public
+    sealmatrix nightly --budget 2h --bisect 10m --site public
     sealmatrix nightly --all                   run every cell again
     sealmatrix show nightly                    the last night again; nightly~1 is the one before
     sealmatrix compare nightly~1 nightly
@@ -166,7 +177,10 @@ def nightly(
         for remark in whole.remarks:
             aside.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
         done = _rest(wanted, whole, folder, carry_out, aside) if folder else None
-        ended, unsent = _night(wanted, whole, done, carry_out, began, ways)
+        ended = _night(wanted, whole, done, carry_out, began, _search(options, matrix, searching, aside, quiet=quiet))
+        unsent = notify(ended, ways, _page(ended.folder))
+        if isinstance(ended, Night):
+            end(ended)
     for line in unsent:
         aside.print(f"sealmatrix: {line}", highlight=False, markup=False, soft_wrap=True)
     _tell(ended.mark, ended.folder, aside)
@@ -177,30 +191,50 @@ def nightly(
 
 
 def _night(
-    wanted: Wanted, whole: Composed, done: RunDone | None, carry_out: Execute, began: float, ways: Sequence[Channel]
-) -> tuple[Night | NothingNew, tuple[str, ...]]:
-    """A night to its end, and what could not be sent; ``done`` is the run of one that was broken off."""
+    wanted: Wanted, whole: Composed, done: RunDone | None, carry_out: Execute, began: float, search: Search
+) -> Night | NothingNew:
+    """A night up to its messages; ``done`` is the run of one that was broken off."""
     if done is None:
         planned = plan_night(wanted, whole, _now())
-        if (same := nothing_new(wanted, planned, time.monotonic() - began, _now())) is not None:
-            return same, ()
+        if (same := nothing_new(wanted, planned, began, _now(), search)) is not None:
+            return same
         done = observe(wanted, begin(wanted, planned), whole, carry_out)
     write_reports(done, reproduce)
-    night = conclude(wanted, done, load_catalogue(), time.monotonic() - began, _now())
+    night = conclude(wanted, done, load_catalogue(), time.monotonic() - began, _now(), search)
     pack_run(done.folder)
-    night, unsent = notify(night, ways, _page(night))
-    end(night)
-    return night, unsent
+    return night
+
+
+def _search(options: Options, matrix: Matrix, seconds: float | None, aside: Console, *, quiet: bool) -> Search:
+    """The search for where regressions began; none where it is given no time."""
+    if not seconds:
+        return lambda run, now: None
+
+    def say(text: str) -> None:
+        if not quiet:
+            aside.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    how = Searching(
+        results=options.results,
+        url=database_url(options.results),
+        matrix=matrix,
+        seconds=seconds,
+        offline=options.offline,
+        acceleration=options.acceleration,
+        scale=options.scale,
+        say=say,
+    )
+    return partial(search, how)
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _page(night: Night) -> str:
+def _page(folder: Path) -> str:
     """Where a person reads more."""
     site = os.environ.get(PAGES, "").rstrip("/")
-    return f"{site}/runs/{night.done.record.id}/report.html" if site else str(night.done.folder / "report.html")
+    return f"{site}/runs/{folder.name}/report.html" if site else str(folder / "report.html")
 
 
 def _rest(wanted: Wanted, whole: Composed, folder: Path, carry_out: Execute, aside: Console) -> RunDone | None:

@@ -15,6 +15,7 @@ from harness.cli.history import where
 from harness.errors import UsageError
 from harness.history.database import database_url, reading, writing
 from harness.history.regressions import LIVING, OPEN, Regression, keep, regression, regressions
+from harness.nightly.bisecting import NONE
 from harness.nightly.messages import digest, repeating
 from harness.nightly.notify import channels
 from harness.reports.regressions import regressions_json, regressions_kcidb, regressions_xml
@@ -81,6 +82,7 @@ def show(name: str, results: Path, database: str | None) -> None:
     facts = {
         "state": one.state, "kind": one.kind, "cells": ", ".join(one.cells), "rules": ", ".join(one.rules),
         "good until": one.good, "first bad": one.first, "last bad": one.last, "bisected": one.bisected,
+        "bisection": one.bisection if one.bisection != NONE else "",
         "fixed in": one.fixed_in, "owner": one.owner, "link": one.link, "note": one.note,
     }  # fmt: skip
     lines = [f"{one.name}: {one.sentence}"]

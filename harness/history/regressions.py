@@ -31,7 +31,8 @@ class Regression:
     """One regression. ``number`` is 0 until the database has given it one.
 
     ``headline`` and ``kind`` are what it is known by, ``rule`` and ``probe`` show it most plainly. ``good`` is the last
-    version without it, ``first`` and ``last`` are the first and last with it. ``events`` are (time, run, what).
+    version without it, ``first`` and ``last`` are the first and last with it. ``bisected`` is what the search for its
+    beginning found, ``bisection`` the session of that search. ``events`` are (time, run, what).
     """
 
     number: int
@@ -51,6 +52,7 @@ class Regression:
     seen_run: str = ""
     fixed_in: str = ""
     bisected: str = ""
+    bisection: str = ""
     owner: str = ""
     link: str = ""
     note: str = ""
@@ -99,6 +101,7 @@ class Changed:
 
     opened: tuple[Regression, ...] = ()
     confirmed: tuple[Regression, ...] = ()
+    bisected: tuple[Regression, ...] = ()
     fixed: tuple[Regression, ...] = ()
 
 
@@ -214,13 +217,15 @@ def record_night(connection: Connection, seen: Iterable[Seen], cells: Cells, *, 
 
 def changed_in(known: Iterable[Regression], run: str) -> Changed:
     """What a run changed, by what the regressions tell of it."""
-    opened, confirmed, fixed = [], [], []
+    opened, confirmed, bisected, fixed = [], [], [], []
     for one in known:
         told = [what for _, where, what in one.events if where == run]
         if one.opened_run == run:
             opened.append(one)
         elif "confirmed" in told:
             confirmed.append(one)
+        if any(what.startswith("bisected") for what in told):
+            bisected.append(one)
         if any(what.startswith("fixed") for what in told):
             fixed.append(one)
-    return Changed(tuple(opened), tuple(confirmed), tuple(fixed))
+    return Changed(tuple(opened), tuple(confirmed), tuple(bisected), tuple(fixed))

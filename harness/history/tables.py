@@ -101,6 +101,7 @@ class RegressionRow(Base):
     seen_run: Mapped[str] = mapped_column(Text)
     fixed_in: Mapped[str] = mapped_column(Text)
     bisected: Mapped[str] = mapped_column(Text)
+    bisection: Mapped[str] = mapped_column(Text)
     owner: Mapped[str] = mapped_column(Text)
     link: Mapped[str] = mapped_column(Text)
     note: Mapped[str] = mapped_column(Text)

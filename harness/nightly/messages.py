@@ -22,6 +22,12 @@ class Message:
     regression: Regression | None = None
 
     @property
+    def tells(self) -> str:
+        """The key of another message that says no more than this one: that a regression was bisected."""
+        one = self.regression
+        return f"bisected-{one.name}" if one and one.bisected and self.event in ("new", "confirmed") else ""
+
+    @property
     def text(self) -> str:
         """The whole message as plain text."""
         shown = [*self.lines, *([""] if self.commands else []), *(f"    {line}" for line in self.commands)]
@@ -32,7 +38,12 @@ def messages(changed: Changed, alarms: Iterable[str], run: str, page: str) -> tu
     """The messages of a night; none where nothing is new."""
     found = [
         _message(event, one, run, page)
-        for event, ones in (("new", changed.opened), ("confirmed", changed.confirmed), ("fixed", changed.fixed))
+        for event, ones in (
+            ("new", changed.opened),
+            ("confirmed", changed.confirmed),
+            ("bisected", changed.bisected),
+            ("fixed", changed.fixed),
+        )
         for one in ones
     ]
     for alarm in alarms:
@@ -48,7 +59,7 @@ def _message(event: Event, one: Regression, run: str, page: str) -> Message:
     lines = [f"{one.name} ({one.state}): {one.sentence}", f"on {where}"]
     fixed = f", fixed in {one.fixed_in}" if one.fixed_in else ""
     lines.append(f"last good {one.good}, first bad {one.first}{fixed}")
-    lines += [one.bisected] if one.bisected else []
+    lines += [f"bisected: {one.bisected}"] if one.bisected else []
     lines.append(f"run {run}, {page}")
     subject = f"[sealmatrix] {event}: {one.name} {one.sentence}"
     commands = () if event == "fixed" else repeating(one)

@@ -37,7 +37,7 @@ class Facts:
     @property
     def anything(self) -> bool:
         """Whether there is anything to tell a person of: what is new in the answers, not in the archive."""
-        return bool(self.alarms or self.broken or self.changed.opened or self.changed.confirmed or self.changed.fixed)
+        return bool(self.alarms or self.broken or self.changed != Changed())
 
 
 def head(facts: Facts) -> str:
@@ -57,6 +57,7 @@ def news(facts: Facts) -> list[str]:
     body = [f"alarm: an answer is not what was kept for it: {alarm}" for alarm in facts.alarms]
     body += [_opened(one) for one in facts.changed.opened]
     body += [f"confirmed: {one.name} {one.sentence}" for one in facts.changed.confirmed]
+    body += [f"bisected: {one.name} {one.bisected}" for one in facts.changed.bisected]
     body += [
         f"not steady: {one.sentence}, on {one.where}: a second guest answers otherwise"
         for one in facts.broken

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from math import inf
 from pathlib import Path
@@ -16,7 +16,7 @@ from harness.compare.diff import standing
 from harness.errors import InfrastructureError, UsageError
 from harness.history.database import database_url, reading, writing
 from harness.history.record import import_folders
-from harness.history.regressions import LIVING, Cells, Changed, Regression, Seen, record_night, regressions
+from harness.history.regressions import LIVING, Cells, Changed, Regression, Seen, changed_in, record_night, regressions
 from harness.kernels.resolve import Progress, provide
 from harness.kernels.store import telling
 from harness.matrix.model import CellSpec, Matrix
@@ -41,6 +41,8 @@ SHARE = 0.05
 _SAMPLE_HOURS = 20
 """A night that begins a little earlier than the one before has its sample all the same."""
 Execute = Callable[[Composed], RunDone]
+Search = Callable[[str, str], object]
+"""Called with the id of a run and the time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +71,7 @@ class NothingNew:
 
     folder: Path
     mark: Mark
+    changed: Changed = field(default_factory=Changed)
     exit_code: int = EXIT_OK
 
 
@@ -144,23 +147,31 @@ def _sample_due(results: Path, wanted: Wanted, now: str) -> bool:
     return not drawn or datetime.fromisoformat(now) - datetime.fromisoformat(drawn) >= timedelta(hours=_SAMPLE_HOURS)
 
 
-def nothing_new(wanted: Wanted, planned: Tonight, seconds: float, now: str) -> NothingNew | None:
-    """Where a night would only repeat the last one, say so, and write down there that it was looked at again."""
+def nothing_new(
+    wanted: Wanted, planned: Tonight, began: float, now: str, search: Search = lambda run, now: None
+) -> NothingNew | None:
+    """Where a night would only repeat the last one, say so, and write down there that it was looked at again.
+
+    A search that an earlier night began is gone on with. ``began`` is of the monotonic clock.
+    """
     plan = planned.composed.plan
     last = last_night(plan.folder.parent, wanted, plan.folder)
     if last is None or read_mark(last).judged_by != judged_by() or not only_repeats(plan, last):
         return None
     try:
-        with reading(database_url(last.parent)) as connection:
-            living = sum(1 for one in regressions(connection) if one.state in LIVING)
+        before, _ = changes_of(last.parent, last.name)
     except UsageError:
         return None  # the history is gone, and a whole night makes one
+    search(last.name, now)
+    changed, living = changes_of(last.parent, last.name)
+    changed = Changed(bisected=tuple(one for one in changed.bisected if one not in before.bisected))
+    seconds = time.monotonic() - began
     mark = read_mark(last).model_copy(update={"checked": now, **({"drawn": now} if planned.drawn else {})})
     write_mark(last, mark)
     cells = len(plan.taken)
-    facts = Facts("", last.name, cells, cells, 0, 0, 0, seconds, known=living)
+    facts = Facts("", last.name, cells, cells, 0, 0, 0, seconds, changed=changed, known=living)
     update = {"same": True, "cells": cells, "taken": cells, "seconds": round(seconds, 1), "news": tuple(news(facts))}
-    return NothingNew(last, mark.model_copy(update=update))
+    return NothingNew(last, mark.model_copy(update=update), changed)
 
 
 def begin(wanted: Wanted, planned: Tonight) -> Composed:
@@ -211,9 +222,16 @@ def _until(composed: Composed, until: float) -> Composed:
     return replace(composed, plan=replace(composed.plan, until=until))
 
 
-def conclude(wanted: Wanted, done: RunDone, catalogue: Mapping[str, Rule], seconds: float, now: str) -> Night:
+def conclude(
+    wanted: Wanted,
+    done: RunDone,
+    catalogue: Mapping[str, Rule],
+    seconds: float,
+    now: str,
+    search: Search = lambda run, now: None,
+) -> Night:
     """Compare, open and close regressions, and say what is new. The run's reports are written before; it is in the
-    history afterwards."""
+    history afterwards. ``search`` looks for where regressions began, and writes down what it finds."""
     results = done.folder.parent
     last = last_night(results, wanted, done.folder)
     since = since_last(done, last, catalogue)
@@ -224,7 +242,9 @@ def conclude(wanted: Wanted, done: RunDone, catalogue: Mapping[str, Rule], secon
     doubts = contradictions(done, sampled)
     for name in doubts:
         FinishedCells().drop(firsts[name].key)
-    changed, living = _regressions(done, broken, frozenset(twice), now)
+    _regressions(done, broken, frozenset(twice), now)
+    search(done.record.id, now)
+    changed, living = changes_of(results, done.record.id)
     facts = Facts(
         run=done.record.id,
         before=since.before.id if since.before else "",
@@ -241,7 +261,7 @@ def conclude(wanted: Wanted, done: RunDone, catalogue: Mapping[str, Rule], secon
         unclean=tuple(f"{cell.id}: {cell.trouble}" for cell in done.record.cells if not cell.clean),
         added=since.added if since.before else (),
         gone=since.gone,
-        known=living,
+        known=living - len(changed.opened),
     )
     begun = read_mark(done.folder)
     mark = Mark(
@@ -256,7 +276,11 @@ def conclude(wanted: Wanted, done: RunDone, catalogue: Mapping[str, Rule], secon
         repeated=tuple(name for name in twice if name not in sampled),
         kernels=facts.kernels if facts.before else (),
         alarms=facts.alarms,
-        regressions=tuple(one.number for one in (*changed.opened, *changed.confirmed, *changed.fixed)),
+        regressions=tuple(
+            dict.fromkeys(
+                one.number for one in (*changed.opened, *changed.confirmed, *changed.bisected, *changed.fixed)
+            )
+        ),
         news=tuple(news(facts)),
         sent=begun.sent,
         drawn=begun.drawn,
@@ -269,17 +293,21 @@ def _more(told: tuple[str, ...]) -> str:
     return f" (and {len(told) - 1} more)" if len(told) > 1 else ""
 
 
-def _regressions(done: RunDone, broken: tuple[Broken, ...], twice: frozenset[str], now: str) -> tuple[Changed, int]:
-    """What changed, and how many are open that are not new. The run is put into the history in the same go."""
+def _regressions(done: RunDone, broken: tuple[Broken, ...], twice: frozenset[str], now: str) -> None:
+    """Bring the regressions up to date. The run is put into the history in the same go."""
     url = database_url(done.folder.parent)
     import_folders(url, [done.folder])
     seen = [Seen(**{f.name: getattr(one, f.name) for f in fields(Seen)}) for one in broken if not one.unsteady]
     versions = {cell.id: upstream_version(cell) for cell in done.record.cells}
     with writing(url) as connection:
-        changed = record_night(connection, seen, Cells(shows_in(done), versions, twice), run=done.record.id, time=now)
-    with reading(url) as connection:
-        living = sum(1 for one in regressions(connection) if one.state in LIVING)
-    return changed, living - len(changed.opened)
+        record_night(connection, seen, Cells(shows_in(done), versions, twice), run=done.record.id, time=now)
+
+
+def changes_of(results: Path, run: str) -> tuple[Changed, int]:
+    """What became of the regressions in a run, and how many have not ended. Raises ``UsageError`` without a history."""
+    with reading(database_url(results)) as connection:
+        known = regressions(connection)
+    return changed_in(known, run), sum(1 for one in known if one.state in LIVING)
 
 
 def shows_in(done: RunDone) -> Callable[[Regression, str], bool | None]:
@@ -302,27 +330,29 @@ def shows_in(done: RunDone) -> Callable[[Regression, str], bool | None]:
     return shows
 
 
-def notify(night: Night, ways: Sequence[Channel], page: str) -> tuple[Night, tuple[str, ...]]:
+def notify(ended: Night | NothingNew, ways: Sequence[Channel], page: str) -> tuple[str, ...]:
     """Send what is new, and write down after each message that it went: a night done again sends the rest.
 
     Returns what could not be sent, and why; that is tried again by nobody, and is in no way the kernels' fault.
     """
-    mark, failed = night.mark, []
+    alarms = ended.mark.alarms if isinstance(ended, Night) else ()
+    failed = []
     for way in ways:
-        for message in messages(night.changed, mark.alarms, night.done.record.id, page):
-            name = f"{way.name} {message.key}"
-            if name in mark.sent:
+        for message in messages(ended.changed, alarms, ended.folder.name, page):
+            mark = read_mark(ended.folder)
+            if f"{way.name} {message.key}" in mark.sent:
                 continue
             try:
-                way.send(message, night.done.record.id)
+                way.send(message, ended.folder.name)
             except InfrastructureError as problem:
                 failed.append(f"not sent: {message.subject}: {problem}")
                 continue
-            mark = mark.model_copy(update={"sent": (*mark.sent, name)})
-            write_mark(night.done.folder, mark)
-    return replace(night, mark=mark), tuple(failed)
+            sent = (f"{way.name} {key}" for key in (message.key, message.tells) if key)
+            write_mark(ended.folder, mark.model_copy(update={"sent": (*mark.sent, *sent)}))
+    return tuple(failed)
 
 
 def end(night: Night) -> None:
     """Mark the night as ended: from here on it is the last one. Raises ``StoreError``."""
-    write_mark(night.done.folder, night.mark.model_copy(update={"state": "done"}))
+    sent = read_mark(night.folder).sent
+    write_mark(night.folder, night.mark.model_copy(update={"state": "done", "sent": sent}))

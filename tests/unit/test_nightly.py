@@ -69,7 +69,7 @@ def test_a_night_that_would_only_repeat_the_last_one_makes_no_run(tmp_path: Path
     same = nothing(tmp_path, "n-01", KEYS, machines)
     assert (same.folder, same.exit_code, same.mark.same, len(machines.booted)) == (tmp_path / "n-00", 0, True, 3)
     assert same.mark.news == (
-        "nightly: 3 cells, all answered before, none run; 1.0 s",
+        "nightly: 3 cells, all answered before, none run; 0.0 s",
         "nothing new since n-00",
     )
     assert read_mark(tmp_path / "n-00").checked == NOW
