@@ -240,7 +240,8 @@ def conclude(
     firsts = {cell.id: cell for cell in done.record.cells if repeat_of(cell.id) == 1}
     sampled = tuple(name for name in twice if firsts[name].taken_from)
     doubts = contradictions(done, sampled)
-    for name in doubts:
+    # Nor is an answer kept that a second guest did not give: the next night would take it, and compare with it.
+    for name in contradictions(done, twice):
         FinishedCells().drop(firsts[name].key)
     _regressions(done, broken, frozenset(twice), now)
     search(done.record.id, now)

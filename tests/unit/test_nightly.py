@@ -163,6 +163,10 @@ def test_a_flaky_cell_opens_nothing(tmp_path: Path, machines: Machines) -> None:
     assert known(tmp_path) == []
     assert second.exit_code == 3
     assert second.mark.news[1].startswith("not steady: munmap")
+    machines.scripts = {}
+    third = night(tmp_path, "n-02", KEYS | {"b": "x" * 40}, machines)
+    assert machines.booted[5:] == ["b"]  # what only one of two guests said is nobody's answer
+    assert (third.exit_code, known(tmp_path)) == (0, [])
 
 
 def test_a_cell_without_an_answer_is_repeated_and_a_regression(tmp_path: Path, machines: Machines) -> None:
