@@ -5,15 +5,15 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from math import inf
 from pathlib import Path
 
 from harness.compare.diff import standing
-from harness.errors import InfrastructureError, UsageError
+from harness.errors import InfrastructureError, StoreError, UsageError
 from harness.history.database import database_url, reading, writing
 from harness.history.record import import_folders
 from harness.history.regressions import LIVING, Cells, Changed, Regression, Seen, changed_in, record_night, regressions
@@ -21,7 +21,7 @@ from harness.kernels.resolve import Progress, provide
 from harness.kernels.store import telling
 from harness.matrix.model import CellSpec, Matrix
 from harness.model.rule import Rule
-from harness.model.run_record import read_run
+from harness.model.run_record import CellRecord, read_run
 from harness.model.verdict import EXIT_FAILED, EXIT_NO_ANSWER, EXIT_OK
 from harness.nightly.against_last import SinceLast, contradictions, new_kernels, only_repeats, since_last
 from harness.nightly.broken import LOST_COVERAGE, NO_ANSWER, Broken, broken_since
@@ -240,7 +240,8 @@ def conclude(
     firsts = {cell.id: cell for cell in done.record.cells if repeat_of(cell.id) == 1}
     sampled = tuple(name for name in twice if firsts[name].taken_from)
     doubts = contradictions(done, sampled)
-    # Nor is an answer kept that a second guest did not give: the next night would take it, and compare with it.
+    _keep(done, firsts.values())
+    # An answer that a second guest did not give is not kept: the next night would take it, and compare with it.
     for name in contradictions(done, twice):
         FinishedCells().drop(firsts[name].key)
     _regressions(done, broken, frozenset(twice), now)
@@ -288,6 +289,13 @@ def conclude(
         judged_by=judged_by(),
     )
     return Night(done, mark, since, broken, changed)
+
+
+def _keep(done: RunDone, cells: Iterable[CellRecord]) -> None:
+    """Keep answers that are not kept yet: a night that was killed may have had no time to."""
+    for cell in cells:
+        with suppress(StoreError):
+            FinishedCells().keep(cell.key, done.record.id, cell, done.folder / "cells" / cell.id)
 
 
 def _more(told: tuple[str, ...]) -> str:

@@ -29,7 +29,7 @@ from harness.kernels.store import Store, file_sha256, telling
 from harness.matrix.model import InQemu
 from harness.model.architectures import ARCHITECTURES
 from harness.model.run_record import CellRecord
-from harness.model.stored_files import packed
+from harness.model.stored_files import is_stored, packed, read_stored
 from harness.runs.judges import judged_by
 from harness.runs.model import JOURNAL, SECOND_JOURNAL, Cell, Workload
 
@@ -172,7 +172,7 @@ class FinishedCells:
                 return
             made = scratch / "cell"
             made.mkdir()
-            files = {name: (folder / name).read_bytes() for name in _names(record) if (folder / name).is_file()}
+            files = {name: read_stored(folder / name) for name in _names(record) if is_stored(folder / name)}
             for name, data in files.items():
                 _packed(made, name).write_bytes(zstandard.compress(data))
             told = {

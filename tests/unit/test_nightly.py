@@ -333,6 +333,21 @@ def test_killed_at_a_write_it_goes_on(
     _whole_and_once(tmp_path, machines, _finished(tmp_path))
 
 
+def test_what_a_killed_night_had_no_time_to_keep_is_kept_when_it_ends(
+    tmp_path: Path, machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FinishedCells, "keep", die)
+        assert _killed(tmp_path, machines, lambda step: None)
+    night(tmp_path, "n-01", KEYS, machines)
+    before = len(machines.booted)
+    assert nothing(tmp_path, "n-02", KEYS, machines).folder == tmp_path / "n-00"
+    assert len(machines.booted) == before
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_killed_at_any_time_it_goes_on(tmp_path: Path, machines: Machines, seed: int) -> None:
     _first_night(tmp_path, machines)
