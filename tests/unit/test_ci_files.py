@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,79 @@ def test_the_workflow_uses_the_action_that_lies_there_with_inputs_it_has() -> No
     folder = CI.parent / step["uses"]
     action = yaml.safe_load((folder / "action.yml").read_text())
     assert set(step["with"]) <= set(action["inputs"])
+
+
+@pytest.mark.parametrize(
+    ("name", "schema"),
+    [
+        ("github/nightly.yml", "vendor.github-workflows"),
+        ("github/action.yml", "vendor.github-actions"),
+        ("gitlab-ci.yml", "vendor.gitlab-ci"),
+        ("compose.yaml", "vendor.compose-spec"),
+    ],
+)
+def test_its_server_would_read_it(name: str, schema: str) -> None:
+    pytest.importorskip(
+        "check_jsonschema", reason="check-jsonschema is not installed (it is among the dev dependencies)"
+    )
+    argv = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(CI / name)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_actionlint_finds_nothing() -> None:
+    if not (program := shutil.which("actionlint")):
+        pytest.skip("actionlint is not installed")
+    done = subprocess.run([program, str(CI / "github/nightly.yml")], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_compose_reads_it(tmp_path: Path) -> None:
+    program = shutil.which("docker")
+    if not program or subprocess.run([program, "compose", "version"], capture_output=True, check=False).returncode:
+        pytest.skip("docker compose is not installed")
+    (tmp_path / "postgres-password").write_text("x")
+    shutil.copy(CI / "compose.yaml", tmp_path)
+    argv = [program, "compose", "-f", str(tmp_path / "compose.yaml"), "config", "--quiet"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("status", "said"), [(0, "nothing new"), (1, "new: R1"), (3, "no whole answer")])
+def test_the_steps_of_the_action_do_what_they_say(tmp_path: Path, status: int, said: str) -> None:
+    """In the workspace of another repository, with a sealmatrix that ends as told."""
+    ours, workspace, binary = tmp_path / "ours", tmp_path / "workspace", tmp_path / "ours/.venv/bin"
+    binary.mkdir(parents=True)
+    workspace.mkdir()
+    shutil.copytree(CI, ours / "ci")
+    (ours / "kernels.yaml").write_text("version: 1\n")
+    _program(ours / "scripts/setup", "true")
+    folder = "results/20261128-021700-0000"
+    night = f"mkdir -p {folder} && touch {folder}/junit.xml {folder}/report.html && echo '{said}' && "
+    night += f"echo {folder}/report.html && exit {status}"
+    _program(binary / "sealmatrix", f'case "$1" in nightly) {night} ;; *) echo "$*"; exit 1 ;; esac')
+    files = {name: tmp_path / name for name in ("GITHUB_PATH", "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
+    environment = {name: str(path) for name, path in files.items()} | {
+        "PATH": f"{binary}:{os.environ['PATH']}", "GITHUB_ACTION_PATH": str(ours / "ci/github"),
+        "SELECTION": "nightly", "BUDGET": "4h", "MATRIX": "",
+    }  # fmt: skip
+    action = yaml.safe_load((CI / "github/action.yml").read_text())
+    for step in (step for step in action["runs"]["steps"] if "run" in step):
+        (tmp_path / "step").write_text(step["run"])
+        argv = ["bash", "--noprofile", "--norc", "-eo", "pipefail", str(tmp_path / "step")]
+        subprocess.run(argv, cwd=workspace, env=environment, check=True)
+    assert files["GITHUB_PATH"].read_text() == f"{binary}\n"
+    assert files["GITHUB_OUTPUT"].read_text() == f"exit={status}\n"
+    assert said in files["GITHUB_STEP_SUMMARY"].read_text()
+    assert {path.name for path in workspace.iterdir()} == {
+        "kernels.yaml", "news.txt", "regressions.xml", "junit.xml", "report.html", "results",
+    }  # fmt: skip
+
+
+def _program(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/bash\n{text}\n")
+    path.chmod(0o755)
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="this machine has no systemd-analyze")
