@@ -180,10 +180,7 @@ def test_a_night_without_news_goes_on_with_a_search_and_says_what_it_found(tmp_p
     assert before.mark.news[1].startswith("nothing new since n-01; 1 regression still open")
     sent: list[str] = []
     same = night_or_nothing(tmp_path, "n-03", keys | {"a": "y" * 40}, machines, search=looking)
-    assert same.mark.news == (
-        "nightly: 3 cells, all answered before, none run; 0.0 s",
-        "bisected: R1 first bad build 6.12.107-1, last good 6.12.95-1",
-    )
+    assert same.mark.news[1:] == ("bisected: R1 first bad build 6.12.107-1, last good 6.12.95-1",)
     ways = (Channel("mail", lambda message, run: sent.append(message.subject)),)
     assert notify(same, ways, "page") == ()
     assert [subject[:26] for subject in sent] == ["[sealmatrix] bisected: R1 "]
