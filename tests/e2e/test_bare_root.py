@@ -171,7 +171,8 @@ def bare(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BareRoot]:
         settings["PIP_CERT"] = "/etc/pip-certificates.crt"
     passed = {k: v for k, v in os.environ.items() if k.lower().endswith("_proxy") or k == MIRROR_SETTING}
     system = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
-    yield BareRoot(path, tuple(sorted({*local_folders(settings)})), {**system, **passed, **settings})
+    needed = {name: value for name, value in settings.items() if name != "PIP_CERT"}  # it was copied
+    yield BareRoot(path, tuple(sorted({*local_folders(needed)})), {**system, **passed, **settings})
     shutil.rmtree(path)  # 3 GB
 
 
