@@ -88,6 +88,11 @@ long load_object(const struct window *w, char *at, int first, int units);
 bool is_data(int unit);
 long protect_relocated(const struct window *w, char *at, int units);
 
+/* What CRIU, rr and gVisor do with all mappings that the kernel made, on a window that is the vdso (ops_system.c). */
+void need_clock(struct window *w, const struct operation *op);
+long park_system(struct window *w, const struct operation *op);
+long unmap_system(struct window *w, const struct operation *op);
+
 /* How long one of the kernel's own mappings is, and where; 0 where there is none (regions_special.c). */
 size_t mapping_named(const char *name, char **start);
 

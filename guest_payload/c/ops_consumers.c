@@ -4,13 +4,11 @@
  * they make it (regions_consumers.c). docs/reference/consumers.md has the programs, and what each needs.
  */
 #define _GNU_SOURCE
-#include <elf.h>
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "arch.h"
@@ -211,101 +209,6 @@ static long move_guard_region(struct window *w, const struct operation *op)
 	return sys(SYS_madvise, w->base, op->b * w->unit, op->a);
 }
 
-/* ------------------------------------------------------------------ who moves or unmaps what the kernel mapped */
-
-struct area {
-	char *start;
-	size_t length;
-};
-
-enum { SYSTEM_AREAS = 3 };
-
-/* Those there are, and how many. */
-static int system_areas(struct area areas[SYSTEM_AREAS])
-{
-	static const char *const names[SYSTEM_AREAS] = {"[vdso]", "[vvar]", "[vvar_vclock]"};
-	int found = 0;
-
-	for (int i = 0; i < SYSTEM_AREAS; i++) {
-		areas[found].length = mapping_named(names[i], &areas[found].start);
-		found += areas[found].length != 0;
-	}
-	return found;
-}
-
-/* Where in the vdso a function is, from its start; 0 where it has none of the name. */
-static size_t function_in(const char *vdso, const char *name)
-{
-	const Elf64_Ehdr *head = (const Elf64_Ehdr *)vdso;
-	const Elf64_Shdr *sections = (const Elf64_Shdr *)(vdso + head->e_shoff);
-
-	for (int i = 0; i < head->e_shnum; i++) {
-		const Elf64_Sym *symbols = (const Elf64_Sym *)(vdso + sections[i].sh_offset);
-		const char *names = vdso + sections[sections[i].sh_link].sh_offset;
-
-		if (sections[i].sh_type != SHT_DYNSYM)
-			continue;
-		for (size_t k = 0; k < sections[i].sh_size / sizeof(*symbols); k++)
-			if (!strcmp(names + symbols[k].st_name, name))
-				return symbols[k].st_value;
-	}
-	return 0;
-}
-
-static struct {
-	int (*tell)(clockid_t clock, struct timespec *now);
-	struct timespec now;
-} vdso_clock;
-
-static void need_clock(struct window *w, const struct operation *op)
-{
-	(void)op;
-	if (!function_in(w->base, ARCH_VDSO_CLOCK))
-		fail_step(w, "a clock in the vdso", EOPNOTSUPP);
-}
-
-static void read_clock(void)
-{
-	vdso_clock.tell(CLOCK_MONOTONIC, &vdso_clock.now);
-}
-
-/*
- * Out of the way of what is restored, each as far from the others as it was: code finds its data by that. Then the clock
- * is read, for which the vdso needs its data.
- */
-static long park(struct window *w, const struct operation *op)
-{
-	struct area areas[SYSTEM_AREAS];
-	int count = system_areas(areas);
-	char *parked = beyond(w->destination, 64 * sysconf(_SC_PAGESIZE));
-	size_t clock = function_in(w->base, ARCH_VDSO_CLOCK);
-
-	(void)op;
-	for (int i = 0; i < count; i++) {
-		char *to = beyond(parked, areas[i].start - w->base);
-
-		if (sys(SYS_mremap, areas[i].start, areas[i].length, areas[i].length, MREMAP_MAYMOVE | MREMAP_FIXED, to) == -1)
-			return -1;
-	}
-	vdso_clock.tell = (int (*)(clockid_t, struct timespec *))(uintptr_t)(parked + clock);
-	return try_call(read_clock) && vdso_clock.now.tv_sec + vdso_clock.now.tv_nsec ? 0 : refused(EFAULT);
-}
-
-/* All of them by one call, as whoever wants the address space for itself. */
-static long unmap_system(struct window *w, const struct operation *op)
-{
-	struct area areas[SYSTEM_AREAS];
-	int count = system_areas(areas);
-	char *first = w->base, *end = w->base;
-
-	(void)op;
-	for (int i = 0; i < count; i++) {
-		first = areas[i].start < first ? areas[i].start : first;
-		end = areas[i].start + areas[i].length > end ? areas[i].start + areas[i].length : end;
-	}
-	return sys(SYS_munmap, first, end - first);
-}
-
 /* ------------------------------------------------------------------ what OpenBSD says of its immutable memory */
 
 static long seal_off_the_page(struct window *w, const struct operation *op)
@@ -384,7 +287,7 @@ static const struct operation operations[] = {
 	{.name = "consumer-stack-no-region", .perform = move_guard_region, .a = ADV_GUARD_REMOVE, .b = 1,
 	 .covers = {{SET(STACK_GUARD_REGION_RW), SET(FIRST_OF_FOUR)}}},
 
-	{.name = "consumer-system-park", .prepare = need_clock, .perform = park, .traits = SEALS,
+	{.name = "consumer-system-park", .prepare = need_clock, .perform = park_system, .traits = SEALS,
 	 .covers = {{R_SYSTEM, SET(SINGLE)}}},
 	{.name = "consumer-system-unmap", .perform = unmap_system, .traits = SEALS, .covers = {{R_SYSTEM, SET(SINGLE)}}},
 
