@@ -142,10 +142,11 @@ def cpu_model(machine_profile: Profile, arch: Arch, acceleration: str) -> str:
 def board(machine: Machine) -> Argv:
     """Machine type, processors and memory."""
     facts = ARCHITECTURES[machine.kernel.arch]
+    options = machine.profile.board.get(machine.kernel.arch, "")
     single = ",thread=single" if machine.profile.counted else ""
     accel = f"tcg{single},tb-size={_TCG_CACHE}" if machine.acceleration == "tcg" else machine.acceleration
     return (
-        "-machine", facts.machine[machine.acceleration],
+        "-machine", ",".join(filter(None, (facts.machine[machine.acceleration], options))),
         "-accel", accel,
         "-cpu", cpu_model(machine.profile, machine.kernel.arch, machine.acceleration)
         + (facts.counter if machine.profile.counted else ""),

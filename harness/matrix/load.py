@@ -200,6 +200,7 @@ def _profile(name: str, entry: Machine, folder: Path) -> Profile:
         smp=entry.smp,
         memory=entry.memory,
         cpu=cpu,
+        board=MappingProxyType(entry.board),
         boot=entry.boot,
         numa=entry.numa,
         swap=entry.swap,

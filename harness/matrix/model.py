@@ -145,7 +145,8 @@ GuestKind = InQemu | InVirtme | OverSsh | OnHost
 
 @dataclass(frozen=True)
 class Profile:
-    """A machine to boot a kernel on: ``memory`` in MiB, ``cpu`` a QEMU CPU model for each architecture.
+    """A machine to boot a kernel on: ``memory`` in MiB, ``cpu`` a QEMU CPU model for each architecture and ``board``
+    further options of its machine (``mte=on``).
 
     ``numa`` is its number of memory nodes, ``swap`` the MiB of a disk to swap to (0: none) and ``hugepages`` how many
     huge pages of the kernel's default size are set aside. What of these could not be had, the guest says when it is up.
@@ -157,6 +158,7 @@ class Profile:
     smp: int = 1
     memory: int = 256
     cpu: Mapping[Arch, str] = field(default_factory=dict)
+    board: Mapping[Arch, str] = field(default_factory=dict)
     boot: tuple[str, ...] = ()
     numa: int = 1
     swap: int = 0

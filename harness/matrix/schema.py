@@ -20,6 +20,7 @@ _SERIES = re.compile(r"\d{1,2}\.\d{1,3}\Z")
 _VERSION = re.compile(r"\d[A-Za-z0-9.+~:-]{0,79}\Z")
 _PACKAGE = re.compile(r"linux-image-[a-z0-9.+{}-]{2,80}\Z")
 _CPU = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.,=+-]{0,199}\Z")
+_BOARD = re.compile(r"[a-z][a-z0-9_.-]*=[A-Za-z0-9_.+-]+(,[a-z][a-z0-9_.-]*=[A-Za-z0-9_.+-]+){0,19}\Z")
 _COMMIT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./^~-]{0,199}\Z")
 _REMOTE = re.compile(r"[A-Za-z0-9_./~][\x21-\x7e]{0,999}\Z")
 _BRANCH = re.compile(r"[A-Za-z0-9_](?!.*(\.\.|//|@\{))[A-Za-z0-9_./@+-]{0,199}(?<![./])\Z")
@@ -50,6 +51,7 @@ SeriesNumber = Annotated[str, _matching(_SERIES, "a series: write 6.12 or 7.3")]
 Version = Annotated[str, _matching(_VERSION, "a package version such as 6.12.43-1~bpo12+1")]
 Package = Annotated[str, _matching(_PACKAGE, "a kernel metapackage such as linux-image-cloud-{arch}")]
 Cpu = Annotated[str, _matching(_CPU, "a QEMU CPU model such as max,pauth-impdef=on")]
+Board = Annotated[str, _matching(_BOARD, "options of a QEMU machine such as mte=on")]
 Boot = Annotated[str, _matching(_BOOT, "one boot parameter: printable, without spaces")]
 Remote = Annotated[str, _matching(_REMOTE, "a remote of the tree, or the URL of a repository")]
 Branch = Annotated[str, _matching(_BRANCH, "the name of a branch, such as mm-unstable")]
@@ -220,6 +222,7 @@ class ProfileEntry(Strict):
     smp: int = Field(default=1, ge=1, le=64)
     memory: int = Field(default=256, ge=96, le=65536)
     cpu: dict[Arch, Cpu] = Field(default_factory=dict)
+    board: dict[Arch, Board] = Field(default_factory=dict)
     boot: tuple[Boot, ...] = ()
     numa: int = Field(default=1, ge=1, le=8)
     swap: int = Field(default=0, ge=0, le=16384)

@@ -96,6 +96,7 @@ def cell_key(cell: Cell, record: CellRecord, workload: Workload) -> str:
         ],
         "machine": record.machine.model_dump(mode="json"),
         "cpu": dict(cell.profile.cpu),
+        "board": dict(cell.profile.board),
         "emulator": [emulator.version, emulator.sha256],
         "init": file_sha256(build_init(cell.arch)),
         "payloads": [_payload(workload), _payload(workload.second) if workload.second else None],

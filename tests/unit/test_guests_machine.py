@@ -80,6 +80,14 @@ def test_a_profile_is_honoured():
     assert not [word for word in words if word in ("-numa", "-object", "-drive")]
 
 
+def test_a_profile_may_ask_more_of_the_board():
+    tags = Profile("tags", board={"arm64": "mte=on"})
+    assert (
+        value(argv(replace(MACHINE, kernel=replace(KERNEL, arch="arm64"), profile=tags)), "-machine") == "virt,mte=on"
+    )
+    assert "mte" not in value(argv(replace(MACHINE, profile=tags)), "-machine")
+
+
 def test_nodes_share_memory_and_processors():
     words = argv(replace(MACHINE, profile=Profile("wide", smp=3, memory=513, numa=2)))
     assert [words[i + 1] for i, word in enumerate(words) if word == "-numa"] == [

@@ -34,7 +34,7 @@ kernels:
     image: build/bzImage
     architectures: [x86_64]
 profiles:
-  big: {smp: 2, memory: 1024, cpu: {x86_64: max}, boot: [quiet]}
+  big: {smp: 2, memory: 1024, cpu: {x86_64: max}, board: {arm64: mte=on}, boot: [quiet]}
 selections:
   default:
     kernels: [one, large]
@@ -50,6 +50,7 @@ def test_good_matrix() -> None:
     assert matrix.kernels["mine"].source == FileSource(Path("/somewhere/build/bzImage"))
     assert matrix.profiles["big"].memory == 1024
     assert matrix.profiles["big"].cpu == {"x86_64": "max"}
+    assert matrix.profiles["big"].board == {"arm64": "mte=on"}
     assert matrix.profiles["standard"].smp == 1  # always there
     assert matrix.selections["default"].kernels == ("one", "large")
     assert len(matrix.sha256) == 64
@@ -107,6 +108,11 @@ FAULTS = [
     ("smp: 2", "smp: two", "kernels.yaml:21: profiles.big.smp: must be a whole number"),
     ("smp: 2", "smp: 2, counted: true", "profiles.big: a machine that is counted has `guest: qemu` and one CPU"),
     ("smp: 2", "smp: 0", "profiles.big.smp: must be greater than or equal to 1"),
+    (
+        "mte=on",
+        "'mte=on -hda x'",
+        "profiles.big.board.arm64: 'mte=on -hda x' is not options of a QEMU machine such as mte=on",
+    ),
     ("{x86_64: max}", "{mips: max}", "profiles.big.cpu.mips: unknown value 'mips'"),
     ("[quiet]", "['a b']", "profiles.big.boot[0]: 'a b' is not one boot parameter"),
     ("  big:", "  arm64:", "profiles.arm64: a profile cannot have the name of an architecture"),
