@@ -11,6 +11,9 @@ enum { ARCH_HAS_KEY_RIGHTS = 0, ARCH_HAS_CALL32 = 0, ARCH_TEXT_PAGE = 16384 };
 #define ARCH_TEXT_PAGE_TEXT "16384"
 #define ARCH_VDSO_CLOCK "__kernel_clock_gettime"
 #define ARCH_RETURN 0xc0, 0x03, 0x5f, 0xd6 /* a function that only returns */
+#define ARCH_HWCAP2_BTI (1ul << 17)
+#define ARCH_HWCAP2_MTE (1ul << 18)
+#define ARCH_STEPPED "add x0, x0, #1\n\tret\n"
 
 static inline long arch_fork_calling(char *stack, void (*run)(void *argument), void *argument)
 {

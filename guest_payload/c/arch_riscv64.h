@@ -10,6 +10,9 @@ enum { ARCH_POINTER_TAG = 0, ARCH_HAS_KEY_RIGHTS = 0, ARCH_HAS_CALL32 = 0, ARCH_
 #define ARCH_TEXT_PAGE_TEXT "4096"
 #define ARCH_VDSO_CLOCK "__vdso_clock_gettime"
 #define ARCH_RETURN 0x82, 0x80 /* a function that only returns */
+#define ARCH_HWCAP2_BTI 0ul
+#define ARCH_HWCAP2_MTE 0ul
+#define ARCH_STEPPED "addi a0, a0, 1\n\tret\n"
 
 static inline long arch_fork_calling(char *stack, void (*run)(void *argument), void *argument)
 {

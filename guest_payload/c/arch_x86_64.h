@@ -8,6 +8,9 @@ enum { ARCH_POINTER_TAG = 0, ARCH_HAS_KEY_RIGHTS = 1, ARCH_HAS_CALL32 = 1, ARCH_
 #define ARCH_TEXT_PAGE_TEXT "4096"
 #define ARCH_VDSO_CLOCK "__vdso_clock_gettime"
 #define ARCH_RETURN 0xc3 /* a function that only returns */
+#define ARCH_HWCAP2_BTI 0ul
+#define ARCH_HWCAP2_MTE 0ul
+#define ARCH_STEPPED "leaq 1(%rdi), %rax\n\tret\n"
 
 static inline long arch_fork_calling(char *stack, void (*run)(void *argument), void *argument)
 {

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #include "arch.h"
@@ -34,6 +35,17 @@ static bool tags(void)
 	return ARCH_POINTER_TAG != 0;
 }
 
+/* A trace is of calls that are the same everywhere. */
+static bool bti(void)
+{
+	return tracing() || ARCH_HWCAP2_BTI & getauxval(AT_HWCAP2);
+}
+
+static bool mte(void)
+{
+	return tracing() || ARCH_HWCAP2_MTE & getauxval(AT_HWCAP2);
+}
+
 static bool machine(void)
 {
 	return started_by == 1;
@@ -47,6 +59,9 @@ const char *const need_names[NEEDS] = {
 	[KEYS] = "protection-keys",
 	[TAGS] = "tagged-pointers",
 	[CALL32] = "32-bit-calls",
+	[PROGRAM32_RUNS] = "32-bit-programs",
+	[BTI] = "branch-targets",
+	[MTE] = "memory-tags",
 	[MACHINE] = "own-machine",
 };
 
@@ -61,6 +76,9 @@ static const struct {
 	[SWAP] = {.there = swap, .what = "swap", .error = EOPNOTSUPP},
 	[TAGS] = {.there = tags, .what = "tagged pointers", .error = EOPNOTSUPP},
 	[CALL32] = {.there = call32_works, .what = "32-bit system calls", .error = EOPNOTSUPP},
+	[PROGRAM32_RUNS] = {.there = program32_works, .what = "32-bit programs", .error = EOPNOTSUPP},
+	[BTI] = {.there = bti, .what = "branch target identification", .error = EOPNOTSUPP},
+	[MTE] = {.there = mte, .what = "memory tagging", .error = EOPNOTSUPP},
 	[MACHINE] = {.there = machine, .what = "a machine of our own", .error = EPERM},
 };
 

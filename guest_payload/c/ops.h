@@ -25,13 +25,15 @@
 #define R_STACKS (SET(STACK_GROWING_RW) | SET(STACK_THREAD_RW))
 #define R_UFFD (SET(UFFD_MISSING_RW) | SET(UFFD_WP_RW))
 #define R_SYSV (SET(SYSV_RW) | SET(SYSV_R))
+/* Memory of which the processor does more than read, write and execute. */
+#define R_PROCESSOR (SET(BTI_RX) | SET(MTE_R) | SET(MTE_RW))
 /* What is treated as memory without a trait, of that size, or at that place is. */
 #define R_SHAPED (SET(WIDE_R) | SET(PIECES_R) | SET(UNTOUCHED_VAST_R) | SET(LOW_R) | SET(HIGH_R))
 #define R_TRAITS \
 	(SET(LADEN_R) | SET(LADEN_RW) | SET(SHARED_LADEN_RW) | SET(POLICY_R) | SET(NAMED_R) | SET(MERGEABLE_R) | \
 		SET(ONFAULT_R) | SET(WIPED_R) | SET(GUARDED_R) | R_SHAPED)
 #define R_SPECIAL \
-	(R_READ_ONLY_SPECIAL | R_TRAITS | R_KEYS | R_STACKS | R_UFFD | R_SYSV | SET(LOCKED_RW) | SET(UNTOUCHED_RW) | \
+	(R_READ_ONLY_SPECIAL | R_TRAITS | R_PROCESSOR | R_KEYS | R_STACKS | R_UFFD | R_SYSV | SET(LOCKED_RW) | SET(UNTOUCHED_RW) | \
 		SET(HEAP_RW) | \
 	 SET(ZERO_RW) | SET(ZERO_R) | SET(DROPPABLE_RW) | SET(SECRETMEM_RW) | SET(TEXT_RX))
 /* A probe of them covers all of a ring. A process with AIO's ends slowly: a grace period passes first. */
@@ -79,6 +81,9 @@ long seal_here(struct window *w, const struct operation *op);
 /* A userfaultfd whose faults are signals, so that nobody waits for ever; and registering a range with it. */
 int open_userfaultfd(struct window *w, unsigned long features);
 long register_range(int fd, void *start, size_t length, unsigned long mode);
+
+/* Which number perf_event_open(2) knows uprobes by. */
+#define UPROBE_TYPE "/sys/bus/event_source/devices/uprobe/type"
 
 /* Makes huge pages of the range's pages. */
 long collapse_range(void *start, size_t length);

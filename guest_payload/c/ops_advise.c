@@ -91,7 +91,7 @@ static const struct operation operations[] = {
 	HARMLESS("dodump", ADV_DODUMP),
 	HARMLESS("invalid", ADV_INVALID),
 	{.name = "madvise-dontneed-tagged", .perform = advise_tagged, .a = ADV_DONTNEED, .needs = NEED(TAGS),
-	 .covers = {{SET(ANON_R) | SET(ANON_RW), SET(EXACT) | SET(INTO)}}},
+	 .covers = {{SET(ANON_R) | SET(ANON_RW) | SET(MTE_R), SET(EXACT) | SET(INTO)}}},
 };
 
 #define PROCESS_DISCARD(what, advice) \

@@ -105,6 +105,69 @@ static long seal_at_the_limit(struct window *w, const struct operation *op)
 	return sealed;
 }
 
+/* ------------------------------------------------------------------ memory that the kernel does not get */
+
+#define DEBUG "/sys/kernel/debug"
+
+/*
+ * Requests that may wait for memory never fail by themselves, and a kernel with fault injection leaves them alone
+ * unless it is told. It fails none by that: only those of a thread that asks (fail-nth).
+ */
+static bool may_fail(void)
+{
+	static const struct {
+		const char *path, *value;
+	} settings[] = {
+		{DEBUG "/failslab/ignore-gfp-wait", "N"},
+		{DEBUG "/failslab/verbose", "0"},
+		{DEBUG "/fail_page_alloc/ignore-gfp-wait", "N"},
+		{DEBUG "/fail_page_alloc/min-order", "0"},
+		{DEBUG "/fail_page_alloc/verbose", "0"},
+	};
+
+	if (sys(SYS_mount, "debugfs", DEBUG, "debugfs", 0, NULL) && errno != EBUSY)
+		return false;
+	for (size_t i = 0; i < COUNT(settings); i++) {
+		int fd = (int)sys(SYS_openat, AT_FDCWD, settings[i].path, O_WRONLY | O_CLOEXEC);
+		bool wrote = sys(SYS_write, fd, settings[i].value, 1) == 1;
+
+		sys(SYS_close, fd);
+		if (!wrote)
+			return false;
+	}
+	return true;
+}
+
+static void open_failures(struct window *w, const struct operation *op)
+{
+	(void)op;
+	w->other = (int)sys(SYS_openat, AT_FDCWD, "/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	if (w->other >= 0)
+		meet_needs(w, NEED(MACHINE));
+	if (w->other < 0 || !may_fail())
+		fail_step(w, "fault injection", EOPNOTSUPP);
+}
+
+/* a: which of this thread's requests for memory fails, the how-manieth. Told is whether there were so many. */
+static long seal_without_memory(struct window *w, const struct operation *op)
+{
+	char left[16] = "";
+	char text[16];
+	int length = snprintf(text, sizeof(text), "%lu", op->a);
+	long sealed;
+	int error;
+
+	if (sys(SYS_write, w->other, text, length) != length)
+		fail_step(w, "fail-nth", errno);
+	sealed = sys_mseal(w->start, w->length, 0);
+	error = errno;
+	if (sys(SYS_pread64, w->other, left, sizeof(left) - 1, 0) < 1 || sys(SYS_pwrite64, w->other, "0", 1, 0) != 1)
+		fail_step(w, "fail-nth", errno);
+	add_extra(w, "failed", left[0] == '0');
+	errno = error;
+	return sealed;
+}
+
 /* A whole number of pages, so that it survives rounding; the end is what overflows. */
 static long seal_to_overflow(struct window *w, const struct operation *op)
 {
@@ -164,10 +227,16 @@ static long unmap_32(struct window *w, const struct operation *op)
 #define WELL (SET(PLAIN) | SET(EXACT))
 #define BADLY (SET(PLAIN) | SET(EXACT) | SET(HOLE_MIDDLE) | SET(UNMAPPED))
 #define ON(regions, spans) .covers = {{regions, spans}}
+/* Splitting twice, merging, both, and with an object behind it. */
+#define FAILING(nth) \
+	{.name = "mseal-failing-" #nth, .prepare = open_failures, .perform = seal_without_memory, .a = nth, \
+	 .traits = SEALS, \
+	 .covers = {{SET(ANON_RW) | SET(MEMFD_SHARED_RW), SET(PLAIN) | SET(AROUND)}, {SET(ANON_MIXED), SET(PLAIN_WIDE)}, \
+		    {SET(COPIED_R) | SET(POLICY_R), SET(INTO)}}}
 
 static const struct operation operations[] = {
 	{.name = "mseal", .perform = seal_range, .traits = SEALS,
-	 .covers = {{R_ALL | R_SPECIAL | R_HUGE_ALL, SET(PLAIN) | SET(EXACT)},
+	 .covers = {{R_ALL | R_SPECIAL | R_HUGE_ALL | SET(SHADOW_STACK_RW), SET(PLAIN) | SET(EXACT)},
 		    {SET(ANON_RW) | SET(FILE_SHARED_RW), S_ALL | S_HOLES | S_GAPS | SET(UNMAPPED)},
 		    {R_TYPICAL | R_TRAITS, S_AMONG}, {SET(PIECES_R) | SET(WIDE_R), S_ALL | S_HOLES},
 		    {SET(ANON_MIXED), SET(PLAIN_WIDE) | SET(PLAIN) | SET(HOLE_MIDDLE) | SET(HOLE_END) | SET(EXACT) |
@@ -206,12 +275,15 @@ static const struct operation operations[] = {
 	 .traits = SEALS | ALONE, .needs = NEED(MACHINE),
 	 ON(SET(ANON_RW) | SET(ANON_MIXED), SET(PLAIN) | SET(INTO))},
 	{.name = "mseal-page", .perform = seal_a_page, .traits = SEALS, ON(R_HUGE_ALL, SET(BESIDE))},
+	/* Of an address above 4 GiB, the call has but the lower half. */
 	{.name = "mseal-32-bit", .perform = seal_32, .traits = SEALS, .needs = NEED(CALL32),
-	 ON(SET(ANON_RW) | SET(FILE_SHARED_RW), WELL | SET(HOLE_MIDDLE))},
+	 .covers = {{SET(ANON_RW) | SET(FILE_SHARED_RW), WELL | SET(HOLE_MIDDLE)}, {SET(HIGH_R), WELL}}},
 	{.name = "munmap-32-bit", .perform = unmap_32, .needs = NEED(CALL32),
-	 ON(SET(ANON_RW) | SET(ANON_R), SET(EXACT) | SET(INTO) | SET(BESIDE))},
+	 ON(SET(ANON_RW) | SET(ANON_R) | SET(HIGH_R), SET(EXACT) | SET(INTO) | SET(BESIDE))},
 	{.name = "mseal-tagged", .perform = seal_tagged, .traits = SEALS, .needs = NEED(TAGS),
-	 ON(R_TYPICAL, WELL | SET(HOLE_MIDDLE))},
+	 ON(R_TYPICAL | SET(MTE_R) | SET(MTE_RW), WELL | SET(HOLE_MIDDLE))},
+	FAILING(1), FAILING(2), FAILING(3), FAILING(4), FAILING(5), FAILING(6), FAILING(7), FAILING(8),
+	FAILING(9), FAILING(10), FAILING(11), FAILING(12), FAILING(13), FAILING(14),
 };
 
 const struct family family_arguments = {.name = "arguments", .operations = operations, .count = COUNT(operations)};

@@ -64,6 +64,8 @@ static long protect_with_new_key(struct window *w, const struct operation *op)
 	{SET(ANON_RW) | SET(ANON_R), S_ALL | S_GAPS}, {R_TYPICAL, S_KEY}, \
 	{R_ALL | SET(ANON_MIXED), SET(EXACT) | SET(INTO)}, {R_SPECIAL | R_HUGE, SET(EXACT) | SET(INTO)}, \
 	{R_TYPICAL, S_AMONG}, {R_SHAPED, S_KEY}
+#define RX (PROT_READ | PROT_EXEC)
+#define SOME (SET(EXACT) | SET(MIDDLE) | SET(INTO) | SET(BESIDE))
 #define BY_KEY {R_TYPICAL | SET(ANON_NONE) | R_KEYS, SET(EXACT) | SET(INTO)}, {SET(ANON_R), SET(BESIDE) | SET(MIDDLE)}
 
 static const struct operation operations[] = {
@@ -92,7 +94,14 @@ static const struct operation operations[] = {
 	{.name = "mprotect-r-implies-x", .perform = protect_implying, .a = PROT_READ, .traits = LONE,
 	 .covers = {{SET(ANON_RW) | SET(ANON_NONE) | SET(SHARED_ANON_RW), SET(EXACT)}, {SET(ANON_RW), SET(INTO)}}},
 	{.name = "mprotect-tagged", .perform = protect_tagged, .a = PROT_NONE, .needs = NEED(TAGS),
-	 .covers = {{SET(ANON_RW), SET(EXACT) | SET(INTO)}}},
+	 .covers = {{SET(ANON_RW) | SET(MTE_R), SET(EXACT) | SET(INTO)}}},
+	{.name = "bti-mprotect", .perform = protect, .a = RX | PROT_WITH_BTI, .needs = NEED(BTI),
+	 .covers = {{SET(ANON_RX) | SET(BTI_RX) | SET(CLEAN_R), SOME}}},
+	{.name = "bti-mprotect-off", .perform = protect, .a = RX, .needs = NEED(BTI),
+	 .covers = {{SET(BTI_RX), SOME}}},
+	/* There is no taking it away again. */
+	{.name = "mte-mprotect", .perform = protect, .a = PROT_READ | PROT_WRITE | PROT_WITH_MTE, .needs = NEED(MTE),
+	 .covers = {{SET(ANON_RW) | SET(ANON_R) | SET(MTE_R) | SET(MEMFD_SHARED_RW), SOME}}},
 };
 
 const struct family family_mprotect = {.name = "mprotect", .operations = operations, .count = COUNT(operations)};

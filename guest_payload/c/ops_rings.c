@@ -125,8 +125,6 @@ static long close_ring(struct window *w, const struct operation *op)
 
 /* ------------------------------------------------------------------ a breakpoint */
 
-#define UPROBE_TYPE "/sys/bus/event_source/devices/uprobe/type"
-
 static void find_uprobes(struct window *w, const struct operation *op)
 {
 	(void)op;

@@ -161,7 +161,9 @@ long unmap_system(struct window *w, const struct operation *op)
 
 /* ------------------------------------------------------------------ the table */
 
-#define R_KERNEL (SET(VDSO_RX) | SET(VVAR_R) | SET(VCLOCK_R))
+#define R_KERNEL (SET(VDSO_RX) | SET(VVAR_R) | SET(VCLOCK_R) | SET(UPROBES_X))
+
+#define SHADOW_STACK {SET(SHADOW_STACK_RW), SET(EXACT) | SET(MIDDLE)}
 
 static const struct operation operations[] = {
 	{.name = "system-munmap", .perform = unmap_here, .traits = SEALS, .covers = {{R_KERNEL, SET(SINGLE)}}},
@@ -171,6 +173,10 @@ static const struct operation operations[] = {
 	 .covers = {{R_KERNEL, SET(SINGLE)}}},
 	{.name = "system-mremap", .perform = move_here, .traits = SEALS, .covers = {{R_KERNEL, SET(SINGLE)}}},
 	{.name = "smaps-mseal", .perform = seal_here, .traits = SEALS, .covers = {{R_TYPICAL, S_KEY}}},
+	{.name = "shadow-stack-munmap", .perform = unmap_here, .covers = {SHADOW_STACK}},
+	{.name = "shadow-stack-mmap-fixed", .perform = map_here, .covers = {SHADOW_STACK}},
+	{.name = "shadow-stack-mremap", .perform = move_here, .covers = {SHADOW_STACK}},
+	{.name = "shadow-stack-mprotect", .perform = protect_here, .a = PROT_NONE, .covers = {SHADOW_STACK}},
 	{.name = "page-zero-munmap", .perform = new_image_acts, .act = unmap_here, .traits = NEW_IMAGE,
 	 .covers = {{SET(ANON_RW), SET(EXACT)}}},
 	{.name = "page-zero-mprotect", .perform = new_image_acts, .act = protect_here, .a = PROT_NONE,

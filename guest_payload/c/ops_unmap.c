@@ -83,7 +83,7 @@ static const struct operation unmaps[] = {
 	 .covers = {{R_TYPICAL, SET(EXACT) | SET(MIDDLE) | SET(LAST) | SET(INTO)}}},
 	{.name = "munmap-far", .perform = unmap_far, .covers = {{R_TYPICAL, SET(EXACT) | SET(AROUND)}}},
 	{.name = "munmap-tagged", .perform = unmap_tagged, .needs = NEED(TAGS),
-	 .covers = {{SET(ANON_RW), SET(EXACT) | SET(INTO)}}},
+	 .covers = {{SET(ANON_RW) | SET(MTE_RW), SET(EXACT) | SET(INTO)}}},
 };
 
 #define RW (PROT_READ | PROT_WRITE)

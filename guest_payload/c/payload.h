@@ -73,7 +73,7 @@ enum region_id {
 	ZERO_RW, ZERO_R, DROPPABLE_RW,
 	PKEY_NO_WRITE_RW, PKEY_NO_ACCESS_RW, PKEY_OPEN_RW,
 	SECRETMEM_RW, UFFD_MISSING_RW, UFFD_WP_RW,
-	TEXT_RX, VDSO_RX, VVAR_R, VCLOCK_R,
+	TEXT_RX, VDSO_RX, VVAR_R, VCLOCK_R, UPROBES_X,
 	/* regions_traits.c: memory like that above, of which more was said, of other sizes or at other places */
 	LADEN_R, LADEN_RW, SHARED_LADEN_RW,
 	POLICY_R, NAMED_R, MERGEABLE_R, ONFAULT_R,
@@ -81,6 +81,8 @@ enum region_id {
 	WIPED_R, NOT_COPIED_R, GUARDED_R, GUARDED_RW,
 	/* regions_consumers.c: as programs make it that seal */
 	OBJECT_MIXED, JIT_RWX, JIT_KEY_OPEN_RWX, JIT_KEY_CLOSED_RWX, SLAB_MIXED, STACK_GUARDED_MIXED, STACK_GUARD_REGION_RW,
+	/* regions_processor.c */
+	BTI_RX, MTE_R, MTE_RW, SHADOW_STACK_RW,
 	/* regions_rings.c */
 	AIO_RING_RW, PERF_RING_RW, URING_RW,
 	REGIONS
@@ -103,6 +105,9 @@ enum need {
 	KEYS,
 	TAGS,
 	CALL32,
+	PROGRAM32_RUNS,
+	BTI, /* of arm64: branch target identification */
+	MTE, /* of arm64: memory tagging */
 	MACHINE, /* a machine of our own, whose settings we may change */
 	NEEDS
 };
@@ -340,6 +345,7 @@ bool store_works(char *address); /* by the kernel's, which is quicker */
 bool try_call(void (*act)(void)); /* false when it faults */
 bool call32_works(void); /* ops_arguments.c */
 int count_seals(void);
+bool program32_works(void); /* ops_program32.c */
 
 /* process.c */
 long child_process(void);
@@ -456,8 +462,8 @@ extern const struct span spans[SPANS];
 extern const struct region regions[REGIONS];
 extern const struct family family_arguments, family_munmap, family_mmap_fixed, family_mprotect, family_mremap,
 	family_madvise, family_process_madvise, family_fork, family_threads, family_heap, family_shm, family_pages,
-	family_userfaultfd, family_force, family_rings, family_file, family_sequences, family_system, family_consumers,
-	family_races, family_selftest;
+	family_userfaultfd, family_force, family_rings, family_file, family_sequences, family_system, family_program32,
+	family_consumers, family_races, family_selftest;
 
 /* sys.h's world, as calls that return -1 and set errno, with nothing of a C library in between */
 long sys_mseal(void *start, size_t length, unsigned long flags);

@@ -14,7 +14,8 @@ static const struct family *const families[] = {
 	&family_arguments, &family_munmap,          &family_mmap_fixed,  &family_mprotect, &family_mremap,
 	&family_madvise,   &family_process_madvise, &family_fork,        &family_threads,  &family_heap,
 	&family_shm,       &family_pages,           &family_userfaultfd, &family_rings,    &family_force,
-	&family_file,      &family_sequences,       &family_system,      &family_consumers, &family_races,
+	&family_file,      &family_sequences,       &family_system,      &family_program32, &family_consumers,
+	&family_races,
 	&family_selftest,
 };
 enum { FAMILIES = sizeof(families) / sizeof(*families) };

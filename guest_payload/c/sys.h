@@ -40,6 +40,9 @@ long call(const char *name, int count, long number, long a, long b, long c, long
 #ifndef SYS_memfd_secret
 #define SYS_memfd_secret 447 /* 5.14: 1507f51255c9 */
 #endif
+#ifndef SYS_map_shadow_stack
+#define SYS_map_shadow_stack 453 /* 6.6: c35559f94ebc */
+#endif
 #ifndef SYS_set_mempolicy_home_node
 #define SYS_set_mempolicy_home_node 450 /* 5.17: c6018b4b2549 */
 #endif
@@ -53,6 +56,10 @@ long call(const char *name, int count, long number, long a, long b, long c, long
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4 /* 5.7: e346b3813067 */
 #endif
+
+/* arch/arm64/include/uapi/asm/mman.h; elsewhere there are none such, and no kernel takes them */
+#define PROT_WITH_BTI 0x10
+#define PROT_WITH_MTE 0x20
 
 /* include/uapi/asm-generic/mman-common.h; listed whole, because a C library may know some of them and not others. */
 enum advice {

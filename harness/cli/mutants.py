@@ -146,6 +146,8 @@ def show_mutant(name: str, results: Path, as_json: bool) -> None:
     console.print(f"  {escape(mutant.what)}")
     if mutant.arches:
         console.print(f"  only on {', '.join(mutant.arches)}")
+    if mutant.fragments:
+        console.print(f"  only in kernels built with {', '.join(mutant.fragments)}")
     for series, edits in mutant.edits.items():
         console.print(f"  from {series[0]}.{series[1]} on")
         for edit in edits:
@@ -417,6 +419,7 @@ def _mutant_json(mutant: Mutant) -> dict[str, Any]:
         "what": mutant.what,
         "breaks": list(mutant.breaks),
         "arches": list(mutant.arches),
+        "fragments": list(mutant.fragments),
         "equivalent": {number(series): why for series, why in mutant.equivalent.items()},
         "edits": {
             number(series): [{"file": e.file, "in": e.scope, "find": e.find, e.place: e.text} for e in edits]

@@ -16,8 +16,7 @@ from harness import __version__
 from harness.errors import UsageError
 from harness.guests.accel import host_facts
 from harness.model.architectures import ARCHES, ARCHITECTURES, Arch
-from harness.payload.build import payload_sources
-from harness.payload.compiler import sources_digest
+from harness.payload.build import payload_id
 from harness.runs.model import Cell
 from harness.runs.planning.schedule import available_memory, need
 
@@ -60,7 +59,7 @@ def own_facts(cells: int | None = None) -> Facts:
     return Facts(
         version=__version__,
         code=code_digest(),
-        payload=sources_digest(payload_sources())[:16],
+        payload=payload_id(),
         arches=tuple(arch for arch in ARCHES if shutil.which(ARCHITECTURES[arch].emulator)),
         kvm=not host_facts().kvm,
         cells=cells or cores,

@@ -56,11 +56,11 @@ class Architecture:
     suffix of the package's name; ``prefix`` of the cross compiler and its ``compiler_package``; ``make_target`` and
     ``make_image`` what our own kernels are built as.
 
-    Payloads: ``zig`` is the compiler's target, ``programs`` the ELF machines whose programs a kernel may run (32-bit
-    ones of the same family, too: whether it does is its own to say), ``gnu`` the triple of Debian's libraries ("" where
-    the Python payload cannot be had), ``gdb`` what a debugger is told, ``entry`` how
-    the kernel's functions for system calls begin. ``virtme_init`` is virtme-ng's init, below its tools.
-    ``tools_suite`` is the Debian suite of a guest's busybox.
+    Payloads: ``zig`` is the compiler's target, ``zig32`` that of its 32-bit programs ("" where we start none),
+    ``programs`` the ELF machines whose programs a kernel may run (32-bit ones of the same family, too: whether it does
+    is its own to say), ``gnu`` the triple of Debian's libraries ("" where the Python payload cannot be had), ``gdb``
+    what a debugger is told, ``entry`` how the kernel's functions for system calls begin. ``virtme_init`` is
+    virtme-ng's init, below its tools. ``tools_suite`` is the Debian suite of a guest's busybox.
     """
 
     uname: str
@@ -86,6 +86,7 @@ class Architecture:
     make_target: str
     make_image: str
     zig: str
+    zig32: str = ""
     programs: tuple[str, ...]
     gnu: str = ""
     gdb: str = ""
@@ -132,6 +133,7 @@ ARCHITECTURES: Mapping[Arch, Architecture] = {
         make_target="vmlinux",
         make_image="vmlinux",
         zig="x86_64-linux-musl",
+        zig32="x86-linux-musl",
         entry="__x64_sys_",
         programs=("EM_X86_64", "EM_386"),
         gnu="x86_64-linux-gnu",
@@ -164,6 +166,7 @@ ARCHITECTURES: Mapping[Arch, Architecture] = {
         make_target="Image",
         make_image="arch/arm64/boot/Image",
         zig="aarch64-linux-musl",
+        zig32="arm-linux-musleabihf",
         entry="__arm64_sys_",
         programs=("EM_AARCH64", "EM_ARM"),
         gnu="aarch64-linux-gnu",

@@ -14,6 +14,7 @@ Level = Literal["required", "permitted", "open", "uncovered"]
 Outcome = Literal["blocked", "permitted", "undefined", "open", "uncovered", "interface", "unchanged"]
 Contents = Literal["kept", "as-control", "read-only-kept"]
 Covers = Literal["sealed", "mixed", "plain", "gap"]
+Seals = Literal["kept", "range", "by-answer", "any"]
 LEVELS: tuple[Level, ...] = ("required", "permitted", "open", "uncovered")
 
 
@@ -134,14 +135,15 @@ class Expect:
     """What the ``interface`` outcome demands of one half.
 
     ``errnos``: accepted error numbers by name (``"0"`` for success). ``seals``: which units are sealed afterwards:
-    ``kept`` (those that were), ``range`` (those that were and exactly the units asked for), ``any``. ``shown``: smaps
-    has to say of each unit what its behaviour says. ``rounds``: of a race that was run many times, how a round may go,
-    as ``"MSEAL OPERATION THEN END"`` (docs/reference/protocol.md), and ``wins`` how often each of these must have been
+    ``kept`` (those that were), ``range`` (those that were and exactly the units asked for), ``by-answer`` (the same
+    where the answer is success, else perhaps some of those asked for), ``any``. ``shown``: smaps has to say of each
+    unit what its behaviour says. ``rounds``: of a race that was run many times, how a round may go, as
+    ``"MSEAL OPERATION THEN END"`` (docs/reference/protocol.md), and ``wins`` how often each of these must have been
     seen for the race to prove anything.
     """
 
     errnos: tuple[str, ...]
-    seals: Literal["kept", "range", "any"] = "kept"
+    seals: Seals = "kept"
     shown: bool = False
     rounds: tuple[str, ...] = ()
     wins: int = 0

@@ -56,6 +56,7 @@ class _MutantYaml(Strict):
     edits: Annotated[dict[_Number, Annotated[tuple[_EditYaml, ...], Field(min_length=1)]], Field(min_length=1)]
     absent: dict[_Number, _Text] = Field(default_factory=dict)
     arches: tuple[Arch, ...] = ()
+    fragments: tuple[_Word, ...] = ()
     equivalent: dict[_Number, _Text] = Field(default_factory=dict)
 
     def noun(self, kind: DefectKind) -> Mutant:
@@ -67,6 +68,7 @@ class _MutantYaml(Strict):
             edits={_series(s): tuple(edit.noun() for edit in edits) for s, edits in self.edits.items()},
             absent={_series(s): why for s, why in self.absent.items()},
             arches=self.arches,
+            fragments=self.fragments,
             equivalent={_series(s): why.strip() for s, why in self.equivalent.items()},
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -61,7 +61,8 @@ class Mutant:
 
     ``edits`` maps the series from which on a variant holds to its edits; ``absent`` the series of which the defect
     makes no sense to the reason. ``equivalent`` says of variants that no suite can tell from the original, why.
-    ``arches`` is empty for all.
+    ``arches`` is empty for all. ``fragments`` are those of ours without which the defect is in no kernel, or shows in
+    none.
     """
 
     id: str
@@ -71,12 +72,15 @@ class Mutant:
     edits: Mapping[Series, tuple[Edit, ...]]
     absent: Mapping[Series, str] = field(default_factory=dict)
     arches: tuple[str, ...] = ()
+    fragments: tuple[str, ...] = ()
     equivalent: Mapping[Series, str] = field(default_factory=dict)
 
-    def variant(self, series: Series, arch: str) -> tuple[Edit, ...] | str:
-        """The edits for a tree of ``series``, or the reason why there are none."""
+    def variant(self, series: Series, arch: str, fragments: Collection[str] = ()) -> tuple[Edit, ...] | str:
+        """The edits for a tree of ``series``, or the reason why there are none; ``fragments`` are built in."""
         if self.arches and arch not in self.arches:
             return f"only on {' and '.join(self.arches)}"
+        if lacking := [name for name in self.fragments if name not in fragments]:
+            return f"needs a kernel built with --fragment {' --fragment '.join(lacking)}"
         newest = self._newest(series)
         if newest is None:
             oldest = min((*self.edits, *self.absent))
@@ -93,7 +97,7 @@ class Mutant:
 
     def digest(self, series: Series, arch: str) -> str:
         """Sixteen hex digits that change with what would be done to a tree."""
-        return hashlib.sha256(repr((self.id, self.variant(series, arch))).encode()).hexdigest()[:16]
+        return hashlib.sha256(repr((self.id, self.variant(series, arch, self.fragments))).encode()).hexdigest()[:16]
 
     @property
     def told(self) -> Mapping[str, object]:

@@ -48,7 +48,12 @@ class MutationOptions:
     @property
     def flavour(self) -> str:
         """What the builds of these options share: "x86_64", "x86_64-debug"."""
-        return "-".join((self.arch, *(fragment.stem for fragment in self.fragments)))
+        return "-".join((self.arch, *self.configured))
+
+    @property
+    def configured(self) -> tuple[str, ...]:
+        """The fragments by name."""
+        return tuple(fragment.stem for fragment in self.fragments)
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ def build_mutants(task: MutationOptions, on_progress: OnProgress) -> dict[str, s
     with _opened(task, on_progress) as (workshop, pristine):
         pristine.discard()
         for done, mutant in enumerate(task.mutants):
-            variant = mutant.variant(workshop.series, task.arch)
+            variant = mutant.variant(workshop.series, task.arch, task.configured)
             if isinstance(variant, str) or workshop.kept.has(mutant.id, workshop.digest(mutant)):
                 continue
             on_progress(MutationProgress("building", mutant.id, done, len(task.mutants)))
@@ -317,7 +322,7 @@ class _Trials:
 
     def _prepare(self, mutant: Mutant) -> _Image | None:
         """Build a mutant; None when its fate is known without a guest."""
-        variant = mutant.variant(self._session.series, self._task.arch)
+        variant = mutant.variant(self._session.series, self._task.arch, self._task.configured)
         if isinstance(variant, str):
             self._decide(self._record(mutant, "inapplicable", reason=variant))
             return None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.errors import BuildError, StoreError
 from harness.kernels.store import keep_made, made, telling
-from harness.model.architectures import Arch, this_arch
+from harness.model.architectures import ARCHITECTURES, Arch, this_arch
 from harness.payload.compiler import Program, compiler_version, sources_digest
 from harness.processes.children import OutOfTime, run
 
@@ -73,18 +73,25 @@ def payload_sources() -> tuple[Path, ...]:
     return sources
 
 
+def _program32() -> Path:
+    return payload_root() / "program32" / "program32.c"
+
+
+def payload_id() -> str:
+    """What the C payload says it was built from: all of its sources, those of the program in it among them."""
+    return sources_digest((*payload_sources(), _program32()))[:16]
+
+
 def build(arch: Arch) -> Payload:
     """Build the C payload for ``arch``, or take it from the cache. Raises ``BuildError`` or ``StoreError``."""
-    sources = payload_sources()
-    ident = sources_digest(sources)[:16]
+    ident = payload_id()
     path = _compile(arch, ident)
     return Payload(arch, path, made(path), ident, compiler_version(), probe_list())
 
 
 def probe_list() -> tuple[ProbeInfo, ...]:
     """All probes of the C payload, as the build for this machine lists them."""
-    sources = payload_sources()
-    return _probe_list(sources_digest(sources)[:16])
+    return _probe_list(payload_id())
 
 
 @cache
@@ -138,11 +145,12 @@ def _compile(arch: Arch, ident: str) -> Path:
 
 def payload_program(arch: Arch) -> Program:
     """The C payload for ``arch``, as it is to be built."""
-    return _program(arch, sources_digest(payload_sources())[:16])
+    return _program(arch, payload_id())
 
 
 def _program(arch: Arch, ident: str) -> Program:
-    return Program(payload_sources(), arch, "payload", (("PAYLOAD_ID", f'"{ident}"'),))
+    inside = (Program((_program32(),), arch, "program32", small=True),) if ARCHITECTURES[arch].zig32 else ()
+    return Program(payload_sources(), arch, "payload", (("PAYLOAD_ID", f'"{ident}"'),), inside=inside)
 
 
 def _output(program: Path, arguments: Sequence[str], folder: Path | None = None) -> str:

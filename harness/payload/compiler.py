@@ -38,6 +38,12 @@ _SHARED: tuple[str, ...] = (
     "-Wall", "-Wextra", "-Werror",
 )  # fmt: skip
 
+# A program of another instruction set that one of ours has in it: with nothing of a C library, and so small.
+_SMALL: tuple[str, ...] = (
+    "-static", "-nostdlib", "-ffreestanding", "-fno-builtin", "-fno-stack-protector", "-std=gnu11", "-Os", "-g0", "-s",
+    "-fno-sanitize=all", "-fomit-frame-pointer", "-Wall", "-Wextra", "-Werror", "-Wno-unused-command-line-argument",
+)  # fmt: skip
+
 # As ours, so that the compiler's libc, which took minutes to build, is used again.
 _GIVEN: tuple[str, ...] = (*(flag for flag in FLAGS if not flag.startswith("-W")), "-w")
 
@@ -83,7 +89,8 @@ class Program:
 
     ``defines`` become ``-DKEY=VALUE``. The sources may include headers that lie beside them. A ``shared`` one is a
     library for programs of a host of ``arch``. ``foreign`` are the flags of sources that are not ours: their warnings
-    are not looked at.
+    are not looked at. A ``small`` one is for the 32-bit programs of ``arch`` and has no C library. Those ``inside`` are
+    made first; the sources find the path of each in a macro that has its name in capitals.
     """
 
     sources: tuple[Path, ...]
@@ -92,15 +99,17 @@ class Program:
     defines: tuple[tuple[str, str], ...] = ()
     shared: bool = False
     foreign: tuple[str, ...] = ()
+    small: bool = False
+    inside: tuple[Program, ...] = ()
 
     @property
     def _target(self) -> str:
-        zig = ARCHITECTURES[self.arch].zig
-        return zig.replace("-musl", "-gnu") if self.shared else zig
+        facts = ARCHITECTURES[self.arch]
+        return facts.zig.replace("-musl", "-gnu") if self.shared else facts.zig32 if self.small else facts.zig
 
     @property
     def _flags(self) -> list[str]:
-        flags = _SHARED if self.shared else _GIVEN if self.foreign else FLAGS
+        flags = _SMALL if self.small else _SHARED if self.shared else _GIVEN if self.foreign else FLAGS
         return [*flags, *self.foreign, *(f"-D{key}={value}" for key, value in sorted(self.defines))]
 
     @property
@@ -112,6 +121,7 @@ class Program:
             self.name,
             *self._flags,
             sources_digest(self.sources),
+            *(program.place for program in self.inside),
         ]
         return f"{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:32]}/{self.name}"
 
@@ -142,7 +152,8 @@ class Program:
             target.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as scratch:
                 built = Path(scratch) / self.name
-                _compile(self.sources, self.arch, self._flags, built, self._target)
+                inside = [f'-D{program.name.upper()}="{program.make(how_far)}"' for program in self.inside]
+                _compile(self.sources, self.arch, [*self._flags, *inside], built, self._target)
                 if self.target != target:  # edited meanwhile: nobody knows what the compiler read
                     return self.make(how_far)
                 keep_made(target, built.read_bytes(), 0o755)  # whoever comes second replaces like with like

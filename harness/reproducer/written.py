@@ -16,6 +16,8 @@ _FOLDER = Path(__file__).with_name("written")
 NONE: Mapping[str, str] = MappingProxyType(
     {
         "args-32-bit": "a 32-bit call from a 64-bit program is a few instructions of assembly, and only x86-64 has it",
+        "program32-advises-another": "it takes a 64-bit program and a 32-bit one that is given a descriptor of it",
+        "program32-writes-to-another": "it takes a 64-bit program and a 32-bit one that is told an address of it",
         "race-unmap": "the race needs thousands of rounds on two CPUs before either side has come first often enough",
         "race-change": "the race needs thousands of rounds on two CPUs before either side has come first often enough",
         "sealing-changes-nothing": "it compares all that the payload sees of a window before and after mseal",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
@@ -23,6 +23,7 @@ from harness.model.rule import (
     Outcome,
     ProbeName,
     Rule,
+    Seals,
     Selector,
     Where,
 )
@@ -64,7 +65,7 @@ class _Probes(Strict):
 
 class _Expect(Strict):
     errnos: Words
-    seals: Literal["kept", "range", "any"] = "kept"
+    seals: Seals = "kept"
     shown: bool = False
     rounds: tuple[str, ...] = ()
     wins: int = 0

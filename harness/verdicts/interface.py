@@ -61,12 +61,13 @@ def _expected(name: str, half: Half, expect: Expect, layout: str) -> Judgement |
     if expect.seals == "any":
         return None
     before = {i for i, c in enumerate(layout) if c in "sS"} if name == "sealed" else set()
-    asked = {i for i, c in enumerate(layout) if c in "SP"} if expect.seals == "range" else set()
-    wanted_sealed = before | asked
+    covered = {i for i, c in enumerate(layout) if c in "SP"}
+    asked = covered if expect.seals == "range" or (expect.seals == "by-answer" and not half.errno) else set()
+    may = covered if expect.seals == "by-answer" else asked
     found = sealed_units(half)
-    if lost := sorted(wanted_sealed - found):
+    if lost := sorted((before | asked) - found):
         return Judgement("fail", f"the {name} half: {units_told(lost)} not sealed afterwards", "seal-lost")
-    if spread := sorted(found - wanted_sealed):
+    if spread := sorted(found - before - may):
         return Judgement("fail", f"the {name} half: {units_told(spread)} sealed without a request", "interface")
     return None
 

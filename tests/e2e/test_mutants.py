@@ -42,7 +42,7 @@ def source(request: pytest.FixtureRequest) -> SourceTree:
 def test_every_pattern_matches_once(source: SourceTree) -> None:
     series = check_tree(source.path)
     for mutant in load_mutants().values():
-        variant = mutant.variant(series, (mutant.arches or ("x86_64",))[0])
+        variant = mutant.variant(series, (mutant.arches or ("x86_64",))[0], mutant.fragments)
         if isinstance(variant, str):
             continue
         texts: dict[str, str] = {}

@@ -38,7 +38,9 @@ LARGE = ("huge", "-wide-", "-pieces-", "-vast-")
 def contents(region: str, unit: int) -> str | None:
     """What a unit of a region holds when its window is made, as a snapshot tells it; None for what is not ours."""
     match region.split("-"):
-        case ["anon", "untouched", *_] | ["vvar", *_]:
+        case ["shadow", *_]:
+            return "00"
+        case ["anon", "untouched", *_] | ["vvar", *_] | ["uprobes", _]:
             return "."
         case ["anon", "none"] | ["anon", "guarded", _] | ["pkey", "no", "access", _]:
             return "segv"

@@ -17,7 +17,7 @@ FLAGS = (
     "-std=gnu11", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-DPLACES=0x110000000000ul",
 )  # fmt: skip
 # What has its range below 4 GiB, or far up, where the sanitizer has its own memory, or would lock or merge all of that.
-UNFIT = ("*-vast-*", "*-32-bit/*", "mlockall-*", "munlockall/*", "after-munlockall-*", "prctl-merge-*")
+UNFIT = ("program32-*", "*-vast-*", "*-32-bit/*", "mlockall-*", "munlockall/*", "after-munlockall-*", "prctl-merge-*")
 ASKED = (
     "*/anon-rw/*", "*/anon-mixed/*", "*/memfd-shared-rw/*", "*/heap-rw/*", "*/stack-*/*", "*/text-rx/*", "*/uffd-*/*",
     "uffd-*", "fork-*", "thread-*", "system-*", "page-zero-*", "*ptrace*", "race-munmap/*",

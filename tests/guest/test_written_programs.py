@@ -23,10 +23,10 @@ PROBES = {p.id: ProbeName(p.operation, p.region, p.span, p.layout) for p in prob
 NOT_EVERYWHERE = {
     "after-key-freed", "args-part-of-hugetlb-page", "args-tagged", "consumer-jit-discard-refused",
     "madvise-discard-hugetlb", "madvise-discard-key", "pages-migrate", "pages-name", "pages-poisoned",
-    "pages-soft-offline", "threads-key-closed", "threads-key-opened",
+    "pages-soft-offline", "shadow-stack-blocked", "threads-key-closed", "threads-key-opened",
     "uprobe-writes", "uring-fixed-read-only", "uring-read-only", "uring-read-writable",
 }  # fmt: skip
-NEEDS_ROOT = {"args-map-limit", "system-page-zero-sealed"}
+NEEDS_ROOT = {"args-map-limit", "args-memory-fails", "system-page-zero-sealed"}
 
 
 def text_of(rule: str) -> str:

@@ -463,6 +463,28 @@ def test_interface() -> None:
     assert verdict(rejects, observation("pPP", enomem, again)).kind == "wrong-errno"
 
 
+@pytest.mark.parametrize(
+    ("errno", "sealed", "kind"),
+    [
+        (0, (0, EPERM, EPERM), None),
+        (0, (0, EPERM, 0), "seal-lost"),  # half there, and nobody was told
+        (0, (EPERM, EPERM, EPERM), "interface"),
+        (ENOMEM, (0, 0, 0), None),
+        (ENOMEM, (0, EPERM, 0), None),
+        (ENOMEM, (EPERM, EPERM, 0), "interface"),  # nobody asked for the first
+    ],
+)
+def test_what_an_error_leaves_sealed_is_at_most_what_was_asked_for(
+    errno: int, sealed: tuple[int, ...], kind: str | None
+) -> None:
+    expect = Expect(("0", "ENOMEM"), "by-answer")
+    seals = rule(outcome="interface", expect_control=expect, expect_sealed=expect)
+    answer = {"result": -1 if errno else 0, "errno": errno}
+    control = half("pPP", sealed=False, mprotect=sealed, munmap=sealed, **answer)
+    same = half("pPP", sealed=True, mprotect=sealed, munmap=sealed, seal=(), **answer)
+    assert verdict(seals, observation("pPP", control, same)).kind == kind
+
+
 def test_what_an_interface_refuses_has_left_the_contents() -> None:
     refused = rule(outcome="interface", expect_control=Expect(("0",)), expect_sealed=Expect(("EPERM",)))
     gone = tuple(text.replace(" a1 ", " 00 ") for text in units("SSS", "rw-p", "s"))

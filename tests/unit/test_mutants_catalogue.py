@@ -58,6 +58,9 @@ def test_a_variant_holds_until_the_next_one() -> None:
     assert mutant.variant((6, 10), "x86_64") == "written for 6.12 and later"
     assert MUTANTS["madvise-guard-unlisted"].variant((6, 12), "x86_64") == "guard regions came with 6.13"
     assert MUTANTS["tag-refused"].variant((6, 12), "x86_64") == "only on arm64"
+    only_there = MUTANTS["memory-failure-answers-0"]
+    assert only_there.variant((7, 3), "x86_64") == "needs a kernel built with --fragment fault-injection"
+    assert only_there.variant((7, 3), "x86_64", ["fault-injection", "uprobes"]) == only_there.edits[7, 3]
 
 
 def test_the_digest_follows_the_edits() -> None:

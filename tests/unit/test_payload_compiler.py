@@ -94,6 +94,22 @@ class TestCompileStatic:
         }
         assert len(paths) == 3
 
+    def test_a_program_may_have_a_32_bit_one_inside(self, cache: Path, tmp_path: Path) -> None:
+        small = write(tmp_path / "small", s_c="_Noreturn void _start(void) { for (;;) ; }")
+        outer = write(
+            tmp_path / "src",
+            main_c='__asm__(".globl it\\nit: .incbin \\"" INNER "\\"");\n'
+            "extern char it[]; int main(void) { return it[4]; }",
+        )
+        inner = compiler.Program(tuple(small), "x86_64", "inner", small=True)
+        plain = compiler.Program(tuple(outer), "x86_64", "outer")
+        with_it = compiler.Program(tuple(outer), "x86_64", "outer", inside=(inner,))
+        content = with_it.make().read_bytes()
+        found = inner.make().read_bytes()
+        assert found[:6] == b"\x7fELF\x01\x01"  # of 32 bits
+        assert found in content
+        assert plain.place != with_it.place
+
     def test_same_sources_elsewhere_give_the_same_bytes(self, cache: Path, tmp_path: Path) -> None:
         text = '#include <stdio.h>\nint main(void) { return puts("x") < 0; }'
         one = compiler.compile_static(write(tmp_path / "one", main_c=text), "x86_64", "tiny")

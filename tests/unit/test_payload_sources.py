@@ -48,6 +48,10 @@ def test_only_one_header_knows_the_architectures() -> None:
         ("munmap/stack-growing-rw/exact", set(), set(), {"grows"}),
         ("system-munmap/vdso-rx/single", set(), set(), {"kernel-mapping"}),
         ("fork-exec/anon-rw/exact", set(), set(), {"new-image"}),
+        ("munmap/anon-bti-rx/exact", {"branch-targets"}, set(), set()),
+        ("mte-mprotect/anon-rw/exact", {"memory-tags"}, set(), set()),
+        ("program32-munmap/anon-r/exact", {"32-bit-programs"}, set(), {"new-image"}),
+        ("system-munmap/uprobes-x/single", set(), set(), {"kernel-mapping", "unreadable"}),
     ],
 )
 def test_a_probe_says_what_it_needs(probe: str, needs: set[str], uses: set[str], traits: set[str]) -> None:

@@ -11,6 +11,8 @@ from guest import numbers as n
 from guest.calls import PAGE, Answer, syscall
 
 TAG = 0xAB << 56
+AT_HWCAP2, HWCAP2_BTI, HWCAP2_MTE = 26, 1 << 17, 1 << 18
+PROT_BTI, PROT_MTE = 0x10, 0x20
 EVERY_BIT = (1 << 64) - 1
 MOVE = n.MREMAP_MAYMOVE | n.MREMAP_FIXED
 REPLACE = n.MAP_FIXED | n.MAP_PRIVATE
@@ -37,6 +39,18 @@ def tagged(w, address):
 def need_tags(w):
     """Ask in the set-up, so that the half ends there."""
     tagged(w, w.start)
+
+
+def offered(bit, what):
+    """A ``prepare`` that ends the half where the kernel does not offer what a bit of AT_HWCAP2 stands for."""
+
+    def prepare(w):
+        with open("/proc/self/auxv", "rb") as file:  # noqa: PTH123 - pathlib takes long to import
+            entries = dict(struct.iter_unpack("QQ", file.read()))
+        if not (n.ARM64 and entries.get(AT_HWCAP2, 0) & bit):
+            raise StepFailed(what, errno.EOPNOTSUPP)
+
+    return prepare
 
 
 def _mseal(flags=0, offset=0, length=None):
@@ -159,8 +173,8 @@ MREMAP = {
 }
 
 
-def _protect(prot):
-    return Operation("mprotect", lambda w: syscall("mprotect", w.start, w.length, prot))
+def _protect(prot, prepare=None):
+    return Operation("mprotect", lambda w: syscall("mprotect", w.start, w.length, prot), prepare)
 
 
 def _protect_key(prot, key):
@@ -179,6 +193,8 @@ MPROTECT = {
     "mprotect-rwx": _protect(n.RWX),
     "mprotect-w": _protect(n.PROT_WRITE),
     "mprotect-x": _protect(n.PROT_EXEC),
+    "bti-mprotect": _protect(n.RX | PROT_BTI, offered(HWCAP2_BTI, "branch target identification")),
+    "mte-mprotect": _protect(n.RW | PROT_MTE, offered(HWCAP2_MTE, "memory tagging")),
     "mprotect-same": Operation("mprotect", lambda w: syscall("mprotect", w.start, w.length, w.prot)),
     "mprotect-short": Operation("mprotect", lambda w: syscall("mprotect", w.start, w.short, n.PROT_NONE)),
     "pkey-mprotect-any": _protect_key(n.RW, -1),

@@ -93,6 +93,8 @@ ASKED = {
         f"pkey-mprotect-{name}": [(f"{TYPICAL} anon-none {KEYS}", "exact into"), ("anon-r", "middle")]
         for name in ("any", "default", "new")
     },
+    "bti-mprotect": [("anon-rx file-private-clean-r", "exact middle into")],
+    "mte-mprotect": [("anon-rw anon-r", "exact middle into")],
     "mprotect-tagged": [("anon-rw", "exact into")],
     # M1, M3, M9
     **{
