@@ -19,6 +19,8 @@ from harness.errors import StoreError, UsageError
 from harness.model.run_record import write_atomically
 
 SUMS = "sha256sums"
+SIGNATURE = "sha256sums.sig"
+_SEALS = (SUMS, SIGNATURE)
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)\Z")
 _RUN_FILES = ("run.json", "plan.json", "verdicts.json")
 
@@ -84,7 +86,7 @@ def digest(path: Path) -> str:
 
 def seal(folder: Path) -> str:
     """Write ``sha256sums`` over every file of a folder and return its own digest."""
-    lines = [f"{digest(folder / name)}  {name}\n" for name in sorted(_files(folder)) if name != SUMS]
+    lines = [f"{digest(folder / name)}  {name}\n" for name in sorted(_files(folder)) if name not in _SEALS]
     write_atomically(folder / SUMS, "".join(lines))
     return digest(folder / SUMS)
 
@@ -92,7 +94,7 @@ def seal(folder: Path) -> str:
 def verify(folder: Path) -> Verified:
     """Hold a folder against its ``sha256sums``. Raises ``UsageError`` when there is none, or it is no such list."""
     wanted = _read_sums(folder / SUMS)
-    found = set(_files(folder)) - {SUMS}
+    found = set(_files(folder)) - {*_SEALS}
     altered = tuple(name for name in sorted(found & set(wanted)) if not _is(folder / name, wanted[name]))
     missing = tuple(sorted(set(wanted) - found))
     return Verified(len(wanted), digest(folder / SUMS), altered, missing, tuple(sorted(found - set(wanted))))

@@ -21,6 +21,8 @@ from harness.qualify.judge import Case, qualify
 from harness.qualify.page import page
 from harness.qualify.policy import Policy
 from harness.qualify.report import POLICY, Dossier, cell_ids, report_json
+from harness.qualify.sbom import SBOM, can_sbom, sbom
+from harness.qualify.signature import sign
 from harness.rules.load import CATALOGUE
 from harness.runs.judges import catalogue_digest
 from harness.runs.repeats import first_id
@@ -86,8 +88,12 @@ def _restored(cell: CellRecord) -> str:
     return "its guest was restored from a saved one; run it again with --fresh" if warm else ""
 
 
-def write_qualification(dossier: Dossier, folder: Path) -> str:
-    """Write report and evidence into a new folder, and seal it. Returns the digest of the seal."""
+def write_qualification(dossier: Dossier, folder: Path, key: Path | None = None) -> str:
+    """Write report and evidence into a new folder, and seal it; with a ``key``, sign the seal. Returns its digest.
+
+    The list of kernels and tools is written where its library is installed. Raises ``UsageError`` and ``StoreError``,
+    and leaves nothing then.
+    """
     with new_folder(folder) as partial:
         for picked in (dossier.candidate, dossier.baseline):
             target = partial / "evidence" / picked.done.record.id
@@ -97,4 +103,9 @@ def write_qualification(dossier: Dossier, folder: Path) -> str:
         report = report_json(dossier)
         write_atomically(partial / "report.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
         write_atomically(partial / "report.html", page(report))
-        return seal(partial)
+        if can_sbom():
+            write_atomically(partial / SBOM, sbom(dossier))
+        digest = seal(partial)
+        if key is not None:
+            sign(partial, key)
+        return digest

@@ -42,17 +42,23 @@ def parsed(example: Example) -> click.Context:
     words = ["run", *words] if first == "scripts/matrix" else words
     command: click.Command = cli
     context = click.Context(cli, info_name="sealmatrix")
-    while isinstance(command, click.Group) and words:
+    while isinstance(command, click.Group) and words and not _by_itself(command, words):
         below = command.get_command(context, words[0])
         if below is None:
             raise click.UsageError(f"no such command: {words[0]}")
         command, name, words = below, words[0], words[1:]
         context = click.Context(command, parent=context, info_name=name)
-    if isinstance(command, click.Group) or example.open_ended or (example.inline and not words):
+    group = isinstance(command, click.Group) and not (words and _by_itself(command, words))
+    if group or example.open_ended or (example.inline and not words):
         return context
     parent = context.parent
     assert parent is not None
     return command.make_context(context.info_name, words, parent=parent)
+
+
+def _by_itself(group: click.Group, words: list[str]) -> bool:
+    """Whether options are for a group that is a command, too, such as ``qualify``."""
+    return group.invoke_without_command and words[0].startswith("-")
 
 
 def values(context: click.Context, *options: str) -> Iterator[str]:
