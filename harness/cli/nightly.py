@@ -26,7 +26,7 @@ from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import Matrix
 from harness.matrix.plan import plan_cells, selected_crosscheck, selected_explore, selected_probes
 from harness.nightly.bisecting import Searching, search
-from harness.nightly.marks import Mark
+from harness.nightly.marks import Mark, write_mark
 from harness.nightly.night import (
     SHARE,
     Execute,
@@ -52,7 +52,7 @@ from harness.nightly.notify import NotSent, channels
 from harness.reports.junit import PAGES
 from harness.reports.site import build_site
 from harness.reports.style import Ink
-from harness.reports.write import write_reports
+from harness.reports.write import write_page, write_reports
 from harness.rules.load import load_catalogue
 from harness.runs.execution.run import execute
 from harness.runs.model import RunDone
@@ -199,8 +199,10 @@ def _night(
         if (same := nothing_new(wanted, planned, began, _now(), search)) is not None:
             return same
         done = observe(wanted, begin(wanted, planned), whole, carry_out)
-    write_reports(done, reproduce)
+    write_reports(done, reproduce, page=False)
     night = conclude(wanted, done, load_catalogue(), time.monotonic() - began, _now(), search)
+    write_mark(done.folder, night.mark)
+    write_page(done, reproduce)  # it begins with what is new
     pack_run(done.folder)
     return night
 

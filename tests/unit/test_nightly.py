@@ -7,24 +7,28 @@ import random
 import signal
 import time
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from harness.cli import nightly as cli_nightly
 from harness.errors import UsageError
 from harness.history.database import database_url, reading
 from harness.history.queries import RunLine, runs
-from harness.history.regressions import Regression, regressions
+from harness.history.regressions import Changed, Regression, regressions
 from harness.kernels.store import Store
-from harness.model.run_record import read_run
+from harness.model.run_record import read_run, write_run
 from harness.model.stored_files import packed
+from harness.nightly.against_last import SinceLast
 from harness.nightly.cells import sampled
 from harness.nightly.marks import Mark, nights, read_mark, write_mark
 from harness.nightly.news import LINES, Facts, news
-from harness.nightly.night import Wanted, alone
+from harness.nightly.night import Night, Wanted, alone
 from harness.runs.finished_cells import FinishedCells
 from harness.runs.run_store import find_run, load_run
-from tests.nights import BROKEN, LOST, NOW, Machines, night, night_or_nothing, nothing
+from tests.builders import default_matrix
+from tests.nights import BROKEN, LOST, NOW, WANTED, Machines, night, night_or_nothing, nothing
 from tests.unit.test_runs import RULES, WHOLE, run_plan, statuses
 from tests.unit.test_runs import cell as made_cell
 
@@ -352,3 +356,18 @@ def test_killed_at_any_time_it_goes_on(tmp_path: Path, machines: Machines, seed:
     if not _killed(tmp_path, machines, lambda step: None, random.Random(seed).uniform(0.0, 0.6)):
         pytest.skip("it had ended")
     _whole_and_once(tmp_path, machines, _finished(tmp_path))
+
+
+def test_the_page_of_a_night_begins_with_what_the_night_ended_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = default_matrix(tmp_path / "n-00")
+    done.folder.mkdir()
+    write_run(done.folder, done.record)
+    mark = Mark(state="running", selection="nightly", news=("nightly n-00: 7 cells", "new: R1 munmap gets at it"))
+    ended = Night(done, mark, SinceLast(None, None), (), Changed())
+    monkeypatch.setattr(cli_nightly, "conclude", lambda *given: ended)
+    assert cli_nightly._night(WANTED, None, done, None, 0.0, None) is ended  # type: ignore[arg-type]
+    page = (done.folder / "report.html").read_bytes()
+    assert page.index(b"Since last night") < page.index(b"new: R1 munmap gets at it") < page.index(b"What failed")
+    assert read_run(done.folder).reports["report.html"] == sha256(page).hexdigest()
