@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.payload import cpu_seconds
-from harness.explore.generate import Source, whole_process_first
+from harness.explore.generate import ProgramSource, whole_process_first
 from harness.explore.program import Program
 from harness.explore.session import Exploration, Explorer
 from harness.guests.qemu import QemuGuest, Wishes
@@ -33,7 +33,7 @@ from harness.payload.build import build
 STEPS, LANES = 6, 2
 
 
-class SixSteps(Source):
+class SixSteps(ProgramSource):
     """The random part of what a run draws, every program cut or filled to six steps."""
 
     def batch(self, size: int, chunk: int) -> list[Program]:

@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.bisect.predicate import BisectQuestion, Seen
+from harness.bisect.predicate import BisectQuestion, SeenRule
 from harness.bisect.trial_log import Trial
 from harness.bisect.trial_runner import TrialRequest, trouble_of
 from harness.errors import Interrupted
 from harness.kernels.model import Kernel, Origin
 from harness.model.rule import Level, Outcome, Rule, Selector
 
-GOOD = Seen("pass", "", "", (("munmap/anon-rw/exact", "control 0, sealed EPERM"),))
-BAD = Seen("fail", "bypass", "succeeded over sealed memory", (("munmap/anon-rw/exact", "control 0, sealed 0"),))
-LOST = Seen("miss", "", "never said hello", (("munmap/anon-rw/exact", "miss"),))
-SKIP = Seen("skip", "", "no mseal (ENOSYS)", (("munmap/anon-rw/exact", "skip"),))
+GOOD = SeenRule("pass", "", "", (("munmap/anon-rw/exact", "control 0, sealed EPERM"),))
+BAD = SeenRule("fail", "bypass", "succeeded over sealed memory", (("munmap/anon-rw/exact", "control 0, sealed 0"),))
+LOST = SeenRule("miss", "", "never said hello", (("munmap/anon-rw/exact", "miss"),))
+SKIP = SeenRule("skip", "", "no mseal (ENOSYS)", (("munmap/anon-rw/exact", "skip"),))
 
 
 def question(level: Level = "required", outcome: Outcome = "blocked") -> BisectQuestion:
@@ -32,9 +32,9 @@ def kernel(name: str, image: str = "") -> Kernel:
 class FakeAsk:
     """Answers by point. ``booted`` has the points in order; with ``stop_after`` boots it is interrupted."""
 
-    says: Callable[[str], Seen]
+    says: Callable[[str], SeenRule]
     asked: BisectQuestion = field(default_factory=question)
-    stored: dict[str, Seen] = field(default_factory=dict)
+    stored: dict[str, SeenRule] = field(default_factory=dict)
     stop_after: int = 10**6
     booted: list[str] = field(default_factory=list)
 
@@ -52,7 +52,7 @@ class FakeAsk:
         seen = self.stored.get(wanted.kernel.sha256)
         return [self._trial(wanted, seen, "stored", f"/runs/earlier-{n}") for n in range(3)] if seen else []
 
-    def _trial(self, want: TrialRequest, seen: Seen, origin: str, run: str) -> Trial:
+    def _trial(self, want: TrialRequest, seen: SeenRule, origin: str, run: str) -> Trial:
         return Trial(
             want.point, want.kernel.sha256, want.purpose, origin,  # type: ignore[arg-type]
             seen, trouble_of(self.asked, seen), seen.reason, run, "cell", 1.0,

@@ -10,9 +10,9 @@ from pathlib import Path
 from harness.errors import UsageError
 from harness.guests.model import Guest
 from harness.nightly.night import (
+    BisectCulprit,
     Night,
     NothingNew,
-    Search,
     Wanted,
     alone,
     begin,
@@ -80,7 +80,7 @@ def night(
     wanted: Wanted = WANTED,
     after: Callable[[str], None] = lambda step: None,
     now: str = NOW,
-    search: Search = lambda run, now: None,
+    search: BisectCulprit = lambda run, now: None,
 ) -> Night:
     """A whole night, as the command makes it; ``after`` is told of each step. One that was broken off is ended first,
     whatever ``name`` is."""
@@ -106,7 +106,7 @@ def night_or_nothing(
     wanted: Wanted = WANTED,
     after: Callable[[str], None] = lambda step: None,
     now: str = NOW,
-    search: Search = lambda run, now: None,
+    search: BisectCulprit = lambda run, now: None,
 ) -> Night | NothingNew:
     """What comes of a night."""
 

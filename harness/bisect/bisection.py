@@ -11,7 +11,7 @@ from harness.bisect.build_search import look_again, search_builds
 from harness.bisect.candidates import BisectBuild, BisectBuilds, between, from_matrix, from_suites
 from harness.bisect.commit_search import BuildCommit, CommitSearch, Located, Untestable, Workshop
 from harness.bisect.cost import CostAsker, cost_question
-from harness.bisect.driver import BisectProgress, Driver, OnProgress
+from harness.bisect.driver import BisectProgress, Driver, OnBisectProgress
 from harness.bisect.ends import OwnKernel, commit_of, own_ends, with_own
 from harness.bisect.outcome import (
     COMMIT,
@@ -25,7 +25,7 @@ from harness.bisect.outcome import (
 )
 from harness.bisect.predicate import BisectQuestion, make_question, parse_condition
 from harness.bisect.program import ProgramAsker, program_question, read_program
-from harness.bisect.repository import Checkout, Repository, open_repository
+from harness.bisect.repository import Checkout, KernelRepository, open_repository
 from harness.bisect.search import Refused, Search
 from harness.bisect.session import BisectOptions, Session, pinned
 from harness.bisect.test import test_question
@@ -56,7 +56,7 @@ class Prepared:
     matrix: Matrix
     profile: Profile
     builds: tuple[BisectBuild, ...] = ()
-    repository: Repository | None = None
+    repository: KernelRepository | None = None
     remarks: tuple[str, ...] = ()
     own: tuple[OwnKernel, ...] = ()
 
@@ -172,11 +172,11 @@ def with_tree(prepared: Prepared) -> Prepared:
     return _over_commits(prepared, good, bad)
 
 
-def _end_commit(repository: Repository, option: str, word: str, own: Mapping[str, OwnKernel]) -> str:
+def _end_commit(repository: KernelRepository, option: str, word: str, own: Mapping[str, OwnKernel]) -> str:
     return commit_of(repository, own[option]) if option in own else repository.resolve(option, word)
 
 
-def _over_own_commits(prepared: Prepared, repository: Repository, builds: Sequence[BisectBuild]) -> Prepared:
+def _over_own_commits(prepared: Prepared, repository: KernelRepository, builds: Sequence[BisectBuild]) -> Prepared:
     """Search the commits between two kernels that no build lies between."""
     task, own = prepared.task, {one.name: one for one in prepared.own}
     commits = [
@@ -244,7 +244,7 @@ def cores(prepared: Prepared) -> int:
 
 
 def bisect_builds(
-    prepared: Prepared, session: Session, ask: MakeTrials, on_progress: OnProgress
+    prepared: Prepared, session: Session, ask: MakeTrials, on_progress: OnBisectProgress
 ) -> tuple[BisectResult, TrialLog]:
     """Search over builds. Raises ``NoDifference``, ``InfrastructureError`` for an end without an answer."""
     task, builds = prepared.task, prepared.builds
@@ -291,8 +291,8 @@ def bisect_commits(
     prepared: Prepared,
     session: Session,
     ask: MakeTrials,
-    on_progress: OnProgress,
-    make: Callable[[Repository, Checkout], BuildCommit],
+    on_progress: OnBisectProgress,
+    make: Callable[[KernelRepository, Checkout], BuildCommit],
 ) -> tuple[BisectResult, TrialLog]:
     """Search over commits. Raises as ``bisect_builds`` does, and ``UsageError`` where git refuses."""
     task, repository = prepared.task, prepared.repository
@@ -317,7 +317,7 @@ def bisect_commits(
     return _commit_outcome(end, repository, size, check=task.check), book
 
 
-def _commit_outcome(end: Located | Untestable, repository: Repository, size: int, *, check: bool) -> BisectResult:
+def _commit_outcome(end: Located | Untestable, repository: KernelRepository, size: int, *, check: bool) -> BisectResult:
     if isinstance(end, Untestable):
         described = tuple(map(repository.describe, (*end.commits, end.first)))
         return BisectResult("commits", "range", end.last, end.first, size, end.commits, candidates=described)
@@ -335,16 +335,16 @@ def _log(session: Session, book: TrialLog, log: str) -> None:
     session.write("bisect.log", annotated(log, book))
 
 
-def work_folder(repository: Repository) -> Path:
+def work_folder(repository: KernelRepository) -> Path:
     """Where the checkout and the builds of a repository are kept, so that the next bisection builds little."""
     return default_root() / "bisect" / repository.key
 
 
-def workshop(prepared: Prepared, session: Session) -> Callable[[Repository, Checkout], BuildCommit]:
+def workshop(prepared: Prepared, session: Session) -> Callable[[KernelRepository, Checkout], BuildCommit]:
     """What really builds kernels."""
     task = prepared.task
 
-    def make(repository: Repository, checkout: Checkout) -> BuildCommit:
+    def make(repository: KernelRepository, checkout: Checkout) -> BuildCommit:
         out = work_folder(repository) / f"build-{task.arch}"
         return Workshop(repository, checkout, task.arch, out, session.folder)
 
@@ -360,14 +360,16 @@ def _refusal(point: str, book: TrialLog, task: BisectOptions, option: str) -> Ex
 
 
 @dataclass(frozen=True)
-class Done:
+class FinishedBisection:
     """A bisection with its answer, as it is kept in ``bisect.json``."""
 
     outcome: BisectResult
     answer: Mapping[str, Any]
 
 
-def run(prepared: Prepared, session: Session, results: Path, command: Sequence[str], on_progress: OnProgress) -> Done:
+def run(
+    prepared: Prepared, session: Session, results: Path, command: Sequence[str], on_progress: OnBisectProgress
+) -> FinishedBisection:
     """Go from the task to the answer and keep it. Raises ``NoDifference``, ``InfrastructureError``, ``Interrupted``."""
     return go(prepared, session, asker(prepared, session, results, command), on_progress, workshop(prepared, session))
 
@@ -376,9 +378,9 @@ def go(
     prepared: Prepared,
     session: Session,
     ask: MakeTrials,
-    on_progress: OnProgress,
-    make: Callable[[Repository, Checkout], BuildCommit],
-) -> Done:
+    on_progress: OnBisectProgress,
+    make: Callable[[KernelRepository, Checkout], BuildCommit],
+) -> FinishedBisection:
     """The same with everything that touches kernels handed in."""
     if prepared.task.over == "commits":
         return _answered(prepared, session, *bisect_commits(prepared, session, ask, on_progress, make))
@@ -394,14 +396,14 @@ def go(
         remark = f"the commits between the two could not be searched: {problem}"
         answer = {**done.answer, "text": [*done.answer["text"], f"note: {remark}"], "exit_code": EXIT_NO_ANSWER}
         session.save(answer)
-        return Done(done.outcome, answer)
+        return FinishedBisection(done.outcome, answer)
     text = [*done.answer["text"], "", *within.answer["text"]]
     answer = {**within.answer, "builds": done.answer, "text": text}
     session.save(answer)
-    return Done(within.outcome, answer)
+    return FinishedBisection(within.outcome, answer)
 
 
-def _between_neighbours(prepared: Prepared, outcome: BisectResult, repository: Repository) -> Prepared:
+def _between_neighbours(prepared: Prepared, outcome: BisectResult, repository: KernelRepository) -> Prepared:
     """The search over commits that follows one over builds. Raises ``UsageError`` when the tree lacks their tags."""
     own = {one.name: one for one in prepared.own}
     old, new = (
@@ -417,11 +419,11 @@ def _between_neighbours(prepared: Prepared, outcome: BisectResult, repository: R
 
 def _answered(
     prepared: Prepared, session: Session, outcome: BisectResult, book: TrialLog, *, keep: bool = True
-) -> Done:
+) -> FinishedBisection:
     """Write down an answer, and the script; ``keep`` it as the session's, which ends that."""
     task = prepared.task
     session.write("repeat.sh", repeat_script(task, outcome), 0o755)
     answer = {**to_json(outcome, book, task), "text": lines(outcome, book, task)}
     if keep:
         session.save(answer)
-    return Done(outcome, answer)
+    return FinishedBisection(outcome, answer)

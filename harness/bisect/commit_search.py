@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from harness.bisect.driver import Driver
-from harness.bisect.repository import Checkout, First, Next, OnlySkipped, Repository
+from harness.bisect.repository import Checkout, First, KernelRepository, Next, OnlySkipped
 from harness.bisect.search import Refused, Standing
 from harness.bisect.trial_log import Purpose, Trial
 from harness.errors import BuildError, StoreError
@@ -37,7 +37,7 @@ class BuildCommit(Protocol):
 class Workshop:
     """Builds commits one after another in one build folder. ``kept`` is where images and logs of failures go."""
 
-    repository: Repository
+    repository: KernelRepository
     checkout: Checkout
     arch: Arch
     out: Path
@@ -106,7 +106,7 @@ class CommitSearch:
     def __init__(
         self,
         steps: Driver,
-        repository: Repository,
+        repository: KernelRepository,
         checkout: Checkout,
         build: BuildCommit,
         logged: Callable[[str], None],

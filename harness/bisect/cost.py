@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness.bisect.predicate import BisectQuestion, Seen
+from harness.bisect.predicate import BisectQuestion, SeenRule
 from harness.bisect.trial_log import Trial
 from harness.bisect.trial_runner import TrialRequest
 from harness.cost.measure import cost_rows, measure
@@ -71,8 +71,8 @@ class CostAsker:
         cost = table.costs.get(self._row)
         if cost is None:
             reason = "this kernel has no mseal" if not table.mseal else f"the payload measured no {self._row}"
-            return replace(trial, trouble="skip", reason=reason, seen=Seen("skip", "", reason, ()))
+            return replace(trial, trouble="skip", reason=reason, seen=SeenRule("skip", "", reason, ()))
         if cost.trouble:
             return replace(trial, trouble="no-answer", reason=cost.trouble)
         told = f"{cost.settled:,.0f} instructions"
-        return replace(trial, seen=Seen("observed", "", "", ((self._row, told),), amount=cost.settled))
+        return replace(trial, seen=SeenRule("observed", "", "", ((self._row, told),), amount=cost.settled))

@@ -29,7 +29,7 @@ class BisectProgress:
     told: str = ""
 
 
-OnProgress = Callable[[BisectProgress], None]
+OnBisectProgress = Callable[[BisectProgress], None]
 
 
 class Driver:
@@ -40,7 +40,7 @@ class Driver:
         session: Session,
         book: TrialLog,
         ask: MakeTrials,
-        on_progress: OnProgress,
+        on_progress: OnBisectProgress,
         name: Callable[[str], str] = str,
     ) -> None:
         self.session, self.book, self.on_progress = session, book, on_progress

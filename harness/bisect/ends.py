@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.bisect.candidates import BisectBuild, BisectBuilds
-from harness.bisect.repository import Repository
+from harness.bisect.repository import KernelRepository
 from harness.bisect.session import BisectOptions
 from harness.errors import InfrastructureError, UsageError
 from harness.kernels.argument import Reading, read_arguments, words_for
@@ -113,7 +113,7 @@ def _read(option: str, words: Sequence[str], matrix: Matrix, arch: Arch | None, 
     return OwnKernel(option=option, words=meant, kernel=found)
 
 
-def commit_of(repository: Repository, own: OwnKernel) -> str:
+def commit_of(repository: KernelRepository, own: OwnKernel) -> str:
     """The commit a kernel was built from: as ``CONFIG_LOCALVERSION_AUTO`` has put it into the release, or the tag of
     its version. Raises ``UsageError``."""
     named = _COMMIT.search(own.kernel.release)

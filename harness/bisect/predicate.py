@@ -1,7 +1,7 @@
 """What makes a kernel good or bad: the rule's verdict, what one probe was seen to do, or that it did something else.
 
-Pure. A boot is kept as what was seen (``Seen``) and is judged good or bad afterwards, because for an open rule the good
-end says what good is.
+Pure. A boot is kept as what was seen (``SeenRule``) and is judged good or bad afterwards, because for an open rule the
+good end says what good is.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _value(half: Half, field: str) -> str:
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenRule:
     """What one boot showed of the rule. ``behaviour`` has what each probe was seen to do, ``holds`` whether the
     condition was met (None without one, or where the operation it is about was not seen). ``causes`` are the sentences
     of what its failures have in common. ``amount`` is what was counted, where something was."""
@@ -104,13 +104,13 @@ class Seen:
         more = f" (and {len(answers) - 1} other answers of {len(self.behaviour)} probes)" if len(answers) > 1 else ""
         return f"{self.status}: {answers[0]}{more}"
 
-    def differing(self, other: Seen) -> list[tuple[str, str, str]]:
+    def differing(self, other: SeenRule) -> list[tuple[str, str, str]]:
         """The probes that did something else than in ``other``: (id, what they did there, what they do here)."""
         there = dict(other.behaviour)
         return [(probe, there.get(probe, "not planned"), t) for probe, t in self.behaviour if there.get(probe) != t]
 
 
-def see(result: RuleResult, condition: Condition | None, observation: Observation | None) -> Seen:
+def see(result: RuleResult, condition: Condition | None, observation: Observation | None) -> SeenRule:
     """Condense what a cell answered to one rule. ``observation`` is of the probe that the condition is about."""
     behaviour = tuple((v.probe, v.observed if v.status not in ("skip", "miss") else v.status) for v in result.verdicts)
     holds = condition.holds(observation) if condition is not None and observation is not None else None
@@ -118,7 +118,7 @@ def see(result: RuleResult, condition: Condition | None, observation: Observatio
     if condition is not None and observation is not None and holds is None:
         reason = reason or f"{condition.half} half: {condition.of(observation).said}"
     sentences = tuple(cause.sentence for cause in causes([result]))
-    return Seen(result.status, result.kind or "", reason, behaviour, holds, sentences)
+    return SeenRule(result.status, result.kind or "", reason, behaviour, holds, sentences)
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class BisectQuestion:
         """Whether good is what the good end does: nothing is promised, and no condition says what bad is."""
         return self.condition is None and self.rule.outcome in ("open", "uncovered")
 
-    def answer(self, seen: Seen, reference: Seen | None) -> Answer:
+    def answer(self, seen: SeenRule, reference: SeenRule | None) -> Answer:
         """Say whether what was seen is good or bad. ``reference`` is what the good end showed, where that decides."""
         if self.condition is not None and seen.status not in ("error", "miss"):
             return "untestable" if seen.holds is None else "bad" if seen.holds else "good"

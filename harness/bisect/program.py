@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness.bisect.predicate import BisectQuestion, Seen
+from harness.bisect.predicate import BisectQuestion, SeenRule
 from harness.bisect.trial_log import Trial
 from harness.bisect.trial_runner import TrialRequest
 from harness.errors import InfrastructureError, UsageError
@@ -84,9 +84,9 @@ class ProgramAsker:
             return replace(trial, trouble="no-answer", reason="the program does not do the same each time")
         lines = shown.pop()
         if executor.plan is not None and executor.plan.mseal:
-            seen = Seen("skip", "", "this kernel has no mseal", ())
+            seen = SeenRule("skip", "", "this kernel has no mseal", ())
             return replace(trial, trouble="skip", reason="this kernel has no mseal", seen=seen)
         steps = [line.partition(": ") for line in lines]
         told = tuple((f"step {i}, {name}" if name not in ("window", "end") else name, text)
                      for i, (name, _, text) in enumerate(steps))  # fmt: skip
-        return replace(trial, seen=Seen("observed", "", "", told))
+        return replace(trial, seen=SeenRule("observed", "", "", told))

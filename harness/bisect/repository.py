@@ -25,7 +25,7 @@ _STEPS = re.compile(r"roughly (\d+) steps?")
 
 
 @dataclass(frozen=True)
-class Repository:
+class KernelRepository:
     """The user's repository; ``open_repository`` has looked at it."""
 
     folder: Path
@@ -94,7 +94,7 @@ class Repository:
         return f"{name}-{sha256(path.encode()).hexdigest()[:8]}"
 
 
-def open_repository(folder: Path) -> Repository:
+def open_repository(folder: Path) -> KernelRepository:
     """Look at the user's repository. Raises ``UsageError`` for none, a shallow, partial or dirty one."""
     if not folder.is_dir():
         raise UsageError(f"--tree {folder}: no such folder")
@@ -114,7 +114,7 @@ def open_repository(folder: Path) -> Repository:
             f"--tree {folder}: {names[0]}{more} differ from what is committed and would not be tested; "
             "commit or stash them"
         )
-    return Repository(folder, place, Path(objects), form)
+    return KernelRepository(folder, place, Path(objects), form)
 
 
 def _changed(place: git.Repository) -> list[str]:
@@ -153,7 +153,7 @@ SearchState = Next | First | OnlySkipped
 class Checkout:
     """Our own repository and its files, in ``folder``."""
 
-    def __init__(self, folder: Path, origin: Repository) -> None:
+    def __init__(self, folder: Path, origin: KernelRepository) -> None:
         self.folder, self._origin = folder, origin
         self._place = git.Repository.ours(folder)
 

@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.bisect.predicate import Seen
+from harness.bisect.predicate import SeenRule
 from harness.bisect.trial_log import Trial
 from harness.errors import StoreError, UsageError, nearest
 from harness.kernels.store import telling, write_atomically
@@ -265,5 +265,5 @@ def _trial(words: dict[str, Any], folder: Path) -> Trial:
     run = str(folder / words.pop("run")) if words["run"] else words.pop("run")
     if seen is not None:
         behaviour = tuple((probe, text) for probe, text in seen["behaviour"])
-        seen = Seen(**{**seen, "behaviour": behaviour, "causes": tuple(seen.get("causes", ()))})
+        seen = SeenRule(**{**seen, "behaviour": behaviour, "causes": tuple(seen.get("causes", ()))})
     return Trial(**words, seen=seen, run=run)

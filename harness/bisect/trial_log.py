@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from harness.bisect.predicate import BisectQuestion, Seen
+from harness.bisect.predicate import BisectQuestion, SeenRule
 from harness.bisect.search import Answer, Standing, Tally, required_boots
 
-Origin = Literal["boot", "stored", "same", "changed"]
+TrialOrigin = Literal["boot", "stored", "same", "changed"]
 Trouble = Literal["", "build", "no-answer", "skip"]
 Purpose = Literal["ends", "search", "check"]
 
@@ -30,8 +30,8 @@ class Trial:
     point: str
     image: str
     purpose: Purpose
-    origin: Origin = "boot"
-    seen: Seen | None = None
+    origin: TrialOrigin = "boot"
+    seen: SeenRule | None = None
     trouble: Trouble = ""
     reason: str = ""
     run: str = ""
@@ -71,7 +71,7 @@ class TrialLog:
         return next((t.version for t in reversed(self.trials) if t.point == point and t.version), "")
 
     @property
-    def reference(self) -> Seen | None:
+    def reference(self) -> SeenRule | None:
         """What the good end showed."""
         if not self.question.compares:
             return None

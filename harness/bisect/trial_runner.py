@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from harness.bisect.predicate import BisectQuestion, Seen, see
-from harness.bisect.trial_log import Origin, Purpose, Trial, Trouble
+from harness.bisect.predicate import BisectQuestion, SeenRule, see
+from harness.bisect.trial_log import Purpose, Trial, TrialOrigin, Trouble
 from harness.errors import Interrupted, UsageError
 from harness.guests.accel import AccelWanted
 from harness.guests.devices import cpu_model
@@ -125,7 +125,9 @@ class Asker:
         result = result_of(done.results[record.id], self.question.rule)
         return self._made(done.folder, record, result, want, "boot")
 
-    def _made(self, folder: Path, record: CellRecord, result: RuleResult, want: TrialRequest, origin: Origin) -> Trial:
+    def _made(
+        self, folder: Path, record: CellRecord, result: RuleResult, want: TrialRequest, origin: TrialOrigin
+    ) -> Trial:
         observation = None
         journal = folder / "cells" / record.id / "observations.jsonl"
         if self.question.condition is not None and is_stored(journal):
@@ -181,7 +183,7 @@ def _needs_fresh(want: TrialRequest) -> bool:
     return want.purpose == "check" or want.boots > 1 or want.kernel.origin.kind == "tree"
 
 
-def trouble_of(question: BisectQuestion, seen: Seen, *, whole: bool = True) -> Trouble:
+def trouble_of(question: BisectQuestion, seen: SeenRule, *, whole: bool = True) -> Trouble:
     """Why what was seen is no answer: ``no-answer`` may be tried again, ``skip`` may not.
 
     From a cell that was not observed to its end (``whole``) only what is bad is an answer: what looks good may be so

@@ -11,13 +11,13 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from harness.config.loader import Strict, parse_yaml
+from harness.model.documents import Text
 from harness.model.version import version_order
 
 BUGS = Path(__file__).parent / "bugs.yaml"
 
-Version = Annotated[str, Field(pattern=r"^\d+\.\d+(\.\d+)?$")]
-Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
-Text = Annotated[str, Field(min_length=1)]
+VersionText = Annotated[str, Field(pattern=r"^\d+\.\d+(\.\d+)?$")]
+CommitId = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
 
 
 @dataclass(frozen=True)
@@ -65,18 +65,18 @@ class Bug:
 
 
 class _Commits(Strict):
-    broken: Commit
-    mended: Commit
+    broken: CommitId
+    mended: CommitId
 
 
-class _Bug(Strict):
+class _BugEntry(Strict):
     id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
     cve: Annotated[str, Field(pattern=r"^(CVE-\d{4}-\d{4,})?$")] = ""
     title: Text
     commits: _Commits
-    since: Version
-    upstream: Version
-    mended: dict[Version, Version] = field(default_factory=dict)
+    since: VersionText
+    upstream: VersionText
+    mended: dict[VersionText, VersionText] = field(default_factory=dict)
     wrong: Text
     rules: tuple[str, ...] = ()
     exploration: str = ""
@@ -85,7 +85,7 @@ class _Bug(Strict):
     source: Text
 
     @model_validator(mode="after")
-    def _says_what_notices_it(self) -> _Bug:
+    def _says_what_notices_it(self) -> _BugEntry:
         if bool(self.rules or self.exploration) == bool(self.unnoticed):
             raise ValueError("either rules or exploration notice it, or `unnoticed` says why nothing does")
         for series, version in self.mended.items():
@@ -113,17 +113,17 @@ class _Bug(Strict):
 
 
 class _Covers(Strict):
-    since: Version
-    until: Version
+    since: VersionText
+    until: VersionText
 
 
-class _File(Strict):
+class _BugsFile(Strict):
     covers: _Covers
-    bugs: tuple[_Bug, ...]
+    bugs: tuple[_BugEntry, ...]
 
 
 @dataclass(frozen=True)
-class Record:
+class BugRecord:
     """The bugs by id, and the mainline releases whose bugs were looked for, from ``since`` to before ``until``."""
 
     bugs: Mapping[str, Bug]
@@ -147,19 +147,19 @@ class Record:
         return ""
 
 
-def parse_bugs(data: bytes, path: Path = BUGS) -> Record:
+def parse_bugs(data: bytes, path: Path = BUGS) -> BugRecord:
     """Read a record. Raises ``ConfigError``."""
-    document = parse_yaml(data, path, _File, "record of bugs")
+    document = parse_yaml(data, path, _BugsFile, "record of bugs")
     bugs: dict[str, Bug] = {}
     for i, bug in enumerate(document.value.bugs):
         if bug.id in bugs:
             raise document.fault(("bugs", i, "id"), f"{bug.id} is there twice")
         bugs[bug.id] = bug.noun()
     covers = document.value.covers
-    return Record(bugs, covers.since, covers.until)
+    return BugRecord(bugs, covers.since, covers.until)
 
 
 @cache
-def load_bugs() -> Record:
+def load_bugs() -> BugRecord:
     """The record that is shipped."""
     return parse_bugs(BUGS.read_bytes())

@@ -18,7 +18,7 @@ from rich.table import Table
 from harness.bisect.bisection import Prepared, list_builds, prepare, run
 from harness.bisect.cost import PROFILE as COUNTED
 from harness.bisect.cost import cost_row
-from harness.bisect.driver import BisectProgress, OnProgress
+from harness.bisect.driver import BisectProgress, OnBisectProgress
 from harness.bisect.session import BisectOptions, Session, begin, find, read, resume
 from harness.bisect.trial_log import Trial
 from harness.cli import options as shared
@@ -289,7 +289,7 @@ def _list(task: BisectOptions, *, as_json: bool) -> int:
 
 
 @contextmanager
-def _hearing(console: Console, *, quiet: bool) -> Iterator[OnProgress]:
+def _hearing(console: Console, *, quiet: bool) -> Iterator[OnBisectProgress]:
     """Answers as lines; what is going on as a status where there is a terminal."""
     if quiet:
         yield lambda heard: None

@@ -33,7 +33,7 @@ _FLOOD = 1 << 62  # a person may read as much as a guest writes
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _GuestOptions:
     """The options of both commands."""
 
     kernel: str
@@ -150,15 +150,15 @@ def exec_(files: tuple[Path, ...], words: tuple[str, ...], **options: Any) -> in
             return run_command(guest, words, _write)
 
 
-def _asked(options: dict[str, Any]) -> _Asked:
+def _asked(options: dict[str, Any]) -> _GuestOptions:
     # A debugger's breakpoints and a stopped start are plain under emulation; hardware is used when it is asked for.
     accel: AccelWanted = options.pop("accel") or ("tcg" if options["gdb"] else "auto")
     hush(options["quiet"])
-    return _Asked(accel=accel, **options)
+    return _GuestOptions(accel=accel, **options)
 
 
 @contextmanager
-def _held(asked: _Asked) -> Iterator[tuple[Cell, Hold]]:
+def _held(asked: _GuestOptions) -> Iterator[tuple[Cell, Hold]]:
     """Find the kernel, make a folder for its guest, and show what its console said when it is lost."""
     say = _saying(asked)
     matrix = load_matrix(asked.matrix or default_path())
@@ -202,7 +202,7 @@ def _symbols(cell: Cell, given: str) -> Path | None:
     return kernel.image if kernel.image_format == VMLINUX else None
 
 
-def _saying(asked: _Asked) -> Callable[[str], None]:
+def _saying(asked: _GuestOptions) -> Callable[[str], None]:
     return lambda text: None if asked.quiet else click.echo(f"sealmatrix: {text}", err=True)
 
 

@@ -30,9 +30,9 @@ from harness.payload.build import build
 from harness.processes.children import OutOfTime, ask
 from harness.secret_urls import masked
 
-Status = Literal["ok", "note", "wrong"]
+CheckStatus = Literal["ok", "note", "wrong"]
 ToolKind = Literal["program", "file", "header", "module"]
-Purpose = Literal["run", "fetch", "build", "test"]
+ToolPurpose = Literal["run", "fetch", "build", "test"]
 # The columns of tools.tsv behind the one for Debian.
 OTHER_SYSTEMS = ("Fedora", "Arch", "openSUSE", "Alpine")
 
@@ -48,7 +48,7 @@ class ToolCheck:
     """
 
     name: str
-    status: Status
+    status: CheckStatus
     found: str
     package: str = ""
     remedy: str = ""
@@ -60,7 +60,7 @@ class Tool:
 
     kind: ToolKind
     name: str
-    purpose: Purpose
+    purpose: ToolPurpose
     why: str
     package: str
     elsewhere: tuple[str, ...] = ()
@@ -84,7 +84,7 @@ def read_tools(text: str | None = None) -> tuple[Tool, ...]:
             kind, name, purpose, why, package, *elsewhere = line.split("\t")
             if kind not in get_args(ToolKind):
                 raise ValueError(f"unknown kind {kind!r}")
-            if purpose not in get_args(Purpose):
+            if purpose not in get_args(ToolPurpose):
                 raise ValueError(f"unknown purpose {purpose!r}")
             if len(elsewhere) != len(OTHER_SYSTEMS):
                 raise ValueError(f"{name}: {1 + len(elsewhere)} names of packages, not {1 + len(OTHER_SYSTEMS)}")
@@ -197,17 +197,19 @@ def archive_check(store: Store, suite: str) -> ToolCheck:
     )
 
 
-Wanted = Mapping[tuple[str, Arch], Resolved]
+StoredKernels = Mapping[tuple[str, Arch], Resolved]
 
 
-def stored_kernels(matrix: Matrix, cells: Iterable[CellSpec], store: Store) -> Wanted:
+def stored_kernels(matrix: Matrix, cells: Iterable[CellSpec], store: Store) -> StoredKernels:
     """Which kernels of ``cells`` a run would find without the network. Nothing is fetched or locked."""
     pairs = tuple(dict.fromkeys((cell.kernel.name, cell.arch) for cell in cells))
     wanted = [(matrix.kernels[name], arch) for name, arch in pairs]
     return resolve(wanted, store=store, lock=read_lock(lock_path(matrix)), offline=True).kernels
 
 
-def kernel_checks(cells: Iterable[CellSpec], stored: Wanted, store: Store, *, offline: bool) -> Iterator[ToolCheck]:
+def kernel_checks(
+    cells: Iterable[CellSpec], stored: StoredKernels, store: Store, *, offline: bool
+) -> Iterator[ToolCheck]:
     """Every kernel is stored, or the archive can be reached to fetch it."""
     here = sum(isinstance(kernel, Kernel) for kernel in stored.values())
     complete = here == len(stored)
@@ -228,7 +230,7 @@ def kernel_checks(cells: Iterable[CellSpec], stored: Wanted, store: Store, *, of
         yield ToolCheck("kernels", "wrong", found, remedy="sealmatrix kernels fetch, once the archive can be reached")
 
 
-def boot_checks(cells: Iterable[CellSpec], stored: Wanted, memory: KvmMemory) -> Iterator[ToolCheck]:
+def boot_checks(cells: Iterable[CellSpec], stored: StoredKernels, memory: KvmMemory) -> Iterator[ToolCheck]:
     """Boot the first stored kernel of each architecture: the only proof of an acceleration, or of a guest at all."""
     first: dict[Arch, tuple[Kernel | None, CellSpec]] = {}
     for cell in cells:

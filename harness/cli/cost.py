@@ -133,7 +133,7 @@ def cost(
     for arch in dict.fromkeys(spec.arch for spec in specs):
         cost_program(arch)
     folder = results / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    run = _Run(folder, resolution, scale, wanted, aside, quiet)
+    run = _CostRun(folder, resolution, scale, wanted, aside, quiet)
     if row:
         found = run.each(specs, lambda spec: run.by_function(spec, row), jobs)
         return _functions(meant.specs, others.specs if others else (), found, as_json=as_json)
@@ -177,7 +177,7 @@ def _other(spec: CellSpec, others: Sequence[CellSpec], found: Mapping[str, Measu
 
 
 @dataclass(frozen=True)
-class _Run:
+class _CostRun:
     """What all kernels of one call have in common."""
 
     folder: Path

@@ -21,7 +21,7 @@ from harness.config.duration import seconds_of
 from harness.errors import InfrastructureError, Interrupted, UsageError, nearest
 from harness.explore.against import Against, Compared
 from harness.explore.corpus import load_corpus, read_kept
-from harness.explore.generate import Source
+from harness.explore.generate import ProgramSource
 from harness.explore.keep import keep_findings
 from harness.explore.program import Program
 from harness.explore.session import Exploration, Explorer
@@ -113,7 +113,7 @@ def explore(
         resolution = provide((others or meant).matrix, specs, offline=offline, progress=say)
     folder = results / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{seed}"
     wishes = Wishes(acceleration=accel, scale=scale, fresh=fresh)
-    run = _Run(folder, wishes, resolution, programs, seconds, seed, came, aside, quiet)
+    run = _ExploreRun(folder, wishes, resolution, programs, seconds, seed, came, aside, quiet)
     explored: list[Explored] = []
     for spec in meant.specs:
         for one in run.compared(spec, others.specs) if others else [run.alone(spec)]:
@@ -154,7 +154,7 @@ def _reached(results: Path, name: str) -> Mapping[str, _Reached]:
 
 
 @dataclass(frozen=True)
-class _Run:
+class _ExploreRun:
     """What all kernels of one call have in common."""
 
     folder: Path
@@ -174,7 +174,7 @@ class _Run:
         if explorer is not None:
             with _ending(explorer, outcome):
                 came = self.came.get(spec.id, _Reached(self.seed))
-                source = Source(self.seed, batches=came.batches, exhausted=came.exhausted)
+                source = ProgramSource(self.seed, batches=came.batches, exhausted=came.exhausted)
                 explorer.explore(source, self.seconds, outcome, () if came.batches else self.programs)
         return Explored(spec.kernel.name, spec.arch, outcome, cell=spec.id)
 
@@ -187,7 +187,7 @@ class _Run:
             here, there = self._explorer(spec, both.here), self._explorer(other, both.there)
             if here is not None and there is not None:
                 with _ending(here, both.here), _ending(there, both.there):
-                    Against(here, there).explore(Source(self.seed), self.seconds, both, self.programs)
+                    Against(here, there).explore(ProgramSource(self.seed), self.seconds, both, self.programs)
             classes = tuple(both.classes.values())
             yield Explored(spec.kernel.name, spec.arch, both.here, other.kernel.name, classes)
             yield Explored(other.kernel.name, other.arch, both.there)

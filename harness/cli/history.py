@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 from rich.console import Console
@@ -24,10 +23,9 @@ from harness.runs.run_store import run_folders
 SCHEMA = 1
 # Runs of a rule that are drawn in one line.
 _DRAWN = 60
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def where(command: Command) -> Command:
+def where(command: shared.ClickCommand) -> shared.ClickCommand:
     """The options every question shares."""
     command = shared.RUNS(command)
     return click.option(

@@ -19,9 +19,9 @@ from harness.model.architectures import Arch
 from harness.mutants.mechanical.model import MechanicalMutant, choose_mechanical
 from harness.mutants.mechanical.neighbours import Neighbours
 from harness.mutants.mechanical.reviewed import load_reviewed
-from harness.mutants.mechanical.table import FATES, UNCOUNTED, Line, Score, fate_of, score, why_equivalent
+from harness.mutants.mechanical.table import FATES, UNCOUNTED, Score, ScoreLine, fate_of, score, why_equivalent
 from harness.mutants.records import MutantRecord, Records
-from harness.mutants.runner import MutationProgress, OnProgress
+from harness.mutants.runner import MutationProgress, OnMutationProgress
 from harness.reports.style import print_table, screen
 
 _COLUMNS = (*FATES, *UNCOUNTED, "inapplicable")
@@ -29,7 +29,7 @@ _HEADINGS = {**UNCOUNTED, "inapplicable": "not built in"}
 
 
 def mechanical_of(
-    origin: SourceTree, arch: Arch, only: Sequence[str], on_progress: OnProgress = lambda heard: None
+    origin: SourceTree, arch: Arch, only: Sequence[str], on_progress: OnMutationProgress = lambda heard: None
 ) -> tuple[MechanicalMutant, ...]:
     """The mechanical mutants of a source. Raises ``UsageError``, also where the parser is not installed."""
     try:
@@ -43,7 +43,7 @@ def mechanical_of(
     return choose_mechanical(mechanical_mutants(origin.path, arch, load_reviewed()), only)
 
 
-def learning(near: Neighbours, on_progress: OnProgress) -> OnProgress:
+def learning(near: Neighbours, on_progress: OnMutationProgress) -> OnMutationProgress:
     """Have ``near`` hear what killed which mutant."""
 
     def heard(event: MutationProgress) -> None:
@@ -149,7 +149,7 @@ def _chosen(records: Sequence[MutantRecord], only: Sequence[str]) -> list[Mutant
     return [record for record in records if not only or any(named(record, glob) for glob in only)]
 
 
-def _table(heading: str, lines: Sequence[Line], total: Line) -> Table:
+def _table(heading: str, lines: Sequence[ScoreLine], total: ScoreLine) -> Table:
     """One line for each, and all together; fates that nobody has are left out."""
     columns = [column for column in _COLUMNS if column in total.counts]
     table = Table(box=None, header_style="bold", pad_edge=False)

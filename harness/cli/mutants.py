@@ -44,7 +44,7 @@ from harness.mutants.report import EXIT_NO_ANSWER, Report, ReportLine, make_repo
 from harness.mutants.runner import (
     MutationOptions,
     MutationProgress,
-    OnProgress,
+    OnMutationProgress,
     build_mutants,
     run_mutants,
     work_folder,
@@ -321,7 +321,7 @@ def _exactly(name: str) -> tuple[Mutant, ...]:
     return (known[name],)
 
 
-def _origin(source: str | None, tree: Path | None, on_progress: OnProgress) -> SourceTree:
+def _origin(source: str | None, tree: Path | None, on_progress: OnMutationProgress) -> SourceTree:
     if source and tree:
         raise click.UsageError("--source and --tree exclude each other; give one")
     if tree is not None:
@@ -348,7 +348,7 @@ def _report(records: Records, chosen: tuple[Mutant, ...]) -> Report:
 
 
 @contextmanager
-def _hearing(console: Console, *, quiet: bool) -> Iterator[OnProgress]:
+def _hearing(console: Console, *, quiet: bool) -> Iterator[OnMutationProgress]:
     """Decided mutants as lines; what is going on as a status where there is a terminal."""
     if quiet:
         yield lambda heard: None

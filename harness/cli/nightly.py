@@ -26,13 +26,13 @@ from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import Matrix
 from harness.matrix.plan import plan_cells, selected_crosscheck, selected_explore, selected_probes
 from harness.nightly.bisecting import Searching, search
-from harness.nightly.marks import Mark, write_mark
+from harness.nightly.marks import NightRecord, write_mark
 from harness.nightly.night import (
     SHARE,
+    BisectCulprit,
     Execute,
     Night,
     NothingNew,
-    Search,
     Wanted,
     alone,
     begin,
@@ -191,7 +191,7 @@ def nightly(
 
 
 def _night(
-    wanted: Wanted, whole: Composed, done: RunDone | None, carry_out: Execute, began: float, search: Search
+    wanted: Wanted, whole: Composed, done: RunDone | None, carry_out: Execute, began: float, search: BisectCulprit
 ) -> Night | NothingNew:
     """A night up to its messages; ``done`` is the run of one that was broken off."""
     if done is None:
@@ -207,7 +207,7 @@ def _night(
     return night
 
 
-def _search(options: Options, matrix: Matrix, seconds: float | None, aside: Console, *, quiet: bool) -> Search:
+def _search(options: Options, matrix: Matrix, seconds: float | None, aside: Console, *, quiet: bool) -> BisectCulprit:
     """The search for where regressions began; none where it is given no time."""
     if not seconds:
         return lambda run, now: None
@@ -253,7 +253,7 @@ def _rest(wanted: Wanted, whole: Composed, folder: Path, carry_out: Execute, asi
         return None
 
 
-def _tell(mark: Mark, folder: Path, aside: Console) -> None:
+def _tell(mark: NightRecord, folder: Path, aside: Console) -> None:
     ink = Ink.of(aside)
     for line in mark.news:
         click.echo(ink.safe(line))

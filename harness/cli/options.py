@@ -10,7 +10,7 @@ import click
 
 from harness.model.architectures import ARCHES
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+ClickCommand = TypeVar("ClickCommand", bound=Callable[..., Any])
 _PATH = click.Path(path_type=Path)
 
 SELECTION = click.option("-s", "--selection", metavar="NAME", help="A selection of kernels.yaml [default: default].")
@@ -83,6 +83,6 @@ SUITES = click.option(
 )
 
 
-def results(default: str = "results") -> Callable[[Command], Command]:
+def results(default: str = "results") -> Callable[[ClickCommand], ClickCommand]:
     """Where a command puts what it makes."""
     return click.option("--results", type=_PATH, default=Path(default), show_default=True, help="Folder for results.")

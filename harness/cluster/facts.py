@@ -28,7 +28,7 @@ _PARTS = ("errors.py", "matrix", "kernels", "payload", "guests", "rules", "obser
 
 
 @dataclass(frozen=True)
-class Facts:
+class WorkerFacts:
     """One worker. ``code`` is a digest of what observes a cell, ``payload`` the id of its C payload; ``kvm`` says
     that the device opens and the machine's own architecture is meant; ``memory`` in MiB, free when it started."""
 
@@ -52,11 +52,11 @@ class Facts:
         return asdict(self) | {"arches": list(self.arches), "host": dict(self.host)}
 
 
-def own_facts(cells: int | None = None) -> Facts:
+def own_facts(cells: int | None = None) -> WorkerFacts:
     """This machine as a worker for so many cells at once (as many as there are cores)."""
     uname = platform.uname()
     cores = os.cpu_count() or 1
-    return Facts(
+    return WorkerFacts(
         version=__version__,
         code=code_digest(),
         payload=payload_id(),
@@ -76,14 +76,14 @@ def own_facts(cells: int | None = None) -> Facts:
     )
 
 
-def read_facts(told: object) -> Facts | None:
+def read_facts(told: object) -> WorkerFacts | None:
     """What another worker told; None for a worker that is none of ours, or one of another age."""
     if not isinstance(told, Mapping):
         return None
     try:
         arches = tuple(arch for arch in ARCHES if arch in told["arches"])
         host = {str(key): str(value) for key, value in told["host"].items()}
-        return Facts(**{**told, "arches": arches, "host": host})
+        return WorkerFacts(**{**told, "arches": arches, "host": host})
     except (TypeError, KeyError, AttributeError):
         return None
 
@@ -104,7 +104,7 @@ def _sources(root: Path) -> Iterator[Path]:
         yield from place.rglob("*.py") if place.is_dir() else [place]
 
 
-def check_same(ours: Facts, theirs: Mapping[str, object]) -> dict[str, Facts]:
+def check_same(ours: WorkerFacts, theirs: Mapping[str, object]) -> dict[str, WorkerFacts]:
     """The facts of all workers by address. Raises ``UsageError`` for the first that is another sealmatrix than ours."""
     found = {}
     for address, told in theirs.items():
@@ -120,7 +120,7 @@ def check_same(ours: Facts, theirs: Mapping[str, object]) -> dict[str, Facts]:
     return found
 
 
-def resources(facts: Facts) -> dict[str, float]:
+def resources(facts: WorkerFacts) -> dict[str, float]:
     """A worker as Dask resources. What is only there or not comes in as many pieces as there may be cells."""
     pieces: dict[str, int] = dict.fromkeys((*facts.arches, facts.same), facts.cells)
     if facts.kvm:
@@ -128,7 +128,7 @@ def resources(facts: Facts) -> dict[str, float]:
     return {"cores": facts.cores, "memory": facts.memory} | {name: float(number) for name, number in pieces.items()}
 
 
-def demanded(cell: Cell, acceleration: str, ours: Facts, workers: Mapping[str, Facts]) -> dict[str, float]:
+def demanded(cell: Cell, acceleration: str, ours: WorkerFacts, workers: Mapping[str, WorkerFacts]) -> dict[str, float]:
     """What a cell needs of a worker. A guest with more processors than any worker has takes all of the greatest."""
     cores = max((facts.cores for facts in workers.values()), default=1)
     wants = need(cell, cores)

@@ -26,7 +26,7 @@ from distributed.scheduler import KilledWorker
 
 from harness.cluster import worker as remote
 from harness.cluster.bundle import Shelf, pack
-from harness.cluster.facts import NAME, Facts, check_same, demanded, own_facts, read_facts, resources, unmet
+from harness.cluster.facts import NAME, WorkerFacts, check_same, demanded, own_facts, read_facts, resources, unmet
 from harness.cluster.loop import running_loop
 from harness.cluster.remote import BadAnswer, Missing, Returned
 from harness.cluster.worker import NoScheduler, first_line
@@ -34,7 +34,7 @@ from harness.errors import InfrastructureError, StoreError, UsageError
 from harness.guests.qemu import Wishes
 from harness.kernels.store import telling
 from harness.runs.execution.cell_worker import CellOutcome
-from harness.runs.execution.pool import Begun, Event, Events
+from harness.runs.execution.pool import Begun, Events, PoolEvent
 from harness.runs.model import Cell, OnProgress, ProgressEvent
 from harness.runs.plan import RunPlan
 from harness.runs.planning.schedule import longest_first
@@ -54,8 +54,8 @@ class Cluster:
 
     client: Client
     address: str
-    ours: Facts
-    workers: Mapping[str, Facts]
+    ours: WorkerFacts
+    workers: Mapping[str, WorkerFacts]
 
 
 @contextmanager
@@ -137,7 +137,7 @@ class ClusterPool:
         self._wishes, self._patience = wishes, patience
         self._events = Events()
         self._shelf = Shelf()
-        self._hosts: dict[str, Facts] = dict(cluster.workers)
+        self._hosts: dict[str, WorkerFacts] = dict(cluster.workers)
         self._lock = threading.RLock()
         self._sent: dict[str, _Sent] = {}
         self._stopped_at = 0.0
@@ -176,7 +176,7 @@ class ClusterPool:
             else:
                 self._do(self._submit, sent)
 
-    def event(self) -> Event | None:
+    def event(self) -> PoolEvent | None:
         """See ``Pool.event``."""
         return self._events.first()
 

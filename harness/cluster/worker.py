@@ -16,7 +16,7 @@ from typing import Any
 from distributed import Worker, WorkerPlugin, get_worker
 
 from harness.cluster.bundle import Parcel, keep
-from harness.cluster.facts import NAME, Facts, resources
+from harness.cluster.facts import NAME, WorkerFacts, resources
 from harness.cluster.remote import Bench, MakeRemote, Missing, Returned, make_qemu
 from harness.errors import InfrastructureError, Interrupted
 from harness.kernels.store import Store
@@ -107,7 +107,7 @@ def interrupt(run: str, dask_worker: Worker) -> None:
 
 def serve(
     address: str,
-    facts: Facts,
+    facts: WorkerFacts,
     name: str | None,
     say: Callable[[str], None],
     make_guest: MakeRemote = make_qemu,
@@ -122,7 +122,7 @@ def serve(
 
 
 async def _serve(
-    address: str, facts: Facts, name: str | None, say: Callable[[str], None], make_guest: MakeRemote, pause: float
+    address: str, facts: WorkerFacts, name: str | None, say: Callable[[str], None], make_guest: MakeRemote, pause: float
 ) -> None:
     load = max(1.0, facts.cells / int(facts.host["cores"]))
     with tempfile.TemporaryDirectory(prefix="sealmatrix-worker-") as scratch:
@@ -165,7 +165,7 @@ def _on_signals(numbers: Sequence[signal.Signals]) -> asyncio.Event:
     return event
 
 
-def describe(facts: Facts) -> str:
+def describe(facts: WorkerFacts) -> str:
     """A worker in a few words."""
     how = "KVM where it works, else emulation" if facts.kvm else "emulated"
     arches = " and ".join(facts.arches) or "no architecture: no QEMU is installed"

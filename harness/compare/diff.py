@@ -23,8 +23,8 @@ CHANGES: tuple[Change, ...] = (
 )  # fmt: skip
 REGRESSIONS: frozenset[Change] = frozenset({"introduced", "unstable", "lost coverage"})
 
-Standing = Literal["kept", "known", "broken", "skip", "none"]
-_STANDINGS: Mapping[Status, Standing] = {
+ResultStanding = Literal["kept", "known", "broken", "skip", "none"]
+_STANDINGS: Mapping[Status, ResultStanding] = {
     "pass": "kept", "observed": "kept", "fixed": "kept", "known": "known", "fail": "broken",
     "skip": "skip", "error": "none", "miss": "none",
 }  # fmt: skip
@@ -32,8 +32,8 @@ ORDER: Mapping[Change, int] = {change: i for i, change in enumerate(CHANGES)}
 
 # From the row's standing to the column's. ``same`` looks further, at what was observed. A failure where nothing was
 # known before is introduced: nobody can say that it is an old one. Two skips are two times nothing to compare.
-_COLUMNS: tuple[Standing, ...] = ("kept", "known", "broken", "skip", "none")
-_TABLE: Mapping[Standing, tuple[Change | Literal["same"], ...]] = {
+_COLUMNS: tuple[ResultStanding, ...] = ("kept", "known", "broken", "skip", "none")
+_TABLE: Mapping[ResultStanding, tuple[Change | Literal["same"], ...]] = {
     "kept":   ("same",   "changed", "introduced", "lost coverage", "lost coverage"),
     "known":  ("fixed",  "same",    "introduced", "lost coverage", "lost coverage"),
     "broken": ("fixed",  "changed", "same",       "lost coverage", "lost coverage"),
@@ -177,7 +177,7 @@ def _regressed(probe: ProbeChange, across: bool) -> bool:
     return probe.change in REGRESSIONS
 
 
-def standing(verdict: Verdict | None) -> Standing:
+def standing(verdict: Verdict | None) -> ResultStanding:
     """How a probe stands; one that was not planned gave no answer."""
     return "none" if verdict is None else _STANDINGS[verdict.status]
 

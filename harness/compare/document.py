@@ -9,8 +9,9 @@ from pydantic.json_schema import SkipJsonSchema
 
 from harness.compare.comparison import What
 from harness.compare.diff import Change
-from harness.model.documents import Count, Part, Positive
+from harness.model.documents import Count, Positive
 from harness.model.rule import Level
+from harness.model.run_record import Part
 from harness.model.verdict import Kind, Status
 
 Counts = dict[Change, Count]

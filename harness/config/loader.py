@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 import pydantic
 
-from harness.config.yaml_lines import Key, Node, Tree, dotted, parse_tree
+from harness.config.yaml_lines import KeyPath, Node, Tree, dotted, parse_tree
 from harness.errors import ConfigError, UsageError, nearest
 from harness.model.architectures import SYNONYMS
 from harness.model.version import Version, parse_version
@@ -81,7 +81,7 @@ def _version(value: object) -> object:
 
 # A list of words that may also be written ``a b c``: these files are read by people.
 SPLIT = pydantic.BeforeValidator(_split)
-Words = Annotated[tuple[str, ...], SPLIT]
+WordList = Annotated[tuple[str, ...], SPLIT]
 # A kernel version, such as 6.12.
 SinceVersion = Annotated[Version, pydantic.BeforeValidator(_version)]
 
@@ -95,11 +95,11 @@ class Document(Generic[File]):
     path: Path
     data: bytes
 
-    def fault(self, place: Key, message: str) -> ConfigError:
+    def fault(self, place: KeyPath, message: str) -> ConfigError:
         """The error about the key ``place`` of the file."""
         return ConfigError(self.path, self.tree.line(place), f"{dotted(place)}: {message}" if place else message)
 
-    def require_known(self, place: Key, word: str, valid: Iterable[str], noun: str) -> None:
+    def require_known(self, place: KeyPath, word: str, valid: Iterable[str], noun: str) -> None:
         """Raise ``ConfigError`` unless ``word``, which stands at ``place``, is one of ``valid``."""
         names = tuple(valid)
         if word not in names:
@@ -148,11 +148,11 @@ def _first_fault(details: list[ErrorDetails], models: _Models, tree: Tree, path:
     return ConfigError(path, line, (f"{dotted(place)}: " if place else "") + message + more)
 
 
-def _inside(place: Key, outer: Key) -> bool:
+def _inside(place: KeyPath, outer: KeyPath) -> bool:
     return len(place) > len(outer) and place[: len(outer)] == outer
 
 
-def _explain(detail: ErrorDetails, models: _Models, tree: Tree) -> tuple[int, Key, str]:
+def _explain(detail: ErrorDetails, models: _Models, tree: Tree) -> tuple[int, KeyPath, str]:
     """Return line, place and sentence of one of pydantic's findings."""
     place, absent = _place(detail["loc"], tree.root)
     context = detail.get("ctx", {})
@@ -186,12 +186,12 @@ def _explain(detail: ErrorDetails, models: _Models, tree: Tree) -> tuple[int, Ke
     return tree.line(place), place, message
 
 
-def _place(loc: Key, root: Node) -> tuple[Key, Key]:
+def _place(loc: KeyPath, root: Node) -> tuple[KeyPath, KeyPath]:
     """Follow ``loc`` through the file: the part that exists, and the key after its end that is missing.
 
     pydantic puts words of its own between: the tag of an entry that is one of several kinds, and ``[key]``.
     """
-    path: Key = ()
+    path: KeyPath = ()
     for part in loc:
         node = _node(root, path)
         if (isinstance(node, dict) and part in node) or (isinstance(node, list) and part in range(len(node))):
@@ -199,7 +199,7 @@ def _place(loc: Key, root: Node) -> tuple[Key, Key]:
     return path, () if path[-1:] == loc[-1:] else loc[-1:]
 
 
-def _node(root: Node, path: Key) -> Any:
+def _node(root: Node, path: KeyPath) -> Any:
     node: Any = root
     for part in path:
         node = node[part]

@@ -22,7 +22,7 @@ MAX_DEPTH = 12
 # libyaml where PyYAML was built with it: several times as fast, and the catalogue is read by every run.
 _LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-Key = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 Node = str | list["Node"] | dict[str, "Node"]
 
 
@@ -31,9 +31,9 @@ class Tree:
     """``root`` is the document; ``lines`` maps a path of keys and list positions to its 1-based line."""
 
     root: Node
-    lines: dict[Key, int] = field(default_factory=dict)
+    lines: dict[KeyPath, int] = field(default_factory=dict)
 
-    def line(self, path: Key) -> int:
+    def line(self, path: KeyPath) -> int:
         """Return the line of ``path``, or of the nearest place around it; 0 for an empty file."""
         while path and path not in self.lines:
             path = path[:-1]
@@ -53,7 +53,7 @@ def parse_tree(data: bytes, path: Path, *, aliases: bool = False) -> Tree:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(path, line, f"not UTF-8 text: byte 0x{data[error.start]:02x}") from None
     try:
-        return _Builder(path, aliases=aliases).build(yaml.parse(text, Loader=_LOADER))
+        return _TreeBuilder(path, aliases=aliases).build(yaml.parse(text, Loader=_LOADER))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = _one_line(error.problem or error.context or "")
@@ -67,14 +67,14 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())[:200]
 
 
-class _Builder:
+class _TreeBuilder:
     """Turns YAML's flat events into a tree, no deeper than ``MAX_DEPTH``."""
 
     def __init__(self, path: Path, *, aliases: bool) -> None:
         self.path = path
         self.aliases = aliases
         self.named: dict[str, Node] = {}
-        self.lines: dict[Key, int] = {}
+        self.lines: dict[KeyPath, int] = {}
 
     def build(self, events: Iterator[yaml.Event]) -> Tree:
         """Consume all events of one document."""
@@ -89,7 +89,7 @@ class _Builder:
                 root = self._node(event, events, ())
         return Tree(root, self.lines)
 
-    def _node(self, event: yaml.Event, events: Iterator[yaml.Event], path: Key) -> Node:
+    def _node(self, event: yaml.Event, events: Iterator[yaml.Event], path: KeyPath) -> Node:
         if self.aliases and isinstance(event, yaml.AliasEvent) and event.anchor in self.named:
             self.lines.setdefault(path, _line(event))
             return self.named[event.anchor]
@@ -102,7 +102,7 @@ class _Builder:
             self.named[anchor] = node
         return node
 
-    def _value(self, event: yaml.Event, events: Iterator[yaml.Event], path: Key) -> Node:
+    def _value(self, event: yaml.Event, events: Iterator[yaml.Event], path: KeyPath) -> Node:
         if isinstance(event, yaml.ScalarEvent):
             return str(event.value)
         if len(path) >= MAX_DEPTH:
@@ -111,7 +111,7 @@ class _Builder:
             return self._sequence(events, path)
         return self._mapping(events, path)
 
-    def _sequence(self, events: Iterator[yaml.Event], path: Key) -> Node:
+    def _sequence(self, events: Iterator[yaml.Event], path: KeyPath) -> Node:
         items: list[Node] = []
         for event in events:
             if isinstance(event, yaml.SequenceEndEvent):
@@ -119,7 +119,7 @@ class _Builder:
             items.append(self._node(event, events, (*path, len(items))))
         return items
 
-    def _mapping(self, events: Iterator[yaml.Event], path: Key) -> Node:
+    def _mapping(self, events: Iterator[yaml.Event], path: KeyPath) -> Node:
         mapping: dict[str, Node] = {}
         for event in events:
             if isinstance(event, yaml.MappingEndEvent):
@@ -135,17 +135,17 @@ class _Builder:
             mapping[key] = self._node(next(events), events, place)
         return mapping
 
-    def _plain(self, event: yaml.Event, path: Key) -> None:
+    def _plain(self, event: yaml.Event, path: KeyPath) -> None:
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             self._refuse(event, path, "anchors and aliases (& and *) are not used here; write it out")
         if getattr(event, "tag", None):
             self._refuse(event, path, "tags (!) are not used here; remove it")
 
-    def _refuse(self, event: yaml.Event, path: Key, message: str) -> NoReturn:
+    def _refuse(self, event: yaml.Event, path: KeyPath, message: str) -> NoReturn:
         raise ConfigError(self.path, _line(event), f"{dotted(path)}: {message}" if path else message)
 
 
-def dotted(path: Key) -> str:
+def dotted(path: KeyPath) -> str:
     """Return ``kernels.debian-6.12.labels[0]`` for a path of keys and positions."""
     text = ""
     for part in path:

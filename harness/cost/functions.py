@@ -19,7 +19,7 @@ from harness.guests.model import Guest
 from harness.kernels.model import Kernel
 from harness.kernels.store import telling
 from harness.model.architectures import ARCHITECTURES, Arch, this_arch
-from harness.payload.compiler import Program
+from harness.payload.compiler import ElfTarget
 
 PROGRAM = "(the program)"
 _PLACE = struct.Struct("=QQ")
@@ -58,7 +58,7 @@ def _library(api: int) -> Path:
     source = Path(__file__).parent / "plugin" / "functions.c"
     if not source.is_file():
         raise BuildError(f"{source} is missing; reinstall sealmatrix")
-    return Program((source,), this_arch(), "functions.so", (("API", str(api)),), shared=True).make()
+    return ElfTarget((source,), this_arch(), "functions.so", (("API", str(api)),), shared=True).make()
 
 
 def functions(kernel: Kernel, row: str, make: Callable[[], Guest], counted: Path) -> FunctionCosts:

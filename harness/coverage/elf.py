@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.coverage.model import FILES, Branch, Code, Place, Way
+from harness.coverage.model import FILES, Branch, Code, CodePlace, Way
 from harness.errors import ImageError, ToolMissing
 
 CALLED = "__sanitizer_cov_trace_pc"
@@ -29,7 +29,7 @@ class _Row:
     """Code from ``address`` on belongs to ``place``; None where it belongs to no line of ours."""
 
     address: int
-    place: Place | None
+    place: CodePlace | None
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class _Instruction:
 
 
 @dataclass
-class _Piece:
+class _ElfPiece:
     """Instructions without a jump into or out of their middle."""
 
     instructions: list[_Instruction]
@@ -82,11 +82,11 @@ def read_code(vmlinux: Path) -> Code:
         ]
         decode = _decoder(elf.get_machine_arch(), called)
         owners: dict[int, str] = {}
-        lines: dict[Place, set[int | Way]] = {}
+        lines: dict[CodePlace, set[int | Way]] = {}
         branches: list[Branch] = []
         starts = [row.address for row in rows]
 
-        def place_of(address: int) -> Place | None:
+        def place_of(address: int) -> CodePlace | None:
             at = bisect_right(starts, address) - 1
             return rows[at].place if at >= 0 else None
 
@@ -108,11 +108,11 @@ class _Function:
 
     def __init__(self, instructions: Sequence[_Instruction]) -> None:
         targets = {i.target for i in instructions if i.jump in ("always", "perhaps")}
-        self.pieces: list[_Piece] = []
+        self.pieces: list[_ElfPiece] = []
         fresh = True
         for instruction in instructions:
             if fresh or instruction.address in targets:
-                self.pieces.append(_Piece([]))
+                self.pieces.append(_ElfPiece([]))
             self.pieces[-1].instructions.append(instruction)
             fresh = bool(instruction.jump)
         self._at = {piece.start: place for place, piece in enumerate(self.pieces)}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.coverage.elf import read_code
-from harness.coverage.model import Code, CoverageResult, Pair, judge
+from harness.coverage.model import Code, CoveragePair, CoverageResult, judge
 from harness.errors import InfrastructureError, LostGuest
 from harness.guests.model import Exited, Guest, Output
 from harness.kernels.debian_tree import symbols_of
@@ -30,11 +30,11 @@ _PROBE_SECONDS = 20.0
 
 
 @dataclass
-class Trace:
+class CoverageTrace:
     """What the payload told: the pairs of each probe's sealed half. ``cut`` are probes with more than it keeps."""
 
     planned: tuple[str, ...] = ()
-    pairs: dict[str, frozenset[Pair]] = field(default_factory=dict)
+    pairs: dict[str, frozenset[CoveragePair]] = field(default_factory=dict)
     cut: list[str] = field(default_factory=list)
     ended: bool = False
 
@@ -55,7 +55,7 @@ class Trace:
             raise LostGuest(f"the payload wrote no record: {line[:80]!r} ({problem})") from None
 
 
-def pairs_of(text: str) -> frozenset[Pair]:
+def pairs_of(text: str) -> frozenset[CoveragePair]:
     """Read pairs as the payload writes them: sixteen hexadecimal digits each. Raises ``ValueError``."""
     try:
         return frozenset(_PAIR.iter_unpack(bytes.fromhex(text)))
@@ -68,7 +68,7 @@ def measure_coverage(
 ) -> CoverageResult:
     """Boot the guest that ``make`` returns and run the probes that match. A kernel that gives no whole answer is a
     result that says why; what was seen until then is in it."""
-    trace = Trace()
+    trace = CoverageTrace()
     lost, release = "", kernel.release
     code: Code | None = None
     payload = build(kernel.arch)
@@ -98,7 +98,7 @@ def measure_coverage(
     )
 
 
-def _run(guest: Guest, work: Workload, trace: Trace, on_progress: Callable[[str], None]) -> None:
+def _run(guest: Guest, work: Workload, trace: CoverageTrace, on_progress: Callable[[str], None]) -> None:
     path = guest.push("payload", work.content)
     rest, complaints = bytearray(), bytearray()
     said = 0

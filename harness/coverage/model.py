@@ -14,9 +14,9 @@ from functools import cached_property
 FILES = ("mm/mseal.c", "mm/vma.c", "mm/mprotect.c", "mm/mremap.c", "mm/madvise.c", "mm/mmap.c", "mm/mlock.c")
 """What `kcov.config` has instrumented."""
 
-Place = tuple[str, int]
+CodePlace = tuple[str, int]
 """A file of the kernel's, relative to its tree, and a line."""
-Pair = tuple[int, int]
+CoveragePair = tuple[int, int]
 """A block that ran and the one before it, of whatever function; 0 before the first."""
 
 
@@ -34,7 +34,7 @@ class Way:
 class Branch:
     """A conditional jump, with the ways that lead to either side."""
 
-    place: Place
+    place: CodePlace
     sides: tuple[frozenset[Way], frozenset[Way]]
 
 
@@ -45,11 +45,11 @@ class Code:
     function begins in its file."""
 
     symbols: Mapping[int, str]
-    lines: Mapping[Place, frozenset[int | Way]]
+    lines: Mapping[CodePlace, frozenset[int | Way]]
     branches: tuple[Branch, ...]
     functions: Mapping[str, tuple[tuple[int, str], ...]]
 
-    def function_at(self, place: Place) -> str:
+    def function_at(self, place: CodePlace) -> str:
         """The function that a line stands in, "" above the first."""
         file, number = place
         at = bisect_right(self._starts.get(file, []), number) - 1
@@ -67,7 +67,7 @@ class Seen:
         self._code = code
         self._by_block: dict[int, dict[int, set[str]]] = {}
 
-    def add(self, pairs: Iterable[Pair], names: Iterable[str]) -> None:
+    def add(self, pairs: Iterable[CoveragePair], names: Iterable[str]) -> None:
         """Take the pairs of a trace."""
         names = tuple(names)
         for before, block in pairs:
@@ -128,7 +128,7 @@ class CoverageResult:
     arch: str
     release: str
     functions: tuple[FunctionCoverage, ...] = ()
-    by_line: Mapping[Place, tuple[str, ...]] = field(default_factory=dict)
+    by_line: Mapping[CodePlace, tuple[str, ...]] = field(default_factory=dict)
     probes: int = 0
     cut: tuple[str, ...] = ()
     silent: tuple[str, ...] = ()
@@ -136,8 +136,8 @@ class CoverageResult:
 
 
 def judge(
-    code: Code, traces: Mapping[str, frozenset[Pair]], rules: Mapping[str, tuple[str, ...]]
-) -> tuple[tuple[FunctionCoverage, ...], Mapping[Place, tuple[str, ...]]]:
+    code: Code, traces: Mapping[str, frozenset[CoveragePair]], rules: Mapping[str, tuple[str, ...]]
+) -> tuple[tuple[FunctionCoverage, ...], Mapping[CodePlace, tuple[str, ...]]]:
     """What all probes together ran, function by function in the order of the files, and which rules ran each line.
 
     ``traces`` has the pairs of each probe, ``rules`` the rules that each probe is about.
@@ -145,7 +145,7 @@ def judge(
     seen = Seen(code)
     for probe, pairs in traces.items():
         seen.add(pairs, rules.get(probe, ()))
-    by_line: dict[Place, tuple[str, ...]] = {}
+    by_line: dict[CodePlace, tuple[str, ...]] = {}
     lines: dict[tuple[str, str], dict[int, bool]] = {}
     for place, parts in sorted(code.lines.items()):
         by_line[place] = tuple(sorted(set().union(*map(seen.names, parts))))

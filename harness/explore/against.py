@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from harness.errors import GuestError
-from harness.explore.difference import Difference, first_difference
+from harness.explore.difference import ProgramDifference, first_difference
 from harness.explore.executor import CHUNK
-from harness.explore.generate import Source
+from harness.explore.generate import ProgramSource
 from harness.explore.program import Program
 from harness.explore.session import BATCH, Exploration, Explorer
 from harness.explore.shrink import shrink
@@ -21,7 +21,7 @@ _SHRINK_SECONDS = 30.0
 class DifferenceClass:
     """Programs that two kernels do otherwise in the same way; ``program`` is the smallest found."""
 
-    difference: Difference
+    difference: ProgramDifference
     program: Program
     count: int = 1
 
@@ -41,7 +41,9 @@ class Against:
     def __init__(self, here: Explorer, there: Explorer) -> None:
         self._here, self._there = here, there
 
-    def explore(self, source: Source, seconds: float, compared: Compared, corpus: Sequence[Program] = ()) -> Compared:
+    def explore(
+        self, source: ProgramSource, seconds: float, compared: Compared, corpus: Sequence[Program] = ()
+    ) -> Compared:
         """Until ``seconds`` are over; what was found is made small then."""
         self._here.executor(), self._there.executor()
         begun = time.monotonic()
@@ -58,7 +60,7 @@ class Against:
         compared.here.plan, compared.there.plan = self._here.plan, self._there.plan
         return compared
 
-    def _batch(self, programs: Sequence[Program], source: Source, compared: Compared) -> bool:
+    def _batch(self, programs: Sequence[Program], source: ProgramSource, compared: Compared) -> bool:
         sides = []
         for explorer, outcome, learns in ((self._here, compared.here, source), (self._there, compared.there, None)):
             try:
@@ -78,7 +80,7 @@ class Against:
                 compared.classes[found.same] = DifferenceClass(shown, smallest, known.count + 1)
         return True
 
-    def _differences(self, programs: Sequence[Program]) -> list[Difference | None]:
+    def _differences(self, programs: Sequence[Program]) -> list[ProgramDifference | None]:
         here = self._here.run(programs, chunk=1)
         there = self._there.run(programs, chunk=1)
         return [

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from harness.explore.model import errno_text, unit_text
 from harness.explore.program import Program
-from harness.explore.wire import DONE, STATUSES, Facts, Pass
+from harness.explore.wire import DONE, STATUSES, Pass, ProgramFacts
 
 
 @dataclass(frozen=True)
-class Difference:
+class ProgramDifference:
     """The first thing that differs: at which step, of which sort, and what each side showed."""
 
     step: int
@@ -40,12 +40,12 @@ def _mappings(look: bytes, n: int) -> str:
     return "mappings begin at " + (" ".join(map(str, divisions(look, n))) or "none")
 
 
-def first_difference(program: Program, here: Facts, there: Facts) -> Difference | None:
+def first_difference(program: Program, here: ProgramFacts, there: ProgramFacts) -> ProgramDifference | None:
     """Where two records of one program part, if they do."""
     if (here.status, there.status) != (DONE, DONE):
         if here.status == there.status:
             return None
-        return Difference(-1, "process", "status", STATUSES[here.status], STATUSES[there.status])
+        return ProgramDifference(-1, "process", "status", STATUSES[here.status], STATUSES[there.status])
     n = program.units
     first, other = here.sealed, there.sealed
     if (found := _looks(-1, "window", "the window", first.looks[0], other.looks[0], n)) is not None:
@@ -54,22 +54,22 @@ def first_difference(program: Program, here: Facts, there: Facts) -> Difference 
         name = program.steps[k].operation.name
         if mine[0] != theirs[0]:
             said, otherwise = errno_text(mine[0]), errno_text(theirs[0])
-            return Difference(k, name, f"{name} answers {said} or {otherwise}", said, otherwise)
+            return ProgramDifference(k, name, f"{name} answers {said} or {otherwise}", said, otherwise)
         after = f"{name} that answers {errno_text(mine[0])}"
         if (found := _looks(k, name, after, first.looks[k + 1], other.looks[k + 1], n)) is not None:
             return found
     return None
 
 
-def _looks(step: int, name: str, what: str, here: bytes, there: bytes, n: int) -> Difference | None:
+def _looks(step: int, name: str, what: str, here: bytes, there: bytes, n: int) -> ProgramDifference | None:
     if here[2:] != there[2:]:
-        return Difference(step, name, f"memory after {what}", _window(here, n), _window(there, n))
+        return ProgramDifference(step, name, f"memory after {what}", _window(here, n), _window(there, n))
     if here[:2] != there[:2]:
-        return Difference(step, name, f"division after {what}", _mappings(here, n), _mappings(there, n))
+        return ProgramDifference(step, name, f"division after {what}", _mappings(here, n), _mappings(there, n))
     return None
 
 
-def behaviour(program: Program, facts: Facts) -> tuple[str, ...]:
+def behaviour(program: Program, facts: ProgramFacts) -> tuple[str, ...]:
     """Everything a kernel showed of a program, a line for each step: equal behaviour gives equal lines."""
     if facts.status != DONE:
         return (STATUSES[facts.status],)

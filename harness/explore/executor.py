@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.errors import LostGuest
-from harness.explore.wire import Facts, Reader, WireError, decode, encode_batch, shape_of
+from harness.explore.wire import ProgramFacts, Reader, WireError, decode, encode_batch, shape_of
 from harness.guests.model import Exited, Guest, Output
 
 CHUNK = 32
@@ -15,7 +15,7 @@ DEADLINE_MS = 20_000
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """What the guest says of itself before a batch."""
 
     lanes: int
@@ -32,9 +32,9 @@ class Executor:
         self._guest, self._deadline_ms = guest, deadline_ms
         self._program = guest.push("payload", payload)
         self._batches = 0
-        self.plan: Plan | None = None
+        self.plan: BatchPlan | None = None
 
-    def run(self, programs: Sequence[bytes], *, chunk: int = CHUNK) -> Iterator[tuple[int, Facts]]:
+    def run(self, programs: Sequence[bytes], *, chunk: int = CHUNK) -> Iterator[tuple[int, ProgramFacts]]:
         """Run encoded programs; yields (index, facts) as they come, each program once, in no order.
 
         Raises ``LostGuest``: also when the payload ends without having told of all of them.
@@ -68,6 +68,8 @@ class Executor:
                         )
 
 
-def _plan(body: bytes) -> Plan:
+def _plan(body: bytes) -> BatchPlan:
     facts = json.loads(body)
-    return Plan(facts["lanes"], facts["page_size"], bool(facts["procmap_query"]), bool(facts["keys"]), facts["mseal"])
+    return BatchPlan(
+        facts["lanes"], facts["page_size"], bool(facts["procmap_query"]), bool(facts["keys"]), facts["mseal"]
+    )

@@ -679,7 +679,7 @@ def whole_process_first(programs: Sequence[Program], chunk: int) -> list[Program
     return [*ordered, *others]
 
 
-class Source:
+class ProgramSource:
     """Where a run's programs come from: so many of each batch from what is exhaustive, as long as there is any.
 
     ``batches`` and ``exhausted`` say how far an earlier run came, which this one goes on from. What that one had kept

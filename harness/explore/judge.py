@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from errno import EPERM
 
-from harness.explore.model import Judge, Problem, State, child_state, initial, problems_of_end, problems_of_window
+from harness.explore.model import Judge, State, StepProblem, child_state, initial, problems_of_end, problems_of_window
 from harness.explore.program import FLAGS, Program
-from harness.explore.wire import CHILD, DONE, LEFT_OUT, NO_WINDOW, SIGNAL, STATUSES, TIMEOUT, Facts, Pass
+from harness.explore.wire import CHILD, DONE, LEFT_OUT, NO_WINDOW, SIGNAL, STATUSES, TIMEOUT, Pass, ProgramFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Judged:
     program could not be run (no room for its window) and nothing is known; ``recorded`` is what nobody promises and is
     kept all the same."""
 
-    problems: tuple[Problem, ...]
+    problems: tuple[StepProblem, ...]
     states: tuple[int, ...]
     asked: bool = True
     recorded: tuple[str, ...] = ()
@@ -29,7 +29,7 @@ class ProgramJudge:
     def __init__(self) -> None:
         self._judge = Judge()
 
-    def judge(self, program: Program, step_bytes: Sequence[bytes], facts: Facts) -> Judged:
+    def judge(self, program: Program, step_bytes: Sequence[bytes], facts: ProgramFacts) -> Judged:
         """Judge what one program saw."""
         if facts.status == NO_WINDOW:
             return Judged((), (), asked=False)
@@ -38,7 +38,7 @@ class ProgramJudge:
         state = initial(program.segments)
         if facts.sealed.first or facts.sealed.looks[0][2:] != facts.twin.looks[0][2:]:
             return Judged(tuple(problems_of_window(program, facts.sealed, facts.twin)), ())
-        found: list[Problem] = []
+        found: list[StepProblem] = []
         states: list[int] = []
         self._pass(state, 0, step_bytes, facts.sealed, facts.twin, facts, found, states)
         if facts.status == CHILD and not found:
@@ -52,8 +52,8 @@ class ProgramJudge:
         step_bytes: Sequence[bytes],
         sealed: Pass,
         twin: Pass,
-        facts: Facts | None,
-        found: list[Problem],
+        facts: ProgramFacts | None,
+        found: list[StepProblem],
         states: list[int],
     ) -> None:
         step = self._judge.step
@@ -79,8 +79,8 @@ class ProgramJudge:
         at: int,
         step_bytes: Sequence[bytes],
         before: bytes,
-        facts: Facts | None,
-        found: list[Problem],
+        facts: ProgramFacts | None,
+        found: list[StepProblem],
         states: list[int],
     ) -> bool:
         assert facts is not None
@@ -94,7 +94,7 @@ class ProgramJudge:
         if problems:
             found += [replace(problem, step=at) for problem in problems]
             return False
-        mine: list[Problem] = []
+        mine: list[StepProblem] = []
         self._pass(begun, at + 1, step_bytes, child, twin, None, mine, states)
         found += [replace(problem, child=True) for problem in mine]
         return not mine
@@ -113,7 +113,7 @@ def recorded(program: Program, sealed: Pass) -> Iterator[str]:
                 yield f"refused {name} has changed plain memory"
 
 
-def _broken(program: Program, facts: Facts) -> Problem:
+def _broken(program: Program, facts: ProgramFacts) -> StepProblem:
     """A process that did not end as a program should."""
     step = facts.step
     name = program.steps[step].operation.name if step < len(program.steps) else "end"
@@ -122,10 +122,10 @@ def _broken(program: Program, facts: Facts) -> Problem:
         TIMEOUT: "is out of time",
         CHILD: "has a child that ended badly",
     }
-    return Problem("console", step, name, f"the process {how[facts.status]}", ("O8",))
+    return StepProblem("console", step, name, f"the process {how[facts.status]}", ("O8",))
 
 
-def left_out(facts: Facts, step: int) -> bool:
+def left_out(facts: ProgramFacts, step: int) -> bool:
     """Whether the twin did not do a step because the other was refused."""
     answers = facts.sealed.answers
     return step < len(answers) and answers[step][0] == EPERM and facts.twin.answers[step][0] == LEFT_OUT

@@ -57,7 +57,7 @@ class _Kernels(Strict):
     arches: tuple[str, ...] = ()
 
 
-class _Bug(Strict):
+class _KnownBugEntry(Strict):
     id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
     steps: Annotated[tuple[str, ...], Field(min_length=1)]
     corpus: str
@@ -70,13 +70,15 @@ class _Bug(Strict):
         return KnownBug(self.id, self.steps, self.corpus, where, self.reason, self.source)
 
 
-class _File(Strict):
-    known: tuple[_Bug, ...]
+class _KnownBugsFile(Strict):
+    known: tuple[_KnownBugEntry, ...]
 
 
 def parse_known(text: str, path: Path = KNOWN) -> tuple[KnownBug, ...]:
     """Read a list. Raises ``ConfigError`` for anything else."""
-    return tuple(bug.noun() for bug in parse_yaml(text.encode(), path, _File, "list of known bugs").value.known)
+    return tuple(
+        bug.noun() for bug in parse_yaml(text.encode(), path, _KnownBugsFile, "list of known bugs").value.known
+    )
 
 
 @cache

@@ -28,7 +28,7 @@ ORACLES: Mapping[Oracle, str] = {
     "answer": "mseal answers within the model's set.",
     "console": "Nothing is on the console, and every process ends cleanly.",
 }
-Recorded = Literal["divided", "error-order", "plain-of-refused"]
+RecordedKind = Literal["divided", "error-order", "plain-of-refused"]
 
 SEALED, KIND, KEYED, DONTFORK, WIPE, ASTRAY = 0x80, 0x07, 0x08, 0x10, 0x20, 0x40
 _ANON, _SHARED_ANON, _SHARED_FILE, _PRIVATE_FILE, _ZERO, _UNKNOWN = 1, 2, 3, 4, 5, 6
@@ -46,7 +46,7 @@ _EMPTY = SEALINGS.index("empty")
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class StepProblem:
     """What a step did that it may not. ``step`` is its index, -1 the window as it was made, the number of steps the
     end.
 
@@ -89,17 +89,19 @@ def errno_text(number: int) -> str:
     return errorcode.get(number, str(number)) if number else "0"
 
 
-def problems_of_window(program: Program, sealed: Pass, twin: Pass) -> list[Problem]:
+def problems_of_window(program: Program, sealed: Pass, twin: Pass) -> list[StepProblem]:
     """What is wrong before the first step: a seal that was refused, or memory that it changed."""
     found = []
     if sealed.first:
         found.append(
-            Problem("answer", -1, "mseal", f"sealing the window is refused with {errno_text(sealed.first)}", ("A7",))
+            StepProblem(
+                "answer", -1, "mseal", f"sealing the window is refused with {errno_text(sealed.first)}", ("A7",)
+            )
         )
     if sealed.looks[0][2:] != twin.looks[0][2:]:
         units = _different(sealed.looks[0], twin.looks[0], program.units, bytes(program.units))
         found.append(
-            Problem("sealed-unchanged", -1, "mseal", "the window is not what it is without seals", ("A7",), units)
+            StepProblem("sealed-unchanged", -1, "mseal", "the window is not what it is without seals", ("A7",), units)
         )
     return found
 
@@ -116,7 +118,7 @@ class Judge:
     """Judges steps one after another. Remembers what it has judged: the same question has the same answer."""
 
     def __init__(self) -> None:
-        self._memory: dict[tuple[object, ...], tuple[tuple[Problem, ...], State]] = {}
+        self._memory: dict[tuple[object, ...], tuple[tuple[StepProblem, ...], State]] = {}
 
     def step(
         self,
@@ -128,7 +130,7 @@ class Judge:
         twin: bytes,
         twin_answer: int,
         twin_before: bytes,
-    ) -> tuple[tuple[Problem, ...], State]:
+    ) -> tuple[tuple[StepProblem, ...], State]:
         """Judge one step. ``before`` and ``after`` are looks, ``twin_before`` and ``twin`` those of the twin's same
         step.
 
@@ -160,13 +162,13 @@ def _step(
     twin_answer: int,
     *,
     divided: bool = False,
-) -> tuple[tuple[Problem, ...], State]:
+) -> tuple[tuple[StepProblem, ...], State]:
     attrs = state.attrs
     n = len(attrs)
     operation = OPERATIONS[op[0]]
     said = answer[0]
     start, end = op[1], op[1] + op[2]
-    found: list[Problem] = []
+    found: list[StepProblem] = []
     unchanged = before[2:] == after[2:]
     refusal = _refusal(op, operation, state, before, n)
 
@@ -175,7 +177,7 @@ def _step(
         units = _harmed(op, operation, state, before, after, twin, n)
         if units:
             found.append(
-                Problem(
+                StepProblem(
                     "sealed-unchanged", 0, operation.name, _changes(before, after, n, units), operation.clauses, units
                 )
             )
@@ -187,20 +189,20 @@ def _step(
             )  # fmt: skip
             if rest:
                 text = f"munmap is refused and has changed plain memory: {_changes(before, after, n, rest)}"
-                found.append(Problem("refused", 0, operation.name, text, ("U1",), rest))
+                found.append(StepProblem("refused", 0, operation.name, text, ("U1",), rest))
 
     # 2. The answer.
     if operation.nature == "seals":
         wanted = _mseal(op, before)
         if said != wanted:
             text = f"mseal answers {errno_text(said)} instead of {errno_text(wanted)}"
-            found.append(Problem("answer", 0, "mseal", text, operation.clauses))
+            found.append(StepProblem("answer", 0, "mseal", text, operation.clauses))
     elif refusal == "must":
         # Where the twin has gone astray, or its mappings are divided otherwise, its success says nothing of an error.
         unlike = divided or any(attrs[i] & ASTRAY for i in _footprint(op, operation, n))
         if said != EPERM and twin_answer == 0 and not (said and unlike):
             text = f"{operation.name} answers {errno_text(said)} instead of EPERM"
-            found.append(Problem("refused", 0, operation.name, text, operation.clauses, tuple(range(start, end))))
+            found.append(StepProblem("refused", 0, operation.name, text, operation.clauses, tuple(range(start, end))))
     elif refusal == "" and not divided:
         found += _as_twin(op, operation, state, after, answer, twin, twin_answer, n)
 
@@ -210,11 +212,11 @@ def _step(
 
 # ---------------------------------------------------------------------- what must be refused
 
-Refusal = Literal["", "must", "may", "undefined", "open"]
+RefusalDemand = Literal["", "must", "may", "undefined", "open"]
 """Why EPERM may come: never, it must, or the answer is not promised."""
 
 
-def _refusal(op: bytes, operation: Operation, state: State, before: bytes, n: int) -> Refusal:
+def _refusal(op: bytes, operation: Operation, state: State, before: bytes, n: int) -> RefusalDemand:
     attrs = state.attrs
     if max(attrs) < SEALED:
         return ""
@@ -237,12 +239,12 @@ def _refusal(op: bytes, operation: Operation, state: State, before: bytes, n: in
     return ""
 
 
-def refusal_of(op: bytes, state: State, look: bytes) -> Refusal:
+def refusal_of(op: bytes, state: State, look: bytes) -> RefusalDemand:
     """Why a step may be refused, before it is done."""
     return _refusal(op, OPERATIONS[op[0]], state, look, len(state.attrs))
 
 
-def _mremap_refusal(op: bytes, attrs: bytes, inside: bytes, n: int) -> Refusal:
+def _mremap_refusal(op: bytes, attrs: bytes, inside: bytes, n: int) -> RefusalDemand:
     onto = attrs[op[4] : op[4] + op[2]] if op[3] in _TO else b""
     source, destination = max(inside, default=0) >= SEALED, max(onto, default=0) >= SEALED
     if not source and not destination:
@@ -256,7 +258,7 @@ def _mremap_refusal(op: bytes, attrs: bytes, inside: bytes, n: int) -> Refusal:
     return "must"
 
 
-def _advice_refusal(op: bytes, state: State, before: bytes) -> Refusal:
+def _advice_refusal(op: bytes, state: State, before: bytes) -> RefusalDemand:
     attrs, advice = state.attrs, op[3]
     protected = other = open_ = 0
     for i in range(op[1], op[1] + op[2]):
@@ -389,7 +391,7 @@ def _as_twin(
     twin: bytes,
     twin_answer: int,
     n: int,
-) -> list[Problem]:
+) -> list[StepProblem]:
     attrs, said = state.attrs, answer[0]
     footprint = _footprint(op, operation, n)
     if any(attrs[i] & ASTRAY for i in footprint):
@@ -397,10 +399,10 @@ def _as_twin(
     name = operation.name
     if said == EPERM and twin_answer == LEFT_OUT:
         text = f"{name} is refused with EPERM, and no seal forbids it"
-        return [Problem("same-as-twin", 0, name, text, (*operation.clauses, "U7"), tuple(footprint))]
+        return [StepProblem("same-as-twin", 0, name, text, (*operation.clauses, "U7"), tuple(footprint))]
     if said != twin_answer:
         text = f"{name} answers {errno_text(said)}, without seals {errno_text(twin_answer)}"
-        return [Problem("same-as-twin", 0, name, text, (*operation.clauses, "U7"), tuple(footprint))]
+        return [StepProblem("same-as-twin", 0, name, text, (*operation.clauses, "U7"), tuple(footprint))]
     if after[2:] == twin[2:]:
         return []
     units = _different(after, twin, n, attrs)
@@ -409,7 +411,7 @@ def _as_twin(
     text = f"after {name}: " + "; ".join(
         f"unit {i}: {unit_text(after, n, i)}, without seals {unit_text(twin, n, i)}" for i in units[:3]
     )
-    return [Problem("same-as-twin", 0, name, text, (*operation.clauses, "U7"), units)]
+    return [StepProblem("same-as-twin", 0, name, text, (*operation.clauses, "U7"), units)]
 
 
 # ---------------------------------------------------------------------- the state afterwards
@@ -423,7 +425,7 @@ def _next(
     after: bytes,
     said: int,
     twin: bytes,
-    refusal: Refusal,
+    refusal: RefusalDemand,
     *,
     divided: bool,
 ) -> State:
@@ -463,7 +465,7 @@ def _astray(
     after: bytes,
     said: int,
     twin: bytes,
-    refusal: Refusal,
+    refusal: RefusalDemand,
     *,
     divided: bool,
 ) -> None:
@@ -517,7 +519,7 @@ def _advised(attrs: bytearray, op: bytes, said: int) -> None:
 # ---------------------------------------------------------------------- forks and ends
 
 
-def child_state(state: State, before: bytes, child: Pass, twin_child: Pass) -> tuple[list[Problem], State]:
+def child_state(state: State, before: bytes, child: Pass, twin_child: Pass) -> tuple[list[StepProblem], State]:
     """Judge what a child begins with: as its parent, but for what it was told to go without. ``before`` is the
     parent's look before the fork. userfaultfd is not inherited: what was missing, and gave SIGBUS, is empty there."""
     n = len(state.attrs)
@@ -540,7 +542,7 @@ def child_state(state: State, before: bytes, child: Pass, twin_child: Pass) -> t
     if harmed:
         units = tuple(harmed)
         found.append(
-            Problem("sealed-unchanged", 0, "fork", _changes(before, look, n, units), ("O3",), units, child=True)
+            StepProblem("sealed-unchanged", 0, "fork", _changes(before, look, n, units), ("O3",), units, child=True)
         )
     units = _different(look, other, n, state.attrs)
     units = tuple(i for i in units if i not in harmed)
@@ -548,11 +550,11 @@ def child_state(state: State, before: bytes, child: Pass, twin_child: Pass) -> t
         text = "a child begins with other memory than without seals: " + "; ".join(
             f"unit {i}: {unit_text(look, n, i)}, without seals {unit_text(other, n, i)}" for i in units[:3]
         )
-        found.append(Problem("same-as-twin", 0, "fork", text, ("O3",), units, child=True))
+        found.append(StepProblem("same-as-twin", 0, "fork", text, ("O3",), units, child=True))
     return found, State(bytes(attrs), state.rights, state.freed)
 
 
-def problems_of_end(state: State, sealed: Pass, twin: Pass) -> list[Problem]:
+def problems_of_end(state: State, sealed: Pass, twin: Pass) -> list[StepProblem]:
     """Exactly what is sealed behaves so, and nothing of the twin does."""
     attrs, look = state.attrs, sealed.looks[-1]
     lost, spread, stuck = [], [], []
@@ -571,19 +573,19 @@ def problems_of_end(state: State, sealed: Pass, twin: Pass) -> list[Problem]:
             f"unit {i} was sealed, and in the end mprotect to its own protection answers "
             f"{errno_text(sealed.mprotect[i])}, munmap {errno_text(sealed.munmap[i])}"
         )
-        found.append(Problem("exactly-sealed", 0, "end", text, ("O8", "A7"), tuple(lost)))
+        found.append(StepProblem("exactly-sealed", 0, "end", text, ("O8", "A7"), tuple(lost)))
     if spread:
         i = spread[0]
         text = (
             f"nobody sealed unit {i}, and in the end mprotect to its own protection answers "
             f"{errno_text(sealed.mprotect[i])}, munmap {errno_text(sealed.munmap[i])}"
         )
-        found.append(Problem("exactly-sealed", 0, "end", text, ("U7", "A7"), tuple(spread)))
+        found.append(StepProblem("exactly-sealed", 0, "end", text, ("U7", "A7"), tuple(spread)))
     if stuck:
         said = errno_text(twin.munmap[stuck[0]])
         text = f"in the twin, where nothing is sealed, munmap of unit {stuck[0]} answers {said}"
-        found.append(Problem("exactly-sealed", 0, "end", text, ("U7",), tuple(stuck)))
+        found.append(StepProblem("exactly-sealed", 0, "end", text, ("U7",), tuple(stuck)))
     return found
 
 
-__all__ = ["KINDS", "ORACLES", "Judge", "Oracle", "Problem", "State", "Step", "child_state", "initial"]
+__all__ = ["KINDS", "ORACLES", "Judge", "Oracle", "State", "Step", "StepProblem", "child_state", "initial"]

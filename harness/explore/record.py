@@ -13,11 +13,11 @@ from harness.explore.session import Exploration, ExploreFinding
 EXPLORATION = "exploration.json"
 
 
-class _Model(BaseModel):
+class _LenientModel(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class FindingRecord(_Model):
+class FindingRecord(_LenientModel):
     """A finding. ``company`` are programs that have to run before it; ``cause`` is an id of ``known.yaml``, or ""."""
 
     oracle: str
@@ -33,7 +33,7 @@ class FindingRecord(_Model):
     cause: str = ""
 
 
-class UnconfirmedRecord(_Model):
+class UnconfirmedRecord(_LenientModel):
     """Something that was seen and did not come again."""
 
     oracle: str
@@ -41,14 +41,14 @@ class UnconfirmedRecord(_Model):
     program: str
 
 
-class RecordedRecord(_Model):
+class RecordedRecord(_LenientModel):
     """What nobody promises, how often it was seen, and a program that shows it."""
 
     times: int
     program: str
 
 
-class ExplorationRecord(_Model):
+class ExplorationRecord(_LenientModel):
     """One kernel explored. ``asked`` has the judged steps of each operation, ``well`` the programs of the corpus that
     showed nothing wrong; ``mseal`` is the error of a kernel that has no mseal, ``lost`` why there is no whole answer.
     """

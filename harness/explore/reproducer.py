@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from harness.errors import UsageError
-from harness.explore.model import Problem
+from harness.explore.model import StepProblem
 from harness.explore.operations import ADVICE, MOVES, SEALINGS, by_name
 from harness.explore.program import KINDS, TRAITS, Program, Step
 
@@ -87,7 +87,7 @@ static void *const unused[] = {(void *)store, (void *)told};
 """
 
 
-def reproducer(program: Program, problem: Problem) -> str:
+def reproducer(program: Program, problem: StepProblem) -> str:
     """The C source. Raises ``UsageError`` for a program that is more than system calls in a row."""
     for step in program.steps:
         if step.by & 1 or step.operation.name in ("fork", "rights", "pkey_mprotect"):
@@ -95,7 +95,7 @@ def reproducer(program: Program, problem: Problem) -> str:
     return "".join(f"{line}\n" if not line.endswith("\n") else line for line in _lines(program, problem))
 
 
-def _lines(program: Program, problem: Problem) -> Iterator[str]:
+def _lines(program: Program, problem: StepProblem) -> Iterator[str]:
     yield "/*"
     yield f" * {problem.oracle}: {problem.text}"
     yield f" * (the contract's {' '.join(problem.clauses)})"

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.errors import GuestError, LostGuest
-from harness.explore.executor import CHUNK, Executor, Plan
-from harness.explore.generate import Source
+from harness.explore.executor import CHUNK, BatchPlan, Executor
+from harness.explore.generate import ProgramSource
 from harness.explore.judge import Judged, ProgramJudge, left_out
 from harness.explore.known import KnownBug, load_known
-from harness.explore.model import Problem
+from harness.explore.model import StepProblem
 from harness.explore.operations import OPERATIONS
 from harness.explore.program import Program
 from harness.explore.shrink import shrink
-from harness.explore.wire import Facts, encode
+from harness.explore.wire import ProgramFacts, encode
 from harness.guests.console import Crash, find_crashes
 from harness.guests.model import Guest
 from harness.model.rule import KernelFacts
@@ -36,7 +36,7 @@ class ExploreFinding:
     ``company`` are programs that have to run before it in the same process, where alone it shows nothing. ``cause`` is
     the entry of ``known.yaml`` whose steps it needs, on whatever kernel."""
 
-    problem: Problem
+    problem: StepProblem
     program: Program
     origin: Program
     company: tuple[Program, ...] = ()
@@ -60,11 +60,11 @@ class Exploration:
     seconds: float = 0.0
     findings: list[ExploreFinding] = field(default_factory=list)
     alarms: dict[str, int] = field(default_factory=dict)
-    unconfirmed: list[tuple[Problem, Program]] = field(default_factory=list)
+    unconfirmed: list[tuple[StepProblem, Program]] = field(default_factory=list)
     recorded: dict[str, tuple[int, Program]] = field(default_factory=dict)
     asked: dict[str, int] = field(default_factory=dict)
     well: tuple[str, ...] = ()
-    plan: Plan | None = None
+    plan: BatchPlan | None = None
     release: str = ""
     arch: str = ""
     upstream: str = ""
@@ -76,7 +76,7 @@ class Exploration:
         """What is known of the kernel; None when it never said its release."""
         return kernel_facts(self.release, self.arch, self.upstream)
 
-    def reached(self, source: Source, seconds: float) -> None:
+    def reached(self, source: ProgramSource, seconds: float) -> None:
         """Say how far it came."""
         self.batches, self.exhausted, self.seconds = source.batches, source.exhausted, seconds
         self.states, self.digest = source.random.states, source.digest.hexdigest()[:16]
@@ -90,7 +90,7 @@ def kernel_facts(release: str, arch: str, upstream: str) -> KernelFacts | None:
         return None
 
 
-Boot = Callable[[], Guest]
+BootGuest = Callable[[], Guest]
 OnMessage = Callable[[str], None]
 
 
@@ -100,8 +100,8 @@ class _Suspect:
 
     index: int
     program: Program
-    problem: Problem
-    facts: Facts | None
+    problem: StepProblem
+    facts: ProgramFacts | None
     cause: str = ""
 
 
@@ -114,7 +114,7 @@ class Explorer:
 
     def __init__(
         self,
-        boot: Boot,
+        boot: BootGuest,
         payload: bytes,
         on_progress: OnMessage,
         *,
@@ -130,7 +130,7 @@ class Explorer:
         self._judge = ProgramJudge()
         self._known = load_known() if known is None else known
         self._asked: Counter[int] = Counter()
-        self.plan: Plan | None = None
+        self.plan: BatchPlan | None = None
 
     # ------------------------------------------------------------------ guests
 
@@ -164,9 +164,9 @@ class Explorer:
 
     # ------------------------------------------------------------------ running and judging
 
-    def run(self, programs: Sequence[Program], *, chunk: int = CHUNK) -> list[tuple[Judged, Facts | None]]:
+    def run(self, programs: Sequence[Program], *, chunk: int = CHUNK) -> list[tuple[Judged, ProgramFacts | None]]:
         """Run a batch and judge it, in the order of the programs. Raises ``LostGuest``."""
-        judged: list[tuple[Judged, Facts | None]] = [(Judged((), (), asked=False), None)] * len(programs)
+        judged: list[tuple[Judged, ProgramFacts | None]] = [(Judged((), (), asked=False), None)] * len(programs)
         step_bytes = [[step.to_bytes() for step in program.steps] for program in programs]
         executor = self.executor()
         for index, facts in executor.run([encode(program) for program in programs], chunk=chunk):
@@ -175,7 +175,7 @@ class Explorer:
         return judged
 
     def explore(
-        self, source: Source, seconds: float, outcome: Exploration, corpus: Sequence[Program] = ()
+        self, source: ProgramSource, seconds: float, outcome: Exploration, corpus: Sequence[Program] = ()
     ) -> Exploration:
         """Run the corpus, then batches of ``source`` until ``seconds`` are over; fills ``outcome``."""
         self.executor()  # booting is no part of exploring
@@ -202,8 +202,13 @@ class Explorer:
         return outcome
 
     def batch(
-        self, programs: Sequence[Program], source: Source | None, outcome: Exploration, *, of_corpus: bool = False
-    ) -> list[Facts | None]:
+        self,
+        programs: Sequence[Program],
+        source: ProgramSource | None,
+        outcome: Exploration,
+        *,
+        of_corpus: bool = False,
+    ) -> list[ProgramFacts | None]:
         """Run and judge a batch, and look into what is suspicious; ``source`` learns from it. Raises ``GuestError``."""
         results = self.run(programs)
         outcome.programs += len(programs)
@@ -274,7 +279,7 @@ class Explorer:
             outcome.findings.append(finding)
             self._on_progress(f"found: {problem.oracle}: {problem.text}")
 
-    def _confirm(self, program: Program, before: Sequence[Program], problem: Problem) -> ExploreFinding | None:
+    def _confirm(self, program: Program, before: Sequence[Program], problem: StepProblem) -> ExploreFinding | None:
         """Repeat alone in fresh processes; where that shows nothing, in a fresh process with what ran before it."""
         shown = [self._same(judged, problem) for judged, _ in self.run([program] * 3, chunk=1)]
         if sum(map(bool, shown)) >= 2 and self._first_only:
@@ -292,7 +297,7 @@ class Explorer:
         company_left = tuple(before if self._first_only else self._less_company(before, program, problem))
         return ExploreFinding(shown[-1] or problem, program, program, company_left)
 
-    def _shrunk(self, program: Program, problem: Problem) -> Program:
+    def _shrunk(self, program: Program, problem: StepProblem) -> Program:
         until = time.monotonic() + _SHRINK_SECONDS
 
         def shows(candidates: Sequence[Program]) -> list[bool]:
@@ -302,7 +307,7 @@ class Explorer:
 
         return shrink(program, shows)
 
-    def _less_company(self, before: Sequence[Program], program: Program, problem: Problem) -> list[Program]:
+    def _less_company(self, before: Sequence[Program], program: Program, problem: StepProblem) -> list[Program]:
         kept, until = list(before), time.monotonic() + _SHRINK_SECONDS
         part = len(kept) // 2
         while part and time.monotonic() < until:
@@ -317,7 +322,7 @@ class Explorer:
         return kept
 
     @staticmethod
-    def _same(judged: Judged, problem: Problem) -> Problem | None:
+    def _same(judged: Judged, problem: StepProblem) -> StepProblem | None:
         return next((p for p in judged.problems[:1] if p.same == problem.same), None)
 
     # ------------------------------------------------------------------ what the console says, and lost guests
@@ -332,7 +337,7 @@ class Explorer:
             finding = self._blame(programs, crash)
             if finding is None:
                 self._on_progress(f"on the console, and not again: {crash.title}")
-                outcome.unconfirmed.append((Problem("console", -1, "batch", crash.title, ("O8",)), programs[0]))
+                outcome.unconfirmed.append((StepProblem("console", -1, "batch", crash.title, ("O8",)), programs[0]))
             else:
                 outcome.findings.append(finding)
                 self._on_progress(f"found: console: {crash.title}")
@@ -365,7 +370,7 @@ class Explorer:
             if confirmed is None:
                 continue
             if self._first_only:
-                return ExploreFinding(Problem("console", -1, "program", again.title, ("O8",)), culprit, culprit)
+                return ExploreFinding(StepProblem("console", -1, "program", again.title, ("O8",)), culprit, culprit)
             until = time.monotonic() + _SHRINK_SECONDS
 
             def shows(candidates: Sequence[Program], until: float = until) -> list[bool]:
@@ -374,7 +379,7 @@ class Explorer:
             small = shrink(culprit, shows, rounds=40)
             step = max(0, len(small.steps) - 1)
             name = small.steps[step].operation.name if small.steps else "mseal"
-            problem = Problem("console", step, name, again.title, ("O8",))
+            problem = StepProblem("console", step, name, again.title, ("O8",))
             return ExploreFinding(problem, small, culprit, quote=again.lines)
         return None
 

@@ -72,7 +72,7 @@ class Pass:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ProgramFacts:
     """What one program saw: with its seals and without, and the child's where it forks and both go on."""
 
     status: int
@@ -141,7 +141,7 @@ def _pass(data: bytes, at: int, shape: Shape, steps: int) -> Pass:
     return Pass(first, tuple(looks), tuple(answers), data[at : at + units], data[at + units : at + 2 * units])
 
 
-def decode(data: bytes, shape: Shape) -> tuple[int, Facts]:
+def decode(data: bytes, shape: Shape) -> tuple[int, ProgramFacts]:
     """A whole record: the program's index in its batch and what it saw."""
     index, status, detail, pass_, step = _RECORD.unpack_from(data)
     at = _RECORD.size
@@ -157,7 +157,7 @@ def decode(data: bytes, shape: Shape) -> tuple[int, Facts]:
     at += whole
     if shape.fork >= 0:
         twin_child = _pass(data, at, shape, left)
-    return index, Facts(status, detail, pass_, step, sealed, twin, child, twin_child, shape.fork)
+    return index, ProgramFacts(status, detail, pass_, step, sealed, twin, child, twin_child, shape.fork)
 
 
 class Reader:

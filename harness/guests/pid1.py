@@ -15,7 +15,7 @@ from harness.kernels.model import Kernel
 from harness.kernels.store import default_root, file_sha256, telling, write_atomically
 from harness.matrix.model import Profile
 from harness.model.architectures import Arch
-from harness.payload.compiler import Program
+from harness.payload.compiler import ElfTarget
 
 # What the channel runs over: the kernel's option, and the module where it is not built in.
 _CHANNEL = (("VIRTIO_PCI", "virtio_pci"), ("VIRTIO_CONSOLE", "virtio_console"))
@@ -39,9 +39,9 @@ def build_init(arch: Arch) -> Path:
     return init_program(arch).make()
 
 
-def init_program(arch: Arch) -> Program:
+def init_program(arch: Arch) -> ElfTarget:
     """PID 1 for ``arch``, as it is to be built."""
-    return Program(tuple(sorted(_sources().glob("*.c"))), arch, "init")
+    return ElfTarget(tuple(sorted(_sources().glob("*.c"))), arch, "init")
 
 
 def _sources() -> Path:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from harness.guests.pid1 import init_program
 from harness.model.architectures import ARCHES, Arch
 from harness.payload.build import payload_program
-from harness.payload.compiler import Program
+from harness.payload.compiler import ElfTarget
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def make_programs(arches: Iterable[Arch], *, init: bool = True, payload: bool = 
         _LOG.info("compiled in %.0f s", time.monotonic() - begun)
 
 
-def all_made() -> tuple[Program, ...]:
+def all_made() -> tuple[ElfTarget, ...]:
     """Those of every architecture, built where they are not: ahead of time, for a wheel or by scripts/setup."""
     make_programs(ARCHES)
     programs = _programs(ARCHES, init=True, payload=True)
@@ -37,6 +37,6 @@ def all_made() -> tuple[Program, ...]:
     return tuple(programs)
 
 
-def _programs(arches: Iterable[Arch], *, init: bool, payload: bool) -> list[Program]:
+def _programs(arches: Iterable[Arch], *, init: bool, payload: bool) -> list[ElfTarget]:
     wanted = [program for program, is_wanted in ((init_program, init), (payload_program, payload)) if is_wanted]
     return [program(arch) for arch in arches for program in wanted]

@@ -30,7 +30,7 @@ class KernelCell:
 
 
 @dataclass(frozen=True)
-class Standing:
+class KernelStanding:
     """A rule on a kernel, in the newest run that has it. ``status`` is as it counts over time."""
 
     rule: str
@@ -57,7 +57,7 @@ class KernelHistory:
     first: str
     last: str
     cells: tuple[KernelCell, ...]
-    standing: tuple[Standing, ...]
+    standing: tuple[KernelStanding, ...]
 
     @property
     def page(self) -> str:
@@ -123,18 +123,18 @@ def _counts(connection: Connection, numbers: Sequence[int]) -> Mapping[int, Mapp
     return found
 
 
-def _standing(connection: Connection, cells: Mapping[int, KernelCell]) -> Mapping[str, Sequence[Standing]]:
+def _standing(connection: Connection, cells: Mapping[int, KernelCell]) -> Mapping[str, Sequence[KernelStanding]]:
     """By kernel; of a cell's repeats each rule stands as in the worst."""
     rules: Mapping[int, str] = dict(connection.execute(select(RuleRow.number, RuleRow.id)).all())
-    found: dict[tuple[str, str, str], Standing] = {}
+    found: dict[tuple[str, str, str], KernelStanding] = {}
     columns = (ResultRow.rule_number, ResultRow.status, ResultRow.kind, ResultRow.reason)
     for number, rule, status, kind, reason in results_of(connection, tuple(cells), *columns):
         cell = cells[number]
-        one = Standing(rules[rule], cell.run, cell.cell, stands(status, cell.state), kind, reason)
+        one = KernelStanding(rules[rule], cell.run, cell.cell, stands(status, cell.state), kind, reason)
         key = (cell.sha256, first_id(cell.cell), rule)
         if key not in found or worst((one.status, found[key].status)) != found[key].status:
             found[key] = one
-    by_kernel: dict[str, list[Standing]] = {}
+    by_kernel: dict[str, list[KernelStanding]] = {}
     for (sha256, _, _), one in found.items():
         by_kernel.setdefault(sha256, []).append(one)
     return by_kernel

@@ -69,7 +69,7 @@ class Regression:
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenCause:
     """What a night saw of one cause that was not there the night before."""
 
     kind: str
@@ -106,7 +106,7 @@ class Changed:
 
 
 def after_night(
-    known: Iterable[Regression], seen: Iterable[Seen], cells: Cells, *, run: str, time: str
+    known: Iterable[Regression], seen: Iterable[SeenCause], cells: Cells, *, run: str, time: str
 ) -> tuple[Regression, ...]:
     """The living regressions, the new and the ended ones after a night. Pure; the same night again changes nothing.
 
@@ -126,7 +126,7 @@ def after_night(
     return (*(_aged(one, cells, run, time) for one in living.values()), *fresh)
 
 
-def _same(known: Regression, seen: Seen) -> bool:
+def _same(known: Regression, seen: SeenCause) -> bool:
     if known.kind != seen.kind:
         return False
     if not known.rules and not seen.rules:
@@ -134,7 +134,7 @@ def _same(known: Regression, seen: Seen) -> bool:
     return bool(set(known.rules) & set(seen.rules))
 
 
-def _opened(seen: Seen, run: str, time: str) -> Regression:
+def _opened(seen: SeenCause, run: str, time: str) -> Regression:
     state: RegressionState = "confirmed" if seen.confirmed else "new"
     return Regression(
         number=0, state=state, kind=seen.kind, headline=seen.headline, sentence=seen.sentence, rule=seen.rule,
@@ -143,7 +143,7 @@ def _opened(seen: Seen, run: str, time: str) -> Regression:
     )  # fmt: skip
 
 
-def _joined(known: Regression, seen: Seen, run: str, time: str) -> Regression:
+def _joined(known: Regression, seen: SeenCause, run: str, time: str) -> Regression:
     cells = tuple(dict.fromkeys((*known.cells, *seen.cells)))
     rules = tuple(dict.fromkeys((*known.rules, *seen.rules)))
     new = replace(known, cells=cells, rules=rules, last=seen.bad, seen_run=run)
@@ -205,7 +205,7 @@ def keep(connection: Connection, one: Regression) -> Regression:
     return replace(one, number=int(given[0]))
 
 
-def record_night(connection: Connection, seen: Iterable[Seen], cells: Cells, *, run: str, time: str) -> Changed:
+def record_night(connection: Connection, seen: Iterable[SeenCause], cells: Cells, *, run: str, time: str) -> Changed:
     """Bring the regressions up to date with a night, in the connection's transaction; returns what the night changed,
     also where it had been recorded before."""
     before = {one.number: one for one in regressions(connection)}

@@ -87,7 +87,7 @@ def stored_file(store: Store, source: FileSource, arch: Arch, where: str = "") -
 
 
 @dataclass(frozen=True)
-class Contents:
+class PackageContents:
     """What packages hold of one kernel: its ``release``, image and configuration."""
 
     release: str
@@ -119,7 +119,7 @@ def stored_packages(store: Store, source: PackageSource, arch: Arch, where: str 
         raise ImageError(f"{source.packages[0]}: {error}") from None
 
 
-def read_packages(paths: Sequence[Path], called: str = "") -> Contents:
+def read_packages(paths: Sequence[Path], called: str = "") -> PackageContents:
     """Return the kernel in packages, its image from the first that has one. Raises ``KernelUnavailable``.
 
     ``called`` is what the packages are called where their files' names say nothing.
@@ -133,11 +133,11 @@ def read_packages(paths: Sequence[Path], called: str = "") -> Contents:
             if kind:
                 found.setdefault(kind, data)
             if len(found) == 2:
-                return Contents(release, found["image"], found["config"])
+                return PackageContents(release, found["image"], found["config"])
     if "image" not in found:
         called = called or ", ".join(path.name for path in paths)
         raise KernelUnavailable(f"{called}: no kernel image in it (no boot/vmlinuz-…, no lib/modules/…/vmlinuz)")
-    return Contents(release, found["image"], b"")
+    return PackageContents(release, found["image"], b"")
 
 
 def is_image(name: str) -> bool:

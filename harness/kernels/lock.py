@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Literal
+from typing import Literal
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from harness.errors import ConfigError, StoreError
 from harness.kernels.branches import named
@@ -27,27 +27,24 @@ from harness.matrix.model import (
     TreeSource,
     UrlSource,
 )
+from harness.matrix.schema import Sha256
 from harness.model.architectures import Arch
+from harness.model.run_record import Part
 
-Key = tuple[str, Arch]
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+LockKey = tuple[str, Arch]
 _REMEDY = "restore it, or delete it to choose every build again"
 _HEADER = "Written by sealmatrix; keep it with kernels.yaml. Renew with: sealmatrix kernels lock --update"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LockedPackage(_Strict):
+class LockedPackage(Part):
     """A package and the sha256 of its .deb."""
 
     name: str
     version: str
-    sha256: Digest
+    sha256: Sha256
 
 
-class Locked(_Strict):
+class Locked(Part):
     """What one entry on one architecture was resolved to. ``asked`` is the entry's source at that time, as text;
     ``commit`` is what its branch had, where it follows one."""
 
@@ -59,8 +56,8 @@ class Locked(_Strict):
     package_version: str = ""
     suite: str = ""
     packages: tuple[LockedPackage, ...] = ()
-    image: Digest
-    config: Digest | Literal[""] = ""
+    image: Sha256
+    config: Sha256 | Literal[""] = ""
     commit: str = Field(default="", pattern=r"^([0-9a-f]{40}([0-9a-f]{24})?)?$")
 
     def triples(self) -> tuple[tuple[str, str, str], ...]:
@@ -68,7 +65,7 @@ class Locked(_Strict):
         return tuple((package.name, package.version, package.sha256) for package in self.packages)
 
 
-class _File(_Strict):
+class _LockFile(Part):
     version: Literal[1]
     about: str = ""
     kernels: tuple[Locked, ...]
@@ -79,7 +76,7 @@ class Lock:
     """A lock file's entries by (kernel name, architecture)."""
 
     path: Path
-    entries: Mapping[Key, Locked] = field(default_factory=dict)
+    entries: Mapping[LockKey, Locked] = field(default_factory=dict)
 
 
 def read_lock(path: Path) -> Lock:
@@ -91,7 +88,7 @@ def read_lock(path: Path) -> Lock:
     except OSError as error:
         raise ConfigError(path, 0, f"cannot read the lock file: {error.strerror or error}") from None
     try:
-        file = _File.model_validate(json.loads(data))
+        file = _LockFile.model_validate(json.loads(data))
     except json.JSONDecodeError as error:
         raise ConfigError(path, error.lineno, f"not a lock file ({error.msg}); {_REMEDY}") from None
     except pydantic.ValidationError as error:
@@ -103,7 +100,7 @@ def read_lock(path: Path) -> Lock:
     return Lock(path, MappingProxyType({(entry.kernel, entry.arch): entry for entry in file.kernels}))
 
 
-def update_lock(store: Store, path: Path, found: Iterable[Locked], valid: Iterable[Key]) -> bool:
+def update_lock(store: Store, path: Path, found: Iterable[Locked], valid: Iterable[LockKey]) -> bool:
     """Put entries into the lock file and drop those the matrix no longer has; says whether the file changed.
 
     Read, merged and renamed into place under a lock of the store: two runs at once lose nothing of each other.

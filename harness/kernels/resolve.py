@@ -23,7 +23,7 @@ from harness.kernels.fetch import (
     stored_file,
     stored_packages,
 )
-from harness.kernels.lock import Key, Lock, Locked, asked, locked, read_lock, update_lock
+from harness.kernels.lock import Lock, Locked, LockKey, asked, locked, read_lock, update_lock
 from harness.kernels.missing import refuse_missing
 from harness.kernels.model import Kernel
 from harness.kernels.packages import kind_of
@@ -59,7 +59,7 @@ class Resolution:
     ``unlocked`` says why the lock file could not be written, where it could not.
     """
 
-    kernels: Mapping[Key, Resolved]
+    kernels: Mapping[LockKey, Resolved]
     found: tuple[Locked, ...] = ()
     remarks: tuple[str, ...] = ()
     unlocked: StoreError | None = None

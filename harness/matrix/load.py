@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import harness
 from harness.config.loader import Document, load_yaml, parse_yaml
-from harness.config.yaml_lines import Key
+from harness.config.yaml_lines import KeyPath
 from harness.errors import nearest
 from harness.matrix.model import (
     STANDARD_PROFILE,
@@ -33,11 +33,11 @@ from harness.matrix.model import (
     UrlSource,
 )
 from harness.matrix.schema import (
+    AnyProfile,
     DebianKernel,
     DebianTreeKernel,
     FileKernel,
     KernelEntry,
-    Machine,
     MachineKernel,
     MatrixFile,
     PackageKernel,
@@ -120,7 +120,7 @@ def _nouns(document: Document[MatrixFile], digest: str, base: Matrix) -> Matrix:
     if DEFAULT in selections and not file.selections:
         selections[DEFAULT] = _beside_default(own, selections[DEFAULT])
     for name, wish in file.selections.items():
-        place: Key = ("selections", name)
+        place: KeyPath = ("selections", name)
         for position, kernel in enumerate(wish.kernels):
             document.require_known((*place, "kernels", position), kernel, kernels, "kernel")
         for position, profile in enumerate(wish.profiles):
@@ -188,7 +188,7 @@ def _place(folder: Path, value: str) -> Path:
     return folder / path
 
 
-def _profile(name: str, entry: Machine, folder: Path) -> Profile:
+def _profile(name: str, entry: AnyProfile, folder: Path) -> Profile:
     if isinstance(entry, SshProfile):
         return Profile(name, 0, 0, guest=_over_ssh(entry, folder))
     cpu = MappingProxyType(entry.cpu)

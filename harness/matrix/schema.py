@@ -43,19 +43,19 @@ def _matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-Name = Annotated[str, _matching(_NAME, "a name (letters, digits, '.', '_', '+', '-'; at most 64, no path)")]
+EntryName = Annotated[str, _matching(_NAME, "a name (letters, digits, '.', '_', '+', '-'; at most 64, no path)")]
 ProfileName = Annotated[str, _matching(_PROFILE, "a profile name (letters, digits, '_', '-'; at most 32)")]
-Suite = Annotated[str, _matching(_SUITE, "the name of a suite, such as trixie-backports")]
+ArchiveSuite = Annotated[str, _matching(_SUITE, "the name of a suite, such as trixie-backports")]
 Release = Annotated[str, _matching(_RELEASE, "a release: write newest, 6.12, 6.12.43 or 7.3-rc7")]
 SeriesNumber = Annotated[str, _matching(_SERIES, "a series: write 6.12 or 7.3")]
-Version = Annotated[str, _matching(_VERSION, "a package version such as 6.12.43-1~bpo12+1")]
-Package = Annotated[str, _matching(_PACKAGE, "a kernel metapackage such as linux-image-cloud-{arch}")]
+PackageVersion = Annotated[str, _matching(_VERSION, "a package version such as 6.12.43-1~bpo12+1")]
+PackageName = Annotated[str, _matching(_PACKAGE, "a kernel metapackage such as linux-image-cloud-{arch}")]
 Cpu = Annotated[str, _matching(_CPU, "a QEMU CPU model such as max,pauth-impdef=on")]
-Board = Annotated[str, _matching(_BOARD, "options of a QEMU machine such as mte=on")]
-Boot = Annotated[str, _matching(_BOOT, "one boot parameter: printable, without spaces")]
+BoardName = Annotated[str, _matching(_BOARD, "options of a QEMU machine such as mte=on")]
+BootParameter = Annotated[str, _matching(_BOOT, "one boot parameter: printable, without spaces")]
 Remote = Annotated[str, _matching(_REMOTE, "a remote of the tree, or the URL of a repository")]
-Branch = Annotated[str, _matching(_BRANCH, "the name of a branch, such as mm-unstable")]
-Commit = Annotated[str, _matching(_COMMIT, "a commit, tag or branch")]
+BranchName = Annotated[str, _matching(_BRANCH, "the name of a branch, such as mm-unstable")]
+Revision = Annotated[str, _matching(_COMMIT, "a commit, tag or branch")]
 Host = Annotated[str, _matching(_HOST, "a host name or an address")]
 User = Annotated[str, _matching(_USER, "a user name without a password")]
 Jump = Annotated[str, _matching(_JUMP, "[user@]host[:port] without a password")]
@@ -71,7 +71,7 @@ def _seconds(value: object) -> object:
 
 class _Kernel(Strict):
     architectures: tuple[Arch, ...] = Field(min_length=1)
-    labels: tuple[Name, ...] = ()
+    labels: tuple[EntryName, ...] = ()
 
     @model_validator(mode="after")
     def _each_once(self) -> _Kernel:
@@ -84,11 +84,11 @@ class DebianKernel(_Kernel):
     """``source: debian``."""
 
     source: Literal["debian"]
-    suites: tuple[Suite, ...] = Field(min_length=1)
+    suites: tuple[ArchiveSuite, ...] = Field(min_length=1)
     flavour: str = "cloud"
     release: Release | None = None
-    version: Version | None = None
-    package: Package | None = None
+    version: PackageVersion | None = None
+    package: PackageName | None = None
 
     @model_validator(mode="after")
     def _possible(self) -> DebianKernel:
@@ -180,8 +180,8 @@ class TreeKernel(_Kernel):
 
     source: Literal["tree"]
     tree: str = Field(min_length=1)
-    commit: Commit | None = None
-    branch: Branch | None = None
+    commit: Revision | None = None
+    branch: BranchName | None = None
     remote: Remote | None = None
     fragments: tuple[Annotated[str, Field(min_length=1)], ...] = ()
 
@@ -222,8 +222,8 @@ class ProfileEntry(Strict):
     smp: int = Field(default=1, ge=1, le=64)
     memory: int = Field(default=256, ge=96, le=65536)
     cpu: dict[Arch, Cpu] = Field(default_factory=dict)
-    board: dict[Arch, Board] = Field(default_factory=dict)
-    boot: tuple[Boot, ...] = ()
+    board: dict[Arch, BoardName] = Field(default_factory=dict)
+    boot: tuple[BootParameter, ...] = ()
     numa: int = Field(default=1, ge=1, le=8)
     swap: int = Field(default=0, ge=0, le=16384)
     hugepages: int = Field(default=0, ge=0, le=4096)
@@ -261,7 +261,7 @@ class SshProfile(Strict):
     patience: int = Field(default=300, ge=1, le=86400)
 
 
-Machine = Annotated[
+AnyProfile = Annotated[
     Annotated[ProfileEntry, Tag("guest=qemu")]
     | Annotated[VirtmeProfile, Tag("guest=virtme")]
     | Annotated[SshProfile, Tag("guest=ssh")],
@@ -273,10 +273,10 @@ class SelectionEntry(Strict):
     """A named part of the matrix; ``kernels`` are names, ``also`` those of other selections, ``probes`` and
     ``crosscheck`` globs, ``explore`` how long each cell is explored."""
 
-    kernels: tuple[Name, ...] = Field(min_length=1)
+    kernels: tuple[EntryName, ...] = Field(min_length=1)
     architectures: tuple[Arch, ...] = Field(default=ARCHES, min_length=1)
     profiles: tuple[ProfileName, ...] = Field(default=("standard",), min_length=1)
-    also: tuple[Name, ...] = ()
+    also: tuple[EntryName, ...] = ()
     probes: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     crosscheck: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     explore: Annotated[float, BeforeValidator(_seconds)] = 0.0
@@ -309,9 +309,9 @@ class MatrixFile(Strict):
 
     version: Literal["1"]
     extends: Literal["shipped", "none"] = "shipped"
-    kernels: dict[Name, KernelEntry] = Field(min_length=1)
-    profiles: dict[ProfileName, Machine] = Field(default_factory=dict)
-    selections: dict[Name, SelectionEntry] = Field(default_factory=dict)
+    kernels: dict[EntryName, KernelEntry] = Field(min_length=1)
+    profiles: dict[ProfileName, AnyProfile] = Field(default_factory=dict)
+    selections: dict[EntryName, SelectionEntry] = Field(default_factory=dict)
 
 
 def _refuse_repeats(key: str, words: tuple[str, ...]) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints
+from pydantic import ConfigDict, Field, RootModel, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 
 from harness.model.rule import Level, Outcome
-from harness.model.run_record import CellState, RunState
+from harness.model.run_record import CellState, Part, RunState
 from harness.model.verdict import Follows, Kind, Status
 from harness.names import LONGEST, VALID_NAME
 
@@ -22,12 +22,6 @@ Time = Annotated[str, StringConstraints(pattern=r"^([0-9]{4}-[0-9]{2}-[0-9]{2}T[
 Digest = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")]
 Divided = Annotated[str, StringConstraints(pattern=r"^[|.+-]+(>[|.+-]+)? [|.+-]+(>[|.+-]+)?$")]
 Absent = SkipJsonSchema[None]
-
-
-class Part(BaseModel):
-    """A mapping of a document. What a reader of this version does not know is an error in a schema of this version."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class KernelFactsPart(Part):

@@ -20,11 +20,13 @@ CellState = Literal["waiting", "running", "finished", "crashed", "lost", "interr
 RunState = Literal["running", "finished", "interrupted"]
 
 
-class _Model(BaseModel):
+class Part(BaseModel):
+    """A mapping of a document. What a reader of this version does not know is an error in a schema of this version."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class KernelRecord(_Model):
+class KernelRecord(Part):
     """The kernel of a cell: enough to find the same bytes again. ``config`` has the options that rules ask for."""
 
     name: str
@@ -42,7 +44,7 @@ class KernelRecord(_Model):
     note: str = ""
 
 
-class MachineRecord(_Model):
+class MachineRecord(Part):
     """The machine a cell ran on, as asked for and as it came up.
 
     ``cpu`` is the emulator's model of a processor, and ``argv`` its arguments, as run; ``notes`` are the set-up steps
@@ -75,7 +77,7 @@ class MachineRecord(_Model):
     filter: str = ""
 
 
-class CrashRecord(_Model):
+class CrashRecord(Part):
     """A report the console showed; ``during`` is the probe that was running, ``also`` those it may be as well.
 
     ``places`` has frames of its stack with where they are in the source: ``do_it+0x4f/0x2a0 mm/mprotect.c:612``.
@@ -91,7 +93,7 @@ class CrashRecord(_Model):
     places: tuple[str, ...] = ()
 
 
-class HelperRecord(_Model):
+class HelperRecord(Part):
     """A further guest that took over a share of a cell's probes: ``probes`` of them, from ``first`` on, in the plan's
     order. ``folder`` has its journal and console; ``reason`` says why it was of no use, or not to its end."""
 
@@ -104,14 +106,14 @@ class HelperRecord(_Model):
     reason: str
 
 
-class ExploreRecord(_Model):
+class ExploreRecord(Part):
     """That a cell is explored too: by generated programs, for so many seconds, all from this seed."""
 
     seconds: float
     seed: int
 
 
-class CellRecord(_Model):
+class CellRecord(Part):
     """One cell. ``state`` is "crashed" where every answer is there and the kernel reported a crash while no probe ran.
     ``seconds`` by stage; ``reason`` says why a cell that is not finished is not. ``host`` is the machine
     that ran it where that is not the run's own, ``lost_on`` the workers that were lost with it before. ``helpers``
@@ -163,7 +165,7 @@ class CellRecord(_Model):
         return "" if self.clean else ": ".join(filter(None, (self.state, self.reason)))
 
 
-class SittingRecord(_Model):
+class SittingRecord(Part):
     """One time a run was resumed: when, by what, and for which cells."""
 
     started: str
@@ -173,7 +175,7 @@ class SittingRecord(_Model):
     cells: tuple[Identifier, ...]
 
 
-class RunRecord(_Model):
+class RunRecord(Part):
     """A whole run. Times are UTC, ISO 8601. ``sittings`` are those after the first. ``reports`` has the sha256 of every
     report of the run that was written, by its name."""
 

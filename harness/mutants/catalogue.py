@@ -13,19 +13,19 @@ from pydantic import Field, RootModel, StringConstraints, model_validator
 from harness.config.loader import Strict, load_yaml
 from harness.errors import UsageError, nearest
 from harness.model.architectures import Arch
-from harness.mutants.model import KINDS, DefectKind, Edit, Mutant, Place, Series
+from harness.mutants.model import KINDS, DefectKind, Edit, EditPlace, KernelSeries, Mutant
 
 CATALOGUE = Path(__file__).resolve().parent / "catalogue"
 
 _Word = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
 _Clause = Annotated[str, StringConstraints(pattern=r"^[A-Z]\d{1,2}[a-z]?$")]
-_File = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+\.[chS]$")]
+_EditedPath = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+\.[chS]$")]
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=600)]
 _Number = Annotated[str, StringConstraints(pattern=r"^\d{1,3}\.\d{1,3}$")]
 
 
 class _EditYaml(Strict):
-    file: _File
+    file: _EditedPath
     scope: str = Field("", alias="in")
     find: _Text
     put: str | None = None
@@ -33,8 +33,8 @@ class _EditYaml(Strict):
     after: _Text | None = None
 
     @property
-    def places(self) -> list[tuple[Place, str]]:
-        places: tuple[tuple[Place, str | None], ...]
+    def places(self) -> list[tuple[EditPlace, str]]:
+        places: tuple[tuple[EditPlace, str | None], ...]
         places = (("put", self.put), ("before", self.before), ("after", self.after))
         return [(place, text) for place, text in places if text is not None]
 
@@ -100,6 +100,6 @@ def choose(mutants: Mapping[str, Mutant], globs: Sequence[str]) -> tuple[Mutant,
     )
 
 
-def _series(text: str) -> Series:
+def _series(text: str) -> KernelSeries:
     major, minor = text.split(".")
     return int(major), int(minor)

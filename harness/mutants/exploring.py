@@ -12,7 +12,7 @@ import harness.explore
 from harness.errors import InfrastructureError
 from harness.explore.corpus import Kept, load_corpus
 from harness.explore.difference import behaviour
-from harness.explore.generate import Source
+from harness.explore.generate import ProgramSource
 from harness.explore.known import known_as
 from harness.explore.model import ORACLES
 from harness.explore.session import Exploration, Explorer
@@ -63,7 +63,7 @@ class ExploreSuite:
         corpus = load_corpus()
         observed: Mapping[str, str] = {}
         try:
-            explorer.explore(Source(self._seed), self._seconds, outcome, [kept.program for kept in corpus])
+            explorer.explore(ProgramSource(self._seed), self._seconds, outcome, [kept.program for kept in corpus])
             if not outcome.findings and not outcome.lost:
                 observed = observed_of(explorer, corpus)
         finally:

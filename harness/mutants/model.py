@@ -35,8 +35,8 @@ KINDS: tuple[DefectKind, ...] = (
     "real",
 )
 """The kinds of the catalogue, each a file; ``mechanical`` mutants are made from the tree."""
-Place = Literal["put", "before", "after"]
-Series = tuple[int, int]
+EditPlace = Literal["put", "before", "after"]
+KernelSeries = tuple[int, int]
 """A kernel series, (6, 12)."""
 
 
@@ -51,7 +51,7 @@ class Edit:
     file: str
     scope: str
     find: str
-    place: Place
+    place: EditPlace
     text: str
 
 
@@ -69,13 +69,13 @@ class Mutant:
     kind: DefectKind
     what: str
     breaks: tuple[str, ...]
-    edits: Mapping[Series, tuple[Edit, ...]]
-    absent: Mapping[Series, str] = field(default_factory=dict)
+    edits: Mapping[KernelSeries, tuple[Edit, ...]]
+    absent: Mapping[KernelSeries, str] = field(default_factory=dict)
     arches: tuple[str, ...] = ()
     fragments: tuple[str, ...] = ()
-    equivalent: Mapping[Series, str] = field(default_factory=dict)
+    equivalent: Mapping[KernelSeries, str] = field(default_factory=dict)
 
-    def variant(self, series: Series, arch: str, fragments: Collection[str] = ()) -> tuple[Edit, ...] | str:
+    def variant(self, series: KernelSeries, arch: str, fragments: Collection[str] = ()) -> tuple[Edit, ...] | str:
         """The edits for a tree of ``series``, or the reason why there are none; ``fragments`` are built in."""
         if self.arches and arch not in self.arches:
             return f"only on {' and '.join(self.arches)}"
@@ -87,15 +87,15 @@ class Mutant:
             return f"written for {oldest[0]}.{oldest[1]} and later"
         return self.edits[newest] if newest in self.edits else self.absent[newest]
 
-    def why_equivalent(self, series: Series) -> str:
+    def why_equivalent(self, series: KernelSeries) -> str:
         """Why no suite can tell a kernel of ``series`` from the original; "" when one ought to."""
         newest = self._newest(series)
         return self.equivalent.get(newest, "") if newest else ""
 
-    def _newest(self, series: Series) -> Series | None:
+    def _newest(self, series: KernelSeries) -> KernelSeries | None:
         return max((s for s in (*self.edits, *self.absent) if s <= series), default=None)
 
-    def digest(self, series: Series, arch: str) -> str:
+    def digest(self, series: KernelSeries, arch: str) -> str:
         """Sixteen hex digits that change with what would be done to a tree."""
         return hashlib.sha256(repr((self.id, self.variant(series, arch, self.fragments))).encode()).hexdigest()[:16]
 

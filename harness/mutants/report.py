@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.model.rule import Rule
-from harness.mutants.model import Mutant, Series
+from harness.mutants.model import KernelSeries, Mutant
 from harness.mutants.records import SCHEMA, STATES, MutantRecord, MutantState, MutationSession
 
 EXIT_OK, EXIT_SURVIVED, EXIT_NO_ANSWER = 0, 1, 3
@@ -100,7 +100,7 @@ def make_report(
     )
 
 
-def _line(mutant: Mutant, record: MutantRecord | None, rules: Mapping[str, Rule], series: Series) -> ReportLine:
+def _line(mutant: Mutant, record: MutantRecord | None, rules: Mapping[str, Rule], series: KernelSeries) -> ReportLine:
     noticed = [rules[name] for name in (record.by if record else ()) if name in rules]
     clauses = {clause for rule in noticed for clause in rule.contract.split()}
     return ReportLine(mutant, record, bool(clauses & set(mutant.breaks)), mutant.why_equivalent(series))

@@ -21,7 +21,7 @@ from harness.model.architectures import Arch
 from harness.mutants.copy import TreeCopy, open_copy
 from harness.mutants.kept import KeptImages
 from harness.mutants.mechanical.replay import NoReplay, Replay, prepare
-from harness.mutants.model import Edit, Mutant, Series
+from harness.mutants.model import Edit, KernelSeries, Mutant
 from harness.mutants.records import MutantRecord, MutantState, MutationSession, Records
 from harness.mutants.suite import Suite, SuiteResult, compare
 
@@ -67,14 +67,14 @@ class MutationProgress:
     record: MutantRecord | None = None
 
 
-OnProgress = Callable[[MutationProgress], None]
+OnMutationProgress = Callable[[MutationProgress], None]
 
 
 class UnfitSuite(InfrastructureError):
     """A suite that fails something on the unchanged kernel proves nothing by failing on another."""
 
 
-def run_mutants(task: MutationOptions, suite: Suite, on_progress: OnProgress) -> Records:
+def run_mutants(task: MutationOptions, suite: Suite, on_progress: OnMutationProgress) -> Records:
     """Try every mutant of ``task`` and return the records.
 
     Raises ``UnfitSuite``, ``UsageError`` for a tree that is none, ``StoreError``, ``ToolMissing`` and the errors of
@@ -86,7 +86,7 @@ def run_mutants(task: MutationOptions, suite: Suite, on_progress: OnProgress) ->
     return records
 
 
-def build_mutants(task: MutationOptions, on_progress: OnProgress) -> dict[str, str]:
+def build_mutants(task: MutationOptions, on_progress: OnMutationProgress) -> dict[str, str]:
     """Build every mutant of ``task`` that is not kept yet and keep it; returns why for each that could not be.
 
     Raises what ``run_mutants`` raises, but for the suite.
@@ -110,7 +110,7 @@ def build_mutants(task: MutationOptions, on_progress: OnProgress) -> dict[str, s
 
 
 @contextmanager
-def _opened(task: MutationOptions, on_progress: OnProgress) -> Iterator[tuple[_Workshop, _Image]]:
+def _opened(task: MutationOptions, on_progress: OnMutationProgress) -> Iterator[tuple[_Workshop, _Image]]:
     """The tree's copy and the unchanged kernel built from it."""
     with ExitStack() as stack:
         series = check_tree(task.tree)
@@ -124,7 +124,7 @@ def _opened(task: MutationOptions, on_progress: OnProgress) -> Iterator[tuple[_W
         yield _Workshop(task, series, copy, pristine.kernel, kept, replay), pristine
 
 
-def _replay(task: MutationOptions, built: BuiltTree, on_progress: OnProgress) -> Replay | None:
+def _replay(task: MutationOptions, built: BuiltTree, on_progress: OnMutationProgress) -> Replay | None:
     """How to build quickly; None, and why is told, where only make can."""
     try:
         return prepare(built, _out(task), _scratch(task, "replayed"))
@@ -134,7 +134,7 @@ def _replay(task: MutationOptions, built: BuiltTree, on_progress: OnProgress) ->
 
 
 def _open_session(
-    task: MutationOptions, series: Series, suite: Suite, pristine: _Image, on_progress: OnProgress
+    task: MutationOptions, series: KernelSeries, suite: Suite, pristine: _Image, on_progress: OnMutationProgress
 ) -> tuple[Records, MutationSession]:
     """The records of this kernel and suite; the suite is tried on the unchanged kernel unless it has been."""
     session = MutationSession(
@@ -183,7 +183,7 @@ def _out(task: MutationOptions) -> Path:
     return task.work / f"build-{task.flavour}"
 
 
-def _build(task: MutationOptions, series: Series, copy: TreeCopy, name: str, *, commands: bool = False) -> _Image:
+def _build(task: MutationOptions, series: KernelSeries, copy: TreeCopy, name: str, *, commands: bool = False) -> _Image:
     """Build the copy as it stands now."""
     fragments = (*own_fragments(task.arch, series), *task.fragments)
     built = build_tree(
@@ -205,7 +205,7 @@ class _Workshop:
     """Where mutants are built, or taken from the shelf when they were built before."""
 
     task: MutationOptions
-    series: Series
+    series: KernelSeries
     copy: TreeCopy
     pristine: Kernel
     kept: KeptImages
@@ -289,7 +289,7 @@ class _Trials:
         self,
         task: MutationOptions,
         suite: Suite,
-        on_progress: OnProgress,
+        on_progress: OnMutationProgress,
         workshop: _Workshop,
         records: Records,
         session: MutationSession,

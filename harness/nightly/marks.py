@@ -17,7 +17,7 @@ from harness.runs.run_store import NIGHTLY, nightly_folders
 NightState = Literal["running", "done", "given up"]
 
 
-class Mark(BaseModel):
+class NightRecord(BaseModel):
     """A night. ``before`` is the run it was compared with, "" for none; ``same`` that nothing at all was new.
 
     ``cells`` counts all cells, ``taken`` those whose answers are of earlier runs, ``sampled`` those of them that ran
@@ -50,16 +50,16 @@ class Mark(BaseModel):
     judged_by: str = ""
 
 
-def write_mark(folder: Path, mark: Mark) -> None:
+def write_mark(folder: Path, mark: NightRecord) -> None:
     """Say how far a night came. Raises ``StoreError``."""
     write_atomically(folder / NIGHTLY, mark.model_dump_json(indent=1) + "\n")
 
 
-def read_mark(folder: Path) -> Mark:
+def read_mark(folder: Path) -> NightRecord:
     """Read ``nightly.json``. Raises ``UsageError`` with one line for one that cannot be read."""
     path = folder / NIGHTLY
     try:
-        return Mark.model_validate(json.loads(path.read_bytes()))
+        return NightRecord.model_validate(json.loads(path.read_bytes()))
     except ValidationError as problem:
         first = problem.errors(include_url=False, include_input=False)[0]
         raise UsageError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from problem
@@ -72,7 +72,7 @@ def news_of(folder: Path) -> tuple[str, ...]:
     return read_mark(folder).news if (folder / NIGHTLY).is_file() else ()
 
 
-def nights(results: Path, selection: str) -> Iterator[tuple[Path, Mark]]:
+def nights(results: Path, selection: str) -> Iterator[tuple[Path, NightRecord]]:
     """The nights of a selection, newest first."""
     for folder in reversed(nightly_folders(results)):
         mark = read_mark(folder)

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 
 from harness.history.regressions import LIVING, Changed, Regression
 
-Event = str
-
 
 @dataclass(frozen=True)
 class Message:
     """``key`` tells it from every other of its night; ``commands`` repeat what it says."""
 
     key: str
-    event: Event
+    event: str
     subject: str
     lines: tuple[str, ...]
     commands: tuple[str, ...] = ()
@@ -54,7 +52,7 @@ def messages(changed: Changed, alarms: Iterable[str], run: str, page: str) -> tu
     return tuple(found)
 
 
-def _message(event: Event, one: Regression, run: str, page: str) -> Message:
+def _message(event: str, one: Regression, run: str, page: str) -> Message:
     where = ", ".join(one.cells)
     lines = [f"{one.name} ({one.state}): {one.sentence}", f"on {where}"]
     fixed = f", fixed in {one.fixed_in}" if one.fixed_in else ""

@@ -14,7 +14,7 @@ _NAMED = 3
 
 
 @dataclass(frozen=True)
-class Facts:
+class NightFacts:
     """What the news are made of. ``unclean`` names cells that gave no whole answer, with the reason."""
 
     run: str
@@ -40,7 +40,7 @@ class Facts:
         return bool(self.alarms or self.broken or self.changed != Changed())
 
 
-def head(facts: Facts) -> str:
+def head(facts: NightFacts) -> str:
     """``nightly 20261128-…: 55 cells, 52 answered before, 3 run; 72 s``; no name where no run was made."""
     if not facts.run:
         return f"nightly: {plural(facts.cells, 'cell')}, all answered before, none run; {facts.seconds:.1f} s"
@@ -51,7 +51,7 @@ def head(facts: Facts) -> str:
     return f"nightly {facts.run}: {plural(facts.cells, 'cell')}, {taken}{', '.join(ran)}; {facts.seconds:.0f} s"
 
 
-def news(facts: Facts) -> list[str]:
+def news(facts: NightFacts) -> list[str]:
     """The lines, what matters most first; what does not go into them is counted."""
     told = [head(facts)]
     body = [f"alarm: an answer is not what was kept for it: {alarm}" for alarm in facts.alarms]

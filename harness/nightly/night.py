@@ -16,7 +16,16 @@ from harness.compare.diff import standing
 from harness.errors import InfrastructureError, StoreError, UsageError
 from harness.history.database import database_url, reading, writing
 from harness.history.record import import_folders
-from harness.history.regressions import LIVING, Cells, Changed, Regression, Seen, changed_in, record_night, regressions
+from harness.history.regressions import (
+    LIVING,
+    Cells,
+    Changed,
+    Regression,
+    SeenCause,
+    changed_in,
+    record_night,
+    regressions,
+)
 from harness.kernels.resolve import Progress, provide
 from harness.kernels.store import telling
 from harness.matrix.model import CellSpec, Matrix
@@ -26,10 +35,10 @@ from harness.model.verdict import EXIT_FAILED, EXIT_NO_ANSWER, EXIT_OK
 from harness.nightly.against_last import SinceLast, contradictions, new_kernels, only_repeats, since_last
 from harness.nightly.broken import LOST_COVERAGE, NO_ANSWER, Broken, broken_since
 from harness.nightly.cells import left_of, repeating, tonight, unsure
-from harness.nightly.marks import Mark, nights, read_mark, write_mark
+from harness.nightly.marks import NightRecord, nights, read_mark, write_mark
 from harness.nightly.messages import messages
-from harness.nightly.news import Facts, news
-from harness.nightly.notify import Channel
+from harness.nightly.news import NightFacts, news
+from harness.nightly.notify import Messenger
 from harness.runs.cells import upstream_version
 from harness.runs.finished_cells import FinishedCells
 from harness.runs.judges import judged_by
@@ -41,7 +50,7 @@ SHARE = 0.05
 _SAMPLE_HOURS = 20
 """A night that begins a little earlier than the one before has its sample all the same."""
 Execute = Callable[[Composed], RunDone]
-Search = Callable[[str, str], object]
+BisectCulprit = Callable[[str, str], object]
 """Called with the id of a run and the time."""
 
 
@@ -70,7 +79,7 @@ class NothingNew:
     """What comes of a night that would only repeat the last one, which is in ``folder``: no run is made."""
 
     folder: Path
-    mark: Mark
+    mark: NightRecord
     changed: Changed = field(default_factory=Changed)
     exit_code: int = EXIT_OK
 
@@ -80,7 +89,7 @@ class Night:
     """A night that has come to its end."""
 
     done: RunDone
-    mark: Mark
+    mark: NightRecord
     since: SinceLast
     broken: tuple[Broken, ...]
     changed: Changed
@@ -148,7 +157,7 @@ def _sample_due(results: Path, wanted: Wanted, now: str) -> bool:
 
 
 def nothing_new(
-    wanted: Wanted, planned: Tonight, began: float, now: str, search: Search = lambda run, now: None
+    wanted: Wanted, planned: Tonight, began: float, now: str, search: BisectCulprit = lambda run, now: None
 ) -> NothingNew | None:
     """Where a night would only repeat the last one, say so, and write down there that it was looked at again.
 
@@ -169,7 +178,7 @@ def nothing_new(
     mark = read_mark(last).model_copy(update={"checked": now, **({"drawn": now} if planned.drawn else {})})
     write_mark(last, mark)
     cells = len(plan.taken)
-    facts = Facts("", last.name, cells, cells, 0, 0, 0, seconds, changed=changed, known=living)
+    facts = NightFacts("", last.name, cells, cells, 0, 0, 0, seconds, changed=changed, known=living)
     update = {"same": True, "cells": cells, "taken": cells, "seconds": round(seconds, 1), "news": tuple(news(facts))}
     return NothingNew(last, mark.model_copy(update=update), changed)
 
@@ -179,7 +188,7 @@ def begin(wanted: Wanted, planned: Tonight) -> Composed:
     ready = planned.composed
     with telling(ready.plan.folder):
         ready.plan.folder.mkdir(parents=True, exist_ok=True)
-    write_mark(ready.plan.folder, Mark(state="running", selection=wanted.selection, drawn=planned.drawn))
+    write_mark(ready.plan.folder, NightRecord(state="running", selection=wanted.selection, drawn=planned.drawn))
     return ready
 
 
@@ -198,7 +207,7 @@ def go_on(wanted: Wanted, composed: Composed, folder: Path) -> Composed | None:
 
 def give_up(wanted: Wanted, folder: Path, why: str) -> None:
     """Say that a night cannot be ended. Its finished cells are kept, and taken by the next one."""
-    write_mark(folder, Mark(state="given up", selection=wanted.selection, reason=why))
+    write_mark(folder, NightRecord(state="given up", selection=wanted.selection, reason=why))
 
 
 def observe(wanted: Wanted, ready: Composed, whole: Composed, execute: Execute) -> RunDone:
@@ -228,7 +237,7 @@ def conclude(
     catalogue: Mapping[str, Rule],
     seconds: float,
     now: str,
-    search: Search = lambda run, now: None,
+    search: BisectCulprit = lambda run, now: None,
 ) -> Night:
     """Compare, open and close regressions, and say what is new. The run's reports are written before; it is in the
     history afterwards. ``search`` looks for where regressions began, and writes down what it finds."""
@@ -247,7 +256,7 @@ def conclude(
     _regressions(done, broken, frozenset(twice), now)
     search(done.record.id, now)
     changed, living = changes_of(results, done.record.id)
-    facts = Facts(
+    facts = NightFacts(
         run=done.record.id,
         before=since.before.id if since.before else "",
         cells=len(firsts),
@@ -266,7 +275,7 @@ def conclude(
         known=living - len(changed.opened),
     )
     begun = read_mark(done.folder)
-    mark = Mark(
+    mark = NightRecord(
         state="running",
         selection=wanted.selection,
         before=facts.before,
@@ -306,7 +315,9 @@ def _regressions(done: RunDone, broken: tuple[Broken, ...], twice: frozenset[str
     """Bring the regressions up to date. The run is put into the history in the same go."""
     url = database_url(done.folder.parent)
     import_folders(url, [done.folder])
-    seen = [Seen(**{f.name: getattr(one, f.name) for f in fields(Seen)}) for one in broken if not one.unsteady]
+    seen = [
+        SeenCause(**{f.name: getattr(one, f.name) for f in fields(SeenCause)}) for one in broken if not one.unsteady
+    ]
     versions = {cell.id: upstream_version(cell) for cell in done.record.cells}
     with writing(url) as connection:
         record_night(connection, seen, Cells(shows_in(done), versions, twice), run=done.record.id, time=now)
@@ -339,7 +350,7 @@ def shows_in(done: RunDone) -> Callable[[Regression, str], bool | None]:
     return shows
 
 
-def notify(ended: Night | NothingNew, ways: Sequence[Channel], page: str) -> tuple[str, ...]:
+def notify(ended: Night | NothingNew, ways: Sequence[Messenger], page: str) -> tuple[str, ...]:
     """Send what is new, and write down after each message that it went: a night done again sends the rest.
 
     Returns what could not be sent, and why; that is tried again by nobody, and is in no way the kernels' fault.

@@ -34,25 +34,25 @@ class NotSent(InfrastructureError):
 
 
 @dataclass(frozen=True)
-class Channel:
+class Messenger:
     """A way to send messages, and its name for people."""
 
     name: str
     send: Send
 
 
-def channels(environment: Mapping[str, str] = os.environ) -> tuple[Channel, ...]:
+def channels(environment: Mapping[str, str] = os.environ) -> tuple[Messenger, ...]:
     """What is set up. Raises ``UsageError`` for a setting that cannot be understood."""
     found = []
     if to := _setting(environment, "SEALMATRIX_MAIL_TO"):
-        found.append(Channel("mail", _mail(environment, to)))
+        found.append(Messenger("mail", _mail(environment, to)))
     if address := _setting(environment, "SEALMATRIX_WEBHOOK"):
         form = _setting(environment, "SEALMATRIX_WEBHOOK_FORM") or "json"
         if form not in FORMS:
             raise UsageError(f"SEALMATRIX_WEBHOOK_FORM={form}: choose one of {', '.join(FORMS)}")
         if urlsplit(address).scheme not in ("http", "https"):
             raise UsageError("SEALMATRIX_WEBHOOK: not an address; it begins with https://")
-        found.append(Channel("webhook", _webhook(address, form, _setting(environment, "SEALMATRIX_WEBHOOK_TOKEN"))))
+        found.append(Messenger("webhook", _webhook(address, form, _setting(environment, "SEALMATRIX_WEBHOOK_TOKEN"))))
     return tuple(found)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from harness.errors import BuildError, StoreError
 from harness.kernels.store import keep_made, made, telling
 from harness.model.architectures import ARCHITECTURES, Arch, this_arch
-from harness.payload.compiler import Program, compiler_version, sources_digest
+from harness.payload.compiler import ElfTarget, compiler_version, sources_digest
 from harness.processes.children import OutOfTime, run
 
 _LIST_SECONDS = 60
@@ -143,14 +143,14 @@ def _compile(arch: Arch, ident: str) -> Path:
     return _program(arch, ident).make()
 
 
-def payload_program(arch: Arch) -> Program:
+def payload_program(arch: Arch) -> ElfTarget:
     """The C payload for ``arch``, as it is to be built."""
     return _program(arch, payload_id())
 
 
-def _program(arch: Arch, ident: str) -> Program:
-    inside = (Program((_program32(),), arch, "program32", small=True),) if ARCHITECTURES[arch].zig32 else ()
-    return Program(payload_sources(), arch, "payload", (("PAYLOAD_ID", f'"{ident}"'),), inside=inside)
+def _program(arch: Arch, ident: str) -> ElfTarget:
+    inside = (ElfTarget((_program32(),), arch, "program32", small=True),) if ARCHITECTURES[arch].zig32 else ()
+    return ElfTarget(payload_sources(), arch, "payload", (("PAYLOAD_ID", f'"{ident}"'),), inside=inside)
 
 
 def _output(program: Path, arguments: Sequence[str], folder: Path | None = None) -> str:

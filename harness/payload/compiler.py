@@ -84,7 +84,7 @@ def sources_digest(sources: Sequence[Path]) -> str:
 
 
 @dataclass(frozen=True)
-class Program:
+class ElfTarget:
     """A static ELF called ``name``, as it is to be built from ``sources`` for ``arch``.
 
     ``defines`` become ``-DKEY=VALUE``. The sources may include headers that lie beside them. A ``shared`` one is a
@@ -100,7 +100,7 @@ class Program:
     shared: bool = False
     foreign: tuple[str, ...] = ()
     small: bool = False
-    inside: tuple[Program, ...] = ()
+    inside: tuple[ElfTarget, ...] = ()
 
     @property
     def _target(self) -> str:
@@ -161,8 +161,8 @@ class Program:
 
 
 def compile_static(sources: Sequence[Path], arch: Arch, name: str, defines: Mapping[str, str] | None = None) -> Path:
-    """Make a ``Program``; see there."""
-    return Program(tuple(sources), arch, name, tuple((defines or {}).items())).make()
+    """Make a ``ElfTarget``; see there."""
+    return ElfTarget(tuple(sources), arch, name, tuple((defines or {}).items())).make()
 
 
 def compile_given(source: Path, arch: Arch) -> bytes:

@@ -69,7 +69,7 @@ class _Sources:
 
 
 @dataclass
-class _Builder:
+class _PythonBuilder:
     """One build: the store and archive it takes packages from, and what it had to take."""
 
     store: Store
@@ -109,7 +109,7 @@ def build_python(
         target.parent.mkdir(parents=True, exist_ok=True)
         if not (made(target) and made(target.with_suffix(".json"))):
             store = store or Store()
-            builder = _Builder(store, archive or system_packages(store), say or partial(_LOG.info, _TOLD, arch))
+            builder = _PythonBuilder(store, archive or system_packages(store), say or partial(_LOG.info, _TOLD, arch))
             _keep(target.with_suffix(".json"), _made_of(builder.packages(arch)))
             _keep(target, _assemble(builder, arch, sources, ident), 0o755)
         made_of = tuple(Pinned(**row) for row in json.loads(target.with_suffix(".json").read_text(encoding="utf-8")))
@@ -142,7 +142,7 @@ def _sources() -> _Sources:
     return _Sources(interpreter, compiler, library)
 
 
-def _assemble(builder: _Builder, arch: Arch, sources: _Sources, ident: str) -> bytes:
+def _assemble(builder: _PythonBuilder, arch: Arch, sources: _Sources, ident: str) -> bytes:
     program = _program(builder, arch, sources)
     standard = _standard_library(builder, sources)
     own = {**sources.library, "guest/_identity.py": f'ID = "{ident}"\n'.encode()}
@@ -150,7 +150,7 @@ def _assemble(builder: _Builder, arch: Arch, sources: _Sources, ident: str) -> b
     return program + _merged(standard, _compiled(builder, own, sources))
 
 
-def _program(builder: _Builder, arch: Arch, sources: _Sources) -> bytes:
+def _program(builder: _PythonBuilder, arch: Arch, sources: _Sources) -> bytes:
     """The bare interpreter: an ELF without any module that is not built in."""
     key = _digest(compiler_version(), _CFLAGS, _LDFLAGS, arch, _made_of(builder.packages(arch)), sources.interpreter)
     kept = cache_root() / key[:32] / "interpreter"
@@ -161,7 +161,7 @@ def _program(builder: _Builder, arch: Arch, sources: _Sources) -> bytes:
     return kept.read_bytes()
 
 
-def _link(builder: _Builder, arch: Arch, sources: Mapping[str, bytes], folder: Path) -> bytes:
+def _link(builder: _PythonBuilder, arch: Arch, sources: Mapping[str, bytes], folder: Path) -> bytes:
     triple = ARCHITECTURES[arch].gnu
     for name, data in contents(builder.store, builder.packages(arch)):
         if name.startswith(("usr/include/python", f"usr/include/{triple}/python")) or name.endswith((".a", ".o")):
@@ -188,7 +188,7 @@ def _link(builder: _Builder, arch: Arch, sources: Mapping[str, bytes], folder: P
     return output.read_bytes()
 
 
-def _standard_library(builder: _Builder, sources: _Sources) -> bytes:
+def _standard_library(builder: _PythonBuilder, sources: _Sources) -> bytes:
     """A zip of the standard library, compiled. It is the same for every architecture; the host's packages have it."""
     made_of = _made_of(builder.packages(this_arch()))
     kept = cache_root() / _digest(made_of, sources.compiler, sorted(_LEFT_OUT))[:32] / "standard.zip"
@@ -198,7 +198,7 @@ def _standard_library(builder: _Builder, sources: _Sources) -> bytes:
     return kept.read_bytes()
 
 
-def _standard_modules(builder: _Builder) -> Iterable[tuple[str, bytes]]:
+def _standard_modules(builder: _PythonBuilder) -> Iterable[tuple[str, bytes]]:
     root = PurePosixPath(f"usr/lib/python{PYTHON}")
     for name, data in contents(builder.store, builder.packages(this_arch())):
         path = PurePosixPath(name)
@@ -208,7 +208,7 @@ def _standard_modules(builder: _Builder) -> Iterable[tuple[str, bytes]]:
                 yield str(inside), data
 
 
-def _compiled(builder: _Builder, modules: Mapping[str, bytes], sources: _Sources) -> bytes:
+def _compiled(builder: _PythonBuilder, modules: Mapping[str, bytes], sources: _Sources) -> bytes:
     """A zip of modules compiled by the interpreter itself, which for that is given the standard library as sources."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sealmatrix-")))

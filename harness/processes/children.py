@@ -43,7 +43,7 @@ class Done:
     err: bytes = b""
 
 
-class Program:
+class RunningProgram:
     """A running program."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
@@ -78,7 +78,7 @@ class Program:
         self._process.kill()
 
 
-class Child(Program):
+class Child(RunningProgram):
     """A running program and its keeper; made by ``start``. ``pid`` is the keeper's, which ends when the program has
     ended, and the way it did. ``end`` may be called from any thread, any number of times."""
 
@@ -297,12 +297,12 @@ def ask(
     return Done(process.returncode, out, err)
 
 
-def emulator(argv: Sequence[str], inherited: Sequence[int]) -> Program:
+def emulator(argv: Sequence[str], inherited: Sequence[int]) -> RunningProgram:
     """Start QEMU: it dies with the *thread* that started it. Raises ``OSError``, ``ToolMissing``."""
     wrapper = shutil.which("setpriv")
     if wrapper is None:
         raise ToolMissing("setpriv", "util-linux")
     argv = [wrapper, "--pdeathsig", "KILL", "--", *argv]
-    return Program(
+    return RunningProgram(
         subprocess.Popen(argv, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, pass_fds=inherited, start_new_session=True)
     )

@@ -22,7 +22,7 @@ _SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
-class _Asked(Exception):
+class _AskedToEnd(Exception):
     """Somebody wants the keeper to end."""
 
 
@@ -40,7 +40,7 @@ def main() -> None:
     try:
         pid = _start(sys.argv[3:], libc, other)
         status = _wait(pid, other, ended)
-    except _Asked:
+    except _AskedToEnd:
         pass
     for number in _ENDING:
         signal.signal(number, signal.SIG_IGN)
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def _asked(_number: int, _frame: object) -> None:
-    raise _Asked
+    raise _AskedToEnd
 
 
 def _reap(ended: dict[int, int]) -> None:
@@ -90,7 +90,7 @@ def _start(command: list[str], libc: ctypes.CDLL, other: int) -> int:
     try:
         os.write(other, words or b"0")
     except OSError:
-        raise _Asked from None
+        raise _AskedToEnd from None
     return pid
 
 

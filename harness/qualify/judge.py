@@ -67,7 +67,7 @@ class AllowedUse:
 
 
 @dataclass(frozen=True)
-class Case:
+class QualificationInput:
     """What is to be judged, and the catalogue's ``rules``: one that was not asked was not kept.
 
     ``unfinished`` says, by cell, why a cell of the candidate gave no whole answer.
@@ -94,7 +94,7 @@ class Qualification:
     outside: tuple[str, ...]
 
 
-def qualify(policy: Policy, case: Case, today: date) -> Qualification:
+def qualify(policy: Policy, case: QualificationInput, today: date) -> Qualification:
     """Judge a candidate. Every check starts as not met, so what was not measured does not qualify."""
     allowed, refused = _differences(policy, case)
     found = (
@@ -119,7 +119,7 @@ def qualify(policy: Policy, case: Case, today: date) -> Qualification:
     )
 
 
-def _costs(policy: Policy, case: Case) -> Iterator[PolicyCheck]:
+def _costs(policy: Policy, case: QualificationInput) -> Iterator[PolicyCheck]:
     if policy.cost is not None:
         kept, says = costs_kept(policy.cost, case.costs)
         title = f"No system call costs {policy.cost.by:g} % more instructions than on the baseline"
@@ -133,13 +133,13 @@ def _verdict(checks: Iterable[PolicyCheck]) -> QualifiedAs:
     return "qualified with waivers" if "waived" in outcomes else "qualified"
 
 
-def _cells(policy: Policy, case: Case) -> PolicyCheck:
+def _cells(policy: Policy, case: QualificationInput) -> PolicyCheck:
     missing = [arch for arch in policy.architectures if arch not in {side.arch for side in case.candidate}]
     says = f"no cell of the candidate is on {', '.join(missing)}" if missing else ", ".join(policy.architectures)
     return PolicyCheck("The candidate was tested on every architecture", "not met" if missing else "met", says)
 
 
-def _results(case: Case) -> Iterator[tuple[Side, RuleResult]]:
+def _results(case: QualificationInput) -> Iterator[tuple[Side, RuleResult]]:
     """Every result of the candidate, repeats of its cells included: a failure in one of them is a failure."""
     for side in case.candidate:
         for results in (side.results, *side.repeats):
@@ -147,7 +147,7 @@ def _results(case: Case) -> Iterator[tuple[Side, RuleResult]]:
                 yield side, result
 
 
-def _failures(policy: Policy, case: Case) -> Iterator[Deviation]:
+def _failures(policy: Policy, case: QualificationInput) -> Iterator[Deviation]:
     for side, result in _results(case):
         if not policy.requires(result.rule):
             continue
@@ -160,7 +160,9 @@ def _failures(policy: Policy, case: Case) -> Iterator[Deviation]:
             yield Deviation(what, side.cell, result.rule.id, says, evidence=tuple(lines))
 
 
-def _checked(title: str, found: Iterable[Deviation], policy: Policy, case: Case, today: date) -> PolicyCheck:
+def _checked(
+    title: str, found: Iterable[Deviation], policy: Policy, case: QualificationInput, today: date
+) -> PolicyCheck:
     deviations = tuple(_excused(deviation, policy, case, today) for deviation in found)
     waived = [deviation for deviation in deviations if deviation.waiver]
     if len(waived) < len(deviations):
@@ -168,7 +170,7 @@ def _checked(title: str, found: Iterable[Deviation], policy: Policy, case: Case,
     return PolicyCheck(title, "waived" if waived else "met", f"{len(waived)} excused" if waived else "", deviations)
 
 
-def _excused(deviation: Deviation, policy: Policy, case: Case, today: date) -> Deviation:
+def _excused(deviation: Deviation, policy: Policy, case: QualificationInput, today: date) -> Deviation:
     side = next(side for side in case.candidate if side.cell == deviation.cell)
     for waiver in policy.waivers:
         speaks = waiver.rule == deviation.rule and deviation.what in waiver.excuses and waiver.covers(side)
@@ -177,7 +179,7 @@ def _excused(deviation: Deviation, policy: Policy, case: Case, today: date) -> D
     return deviation
 
 
-def _answers(policy: Policy, case: Case, today: date) -> PolicyCheck:
+def _answers(policy: Policy, case: QualificationInput, today: date) -> PolicyCheck:
     title = f"At least {policy.coverage.answered} % of the required probes gave an answer on every cell"
     found, short = [], []
     for side in case.candidate:
@@ -223,7 +225,7 @@ class _Share:
         return f"{self.side.cell}: {self.applied.total()} of {self.asked.total()}"
 
 
-def _applied(policy: Policy, case: Case, today: date) -> PolicyCheck:
+def _applied(policy: Policy, case: QualificationInput, today: date) -> PolicyCheck:
     """What does not apply to a kernel is no promise kept: where nothing did, nothing was qualified."""
     shares = [_share(policy, case, side, today) for side in case.candidate]
     says = "; ".join(share.says for share in shares)
@@ -238,7 +240,7 @@ def _applied(policy: Policy, case: Case, today: date) -> PolicyCheck:
     return PolicyCheck(title, "met" if met and not idle else "not met", "; ".join([says, *idle]))
 
 
-def _share(policy: Policy, case: Case, side: Side, today: date) -> _Share:
+def _share(policy: Policy, case: QualificationInput, side: Side, today: date) -> _Share:
     asked, applied = Counter[str](), Counter[str]()
     missed = set()
     for result in _required(policy, side):
@@ -261,21 +263,21 @@ def _idle(shares: Sequence[_Share]) -> Mapping[str, list[str]]:
     return found
 
 
-def _may_be_idle(policy: Policy, case: Case, side: Side, rule: Check, today: date) -> bool:
+def _may_be_idle(policy: Policy, case: QualificationInput, side: Side, rule: Check, today: date) -> bool:
     """Whether the policy expects that a rule lost its coverage on this cell, or excuses that it gives no answer."""
     silent = Deviation("no answer", side.cell, rule.id, "")
     expected = any(allowed.speaks_for(rule.id, "lost coverage") for allowed in policy.differences.allow)
     return expected or _excused(silent, policy, case, today).waiver is not None
 
 
-def _baseline(case: Case) -> PolicyCheck:
+def _baseline(case: QualificationInput) -> PolicyCheck:
     paired = {pair.after.cell for pair in case.pairs if pair.before.results}
     missing = [side.cell for side in case.candidate if side.cell not in paired]
     says = f"no baseline for {', '.join(missing)}" if missing else f"{len(case.pairs)} compared"
     return PolicyCheck("Every cell has a baseline", "not met" if missing or not case.candidate else "met", says)
 
 
-def _differences(policy: Policy, case: Case) -> tuple[list[AllowedUse], list[Deviation]]:
+def _differences(policy: Policy, case: QualificationInput) -> tuple[list[AllowedUse], list[Deviation]]:
     allowed, refused = [], []
     for pair in case.pairs:
         for rule in pair.rules:
@@ -319,7 +321,9 @@ def _must_be_excused(rule: RuleChange, change: Change) -> tuple[Excuse, ...]:
             return ("changed",)
 
 
-def _uses(policy: Policy, case: Case, checks: Sequence[PolicyCheck], today: date) -> tuple[WaiverUse, ...]:
+def _uses(
+    policy: Policy, case: QualificationInput, checks: Sequence[PolicyCheck], today: date
+) -> tuple[WaiverUse, ...]:
     used = [deviation.waiver for check in checks for deviation in check.deviations if deviation.waiver]
     found = []
     for waiver in policy.waivers:
@@ -336,7 +340,7 @@ def _uses(policy: Policy, case: Case, checks: Sequence[PolicyCheck], today: date
     return tuple(found)
 
 
-def _kept_again(waiver: Waiver, case: Case) -> bool:
+def _kept_again(waiver: Waiver, case: QualificationInput) -> bool:
     results = [result for side, result in _results(case) if waiver.covers(side) and result.rule.id == waiver.rule]
     return bool(results) and all(result.status in ("pass", "observed", "fixed") for result in results)
 
@@ -347,13 +351,13 @@ def _expired(uses: Sequence[WaiverUse]) -> PolicyCheck:
     return PolicyCheck("No waiver for this candidate has expired", "not met" if over else "met", says)
 
 
-def _known(case: Case) -> Iterator[str]:
+def _known(case: QualificationInput) -> Iterator[str]:
     for side, result in _results(case):
         if result.status in ("known", "fixed"):
             yield f"{side.cell}: {result.rule.id}: {result.status}: {result.worst.reason}"
 
 
-def _outside(policy: Policy, case: Case) -> Iterator[str]:
+def _outside(policy: Policy, case: QualificationInput) -> Iterator[str]:
     """What failed or gave no answer, and is not asked for."""
     for side, result in _results(case):
         if not policy.requires(result.rule) and result.status in ("fail", "error", "miss"):

@@ -17,7 +17,7 @@ from harness.model.rule import Rule
 from harness.model.run_record import CellRecord, write_atomically
 from harness.qualify.costs import CostPair
 from harness.qualify.evidence import copy_run, new_folder, seal
-from harness.qualify.judge import Case, qualify
+from harness.qualify.judge import QualificationInput, qualify
 from harness.qualify.page import page
 from harness.qualify.policy import Policy
 from harness.qualify.report import POLICY, Dossier, cell_ids, report_json
@@ -49,7 +49,7 @@ def judge_picks(
         if (before.run, before.cell) == (after.run, after.cell):
             raise UsageError(f"candidate and baseline are the same: {after.cell} of run {after.run}")
     pairs = tuple(compare(before, after) for before, after in matched.pairs)
-    case = Case(
+    case = QualificationInput(
         candidate.sides,
         pairs,
         unfinished(candidate, policy),

@@ -40,7 +40,7 @@ def print_causes(page: Page, done: RunDone, found: Sequence[ReportedCause]) -> N
 
 def print_details(page: Page, done: RunDone, laid_out: Grid, *, every: bool) -> None:
     """Print every section that has something to say. Of many cells only the first are named, unless ``every`` is."""
-    name: Name = partial(together if every else few, done.record)
+    name: CellNames = partial(together if every else few, done.record)
     _findings(page, done, every=every)
     _differences(page, done, name, every=every)
     _readings(page, done, name, every=every)
@@ -52,7 +52,7 @@ def print_details(page: Page, done: RunDone, laid_out: Grid, *, every: bool) -> 
     _machines(page, done, name)
 
 
-Name = Callable[[Sequence[str]], str]
+CellNames = Callable[[Sequence[str]], str]
 """Cells for people."""
 
 
@@ -82,7 +82,7 @@ def _finding(page: Page, done: RunDone, finding: Finding) -> None:
         page.line(f"observed: {first.observed}", _DEEP)
 
 
-def _differences(page: Page, done: RunDone, name: Name, *, every: bool) -> None:
+def _differences(page: Page, done: RunDone, name: CellNames, *, every: bool) -> None:
     found = differences(done)
     if found:
         page.head("Observed differently (nothing is promised here)")
@@ -100,7 +100,7 @@ def _differences(page: Page, done: RunDone, name: Name, *, every: bool) -> None:
             page.line(f"{name(cells)}: {observed}", _DEEP)
 
 
-def _readings(page: Page, done: RunDone, name: Name, *, every: bool) -> None:
+def _readings(page: Page, done: RunDone, name: CellNames, *, every: bool) -> None:
     """Which reading is followed; where a kernel keeps both on every cell there is nothing to choose."""
     found = {rule: cells for rule, cells in readings(done).items() if every or set(cells) != {"both"}}
     if found:
@@ -110,7 +110,7 @@ def _readings(page: Page, done: RunDone, name: Name, *, every: bool) -> None:
         page.line(f"{rule} follows {said}", _IN)
 
 
-def _skips(page: Page, done: RunDone, laid_out: Grid, name: Name, *, every: bool) -> None:
+def _skips(page: Page, done: RunDone, laid_out: Grid, name: CellNames, *, every: bool) -> None:
     """Why which rules were skipped: rules that were skipped for one reason on the same cells stand together."""
     found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for reason, rules in skipped_rules(laid_out, done).items():
@@ -165,7 +165,7 @@ def _during(crash: CrashRecord) -> str:
     return f" during {' or '.join((crash.during, *crash.also))}" if crash.during else ""
 
 
-def _kernels(page: Page, done: RunDone, name: Name, *, every: bool) -> None:
+def _kernels(page: Page, done: RunDone, name: CellNames, *, every: bool) -> None:
     """Which builds the names stood for in this run."""
     builds: dict[str, list[str]] = {}
     for cell in done.record.cells:
@@ -184,7 +184,7 @@ def _kernels(page: Page, done: RunDone, name: Name, *, every: bool) -> None:
         page.line(f"{name(cells)}: {text}", _IN)
 
 
-def _bugs(page: Page, done: RunDone, name: Name, *, every: bool) -> None:
+def _bugs(page: Page, done: RunDone, name: CellNames, *, every: bool) -> None:
     """What is published of the kernels: of each kernel, or where they are many, of each bug."""
     found = published_bugs(done)
     by_sentence: dict[str, list[str]] = {}
@@ -238,7 +238,7 @@ def _filter(cell: CellRecord) -> str:
     return cell.machine.filter if cell.machine else ""
 
 
-def _machines(page: Page, done: RunDone, name: Name) -> None:
+def _machines(page: Page, done: RunDone, name: CellNames) -> None:
     facts = (
         ("Acceleration", _acceleration),
         ("Start", _start),

@@ -24,7 +24,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Difference:
+class RuleDifference:
     """An open or uncovered rule that cells were observed to answer differently, by its first differing probe."""
 
     rule: Check
@@ -69,7 +69,7 @@ def readings(done: RunDone) -> Mapping[str, Mapping[Follows, tuple[str, ...]]]:
     return found
 
 
-def differences(done: RunDone) -> list[Difference]:
+def differences(done: RunDone) -> list[RuleDifference]:
     """Open and uncovered rules whose observations differ between cells, in the catalogue's order."""
     rules: dict[str, tuple[Check, dict[str, dict[str, list[str]]]]] = {}
     for cell, result in _all(done):
@@ -81,7 +81,7 @@ def differences(done: RunDone) -> list[Difference]:
         differing = {probe: seen for probe, seen in probes.items() if len(seen) > 1}
         for probe, seen in list(differing.items())[:1]:
             answers = tuple((observed, tuple(cells)) for observed, cells in seen.items())
-            found.append(Difference(rule, probe, len(differing), answers))
+            found.append(RuleDifference(rule, probe, len(differing), answers))
     return found
 
 

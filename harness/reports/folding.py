@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.model.run_record import CellRecord
 from harness.model.verdict import Status
-from harness.reports.grid import Grid, Row
+from harness.reports.grid import Grid, GridRow
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def folded(whole: Grid) -> Folded:
         groups.setdefault(look, []).append(column)
     kept = [columns[0] for columns in groups.values()]
     rows = [row for row in whole.rows if not _uniform(row)]
-    told: dict[Status, list[Row]] = {}
+    told: dict[Status, list[GridRow]] = {}
     for row in whole.rows:
         if _uniform(row):
             told.setdefault(next(r.status for r in row.results if r), []).append(row)
@@ -56,20 +56,20 @@ def folded(whole: Grid) -> Folded:
     return Folded(grid, agreeing, tuple(_everywhere(status, found) for status, found in told.items()))
 
 
-def _look(row: Row, column: int) -> tuple[object, ...]:
+def _look(row: GridRow, column: int) -> tuple[object, ...]:
     result = row.results[column]
     return (result.status, result.kind, row.variants[column] if row.variants else "") if result else ()
 
 
-def _uniform(row: Row) -> bool:
+def _uniform(row: GridRow) -> bool:
     return row.quiet and None not in row.statuses and len(set(row.statuses)) == 1
 
 
-def _only(row: Row, columns: Sequence[int]) -> Row:
+def _only(row: GridRow, columns: Sequence[int]) -> GridRow:
     variants = tuple(row.variants[i] for i in columns) if row.variants else ()
-    return Row(row.rules, tuple(row.results[i] for i in columns), variants)
+    return GridRow(row.rules, tuple(row.results[i] for i in columns), variants)
 
 
-def _everywhere(status: Status, rows: Sequence[Row]) -> Everywhere:
+def _everywhere(status: Status, rows: Sequence[GridRow]) -> Everywhere:
     families = tuple(dict.fromkeys(rule.family for row in rows for rule in row.rules))
     return Everywhere(status, sum(len(row.rules) for row in rows), families)

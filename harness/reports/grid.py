@@ -16,7 +16,7 @@ _QUIET: frozenset[Status] = frozenset({"pass", "observed", "skip"})
 
 
 @dataclass(frozen=True)
-class Row:
+class GridRow:
     """One line of the grid: a rule, or several of one family that look the same. ``results`` is one a column.
 
     ``variants`` has a letter a column where cells were observed to behave differently, and is empty otherwise.
@@ -62,7 +62,7 @@ class Grid:
     """What the terminal's matrix shows. ``cells`` are its columns."""
 
     cells: tuple[CellRecord, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[GridRow, ...]
     flats: tuple[Flat, ...]
 
 
@@ -101,7 +101,7 @@ def grouped_flats(flats: Sequence[Flat]) -> list[list[Flat]]:
     return list(groups.values())
 
 
-def _rows(columns: Sequence[Sequence[RuleResult]]) -> list[Row]:
+def _rows(columns: Sequence[Sequence[RuleResult]]) -> list[GridRow]:
     """One row a rule, worst first, the catalogue's order among equals."""
     rules: dict[str, Check] = {r.rule.id: r.rule for column in columns for r in column}
     found: list[Mapping[str, RuleResult]] = [{r.rule.id: r for r in column} for column in columns]
@@ -109,8 +109,8 @@ def _rows(columns: Sequence[Sequence[RuleResult]]) -> list[Row]:
     return sorted(rows, key=lambda row: row.badness)
 
 
-def _row(rule: Check, results: tuple[RuleResult | None, ...]) -> Row:
-    return Row((rule,), results, variants(results))
+def _row(rule: Check, results: tuple[RuleResult | None, ...]) -> GridRow:
+    return GridRow((rule,), results, variants(results))
 
 
 def behaviour(result: RuleResult) -> tuple[tuple[str, str], ...]:
@@ -148,13 +148,13 @@ def _letter(number: int) -> str:
     return chr(ord("A") + number) if number < 26 else f"Z{number}"
 
 
-def _folded(rows: Sequence[Row]) -> list[Row]:
+def _folded(rows: Sequence[GridRow]) -> list[GridRow]:
     """Put quiet rows of one family that look the same into one."""
-    groups: dict[object, list[Row]] = {}
+    groups: dict[object, list[GridRow]] = {}
     for row in rows:
         key = (row.rules[0].family, row.statuses) if row.quiet else row.rules[0].id
         groups.setdefault(key, []).append(row)
-    return [Row(tuple(r.rules[0] for r in group), group[0].results, group[0].variants) for group in groups.values()]
+    return [GridRow(tuple(r.rules[0] for r in group), group[0].results, group[0].variants) for group in groups.values()]
 
 
 def skipped_rules(grid: Grid, done: RunDone) -> Mapping[str, Mapping[str, tuple[str, ...]]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from harness.runs.kernel_calls import MEANS, ComparedCalls, KernelCalls, Row
+from harness.runs.kernel_calls import MEANS, CallRow, ComparedCalls, KernelCalls
 
 _ROWS = 40  # of a trace that are shown; around what differs
 _AROUND = 3
@@ -56,7 +56,7 @@ def _alone(one: ComparedCalls) -> list[str]:
     seen = next((side for side in (one.here, one.there) if side is not None and side.means is not None), None)
     if seen is None:
         return []
-    return [f"  {seen.cell}", *_table([Row(call, call) for call in seen.functions], twice=False)]
+    return [f"  {seen.cell}", *_table([CallRow(call, call) for call in seen.functions], twice=False)]
 
 
 def _some(names: Sequence[str]) -> str:
@@ -64,7 +64,7 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + more
 
 
-def _table(rows: Sequence[Row], *, twice: bool = True) -> list[str]:
+def _table(rows: Sequence[CallRow], *, twice: bool = True) -> list[str]:
     """Rows, but of a long table only those near a difference, and the first ones."""
     differing = [at for at, row in enumerate(rows) if row.differs]
     near = {at + step for at in differing for step in range(-_AROUND, _AROUND + 1)} | set(range(_AROUND))
@@ -80,7 +80,7 @@ def _table(rows: Sequence[Row], *, twice: bool = True) -> list[str]:
     return lines
 
 
-def _line(row: Row, *, twice: bool) -> str:
+def _line(row: CallRow, *, twice: bool) -> str:
     here, there = (f"{'  ' * call[0]}{call[1]}" if call else "-" for call in (row.here, row.there))
     text = f"{here:{_WIDTH}}  {there}" if twice else here
     return f"{'≠' if row.differs else ' '} {text}".rstrip()

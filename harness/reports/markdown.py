@@ -14,7 +14,7 @@ from harness.names import escaped
 from harness.reports.details import MANY
 from harness.reports.findings import Finding, findings
 from harness.reports.folding import Folded, folded
-from harness.reports.grid import Flat, Grid, Row, grid, grouped_flats
+from harness.reports.grid import Flat, Grid, GridRow, grid, grouped_flats
 from harness.reports.nouns import noun
 from harness.reports.style import MARKS
 from harness.runs.causes import told_causes
@@ -143,13 +143,13 @@ def _column(cell: CellRecord) -> str:
     return "<br>".join(text(part) for part in parts if part)
 
 
-def _row_name(row: Row) -> str:
+def _row_name(row: GridRow) -> str:
     if len(row.rules) == 1:
         return code(row.rules[0].id)
     return f"{text(row.rules[0].family)}: {plural(len(row.rules), noun(row.rules))}"
 
 
-def _word(row: Row, column: int) -> str:
+def _word(row: GridRow, column: int) -> str:
     result = row.results[column]
     if result is None:
         return ""

@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from sqlalchemy import Connection
 
 from harness.errors import StoreError, UsageError
-from harness.history.kernels import KernelHistory, Standing, kernel_histories, naming
+from harness.history.kernels import KernelHistory, KernelStanding, kernel_histories, naming
 from harness.history.queries import RuleHistory, RunLine, latest_results, rule_history, rule_names, runs
 from harness.history.regressions import LIVING, Regression, regressions
 from harness.kernels.versions import version_key
@@ -66,7 +66,7 @@ class TrendBar:
 
 
 @dataclass(frozen=True)
-class Mark:
+class TrendMark:
     """One run of a rule in one cell; empty where the run had no such cell."""
 
     status: str
@@ -196,7 +196,7 @@ def _occurring(counts: Iterable[Mapping[str, int]]) -> tuple[Status, ...]:
 def kernel_page(one: KernelHistory, known: Sequence[Regression], rules: Sequence[str], pages: set[str]) -> str:
     """One kernel: how the rules stand on it, what went wrong first, and the runs that had it."""
     ordered = sorted(one.standing, key=lambda standing: STATUSES.index(standing.status))
-    quiet: dict[str, list[Standing]] = {}
+    quiet: dict[str, list[KernelStanding]] = {}
     for standing in ordered:
         if standing.status in _QUIET:
             quiet.setdefault(standing.status, []).append(standing)
@@ -234,14 +234,14 @@ def trend(newest: Sequence[RunLine]) -> list[tuple[TrendBar, ...]]:
 def rule_page(found: RuleHistory, newest: Sequence[RunLine], pages: set[str]) -> str:
     """One rule: cells by runs."""
     shown = [run for run in newest if any(point.run == run.id for point in found.points)][-_SHOWN:]
-    cells: dict[str, dict[str, Mark]] = {}
+    cells: dict[str, dict[str, TrendMark]] = {}
     wanted = {run.id for run in shown}
     for point in found.points:
         if point.run in wanted:
             unclean = "" if point.state == "finished" else f", the cell is {point.state}"
             said = f"{point.status} {point.kind}".strip() + unclean
             says = said + f", {point.run}: {point.release} {point.reason}".rstrip()
-            mark = Mark(point.stands, MARKS[point.stands].glyph, says, point.run)  # type: ignore[index]
+            mark = TrendMark(point.stands, MARKS[point.stands].glyph, says, point.run)  # type: ignore[index]
             cells.setdefault(point.cell, {})[point.run] = mark
     rows = [(cell, [marks.get(run.id) for run in shown]) for cell, marks in sorted(cells.items(), key=_by_version)]
     return _render("rule.html.j2", rule=found, runs=shown, rows=rows, pages=pages)

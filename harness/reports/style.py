@@ -42,7 +42,7 @@ def print_table(console: Console, table: Table) -> None:
 
 
 @dataclass(frozen=True)
-class Mark:
+class StatusMark:
     """How a status looks. The glyphs differ in shape, so that none is told by its colour alone."""
 
     glyph: str
@@ -50,15 +50,15 @@ class Mark:
     says: str
 
 
-MARKS: Mapping[Status, Mark] = {
-    "fail": Mark("✗", "bold red", "the kernel broke the rule"),
-    "error": Mark("!", "bold magenta", "the probe itself broke, or the guest was lost in it"),
-    "miss": Mark("?", "magenta", "never ran"),
-    "known": Mark("≈", "yellow", "differs where the catalogue says so"),
-    "fixed": Mark("↑", "cyan", "holds where the catalogue says it does not"),
-    "pass": Mark("✓", "green", "the kernel kept the rule"),
-    "observed": Mark("○", "blue", "nothing is promised; recorded"),
-    "skip": Mark("-", "dim", "does not apply"),
+MARKS: Mapping[Status, StatusMark] = {
+    "fail": StatusMark("✗", "bold red", "the kernel broke the rule"),
+    "error": StatusMark("!", "bold magenta", "the probe itself broke, or the guest was lost in it"),
+    "miss": StatusMark("?", "magenta", "never ran"),
+    "known": StatusMark("≈", "yellow", "differs where the catalogue says so"),
+    "fixed": StatusMark("↑", "cyan", "holds where the catalogue says it does not"),
+    "pass": StatusMark("✓", "green", "the kernel kept the rule"),
+    "observed": StatusMark("○", "blue", "nothing is promised; recorded"),
+    "skip": StatusMark("-", "dim", "does not apply"),
 }
 
 # For grids that would not fit otherwise; the legend explains those that are used.

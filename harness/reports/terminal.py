@@ -15,7 +15,7 @@ from harness.model.verdict import STATUSES, Status
 from harness.reports.compare import print_comparison
 from harness.reports.details import MANY, print_causes, print_details
 from harness.reports.folding import Folded, folded
-from harness.reports.grid import Flat, Grid, Row, grid, grouped_flats
+from harness.reports.grid import Flat, Grid, GridRow, grid, grouped_flats
 from harness.reports.nouns import noun
 from harness.reports.style import MARKS, SHORT_KINDS, Ink, Page
 from harness.runs.causes import told_causes
@@ -168,13 +168,13 @@ def _head(cell: CellRecord) -> list[str]:
     ]
 
 
-def _row_name(row: Row) -> list[str]:
+def _row_name(row: GridRow) -> list[str]:
     if len(row.rules) == 1:
         return fold(row.rules[0].id, _RULE_WIDTH)
     return fold(f"{row.rules[0].family}: {plural(len(row.rules), noun(row.rules))}", _RULE_WIDTH)
 
 
-def _word(ink: Ink, row: Row, column: int, short: bool) -> str:
+def _word(ink: Ink, row: GridRow, column: int, short: bool) -> str:
     result = row.results[column]
     if result is None:
         return ""

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from harness.config.loader import SPLIT, Document, SinceVersion, Strict, Words, load_yaml, parse_yaml
+from harness.config.loader import SPLIT, Document, SinceVersion, Strict, WordList, load_yaml, parse_yaml
 from harness.errors import UsageError, nearest
 from harness.model.rule import (
     BOOT,
@@ -38,13 +38,13 @@ def _need(text: str) -> str:
     return text
 
 
-Need = Annotated[str, AfterValidator(_need)]
+NeedWord = Annotated[str, AfterValidator(_need)]
 
 
 class _Where(Strict):
     since: SinceVersion | None = None
     until: SinceVersion | None = None
-    arches: Words = ()
+    arches: WordList = ()
     page_sizes: tuple[int, ...] = ()
 
     def noun(self) -> Where:
@@ -52,10 +52,10 @@ class _Where(Strict):
 
 
 class _Probes(Strict):
-    operations: Words
-    without: Words = ()
-    regions: Words = ("*",)
-    spans: Words = ("*",)
+    operations: WordList
+    without: WordList = ()
+    regions: WordList = ("*",)
+    spans: WordList = ("*",)
     covers: Annotated[tuple[Covers, ...], SPLIT] = ()
 
     def noun(self) -> Selector:
@@ -64,7 +64,7 @@ class _Probes(Strict):
 
 
 class _Expect(Strict):
-    errnos: Words
+    errnos: WordList
     seals: Seals = "kept"
     shown: bool = False
     rounds: tuple[str, ...] = ()
@@ -74,10 +74,10 @@ class _Expect(Strict):
         return Expect(self.errnos, self.seals, self.shown, self.rounds, self.wins)
 
 
-class _Known(_Where):
+class _KnownDifference(_Where):
     reason: str
     source: str
-    probes: Words = ("*",)
+    probes: WordList = ("*",)
 
 
 class _Rule(Strict):
@@ -89,15 +89,15 @@ class _Rule(Strict):
     sources: Annotated[tuple[str, ...], Field(min_length=1)]
     probes: Annotated[tuple[_Probes, ...], Field(min_length=1)]
     where: _Where = _Where()
-    needs: Annotated[tuple[Need, ...], SPLIT] = ()
-    errnos: Words = ("EPERM",)
+    needs: Annotated[tuple[NeedWord, ...], SPLIT] = ()
+    errnos: WordList = ("EPERM",)
     atomic: bool = False
     present: bool = False
     contents: Contents = "kept"
     control: _Expect | None = None
     sealed: _Expect | None = None
     thread: Outcome | None = None
-    known: tuple[_Known, ...] = ()
+    known: tuple[_KnownDifference, ...] = ()
 
     def noun(self, family: str) -> Rule:
         return Rule(
@@ -122,14 +122,14 @@ class _Rule(Strict):
         )
 
 
-class _File(Strict):
+class _CatalogueFile(Strict):
     family: str
     rules: tuple[_Rule, ...]
 
 
 def parse_catalogue(text: str, path: Path) -> tuple[Rule, ...]:
     """Read one file of the catalogue. Raises ``ConfigError`` naming file, line and key."""
-    return tuple(_rules(parse_yaml(text.encode(), path, _File, "catalogue", aliases=True)).values())
+    return tuple(_rules(parse_yaml(text.encode(), path, _CatalogueFile, "catalogue", aliases=True)).values())
 
 
 @cache
@@ -137,11 +137,11 @@ def load_catalogue(folder: Path = CATALOGUE) -> Mapping[str, Rule]:
     """All rules by id, in the order of the files. Raises ``ConfigError``, also for an id that is used twice."""
     rules: dict[str, Rule] = {}
     for path in sorted(folder.glob("*.yaml")):
-        rules.update(_rules(load_yaml(path, _File, "catalogue", aliases=True), rules))
+        rules.update(_rules(load_yaml(path, _CatalogueFile, "catalogue", aliases=True), rules))
     return rules
 
 
-def _rules(document: Document[_File], others: Collection[str] = ()) -> dict[str, Rule]:
+def _rules(document: Document[_CatalogueFile], others: Collection[str] = ()) -> dict[str, Rule]:
     rules: dict[str, Rule] = {}
     for position, rule in enumerate(document.value.rules):
         if rule.id in rules or rule.id in others:

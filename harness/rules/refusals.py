@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from harness.config.loader import SPLIT, SinceVersion, Strict, Words, load_yaml
+from harness.config.loader import SPLIT, SinceVersion, Strict, WordList, load_yaml
 from harness.errors import nearest
 from harness.model.rule import KernelFacts, ProbeName, Selector, Where
 
@@ -73,10 +73,10 @@ Errno = Annotated[str, AfterValidator(_error)]
 
 
 class _Entry(Strict):
-    operations: Words = ("*",)
-    steps: Words = ()
-    regions: Words = ("*",)
-    spans: Words = ("*",)
+    operations: WordList = ("*",)
+    steps: WordList = ()
+    regions: WordList = ("*",)
+    spans: WordList = ("*",)
     since: SinceVersion | None = None
     until: SinceVersion | None = None
     lacking: Annotated[str, AfterValidator(_capability)] = ""
@@ -96,7 +96,7 @@ class _Entry(Strict):
         )
 
 
-class _File(Strict):
+class _RefusalsFile(Strict):
     refused: tuple[_Entry, ...]
     unavailable: tuple[_Entry, ...]
 
@@ -110,5 +110,5 @@ class _File(Strict):
 @cache
 def load_refusals(path: Path = REFUSALS) -> tuple[Refusal, ...]:
     """All entries, in the order of the file. Raises ``ConfigError`` naming file, line and key."""
-    file = load_yaml(path, _File, "table of refusals").value
+    file = load_yaml(path, _RefusalsFile, "table of refusals").value
     return tuple(entry.noun() for entry in (*file.refused, *file.unavailable))

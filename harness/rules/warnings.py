@@ -29,19 +29,19 @@ class AllowedWarning(Strict):
         return fnmatchcase(title, self.title) and (kernel is None or kernel in Where(self.since, self.until))
 
 
-class _File(Strict):
+class _WarningsFile(Strict):
     allowed: tuple[AllowedWarning, ...]
 
 
 def parse_warnings(text: str, path: Path = WARNINGS) -> tuple[AllowedWarning, ...]:
     """Read an allow-list. Raises ``ConfigError`` for anything else."""
-    return parse_yaml(text.encode(), path, _File, "list of warnings").value.allowed
+    return parse_yaml(text.encode(), path, _WarningsFile, "list of warnings").value.allowed
 
 
 @cache
 def load_warnings() -> tuple[AllowedWarning, ...]:
     """The allow-list that is shipped."""
-    return load_yaml(WARNINGS, _File, "list of warnings").value.allowed
+    return load_yaml(WARNINGS, _WarningsFile, "list of warnings").value.allowed
 
 
 def is_allowed(title: str, kernel: KernelFacts | None, entries: Sequence[AllowedWarning] | None = None) -> bool:

@@ -171,7 +171,7 @@ def without_repetitions(functions: Sequence[tuple[int, str]]) -> tuple[tuple[int
 
 
 @dataclass(frozen=True)
-class Row:
+class CallRow:
     """One line of two kernels side by side: the functions there, None for a gap."""
 
     here: tuple[int, str] | None
@@ -201,19 +201,19 @@ class ComparedCalls:
         """Functions that only the other kernel entered."""
         return _without(self.there, self.here)
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[CallRow]:
         """Both side by side, in the order of the calls; what a loop repeats is there once."""
         if self.there is None:
-            return [Row(call, None) for call in without_repetitions(self.here.functions)]
+            return [CallRow(call, None) for call in without_repetitions(self.here.functions)]
         mine, others = (without_repetitions(side.functions) for side in (self.here, self.there))
         names = [[name for _, name in side] for side in (mine, others)]
         rows = []
         for _, a, b, c, d in SequenceMatcher(None, names[0], names[1], autojunk=False).get_opcodes():
             left, right = mine[a:b], others[c:d]
             if names[0][a:b] == names[1][c:d]:
-                rows += [Row(*pair) for pair in zip(left, right, strict=True)]
+                rows += [CallRow(*pair) for pair in zip(left, right, strict=True)]
             else:
-                rows += [Row(call, None) for call in left] + [Row(None, call) for call in right]
+                rows += [CallRow(call, None) for call in left] + [CallRow(None, call) for call in right]
         return rows
 
 

@@ -29,7 +29,7 @@ class Promise(BaseModel):
     tests: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-class _File(BaseModel):
+class _PromisesFile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     promises: tuple[Promise, ...]
 
@@ -38,7 +38,7 @@ def load_promises(path: Path = MAP) -> tuple[Promise, ...]:
     """The reviewed map. Raises ``ConfigError``."""
     tree = parse_tree(path.read_bytes(), path)
     try:
-        return _File.model_validate(tree.root).promises
+        return _PromisesFile.model_validate(tree.root).promises
     except ValidationError as problem:
         first = problem.errors(include_url=False, include_input=False)[0]
         raise ConfigError(path, tree.line(first["loc"]), f"{dotted(first['loc'])}: {first['msg']}") from None

@@ -9,7 +9,7 @@ from harness.errors import BuildError
 from harness.kernels.archive import Saying
 from harness.kernels.sources import debian_source
 from harness.model.architectures import Arch
-from harness.payload.compiler import Program
+from harness.payload.compiler import ElfTarget
 from harness.suites.load import SuiteSpec
 
 HEAP = Path(__file__).with_name("heap.c")
@@ -30,12 +30,12 @@ def build_linux(spec: SuiteSpec, arch: Arch, say: Saying) -> Iterator[tuple[str,
         yield path.stem, _program(root, path, arch, spec.defines).make().read_bytes()
 
 
-def _program(root: Path, path: Path, arch: Arch, defines: tuple[str, ...]) -> Program:
+def _program(root: Path, path: Path, arch: Arch, defines: tuple[str, ...]) -> ElfTarget:
     sources = [path, *_helpers(path), HEAP]
     headers = [header for header in (root / "kselftest.h", root / "kselftest_harness.h") if header.is_file()]
     flags = (f"-I{root}", f"-I{path.parent}", f"-I{root.parents[1] / 'include'}", "-D_GNU_SOURCE", "-lpthread")
     pairs = tuple((key, value or "1") for key, _, value in (define.partition("=") for define in defines))
-    return Program((*sources, *headers), arch, path.stem, pairs, foreign=flags)
+    return ElfTarget((*sources, *headers), arch, path.stem, pairs, foreign=flags)
 
 
 def _helpers(path: Path) -> list[Path]:

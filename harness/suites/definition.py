@@ -13,7 +13,7 @@ from harness.suites.parse import Format
 
 
 @dataclass(frozen=True)
-class Program:
+class SuiteProgram:
     """One program of a suite: its name in ids ("" for the only one) and its command, a path below the suite's folder
     first."""
 
@@ -36,13 +36,13 @@ class SuiteWork:
     program of it is a script, for which a guest that has nothing is given busybox."""
 
     name: str
-    programs: tuple[Program, ...]
+    programs: tuple[SuiteProgram, ...]
     files: tuple[SuiteFile, ...]
     environment: tuple[str, ...] = ()
     seconds: float = 0.0
     needs_shell: bool = False
 
-    def program_id(self, program: Program) -> str:
+    def program_id(self, program: SuiteProgram) -> str:
         """What the console and the checks call a program: ``kselftest-mm/mremap-test``."""
         return f"{self.name}/{program.name}" if program.name else self.name
 

@@ -15,7 +15,7 @@ from harness.model.architectures import Arch
 from harness.payload.compiler import compile_given
 from harness.payload.elf import unfit
 from harness.suites.build import build_linux
-from harness.suites.definition import Program, SuiteAsked, SuiteFile, SuiteWork
+from harness.suites.definition import SuiteAsked, SuiteFile, SuiteProgram, SuiteWork
 from harness.suites.libraries import with_libraries
 from harness.suites.load import SHIPPED, SuiteSpec, load_suites
 
@@ -99,7 +99,7 @@ def gather(spec: SuiteSpec, arch: Arch, say: Saying, *, seconds: float, user_spa
             raise UsageError(f"{spec.name}: {file.path} has {len(file.content)} bytes; a guest takes {LARGEST} at most")
     commands, files, shell = _commands(spec, names, files, arch, user_space=user_space)
     programs = tuple(
-        Program("" if len(names) == 1 else _NO_NAME.sub("-", name.lower()).strip("-"), (*command, *spec.arguments))
+        SuiteProgram("" if len(names) == 1 else _NO_NAME.sub("-", name.lower()).strip("-"), (*command, *spec.arguments))
         for name, command in zip(names, commands, strict=True)
     )
     return SuiteWork(spec.name, programs, tuple(files), spec.environment, spec.seconds or seconds, shell)

@@ -17,8 +17,8 @@ from harness.suites.parse import Format
 
 SHIPPED = Path(__file__).parent / "suites.yaml"
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+([.-][a-z0-9]+)*$", max_length=60)]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+SuiteName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+([.-][a-z0-9]+)*$", max_length=60)]
+BoundedText = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 _Series = Annotated[str, StringConstraints(pattern=r"^\d{1,2}\.\d{1,3}$")]
 _Source = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][\w.-]*(/[A-Za-z0-9_-][\w.-]*)*\.c$")]
 
@@ -47,14 +47,14 @@ class SuiteSpec:
     known: tuple[Known, ...] = ()
 
 
-class _Model(BaseModel):
+class _SuiteModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _Known(_Model):
-    tests: Annotated[tuple[Text, ...], Field(min_length=1)]
-    reason: Text
-    source: Text
+class _KnownFailure(_SuiteModel):
+    tests: Annotated[tuple[BoundedText, ...], Field(min_length=1)]
+    reason: BoundedText
+    source: BoundedText
     since: str | None = None
     until: str | None = None
     arches: tuple[str, ...] = ()
@@ -65,20 +65,20 @@ class _Known(_Model):
         return Known(Where(since, until, self.arches, self.page_sizes), self.reason, self.source, self.tests)
 
 
-class _Suite(_Model):
-    title: Text
-    path: Text | None = None
+class _Suite(_SuiteModel):
+    title: BoundedText
+    path: BoundedText | None = None
     linux: _Series | None = None
     programs: tuple[_Source, ...] = ()
-    defines: tuple[Text, ...] = ()
+    defines: tuple[BoundedText, ...] = ()
     arguments: tuple[str, ...] = ()
     environment: dict[str, str] = {}
-    files: tuple[Text, ...] = ()
+    files: tuple[BoundedText, ...] = ()
     seconds: Annotated[float, Field(gt=0, le=86400)] | None = None
     format: Format = "auto"
     exit: Convention | Literal["auto"] = "auto"
-    drop: tuple[Text, ...] = ()
-    known: tuple[_Known, ...] = ()
+    drop: tuple[BoundedText, ...] = ()
+    known: tuple[_KnownFailure, ...] = ()
 
     def noun(self, name: str, folder: Path) -> SuiteSpec:
         if (self.path is None) is (self.linux is None):
@@ -108,8 +108,8 @@ def _place(path: str, folder: Path) -> str:
     return path if path.startswith("$") else str(folder / Path(path).expanduser())
 
 
-class _File(_Model):
-    suites: Annotated[dict[Name, Any], Field(min_length=1)]
+class _SuitesFile(_SuiteModel):
+    suites: Annotated[dict[SuiteName, Any], Field(min_length=1)]
 
 
 def load_suites(path: Path = SHIPPED) -> dict[str, SuiteSpec]:
@@ -122,7 +122,7 @@ def load_suites(path: Path = SHIPPED) -> dict[str, SuiteSpec]:
     found: dict[str, SuiteSpec] = {}
     place: tuple[str | int, ...] = ()
     try:
-        for name, told in _File.model_validate(tree.root).suites.items():
+        for name, told in _SuitesFile.model_validate(tree.root).suites.items():
             place = ("suites", name)
             found[name] = _Suite.model_validate(told).noun(name, path.parent)
     except ValidationError as problem:

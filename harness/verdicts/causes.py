@@ -252,7 +252,7 @@ def _causes_of_rules(results: Sequence[RuleResult]) -> list[Cause]:
     if not any(one.failed for one in judged):
         return []
     failed = Counter(condition for one in judged if one.failed for condition in _conditions(one.features))
-    everything: Counter[Condition] = Counter()
+    everything: Counter[Features] = Counter()
     for one in judged:
         everything.update(condition for condition in _conditions(one.features) if condition in failed)
     found: list[Cause] = []
@@ -289,11 +289,11 @@ class _Judged:
         return self.verdict.status == "fail"
 
 
-Condition = frozenset[tuple[str, str]]
+Features = frozenset[tuple[str, str]]
 
 
 @cache
-def features(probe: str, demand: str) -> Condition:
+def features(probe: str, demand: str) -> Features:
     """Return what can be said of a probe: (name, value) pairs, from its id alone."""
     operation, region, span = (*probe.split("/"), "", "")[:3]
     said = {"demand": demand, "region": region, "memory": region.partition("-")[0]}
@@ -351,7 +351,7 @@ def _last_call(operation: str) -> str:
 
 
 @cache
-def _conditions(said: Condition) -> tuple[Condition, ...]:
+def _conditions(said: Features) -> tuple[Features, ...]:
     """Conditions that one failure suggests, the plainest first. What is demanded is part of each."""
     facts = dict(said)
     demand = ("demand", facts.pop("demand"))
@@ -362,7 +362,7 @@ def _conditions(said: Condition) -> tuple[Condition, ...]:
     )
 
 
-def _best(failed: Mapping[Condition, int], everything: Mapping[Condition, int]) -> Condition:
+def _best(failed: Mapping[Features, int], everything: Mapping[Features, int]) -> Features:
     left = [condition for condition, count in failed.items() if count]
     pure = [condition for condition in left if failed[condition] >= PURE * everything[condition]]
     calls = [c for c in left if len(c) == _CALL_ALONE and any(name == "call" for name, _ in c)]
@@ -375,12 +375,12 @@ _CALL_ALONE = 2  # what is demanded, and the call
 _PLAINNESS = ("call", "does", *_PLACES, "memory", "before", "by", "region", "span", "operation", "demand")
 
 
-def _rank(condition: Condition) -> list[int]:
+def _rank(condition: Features) -> list[int]:
     """Among conditions that cover the same, the one in plainer terms."""
     return sorted(_PLAINNESS.index(name) for name, _ in condition)
 
 
-def _cause(condition: Condition, under: Sequence[_Judged]) -> Cause:
+def _cause(condition: Features, under: Sequence[_Judged]) -> Cause:
     facts = dict(condition)
     covered = [one for one in under if one.failed]
     verdicts = [one.verdict for one in covered]

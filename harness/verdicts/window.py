@@ -10,7 +10,7 @@ from harness.observations.model import Half, Observation, Unit
 
 
 @dataclass(frozen=True)
-class Problem:
+class WindowProblem:
     """A broken part of the invariant; ``bypass`` unless it is only the seal that went."""
 
     text: str
@@ -64,7 +64,7 @@ def changes(half: Half, units: Iterable[int]) -> list[str]:
     return [text for text in found if text is not None]
 
 
-def window_problems(seen: Observation, contents: str) -> list[Problem]:
+def window_problems(seen: Observation, contents: str) -> list[WindowProblem]:
     """Where the sealed half breaks the invariant. ``contents``: a rule's word for them, or ``free``."""
     sealed, control = seen.sealed, seen.control
     behaves_sealed = sealed_units(sealed)
@@ -73,13 +73,13 @@ def window_problems(seen: Observation, contents: str) -> list[Problem]:
         before, after = sealed.units_before[i], sealed.units_after[i]
         wanted = _wanted(before, after, control.units_after[i], contents)
         if text := unit_change(i, wanted, after):
-            problems.append(Problem(text))
+            problems.append(WindowProblem(text))
         elif after and not after.writable and sealed.write[i] == "w":
-            problems.append(Problem(f"unit {i}: a store went through although it is {after.perms}"))
+            problems.append(WindowProblem(f"unit {i}: a store went through although it is {after.perms}"))
         elif after and after.writable and sealed.write[i] == "-" and control.write[i] == "w" and _same(control, i):
-            problems.append(Problem(f"unit {i}: a store faults although it is {after.perms}"))
+            problems.append(WindowProblem(f"unit {i}: a store faults although it is {after.perms}"))
         elif after and i not in behaves_sealed:
-            problems.append(Problem(f"unit {i} is no longer sealed", bypass=False))
+            problems.append(WindowProblem(f"unit {i} is no longer sealed", bypass=False))
     return problems
 
 

@@ -10,11 +10,11 @@ import pytest
 from harness.explore.corpus import load_corpus
 from harness.explore.difference import behaviour, first_difference
 from harness.explore.executor import Executor
-from harness.explore.generate import Source
+from harness.explore.generate import ProgramSource
 from harness.explore.program import parse_program
 from harness.explore.session import Exploration, Explorer
 from harness.explore.verdicts import EXPLORE_RULES
-from harness.explore.wire import NO_WINDOW, Facts, encode
+from harness.explore.wire import NO_WINDOW, ProgramFacts, encode
 from harness.guests.qemu import QemuGuest
 from harness.matrix.model import Profile
 from harness.model.architectures import Arch
@@ -44,7 +44,7 @@ def test_no_alarm_on_a_kernel_that_keeps_its_promises(guest: MakeGuest, name: st
         return made
 
     explorer = Explorer(boot, build(arch).path.read_bytes(), print)
-    source, outcome = Source(20261128), Exploration(20261128)
+    source, outcome = ProgramSource(20261128), Exploration(20261128)
     programs = [kept.program for kept in load_corpus()] + source.batch(768, 64)
     explorer.explore(source, 0.0, outcome, programs)
     assert outcome.findings == [] and not outcome.lost
@@ -54,7 +54,7 @@ def test_no_alarm_on_a_kernel_that_keeps_its_promises(guest: MakeGuest, name: st
 
 def test_the_same_programs_show_the_same_facts_whichever_lane_had_them(guest: MakeGuest) -> None:
     run = executor(guest, "debian-6.12", "x86_64")
-    programs = Source(4).batch(256, 64)
+    programs = ProgramSource(4).batch(256, 64)
     codes = [encode(program) for program in programs]
     first, second = (dict(run.run(codes)) for _ in range(2))
     assert run.plan is not None and run.plan.lanes == 2
@@ -85,7 +85,9 @@ def test_every_place_and_every_trait_can_be_had(guest: MakeGuest, arch: Arch) ->
         parse_program(line + "\nmunmap 1-3\nmprotect 2-2 none by-thread\nfork goes-on\nmseal 0-4") for line in lines
     ]
     programs += [replace(program, scale=5, place=0) for program in programs]
-    told: dict[int, Facts] = dict(executor(guest, "debian-6.12", arch).run([encode(program) for program in programs]))
+    told: dict[int, ProgramFacts] = dict(
+        executor(guest, "debian-6.12", arch).run([encode(program) for program in programs])
+    )
     assert sorted(told) == list(range(len(programs)))
     assert [str(programs[i]) for i, facts in told.items() if facts.status == NO_WINDOW] == []
     for i, facts in told.items():

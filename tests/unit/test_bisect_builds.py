@@ -14,7 +14,7 @@ from harness.bisect.bisection import NoDifference, Prepared, bisect_builds, prep
 from harness.bisect.candidates import BisectBuild, BisectBuilds, between
 from harness.bisect.driver import BisectProgress
 from harness.bisect.outcome import BisectResult, lines, log_lines, regzbot, to_json
-from harness.bisect.predicate import Seen
+from harness.bisect.predicate import SeenRule
 from harness.bisect.session import BisectOptions, Session
 from harness.bisect.trial_log import ATTEMPTS
 from harness.errors import InfrastructureError, Interrupted, KernelUnavailable, StoreError, UsageError
@@ -43,7 +43,7 @@ def prepared(builds: list[BisectBuild], **changes: object) -> Prepared:
 BUILDS = [choice(name) for name in VERSIONS]
 
 
-def broken_since(first: str, order: list[str] = VERSIONS) -> Callable[[str], Seen]:
+def broken_since(first: str, order: list[str] = VERSIONS) -> Callable[[str], SeenRule]:
     return lambda name: BAD if order.index(name) >= order.index(first) else GOOD
 
 
@@ -161,7 +161,7 @@ def test_a_full_disk_ends_the_search(tmp_path: Path) -> None:
     ],
 )
 def test_ends_that_are_not_what_was_said(
-    says: Callable[[str], Seen], kind: type[Exception], words: str, tmp_path: Path
+    says: Callable[[str], SeenRule], kind: type[Exception], words: str, tmp_path: Path
 ) -> None:
     with sessions.begin(tmp_path, task()) as session, pytest.raises(kind, match=words):
         bisect_builds(prepared(BUILDS), session, FakeAsk(says), lambda _: None)
@@ -182,9 +182,9 @@ def test_stored_answers_and_identical_kernels_are_not_booted(tmp_path: Path) -> 
 
 
 def test_where_nothing_is_promised_good_is_what_the_good_end_does(tmp_path: Path) -> None:
-    def says(name: str) -> Seen:
+    def says(name: str) -> SeenRule:
         sealed = "0" if name < "6.14.3-1" else "EIO" if name < "6.16.3-1" else "EPERM"
-        return Seen("observed", "", "", (("munmap/anon-rw/exact", f"control 0, sealed {sealed}"),))
+        return SeenRule("observed", "", "", (("munmap/anon-rw/exact", f"control 0, sealed {sealed}"),))
 
     asked = question("open", "open")
     ask = FakeAsk(says, asked)

@@ -13,11 +13,11 @@ import pytest
 
 from harness.bisect import bisection
 from harness.bisect import session as sessions
-from harness.bisect.bisection import Done, NoDifference, Prepared, go
+from harness.bisect.bisection import FinishedBisection, NoDifference, Prepared, go
 from harness.bisect.candidates import BisectBuild
 from harness.bisect.driver import BisectProgress
-from harness.bisect.predicate import Seen
-from harness.bisect.repository import Checkout, Repository, open_repository
+from harness.bisect.predicate import SeenRule
+from harness.bisect.repository import Checkout, KernelRepository, open_repository
 from harness.bisect.session import BisectOptions
 from harness.errors import BuildError, Interrupted, UsageError
 from harness.kernels.model import Kernel
@@ -98,15 +98,15 @@ def prepared(tree: Tree, /, **changes: object) -> Prepared:
 
 
 def run(
-    tree: Tree, says: Callable[[str], Seen], build: FakeBuild | None = None, /, **changes: object
-) -> tuple[Done, FakeAsk]:
+    tree: Tree, says: Callable[[str], SeenRule], build: FakeBuild | None = None, /, **changes: object
+) -> tuple[FinishedBisection, FakeAsk]:
     ask = FakeAsk(says)
     made = prepared(tree, **changes)
     with sessions.begin(tree.folder.parent / "results", made.task) as session:
         return go(made, session, ask, lambda _: None, lambda *_: build or FakeBuild(tree)), ask
 
 
-def since(tree: Tree, first: int, before: Seen = GOOD, after: Seen = BAD) -> Callable[[str], Seen]:
+def since(tree: Tree, first: int, before: SeenRule = GOOD, after: SeenRule = BAD) -> Callable[[str], SeenRule]:
     return lambda commit: after if tree.number(commit) >= first else before
 
 
@@ -181,7 +181,7 @@ def test_a_step_that_disagrees_with_itself_sends_git_back(tree: Tree) -> None:
     """Commit 4, the first bad one, hides in its first boot; the check of it finds that out."""
     boots: dict[str, int] = {}
 
-    def says(commit: str) -> Seen:
+    def says(commit: str) -> SeenRule:
         boots[commit] = boots.get(commit, 0) + 1
         hidden = tree.number(commit) in (3, 4) and boots[commit] == 1
         return GOOD if tree.number(commit) < 4 or hidden else BAD
@@ -223,7 +223,7 @@ def test_going_on_after_an_interruption(tree: Tree) -> None:
 def test_a_guest_that_is_lost_is_tried_again(tree: Tree) -> None:
     lost: list[str] = []
 
-    def says(commit: str) -> Seen:
+    def says(commit: str) -> SeenRule:
         if tree.number(commit) == 7 and lost.count(commit) < 2:
             lost.append(commit)
             return LOST
@@ -344,7 +344,7 @@ def test_builds_first_and_then_the_commits_between_the_neighbours(tree: Tree) ->
     assert made.task.over == "joined"
     made = replace(made, builds=builds)
 
-    def says(point: str) -> Seen:
+    def says(point: str) -> SeenRule:
         return (BAD if point >= "6.14" else GOOD) if point.endswith("-1") else since(tree, 6)(point)
 
     with sessions.begin(tree.folder.parent / "results", made.task) as session:
@@ -370,6 +370,6 @@ def test_builds_whose_tags_the_tree_lacks(tree: Tree) -> None:
 
 def test_a_repository_is_known_by_its_objects(tree: Tree) -> None:
     one = open_repository(tree.folder)
-    assert isinstance(one, Repository)
+    assert isinstance(one, KernelRepository)
     assert one.key == replace(one, format="sha1").key
     assert one.key.startswith("linux-")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.bisect.predicate import BisectQuestion, Seen, make_question, parse_condition, see
+from harness.bisect.predicate import BisectQuestion, SeenRule, make_question, parse_condition, see
 from harness.bisect.search import Tally
 from harness.bisect.trial_log import ATTEMPTS, Trial, TrialLog
 from harness.bisect.trial_runner import Asker, TrialRequest, _needs_fresh, rule_probes, trouble_of
@@ -36,7 +36,7 @@ def observed(errno: int, result: int = -1) -> Observation:
     return Observation("madvise/a/exact", "S", 4096, 1, HALF, replace(HALF, errno=errno, result=result))
 
 
-def trial(point: str, seen: Seen | None, **changes: object) -> Trial:
+def trial(point: str, seen: SeenRule | None, **changes: object) -> Trial:
     trouble = {"miss": "no-answer", "skip": "skip"}.get(seen.status, "") if seen else "build"
     return replace(Trial(point, point, "search", "boot", seen, trouble, "why", f"/r/{point}"), **changes)  # type: ignore[arg-type]
 

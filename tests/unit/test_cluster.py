@@ -22,7 +22,7 @@ from harness.kernels.model import Kernel, Origin
 from harness.kernels.store import Store
 from harness.matrix.model import Profile
 from harness.runs.model import Cell, SuiteLoad
-from harness.suites.definition import Program, SuiteFile, SuiteWork
+from harness.suites.definition import SuiteFile, SuiteProgram, SuiteWork
 from tests.fakes import FakeGuest
 from tests.unit.test_runs import WHOLE, WORKLOAD
 
@@ -71,7 +71,7 @@ def test_what_arrives_boots_from_the_same_bytes(cell: Cell, tmp_path: Path) -> N
 
 
 def test_foreign_suites_travel_with_their_cell(cell: Cell, tmp_path: Path) -> None:
-    suite = SuiteWork("mine", (Program("", ("./t",)),), (SuiteFile("t", b"ELF"),))
+    suite = SuiteWork("mine", (SuiteProgram("", ("./t",)),), (SuiteFile("t", b"ELF"),))
     load = SuiteLoad(b"launch", b"", (suite,))
     workload = replace(WORK, content=b"", sha256=sha256(b"").hexdigest(), suites=load)
     shelf, store = Shelf(), Store(tmp_path / "worker")

@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 
 from harness.bisect.cost import cost_question, cost_row
-from harness.bisect.predicate import Seen
+from harness.bisect.predicate import SeenRule
 from harness.bisect.session import BisectOptions
-from harness.cli.cost import _Run
+from harness.cli.cost import _CostRun
 from harness.cost.functions import FunctionCosts, _api, by_function, largest, read_symbols
 from harness.cost.measure import cost_program, cost_rows, measure
 from harness.cost.model import Cost, CostTable, changes, chosen_rows, read_costs, settle, slopes
@@ -277,9 +277,9 @@ def test_the_plugin_is_built_for_the_version_of_qemu(version: str, api: int) -> 
 )
 def test_bad_is_what_costs_more_than_the_good_end(by: float, amount: float | None, answer: str) -> None:
     asked = cost_question("munmap/1/none", by)
-    reference = Seen("observed", "", "", (("munmap/1/none", "1,000 instructions"),), amount=1000.0)
+    reference = SeenRule("observed", "", "", (("munmap/1/none", "1,000 instructions"),), amount=1000.0)
     assert asked.compares
-    assert asked.answer(Seen("observed", "", "", (("munmap/1/none", "x"),), amount=amount), reference) == answer
+    assert asked.answer(SeenRule("observed", "", "", (("munmap/1/none", "x"),), amount=amount), reference) == answer
     assert asked.answer(reference, None) == "good"
 
 
@@ -329,7 +329,7 @@ def test_a_demand_on_costs_without_a_baseline_is_not_met() -> None:
 def test_interrupted_it_ends_every_guest(tmp_path: Path) -> None:
     """The others' guests would measure on for half a minute, and nobody would have their answers."""
     guests: list[Guest] = [FakeGuest(), FakeGuest()]
-    run = _Run(tmp_path, Resolution({}, ()), 1.0, (), Console(), quiet=True, guests=guests)
+    run = _CostRun(tmp_path, Resolution({}, ()), 1.0, (), Console(), quiet=True, guests=guests)
     kernels = [CellSpec(KernelSpec(name, MachineSource(), ("x86_64",)), "x86_64", COUNTED) for name in ("a", "b")]
 
     def work(spec: CellSpec) -> CostTable:

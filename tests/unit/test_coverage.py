@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness.coverage.elf import read_code
-from harness.coverage.measure import Trace, measure_coverage, pairs_of, read_sources, rules_of, sources_for
-from harness.coverage.model import Branch, Code, CoverageResult, FunctionCoverage, Pair, Way, judge
+from harness.coverage.measure import CoverageTrace, measure_coverage, pairs_of, read_sources, rules_of, sources_for
+from harness.coverage.model import Branch, Code, CoveragePair, CoverageResult, FunctionCoverage, Way, judge
 from harness.errors import ImageError, LostGuest
 from harness.guests.model import Exited, Output
 from harness.kernels.model import Kernel, Origin
@@ -35,7 +35,7 @@ def number(text: str) -> int:
     return 1 + next(i for i, line in enumerate(LINES) if text in line)
 
 
-def trace(*blocks: int) -> frozenset[Pair]:
+def trace(*blocks: int) -> frozenset[CoveragePair]:
     return frozenset(zip((0, *blocks), blocks, strict=False))
 
 
@@ -131,7 +131,7 @@ def test_pairs_are_read() -> None:
 @pytest.mark.parametrize("line", [b"{", b"[]", b'{"type":"coverage","probe":"p","pairs":"8","all":true}', b"7"])
 def test_a_line_that_is_no_record_ends_it(line: bytes) -> None:
     with pytest.raises(LostGuest, match="no record"):
-        Trace().line(line)
+        CoverageTrace().line(line)
 
 
 PROBE = "munmap/anon-rw/exact"

@@ -18,7 +18,7 @@ from harness.cli.main import cli, main
 from harness.kernels.versions import compare
 from harness.matrix.load import load_matrix
 from harness.mutants.catalogue import choose, load_mutants
-from harness.nightly.marks import Mark, write_mark
+from harness.nightly.marks import NightRecord, write_mark
 from harness.payload.build import probe_list
 from harness.rules.load import load_catalogue
 from tests.examples import PATTERNS, ROOT, Example, examples
@@ -192,7 +192,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cells: Any = {"debian-6.12": GOOD, "debian-newest": GOOD}
     for name in (PATTERNS["RUN-A"], PATTERNS["RUN-B"]):
         make_run(folder / "results", name, **cells)
-        write_mark(folder / "results" / name, Mark(state="done", selection="nightly"))
+        write_mark(folder / "results" / name, NightRecord(state="done", selection="nightly"))
     words = [sys.executable, "-m", "harness", "history", "rebuild", "--results", str(folder / "results")]
     subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
     return folder

@@ -12,14 +12,14 @@ from click.testing import CliRunner
 from harness.cli.explore import _keep, explore
 from harness.config.duration import seconds_of
 from harness.errors import UsageError
-from harness.explore.executor import Plan
-from harness.explore.model import ORACLES, Problem
+from harness.explore.executor import BatchPlan
+from harness.explore.model import ORACLES, StepProblem
 from harness.explore.program import parse_program
 from harness.explore.session import Exploration, ExploreFinding
 from harness.reports.explore import Explored, explored_lines
 
 PROGRAM = parse_program("window 2 x 1 page, usual: anon 2 rw sealed\nmunmap 0-1")
-PROBLEM = Problem("refused", 0, "munmap", "munmap answers 0 instead of EPERM", ("U1",))
+PROBLEM = StepProblem("refused", 0, "munmap", "munmap answers 0 instead of EPERM", ("U1",))
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("60s", 60.0), ("5m", 300.0), ("1.5h", 5400.0), ("7", 7.0)])
@@ -49,7 +49,7 @@ def test_bad_input_is_one_line_before_anything_boots(tmp_path: Path, words: list
 
 def outcome(*findings: ExploreFinding, judged: int = 10, lost: str = "", mseal: int = 0) -> Exploration:
     return Exploration(
-        3, programs=10, judged=judged, findings=list(findings), lost=lost, plan=Plan(2, 4096, True, True, mseal)
+        3, programs=10, judged=judged, findings=list(findings), lost=lost, plan=BatchPlan(2, 4096, True, True, mseal)
     )
 
 

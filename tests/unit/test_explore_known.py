@@ -9,7 +9,7 @@ import pytest
 
 from harness.errors import ConfigError, UsageError
 from harness.explore.corpus import load_corpus
-from harness.explore.generate import Source
+from harness.explore.generate import ProgramSource
 from harness.explore.known import load_known, parse_known
 from harness.explore.program import Program, Step, parse_program
 from harness.explore.record import ExplorationRecord, FindingRecord, read_exploration, record_of
@@ -26,7 +26,7 @@ UNMERGEABLE = next(kept.program for kept in load_corpus() if kept.name == "unmer
 
 def explored(kernel: PromisingKernel, release: str, programs: list[Program]) -> Explored:
     outcome = Exploration(1, release=release, arch="x86_64")
-    Explorer(lambda: kernel, b"elf", lambda _text: None).explore(Source(1), 0.0, outcome, programs)
+    Explorer(lambda: kernel, b"elf", lambda _text: None).explore(ProgramSource(1), 0.0, outcome, programs)
     return Explored("k", "x86_64", outcome)
 
 

@@ -10,7 +10,7 @@ import pytest
 from harness.explore.judge import Judged, ProgramJudge
 from harness.explore.model import child_state, initial
 from harness.explore.program import Program, parse_program
-from harness.explore.wire import LEFT_OUT, NOT_TRIED, Facts, Pass
+from harness.explore.wire import LEFT_OUT, NOT_TRIED, Pass, ProgramFacts
 
 MAPPED = 1
 
@@ -30,13 +30,13 @@ class Window:
         steps = [step.to_bytes() for step in self.program.steps]
         return ProgramJudge().judge(self.program, steps, self.facts())
 
-    def facts(self) -> Facts:
+    def facts(self) -> ProgramFacts:
         n = self.program.units
         ends = bytes(EPERM if i in self.sealed else 0 if self.looks[-1][i][0] & MAPPED else NOT_TRIED for i in range(n))
         sealed = Pass(0, tuple(map(_look, self.looks)), tuple((a, 0) for a in self.answers), ends, ends)
         free = bytes(n)
         twin = Pass(0, tuple(map(_look, self.twin_looks)), tuple((a, 0) for a in self.twin_answers), free, free)
-        return Facts(0, 0, 0, 0, sealed, twin)
+        return ProgramFacts(0, 0, 0, 0, sealed, twin)
 
 
 def _look(units: list[tuple[int, int]]) -> bytes:

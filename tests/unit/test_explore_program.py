@@ -12,7 +12,7 @@ from harness.errors import UsageError
 from harness.explore.corpus import load_corpus
 from harness.explore.generate import (
     TEMPLATES,
-    Source,
+    ProgramSource,
     in_turn,
     there_and_back,
     together,
@@ -39,7 +39,7 @@ def test_every_operation_is_generated() -> None:
 
 
 def test_generated_programs_survive_their_text() -> None:
-    for program in Source(7).batch(600, 64):
+    for program in ProgramSource(7).batch(600, 64):
         assert parse_program(str(program)) == program
 
 
@@ -65,17 +65,17 @@ def test_what_is_no_program_is_refused_in_one_line_that_names_its_line(text: str
 
 
 def test_one_seed_means_the_same_programs() -> None:
-    first, second, other = Source(11), Source(11), Source(12)
+    first, second, other = ProgramSource(11), ProgramSource(11), ProgramSource(12)
     assert [first.batch(256, 64) for _ in range(2)] == [second.batch(256, 64) for _ in range(2)]
     assert first.batch(256, 64) != other.batch(256, 64)
 
 
 def test_a_run_goes_on_where_it_stopped() -> None:
     """What was kept to be changed is not there any more, but neither run learns anything here."""
-    whole, first = Source(11), Source(11)
+    whole, first = ProgramSource(11), ProgramSource(11)
     expected = [whole.batch(256, 64) for _ in range(3)]
     first.batch(256, 64)
-    rest = Source(11, batches=first.batches, exhausted=first.exhausted)
+    rest = ProgramSource(11, batches=first.batches, exhausted=first.exhausted)
     assert [len(b) for b in expected[1:]] == [256, 256]
     assert rest.batch(256, 64)[:128] == expected[1][:128]
     assert (rest.batches, rest.exhausted) == (2, 256)
@@ -89,7 +89,7 @@ def test_the_corpus_says_why() -> None:
 
 def test_whatever_is_smaller_is_a_program_and_is_smaller() -> None:
     rng = random.Random(3)
-    for program in rng.sample(Source(5).batch(1024, 64), 60):
+    for program in rng.sample(ProgramSource(5).batch(1024, 64), 60):
         for candidate in smaller(program):
             assert parse_program(str(candidate)) == candidate
             assert all(s.start + s.units <= candidate.units for s in candidate.steps)
@@ -151,7 +151,7 @@ def test_what_is_taken_back_is_taken_back_on_every_part_of_it() -> None:
 
 def test_where_memory_may_grow_down_nothing_else_lies_near() -> None:
     bit = TRAITS["growsdown"]
-    source = Source(5)
+    source = ProgramSource(5)
     growing = [p for _ in range(6) for p in source.batch(1024, 64) if any(s.traits & bit for s in p.segments)]
     assert len(growing) > 20
     for program in growing:
@@ -169,7 +169,7 @@ def test_the_bench_draws_programs_of_six_steps() -> None:
 
 
 def test_what_forks_runs_before_the_others_have_left_memory_for_it_to_copy() -> None:
-    programs = Source(3).batch(200, 32)
+    programs = ProgramSource(3).batch(200, 32)
     shuffled = random.Random(1).sample(programs, len(programs))
     ordered = whole_process_first(shuffled, 32)
     assert sorted(map(encode, ordered)) == sorted(map(encode, programs))

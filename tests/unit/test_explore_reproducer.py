@@ -9,13 +9,13 @@ import pytest
 from harness.errors import UsageError
 from harness.explore.corpus import load_corpus
 from harness.explore.generate import TEMPLATES, variants
-from harness.explore.model import Problem
+from harness.explore.model import StepProblem
 from harness.explore.program import parse_program
 from harness.explore.reproducer import reproducer
 from harness.payload.compiler import compile_static
 
 KINDS = "anon rw written sealed growsdown noreserve | zero r | private-file 2 r comb"
-PROBLEM = Problem("refused", 0, "munmap", "munmap answers 0 instead of EPERM", ("U1",))
+PROBLEM = StepProblem("refused", 0, "munmap", "munmap answers 0 instead of EPERM", ("U1",))
 
 
 def test_the_corpus_compiles_where_it_has_a_c_form(tmp_path: Path) -> None:

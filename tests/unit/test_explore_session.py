@@ -9,7 +9,7 @@ import pytest
 
 from harness.explore.against import Against, Compared
 from harness.explore.executor import CHUNK, Executor
-from harness.explore.generate import Source
+from harness.explore.generate import ProgramSource
 from harness.explore.model import ORACLES
 from harness.explore.program import Program, Segment, Step, parse_program
 from harness.explore.session import Exploration, Explorer
@@ -21,7 +21,7 @@ ANON, RW = 1, 3
 KNOWN = {MUNMAP, MPROTECT, MSEAL, MLOCK, WRITE}
 
 
-class Batches(Source):
+class Batches(ProgramSource):
     """So many batches of what the kernels here know; then there is no more time."""
 
     def __init__(self, seed: int, clock: list[float], batches: int = 3) -> None:

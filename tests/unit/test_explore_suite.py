@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.explore.corpus import load_corpus
-from harness.explore.executor import Plan
-from harness.explore.model import ORACLES, Problem
+from harness.explore.executor import BatchPlan
+from harness.explore.model import ORACLES, StepProblem
 from harness.explore.program import Program, parse_program
 from harness.explore.session import Exploration, ExploreFinding, Explorer
 from harness.mutants.exploring import observed_of, summary
@@ -17,9 +17,9 @@ PROGRAM = parse_program("window 2 x 1 page, usual: anon 2 rw sealed\nmunmap 0-1"
 
 
 def test_an_oracle_fails_with_its_finding_and_the_others_pass() -> None:
-    problem = Problem("refused", 0, "munmap", "munmap answers 0 instead of EPERM", ("U1",))
+    problem = StepProblem("refused", 0, "munmap", "munmap answers 0 instead of EPERM", ("U1",))
     outcome = Exploration(
-        1, judged=9, findings=[ExploreFinding(problem, PROGRAM, PROGRAM)], plan=Plan(2, 4096, True, True, 0)
+        1, judged=9, findings=[ExploreFinding(problem, PROGRAM, PROGRAM)], plan=BatchPlan(2, 4096, True, True, 0)
     )
     answer = summary(outcome)
     assert dict(answer.failed) == {"explore-refused": "munmap: munmap answers 0 instead of EPERM"}
@@ -28,7 +28,7 @@ def test_an_oracle_fails_with_its_finding_and_the_others_pass() -> None:
 
 
 def test_without_mseal_nothing_passes() -> None:
-    answer = summary(Exploration(1, plan=Plan(2, 4096, True, True, 38)))
+    answer = summary(Exploration(1, plan=BatchPlan(2, 4096, True, True, 38)))
     assert not answer.passed and len(answer.skipped) == len(ORACLES)
 
 

@@ -86,6 +86,26 @@ def test_every_module_says_what_it_is_for() -> None:
     assert [str(path) for path in modules if not ast.get_docstring(ast.parse(path.read_text()))] == []
 
 
+def types_of(tree: ast.Module) -> Iterator[str]:
+    """The classes and the aliases of types at the top of a module; a constant is written in capitals only."""
+    for node in tree.body:
+        match node:
+            case ast.ClassDef(name=name):
+                yield name
+            case ast.Assign(targets=[ast.Name(id=name)]) if name.lstrip("_")[:1].isupper() and not name.isupper():
+                yield name
+
+
+def test_no_two_types_share_a_name() -> None:
+    """A reader who has learned a name has learned it for the whole of ``harness/``."""
+    places: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "harness").rglob("*.py")):
+        for name in types_of(ast.parse(path.read_text())):
+            places.setdefault(name, []).append(str(path.relative_to(ROOT)))
+    assert len(places) > 500
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
 def test_programs_are_executable_and_shell_scripts_stop_at_the_first_error() -> None:
     programs = [*sorted((ROOT / "scripts").iterdir()), ROOT / ".ci" / "run"]
     assert [str(path) for path in programs if not os.access(path, os.X_OK)] == []

@@ -22,8 +22,8 @@ from harness.model.run_record import read_run, write_run
 from harness.model.stored_files import packed
 from harness.nightly.against_last import SinceLast
 from harness.nightly.cells import sampled
-from harness.nightly.marks import Mark, nights, read_mark, write_mark
-from harness.nightly.news import LINES, Facts, news
+from harness.nightly.marks import NightRecord, nights, read_mark, write_mark
+from harness.nightly.news import LINES, NightFacts, news
 from harness.nightly.night import Night, Wanted, alone
 from harness.runs.finished_cells import FinishedCells
 from harness.runs.run_store import find_run, load_run
@@ -245,18 +245,18 @@ def test_words_for_nights_name_runs(tmp_path: Path, machines: Machines) -> None:
 
 
 def test_a_mark_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
-    write_mark(tmp_path, Mark(state="done", selection="nightly"))
+    write_mark(tmp_path, NightRecord(state="done", selection="nightly"))
     (tmp_path / "nightly.json").write_text('{"state": "won"}')
     with pytest.raises(UsageError, match=r"nightly\.json: state: Input should be"):
         read_mark(tmp_path)
 
 
 def test_news_are_ten_lines_at_most() -> None:
-    facts = Facts("n-01", "n-00", 55, 0, 55, 0, 0, 1.0, alarms=tuple(f"cell {n}: differs" for n in range(30)))
+    facts = NightFacts("n-01", "n-00", 55, 0, 55, 0, 0, 1.0, alarms=tuple(f"cell {n}: differs" for n in range(30)))
     told = news(facts)
     assert len(told) == LINES
     assert told[-1] == "and 22 more: sealmatrix show n-01"
-    quiet = news(Facts("n-01", "n-00", 1, 1, 0, 0, 0, 1.0, added=("x", "y", "z", "w")))
+    quiet = news(NightFacts("n-01", "n-00", 1, 1, 0, 0, 0, 1.0, added=("x", "y", "z", "w")))
     assert quiet[1:] == ["new cell: x and 3 more", "nothing new since n-00"]
 
 
@@ -364,7 +364,9 @@ def test_the_page_of_a_night_begins_with_what_the_night_ended_with(
     done = default_matrix(tmp_path / "n-00")
     done.folder.mkdir()
     write_run(done.folder, done.record)
-    mark = Mark(state="running", selection="nightly", news=("nightly n-00: 7 cells", "new: R1 munmap gets at it"))
+    mark = NightRecord(
+        state="running", selection="nightly", news=("nightly n-00: 7 cells", "new: R1 munmap gets at it")
+    )
     ended = Night(done, mark, SinceLast(None, None), (), Changed())
     monkeypatch.setattr(cli_nightly, "conclude", lambda *given: ended)
     assert cli_nightly._night(WANTED, None, done, None, 0.0, None) is ended  # type: ignore[arg-type]

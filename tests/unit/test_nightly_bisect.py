@@ -23,7 +23,7 @@ from harness.nightly.bisecting import NONE, Searching, headline, search, task_of
 from harness.nightly.marks import read_mark
 from harness.nightly.messages import messages
 from harness.nightly.night import end, notify
-from harness.nightly.notify import Channel, NotSent
+from harness.nightly.notify import Messenger, NotSent
 from tests.nights import BROKEN, Machines, night, night_or_nothing, nothing
 
 KEYS = {name: name * 40 for name in "abc"}
@@ -181,7 +181,7 @@ def test_a_night_without_news_goes_on_with_a_search_and_says_what_it_found(tmp_p
     sent: list[str] = []
     same = night_or_nothing(tmp_path, "n-03", keys | {"a": "y" * 40}, machines, search=looking)
     assert same.mark.news[1:] == ("bisected: R1 first bad build 6.12.107-1, last good 6.12.95-1",)
-    ways = (Channel("mail", lambda message, run: sent.append(message.subject)),)
+    ways = (Messenger("mail", lambda message, run: sent.append(message.subject)),)
     assert notify(same, ways, "page") == ()
     assert [subject[:26] for subject in sent] == ["[sealmatrix] bisected: R1 "]
     assert notify(same, ways, "page") == ()
@@ -205,10 +205,10 @@ def test_what_is_said_when_it_is_new_is_not_said_again(tmp_path: Path, results: 
     def refuse(message: object, run: str) -> None:
         raise NotSent("mail: no")
 
-    assert len(notify(ended, (Channel("mail", refuse),), "page")) == len(
+    assert len(notify(ended, (Messenger("mail", refuse),), "page")) == len(
         messages(ended.changed, ended.mark.alarms, "n-02", "page")
     )
-    notify(ended, (Channel("mail", lambda message, run: sent.append(message.key)),), "page")
+    notify(ended, (Messenger("mail", lambda message, run: sent.append(message.key)),), "page")
     end(ended)
     assert read_mark(tmp_path / "n-02").sent == tuple(f"mail {key}" for key in sent)
     assert read_mark(tmp_path / "n-02").state == "done"

@@ -18,7 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harness.model.run_record import read_run, write_run
-from harness.nightly.marks import Mark, write_mark
+from harness.nightly.marks import NightRecord, write_mark
 from harness.reports.page import Sightings, page_html
 from harness.reports.page.columns import columns
 from harness.reports.page.console import during, excerpts
@@ -319,7 +319,7 @@ def test_the_page_of_a_night_is_written_with_what_the_night_ended_with(tmp_path:
     write_run(done.folder, done.record)
     write_reports(done)
     write_mark(
-        done.folder, Mark(state="running", selection="nightly", news=("nightly r-00: 7 cells", "new: R1 munmap"))
+        done.folder, NightRecord(state="running", selection="nightly", news=("nightly r-00: 7 cells", "new: R1 munmap"))
     )
     write_page(done, lambda rule, probe: "")
     text = (done.folder / "report.html").read_bytes()

@@ -101,9 +101,9 @@ class TestCompileStatic:
             main_c='__asm__(".globl it\\nit: .incbin \\"" INNER "\\"");\n'
             "extern char it[]; int main(void) { return it[4]; }",
         )
-        inner = compiler.Program(tuple(small), "x86_64", "inner", small=True)
-        plain = compiler.Program(tuple(outer), "x86_64", "outer")
-        with_it = compiler.Program(tuple(outer), "x86_64", "outer", inside=(inner,))
+        inner = compiler.ElfTarget(tuple(small), "x86_64", "inner", small=True)
+        plain = compiler.ElfTarget(tuple(outer), "x86_64", "outer")
+        with_it = compiler.ElfTarget(tuple(outer), "x86_64", "outer", inside=(inner,))
         content = with_it.make().read_bytes()
         found = inner.make().read_bytes()
         assert found[:6] == b"\x7fELF\x01\x01"  # of 32 bits

@@ -14,7 +14,7 @@ from harness.errors import UsageError
 from harness.kernels.builds import stored_builds
 from harness.kernels.prune import remove_builds, unused_builds
 from harness.kernels.store import Store
-from harness.nightly.marks import Mark, write_mark
+from harness.nightly.marks import NightRecord, write_mark
 from harness.nightly.prune import Keep, NightOnDisk, nights_on_disk, remove, to_remove
 from harness.runs.run_store import run_folders
 from tests.stored_runs import copy_of
@@ -52,8 +52,8 @@ def test_only_nights_that_ended_are_removed(tmp_path: Path) -> None:
     results = tmp_path / "results"
     results.mkdir()
     by_hand, ended, going = (copy_of(name, results) for name in ("matrix", "repeats", "faults"))
-    write_mark(ended, Mark(state="done", selection="nightly"))
-    write_mark(going, Mark(state="running", selection="nightly"))
+    write_mark(ended, NightRecord(state="done", selection="nightly"))
+    write_mark(going, NightRecord(state="running", selection="nightly"))
     (found,) = nights_on_disk(results)
     assert found.folder == ended
     remove([found])
@@ -64,7 +64,7 @@ def test_only_nights_that_ended_are_removed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dry", [True, False])
 def test_the_command_says_what_it_does(tmp_path: Path, dry: bool) -> None:
     for name in ("matrix", "repeats"):
-        write_mark(copy_of(name, tmp_path), Mark(state="done", selection="nightly"))
+        write_mark(copy_of(name, tmp_path), NightRecord(state="done", selection="nightly"))
     words = ["results", "prune", "--results", str(tmp_path), "--keep-last", "1", "--keep-weeks", "0"]
     assert CliRunner().invoke(cli, ["history", "rebuild", "--results", str(tmp_path)]).exit_code == 0
     told = CliRunner().invoke(cli, [*words, *(["--dry-run"] if dry else [])])

@@ -14,7 +14,7 @@ from junitparser import Failure, JUnitXml, Skipped
 
 from harness.cli.main import cli
 from harness.history.database import database_url, writing
-from harness.history.regressions import Cells, Regression, Seen, after_night, keep, record_night, regressions
+from harness.history.regressions import Cells, Regression, SeenCause, after_night, keep, record_night, regressions
 from harness.reports.regressions import regressions_kcidb, regressions_xml
 
 kcidb_io = pytest.importorskip("kcidb_io", reason="kcidb-io is not installed (pip install kcidb-io)")
@@ -54,14 +54,16 @@ def broken(defects: Iterable[Planted], night: int) -> dict[tuple[str, str], str]
     return {(cell, rule): one.kind for one in alive for cell in one.cells for rule in one.rules}
 
 
-def seen_since(old: dict[tuple[str, str], str], new: dict[tuple[str, str], str], night: int) -> list[Seen]:
+def seen_since(old: dict[tuple[str, str], str], new: dict[tuple[str, str], str], night: int) -> list[SeenCause]:
     """What a comparison of two nights sees: one finding a cell and kind, as if causes were never put together."""
     groups: dict[tuple[str, str], list[str]] = {}
     for (cell, rule), kind in new.items():
         if (cell, rule) not in old:
             groups.setdefault((cell, kind), []).append(rule)
     return [
-        Seen(kind, "headline", "sentence", rules[0], "p", tuple(rules), (cell,), "old", f"v{night}", confirmed=True)
+        SeenCause(
+            kind, "headline", "sentence", rules[0], "p", tuple(rules), (cell,), "old", f"v{night}", confirmed=True
+        )
         for (cell, kind), rules in groups.items()
     ]
 
@@ -119,7 +121,7 @@ def kept(results: Path, *found: Regression) -> None:
 
 
 def test_the_same_night_twice_is_one(tmp_path: Path) -> None:
-    seen = [Seen("bypass", "h", "s", "r", "p", ("r",), ("a",), "1", "2", True)]
+    seen = [SeenCause("bypass", "h", "s", "r", "p", ("r",), ("a",), "1", "2", True)]
     cells = Cells(lambda *_: True, {"a": "2"}, ())
     with writing(database_url(tmp_path)) as connection:
         first = record_night(connection, seen, cells, run="n-1", time="1")

@@ -18,7 +18,7 @@ from harness.runs.execution.pool import Begun, Events
 from harness.runs.execution.run import execute, execute_in
 from harness.runs.model import Cell, ProgressEvent
 from harness.runs.planning.estimates import expected_seconds
-from harness.runs.planning.schedule import Need, Room, default_jobs, longest_first, need
+from harness.runs.planning.schedule import GuestNeed, Room, default_jobs, longest_first, need
 from harness.runs.run_store import load_run
 from tests.fakes import FakeGuest
 from tests.unit.test_runs import CRASH, END, PLAN, RULES, WHOLE, begin, cell, guest, run_plan, seen, statuses
@@ -41,16 +41,16 @@ def test_the_longest_goes_first_and_the_unknown_counts_as_the_longest() -> None:
     ("running", "free", "fits"),
     [
         ([], 0, True),  # a run that could not begin would never end
-        ([Need(1, 406, up=True)], 8 * GIB, True),
-        ([Need(1, 406, up=True), Need(1, 406, up=True)], 8 * GIB, False),  # guests
-        ([Need(2, 406, up=True)], 8 * GIB, False),  # processors
-        ([Need(1, 900, up=True)], 8 * GIB, False),  # more than was free when the run began
-        ([Need(1, 406, up=True)], 405, False),  # somebody else took it
-        ([Need(1, 406)], 811, False),  # the other guest has yet to touch its own
-        ([Need(1, 406)], 812, True),
+        ([GuestNeed(1, 406, up=True)], 8 * GIB, True),
+        ([GuestNeed(1, 406, up=True), GuestNeed(1, 406, up=True)], 8 * GIB, False),  # guests
+        ([GuestNeed(2, 406, up=True)], 8 * GIB, False),  # processors
+        ([GuestNeed(1, 900, up=True)], 8 * GIB, False),  # more than was free when the run began
+        ([GuestNeed(1, 406, up=True)], 405, False),  # somebody else took it
+        ([GuestNeed(1, 406)], 811, False),  # the other guest has yet to touch its own
+        ([GuestNeed(1, 406)], 812, True),
     ],
 )
-def test_room(running: list[Need], free: int, *, fits: bool) -> None:
+def test_room(running: list[GuestNeed], free: int, *, fits: bool) -> None:
     assert Room(guests=2, cores=2, memory=1200).fits(need(sized("a"), 2), running, free) is fits
 
 

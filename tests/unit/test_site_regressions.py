@@ -10,7 +10,7 @@ from harness.history.kernels import kernel_histories
 from harness.history.queries import latest_results, runs
 from harness.history.record import remember
 from harness.history.regressions import keep
-from harness.nightly.marks import Mark, write_mark
+from harness.nightly.marks import NightRecord, write_mark
 from harness.reports.feed import feed
 from harness.reports.site import build_site
 from harness.rules.load import load_catalogue
@@ -25,7 +25,9 @@ ATOM = "{http://www.w3.org/2005/Atom}"
 def test_what_is_new_stands_first_and_each_regression_has_its_page(tmp_path: Path) -> None:
     done = on_disk(default_matrix(tmp_path / "r-00"), "r-00")
     assert remember(done.folder) == ""
-    write_mark(done.folder, Mark(state="done", selection="nightly", news=("nightly r-00: 7 cells", "new: R1 <script>")))
+    write_mark(
+        done.folder, NightRecord(state="done", selection="nightly", news=("nightly r-00: 7 cells", "new: R1 <script>"))
+    )
     with writing(database_url(tmp_path)) as connection:
         keep(connection, one(rules=("munmap-across",), link="javascript:alert(1)"))
         keep(connection, one(state="fixed", fixed_in="7.3.5"))

@@ -21,7 +21,7 @@ from harness.runs.cells import status_counts
 from harness.runs.execution.cell_worker import CellOutcome, CellWorker
 from harness.runs.judging import SUITES, WithSuites, judge_cell
 from harness.runs.model import JOURNAL, Cell, SuiteLoad, Workload
-from harness.suites.definition import Program, SuiteAsked, SuiteFile, SuiteWork, asked_json, read_asked
+from harness.suites.definition import SuiteAsked, SuiteFile, SuiteProgram, SuiteWork, asked_json, read_asked
 from harness.suites.judge import END, judge_suites, test_times
 from harness.suites.records import ProgramRun, programs_run
 from tests.builders import cell, run
@@ -49,9 +49,9 @@ class SuiteGuest(FakeGuest):
         yield Exited(0, None)
 
 
-def work(*programs: Program, shell: bool = False) -> SuiteWork:
+def work(*programs: SuiteProgram, shell: bool = False) -> SuiteWork:
     files = (SuiteFile("prog", b"\x7fELF"), SuiteFile("data/words", b"x", 0o644))
-    return SuiteWork("mine", programs or (Program("", ("./prog", "-v")),), files, ("A=b",), 5.0, shell)
+    return SuiteWork("mine", programs or (SuiteProgram("", ("./prog", "-v")),), files, ("A=b",), 5.0, shell)
 
 
 def cell_of(tmp_path: Path, printed: Sequence[Event | Exception], suite: SuiteWork) -> tuple[CellOutcome, SuiteGuest]:
@@ -114,7 +114,7 @@ def test_a_guest_that_never_came_up_misses_the_program(tmp_path: Path) -> None:
 
 
 def test_several_programs_have_their_names_in_ids_and_a_shell_is_installed_for_scripts(tmp_path: Path) -> None:
-    suite = work(Program("a", ("./a",)), Program("b", ("./b",)), shell=True)
+    suite = work(SuiteProgram("a", ("./a",)), SuiteProgram("b", ("./b",)), shell=True)
     outcome, guest = cell_of(tmp_path, [Output("out", b"1..1\nok 1 x\n"), Exited(0, None)], suite)
     asked = SuiteAsked("mine", "two", ("a", "b"))
     assert set(statuses(judged(outcome, asked))) == {f"a/{END}", "a/x", f"b/{END}", "b/x"}

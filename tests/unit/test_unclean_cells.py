@@ -16,7 +16,7 @@ import junitparser
 import pytest
 from rich.console import Console
 
-from harness.bisect.predicate import Seen
+from harness.bisect.predicate import SeenRule
 from harness.bisect.trial_runner import trouble_of
 from harness.cli.report import FORMATS
 from harness.compare.comparison import compare_picks
@@ -203,7 +203,7 @@ def test_bisect() -> None:
     assert trouble_of(asked, GOOD) == trouble_of(asked, BAD) == ""
     assert trouble_of(asked, GOOD, whole=False) == "no-answer"
     assert trouble_of(asked, BAD, whole=False) == ""
-    observed = Seen("observed", "", "", (("munmap/anon-rw/exact", "control 0, sealed 0"),))
+    observed = SeenRule("observed", "", "", (("munmap/anon-rw/exact", "control 0, sealed 0"),))
     assert trouble_of(question("open", "open"), observed, whole=False) == "no-answer"
     records = {record.id: record for record in stored("faults").record.cells}
     assert [records[cell].whole for cell in UNCLEAN] == [False, False, True]

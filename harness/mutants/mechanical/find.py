@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.mutants.mechanical.model import Part
+from harness.mutants.mechanical.model import CodePart
 from harness.mutants.mechanical.source import Function, functions
 
 _FLAG = re.compile(r"VMA?_SEALED\w*\Z")
@@ -21,11 +21,11 @@ MENTIONS = re.compile(rb"\b(?:VMA?_SEALED\w*|\w*mseal\w*)\b")
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundFunction:
     """A function to be mutated. ``whole``: all of it is there for sealing; else only what mentions ``words`` is."""
 
     function: Function
-    part: Part
+    part: CodePart
     whole: bool
     words: frozenset[str]
 
@@ -46,7 +46,7 @@ def predicates(known: Iterable[Function]) -> frozenset[str]:
         found |= more
 
 
-def find(sources: Mapping[str, bytes]) -> tuple[Found, ...]:
+def find(sources: Mapping[str, bytes]) -> tuple[FoundFunction, ...]:
     """The functions of ``sources`` (file → text) to be mutated: sealing first, then what calls it."""
     known = [function for file, source in sources.items() for function in functions(file, source)]
     asked = predicates(known)
@@ -59,9 +59,9 @@ def find(sources: Mapping[str, bytes]) -> tuple[Found, ...]:
     beside = [function for function in mention if function not in whole]
     callers = _callers(known, [*whole, *beside], {*whole, *beside})
     return (
-        *(Found(function, "sealing", True, words) for function in whole),
-        *(Found(function, "beside", False, words) for function in beside),
-        *(Found(function, "callers", False, frozenset()) for function in callers),
+        *(FoundFunction(function, "sealing", True, words) for function in whole),
+        *(FoundFunction(function, "beside", False, words) for function in beside),
+        *(FoundFunction(function, "callers", False, frozenset()) for function in callers),
     )
 
 

@@ -14,9 +14,9 @@ from tree_sitter import Node
 from harness.errors import UsageError
 from harness.kernels.tree import check_tree
 from harness.model.architectures import ARCHITECTURES, Arch
-from harness.mutants.mechanical.find import MENTIONS, Found, called_from, find, predicates
-from harness.mutants.mechanical.model import PARTS, About, MechanicalMutant, Part
-from harness.mutants.mechanical.operators import OPERATORS, Change, changes
+from harness.mutants.mechanical.find import MENTIONS, FoundFunction, called_from, find, predicates
+from harness.mutants.mechanical.model import PARTS, About, CodePart, MechanicalMutant
+from harness.mutants.mechanical.operators import OPERATORS, SourceChange, changes
 from harness.mutants.mechanical.reviewed import Review, Reviewed
 from harness.mutants.mechanical.source import Function, functions, walk
 from harness.mutants.model import Edit
@@ -66,7 +66,9 @@ def relevant(sources: Mapping[str, bytes]) -> dict[str, bytes]:
     return {file: sources[file] for file in sources if file in chosen}
 
 
-def mutants_of(found: Found, source: bytes, series: tuple[int, int], reviewed: Reviewed) -> Iterator[MechanicalMutant]:
+def mutants_of(
+    found: FoundFunction, source: bytes, series: tuple[int, int], reviewed: Reviewed
+) -> Iterator[MechanicalMutant]:
     """The mutants of one function. Pure."""
     function = found.function
     if source.count(source[function.start : function.end]) != 1:
@@ -79,7 +81,7 @@ def mutants_of(found: Found, source: bytes, series: tuple[int, int], reviewed: R
 
 
 def _mutant(
-    found: Found, change: Change, source: bytes, series: tuple[int, int], reviewed: Reviewed, nth: int
+    found: FoundFunction, change: SourceChange, source: bytes, series: tuple[int, int], reviewed: Reviewed, nth: int
 ) -> MechanicalMutant:
     function = found.function
     head, tail = source[function.start : change.start], source[change.end : function.end]
@@ -101,14 +103,14 @@ def _mutant(
     )
 
 
-def _name(function: Function, change: Change, nth: int) -> str:
+def _name(function: Function, change: SourceChange, nth: int) -> str:
     """Of function, operator and text, so that it stays when lines move."""
     words = (function.file, function.name, change.operator, change.was, change.becomes, str(nth))
     digest = hashlib.sha256("\0".join(words).encode("utf-8", "surrogateescape")).hexdigest()[:6]
     return f"{function.name}.{change.operator}.{digest}"
 
 
-def _part(found: Found, change: Change) -> Part:
+def _part(found: FoundFunction, change: SourceChange) -> CodePart:
     """Beside the whole functions, only a statement that mentions sealing is there for it: with what depends on it."""
     if found.whole or found.part == "callers":
         return found.part

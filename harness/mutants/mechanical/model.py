@@ -10,8 +10,8 @@ from typing import Any, Literal
 from harness.errors import UsageError, nearest
 from harness.mutants.model import Mutant
 
-Part = Literal["sealing", "beside", "callers"]
-PARTS: tuple[Part, ...] = ("sealing", "beside", "callers")
+CodePart = Literal["sealing", "beside", "callers"]
+PARTS: tuple[CodePart, ...] = ("sealing", "beside", "callers")
 """Where a mutant is: in what is there for sealing alone; beside that, in the same function; in what calls it."""
 
 
@@ -21,7 +21,7 @@ class About:
 
     file: str
     function: str
-    part: Part
+    part: CodePart
     operator: str
     was: str
     becomes: str

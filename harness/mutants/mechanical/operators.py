@@ -38,7 +38,7 @@ _COMPARING = ("==", "!=", "<", "<=", ">", ">=", "&&", "||")
 
 
 @dataclass(frozen=True)
-class Change:
+class SourceChange:
     """One change: ``start`` and ``end`` are offsets in the file's bytes, ``put`` what comes there instead.
 
     ``was`` and ``becomes`` say it in one line each, and with the function and the operator they name the change
@@ -54,9 +54,9 @@ class Change:
     line: int
 
 
-def changes(function: Function) -> tuple[Change, ...]:
+def changes(function: Function) -> tuple[SourceChange, ...]:
     """Every change of a function, in the order of the text; no two of them put the same at the same place."""
-    found: dict[tuple[int, int, str], Change] = {}
+    found: dict[tuple[int, int, str], SourceChange] = {}
     for node in _meant(function.node):
         for change in _of(node, function):
             found.setdefault((change.start, change.end, change.put), change)
@@ -76,19 +76,21 @@ def _meant(node: Node) -> Iterator[Node]:
         yield from _meant(child)
 
 
-def _of(node: Node, function: Function) -> Iterator[Change]:
+def _of(node: Node, function: Function) -> Iterator[SourceChange]:
     for make in _MAKERS.get(node.type, ()):
         yield from make(node, function)
 
 
-def _change(operator: str, node: Node, put: str, *, what: Node | None = None) -> Change:
+def _change(operator: str, node: Node, put: str, *, what: Node | None = None) -> SourceChange:
     """Put ``put`` in the place of ``node``; told as what happens to ``what``, which holds it."""
     was, whole = text(node), what or node
     padded = put + "\n" * max(0, was.count("\n") - put.count("\n"))
     before = (whole.text or b"")[: node.start_byte - whole.start_byte].decode("utf-8", "surrogateescape")
     after = (whole.text or b"")[node.end_byte - whole.start_byte :].decode("utf-8", "surrogateescape")
     becomes = flat(before + put + after)
-    return Change(operator, node.start_byte, node.end_byte, padded, flat(text(whole)), becomes, node.start_point[0] + 1)
+    return SourceChange(
+        operator, node.start_byte, node.end_byte, padded, flat(text(whole)), becomes, node.start_point[0] + 1
+    )
 
 
 def _inner(node: Node) -> Node:
@@ -108,7 +110,7 @@ def _negated(node: Node) -> str:
     return f"!({text(inner)})"
 
 
-def _condition(node: Node, _function: Function) -> Iterator[Change]:
+def _condition(node: Node, _function: Function) -> Iterator[SourceChange]:
     """Of ``if``, loops and ``?:``."""
     condition = node.child_by_field_name("condition")
     if condition is None:
@@ -120,7 +122,7 @@ def _condition(node: Node, _function: Function) -> Iterator[Change]:
         yield _change("drop-condition", inner, "1")
 
 
-def _binary(node: Node, _function: Function) -> Iterator[Change]:
+def _binary(node: Node, _function: Function) -> Iterator[SourceChange]:
     operator, left, right = (node.child_by_field_name(name) for name in ("operator", "left", "right"))
     if operator is None or left is None or right is None:
         return
@@ -163,7 +165,7 @@ def _is_flag(node: Node) -> bool:
     return text_of_operator(inner) == "&" or inner.type in ("identifier", "field_expression", "call_expression")
 
 
-def _unary(node: Node, _function: Function) -> Iterator[Change]:
+def _unary(node: Node, _function: Function) -> Iterator[SourceChange]:
     argument = node.child_by_field_name("argument")
     if argument is None or not text(node).startswith("-") or not _ERRNO.match(text(argument)):
         return
@@ -184,7 +186,7 @@ def _told(node: Node) -> Node:
     return statement
 
 
-def _return(node: Node, function: Function) -> Iterator[Change]:
+def _return(node: Node, function: Function) -> Iterator[SourceChange]:
     values = node.named_children
     if not values:
         return
@@ -198,7 +200,7 @@ def _return(node: Node, function: Function) -> Iterator[Change]:
         yield _change("negate", value, _negated(value), what=node)
 
 
-def _delete(node: Node, function: Function) -> Iterator[Change]:
+def _delete(node: Node, function: Function) -> Iterator[SourceChange]:
     """A statement, unless leaving it out is another change already, or makes nothing that compiles."""
     if node.children and node.children[-1].is_missing:
         yield from _delete_macro_loop(node)
@@ -208,7 +210,7 @@ def _delete(node: Node, function: Function) -> Iterator[Change]:
     yield _change("delete", node, ";", what=_told(node))
 
 
-def _delete_macro_loop(head: Node) -> Iterator[Change]:
+def _delete_macro_loop(head: Node) -> Iterator[SourceChange]:
     """``for_each_…(…) statement`` stands in the tree as two statements, of which the first has no semicolon."""
     body = head.next_named_sibling
     if body is None or body.type == "comment":
@@ -219,7 +221,7 @@ def _delete_macro_loop(head: Node) -> Iterator[Change]:
         else b""
     )
     code = both.decode("utf-8", "surrogateescape")
-    yield Change(
+    yield SourceChange(
         "delete",
         head.start_byte,
         body.end_byte,
@@ -273,11 +275,11 @@ def _is_last(node: Node, function: Function) -> bool:
     return bool(_statements(function.node)) and _statements(function.node)[-1] == last
 
 
-def _else(node: Node, _function: Function) -> Iterator[Change]:
+def _else(node: Node, _function: Function) -> Iterator[SourceChange]:
     yield _change("delete", node, "")
 
 
-def _case(node: Node, _function: Function) -> Iterator[Change]:
+def _case(node: Node, _function: Function) -> Iterator[SourceChange]:
     """One label where several share what is done; the whole case where it stands alone."""
     colon = next((child for child in node.children if child.type == ":"), None)
     block = node.parent
@@ -288,21 +290,21 @@ def _case(node: Node, _function: Function) -> Iterator[Change]:
     shares = colon == node.children[-1] or (place > 0 and cases[place - 1].children[-1].type == ":")
     end = colon.end_byte if shares else node.end_byte
     was = (node.text or b"")[: end - node.start_byte].decode("utf-8", "surrogateescape")
-    yield Change("case", node.start_byte, end, "\n" * was.count("\n"), flat(was), "", node.start_point[0] + 1)
+    yield SourceChange("case", node.start_byte, end, "\n" * was.count("\n"), flat(was), "", node.start_point[0] + 1)
 
 
-def _entry(node: Node, _function: Function) -> Iterator[Change]:
+def _entry(node: Node, _function: Function) -> Iterator[SourceChange]:
     """An entry ``[…] = …,`` of a table."""
     comma = node.next_sibling
     if node.child_by_field_name("designator") is None or comma is None or comma.type != ",":
         return
     code = text(node)
-    yield Change(
+    yield SourceChange(
         "case", node.start_byte, comma.end_byte, "\n" * code.count("\n"), flat(code), "", node.start_point[0] + 1
     )
 
 
-def _call(node: Node, _function: Function) -> Iterator[Change]:
+def _call(node: Node, _function: Function) -> Iterator[SourceChange]:
     function, arguments = node.child_by_field_name("function"), node.child_by_field_name("arguments")
     if function is None or arguments is None:
         return
@@ -316,14 +318,14 @@ def _call(node: Node, _function: Function) -> Iterator[Change]:
             yield _change("flag", arguments, f"({', '.join(rest)})", what=node)
 
 
-def _assignment(node: Node, _function: Function) -> Iterator[Change]:
+def _assignment(node: Node, _function: Function) -> Iterator[SourceChange]:
     """Flags that are added or taken away in one go are a statement, and left out as one; here the two ways change."""
     operator = node.child_by_field_name("operator")
     if operator is not None and text(operator) in ("+=", "-="):
         yield _change("arithmetic", operator, "-=" if text(operator) == "+=" else "+=", what=node)
 
 
-_Maker = Callable[[Node, Function], Iterator[Change]]
+_Maker = Callable[[Node, Function], Iterator[SourceChange]]
 _MAKERS: dict[str, tuple[_Maker, ...]] = {
     "if_statement": (_condition,),
     "while_statement": (_condition, _delete),

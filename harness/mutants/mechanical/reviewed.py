@@ -12,7 +12,7 @@ from pydantic import Field, RootModel
 from harness.config.loader import Strict, load_yaml
 
 REVIEWED = Path(__file__).resolve().parent / "reviewed.yaml"
-_Text = Annotated[str, Field(min_length=1)]
+_ReviewedText = Annotated[str, Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -37,22 +37,22 @@ class Reviewed:
         return self.reasons.get(change, "")
 
 
-class _Entry(Strict):
-    function: _Text
-    operator: _Text
-    was: _Text
+class _ReviewedEntry(Strict):
+    function: _ReviewedText
+    operator: _ReviewedText
+    was: _ReviewedText
     becomes: str
     nth: int = 1
-    equivalent: _Text
+    equivalent: _ReviewedText
 
 
-class _File(RootModel[tuple[_Entry, ...]]):
+class _ReviewedFile(RootModel[tuple[_ReviewedEntry, ...]]):
     pass
 
 
 def load_reviewed(path: Path = REVIEWED) -> Reviewed:
     """Read the file. Raises ``ConfigError``, also for a change that is reviewed twice."""
-    document = load_yaml(path, _File, "reviews of mutants")
+    document = load_yaml(path, _ReviewedFile, "reviews of mutants")
     reasons: dict[Review, str] = {}
     for place, entry in enumerate(document.value.root):
         change = Review(entry.function, entry.operator, _line(entry.was), _line(entry.becomes), entry.nth)

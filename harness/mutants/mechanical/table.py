@@ -18,7 +18,7 @@ UNCOUNTED = {"identical": "same code", "duplicate": "same as another", "not-buil
 
 
 @dataclass(frozen=True)
-class Line:
+class ScoreLine:
     """Mutants that have something in common, by fate."""
 
     name: str
@@ -46,10 +46,10 @@ class Score:
     are noticed all the same. ``alone`` maps a rule to the mutants that no other notices, of those that every rule was
     asked about; ``together`` is how many two or more notice. ``seconds`` is the median of a mutant that was tried."""
 
-    total: Line
-    functions: tuple[Line, ...]
-    operators: tuple[Line, ...]
-    parts: tuple[Line, ...]
+    total: ScoreLine
+    functions: tuple[ScoreLine, ...]
+    operators: tuple[ScoreLine, ...]
+    parts: tuple[ScoreLine, ...]
     gaps: tuple[MutantRecord, ...]
     wrong: tuple[MutantRecord, ...]
     unanswered: tuple[MutantRecord, ...]
@@ -67,7 +67,7 @@ class Score:
     def to_json(self) -> dict[str, Any]:
         """The whole score for programs."""
 
-        def lines(of: Iterable[Line]) -> list[dict[str, Any]]:
+        def lines(of: Iterable[ScoreLine]) -> list[dict[str, Any]]:
             return [{"name": line.name, "counts": dict(line.counts), "score": line.score} for line in of]
 
         return {
@@ -112,7 +112,7 @@ def score(records: Sequence[MutantRecord], reviewed: Reviewed) -> Score:
     """Put the records of mechanical mutants together."""
     fates = {record.mutant: fate_of(record, reviewed) for record in records}
 
-    def lines(name: Callable[[MutantRecord], str]) -> tuple[Line, ...]:
+    def lines(name: Callable[[MutantRecord], str]) -> tuple[ScoreLine, ...]:
         names = dict.fromkeys(name(record) for record in records)
         return tuple(_line(n, [fates[r.mutant] for r in records if name(r) == n]) for n in names)
 
@@ -147,5 +147,5 @@ def score(records: Sequence[MutantRecord], reviewed: Reviewed) -> Score:
     )
 
 
-def _line(name: str, fates: Sequence[str]) -> Line:
-    return Line(name, {fate: fates.count(fate) for fate in (*FATES, *UNCOUNTED, "inapplicable") if fate in fates})
+def _line(name: str, fates: Sequence[str]) -> ScoreLine:
+    return ScoreLine(name, {fate: fates.count(fate) for fate in (*FATES, *UNCOUNTED, "inapplicable") if fate in fates})

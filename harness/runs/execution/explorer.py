@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.errors import InfrastructureError, LostGuest
 from harness.explore.corpus import load_corpus
-from harness.explore.generate import Source
+from harness.explore.generate import ProgramSource
 from harness.explore.keep import keep_exploration
 from harness.explore.session import Exploration, Explorer
 from harness.guests.model import Guest
@@ -43,7 +43,7 @@ class CellExplorer:
         explorer = Explorer(lambda: self._boot(outcome), self._payload, on_progress)
         corpus = [kept.program for kept in load_corpus()]
         try:
-            explorer.explore(Source(self._asked.seed), self._asked.seconds, outcome, corpus)
+            explorer.explore(ProgramSource(self._asked.seed), self._asked.seconds, outcome, corpus)
         except InfrastructureError as problem:
             outcome.lost = str(problem)
         finally:

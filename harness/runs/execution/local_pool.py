@@ -17,9 +17,9 @@ from harness.errors import InfrastructureError
 from harness.kernels.store import telling
 from harness.model.architectures import Arch
 from harness.runs.execution.cell_worker import CellOutcome, CellWorker
-from harness.runs.execution.pool import Begun, Event, Events
+from harness.runs.execution.pool import Begun, Events, PoolEvent
 from harness.runs.model import Cell, MakeGuest, OnProgress, ProgressEvent, Workload
-from harness.runs.planning.schedule import Need, Room, available_memory, longest_first, need
+from harness.runs.planning.schedule import GuestNeed, Room, available_memory, longest_first, need
 
 
 class LocalPool:
@@ -51,7 +51,7 @@ class LocalPool:
         # Guards what follows. ``_live`` has a worker once its guest is made.
         self._lock = threading.RLock()
         self._waiting: list[Cell] = []
-        self._running: dict[str, Need] = {}
+        self._running: dict[str, GuestNeed] = {}
         self._live: dict[str, CellWorker] = {}
         self._stopping = False
 
@@ -71,7 +71,7 @@ class LocalPool:
             self._waiting += longest_first(cells, self._expected)
             self._admit()
 
-    def event(self) -> Event | None:
+    def event(self) -> PoolEvent | None:
         """See ``Pool.event``."""
         return self._events.first()
 

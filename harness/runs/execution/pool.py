@@ -20,7 +20,7 @@ class Begun:
     cell: Cell
 
 
-Event = Begun | CellOutcome
+PoolEvent = Begun | CellOutcome
 
 
 class Pool(AbstractContextManager["Pool"], Protocol):
@@ -30,7 +30,7 @@ class Pool(AbstractContextManager["Pool"], Protocol):
         """Take on cells, once."""
         ...
 
-    def event(self) -> Event | None:
+    def event(self) -> PoolEvent | None:
         """Wait for the next event, and return the same again until ``ack``; None when every cell has had its outcome.
 
         Raises what a cell's thread raised: ``StoreError`` when results cannot be kept.
@@ -54,7 +54,7 @@ class Events:
     stays until it has been dealt with."""
 
     def __init__(self) -> None:
-        self._held: deque[Event | BaseException] = deque()
+        self._held: deque[PoolEvent | BaseException] = deque()
         self._changed = threading.Condition()
         self._due = 0
 
@@ -64,13 +64,13 @@ class Events:
             self._due += outcomes
             self._changed.notify_all()
 
-    def put(self, event: Event | BaseException) -> None:
+    def put(self, event: PoolEvent | BaseException) -> None:
         """From any thread."""
         with self._changed:
             self._held.append(event)
             self._changed.notify_all()
 
-    def first(self) -> Event | None:
+    def first(self) -> PoolEvent | None:
         """See ``Pool.event``. An error that was put is raised once."""
         with self._changed:
             while not self._held:

@@ -18,7 +18,7 @@ from harness.runs.commands import kernel_words
 from harness.runs.execution.cell_records import came_up, finished_cell, remarked
 from harness.runs.execution.cell_worker import CellOutcome
 from harness.runs.execution.local_pool import LocalPool
-from harness.runs.execution.pool import Begun, Event, Pool
+from harness.runs.execution.pool import Begun, Pool, PoolEvent
 from harness.runs.finished_cells import FinishedCells, Taken
 from harness.runs.judging import (
     KeptResults,
@@ -100,7 +100,7 @@ class _Execution:
             self._take(event)
             self._pool.ack()
 
-    def _take(self, event: Event) -> None:
+    def _take(self, event: PoolEvent) -> None:
         """Deal with an event; a second time, when the first was interrupted."""
         match event:
             case Begun(cell):

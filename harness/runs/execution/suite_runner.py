@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from harness.errors import LostGuest
 from harness.guests.model import Exited, Guest, Output
 from harness.runs.model import SuiteLoad
-from harness.suites.definition import Program, SuiteWork
+from harness.suites.definition import SuiteProgram, SuiteWork
 from harness.suites.records import BEGIN, EXIT, KEPT, OUTPUT, output_note
 
 _AT_ONCE = 300  # words of one command; the channel takes 1023
@@ -61,7 +61,7 @@ def _quietly(guest: Guest, argv: Sequence[str], what: str) -> None:
             raise LostGuest(f"the guest could not {what}: {said.decode('utf-8', 'replace').strip() or event}")
 
 
-def _run(guest: Guest, launch: str, folder: str, suite: SuiteWork, program: Program, note: Note) -> None:
+def _run(guest: Guest, launch: str, folder: str, suite: SuiteWork, program: SuiteProgram, note: Note) -> None:
     ident = suite.program_id(program)
     argv = [launch, "--in", folder, "--deadline-ms", str(round(suite.seconds * 1000))]
     argv += ["--kmsg", ident] if guest.console else []

@@ -20,7 +20,7 @@ QEMU_OVERHEAD = 150
 
 
 @dataclass(frozen=True)
-class Need:
+class GuestNeed:
     """What a guest takes: processors, and MiB of memory. ``up`` once it has booted, and touched what it will touch;
     ``machine`` names one that is there anyway, and of which there is one."""
 
@@ -38,7 +38,7 @@ class Room:
     cores: int
     memory: int
 
-    def fits(self, need: Need, running: Collection[Need], free: int) -> bool:
+    def fits(self, need: GuestNeed, running: Collection[GuestNeed], free: int) -> bool:
         """Whether one more guest may start while ``free`` MiB are free now. The first always may.
 
         Memory has two sides. What was free at first bounds our own guests, also those that have not yet touched what
@@ -56,11 +56,11 @@ class Room:
         )
 
 
-def need(cell: Cell, cores: int) -> Need:
+def need(cell: Cell, cores: int) -> GuestNeed:
     """What a cell's guest takes on a machine of so many cores; a guest with more of them than that runs alone."""
     if cell.profile.guest.kind in ("ssh", "host"):
-        return Need(0, 0, machine=str(cell.profile.guest))
-    return Need(min(cell.profile.smp, cores), cell.profile.memory + QEMU_OVERHEAD)
+        return GuestNeed(0, 0, machine=str(cell.profile.guest))
+    return GuestNeed(min(cell.profile.smp, cores), cell.profile.memory + QEMU_OVERHEAD)
 
 
 def room(jobs: int) -> Room:

@@ -14,7 +14,7 @@ from harness.model.architectures import Arch
 from harness.model.rule import ProbeName
 from harness.payload.build import payload_root
 from harness.payload.busybox import busybox
-from harness.payload.compiler import Program
+from harness.payload.compiler import ElfTarget
 from harness.rules.load import load_catalogue
 from harness.runs.judging import SUITES, Question, WithSuites
 from harness.runs.model import SuiteLoad, Workload
@@ -72,6 +72,6 @@ class Suites:
         return self.probes.remarks() if self.probes else ()
 
 
-def launcher(arch: Arch) -> Program:
+def launcher(arch: Arch) -> ElfTarget:
     """What runs the programs of suites in a guest (``guest_payload/launch``)."""
-    return Program((payload_root() / "launch" / "launch.c",), arch, "launch")
+    return ElfTarget((payload_root() / "launch" / "launch.c",), arch, "launch")
