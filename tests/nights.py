@@ -33,7 +33,7 @@ from harness.runs.packing import pack_run
 from harness.runs.planning.compose import Composed
 from harness.runs.run_store import load_run
 from tests.fakes import FakeGuest
-from tests.unit.test_runs import END, PLAN, RULES, WHOLE, cell, run_plan, seen
+from tests.support.scripted_runs import END, PLAN, RULES, WHOLE, cell, run_plan, seen
 
 WANTED = Wanted(selection="nightly", share=0.0)
 NOW = "2026-11-28T02:00:00+00:00"

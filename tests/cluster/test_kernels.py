@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.test_dask import ROOT, Process, Start, scheduler, start
+from tests.support.dask_cluster import ROOT, Process, Start
 
-__all__ = ["scheduler", "start"]  # fixtures
 pytestmark = pytest.mark.kernels
 ASKED = ["-k", "debian-6.12", "-a", "arm64", "-r", "munmap/*", "-r", "mseal/anon-rw/*", "--accel", "tcg"]
 

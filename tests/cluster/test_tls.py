@@ -15,10 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from harness.cluster.worker import NoScheduler
-from tests.cluster.test_dask import Process, Start, plan_of, run_there, start, worker
-from tests.unit.test_runs import statuses
+from tests.support.dask_cluster import Process, Start, plan_of, run_there, worker
+from tests.support.scripted_runs import statuses
 
-__all__ = ["start"]  # a fixture
 SIDES = ("scheduler", "worker", "client")
 
 

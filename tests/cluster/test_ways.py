@@ -21,9 +21,8 @@ from harness.payload.build import probe_list
 from harness.rules.load import load_catalogue
 from harness.runs.planning.payload_tasks import chosen
 from harness.verdicts.judge import assign
-from tests.cluster.test_dask import ROOT, Process, Start, scheduler, start
+from tests.support.dask_cluster import ROOT, Process, Start
 
-__all__ = ["scheduler", "start"]  # fixtures
 pytestmark = pytest.mark.kernels
 MATRIX = load_matrix(ROOT / "kernels.yaml")
 # From every family the plainest, one probe in every region, and one that swaps.

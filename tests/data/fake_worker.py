@@ -24,7 +24,7 @@ from harness.guests.pid1 import channel_modules
 from harness.guests.qemu import Wishes
 from harness.runs.model import Cell
 from tests.fakes import FakeGuest
-from tests.unit.test_runs import END, PLAN, begin, seen
+from tests.support.scripted_runs import END, PLAN, begin, seen
 
 
 class Loud(FakeGuest):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,36 +10,18 @@ import pytest
 
 from harness.guests.model import Event, Exited, Output
 from harness.guests.qemu import QemuGuest, Wishes
-from harness.kernels.lock import read_lock
-from harness.kernels.model import Kernel
-from harness.kernels.resolve import resolve
-from harness.kernels.store import Store
-from harness.matrix.load import load_matrix, lock_path
 from harness.matrix.model import Profile
 from harness.model.architectures import Arch
 from harness.payload.compiler import compile_static
+from tests.support.real_kernels import GetKernel, MakeGuest, stored_kernel
 
-ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).parents[1] / "guest_programs"
-
-GetKernel = Callable[[str, Arch], Kernel]
-MakeGuest = Callable[..., QemuGuest]
-
-
-@functools.lru_cache
-def _kernel(name: str, arch: Arch) -> Kernel:
-    matrix = load_matrix(ROOT / "kernels.yaml")
-    wanted = [(matrix.kernels[name], arch)]
-    found = resolve(wanted, store=Store(), lock=read_lock(lock_path(matrix))).kernels[name, arch]
-    if isinstance(found, Kernel):
-        return found
-    raise found
 
 
 @pytest.fixture(scope="session")
 def kernel() -> GetKernel:
     """A kernel of kernels.yaml, fetched where it is not stored. A test without its kernel fails: that is no pass."""
-    return _kernel
+    return stored_kernel
 
 
 @pytest.fixture

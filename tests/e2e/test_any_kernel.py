@@ -12,9 +12,9 @@ import pytest
 
 from harness.kernels.fetch import read_packages
 from harness.kernels.store import Store
-from tests.e2e.conftest import ROOT, GetKernel
 from tests.support.file_server import serving
 from tests.support.packages import make_arch, make_deb, make_rpm
+from tests.support.real_kernels import ROOT, GetKernel
 
 pytestmark = [pytest.mark.kernels, pytest.mark.timeout(900)]
 

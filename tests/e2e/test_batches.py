@@ -23,8 +23,8 @@ from harness.observations.journal import read_journal
 from harness.observations.model import Observation
 from harness.observations.stream import StreamParser
 from harness.payload.build import build
-from tests.e2e.conftest import MakeGuest
-from tests.guest.test_payload import WEATHER, facts
+from tests.support.payload_here import WEATHER, facts
+from tests.support.real_kernels import MakeGuest
 
 pytestmark = pytest.mark.kernels
 

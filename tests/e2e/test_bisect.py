@@ -20,8 +20,8 @@ from harness.kernels.sources import debian_source
 from harness.kernels.store import Store
 from harness.mutants.catalogue import load_mutants
 from harness.mutants.edit import apply_edit
-from tests.e2e.conftest import GetKernel
 from tests.kernel_history import Change, commits, git, kernel_repository
+from tests.support.real_kernels import GetKernel
 
 ROOT = Path(__file__).parents[2]
 BUILDS = "SEALMATRIX_BUILD_KERNELS"

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from harness.kernels.model import Kernel
-from tests.e2e.conftest import GetKernel
-from tests.unit.test_cli_streams import CLOSED
+from tests.support.command_line import CLOSED
+from tests.support.real_kernels import GetKernel
 
 ROOT = Path(__file__).parents[2]
 SEALMATRIX = [sys.executable, "-m", "harness"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.rules.load import load_catalogue
-from tests.e2e.conftest import GetKernel
+from tests.support.real_kernels import GetKernel
 from tests.vng import prepared
 
 ROOT = Path(__file__).parents[2]

@@ -21,8 +21,8 @@ from harness.model.architectures import Arch
 from harness.payload.build import build
 from harness.rules.load import load_catalogue
 from harness.runs.run_store import load_run
-from tests.e2e.conftest import MakeGuest
-from tests.e2e.test_run import only_run, sealmatrix
+from tests.support.command_line import only_run, sealmatrix
+from tests.support.real_kernels import MakeGuest
 
 pytestmark = pytest.mark.kernels
 PROFILE = Profile("two-cpus", smp=2, memory=512)

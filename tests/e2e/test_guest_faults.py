@@ -195,10 +195,10 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
 sys.path.insert(0, {tests!r})
-from tests.e2e.conftest import _kernel
+from tests.support.real_kernels import stored_kernel
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.matrix.model import Profile
-one = QemuGuest(_kernel("debian-6.12", "x86_64"), Profile("standard"), Path({folder!r}), Wishes("tcg"))
+one = QemuGuest(stored_kernel("debian-6.12", "x86_64"), Profile("standard"), Path({folder!r}), Wishes("tcg"))
 one.boot()
 print(one.pid, flush=True)
 time.sleep(600)

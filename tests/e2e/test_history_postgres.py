@@ -23,7 +23,7 @@ from harness.history.read import read_folder
 from harness.history.record import import_folders, record, remember
 from harness.history.tables import Base
 from tests.builders import cell, default_matrix, result, rule, run
-from tests.unit.test_history import on_disk
+from tests.support.histories import on_disk
 
 
 def program(name: str) -> str | None:

@@ -5,63 +5,25 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from harness.errors import KernelUnavailable, StoreError
-from harness.kernels.archive import AptArchive, system_mirror
+from harness.kernels.archive import AptArchive
 from harness.kernels.lock import read_lock
 from harness.kernels.model import Kernel
-from harness.kernels.resolve import Resolved, available, provide
-from harness.kernels.store import Store, file_sha256
+from harness.kernels.resolve import available
+from harness.kernels.store import file_sha256
 from harness.matrix.load import load_matrix, shipped_path
 from harness.matrix.model import DebianSource
-from harness.matrix.plan import plan_cells
+from tests.support.own_archive import Place, mirror
 
 pytestmark = [pytest.mark.kernels, pytest.mark.timeout(600)]
 
-MATRIX = """\
-version: 1
-extends: none
-kernels:
-  stable: {source: debian, suites: [trixie], release: 6.12, architectures: [x86_64]}
-  newest: {source: debian, suites: [trixie-backports], release: newest, architectures: [x86_64, arm64]}
-  large: {source: debian, suites: [trixie-backports], release: newest, flavour: 16k, architectures: [arm64]}
-  full: {source: debian, suites: [bookworm], release: 6.1, flavour: full, architectures: [x86_64]}
-"""
 NOWHERE = "http://127.0.0.1:1/debian"
-
-
-class Place:
-    """A matrix and a store of its own; ``mirror`` None is the system's."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.matrix = folder / "kernels.yaml"
-        self.matrix.write_text(MATRIX)
-        self.store = Store(folder / "cache")
-
-    def get(self, name: str, *, arch: str = "x86_64", mirror: str | None = None, offline: bool = False) -> Resolved:
-        matrix = load_matrix(self.matrix)
-        store = Store(self.store.root)  # another process would have verified nothing yet
-        done = provide(
-            matrix,
-            plan_cells(matrix, kernels=[name], arches=[arch]),
-            store=store,
-            archive=AptArchive(store, mirror),
-            offline=offline,
-        )
-        (found,) = done.kernels.values()
-        return found
-
-    def forget_lock(self) -> None:
-        (self.folder / "kernels.lock").unlink()
 
 
 @pytest.fixture(scope="module")
@@ -117,50 +79,6 @@ def test_unreachable_mirror_and_nothing_stored(tmp_path: Path) -> None:
     assert "\n" not in str(found)
 
 
-class _Mirror(BaseHTTPRequestHandler):
-    """Passes on what the system's mirror has, fetched by apt itself, with the last byte of some files changed."""
-
-    tampered = ""
-    seen: list[str] = []  # noqa: RUF012 - one for each server, set below
-
-    def do_GET(self) -> None:
-        self.seen.append(self.path)
-        url = system_mirror().rstrip("/") + self.path.removeprefix("/debian")
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "it"
-            argv = ["/usr/lib/apt/apt-helper", "-oAPT::Sandbox::User=root", "download-file", url, str(file)]
-            done = subprocess.run(argv, capture_output=True, check=False)
-            if done.returncode:
-                self.send_error(404)
-                return
-            data = file.read_bytes()
-        if self.tampered and self.path.endswith(self.tampered):
-            data = data[:-1] + bytes([data[-1] ^ 1])
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def mirror(tampered: str = "") -> Iterator[tuple[str, list[str]]]:
-    """Yield the address of such a mirror and the paths asked of it."""
-    seen: list[str] = []
-    handler = type("Mirror", (_Mirror,), {"tampered": tampered, "seen": seen})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/debian", seen
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 def test_a_tampered_package_is_refused(tmp_path: Path) -> None:
     place = Place(tmp_path)
     with mirror(tampered=".deb") as (address, _):
@@ -181,7 +99,7 @@ def test_a_tampered_index_is_refused(tmp_path: Path) -> None:
 def test_two_at_once_fetch_once(tmp_path: Path) -> None:
     place = Place(tmp_path)
     program = (
-        "import sys; from pathlib import Path; from tests.e2e.test_kernels_fetch import MATRIX, Place\n"
+        "import sys; from pathlib import Path; from tests.support.own_archive import Place\n"
         "print(Place(Path(sys.argv[1])).get('newest', mirror=sys.argv[2]).sha256)"
     )
     with mirror() as (address, seen):

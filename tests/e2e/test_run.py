@@ -19,26 +19,11 @@ from harness.model.rule import MSEAL_SINCE
 from harness.model.version import parse_version
 from harness.verdicts.refused import FILTER_NOTE
 from tests import seccomp
+from tests.support.command_line import ROOT, SEALMATRIX, only_run, sealmatrix
 
-ROOT = Path(__file__).parents[2]
-SEALMATRIX = [sys.executable, "-m", "harness"]
 SOME = ["-r", "munmap*/anon-r*/*", "-r", "mseal*/anon-rw/*"]
 
 pytestmark = pytest.mark.kernels
-
-
-def sealmatrix(*words: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [*SEALMATRIX, words[0], *(["--results", str(folder)] if words[0] in ("run", "show") else []), *words[1:]]
-    if words[0] == "run" and "--host" not in words:
-        command += ["-f", str(ROOT / "kernels.yaml")] if "-f" not in words else []
-    return subprocess.run(
-        command, capture_output=True, text=True, cwd=folder, env=os.environ | environment, timeout=500, check=False
-    )
-
-
-def only_run(folder: Path) -> Path:
-    (run,) = (path for path in folder.iterdir() if (path / "run.json").is_file())
-    return run
 
 
 def statuses(cell: dict[str, Any]) -> set[str]:

@@ -20,7 +20,7 @@ from harness.reports.write import write_reports
 from harness.runs.execution.run import execute
 from harness.runs.model import Cell, ProgressEvent, RunDone, Workload
 from harness.runs.plan import RunPlan
-from tests.unit.test_runs import END, PLAN, PROBES, begin, encode, run_plan, seen, statuses
+from tests.support.scripted_runs import END, PLAN, PROBES, begin, encode, run_plan, seen, statuses
 
 pytestmark = pytest.mark.kernels
 

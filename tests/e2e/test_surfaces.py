@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.test_run import only_run, sealmatrix
+from tests.support.command_line import only_run, sealmatrix
 
 pytestmark = pytest.mark.kernels
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import ROOT
+from tests.support.real_kernels import ROOT
 
 pytestmark = [pytest.mark.kernels, pytest.mark.timeout(900)]
 PROBE = "munmap/anon-rw/exact"

@@ -10,8 +10,8 @@ import pytest
 
 from harness.payload.compiler import compile_static
 from harness.reproducer.written import written
-from tests.e2e.conftest import ROOT
-from tests.guest.test_written_programs import text_of
+from tests.support.real_kernels import ROOT
+from tests.support.reproducers import text_of
 
 pytestmark = pytest.mark.kernels
 

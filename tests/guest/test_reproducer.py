@@ -20,7 +20,8 @@ from harness.observations.stream import parse_line
 from harness.payload.build import probe_list, trace
 from harness.reproducer.program import parse_trace, reproducer, written_probe
 from harness.rules.load import load_catalogue
-from tests.guest.test_payload import program
+from tests.support.payload_here import program
+from tests.support.reproducers import UNSEALED, compiled_and_run
 
 RULES = load_catalogue()
 PROBES = {p.id: ProbeName(p.operation, p.region, p.span, p.layout) for p in probe_list()}
@@ -53,13 +54,6 @@ def rule_of(probe: ProbeName) -> Rule:
     return next(rule for rule in RULES.values() if rule.speaks_for(probe))
 
 
-def compiled_and_run(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    source, compiled = folder / "reproducer.c", folder / "program"
-    source.write_text(text)
-    subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-o", compiled, source], check=True)
-    return subprocess.run([compiled], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
-
-
 def sealed_half(probe: str, folder: Path) -> Half:
     done = subprocess.run([program(), "--run", probe], cwd=folder, capture_output=True, check=True)
     found = [record for line in done.stdout.splitlines() if isinstance(record := parse_line(line), Observation)]
@@ -83,14 +77,6 @@ def test_a_reproducer_says_what_the_payload_says(family: str, tmp_path: Path) ->
     if sealed.errno:
         assert answer[1] == os.strerror(sealed.errno), errno_name(sealed.errno)
     assert done.returncode == 0, (text, done.stdout, done.stderr)
-
-
-UNSEALED = """\
-#undef SYS_mseal
-#define SYS_mseal SYS_getpid /* answers, and seals nothing */
-
-static int broken;
-"""
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no cc here")

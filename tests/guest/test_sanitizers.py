@@ -11,7 +11,7 @@ import pytest
 
 from harness.observations.model import Observation
 from harness.payload.build import payload_sources
-from tests.guest.test_payload import WEATHER, facts, observe, records
+from tests.support.payload_here import WEATHER, facts, observe, records
 
 FLAGS = (
     "-std=gnu11", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-DPLACES=0x110000000000ul",

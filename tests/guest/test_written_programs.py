@@ -9,16 +9,12 @@ import pytest
 
 from harness.errors import UsageError
 from harness.model.architectures import ARCHES, Arch
-from harness.model.rule import ProbeName
-from harness.payload.build import probe_list, trace
+from harness.payload.build import trace
 from harness.payload.compiler import compile_static
 from harness.reproducer.program import parse_trace, reproducer
 from harness.reproducer.written import NONE, written
-from harness.rules.load import load_catalogue
-from tests.guest.test_reproducer import UNSEALED, compiled_and_run
+from tests.support.reproducers import PROBES, RULES, UNSEALED, compiled_and_run, text_of
 
-RULES = load_catalogue()
-PROBES = {p.id: ProbeName(p.operation, p.region, p.span, p.layout) for p in probe_list()}
 # What they look at is not to be had everywhere: huge pages, protection keys, a second node, names, tags.
 NOT_EVERYWHERE = {
     "after-key-freed", "args-part-of-hugetlb-page", "args-tagged", "consumer-jit-discard-refused",
@@ -27,11 +23,6 @@ NOT_EVERYWHERE = {
     "uprobe-writes", "uring-fixed-read-only", "uring-read-only", "uring-read-writable",
 }  # fmt: skip
 NEEDS_ROOT = {"args-map-limit", "args-memory-fails", "system-page-zero-sealed"}
-
-
-def text_of(rule: str) -> str:
-    probe, _ = written()[rule]
-    return reproducer(RULES[rule], PROBES[probe], parse_trace(trace(probe)))
 
 
 def has_program(rule_id: str) -> bool:

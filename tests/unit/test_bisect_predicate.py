@@ -27,7 +27,7 @@ from harness.runs.planning.compose import Options, _machine_record
 from tests import builders
 from tests.bisect_fakes import BAD, GOOD, LOST, SKIP, kernel, question
 from tests.fakes import BOOTED
-from tests.unit.test_runs import WHOLE, cell, guest, run_plan
+from tests.support.scripted_runs import WHOLE, cell, guest, run_plan
 
 HALF = Half("done", result=-1, errno=1, before=("-",), after=("-",), write="-", mprotect=(0,), munmap=(0,))
 

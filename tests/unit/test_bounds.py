@@ -25,9 +25,11 @@ from harness.model.stored_files import JOURNAL
 from harness.rules.load import load_catalogue
 from harness.runs.run_store import load_run
 from tests.stored_runs import copy_of
-from tests.unit.test_guests_qemu import guest  # noqa: F401  the fixture
-from tests.unit.test_runs import WHOLE, run, statuses
-from tests.unit.test_runs import guest as scripted
+from tests.support.fake_qemu_guest import qemu_guest
+from tests.support.scripted_runs import WHOLE, run, statuses
+from tests.support.scripted_runs import guest as scripted
+
+__all__ = ["qemu_guest"]  # the fixture `guest`
 
 
 @contextlib.contextmanager
@@ -154,7 +156,7 @@ def test_a_connection_that_may_send_more_after_a_while() -> None:
         assert ours.fileno() == -1
 
 
-def test_a_guest_that_floods_its_console_is_ended(guest, tmp_path, monkeypatch):  # noqa: F811
+def test_a_guest_that_floods_its_console_is_ended(guest, tmp_path, monkeypatch):
     monkeypatch.setattr(qemu_process, "emulator_files", lambda *_: 1 << 20)
     with pytest.raises(BootFailed, match="the guest's console log reached its size limit"):
         guest("console-floods").boot()

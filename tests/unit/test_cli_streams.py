@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import json
 import os
 import pty
@@ -15,9 +14,9 @@ import pytest
 
 from harness.mutants.catalogue import load_mutants
 from harness.rules.load import load_catalogue
+from tests.support.command_line import CLOSED
 
 SEALMATRIX = [sys.executable, "-m", "harness"]
-CLOSED = [c for n in (1, 2, 3) for c in itertools.combinations((0, 1, 2), n)]
 
 # A command that tells, in a file, what its own descriptors and those of a program it starts are.
 _TELLS = """

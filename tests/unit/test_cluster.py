@@ -24,7 +24,7 @@ from harness.matrix.model import Profile
 from harness.runs.model import Cell, SuiteLoad
 from harness.suites.definition import SuiteFile, SuiteProgram, SuiteWork
 from tests.fakes import FakeGuest
-from tests.unit.test_runs import WHOLE, WORKLOAD
+from tests.support.scripted_runs import WHOLE, WORKLOAD
 
 WORK = replace(WORKLOAD, sha256=sha256(b"ELF").hexdigest())
 TWO = replace(WORK, second=replace(WORKLOAD, name="python", content=b"PYTHON", files=(("stdlib.zip", b"ZIP"),)))

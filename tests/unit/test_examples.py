@@ -22,7 +22,7 @@ from harness.nightly.marks import NightRecord, write_mark
 from harness.payload.build import probe_list
 from harness.rules.load import load_catalogue
 from tests.examples import PATTERNS, ROOT, Example, examples
-from tests.unit.test_compare_cli import GOOD, make_run
+from tests.support.compared_runs import GOOD, make_run
 
 EXAMPLES = examples()
 PARSED = [example for example in EXAMPLES if example.words[0] in ("sealmatrix", "scripts/matrix")]

@@ -17,7 +17,7 @@ from harness.mutants.first_failure import Questions
 from harness.mutants.suite import SuiteResult
 from harness.runs.model import Cell, Workload
 from tests.fakes import FakeGuest
-from tests.unit.test_runs import CONTROL, SEALED, encode
+from tests.support.scripted_runs import CONTROL, SEALED, encode
 
 PROBES = tuple(
     ProbeName(operation, "anon-rw", span, layout)

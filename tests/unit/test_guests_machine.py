@@ -12,27 +12,12 @@ import pytest
 from harness.errors import BootFailed, ImageError, KernelUnavailable, ToolMissing
 from harness.guests.accel import HostFacts, KvmMemory, choices, emulator_version, find_tool, host_facts
 from harness.guests.deadlines import deadlines
-from harness.guests.devices import SWAP_DISKS, Machine, argv
+from harness.guests.devices import SWAP_DISKS, argv
 from harness.guests.pid1 import channel_modules, make_archive, swap_disk
 from harness.guests.restore import why_cold
-from harness.kernels.model import Kernel, Origin
 from harness.matrix.model import Profile
 from harness.model.architectures import ARCHES, ARCHITECTURES
-
-KERNEL = Kernel(
-    name="some",
-    release="6.12.1",
-    arch="x86_64",
-    flavour="cloud",
-    image=Path("/store/vmlinux"),
-    image_format="vmlinux",
-    sha256="0" * 64,
-    origin=Origin("file", "somewhere"),
-    config={"VIRTIO_PCI": "y", "VIRTIO_CONSOLE": "y"},
-)
-MACHINE = Machine(
-    KERNEL, Profile("standard"), "tcg", Path("/usr/bin/qemu"), Path("/c/i.cpio"), Path("/r/c.log"), channel_fd=7
-)
+from tests.support.machines import KERNEL, MACHINE
 
 
 def value(words: tuple[str, ...], name: str) -> str:

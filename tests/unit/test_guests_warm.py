@@ -20,9 +20,10 @@ from harness.guests.restore import why_cold
 from harness.guests.snapshots import SavedGuest, SavedGuests, facts_of, key_of
 from harness.kernels.store import Store
 from harness.matrix.model import Profile
-from tests.unit.test_guests_machine import MACHINE
-from tests.unit.test_guests_qemu import booted, guest  # noqa: F401  the fixture
+from tests.support.fake_qemu_guest import booted, qemu_guest
+from tests.support.machines import MACHINE
 
+__all__ = ["qemu_guest"]  # the fixture `guest`
 QEMU = Identity("9.9.9", "a" * 64)
 HELLO = Hello("6.12.0", "#1", "x86_64", 4096, "console=ttyS0", ("huge pages: none",))
 
@@ -174,7 +175,7 @@ def test_a_qemu_is_asked_once_for_each_file(tmp_path):
 # --- restoring, with a stand-in for QEMU ------------------------------------------------------------------------------
 
 
-def test_the_second_guest_is_restored(guest):  # noqa: F811
+def test_the_second_guest_is_restored(guest):
     first = guest("ok", fresh=False).boot()
     assert (first.start, first.start_reason) == ("cold", "no saved guest for this machine")
     assert first.saved_guest
@@ -190,7 +191,7 @@ def test_the_second_guest_is_restored(guest):  # noqa: F811
     assert said[1].startswith(f"sealmatrix: restored from saved guest {first.saved_guest}")
 
 
-def test_a_fresh_guest_is_neither_restored_nor_saved(guest):  # noqa: F811
+def test_a_fresh_guest_is_neither_restored_nor_saved(guest):
     for _ in range(2):
         told = guest("ok").boot()
         assert (told.start, told.start_reason, told.saved_guest) == ("cold", "a fresh boot was asked for", "")
@@ -206,7 +207,7 @@ def test_a_fresh_guest_is_neither_restored_nor_saved(guest):  # noqa: F811
         ("dies-restored", "QEMU exited with status 1: qemu: Unknown ramblock"),
     ],
 )
-def test_a_guest_in_doubt_is_thrown_away_and_booted(guest, fake, reason):  # noqa: F811
+def test_a_guest_in_doubt_is_thrown_away_and_booted(guest, fake, reason):
     first = guest(fake, fresh=False).boot()
     second = guest(fake, fresh=False).boot()
     assert second.start == "cold"
@@ -215,7 +216,7 @@ def test_a_guest_in_doubt_is_thrown_away_and_booted(guest, fake, reason):  # noq
     assert second.saved_guest  # and saved anew
 
 
-def test_a_damaged_state_is_thrown_away(guest, tmp_path):  # noqa: F811
+def test_a_damaged_state_is_thrown_away(guest, tmp_path):
     first = guest("ok", fresh=False).boot()
     state = tmp_path / "cache" / "guests" / first.saved_guest / "state"
     state.write_bytes(state.read_bytes().replace(b"console", b"konsole"))
@@ -223,7 +224,7 @@ def test_a_damaged_state_is_thrown_away(guest, tmp_path):  # noqa: F811
     assert (second.start, "its state is damaged" in second.start_reason) == ("cold", True)
 
 
-def test_a_console_that_was_changed_is_thrown_away(guest, tmp_path):  # noqa: F811
+def test_a_console_that_was_changed_is_thrown_away(guest, tmp_path):
     """It begins the console of whatever is restored, and might hide what the kernel reported when it booted."""
     first = guest("ok", fresh=False).boot()
     console = tmp_path / "cache" / "guests" / first.saved_guest / "console.log"
@@ -232,7 +233,7 @@ def test_a_console_that_was_changed_is_thrown_away(guest, tmp_path):  # noqa: F8
     assert (second.start, "its state is damaged" in second.start_reason) == ("cold", True)
 
 
-def test_a_saved_guest_of_another_kernel_is_thrown_away(guest, tmp_path):  # noqa: F811
+def test_a_saved_guest_of_another_kernel_is_thrown_away(guest, tmp_path):
     """Another guest's state under this one's key, its digest and its words put right."""
     first = guest("ok", fresh=False).boot()
     record = tmp_path / "cache" / "guests" / first.saved_guest / "guest.json"
@@ -247,7 +248,7 @@ def test_a_saved_guest_of_another_kernel_is_thrown_away(guest, tmp_path):  # noq
     assert "some is for x86_64, and the guest is aarch64" in second.start_reason
 
 
-def test_a_guest_that_was_lost_is_not_used_again(guest):  # noqa: F811
+def test_a_guest_that_was_lost_is_not_used_again(guest):
     guest("noise", fresh=False).boot()
     one = guest("noise", fresh=False)
     assert one.boot().start == "warm"
@@ -256,7 +257,7 @@ def test_a_guest_that_was_lost_is_not_used_again(guest):  # noqa: F811
     assert guest("noise", fresh=False).boot().start == "cold"
 
 
-def test_a_guest_that_cannot_be_saved_goes_on(guest):  # noqa: F811
+def test_a_guest_that_cannot_be_saved_goes_on(guest):
     one = guest("unmigratable", fresh=False)
     told = one.boot()
     assert told.start_reason.endswith(
@@ -265,12 +266,12 @@ def test_a_guest_that_cannot_be_saved_goes_on(guest):  # noqa: F811
     assert one.push("payload", b"\x7fELF") == "/work/payload"
 
 
-def test_a_monitor_that_dies_is_a_boot_that_failed(guest):  # noqa: F811
+def test_a_monitor_that_dies_is_a_boot_that_failed(guest):
     with pytest.raises(BootFailed, match="QEMU closed its monitor"):
         guest("monitor-dies", fresh=False).boot()
 
 
-def test_nothing_is_left_of_a_guest_that_was_stopped(guest):  # noqa: F811
+def test_nothing_is_left_of_a_guest_that_was_stopped(guest):
     one = booted(guest("ok", fresh=False))
     one.stop()
     assert one.pid is None or not Path(f"/proc/{one.pid}").exists()

@@ -23,29 +23,16 @@ from harness.history.record import import_folders, remember
 from harness.model.run_record import write_run
 from harness.model.verdict import RuleResult, Status
 from harness.reports.site import build_site, trend
-from harness.reports.write import write_reports
-from harness.runs.judging import write_plan
 from harness.runs.model import RunDone
 from harness.runs.run_store import run_lock
 from tests.builders import cell, default_matrix, result, rule, run
+from tests.support.histories import on_disk
 
 
 def kept(results: Path, name: str, results_of: Sequence[RuleResult], state: str = "finished") -> RunDone:
     """A run of one cell on disk, with its reports."""
     made = run(results / name, [(cell("debian-7.3", state=state), results_of)])  # type: ignore[arg-type]
     return on_disk(made, name)
-
-
-def on_disk(made: RunDone, name: str) -> RunDone:
-    record = made.record.model_copy(
-        update={"id": name, "started": f"2026-11-23T21:{int(name[-2:], 16) % 60:02}:00+00:00"}
-    )
-    done = RunDone(made.folder, record, made.results)
-    done.folder.mkdir(parents=True, exist_ok=True)
-    write_plan(done.folder, "0123456789abcdef", ())
-    write_run(done.folder, record)
-    write_reports(done)
-    return done
 
 
 def statuses(results: Path, name: str) -> list[str]:

@@ -106,6 +106,13 @@ def test_no_two_types_share_a_name() -> None:
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
 
 
+def test_what_tests_share_is_not_taken_from_a_test() -> None:
+    """Fixtures and helpers of several modules are in ``tests/support``; also the programs that tests start."""
+    foreign = re.compile(r"\btests\.(?:\w+\.)*(?:test_\w+|conftest)\b(?= import|\.)|\bfrom \.+(?:test_\w+|conftest)\b")
+    assert foreign.search("from tests.unit.test_judge import half")
+    assert lines_with(foreign, [path for path in tracked() if path.suffix == ".py" and path != Path(__file__)]) == []
+
+
 def test_programs_are_executable_and_shell_scripts_stop_at_the_first_error() -> None:
     programs = [*sorted((ROOT / "scripts").iterdir()), ROOT / ".ci" / "run"]
     assert [str(path) for path in programs if not os.access(path, os.X_OK)] == []

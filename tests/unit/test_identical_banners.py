@@ -20,8 +20,8 @@ from harness.model.run_record import CellRecord, MachineRecord
 from harness.runs.finished_cells import FinishedCells, cell_key
 from harness.runs.model import Cell
 from harness.runs.planning.compose import taking
-from tests.unit.test_guests_machine import KERNEL, MACHINE
-from tests.unit.test_runs import WORKLOAD, run_plan
+from tests.support.machines import KERNEL, MACHINE
+from tests.support.scripted_runs import WORKLOAD, run_plan
 
 RELEASE, BUILD = "6.12.1", "#1 SMP PREEMPT_DYNAMIC Mon Nov 23 00:00:00 UTC 2026"
 BANNER = f"Linux version {RELEASE} (me@here) (gcc 14, ld 2.44) {BUILD}\n\0".encode()

@@ -13,7 +13,7 @@ from harness.observations.journal import read_journal
 from harness.runs.model import RunDone
 from harness.runs.run_store import load_run
 from tests.stored_runs import as_older
-from tests.unit.test_runs import BOOTED_RELEASE, END, PLAN, PROBES, RULES, begin, guest, run, seen, statuses
+from tests.support.scripted_runs import BOOTED_RELEASE, END, PLAN, PROBES, RULES, begin, guest, run, seen, statuses
 
 Lines = list[bytes]
 PLANNED, BEGIN, SEEN, BEGIN_2, SEEN_2, ENDED = range(6)

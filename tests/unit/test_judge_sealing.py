@@ -15,7 +15,7 @@ from harness.model.verdict import KINDS, Verdict
 from harness.observations.model import Half, Observation
 from harness.rules.load import load_catalogue, unclaimed
 from harness.verdicts.judge import Evidence, assign, judge
-from tests.unit.test_judge import KERNEL, half, observation, rule, units, verdict
+from tests.support.observed import KERNEL, half, observation, rule, units, verdict
 
 SEALING = load_catalogue()["sealing-changes-nothing"]
 LAYOUT = "pPSs"

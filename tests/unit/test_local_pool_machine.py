@@ -19,7 +19,7 @@ from harness.runs.execution.pool import Begun
 from harness.runs.model import Cell
 from harness.runs.planning.schedule import Room, need
 from tests.fakes import BOOTED, FakeGuest
-from tests.unit.test_runs import WHOLE, run_plan
+from tests.support.scripted_runs import WHOLE, run_plan
 
 PATIENCE = 60  # seconds for what takes a thread a moment, on whatever machine
 FREE = 1 << 20

@@ -29,8 +29,8 @@ from harness.runs.finished_cells import FinishedCells
 from harness.runs.run_store import find_run, load_run
 from tests.builders import default_matrix
 from tests.nights import BROKEN, LOST, NOW, WANTED, Machines, night, night_or_nothing, nothing
-from tests.unit.test_runs import RULES, WHOLE, run_plan, statuses
-from tests.unit.test_runs import cell as made_cell
+from tests.support.scripted_runs import RULES, WHOLE, run_plan, statuses
+from tests.support.scripted_runs import cell as made_cell
 
 KEYS = {name: name * 40 for name in "abc"}
 

@@ -23,7 +23,7 @@ from harness.runs.model import RunDone
 from harness.runs.published_bugs import by_bug, published_bugs
 from harness.runs.summary import summary_json
 from tests.builders import cell, result, rule, run
-from tests.unit.test_history import on_disk
+from tests.support.histories import on_disk
 
 RULE = rule("after-mergeable-unmergeable", "sequences")
 

@@ -21,7 +21,7 @@ from harness.qualify.qualification import write_qualification
 from harness.qualify.sbom import SBOM, can_sbom, sbom
 from harness.qualify.signature import check, sign
 from harness.rules.load import load_catalogue
-from tests.unit.test_compare_cli import call, results  # noqa: F401  fixtures
+from tests.support.compared_runs import call, results  # noqa: F401  fixtures
 from tests.unit.test_qualify import RULES, dossier
 from tests.unit.test_qualify import results as rule_results
 

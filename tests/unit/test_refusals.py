@@ -20,7 +20,7 @@ from harness.rules.refusals import excuse, load_refusals
 from harness.verdicts.observation import judge_observation
 from harness.verdicts.refused import FILTER_NOTE
 from tests.refusals_table import PATH, refused, table
-from tests.unit.test_judge import KERNEL, half, verdict
+from tests.support.observed import KERNEL, half, verdict
 
 RULES = load_catalogue()
 ROOT = KernelFacts("7.3.4", "x86_64", 4096, features={"capabilities": "1ffffffffff"})

@@ -16,6 +16,7 @@ from harness.cli.main import cli
 from harness.history.database import database_url, writing
 from harness.history.regressions import Cells, Regression, SeenCause, after_night, keep, record_night, regressions
 from harness.reports.regressions import regressions_kcidb, regressions_xml
+from tests.support.histories import regression
 
 kcidb_io = pytest.importorskip("kcidb_io", reason="kcidb-io is not installed (pip install kcidb-io)")
 
@@ -104,16 +105,6 @@ def test_a_year_of_nights_opens_each_once_loses_none_and_invents_none(seed: int)
         assert sum(what.startswith("opened") for _, _, what in one.events) == 1
 
 
-def one(**changed: object) -> Regression:
-    facts = {
-        "number": 0, "state": "confirmed", "kind": "bypass", "headline": "h", "sentence": "munmap gets at it",
-        "rule": "r", "probe": "munmap/anon-rw/exact", "rules": ("r",), "cells": ("debian-7.3.x86_64",), "good": "7.3.3",
-        "first": "7.3.4", "last": "7.3.4", "opened_run": "n-1", "opened": "2026-11-28T00:00:00+00:00",
-        "events": (("2026-11-28T00:00:00+00:00", "n-1", "opened, confirmed"),),
-    }  # fmt: skip
-    return Regression(**{**facts, **changed})  # type: ignore[arg-type]
-
-
 def kept(results: Path, *found: Regression) -> None:
     with writing(database_url(results)) as connection:
         for regression in found:
@@ -131,7 +122,7 @@ def test_the_same_night_twice_is_one(tmp_path: Path) -> None:
 
 
 def test_people_say_what_they_know(tmp_path: Path) -> None:
-    kept(tmp_path, one(), one(rules=("q",)))
+    kept(tmp_path, regression(), regression(rules=("q",)))
 
     def run(*words: str) -> Result:
         return CliRunner().invoke(cli, ["regressions", *words, "--results", str(tmp_path)], standalone_mode=False)
@@ -152,7 +143,11 @@ def test_people_say_what_they_know(tmp_path: Path) -> None:
 
 
 def test_junit_and_kcidb_read_back() -> None:
-    found = [one(number=1), one(number=2, state="known", link="https://lore.example/x"), one(number=3, state="fixed")]
+    found = [
+        regression(number=1),
+        regression(number=2, state="known", link="https://lore.example/x"),
+        regression(number=3, state="fixed"),
+    ]
     (suite,) = JUnitXml.fromstring(regressions_xml(found).encode())
     results = [case.result[0] if case.result else None for case in suite]
     assert [type(result) for result in results] == [Failure, Skipped, type(None)]

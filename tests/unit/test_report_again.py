@@ -26,7 +26,7 @@ from harness.runs.run_store import run_lock
 from harness.verdicts.judge import assign
 from tests.fakes import FakeGuest
 from tests.stored_runs import copy_of
-from tests.unit.test_runs import PLAN, PROBES, WHOLE, cell, run_plan, seen
+from tests.support.scripted_runs import PLAN, PROBES, WHOLE, cell, run_plan, seen
 
 DERIVED = ("junit.xml", "verdicts.json", "report.html")
 

@@ -24,7 +24,7 @@ from harness.runs.model import RunDone, Workload
 from harness.runs.run_store import load_run
 from harness.verdicts.judge import assign
 from tests.fakes import FakeGuest, Step
-from tests.unit.test_runs import CONTROL, PLAN, SEALED, cell, encode, run_plan
+from tests.support.scripted_runs import CONTROL, PLAN, SEALED, cell, encode, run_plan
 
 PROBES = tuple(
     ProbeName("munmap", "anon-rw", span, layout)

@@ -23,7 +23,7 @@ from harness.runs.model import RunDone
 from harness.runs.run_store import load_run
 from tests.fakes import BOOTED, FakeGuest
 from tests.support.promising_kernel import MUNMAP, Memory, PromisingKernel
-from tests.unit.test_runs import RULES, WHOLE, cell, guest, run_plan
+from tests.support.scripted_runs import RULES, WHOLE, cell, guest, run_plan
 
 WINDOW = "window 3 x 1 page, usual: anon 3 rw sealed written\nmunmap 0-2\nmprotect 0-0 r"
 

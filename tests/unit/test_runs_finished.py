@@ -15,7 +15,7 @@ from harness.runs.finished_cells import FinishedCells, Taken
 from harness.runs.model import ProgressEvent
 from harness.runs.plan import RunPlan
 from harness.runs.run_store import load_run
-from tests.unit.test_runs import RULES, WHOLE, cell, guest, run_plan, seen, statuses
+from tests.support.scripted_runs import RULES, WHOLE, cell, guest, run_plan, seen, statuses
 
 KEY = "k" * 40
 

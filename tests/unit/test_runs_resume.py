@@ -17,7 +17,7 @@ from harness.runs.repeats import first_id, repeat_of, repeated
 from harness.runs.run_store import load_run, run_lock
 from harness.suites.definition import SuiteAsked
 from tests.fakes import FakeGuest
-from tests.unit.test_runs import PLAN, RULES, WHOLE, cell, guest, run_plan, seen, statuses
+from tests.support.scripted_runs import PLAN, RULES, WHOLE, cell, guest, run_plan, seen, statuses
 
 OPTIONS = Options(Path("results"), ("sealmatrix", "run", "--resume", "r"))
 

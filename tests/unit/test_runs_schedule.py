@@ -21,7 +21,7 @@ from harness.runs.planning.estimates import expected_seconds
 from harness.runs.planning.schedule import GuestNeed, Room, default_jobs, longest_first, need
 from harness.runs.run_store import load_run
 from tests.fakes import FakeGuest
-from tests.unit.test_runs import CRASH, END, PLAN, RULES, WHOLE, begin, cell, guest, run_plan, seen, statuses
+from tests.support.scripted_runs import CRASH, END, PLAN, RULES, WHOLE, begin, cell, guest, run_plan, seen, statuses
 
 GIB = 1024
 

@@ -16,8 +16,7 @@ from harness.reports.site import build_site
 from harness.rules.load import load_catalogue
 from harness.runs.model import RunDone
 from tests.builders import cell, default_matrix, result, rule, run
-from tests.unit.test_history import on_disk
-from tests.unit.test_regressions import one
+from tests.support.histories import on_disk, regression
 
 ATOM = "{http://www.w3.org/2005/Atom}"
 
@@ -29,8 +28,8 @@ def test_what_is_new_stands_first_and_each_regression_has_its_page(tmp_path: Pat
         done.folder, NightRecord(state="done", selection="nightly", news=("nightly r-00: 7 cells", "new: R1 <script>"))
     )
     with writing(database_url(tmp_path)) as connection:
-        keep(connection, one(rules=("munmap-across",), link="javascript:alert(1)"))
-        keep(connection, one(state="fixed", fixed_in="7.3.5"))
+        keep(connection, regression(rules=("munmap-across",), link="javascript:alert(1)"))
+        keep(connection, regression(state="fixed", fixed_in="7.3.5"))
     with reading(database_url(tmp_path)) as connection:
         build_site(connection, tmp_path / "site", load_catalogue(), 10)
     index = (tmp_path / "site/index.html").read_text()
@@ -72,7 +71,7 @@ def test_each_kernel_has_a_page_and_two_of_one_release_are_two(tmp_path: Path) -
     for name in ("r-00", "r-01"):
         assert remember(builds(tmp_path, name, stock=stock, mine=mine).folder) == ""
     with writing(database_url(tmp_path)) as connection:
-        keep(connection, one(cells=("mine.x86_64",), good="7.3.3", first="7.3.4", last="7.3.4"))
+        keep(connection, regression(cells=("mine.x86_64",), good="7.3.3", first="7.3.4", last="7.3.4"))
     site = site_of(tmp_path)
     well, ill = (site / "kernels" / f"{digest[:16]}.html" for digest in (stock, mine))
     assert "No rule fails, and none is known to differ." in well.read_text()
@@ -147,16 +146,18 @@ def test_a_repeat_that_was_lost_makes_its_cell_unclean(tmp_path: Path) -> None:
 def test_ended_regressions_are_listed_beside_those_that_have_not(tmp_path: Path) -> None:
     assert remember(on_disk(default_matrix(tmp_path / "r-00"), "r-00").folder) == ""
     with writing(database_url(tmp_path)) as connection:
-        keep(connection, one())
-        keep(connection, one(state="fixed", fixed_in="7.3.5"))
+        keep(connection, regression())
+        keep(connection, regression(state="fixed", fixed_in="7.3.5"))
     page = (site_of(tmp_path) / "regressions/index.html").read_text()
     assert page.index('href="R1.html"') < page.index("Ended") < page.index('href="R2.html"')
     assert "1 regression that has not ended" in page
 
 
 def test_the_feed_has_an_entry_for_each_event_newest_first() -> None:
-    first = one(number=1).told("2026-11-29T00:00:00+00:00", "n-2", "also on b")
-    ended = one(number=2).told("2026-11-30T00:00:00+00:00", "n-3", "fixed in 7.3.5", state="fixed", fixed_in="7.3.5")
+    first = regression(number=1).told("2026-11-29T00:00:00+00:00", "n-2", "also on b")
+    ended = regression(number=2).told(
+        "2026-11-30T00:00:00+00:00", "n-3", "fixed in 7.3.5", state="fixed", fixed_in="7.3.5"
+    )
     root = ElementTree.fromstring(feed([first, ended], "https://ci.example/pages"))
     entries = root.findall(f"{ATOM}entry")
     titles = [entry.findtext(f"{ATOM}title") or "" for entry in entries]
