@@ -18,13 +18,12 @@ from harness.matrix.model import Profile
 from harness.model.architectures import Arch
 from harness.model.rule import Check, ProbeName, Rule, Test
 from harness.model.run_record import CellRecord, read_run
-from harness.model.stored_files import is_stored
 from harness.model.verdict import RuleResult, Verdict
-from harness.observations.journal import read_journal
+from harness.observations.journal import stored_journal
 from harness.payload.build import Payload, build
 from harness.runs.execution.run import execute
 from harness.runs.judging import judge_stored, read_plan
-from harness.runs.model import Cell, OnProgress, RunDone
+from harness.runs.model import JOURNAL, Cell, OnProgress, RunDone
 from harness.runs.planning.compose import Options, compose_cells
 from harness.runs.planning.payload_tasks import fitted
 from harness.runs.repeats import repeated
@@ -129,9 +128,8 @@ class Asker:
         self, folder: Path, record: CellRecord, result: RuleResult, want: TrialRequest, origin: TrialOrigin
     ) -> Trial:
         observation = None
-        journal = folder / "cells" / record.id / "observations.jsonl"
-        if self.question.condition is not None and is_stored(journal):
-            observation = read_journal(journal).observations.get(self.question.probes[0])
+        if self.question.condition is not None and (told := stored_journal(folder / "cells" / record.id / JOURNAL)):
+            observation = told.observations.get(self.question.probes[0])
         seen = see(result, self.question.condition, observation)
         return Trial(
             point=want.point,

@@ -15,9 +15,10 @@ from harness.reports.junit import classnames, suite, to_xml
 from harness.reports.kcidb import kcidb
 from harness.reports.ktap import ktap
 from harness.reports.markdown import markdown
+from harness.reports.page import Sightings
+from harness.reports.times import times_of
 from harness.reports.write import write_again
 from harness.rules.load import load_catalogue
-from harness.runs.cells import probe_times
 from harness.runs.judging import read_scenario
 from harness.runs.model import RunDone
 from harness.runs.programs import reproduce
@@ -25,8 +26,9 @@ from harness.runs.run_store import find_run, load_run
 
 
 def _junit(done: RunDone, _origin: str) -> str:
-    names = classnames(done.record.cells)
-    return to_xml([suite(done, cell, names[cell.id], probe_times(done, cell.id)) for cell in done.record.cells])
+    names, sightings = classnames(done.record.cells), Sightings()
+    suites = [suite(done, c, names[c.id], times_of(sightings, done, c.id)) for c in done.record.cells]
+    return to_xml(suites)
 
 
 FORMATS: Mapping[str, Callable[[RunDone, str], str]] = {

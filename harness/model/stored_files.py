@@ -17,7 +17,7 @@ from typing import BinaryIO, cast
 
 import zstandard
 
-JOURNAL = 256 << 20  # bytes: a payload may write 64 MiB, twice; a suite writes 3 MiB
+JOURNAL_LIMIT = 256 << 20  # bytes: a payload may write 64 MiB, twice; a suite writes 3 MiB
 STORED = 64 << 20  # bytes of run.json, plan.json, verdicts.json, report.html: a run of a thousand cells has less
 _CHUNK = 1 << 20
 
@@ -52,15 +52,20 @@ def read_stored(path: Path, limit: int = STORED) -> bytes:
     with open_stored(path) as file:
         data = file.read(limit + 1)
     if len(data) > limit:
-        raise OSError(errno.EFBIG, f"it has more than {limit >> 20} MiB, which no run writes", str(path))
+        raise OSError(errno.EFBIG, too_long(limit), str(path))
     return data
+
+
+def too_long(limit: int) -> str:
+    """What is said of a file of a run that is longer than ``limit``."""
+    return f"it has more than {limit >> 20} MiB, which no run writes"
 
 
 def stored_sha256(path: Path) -> str:
     """The sha256 of what is in a packed file, which is that of the file it was. Raises ``OSError``."""
     digest, read = hashlib.sha256(), 0
     with open_stored(path) as file:
-        while (part := file.read(_CHUNK)) and read <= JOURNAL:
+        while (part := file.read(_CHUNK)) and read <= JOURNAL_LIMIT:
             digest.update(part)
             read += len(part)
     return digest.hexdigest()

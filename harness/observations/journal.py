@@ -10,18 +10,19 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from harness.errors import StoreError, UsageError
-from harness.model.stored_files import JOURNAL, open_stored, read_stored
+from harness.model.stored_files import JOURNAL_LIMIT, is_stored, open_stored, too_long
 from harness.observations.collector import Collector, Journalled
 from harness.observations.model import Plan
-from harness.observations.stream import MAX_LINE, StreamParser, parse_line
+from harness.observations.stream import LineCutter, StreamLine
 
 SYNC_SECONDS = 1.0
+_CHUNK = 1 << 20
 
 
 class Journal:
@@ -76,30 +77,40 @@ class Journal:
             self._fd = -1
 
 
-def read_plan_of(path: Path) -> Plan | None:
-    """The plan a journal begins with, without reading the rest; None when it has none."""
+def journal_lines(path: Path) -> Iterator[StreamLine]:
+    """Read a cell's journal line by line, as far as it is asked for: every reader of one comes here.
+
+    Raises ``UsageError`` where it is not there, cannot be read, or is longer than any run writes.
+    """
+    cutter, read = LineCutter(), 0
     try:
         with open_stored(path) as file:
-            for line in iter(lambda: file.readline(MAX_LINE) if file.tell() <= JOURNAL else b"", b""):
-                if b'"plan"' in line and isinstance(record := parse_line(line.rstrip(b"\n")), Plan):
-                    return record
+            while data := file.read(_CHUNK):
+                if (read := read + len(data)) > JOURNAL_LIMIT:
+                    raise UsageError(f"{path}: cannot be read: {too_long(JOURNAL_LIMIT)}")
+                yield from cutter.feed(data)
     except OSError as problem:
         raise UsageError(f"{path}: cannot be read: {problem.strerror}") from problem
-    return None
+    yield from cutter.close()
+
+
+def read_plan_of(path: Path) -> Plan | None:
+    """The plan a journal begins with, without reading the rest; None when it has none. Raises ``UsageError``."""
+    plans = (line.record for line in journal_lines(path) if b'"plan"' in line.data)
+    return next((record for record in plans if isinstance(record, Plan)), None)
+
+
+def stored_journal(path: Path) -> Journalled | None:
+    """Read a cell's journal; None where there is none. Raises ``UsageError``."""
+    return read_journal(path) if is_stored(path) else None
 
 
 def read_journal(path: Path) -> Journalled:
     """Read a cell's journal. A last line that was cut off (we were killed) counts as garbage, not as an error."""
     collector = Collector()
-    parser = StreamParser()
-    try:
-        data = read_stored(path, JOURNAL)
-    except OSError as problem:
-        raise UsageError(f"{path}: cannot be read: {problem.strerror}") from problem
-    for line, record in (*parser.feed(data), *parser.close()):
-        note = _note(line)
-        if note is None:
-            collector.add(record)
+    for line in journal_lines(path):
+        if (note := _note(line)) is None:
+            collector.add(line.record)
             continue
         collector.notes.append(note)
         match note:
@@ -110,12 +121,17 @@ def read_journal(path: Path) -> Journalled:
     return collector.journalled()
 
 
-def _note(line: bytes) -> Mapping[str, object] | None:
+def journal_notes(path: Path) -> Iterator[Mapping[str, object]]:
+    """The lines of ours, without parsing those of the payload. Raises ``UsageError``."""
+    return (note for line in journal_lines(path) if (note := _note(line)) is not None)
+
+
+def _note(line: StreamLine) -> Mapping[str, object] | None:
     """A line of ours; None for any other, and for one that was cut off."""
-    if not line.startswith(b'{"type": "harness-'):
+    if line.wrong or not line.data.startswith(b'{"type": "harness-'):
         return None
     try:
-        note: dict[str, object] = json.loads(line)
+        note: dict[str, object] = json.loads(line.data)
     except ValueError:
         return None
     return note

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -31,41 +31,74 @@ def parse_line(line: bytes, offset: int = 0) -> Record | Garbage:
         return Garbage(offset, printable(line), f"{place}: {first['msg']}" if place else first["msg"])
 
 
-class StreamParser:
-    """Cuts a byte stream into records as it arrives. Holds at most one line of ``MAX_LINE`` bytes."""
+class StreamLine(NamedTuple):
+    """One line without its newline, and where it begins. ``wrong`` says why it is not whole, "" where it is."""
+
+    data: bytes
+    offset: int
+    wrong: str = ""
+
+    @property
+    def record(self) -> Record | Garbage:
+        """What it says. Parsing costs more than all the rest: whoever needs few records looks at ``data`` first."""
+        if self.wrong:
+            return Garbage(self.offset, printable(self.data), self.wrong)
+        return parse_line(self.data, self.offset)
+
+
+class LineCutter:
+    """Cuts a byte stream into lines as it arrives. Holds at most one line of ``MAX_LINE`` bytes."""
 
     def __init__(self) -> None:
-        self.began = 0  # where the line that was yielded last begins
         self._rest = bytearray()
         self._offset = 0
         self._skipping = False
 
-    def feed(self, data: bytes) -> Iterator[tuple[bytes, Record | Garbage]]:
-        """Yield (line, record) for every line completed by ``data``. Empty lines are passed over."""
-        self._rest += data
-        while (end := self._rest.find(b"\n")) >= 0:
-            line = bytes(self._rest[:end])
-            del self._rest[: end + 1]
-            yield from self._line(line, len(line) + 1)
+    def feed(self, data: bytes) -> Iterator[StreamLine]:
+        """Yield every line completed by ``data``. Empty lines are passed over."""
+        *ends, rest = data.split(b"\n")
+        for end in ends:
+            line = bytes(self._rest + end) if self._rest else end
+            self._rest.clear()
+            if len(line) > MAX_LINE and not self._skipping:
+                yield self._endless(line)
+            elif line.strip() and not self._skipping:
+                yield StreamLine(line, self._offset)
+            self._skipping = False
+            self._offset += len(line) + 1
+        self._rest += rest
         if len(self._rest) > MAX_LINE:
             if not self._skipping:
-                head = bytes(self._rest[: _EXCERPT + 1])
-                yield head, Garbage(self._offset, printable(head), f"a line of more than {MAX_LINE} bytes")
+                yield self._endless(self._rest)
             self._skipping = True
             self._offset += len(self._rest)
             self._rest.clear()
 
-    def close(self) -> Iterator[tuple[bytes, Record | Garbage]]:
+    def _endless(self, line: bytes | bytearray) -> StreamLine:
+        return StreamLine(bytes(line[: _EXCERPT + 1]), self._offset, f"a line of more than {MAX_LINE} bytes")
+
+    def close(self) -> Iterator[StreamLine]:
         """The stream has ended: a line without its newline was cut off, and a cut-off line is no record."""
         line = bytes(self._rest)
         self._rest.clear()
         if line.strip() and not self._skipping:
-            yield line, Garbage(self._offset, printable(line), "the stream ended inside a line")
+            yield StreamLine(line, self._offset, "the stream ended inside a line")
 
-    def _line(self, line: bytes, length: int) -> Iterator[tuple[bytes, Record | Garbage]]:
-        self.began = self._offset
-        self._offset += length
-        if self._skipping:
-            self._skipping = False
-        elif line.strip():
-            yield line, parse_line(line, self.began)
+
+class StreamParser:
+    """Cuts a byte stream into lines with their records as it arrives."""
+
+    def __init__(self) -> None:
+        self.began = 0  # where the line that was yielded last begins
+        self._cutter = LineCutter()
+
+    def feed(self, data: bytes) -> Iterator[tuple[bytes, Record | Garbage]]:
+        """Yield (line, record) for every line completed by ``data``."""
+        for line in self._cutter.feed(data):
+            self.began = line.offset
+            yield line.data, line.record
+
+    def close(self) -> Iterator[tuple[bytes, Record | Garbage]]:
+        """The stream has ended; what it ended within is garbage."""
+        for line in self._cutter.close():
+            yield line.data, line.record

@@ -16,7 +16,9 @@ from harness.model.codec import rule_json, verdict_json
 from harness.model.run_record import CellRecord, RunRecord
 from harness.model.verdict import RuleResult, Status
 from harness.names import escaped
-from harness.runs.cells import kernel_name, probe_times, release
+from harness.reports.page.seen import Sightings
+from harness.reports.times import times_of
+from harness.runs.cells import kernel_name, release
 from harness.runs.model import RunDone
 
 _ORIGIN = re.compile(r"[a-z0-9_]+\Z")
@@ -41,11 +43,11 @@ def kcidb(done: RunDone, origin: str = "sealmatrix") -> dict[str, Any]:
     checkouts: dict[str, dict[str, Any]] = {}
     builds: dict[str, dict[str, Any]] = {}
     issues: dict[str, dict[str, Any]] = {}
-    tests, incidents = [], []
+    tests, incidents, sightings = [], [], Sightings()
     for cell in done.record.cells:
         checkout, build = _checkout(origin, cell), _build(origin, done.record, cell)
         checkouts[checkout["id"]], builds[build["id"]] = checkout, build
-        times = probe_times(done, cell.id)
+        times = times_of(sightings, done, cell.id)
         for result in done.results.get(cell.id, ()):
             test = _test(origin, done.record, cell, result, build["id"])
             spent = sum(times.get(verdict.probe, 0) for verdict in result.verdicts)

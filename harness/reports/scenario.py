@@ -10,10 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.model.stored_files import is_stored
 from harness.model.verdict import RuleResult, Verdict
 from harness.observations.collector import Journalled
-from harness.observations.journal import read_journal
+from harness.observations.journal import stored_journal
 from harness.observations.model import Fact, Value, named
 from harness.reports.style import MARKS, Ink, Page, print_table
 from harness.reports.terminal import last_line
@@ -83,8 +82,7 @@ def _groups(done: RunDone) -> list[_Group]:
 
 def journal_of(done: RunDone, cell: str) -> Journalled | None:
     """What a cell's guest said; None when it never came to that."""
-    path = cell_folder(done, cell) / JOURNAL
-    return read_journal(path) if is_stored(path) else None
+    return stored_journal(cell_folder(done, cell) / JOURNAL)
 
 
 def _names(group: _Group) -> list[str]:

@@ -12,17 +12,17 @@ from pathlib import Path
 
 from harness.errors import StoreError
 from harness.model.run_record import read_run, write_atomically, write_run
-from harness.model.stored_files import is_stored, packed
+from harness.model.stored_files import packed
 from harness.nightly.marks import news_of
-from harness.observations.journal import read_journal
+from harness.observations.journal import stored_journal
 from harness.reports.junit import classnames, document, element, suite
 from harness.reports.page import Sightings, page_html
+from harness.reports.times import times_of
 from harness.runs.cells import cell_folder
 from harness.runs.judging import recorded_facts, verdicts_json
 from harness.runs.model import JOURNAL, RunDone
 from harness.runs.programs import Reproduce
 from harness.runs.run_store import run_lock
-from harness.runs.suite_times import suite_times
 from harness.runs.summary import summary_json
 
 _WRITERS = 4
@@ -41,10 +41,7 @@ def write_reports(done: RunDone, reproduce: Reproduce | None = None, *, page: bo
         written = []
         for cell in done.record.cells:
             folder = cell_folder(done, cell.id)
-            times = {
-                **sightings.read(cell.id, folder / "observations.jsonl"),
-                **suite_times(done.folder, cell.id),
-            }
+            times = times_of(sightings, done, cell.id)
             suites.append(element(suite(done, cell, names[cell.id], times)))
             written.append(pool.submit(_write, folder / "junit.xml", document(suites[-1:])))
         reports = {"junit.xml": document(suites)}
@@ -67,8 +64,7 @@ def write_again(done: RunDone, reproduce: Reproduce | None = None, *, page: bool
         paths = []
         for cell in done.record.cells:
             folder = cell_folder(done, cell.id)
-            journal = folder / JOURNAL
-            facts = recorded_facts(cell, read_journal(journal) if is_stored(journal) else None)
+            facts = recorded_facts(cell, stored_journal(folder / JOURNAL))
             verdicts = verdicts_json(done.record.id, cell, facts, done.results.get(cell.id, ()))
             paths.append(_write(folder / "verdicts.json", json.dumps(verdicts, indent=1) + "\n"))
             packed(paths[-1]).unlink(missing_ok=True)
@@ -99,7 +95,7 @@ def page_of(done: RunDone, reproduce: Reproduce | None = None) -> str:
     """The page of a run, its journals and its news read from its folder."""
     sightings = Sightings()
     for cell in done.record.cells:
-        sightings.read(cell.id, cell_folder(done, cell.id) / "observations.jsonl")
+        sightings.read(cell.id, cell_folder(done, cell.id) / JOURNAL)
     return page_html(done, sightings, reproduce, news_of(done.folder))
 
 

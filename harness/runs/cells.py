@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness.kernels.versions import upstream
 from harness.model.run_record import CellRecord, RunRecord
-from harness.model.stored_files import JOURNAL, is_stored, read_stored
 from harness.model.verdict import STATUSES, Status
 from harness.model.version import version_in
-from harness.observations.journal import read_journal
+from harness.observations.journal import stored_journal
 from harness.observations.model import Observation
-from harness.runs.model import RunDone
+from harness.runs.model import JOURNAL, RunDone
 from harness.runs.repeats import first_id, repeat_of
 
-# Microseconds no probe can have taken: an hour.
-_LONGEST = 3_600_000_000
 # Packages that hold the image of a kernel.
 _IMAGES = ("linux-image-", "linux-binary-")
 
@@ -96,30 +92,8 @@ def cell_folder(done: RunDone, cell: str) -> Path:
 
 def stored_observations(done: RunDone, cell: str) -> Mapping[str, Observation]:
     """What a cell's journal holds, by probe; empty when it never wrote one."""
-    path = cell_folder(done, cell) / "observations.jsonl"
-    return read_journal(path).observations if is_stored(path) else {}
-
-
-def probe_times(done: RunDone, cell: str) -> Mapping[str, int]:
-    """Microseconds each observed probe took, by its id.
-
-    Read without the parser's checks, which cost ten times as much: what is wrong with an observation has been found
-    when it was judged, and nothing but a time is taken from it here.
-    """
-    path = cell_folder(done, cell) / "observations.jsonl"
-    times: dict[str, int] = {}
-    for line in read_stored(path, JOURNAL).splitlines() if is_stored(path) else ():
-        match _json(line):
-            case {"type": "observation", "probe": str(probe), "microseconds": int(spent)} if 0 < spent < _LONGEST:
-                times.setdefault(probe, spent)
-    return times
-
-
-def _json(line: bytes) -> object:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None
+    journalled = stored_journal(cell_folder(done, cell) / JOURNAL)
+    return journalled.observations if journalled else {}
 
 
 def ran_on(cell: CellRecord) -> str:

@@ -19,7 +19,7 @@ from harness.model.run_record import CellRecord, CrashRecord, write_atomically
 from harness.model.stored_files import is_stored, read_stored
 from harness.model.verdict import RuleResult, Verdict
 from harness.observations.collector import Journalled
-from harness.observations.journal import read_journal, read_plan_of
+from harness.observations.journal import read_journal, read_plan_of, stored_journal
 from harness.runs.cell_states import altered, as_stored, crashes_told, other_machine
 from harness.runs.model import JOURNAL, SECOND_JOURNAL
 from harness.suites.definition import SuiteAsked, asked_json, read_asked
@@ -124,9 +124,7 @@ def judge_stored(
     """Judge a cell again from its folder in ``results/``, under the catalogue at hand; ``payload_id`` is what its run
     says of its payload. The record comes back with the state and the crashes that the journal and the console bear out.
     """
-    journalled, second = (
-        read_journal(path) if is_stored(path) else None for path in (folder / JOURNAL, folder / SECOND_JOURNAL)
-    )
+    journalled, second = (stored_journal(folder / name) for name in (JOURNAL, SECOND_JOURNAL))
     crashes, no_answer = crashes_told(folder, record)
     no_answer = no_answer or altered(folder, record)
     told = tuple(CrashRecord.model_validate(asdict(crash)) for crash in crashes)

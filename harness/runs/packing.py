@@ -6,9 +6,10 @@ from pathlib import Path
 
 from harness.kernels.store import telling
 from harness.model.stored_files import pack
+from harness.runs.model import JOURNAL, SECOND_JOURNAL
 from harness.runs.run_store import run_lock
 
-_PACKED = frozenset({"observations.jsonl", "crosscheck.jsonl", "console.log", "verdicts.json", "junit.xml"})
+_PACKED = frozenset({JOURNAL, SECOND_JOURNAL, "console.log", "verdicts.json", "junit.xml"})
 
 
 def pack_run(folder: Path) -> int:

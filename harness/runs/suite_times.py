@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.model.stored_files import is_stored
-from harness.observations.journal import read_journal
+from harness.observations.journal import journal_notes
 from harness.runs.judging import read_suites
 from harness.runs.model import JOURNAL
 from harness.suites.judge import test_times
@@ -18,4 +18,4 @@ def suite_times(run: Path, cell: str) -> Mapping[str, int]:
     journal = run / "cells" / cell / JOURNAL
     if not (run / "plan.json").is_file() or not is_stored(journal) or not (suites := read_suites(run)):
         return {}
-    return test_times(suites, programs_run(read_journal(journal).notes))
+    return test_times(suites, programs_run(journal_notes(journal)))

@@ -21,7 +21,7 @@ from harness.guests.channel import Gone
 from harness.guests.ssh_connect import connected
 from harness.guests.ssh_place import ask, files_of
 from harness.matrix.model import OverSsh
-from harness.model.stored_files import JOURNAL
+from harness.model.stored_files import JOURNAL_LIMIT
 from harness.rules.load import load_catalogue
 from harness.runs.run_store import load_run
 from tests.stored_runs import copy_of
@@ -127,7 +127,7 @@ def test_a_file_of_a_foreign_run_that_is_longer_than_any_of_ours(tmp_path: Path,
     with pytest.raises(UsageError, match="MiB, which no run writes") as caught:
         load_run(folder, load_catalogue())
     assert "\n" not in str(caught.value)
-    assert peak() - before < 2 * JOURNAL
+    assert peak() - before < 2 * JOURNAL_LIMIT
 
 
 def peak() -> int:

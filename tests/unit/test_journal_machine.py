@@ -7,8 +7,10 @@ doubt; and a file that was cut off anywhere tells less, never something else.
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -17,9 +19,12 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from harness.errors import UsageError
+from harness.model.stored_files import pack, packed
+from harness.observations import journal as journals
 from harness.observations.collector import Collector, Journalled
-from harness.observations.journal import Journal, read_journal, read_plan_of
-from harness.observations.stream import parse_line
+from harness.observations.journal import Journal, journal_lines, journal_notes, read_journal, read_plan_of
+from harness.observations.model import End, Garbage
+from harness.observations.stream import MAX_LINE, parse_line
 
 UNITS = ["rw-p anon a0 a s"]
 HALF = {
@@ -172,3 +177,49 @@ def test_a_line_of_ours_that_was_cut_off_is_no_record(tmp_path: Path) -> None:
 def test_a_journal_that_is_not_there_is_one_line(read: Callable[[Path], object], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"none\.jsonl: cannot be read: No such file or directory$"):
         read(tmp_path / "none.jsonl")
+
+
+def test_a_journal_is_read_no_further_than_it_is_asked_for(tmp_path: Path) -> None:
+    """A packed one that is damaged further on still tells its plan, and its notes as far as it goes."""
+    path = tmp_path / "observations.jsonl"
+    with Journal(path) as journal:
+        plan = {"type": "plan", "stream": 1, "payload": "c", "id": "i", "machine": "x86_64", "release": "6.12.1"}
+        journal.line(json.dumps(plan | {"page_size": 4096, "pid1": False, "probes": []}).encode())
+        journal.note("guest", number=1)
+        for number in range(60_000):
+            journal.line(b'{"type": "begin", "probe": "%s"}' % sha256(b"%d" % number).hexdigest().encode())
+    assert pack(path)
+    whole = packed(path).read_bytes()
+    packed(path).write_bytes(whole[:-100_000] + b"damaged" + whole[-99_993:])
+    assert getattr(read_plan_of(path), "release", "") == "6.12.1"
+    notes = journal_notes(path)
+    assert next(iter(notes)) == {"type": "harness-guest", "number": 1}
+    with pytest.raises(UsageError, match=r"cannot be read"):
+        list(notes)
+
+
+def test_the_lines_of_a_journal_are_whole_or_say_why_not(tmp_path: Path) -> None:
+    path = tmp_path / "observations.jsonl"
+    path.write_bytes(b'{"type": "end", "probes": 0}\n \n' + b"x" * (MAX_LINE + 9) + b'\n{"type": "end", "probes": 0}')
+    whole, long, last = journal_lines(path)
+    assert (whole.record, whole.offset) == (End(0), 0)
+    assert (len(long.data) < 200, long.wrong) == (True, f"a line of more than {MAX_LINE} bytes")
+    assert (last.offset, last.wrong) == (path.stat().st_size - 28, "the stream ended inside a line")
+    assert [type(line.record) for line in (long, last)] == [Garbage, Garbage]
+
+
+def test_a_journal_longer_than_any_run_writes_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journals, "JOURNAL_LIMIT", 2 << 20)
+    path = tmp_path / "observations.jsonl"
+    path.write_bytes(b"\n" * (2 << 20) + b"\n")
+    with pytest.raises(UsageError, match=r"observations\.jsonl: cannot be read: it has more than 2 MiB, which no run"):
+        read_journal(path)
+
+
+def test_there_is_one_reader_of_journals() -> None:
+    """Nobody else opens one: the file is named once, and its parser is used by the journal and the live stream only."""
+    root = Path(journals.__file__).parents[1]
+    text = {str(path.relative_to(root)): path.read_text() for path in root.rglob("*.py")}
+    assert [path for path, code in text.items() if '"observations.jsonl"' in code] == ["runs/model.py"]
+    users = {path for path, code in text.items() if re.search(r"\b(StreamParser|LineCutter)\(", code)}
+    assert users == {"observations/stream.py", "observations/journal.py", "runs/execution/payload_stream.py"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -21,7 +20,6 @@ from harness.model.verdict import STATUSES, Kind, RuleResult, Status
 from harness.reports.junit import classnames, one_line, suite, to_xml, xml_text
 from harness.reports.markdown import markdown
 from harness.reports.write import write_reports
-from harness.runs.cells import probe_times
 from harness.runs.judging import verdicts_json
 from harness.runs.model import RunDone
 from harness.runs.summary import summary_json
@@ -163,19 +161,6 @@ def test_times_are_those_of_the_probes() -> None:
     assert float(timed.get("time")) == pytest.approx(0.005)
     assert untimed.get("time") is None
     assert float(valid(xml_of(done, dict.fromkeys(probes, 1))).find("testsuite").get("time")) > 0
-
-
-def test_times_are_read_from_a_journal_whatever_is_in_it(tmp_path: Path) -> None:
-    done = one([])
-    folder = tmp_path / "cells" / "debian-7.3.x86_64"
-    folder.mkdir(parents=True)
-    good = b'{"type":"observation","probe":"a","microseconds":7}'
-    again = b'{"type":"observation","probe":"a","microseconds":9}'
-    bad = [b'{"type":"observation","probe":"b","microseconds":%s}' % n for n in (b"-1", b"1e9", b"9" * 400, b'"x"')]
-    nested = b"[" * 100_000
-    (folder / "observations.jsonl").write_bytes(b"\n".join([b"\xff\x00", nested, *bad, good, again, good[:20]]))
-    assert probe_times(replace(done, folder=tmp_path), "debian-7.3.x86_64") == {"a": 7}
-    assert probe_times(done, "debian-7.3.x86_64") == {}
 
 
 def test_classnames_have_two_dots_and_never_collide() -> None:

@@ -12,8 +12,9 @@ import pytest
 from harness.errors import UsageError
 from harness.model.stored_files import is_stored, open_stored, pack, packed, read_stored, stored_sha256
 from harness.observations.journal import read_plan_of
+from harness.reports.page import Sightings
+from harness.reports.times import times_of
 from harness.rules.load import load_catalogue
-from harness.runs.cells import probe_times
 from harness.runs.packing import pack_run
 from harness.runs.run_store import load_run, run_lock
 from tests.stored_runs import copy_of, stored
@@ -79,7 +80,8 @@ def test_a_packed_run_says_the_same(tmp_path: Path, name: str) -> None:
     assert after.record.cells == before.record.cells
     for cell in before.record.cells:
         assert after.results[cell.id] == before.results[cell.id]
-        assert probe_times(after, cell.id) == probe_times(before, cell.id)
+        times = [times_of(Sightings(), done, cell.id) for done in (after, before)]
+        assert times[0] == times[1]
         if not is_stored(before.folder / "cells" / cell.id / "observations.jsonl"):
             continue
         assert read_plan_of(folder / "cells" / cell.id / "observations.jsonl") == read_plan_of(

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.model.stored_files import JOURNAL, read_stored
+from harness.errors import UsageError
+from harness.observations.journal import journal_lines
 from harness.observations.model import Observation
 from harness.observations.stream import parse_line
 
@@ -44,10 +45,9 @@ class Sightings:
         The first observation of a probe stands, as it does for the judge.
         """
         try:
-            data = read_stored(journal, JOURNAL)
-        except OSError:
-            data = b""
-        lines = data.split(b"\n")
+            lines = [line.data for line in journal_lines(journal) if not line.wrong]
+        except UsageError:
+            lines = []
         found = self._quick(lines)
         if found is None:
             found = _first_ones([self._slow(line) for line in lines if _WORD in line])
