@@ -11,10 +11,11 @@
 #include "channel.h"
 #include "hello.h"
 #include "log.h"
-#include "machine.h"
+#include "port.h"
 #include "power.h"
 #include "program.h"
 #include "renew.h"
+#include "setup.h"
 
 #include <errno.h>
 #include <fcntl.h>
