@@ -10,7 +10,7 @@ from typing import Any
 from harness.bisect.build_search import look_again, search_builds
 from harness.bisect.candidates import BisectBuild, BisectBuilds, between, from_matrix, from_suites
 from harness.bisect.commit_search import BuildCommit, CommitSearch, Located, Untestable, Workshop
-from harness.bisect.cost import CostAsker, cost_question
+from harness.bisect.cost import cost_asker, cost_question
 from harness.bisect.driver import BisectProgress, Driver, OnBisectProgress
 from harness.bisect.ends import OwnKernel, commit_of, own_ends, with_own
 from harness.bisect.outcome import (
@@ -24,7 +24,7 @@ from harness.bisect.outcome import (
     to_json,
 )
 from harness.bisect.predicate import BisectQuestion, make_question, parse_condition
-from harness.bisect.program import ProgramAsker, program_question, read_program
+from harness.bisect.program import program_asker, program_question, read_program
 from harness.bisect.repository import Checkout, KernelRepository, open_repository
 from harness.bisect.search import Refused, Search
 from harness.bisect.session import BisectOptions, Session, pinned
@@ -213,7 +213,7 @@ def asker(prepared: Prepared, session: Session, results: Path, command: Sequence
     """The real thing to ask kernels with."""
     task = prepared.task
     if task.program:
-        return ProgramAsker(
+        return program_asker(
             task.program_text,
             build(task.arch),
             prepared.profile,
@@ -222,7 +222,7 @@ def asker(prepared: Prepared, session: Session, results: Path, command: Sequence
             scale=task.scale,
         )
     if task.cost:
-        return CostAsker(task.cost, prepared.profile, session.runs, scale=task.scale)
+        return cost_asker(task.cost, prepared.profile, session.runs, scale=task.scale)
     options = Options(
         results=session.runs,
         command=tuple(command),

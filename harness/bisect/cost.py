@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from harness.bisect.predicate import BisectQuestion, SeenRule
-from harness.bisect.trial_log import Trial
-from harness.bisect.trial_runner import TrialRequest
+from harness.bisect.trial_runner import OneByOne, TrialAnswer
 from harness.cost.measure import cost_rows, measure
 from harness.cost.model import chosen_rows
 from harness.errors import UsageError
-from harness.guests.model import Guest
 from harness.guests.qemu import QemuGuest, Wishes
+from harness.kernels.model import Kernel
 from harness.matrix.model import Profile
 from harness.model.rule import Rule
 
@@ -38,41 +34,21 @@ def cost_question(row: str, by: float) -> BisectQuestion:
     return BisectQuestion(rule, (row,), by=by)
 
 
-class CostAsker:
+def cost_asker(row: str, profile: Profile, runs: Path, *, scale: float) -> OneByOne:
     """Boots kernels and counts in each."""
+    wishes = Wishes(acceleration="tcg", scale=scale)
 
-    def __init__(self, row: str, profile: Profile, runs: Path, *, scale: float) -> None:
-        self._row, self._profile, self._runs, self._scale = row, profile, runs, scale
-
-    def boot(self, wanted: Sequence[TrialRequest]) -> list[Trial]:
-        """One after another; each boot is one trial."""
-        return [self._trial(want, number) for want in wanted for number in range(want.boots)]
-
-    def recall(self, wanted: TrialRequest) -> list[Trial]:
-        """Nothing of this sort is stored."""
-        del wanted
-        return []
-
-    def _trial(self, want: TrialRequest, number: int) -> Trial:
-        begun = time.monotonic()
-        folder = self._runs / f"{want.point.replace('/', '_')}-{want.purpose}-{number}-{time.time_ns()}"
-        folder.mkdir(parents=True, exist_ok=True)
-        trial = Trial(
-            want.point, want.kernel.sha256, want.purpose, run=str(folder), cell="", version=want.kernel.version
-        )
-
-        def make() -> Guest:
-            return QemuGuest(want.kernel, self._profile, folder, Wishes(acceleration="tcg", scale=self._scale))
-
-        table = measure(want.kernel, self._profile, make, (self._row,), lambda text: None)
-        trial = replace(trial, seconds=round(time.monotonic() - begun, 3))
+    def ask(kernel: Kernel, folder: Path) -> TrialAnswer:
+        table = measure(kernel, profile, lambda: QemuGuest(kernel, profile, folder, wishes), (row,), lambda text: None)
         if table.lost:
-            return replace(trial, trouble="no-answer", reason=table.lost)
-        cost = table.costs.get(self._row)
+            return TrialAnswer(trouble="no-answer", reason=table.lost)
+        cost = table.costs.get(row)
         if cost is None:
-            reason = "this kernel has no mseal" if not table.mseal else f"the payload measured no {self._row}"
-            return replace(trial, trouble="skip", reason=reason, seen=SeenRule("skip", "", reason, ()))
+            reason = "this kernel has no mseal" if not table.mseal else f"the payload measured no {row}"
+            return TrialAnswer(SeenRule("skip", "", reason, ()), "skip", reason)
         if cost.trouble:
-            return replace(trial, trouble="no-answer", reason=cost.trouble)
+            return TrialAnswer(trouble="no-answer", reason=cost.trouble)
         told = f"{cost.settled:,.0f} instructions"
-        return replace(trial, seen=SeenRule("observed", "", "", ((self._row, told),), amount=cost.settled))
+        return TrialAnswer(SeenRule("observed", "", "", ((row, told),), amount=cost.settled))
+
+    return OneByOne(runs, ask)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -73,6 +74,50 @@ def rule_probes(rule: Rule, arch: Arch) -> tuple[str, ...]:
 
 def _planned(arch: Arch) -> tuple[ProbeName, ...]:
     return tuple(ProbeName(p.operation, p.region, p.span, p.layout) for p in build(arch).probes)
+
+
+@dataclass(frozen=True)
+class TrialAnswer:
+    """What one boot showed, or the ``trouble`` for which it gives no answer, with the reason (``Trial``)."""
+
+    seen: SeenRule | None = None
+    trouble: Trouble = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class OneByOne:
+    """Asks kernels one after another, where a run of cells cannot: each boot has a folder below ``runs`` and is one
+    trial. ``ask`` boots the kernel and says what it showed."""
+
+    runs: Path
+    ask: Callable[[Kernel, Path], TrialAnswer]
+
+    def boot(self, wanted: Sequence[TrialRequest]) -> list[Trial]:
+        """Each boot is one trial."""
+        return [self._trial(want, number) for want in wanted for number in range(want.boots)]
+
+    def recall(self, wanted: TrialRequest) -> list[Trial]:
+        """Nothing of this sort is stored."""
+        del wanted
+        return []
+
+    def _trial(self, want: TrialRequest, number: int) -> Trial:
+        begun = time.monotonic()
+        folder = self.runs / f"{want.point.replace('/', '_')}-{want.purpose}-{number}-{time.time_ns()}"
+        folder.mkdir(parents=True, exist_ok=True)
+        answer = self.ask(want.kernel, folder)
+        return Trial(
+            point=want.point,
+            image=want.kernel.sha256,
+            purpose=want.purpose,
+            seen=answer.seen,
+            trouble=answer.trouble,
+            reason=answer.reason,
+            run=str(folder),
+            seconds=round(time.monotonic() - begun, 3),
+            version=want.kernel.version,
+        )
 
 
 @dataclass

@@ -10,14 +10,13 @@ from harness.compare.sides import Load, Picked, pick, pick_kernel
 from harness.errors import UsageError
 from harness.kernels.argument import Reading, read_arguments
 from harness.kernels.baseline import baseline_for
-from harness.kernels.builds import stored_builds
-from harness.kernels.download import is_url, shown
+from harness.kernels.download import is_url
 from harness.kernels.lock import read_lock
 from harness.kernels.model import Kernel
 from harness.kernels.resolve import Progress, provide
-from harness.kernels.store import Store, file_sha256
+from harness.kernels.store import Store
 from harness.matrix.load import default_path, load_matrix, lock_path
-from harness.matrix.model import CellSpec, FileSource, Matrix, PackageSource, UrlSource
+from harness.matrix.model import CellSpec, Matrix
 from harness.matrix.plan import DEFAULT, plan_cells, selected_crosscheck, selected_explore, selected_probes
 from harness.model.architectures import ARCHES, this_arch
 
@@ -134,31 +133,13 @@ def _baselines(
         elif spec.kernel.listed:
             continue
         else:
-            name = baseline_for(matrix, lock, spec.arch, _version_of(spec, reading), flavours=("cloud", "full"))
+            name = baseline_for(matrix, lock, spec.arch, spec.kernel.version, flavours=("cloud", "full"))
         if not name or name == spec.kernel.name:
             continue
         baseline = CellSpec(matrix.kernels[name], spec.arch, spec.profile)
         found.append(baseline)
         against[spec.id] = baseline.id
     return matrix, tuple(found), against
-
-
-def _version_of(spec: CellSpec, reading: Reading) -> str:
-    """The upstream version of a kernel that was read already; "" for one that has yet to be built."""
-    builds = [build for build in stored_builds(reading.store) if build.arch == spec.arch]
-    source = spec.kernel.source
-    match source:
-        case FileSource():
-            digest = file_sha256(source.image)
-            return next((build.version for build in builds if build.image == digest), "")
-        case PackageSource():
-            digests = {file_sha256(path) for path in source.packages}
-            return next((build.version for build in builds if digests == {d for _, _, d in build.packages}), "")
-        case UrlSource():
-            where = ", ".join(map(shown, source.urls))
-            return next((build.version for build in builds if build.where == where), "")
-        case _:
-            return ""
 
 
 def _once(specs: Sequence[CellSpec]) -> tuple[CellSpec, ...]:

@@ -45,6 +45,8 @@ class Reading:
 def read_arguments(matrix: Matrix, words: Sequence[str], reading: Reading) -> tuple[Matrix, tuple[str, ...]]:
     """Return the matrix with the kernels that ``words`` name beside it, and the names of those meant, in order.
 
+    The bytes of each are in the store then, but for a tree that is to be built.
+
     Raises ``UsageError``, one line, for a word that names no kernel; ``ToolMissing``; ``StoreError``.
     """
     kernels = dict(matrix.kernels)
@@ -122,14 +124,14 @@ def _image(place: _Place, reading: Reading) -> KernelSpec:
             arch = image_arch(file.read())
         _refuse_other(place.word, arch, reading)
         source = FileSource(place.path, *_beside(place.path)) if not place.url else FileSource(place.path)
-        stored_file(reading.store, source, arch, shown(place.url) if place.url else "")
+        build = stored_file(reading.store, source, arch, shown(place.url) if place.url else "")
     except OSError as error:
         raise UsageError(f"{place.word}: cannot be read: {error.strerror or error}") from None
     except (ImageError, KernelUnavailable) as error:
         _forget([place])
         raise UsageError(f"{place.word}: {str(error).removeprefix(f'{place.path}: ')}") from None
     meant: Source = UrlSource((place.url,)) if place.url else source
-    return _spec(_image_name(place.path), meant, arch)
+    return _spec(_image_name(place.path), meant, arch, version=build.version)
 
 
 def _beside(image: Path) -> tuple[Path | None, Path | None]:
@@ -230,16 +232,16 @@ def _of_release(release: str, parts: Sequence[_Place], reading: Reading) -> Kern
     arch = image_arch(read_packages(source.packages).image)
     _refuse_other(parts[0].word, arch, reading)
     where = ", ".join(shown(part.url) if part.url else f"package {part.path.name}" for part in parts)
-    stored_packages(reading.store, source, arch, where)
+    build = stored_packages(reading.store, source, arch, where)
     urls = tuple(part.url for part in parts)
-    return _spec(release, UrlSource(urls) if all(urls) else source, arch)
+    return _spec(release, UrlSource(urls) if all(urls) else source, arch, version=build.version)
 
 
 # --- names ------------------------------------------------------------------------------------------------------------
 
 
-def _spec(name: str, source: Source, *arches: Arch) -> KernelSpec:
-    return KernelSpec(_name(name), source, arches, listed=False)
+def _spec(name: str, source: Source, *arches: Arch, version: str = "") -> KernelSpec:
+    return KernelSpec(_name(name), source, arches, listed=False, version=version)
 
 
 def _name(text: str) -> str:

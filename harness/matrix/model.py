@@ -85,13 +85,14 @@ Source = DebianSource | FileSource | PackageSource | UrlSource | TreeSource | De
 @dataclass(frozen=True)
 class KernelSpec:
     """One entry of ``kernels:``, for one or more architectures; ``listed`` is False for one named on a command line,
-    which no lock file holds."""
+    which no lock file holds. ``version`` is the upstream version of one whose file has been read."""
 
     name: str
     source: Source
     arches: tuple[Arch, ...]
     labels: tuple[str, ...] = ()
     listed: bool = True
+    version: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,18 @@ import pytest
 from harness.bisect.predicate import BisectQuestion, SeenRule, make_question, parse_condition, see
 from harness.bisect.search import Tally
 from harness.bisect.trial_log import ATTEMPTS, Trial, TrialLog
-from harness.bisect.trial_runner import Asker, TrialRequest, _needs_fresh, rule_probes, trouble_of
+from harness.bisect.trial_runner import (
+    Asker,
+    OneByOne,
+    TrialAnswer,
+    TrialRequest,
+    _needs_fresh,
+    rule_probes,
+    trouble_of,
+)
 from harness.errors import UsageError
 from harness.guests.accel import AccelWanted
-from harness.kernels.model import Origin
+from harness.kernels.model import Kernel, Origin
 from harness.matrix.model import STANDARD_PROFILE, Profile
 from harness.model.architectures import ARCHITECTURES
 from harness.observations.model import Half, Observation
@@ -231,3 +239,23 @@ def test_huge_pages_a_question_does_not_use_do_not_matter(hugepages: int, answer
     stored_run(tmp_path, replace(STANDARD_PROFILE, hugepages=hugepages), TCG)
     asker = Asker(question(), "x86_64", STANDARD_PROFILE, tmp_path / "runs", Options(tmp_path, ()), [tmp_path])
     assert len(asker.recall(TrialRequest("p", kernel("k"), 1, "search"))) == answers
+
+
+def test_a_kernel_asked_by_itself_has_a_folder_and_a_trial_for_each_boot(tmp_path: Path) -> None:
+    folders: list[Path] = []
+
+    def ask(asked: Kernel, folder: Path) -> TrialAnswer:
+        assert folder.is_dir()
+        folders.append(folder)
+        return TrialAnswer(trouble="no-answer", reason=f"{asked.name} was lost")
+
+    want = TrialRequest("6.12/1", kernel("k"), boots=2, purpose="check")
+    one_by_one = OneByOne(tmp_path, ask)
+    trials = one_by_one.boot([want])
+    assert [(t.point, t.image, t.purpose, t.trouble, t.reason) for t in trials] == [
+        ("6.12/1", "k", "check", "no-answer", "k was lost")
+    ] * 2
+    assert [t.run for t in trials] == list(map(str, folders))
+    assert {folder.parent for folder in folders} == {tmp_path}
+    assert len(set(folders)) == 2
+    assert one_by_one.recall(want) == []

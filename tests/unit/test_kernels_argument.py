@@ -91,6 +91,13 @@ def test_an_image_tells_its_architecture(desk: Desk, pack: type[bytes]) -> None:
     assert (kernel.name, kernel.arch, kernel.release, kernel.image_format) == ("Image", "arm64", RELEASE, "Image")
 
 
+def test_what_was_read_tells_its_version(desk: Desk, server: FileServer) -> None:
+    image = desk.put("vmlinuz-6.12.30", arm64_image("6.12.30"))
+    server.files["/k"] = arm64_image("6.13.2")
+    named = [desk.one(image), desk.one(server.url("/k")), desk.one("stable")]
+    assert [spec.version for spec in named] == ["6.12.30", "6.13.2", ""]
+
+
 def test_configuration_and_modules_are_found_beside_an_installed_image(desk: Desk) -> None:
     for name, data in FILES.items():
         desk.put(name, data)
