@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness.bisect.bisection import Prepared, list_builds, prepare, run
+from harness.bisect.bisection import run
 from harness.bisect.cost import PROFILE as COUNTED
 from harness.bisect.cost import cost_row
 from harness.bisect.driver import BisectProgress, OnBisectProgress
+from harness.bisect.prepare import Prepared, list_builds, prepare
 from harness.bisect.session import BisectOptions, Session, begin, find, read, resume
 from harness.bisect.trial_log import Trial
 from harness.cli import options as shared

@@ -28,7 +28,8 @@ from harness.runs.commands import (
 )
 from harness.runs.model import RunDone
 from harness.runs.programs import Reproduce, first_with_program, reproduce
-from harness.verdicts.causes import Cause, call_of, plainness
+from harness.verdicts.causes import Cause
+from harness.verdicts.features import call_of, plainness
 
 SOURCE = "repro.c"
 """What the commands call the program of a probe."""

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from harness.bisect import session as sessions
-from harness.bisect.bisection import NoDifference, Prepared, bisect_builds, prepare
+from harness.bisect.bisection import bisect_builds
 from harness.bisect.candidates import BisectBuild, BisectBuilds, between
 from harness.bisect.driver import BisectProgress
 from harness.bisect.outcome import BisectResult, lines, log_lines, regzbot, to_json
 from harness.bisect.predicate import SeenRule
+from harness.bisect.prepare import NoDifference, Prepared, prepare
 from harness.bisect.session import BisectOptions, Session
 from harness.bisect.trial_log import ATTEMPTS
 from harness.errors import InfrastructureError, Interrupted, KernelUnavailable, StoreError, UsageError

@@ -11,8 +11,9 @@ from click.testing import CliRunner, Result
 from rich.console import Console
 
 from harness.bisect import session as sessions
-from harness.bisect.bisection import Prepared, go
+from harness.bisect.bisection import go
 from harness.bisect.candidates import BisectBuild
+from harness.bisect.prepare import Prepared
 from harness.bisect.session import BisectOptions
 from harness.cli.bisect import _hearing, bisect
 from harness.errors import UsageError

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.bisect import bisection
 from harness.bisect import session as sessions
-from harness.bisect.bisection import FinishedBisection, NoDifference, Prepared, go
+from harness.bisect.bisection import FinishedBisection, go
 from harness.bisect.candidates import BisectBuild
 from harness.bisect.driver import BisectProgress
 from harness.bisect.predicate import SeenRule
+from harness.bisect.prepare import NoDifference, Prepared, with_tree
 from harness.bisect.repository import Checkout, KernelRepository, open_repository
 from harness.bisect.session import BisectOptions
 from harness.errors import BuildError, Interrupted, UsageError
@@ -94,7 +94,7 @@ def task(tree: Tree, /, **changes: object) -> BisectOptions:
 
 def prepared(tree: Tree, /, **changes: object) -> Prepared:
     plain = Prepared(task(tree, **changes), question(), MATRIX, STANDARD_PROFILE)
-    return bisection.with_tree(plain)
+    return with_tree(plain)
 
 
 def run(
@@ -212,7 +212,7 @@ def test_going_on_after_an_interruption(tree: Tree) -> None:
             go(made, session, first, lambda _: None, lambda *_: FakeBuild(tree))
         rest, build = FakeAsk(since(tree, 6)), FakeBuild(tree)
         with sessions.resume(results / str(cut), "last") as session:
-            again = bisection.with_tree(replace(made, task=session.task))
+            again = with_tree(replace(made, task=session.task))
             done = go(again, session, rest, lambda _: None, lambda *_, made=build: made)  # type: ignore[misc]
         assert done.outcome.first == tree.names[6]
         assert first.booted + rest.booted == whole.booted

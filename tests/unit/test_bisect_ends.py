@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.bisect import bisection
-from harness.bisect.bisection import Prepared, over_builds, with_tree
+from harness.bisect import prepare
 from harness.bisect.candidates import BisectBuild, BisectBuilds
 from harness.bisect.ends import own_ends
 from harness.bisect.outcome import BisectResult, repeat_script
+from harness.bisect.prepare import Prepared, over_builds, with_tree
 from harness.bisect.session import BisectOptions
 from harness.errors import UsageError
 from harness.matrix.load import load_matrix, shipped_path
@@ -32,8 +32,8 @@ STOCK = tuple(
 @pytest.fixture(autouse=True)
 def _store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEALMATRIX_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(bisection, "list_builds", lambda task, matrix: BisectBuilds(STOCK))
-    monkeypatch.setattr(bisection, "check_tools", lambda arch: None)
+    monkeypatch.setattr(prepare, "list_builds", lambda task, matrix: BisectBuilds(STOCK))
+    monkeypatch.setattr(prepare, "check_tools", lambda arch: None)
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from harness.model.rule import ProbeName
 from harness.model.verdict import Kind, RuleResult, Verdict
 from harness.payload.build import probe_list
 from harness.rules.load import load_catalogue
-from harness.verdicts.causes import LAYOUTS, call_of, causes, features
+from harness.verdicts.causes import causes
+from harness.verdicts.features import LAYOUTS, call_of, features
 from harness.verdicts.judge import assign
 
 PROBES = tuple(ProbeName(p.operation, p.region, p.span, p.layout) for p in probe_list())
