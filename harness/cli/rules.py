@@ -19,7 +19,8 @@ from harness.model.codec import whole_rule_json
 from harness.model.rule import Known, ProbeName, Rule
 from harness.payload.build import probe_list, trace
 from harness.reports.style import print_table, screen
-from harness.reproducer.program import parse_trace, reproducer, written_probe
+from harness.reproducer.program import reproducer, written_probe
+from harness.reproducer.trace import parse_trace
 from harness.rules.load import load_catalogue, rule_named
 from harness.runs.run_store import seen_by_runs
 

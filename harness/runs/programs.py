@@ -9,7 +9,8 @@ from harness.errors import SealmatrixError
 from harness.model.rule import ProbeName, Rule
 from harness.model.verdict import Verdict
 from harness.payload.build import probe_list, trace
-from harness.reproducer.program import parse_trace, reproducer
+from harness.reproducer.program import reproducer
+from harness.reproducer.trace import parse_trace
 
 Reproduce = Callable[[Rule, str], str]
 """From a rule and a probe's id to the source of a program that shows it, or "" where there is none."""

@@ -18,7 +18,8 @@ from harness.model.rule import ProbeName, Rule
 from harness.observations.model import Half, Observation, errno_name
 from harness.observations.stream import parse_line
 from harness.payload.build import probe_list, trace
-from harness.reproducer.program import parse_trace, reproducer, written_probe
+from harness.reproducer.program import reproducer, written_probe
+from harness.reproducer.trace import parse_trace
 from harness.rules.load import load_catalogue
 from tests.support.payload_here import program
 from tests.support.reproducers import UNSEALED, compiled_and_run

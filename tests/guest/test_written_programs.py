@@ -11,7 +11,8 @@ from harness.errors import UsageError
 from harness.model.architectures import ARCHES, Arch
 from harness.payload.build import trace
 from harness.payload.compiler import compile_static
-from harness.reproducer.program import parse_trace, reproducer
+from harness.reproducer.program import reproducer
+from harness.reproducer.trace import parse_trace
 from harness.reproducer.written import NONE, written
 from tests.support.reproducers import PROBES, RULES, UNSEALED, compiled_and_run, text_of
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from harness.model.rule import ProbeName
 from harness.payload.build import probe_list, trace
-from harness.reproducer.program import parse_trace, reproducer
+from harness.reproducer.program import reproducer
+from harness.reproducer.trace import parse_trace
 from harness.reproducer.written import written
 from harness.rules.load import load_catalogue
 
