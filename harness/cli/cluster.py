@@ -17,7 +17,7 @@ from harness.runs.model import OnProgress, RunDone
 from harness.runs.planning.compose import Composed
 
 if TYPE_CHECKING:
-    from harness.cluster.pool import Cluster
+    from harness.cluster.connection import Cluster
 
 
 @click.command()

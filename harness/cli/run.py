@@ -38,7 +38,7 @@ from harness.runs.run_store import find_run
 from harness.suites.gather import SuiteWords, meant_suites
 
 if TYPE_CHECKING:
-    from harness.cluster.pool import Cluster
+    from harness.cluster.connection import Cluster
     from harness.runs.kernel_calls import ComparedCalls
 
 

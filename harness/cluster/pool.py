@@ -7,30 +7,27 @@ it does not do: giving workers the bytes they lack, ending guests, and never wai
 from __future__ import annotations
 
 import concurrent.futures
-import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from distributed import Client, Future
+from distributed import Future
 from distributed.client import FutureCancelledError
-from distributed.comm.addressing import get_address_host_port
 from distributed.scheduler import KilledWorker
 
 from harness.cluster import worker as remote
 from harness.cluster.bundle import Shelf, pack
-from harness.cluster.facts import NAME, WorkerFacts, check_same, demanded, own_facts, read_facts, resources, unmet
-from harness.cluster.loop import running_loop
+from harness.cluster.connection import Cluster, workers_told
+from harness.cluster.facts import WorkerFacts, demanded, read_facts, resources, unmet
 from harness.cluster.remote import BadAnswer, Missing, Returned
-from harness.cluster.worker import NoScheduler, first_line
-from harness.errors import InfrastructureError, StoreError, UsageError
+from harness.cluster.worker import first_line
+from harness.errors import InfrastructureError, StoreError
 from harness.guests.qemu import Wishes
 from harness.kernels.store import telling
 from harness.runs.execution.cell_worker import CellOutcome
@@ -39,70 +36,11 @@ from harness.runs.model import Cell, OnProgress, ProgressEvent
 from harness.runs.plan import RunPlan
 from harness.runs.planning.schedule import longest_first
 
-_CONNECT_SECONDS = 10
-_CLOSE_SECONDS = 5
 _LOOK_SECONDS = 1.0
 # How long a cell may be without any worker that could run it (one may be on its way back) before it is given up, and
 # how long workers may take to end their guests and send back what was seen.
 PATIENCE = 20.0
 _ATTEMPTS = 2
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """A connection, and the workers that were there when it was made."""
-
-    client: Client
-    address: str
-    ours: WorkerFacts
-    workers: Mapping[str, WorkerFacts]
-
-
-@contextmanager
-def connected(address: str) -> Iterator[Cluster]:
-    """Connect to a scheduler.
-
-    Raises ``UsageError`` for an address that is none and for workers of another sealmatrix, ``NoScheduler`` when
-    nobody answers or no worker of ours is there.
-    """
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said here, in one line
-    _check_address(address)
-    with ExitStack() as stack:
-        try:
-            loop = stack.enter_context(running_loop())
-            client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False, loop=loop)
-        except (OSError, TimeoutError, RuntimeError) as problem:
-            raise NoScheduler(f"no Dask scheduler answers at {address}: {first_line(problem)}") from None
-        stack.callback(_close, client)
-        ours = own_facts()
-        told = _told(client)
-        if not told:
-            raise NoScheduler(
-                f"no worker of sealmatrix is connected to {address}; start one there: sealmatrix worker {address}"
-            )
-        yield Cluster(client, address, ours, check_same(ours, told))
-
-
-def _check_address(address: str) -> None:
-    wrong = ""
-    try:
-        _, port = get_address_host_port(address)
-        wrong = "" if 0 < int(port) < 1 << 16 else f"there is no port {port}"
-    except ValueError as problem:
-        wrong = first_line(problem)
-    if wrong:
-        raise UsageError(f"{address!r} is not the address of a scheduler, such as tcp://host:8786: {wrong}")
-
-
-def _close(client: Client) -> None:
-    with suppress(TimeoutError):  # a scheduler that does not take leave in time
-        client.close(timeout=_CLOSE_SECONDS)
-
-
-def _told(client: Client) -> dict[str, object]:
-    """What the workers of ours that are connected now say of themselves, by address."""
-    workers = client.scheduler_info(n_workers=-1)["workers"]
-    return {address: facts[NAME] for address, facts in workers.items() if NAME in facts}
 
 
 @dataclass
@@ -199,7 +137,7 @@ class ClusterPool:
             if futures:
                 self._client.cancel(futures)
             run = self._sitting
-            workers = list(_told(self._client))
+            workers = list(workers_told(self._client))
             self._client.run(remote.interrupt, run, workers=workers, on_error="return")
         except (OSError, TimeoutError, RuntimeError):
             return  # the watch gives up what nobody answers for
@@ -387,7 +325,7 @@ class ClusterPool:
 
     def _look(self, left: Sequence[_Sent]) -> None:
         """Give up cells that no worker could run for longer than patience lasts."""
-        found = {address: facts for address, told in _told(self._client).items() if (facts := read_facts(told))}
+        found = {address: facts for address, told in workers_told(self._client).items() if (facts := read_facts(told))}
         self._hosts |= found
         offers = {address: resources(facts) for address, facts in found.items()}
         now = time.monotonic()

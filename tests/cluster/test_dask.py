@@ -12,8 +12,9 @@ from types import SimpleNamespace
 import pytest
 from distributed.client import FutureCancelledError
 
+from harness.cluster.connection import Cluster, connected
 from harness.cluster.facts import own_facts
-from harness.cluster.pool import Cluster, ClusterPool, _Sent, connected
+from harness.cluster.pool import ClusterPool, _Sent
 from harness.cluster.remote import Returned
 from harness.cluster.worker import NoScheduler
 from harness.errors import UsageError
@@ -189,7 +190,7 @@ def test_what_cannot_begin_is_one_line(scheduler: tuple[Process, str], start: St
 def test_a_busy_machine_fails_no_start_and_a_failed_one_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dask's own thread for its client must run within 10 s; here it never does."""
     monkeypatch.setattr("distributed.utils.asyncio_run", lambda *_, **__: None)
-    monkeypatch.setattr("harness.cluster.pool._CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr("harness.cluster.connection._CONNECT_SECONDS", 0.1)
     before = threading.active_count()
     with pytest.raises(NoScheduler, match="no Dask scheduler answers"), connected(CLOSED):
         pass
@@ -220,7 +221,7 @@ def test_an_answer_that_comes_after_the_cell_was_given_up_changes_nothing(tmp_pa
 def test_a_cell_is_given_up_before_its_task_is_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dask reports the cancelled task at once, in a thread of its own, and its reason must not be the one recorded."""
     plan = plan_of(tmp_path, "a")
-    monkeypatch.setattr("harness.cluster.pool._told", lambda client: {})
+    monkeypatch.setattr("harness.cluster.pool.workers_told", lambda client: {})
     sent = _Sent(plan.cells[0], {}, 0, future=CancelledFuture(), unable_since=0.001)  # type: ignore[arg-type]
     client = SimpleNamespace(cancel=lambda futures: pool._answered(sent, futures[0]))
     pool = ClusterPool(Cluster(client, CLOSED, own_facts(1), {}), plan, Wishes(), lambda told: None, patience=0.0)  # type: ignore[arg-type]

@@ -10,7 +10,8 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-from harness.cluster.pool import ClusterPool, connected
+from harness.cluster.connection import connected
+from harness.cluster.pool import ClusterPool
 from harness.guests.qemu import Wishes
 from harness.kernels.model import Kernel, Origin
 from harness.matrix.model import Profile
