@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
-from rich.text import Text
 
 from harness.cli import options as shared
+from harness.cli.kernel_rows import Row, entry_row, facts_of_kernel, offer_row, print_facts, print_rows
 from harness.errors import InfrastructureError, UsageError, nearest
-from harness.kernels.builds import Build, stored_builds
-from harness.kernels.config import page_size
+from harness.kernels.builds import stored_builds
 from harness.kernels.debian import Candidate
-from harness.kernels.lock import Lock, Locked, asked, read_lock
+from harness.kernels.lock import read_lock
 from harness.kernels.model import Kernel
 from harness.kernels.prune import remove_builds, unused_builds
 from harness.kernels.resolve import Resolution, available, provide, resolve
@@ -26,33 +24,7 @@ from harness.matrix.model import CellSpec, DebianSource, Matrix
 from harness.matrix.plan import plan_cells
 from harness.model.architectures import Arch
 from harness.model.run_record import read_run
-from harness.reports.style import print_table, screen
 from harness.runs.run_store import run_folders
-
-OPTIONS = (
-    "MSEAL_SYSTEM_MAPPINGS",
-    "CHECKPOINT_RESTORE",
-    "ANON_VMA_NAME",
-    "USERFAULTFD",
-    "HUGETLBFS",
-    "TRANSPARENT_HUGEPAGE",
-    "SECRETMEM",
-    "MEMFD_CREATE",
-    "SYSVIPC",
-    "SWAP",
-    "NUMA",
-    "KSM",
-    "X86_INTEL_MEMORY_PROTECTION_KEYS",
-    "ARM64_POE",
-    "ARM64_MTE",
-    "COMPAT",
-    "IA32_EMULATION",
-    "PROC_MEM_ALWAYS_FORCE",
-    "PROC_MEM_FORCE_PTRACE",
-    "PROC_MEM_NO_FORCE",
-    "VIRTIO_CONSOLE",
-)
-"""Options that decide which rules can be asked, in the order ``show`` prints them."""
 
 
 @click.group()
@@ -106,13 +78,13 @@ def list_(
     store = Store()
     if offered:
         found, failures = _offers(cells, store, refresh=refresh)
-        _print([_offer_row(candidate, store) for candidate in found], as_json)
+        print_rows([offer_row(candidate, store) for candidate in found], as_json)
         for failure in failures:
             click.echo(f"sealmatrix: {failure}", err=True)
         return InfrastructureError.exit_code if failures else 0
     lock = read_lock(lock_path(matrix))
     images = {build.image: build for build in stored_builds(store)}
-    _print([_entry_row(cell, lock, images, store) for cell in cells], as_json)
+    print_rows([entry_row(cell, lock, images, store) for cell in cells], as_json)
     return 0
 
 
@@ -183,13 +155,13 @@ def show(name: str, path: Path | None, as_json: bool) -> int:
     cells = plan_cells(matrix, kernels=[entry], arches=[arch] if arch else [])
     pairs = [(cell.kernel, cell.arch) for cell in cells]
     found = resolve(pairs, store=Store(), lock=read_lock(lock_path(matrix)), offline=True).kernels
-    facts = [_facts(kernel) for kernel in found.values() if isinstance(kernel, Kernel)]
+    facts = [facts_of_kernel(kernel) for kernel in found.values() if isinstance(kernel, Kernel)]
     failures = [kernel for kernel in found.values() if isinstance(kernel, InfrastructureError)]
     if as_json:
         click.echo(json.dumps(facts, indent=1))
     else:
         for kernel in facts:
-            _print_facts(kernel)
+            print_facts(kernel)
     for failure in failures:
         click.echo(f"sealmatrix: {failure}; `sealmatrix kernels fetch {entry}` fetches it", err=True)
     return InfrastructureError.exit_code if failures else 0
@@ -219,11 +191,6 @@ def prune(*, dry_run: bool, results: Path, path: Path | None) -> None:
     click.echo(f"{len(unused)} kernels, {sum(one.size for one in unused) / 1e6:.1f} MB")
 
 
-# --- rows -------------------------------------------------------------------------------------------------------------
-
-Row = Mapping[str, Any]
-
-
 def _cells(
     matrix: Matrix, names: Sequence[str], selection: str | None, arches: Sequence[str], *, everything: bool = False
 ) -> tuple[CellSpec, ...]:
@@ -231,27 +198,6 @@ def _cells(
     globs = ["*"] if everything and not names and selection is None else names
     cells = plan_cells(matrix, selection=selection, kernels=globs, arches=arches)
     return tuple({(cell.kernel.name, cell.arch): cell for cell in cells}.values())
-
-
-def _entry_row(cell: CellSpec, lock: Lock, images: Mapping[str, Build], store: Store) -> Row:
-    entry = lock.entries.get((cell.kernel.name, cell.arch))
-    return {
-        "kernel": cell.kernel.name,
-        "arch": cell.arch,
-        "asked": asked(cell.kernel),
-        "release": entry.release if entry else "",
-        "state": _state(cell, entry, images, store),
-        "labels": list(cell.kernel.labels),
-    }
-
-
-def _state(cell: CellSpec, entry: Locked | None, images: Mapping[str, Build], store: Store) -> str:
-    if entry is None:
-        return "open"
-    if entry.asked != asked(cell.kernel):
-        return "changed"
-    build = images.get(entry.image)
-    return "stored" if build and store.holds(build.boot) and store.holds(build.config or build.boot) else "locked"
 
 
 def _offers(cells: Iterable[CellSpec], store: Store, *, refresh: bool) -> tuple[list[Candidate], list[str]]:
@@ -271,19 +217,6 @@ def _offers(cells: Iterable[CellSpec], store: Store, *, refresh: bool) -> tuple[
     return found, list(dict.fromkeys(failures))
 
 
-def _offer_row(candidate: Candidate, store: Store) -> Row:
-    size = sum(package.size for package in candidate.needed)
-    return {
-        "version": candidate.version,
-        "arch": candidate.arch,
-        "flavour": candidate.flavour,
-        "suite": candidate.suite,
-        "package version": candidate.package_version,
-        "MB": round(size / 1e6, 1),
-        "state": "stored" if all(store.holds(package.sha256) for package in candidate.needed) else "",
-    }
-
-
 def _report(done: Resolution, as_json: bool) -> int:
     rows: list[Row] = [
         {
@@ -299,62 +232,15 @@ def _report(done: Resolution, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(rows, indent=1))
     else:
-        _print([{**row, "sha256": row["sha256"][:12], "note": "" if row["release"] else "unavailable"} for row in rows])
+        print_rows(
+            [{**row, "sha256": row["sha256"][:12], "note": "" if row["release"] else "unavailable"} for row in rows]
+        )
     for remark in done.remarks:
         click.echo(f"sealmatrix: {remark}", err=True)
     failures = [kernel for kernel in done.kernels.values() if isinstance(kernel, InfrastructureError)]
     for failure in failures:
         click.echo(f"sealmatrix: {failure}", err=True)
     return max((failure.exit_code for failure in failures), default=0)
-
-
-def _facts(kernel: Kernel) -> Row:
-    return {
-        "kernel": kernel.name,
-        "arch": kernel.arch,
-        "flavour": kernel.flavour,
-        "release": kernel.release,
-        "version": kernel.version,
-        "origin": kernel.origin.where,
-        "note": kernel.origin.note,
-        "packages": [" ".join(package) for package in kernel.origin.packages],
-        "image": kernel.image_format,
-        "image file": str(kernel.image),
-        "image sha256": kernel.sha256,
-        "config sha256": kernel.config_sha256,
-        "page size": page_size(kernel.config),
-        "options": {name: kernel.config.get(name, "n") for name in OPTIONS} if kernel.config else {},
-    }
-
-
-def _print_facts(facts: Row) -> None:
-    click.echo(f"{facts['kernel']} ({facts['arch']})")
-    for key, value in facts.items():
-        if key in ("kernel", "arch") or not value:
-            continue
-        lines = [f"{name}={setting}" for name, setting in value.items()] if isinstance(value, dict) else value
-        for number, line in enumerate(lines if isinstance(lines, list) else [lines]):
-            click.echo(f"  {key if number == 0 else '':<14} {line}")
-
-
-def _print(rows: Sequence[Row], as_json: bool = False) -> None:
-    """Print rows as a table, or as JSON."""
-    if as_json:
-        click.echo(json.dumps(rows, indent=1))
-        return
-    if not rows:
-        return
-    texts = [[_cell_text(value) for value in row.values()] for row in rows]
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for head in rows[0]:
-        table.add_column(head, overflow="fold", no_wrap=head in ("kernel", "arch", "state"))
-    for line in texts:
-        table.add_row(*(Text(text) for text in line))
-    print_table(screen(), table)
-
-
-def _cell_text(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _tell(name: str, arch: str, text: str) -> None:
