@@ -7,10 +7,10 @@ change among its probes, so that nothing hides behind a rule that failed, or was
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from harness.model.rule import Check, KernelFacts
 from harness.model.verdict import EXIT_FAILED, EXIT_NO_ANSWER, EXIT_OK, KINDS, RuleResult, Status, Verdict
@@ -18,9 +18,7 @@ from harness.model.verdict import EXIT_FAILED, EXIT_NO_ANSWER, EXIT_OK, KINDS, R
 Change = Literal["introduced", "unstable", "lost coverage", "flaky", "changed", "fixed", "gained", "unchanged"]
 # Worst first; the first three are regressions. ``unstable`` is a failure that was seen in some repeats and not in all,
 # where none was seen before; ``flaky`` is every other disagreement between repeats.
-CHANGES: tuple[Change, ...] = (
-    "introduced", "unstable", "lost coverage", "flaky", "changed", "fixed", "gained", "unchanged",
-)  # fmt: skip
+CHANGES: tuple[Change, ...] = get_args(Change)
 REGRESSIONS: frozenset[Change] = frozenset({"introduced", "unstable", "lost coverage"})
 
 ResultStanding = Literal["kept", "known", "broken", "skip", "none"]
@@ -312,11 +310,6 @@ def told(verdict: Verdict | None) -> str:
     head = f"{verdict.status} {verdict.kind}" if verdict.kind else verdict.status
     body = verdict.observed if standing(verdict) in ("kept", "known", "broken") and verdict.observed else verdict.reason
     return f"{head}: {body}" if body else head
-
-
-def worst_change(rules: Iterable[RuleChange]) -> Change:
-    """The worst change among rules."""
-    return min((rule.change for rule in rules), key=lambda change: ORDER[change], default="unchanged")
 
 
 def flaky_rules(side: Side) -> Mapping[str, Mapping[str, tuple[str, ...]]]:

@@ -28,7 +28,6 @@ ORACLES: Mapping[Oracle, str] = {
     "answer": "mseal answers within the model's set.",
     "console": "Nothing is on the console, and every process ends cleanly.",
 }
-RecordedKind = Literal["divided", "error-order", "plain-of-refused"]
 
 SEALED, KIND, KEYED, DONTFORK, WIPE, ASTRAY = 0x80, 0x07, 0x08, 0x10, 0x20, 0x40
 _ANON, _SHARED_ANON, _SHARED_FILE, _PRIVATE_FILE, _ZERO, _UNKNOWN = 1, 2, 3, 4, 5, 6

@@ -14,14 +14,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from harness.errors import UsageError
 from harness.explore.operations import ADVICE, OPERATIONS, PROTS, Operation, by_name
 
 UNITS_MAX, STEPS_MAX, SEGMENTS_MAX = 16, 32, 16
 SegmentKind = Literal["hole", "anon", "shared-anon", "shared-file", "private-file", "zero"]
-KINDS: tuple[SegmentKind, ...] = ("hole", "anon", "shared-anon", "shared-file", "private-file", "zero")
+KINDS: tuple[SegmentKind, ...] = get_args(SegmentKind)
 PLACES = ("usual", "low", "4gib", "top", "tables")
 TRAITS: dict[str, int] = {
     "sealed": 1,

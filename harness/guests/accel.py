@@ -23,7 +23,6 @@ from harness.model.architectures import ARCHITECTURES, Arch, host_arch
 from harness.processes.children import OutOfTime, ask
 
 AccelWanted = Literal["auto", "kvm", "tcg"]
-WANTED: tuple[AccelWanted, ...] = ("auto", "kvm", "tcg")
 
 # What QEMU writes on standard error when KVM gives up on a guest; the guest then hangs or QEMU aborts. These are
 # another program's words, since QEMU has no exit status for it. Nothing but time depends on them: where they have

@@ -15,7 +15,6 @@ Outcome = Literal["blocked", "permitted", "undefined", "open", "uncovered", "int
 Contents = Literal["kept", "as-control", "read-only-kept"]
 Covers = Literal["sealed", "mixed", "plain", "gap"]
 Seals = Literal["kept", "range", "by-answer", "any"]
-LEVELS: tuple[Level, ...] = ("required", "permitted", "open", "uncovered")
 
 
 @cache

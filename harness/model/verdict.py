@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 from harness.model.rule import Check
 
+# Worst first, both; docs/reference/results.md, "Words of the verdicts".
 Status = Literal["fail", "error", "miss", "known", "fixed", "pass", "observed", "skip"]
 Kind = Literal[
     "bypass",
@@ -25,20 +26,8 @@ Kind = Literal[
 ]
 Follows = Literal["both", "upstream", "thread", "neither"]
 
-# Worst first; docs/reference/results.md, "Words of the verdicts".
-STATUSES: tuple[Status, ...] = ("fail", "error", "miss", "known", "fixed", "pass", "observed", "skip")
-KINDS: tuple[Kind, ...] = (
-    "bypass",
-    "crash",
-    "hang",
-    "changed-by-mseal",
-    "seal-lost",
-    "not-atomic",
-    "wrong-errno",
-    "over-blocked",
-    "interface",
-    "test",
-)
+STATUSES: tuple[Status, ...] = get_args(Status)
+KINDS: tuple[Kind, ...] = get_args(Kind)
 _BADNESS: Mapping[str, int] = {name: i for i, name in enumerate(STATUSES)}
 _GRAVITY: Mapping[str | None, int] = {None: len(KINDS)} | {name: i for i, name in enumerate(KINDS)}
 

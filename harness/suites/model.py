@@ -7,7 +7,6 @@ from typing import Literal
 
 TestStatus = Literal["pass", "fail", "skip", "todo", "unexpected-pass", "broken", "missing"]
 Convention = Literal["plain", "kselftest", "ltp"]
-CONVENTIONS: tuple[Convention, ...] = ("plain", "kselftest", "ltp")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from hashlib import sha256
-from typing import Literal
+from typing import Literal, get_args
 
 from harness.suites.lines import MAX_LINES, Line, lines_of
 from harness.suites.ltp import is_ltp, read_ltp
@@ -14,7 +14,7 @@ from harness.suites.model import Chunk, Convention, TestOutput
 from harness.suites.tap import is_tap, read_tap
 
 Format = Literal["auto", "tap", "ltp", "exit"]
-FORMATS: tuple[Format, ...] = ("auto", "tap", "ltp", "exit")
+FORMATS: tuple[Format, ...] = get_args(Format)
 PARSER = "suites-1"
 """Changes with the names that tests get: answers that are kept under others cannot be compared with new ones."""
 _LONGEST = 100
