@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from urllib.parse import unquote
 
 HIDDEN = "***"
@@ -18,23 +17,6 @@ _TOKENS = re.compile(r"(git\+)?(https?|ftps?)://", re.IGNORECASE)
 _SECRET_KEY = re.compile(r"pass|pwd|secret|token|credential|key|auth|sig", re.IGNORECASE)
 _PARAMETER = re.compile(r"(?<=[?&;\s])([\w.%-]+)=|^([\w.%-]+)=")
 _WORD = re.compile(r"\S+")
-
-
-@dataclass(frozen=True, repr=False)
-class SecretUrl:
-    """A URL as it was given. In texts it is shown without its secrets; ``reveal`` is for whoever connects to it."""
-
-    _text: str
-
-    def reveal(self) -> str:
-        """The whole of it."""
-        return self._text
-
-    def __str__(self) -> str:
-        return masked(self._text)
-
-    def __repr__(self) -> str:
-        return f"SecretUrl({masked(self._text)!r})"
 
 
 def masked(url: str) -> str:

@@ -19,7 +19,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from harness.errors import StoreError, UsageError
-from harness.secret_urls import HIDDEN, SecretUrl, masked, masked_text
+from harness.secret_urls import HIDDEN, masked, masked_text
 
 SETTING = "SEALMATRIX_HISTORY"
 _FILE = "history.sqlite"
@@ -39,7 +39,7 @@ def database_url(results: Path, given: str | None = None) -> URL:
     A URL of SQLAlchemy or PostgreSQL, or the path of an SQLite file. Raises ``UsageError`` for anything else.
     """
     text_given = given or os.environ.get(SETTING) or str(results / _FILE)
-    told = SecretUrl(text_given)
+    told = masked(text_given)
     if "://" not in text_given:
         if _MEANT.match(text_given):
             raise UsageError(f"{told} is not a database URL; {_EXAMPLE}, or ./ before a file's name")

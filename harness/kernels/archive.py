@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from harness.errors import KernelUnavailable, StoreError, ToolMissing, UsageError
 from harness.kernels.store import SETTING, Store, file_sha256, telling
 from harness.processes.children import run
-from harness.secret_urls import SecretUrl, masked, masked_text
+from harness.secret_urls import masked, masked_text
 
 MIRROR_SETTING = "SEALMATRIX_MIRROR"
 MAX_AGE_SECONDS = 6 * 3600
@@ -79,7 +79,7 @@ class AptArchive:
         """The archive's address; asked of the system's apt at most once."""
         if self._mirror is None:
             self._mirror = os.environ.get(MIRROR_SETTING) or system_mirror()
-        told = SecretUrl(self._mirror)
+        told = masked(self._mirror)
         try:
             scheme = urlsplit(self._mirror).scheme
         except ValueError:

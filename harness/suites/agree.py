@@ -8,10 +8,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from harness.config.yaml_lines import dotted, parse_tree
-from harness.errors import ConfigError
+from harness.config.loader import Strict, load_yaml
 from harness.model.rule import Test
 from harness.model.verdict import RuleResult, Status
 
@@ -20,28 +19,21 @@ Says = Literal["kept", "broken", "nothing"]
 _SAYS: dict[Status, Says] = {"pass": "kept", "fixed": "kept", "fail": "broken", "known": "broken"}
 
 
-class Promise(BaseModel):
+class Promise(Strict):
     """One promise, and the ids or globs of the rules and tests that speak of it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     promise: str
     rules: Annotated[tuple[str, ...], Field(min_length=1)]
     tests: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-class _PromisesFile(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class _PromisesFile(Strict):
     promises: tuple[Promise, ...]
 
 
 def load_promises(path: Path = MAP) -> tuple[Promise, ...]:
     """The reviewed map. Raises ``ConfigError``."""
-    tree = parse_tree(path.read_bytes(), path)
-    try:
-        return _PromisesFile.model_validate(tree.root).promises
-    except ValidationError as problem:
-        first = problem.errors(include_url=False, include_input=False)[0]
-        raise ConfigError(path, tree.line(first["loc"]), f"{dotted(first['loc'])}: {first['msg']}") from None
+    return load_yaml(path, _PromisesFile, "map of promises").value.promises
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, model_validator
 
-from harness.config.yaml_lines import dotted, parse_tree
-from harness.errors import ConfigError, UsageError
+from harness.config.loader import SinceVersion, Strict, load_yaml
 from harness.model.rule import Known, Where
-from harness.model.version import parse_version
 from harness.suites.model import Convention
 from harness.suites.parse import Format
 
@@ -47,32 +45,27 @@ class SuiteSpec:
     known: tuple[Known, ...] = ()
 
 
-class _SuiteModel(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _KnownFailure(_SuiteModel):
+class _KnownFailure(Strict):
     tests: Annotated[tuple[BoundedText, ...], Field(min_length=1)]
     reason: BoundedText
     source: BoundedText
-    since: str | None = None
-    until: str | None = None
+    since: SinceVersion | None = None
+    until: SinceVersion | None = None
     arches: tuple[str, ...] = ()
     page_sizes: tuple[int, ...] = ()
 
     def noun(self) -> Known:
-        since, until = (parse_version(text) if text else None for text in (self.since, self.until))
-        return Known(Where(since, until, self.arches, self.page_sizes), self.reason, self.source, self.tests)
+        return Known(Where(self.since, self.until, self.arches, self.page_sizes), self.reason, self.source, self.tests)
 
 
-class _Suite(_SuiteModel):
+class _Suite(Strict):
     title: BoundedText
     path: BoundedText | None = None
     linux: _Series | None = None
     programs: tuple[_Source, ...] = ()
     defines: tuple[BoundedText, ...] = ()
     arguments: tuple[str, ...] = ()
-    environment: dict[str, str] = {}
+    environment: dict[str, str] = field(default_factory=dict)
     files: tuple[BoundedText, ...] = ()
     seconds: Annotated[float, Field(gt=0, le=86400)] | None = None
     format: Format = "auto"
@@ -80,11 +73,15 @@ class _Suite(_SuiteModel):
     drop: tuple[BoundedText, ...] = ()
     known: tuple[_KnownFailure, ...] = ()
 
-    def noun(self, name: str, folder: Path) -> SuiteSpec:
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
         if (self.path is None) is (self.linux is None):
             raise ValueError("needs either path or linux")
         if (self.linux is None) is bool(self.programs):
             raise ValueError("programs are C files of linux: needed there, and nowhere else")
+        return self
+
+    def noun(self, name: str, folder: Path) -> SuiteSpec:
         return SuiteSpec(
             name=name,
             title=" ".join(self.title.split()),
@@ -108,27 +105,11 @@ def _place(path: str, folder: Path) -> str:
     return path if path.startswith("$") else str(folder / Path(path).expanduser())
 
 
-class _SuitesFile(_SuiteModel):
-    suites: Annotated[dict[SuiteName, Any], Field(min_length=1)]
+class _SuitesFile(Strict):
+    suites: Annotated[dict[SuiteName, _Suite], Field(min_length=1)]
 
 
 def load_suites(path: Path = SHIPPED) -> dict[str, SuiteSpec]:
     """The suites of a file by name. Raises ``ConfigError`` naming file, line and key; ``UsageError`` if unreadable."""
-    try:
-        data = path.read_bytes()
-    except OSError as problem:
-        raise UsageError(f"{path}: cannot be read: {problem.strerror}") from None
-    tree = parse_tree(data, path)
-    found: dict[str, SuiteSpec] = {}
-    place: tuple[str | int, ...] = ()
-    try:
-        for name, told in _SuitesFile.model_validate(tree.root).suites.items():
-            place = ("suites", name)
-            found[name] = _Suite.model_validate(told).noun(name, path.parent)
-    except ValidationError as problem:
-        first = problem.errors(include_url=False, include_input=False)[0]
-        where = (*place, *first["loc"])
-        raise ConfigError(path, tree.line(where), f"{dotted(where)}: {first['msg']}") from None
-    except ValueError as problem:
-        raise ConfigError(path, tree.line(place), f"{dotted(place)}: {problem}") from None
-    return found
+    suites = load_yaml(path, _SuitesFile, "list of suites").value.suites
+    return {name: suite.noun(name, path.parent) for name, suite in suites.items()}

@@ -15,7 +15,7 @@ from harness.errors import SealmatrixError, UsageError
 from harness.history.database import database_url, shown, writing
 from harness.kernels.archive import AptArchive, explain
 from harness.kernels.store import Store
-from harness.secret_urls import SecretUrl, masked, masked_text, masked_words
+from harness.secret_urls import masked, masked_text, masked_words
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "hunter2-Tr0ub4dor"
@@ -60,7 +60,7 @@ def test_no_message_about_a_database_tells_its_password(
     url = text.format(PASSWORD)
     with pytest.raises(SealmatrixError) as caught, writing(database_url(tmp_path, url)):
         pass
-    told = [str(caught.value), repr(caught.value), str(SecretUrl(url)), repr(SecretUrl(url))]
+    told = [str(caught.value), repr(caught.value)]
     assert [text for text in told if PASSWORD in text] == []
     assert caught.value.__cause__ is None  # a traceback would show it
     assert list(tmp_path.iterdir()) == []  # a malformed URL is not the name of a file
@@ -84,7 +84,6 @@ def test_whatever_the_password_is_it_is_hidden(secret: str, text: str) -> None:
     secret = f"<{secret}>"  # so that it is in no other part of the URL
     url = text.format(secret)
     assert secret not in masked(url)
-    assert secret not in str(SecretUrl(url))
 
 
 @pytest.mark.parametrize(

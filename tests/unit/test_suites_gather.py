@@ -140,7 +140,10 @@ def test_a_file_of_suites(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("suites:\n  mine:\n    title: a\n    pth: b\n", r":4: suites.mine.pth: Extra inputs"),
+        (
+            "suites:\n  mine:\n    title: a\n    pth: b\n",
+            r":4: suites.mine: unknown key 'pth' .*'path'",
+        ),
         ("suites:\n  mine:\n    title: a\n", r":2: suites.mine: needs either path or linux"),
         ("suites: {}\n", "suites: "),
     ],
