@@ -19,8 +19,8 @@ from harness.suites.agree import load_promises
 def agree(name: str | None, results: Path) -> int:
     """Compare our rules with the foreign suites of a run, promise by promise.
 
-    Where one says that a kernel keeps a promise and the other that it does not, one of them is wrong: both evidences
-    are shown. The run must have asked both:
+    Where one says that a kernel keeps a promise and the other that it does not, one of them is wrong: the evidence
+    of both is shown. The run must have asked both:
 
     \b
     sealmatrix run debian-6.12 --suite kselftest-mseal -r '*'

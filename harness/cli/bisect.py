@@ -143,9 +143,9 @@ def bisect(
     Without --tree, all builds in the distribution's suites are searched. With --tree and two revisions, git bisect
     searches the commits, and kernels are built. With --tree and two versions, builds are searched first, then the
     commits between the last good and the first bad build. A kernel of yours (an image, a built tree, packages, a URL)
-    has its place among the builds by its version; if no build lies between, give --tree. Kernels that give no answer
-    are skipped. Ctrl-C keeps the answers. Exit status: 0 found, 2 usage, or the ends do not differ, 3 no answer, or
-    only a range, 130 interrupted.
+    is placed among the builds by its version; if no build lies between the ends, add --tree. Kernels that give no
+    answer are skipped. Ctrl-C keeps the answers. Exit status: 0 found, 2 usage, or the ends do not differ, 3 no
+    answer, or only a range, 130 interrupted.
     """
     if shown is not None:
         return _show(results, shown, as_json=as_json)

@@ -29,7 +29,7 @@ _VERSION = re.compile(r"\d+\.\d+(\.\d+)?(-rc\d+)?\Z")
 
 @click.group()
 def bugs() -> None:
-    """Bugs that really happened in sealing and the code it rests on.
+    """Real bugs in sealing and in the kernel code it depends on.
 
     \b
     sealmatrix bugs list
@@ -41,7 +41,7 @@ def bugs() -> None:
 @bugs.command("list")
 @shared.JSON_TABLE
 def list_bugs(as_json: bool) -> None:
-    """List the bugs, the versions that have each, and what of ours notices it."""
+    """List the bugs, the versions affected by each, and which of our tests notice it."""
     found = tuple(load_bugs().bugs.values())
     if as_json:
         click.echo(json.dumps([bug_json(bug) for bug in found], indent=1))
@@ -81,13 +81,13 @@ def show_bug(bug_id: str, as_json: bool) -> None:
 @shared.OFFLINE
 @shared.JSON
 def check(kernels: tuple[str, ...], arches: tuple[str, ...], offline: bool, as_json: bool) -> int:
-    """Say which of the bugs a kernel has, by its upstream version.
+    """Show which of the bugs a kernel has, going by its upstream version.
 
     \b
     sealmatrix bugs check 6.16.3
     sealmatrix bugs check debian-6.12.43 debian-newest
 
-    A distribution may have mended its own kernel: run the rules to know. Exit status: 0 none, 1 some, 3 the record does
+    A distribution may have backported the fix: run the rules to be sure. Exit status: 0 none, 1 some, 3 the record does
     not cover the version.
     """
     record = load_bugs()

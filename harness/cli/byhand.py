@@ -122,8 +122,8 @@ def shell(**options: Any) -> int:
 def exec_(files: tuple[Path, ...], words: tuple[str, ...], **options: Any) -> int:
     """Run one command in a guest and exit with its status.
 
-    The command is searched in PATH: busybox has the usual ones, the work directory has `payload`, `python3` and pushed
-    files. Standard output and standard error stay separate; standard input is empty; no terminal is needed.
+    The command is looked up in PATH: busybox provides the usual ones, the work directory has `payload`, `python3` and
+    pushed files. Standard output and standard error stay separate; standard input is empty; no terminal is needed.
 
     \b
     sealmatrix exec debian-6.12 -- uname -a

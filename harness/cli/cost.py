@@ -57,7 +57,7 @@ Measured = TypeVar("Measured", CostTable, FunctionCosts)
     default=DEFAULT_BY,
     show_default=True,
     metavar="PERCENT",
-    help="With --against: the growth that counts as one.",
+    help="With --against: report growth of at least this many per cent.",
 )
 @click.option(
     "--functions", "by_function", metavar="ROW", help="Show to which functions of the kernel the cost of ROW goes."
@@ -110,8 +110,8 @@ def cost(
     sealmatrix cost ~/linux --against debian-newest --by 1         your own build
 
     The guest's clock counts its instructions, so the numbers are the same on a busy machine as on an idle one. They are
-    instructions under this emulator, not seconds: docs/use/cost.md says what that tells.
-    Exit status: 0 nothing grew, 1 something grew by --by per cent or more, 3 a kernel gave no whole answer.
+    instructions under this emulator, not seconds: docs/use/cost.md explains what they can tell.
+    Exit status: 0 nothing grew, 1 something grew by --by per cent or more, 3 a kernel gave no complete answer.
     """
     names = cost_rows()
     if listing:

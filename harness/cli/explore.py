@@ -79,14 +79,14 @@ def explore(
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Run generated programs on kernels, beside their twins without seals, and judge every step by a model of sealing.
+    """Run generated programs with and without their seals, and check every step against a model of sealing.
 
     \b
     sealmatrix explore debian-6.12 --time 60s          one kernel, a minute
     sealmatrix explore -s nightly --seed 20261128      every kernel, all from one seed
-    sealmatrix explore debian-7.2 --resume ID          more of what an earlier run began
+    sealmatrix explore debian-7.2 --resume ID          continue an earlier exploration
     sealmatrix explore debian-7.2 --replay FILE        the programs of a file, and no others
-    sealmatrix explore debian-6.18.5 --against debian-7.2 -a x86_64   what they do otherwise, in classes
+    sealmatrix explore debian-6.18.5 --against debian-7.2 -a x86_64   how the two differ, in classes
 
     docs/use/exploration.md says what the model knows and how to read a finding. Exit status: 0 no finding, 1 a finding,
     3 a kernel gave no answer.

@@ -50,7 +50,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "history": ("harness.cli.history", "history", "Show all runs over time: rules, flaky results, durations."),
     "site": ("harness.cli.site", "site", "Write static web pages of all runs."),
     "rules": ("harness.cli.rules", "rules", "List and show rules: what is promised, and where."),
-    "bugs": ("harness.cli.bugs", "bugs", "Bugs that really happened: which kernels have them, what notices them."),
+    "bugs": ("harness.cli.bugs", "bugs", "Real bugs: which kernels have them, and which tests notice them."),
     "kernels": ("harness.cli.kernels", "kernels", "List, fetch and pin the kernels of the matrix."),
     "guests": ("harness.cli.guests", "guests", "List and remove saved guests."),
     "mutants": ("harness.cli.mutants", "mutants", "Mutation testing: check that the tests fail on broken kernels."),

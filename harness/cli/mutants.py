@@ -86,7 +86,7 @@ def mutants() -> None:
     sealmatrix mutants run                                  our suite, Debian's 6.12 sources
     sealmatrix mutants run --source debian:7.3 --only 'fork-*'
     sealmatrix mutants run --source debian:7.3 --fragment debug --only deep     with the kernel's assertions
-    sealmatrix mutants build                                ahead of several suites
+    sealmatrix mutants build                                once, before several suites are run
     sealmatrix mutants run --tree ~/linux --suite ./mseal_test
     sealmatrix mutants run --tree ~/linux --mechanical      every small change of the code that seals
     sealmatrix mutants report
@@ -186,7 +186,7 @@ def show_mutant(name: str, results: Path, as_json: bool) -> None:
 @shared.COMPILERS
 @MECHANICAL
 @click.option("--whole", is_flag=True, help="Ask a mechanical mutant every rule, not only until one fails.")
-@click.option("--again", is_flag=True, help="Also repeat mutants that an earlier run has decided.")
+@click.option("--again", is_flag=True, help="Run mutants again that an earlier run has decided.")
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
 @shared.QUIET
 @shared.JSON
@@ -213,7 +213,7 @@ def run_them(
 ) -> int:
     """Build mutants and run a suite against each. Continues an interrupted run.
 
-    Exit status: 0 every mutant was noticed, 1 one got away, 3 one had no fair trial.
+    Exit status: 0 every mutant was killed, 1 one survived, 3 one gave no answer.
     """
     if exploring and (suite or probes):
         raise click.UsageError("--explore cannot be combined with --run or --suite")
@@ -301,7 +301,7 @@ def report(
     """Show the result of a run: FOLDER, or the newest in --results.
 
     \b
-    sealmatrix mutants report                         what got away, and which rules noticed nothing
+    sealmatrix mutants report                         the mutants that survived, and the rules that killed none
     sealmatrix mutants report --all --only atomicity  which rule noticed what
     """
     if folder is None:

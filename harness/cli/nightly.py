@@ -119,7 +119,7 @@ def nightly(
     results: Path,
     quiet: bool,
 ) -> int:
-    """Lock the newest builds, run what is not answered yet, and say what changed since the last night.
+    """Lock the newest builds, run the cells that have no answer yet, and say what changed since the last night.
 
     \b
     sealmatrix nightly                         once a night, from cron, systemd or CI

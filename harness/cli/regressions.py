@@ -29,7 +29,7 @@ def group() -> None:
     \b
     sealmatrix regressions list               those that are open
     sealmatrix regressions show R7            one, with the commands that repeat it
-    sealmatrix regressions known R7 --link https://…  it is no news any more
+    sealmatrix regressions known R7 --link https://…  no longer report it as new
     sealmatrix regressions digest              what is open, and what ended in a week
     sealmatrix regressions close R7 --note "the test machine was at fault"
     """
@@ -40,7 +40,7 @@ def group() -> None:
 @click.option("-F", "--format", "form", type=click.Choice(["text", "json", "junit", "kcidb"]), default="text")
 @where
 def list_(everything: bool, form: str, results: Path, database: str | None) -> int:
-    """List regressions that have not ended. Exit status 1 when one is open that nobody knows of."""
+    """List regressions that have not ended. Exit status 1 when an open one is not marked as known."""
     with reading(database_url(results, database)) as connection:
         found = [one for one in regressions(connection) if everything or one.state in LIVING]
     match form:
@@ -102,25 +102,25 @@ def show(name: str, results: Path, database: str | None) -> None:
 def known(
     name: str, owner: str | None, link: str | None, note: str | None, results: Path, database: str | None
 ) -> None:
-    """Say that a regression is known: it is no news as long as it lasts, and ends when no cell shows it."""
+    """Mark a regression as known: it is no longer reported as new, and ends when no cell shows it."""
     _change(name, "known", results, database, owner=owner, link=link, note=note)
 
 
 @group.command()
 @click.argument("name", metavar="REGRESSION")
-@click.option("--note", metavar="TEXT", required=True, help="Why it is none.")
+@click.option("--note", metavar="TEXT", required=True, help="Why it is not a regression.")
 @where
 def close(name: str, note: str, results: Path, database: str | None) -> None:
-    """Say that something is no regression. If it is seen newly broken again, that is another one."""
+    """Close a regression that is none. If the same thing breaks again later, a new one is opened."""
     _change(name, "closed", results, database, note=note)
 
 
 @group.command("digest")
-@click.option("--days", type=click.IntRange(1), default=7, show_default=True, help="What ended in so many days.")
-@click.option("--send", is_flag=True, help="Send it where the night sends its messages.")
+@click.option("--days", type=click.IntRange(1), default=7, show_default=True, help="Days to look back for what ended.")
+@click.option("--send", is_flag=True, help="Send it to where `nightly` sends its messages.")
 @where
 def digest_command(days: int, send: bool, results: Path, database: str | None) -> None:
-    """Tell what is open and what ended lately: once a week, from cron."""
+    """Summarise the regressions that are open or ended lately, for a weekly cron job."""
     ways = channels() if send else ()
     if send and not ways:
         raise UsageError("nothing is set up to send with; see docs/use/nightly.md, Messages")

@@ -38,7 +38,7 @@ def results() -> None:
 def prune(
     keep_last: int, keep_weeks: int, budget: str | None, dry_run: bool, results: Path, database: str | None
 ) -> None:
-    """Remove nights that no rule keeps, and pack the others.
+    """Remove old nights, and pack the others.
 
     Kept are the newest nights, one of each week, and every night that opened a regression. Only results of
     `sealmatrix nightly` are removed. The history keeps what it knows of removed nights.

@@ -77,8 +77,20 @@ def _split_at(words: list[str], mark: str) -> tuple[list[str], bool, list[str]]:
 @shared.PROBES
 @shared.RULES
 @shared.SUITES
-@click.option("--suite-file", "suite_files", multiple=True, metavar="FILE", help="Put a file beside the programs.")
-@click.option("--suite-env", "suite_environment", multiple=True, metavar="NAME=VALUE", help="Set a variable for them.")
+@click.option(
+    "--suite-file",
+    "suite_files",
+    multiple=True,
+    metavar="FILE",
+    help="Copy a file beside the programs of the suite.",
+)
+@click.option(
+    "--suite-env",
+    "suite_environment",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Set an environment variable for the programs of the suite.",
+)
 @click.option(
     "--repeat",
     type=click.IntRange(1, 99),
@@ -125,8 +137,8 @@ def run(
     sealmatrix run ./bzImage kernel-core.rpm       an image and a package: .deb, .rpm, .pkg.tar.zst, or a URL
     sealmatrix run ~/linux --build v7.3            build that commit first
     sealmatrix run ./bzImage --against debian-6.12 what differs between the two
-    sealmatrix run ~/linux --trace                 and the functions of mm/ behind what failed
-    sealmatrix run ~/linux --watch                 again after each build, and what changed
+    sealmatrix run ~/linux --trace                 also show the functions of mm/ that failed calls went through
+    sealmatrix run ~/linux --watch                 run again after each build, and show what changed
     sealmatrix run -s nightly -j 2                 every release, two cells at once
     sealmatrix run -k 'debian-6.12*' -a arm64      some kernels, one architecture
     sealmatrix run -k debian-newest -r 'munmap/*'  some probes only
