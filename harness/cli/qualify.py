@@ -43,9 +43,7 @@ _DEFAULT = ("x86_64", "arm64")
     metavar="KEY",
     help="Sign the evidence with an SSH key (`verify --signers` checks it).",
 )
-@click.option(
-    "--as-of", type=click.DateTime(["%Y-%m-%d"]), help="Treat waivers as of this date [default: today, UTC]."
-)
+@click.option("--as-of", type=click.DateTime(["%Y-%m-%d"]), help="Treat waivers as of this date [default: today, UTC].")
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON on standard output.")
 @click.pass_context
 def qualify(
