@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy.engine import URL
 
-from harness.bisect.bisection import prepare
+from harness.bisect.prepare import prepare
 from harness.bisect.session import BisectOptions, begin, find, read
 from harness.errors import BuildError, KernelUnavailable, ToolMissing, UsageError
 from harness.history.database import reading, writing

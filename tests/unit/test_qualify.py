@@ -16,8 +16,7 @@ from rich.console import Console
 from harness.cli.qualify_text import configured_otherwise, print_qualification
 from harness.compare.sides import Picked, apart, sides_of
 from harness.errors import ConfigError, UsageError
-from harness.model.run_record import CellRecord
-from harness.model.verdict import Kind, RuleResult, Status
+from harness.model.verdict import Kind, RuleResult
 from harness.qualify.evidence import SUMS, new_folder, seal, verify
 from harness.qualify.judge import Qualification
 from harness.qualify.load import load_policy, parse_policy
@@ -26,19 +25,11 @@ from harness.qualify.policy import globs_meet
 from harness.qualify.qualification import judge_picks, write_qualification
 from harness.qualify.report import Dossier, policy_in_words, report_json
 from harness.rules.load import load_catalogue
-from tests.builders import cell, result, rule, run
+from tests.builders import cell, result, run
+from tests.support.qualified import HEAD, RULES, TODAY, Cells, dossier, results
 
 ROOT = Path(__file__).parents[2]
-TODAY = date(2026, 11, 23)
-RULES = {r.id: r for r in (rule("munmap-across"), rule("mprotect-mixed", "mprotect"), rule("cold", "madvise", "open"))}
-HEAD = "version: 1\ntitle: Trial\narchitectures: [x86_64]\nrequire:\n  - levels: [required]\n"
 FAMILIES = "Some required probe of every family applied on every architecture"
-Cells = Sequence[tuple[CellRecord, Sequence[RuleResult]]]
-
-
-def results(first: Status = "pass", kind: Kind | None = None, observed: str = "o") -> list[RuleResult]:
-    first_rule, second, third = RULES.values()
-    return [result(first_rule, first, "why", kind, observed=observed), result(second), result(third, "observed")]
 
 
 def waiver(**more: str) -> str:
@@ -50,20 +41,6 @@ def waiver(**more: str) -> str:
         "expires": "2027-01-31",
     } | more
     return "  - {" + ", ".join(f"{key}: {value}" for key, value in keys.items()) + "}\n"
-
-
-def dossier(
-    after: Sequence[RuleResult],
-    policy: str = HEAD,
-    before: Sequence[RuleResult] | None = None,
-    candidate: CellRecord | None = None,
-    today: date = TODAY,
-) -> Dossier:
-    cells: Cells = [(cell("debian-6.12"), before or results()), (candidate or cell("debian-7.3"), after)]
-    done = run(Path("r"), cells)
-    old, new = sides_of(done)
-    parsed = parse_policy(policy.encode(), Path("p.yaml"), RULES)
-    return judge_picks(Picked("c", done, (new,)), Picked("b", done, (old,)), parsed, policy.encode(), today, RULES)
 
 
 def test_costs_that_nobody_measured_do_not_qualify() -> None:

@@ -22,8 +22,8 @@ from harness.qualify.sbom import SBOM, can_sbom, sbom
 from harness.qualify.signature import check, sign
 from harness.rules.load import load_catalogue
 from tests.support.compared_runs import call, results  # noqa: F401  fixtures
-from tests.unit.test_qualify import RULES, dossier
-from tests.unit.test_qualify import results as rule_results
+from tests.support.qualified import RULES, dossier
+from tests.support.qualified import results as rule_results
 
 listing = pytest.mark.skipif(
     not can_sbom(), reason="cyclonedx-python-lib is not installed (pip install 'sealmatrix[sbom]')"
