@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from harness.cli.main import main
 from harness.model.run_record import KernelRecord
 from harness.rules.load import load_catalogue
 from harness.runs.execution.run import execute
@@ -52,3 +57,28 @@ def make_run(results: Path, name: str, **cells: bytes) -> Path:
 
 
 GOOD, BAD = PLAN + seen(0) + seen(1) + END, PLAN + seen(0) + bypassed(1) + END
+
+
+POLICY = "version: 1\ntitle: T\narchitectures: [x86_64]\nrequire:\n  - {levels: [required], families: [munmap]}\n"
+
+
+@pytest.fixture(name="results")
+def two_nights(tmp_path: Path) -> Path:
+    make_run(tmp_path / "results", "20261122-000000-aaaa", k612=GOOD)
+    make_run(tmp_path / "results", "20261123-000000-bbbb", k612=GOOD, k73=BAD)
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    return tmp_path / "results"
+
+
+@pytest.fixture(name="call")
+def command_line(results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    monkeypatch.chdir(results.parent)
+
+    def called(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["sealmatrix", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out = capsys.readouterr()
+        return int(ended.value.code or 0), out.out, out.err
+
+    return called

@@ -4,41 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.cli.main import main
-from tests.support.compared_runs import BAD, GOOD, make_run
+from tests.support.compared_runs import POLICY, command_line, two_nights
 from tests.unit.kernel_fakes import arm64_image
 
-POLICY = "version: 1\ntitle: T\narchitectures: [x86_64]\nrequire:\n  - {levels: [required], families: [munmap]}\n"
+__all__ = ["command_line", "two_nights"]  # the fixtures `call` and `results`
 WAIVER = "  - {rule: munmap-blocked, kernels: ['*'], excuses: [bypass], reason: r, owner: o, expires: 2999-01-01}\n"
-
-
-@pytest.fixture
-def results(tmp_path: Path) -> Path:
-    make_run(tmp_path / "results", "20261122-000000-aaaa", k612=GOOD)
-    make_run(tmp_path / "results", "20261123-000000-bbbb", k612=GOOD, k73=BAD)
-    (tmp_path / "policy.yaml").write_text(POLICY)
-    return tmp_path / "results"
-
-
-@pytest.fixture
-def call(results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    monkeypatch.chdir(results.parent)
-
-    def called(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["sealmatrix", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out = capsys.readouterr()
-        return int(ended.value.code or 0), out.out, out.err
-
-    return called
 
 
 def test_two_kernels_of_the_newest_run(call: Any) -> None:

@@ -21,9 +21,11 @@ from harness.qualify.qualification import write_qualification
 from harness.qualify.sbom import SBOM, can_sbom, sbom
 from harness.qualify.signature import check, sign
 from harness.rules.load import load_catalogue
-from tests.support.compared_runs import call, results  # noqa: F401  fixtures
+from tests.support.compared_runs import command_line, two_nights
 from tests.support.qualified import RULES, dossier
 from tests.support.qualified import results as rule_results
+
+__all__ = ["command_line", "two_nights"]  # the fixtures `call` and `results`
 
 listing = pytest.mark.skipif(
     not can_sbom(), reason="cyclonedx-python-lib is not installed (pip install 'sealmatrix[sbom]')"
@@ -96,7 +98,7 @@ def test_a_key_that_does_not_sign_leaves_nothing(key: str, keys: Path, tmp_path:
 
 
 @keyed
-def test_qualify_signs_and_verify_checks(call: Any, results: Path, keys: Path) -> None:  # noqa: F811
+def test_qualify_signs_and_verify_checks(call: Any, results: Path, keys: Path) -> None:
     words = ("qualify", "--candidate", "k73", "--baseline", "k612", "--policy", "policy.yaml", "-o", "q")
     assert call(*words, "--sign", str(keys / "ours"))[0] == 1
     code, out, _ = call("verify", "q", "--signers", str(keys / "signers"))
@@ -117,7 +119,7 @@ def test_qualify_signs_and_verify_checks(call: Any, results: Path, keys: Path) -
 
 
 @listing
-def test_kernels_and_tools_are_listed(call: Any, results: Path) -> None:  # noqa: F811
+def test_kernels_and_tools_are_listed(call: Any, results: Path) -> None:
     words = ("qualify", "--candidate", "k73", "--baseline", "k612", "--policy", "policy.yaml", "--as-of", "2026-11-23")
     _, _, err = call(*words, "-o", "q")
     assert err == ""
@@ -159,8 +161,8 @@ def test_debian_packages_have_their_address_and_digest() -> None:
 
 
 def test_without_the_library_it_is_said_and_the_rest_is_whole(
-    call: Any,  # noqa: F811
-    results: Path,  # noqa: F811
+    call: Any,
+    results: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for module in ("harness.cli.qualify", "harness.qualify.qualification"):
@@ -184,7 +186,7 @@ def test_init_writes_a_policy_that_is_one_and_a_waiver_to_fill_in(tmp_path: Path
     assert path.read_bytes() == data
 
 
-def test_init_with_two_kernels_has_a_waiver_for_what_is_not_accepted(call: Any, results: Path) -> None:  # noqa: F811
+def test_init_with_two_kernels_has_a_waiver_for_what_is_not_accepted(call: Any, results: Path) -> None:
     assert call("qualify", "init", "mine.yaml", "--candidate", "k73", "--baseline", "k612")[0] == 0
     text = (results.parent / "mine.yaml").read_text()
     assert "# What this policy does not accept of k73 (7.3) against k612 (6.12)." in text
