@@ -9,8 +9,8 @@
  *	arch_call32()		a system call as 32-bit programs make it, where ARCH_HAS_CALL32; as the kernel answers
  *	ARCH_POINTER_TAG	what may be in an address and is ignored, or 0
  *	ARCH_HWCAP2_BTI, ARCH_HWCAP2_MTE  the bits of AT_HWCAP2 by which a kernel offers these to programs, or 0
- *	ARCH_STEPPED		the code of a function whose first instruction has to be executed elsewhere when a uprobe
- *				took its place, as text for the assembler
+ *	ARCH_STEPPED		the code of a function whose first instruction has to be executed elsewhere when a
+ *				uprobe took its place, as text for the assembler
  *	ARCH_MEMORY_TOP		where the addresses of a process end
  *	ARCH_RETURN		the bytes of a function that only returns
  *	ARCH_VDSO_CLOCK		what clock_gettime() is called in the vdso

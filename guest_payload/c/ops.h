@@ -33,7 +33,8 @@
 	(SET(LADEN_R) | SET(LADEN_RW) | SET(SHARED_LADEN_RW) | SET(POLICY_R) | SET(NAMED_R) | SET(MERGEABLE_R) | \
 		SET(ONFAULT_R) | SET(WIPED_R) | SET(GUARDED_R) | R_SHAPED)
 #define R_SPECIAL \
-	(R_READ_ONLY_SPECIAL | R_TRAITS | R_PROCESSOR | R_KEYS | R_STACKS | R_UFFD | R_SYSV | SET(LOCKED_RW) | SET(UNTOUCHED_RW) | \
+	(R_READ_ONLY_SPECIAL | R_TRAITS | R_PROCESSOR | R_KEYS | R_STACKS | R_UFFD | R_SYSV | SET(LOCKED_RW) | \
+	 SET(UNTOUCHED_RW) | \
 		SET(HEAP_RW) | \
 	 SET(ZERO_RW) | SET(ZERO_R) | SET(DROPPABLE_RW) | SET(SECRETMEM_RW) | SET(TEXT_RX))
 /* A probe of them covers all of a ring. A process with AIO's ends slowly: a grace period passes first. */
@@ -88,7 +89,7 @@ long register_range(int fd, void *start, size_t length, unsigned long mode);
 /* Makes huge pages of the range's pages. */
 long collapse_range(void *start, size_t length);
 
-/* As a loader does it (regions_consumers.c): map an object of so many units, and what it does when it has relocated it. */
+/* As a loader does it (regions_consumers.c): map an object of so many units, and what it does once that is relocated. */
 long load_object(const struct window *w, char *at, int first, int units);
 bool is_data(int unit);
 long protect_relocated(const struct window *w, char *at, int units);

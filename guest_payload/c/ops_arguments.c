@@ -231,7 +231,8 @@ static long unmap_32(struct window *w, const struct operation *op)
 #define FAILING(nth) \
 	{.name = "mseal-failing-" #nth, .prepare = open_failures, .perform = seal_without_memory, .a = nth, \
 	 .traits = SEALS, \
-	 .covers = {{SET(ANON_RW) | SET(MEMFD_SHARED_RW), SET(PLAIN) | SET(AROUND)}, {SET(ANON_MIXED), SET(PLAIN_WIDE)}, \
+	 .covers = {{SET(ANON_RW) | SET(MEMFD_SHARED_RW), SET(PLAIN) | SET(AROUND)}, \
+		    {SET(ANON_MIXED), SET(PLAIN_WIDE)}, \
 		    {SET(COPIED_R) | SET(POLICY_R), SET(INTO)}}}
 
 static const struct operation operations[] = {

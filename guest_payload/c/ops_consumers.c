@@ -77,7 +77,8 @@ static long write_into(struct window *w, const struct operation *op)
 static void prepare_elsewhere(struct window *w, const struct operation *op)
 {
 	(void)op;
-	if (sys(SYS_mmap, w->destination, w->length, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == -1)
+	if (sys(SYS_mmap, w->destination, w->length, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) ==
+	    -1)
 		fail_step(w, "mmap of a source", errno);
 	fill(w->destination, UNIT_FILL, w->length);
 }
@@ -289,7 +290,8 @@ static const struct operation operations[] = {
 
 	{.name = "consumer-system-park", .prepare = need_clock, .perform = park_system, .traits = SEALS,
 	 .covers = {{R_SYSTEM, SET(SINGLE)}}},
-	{.name = "consumer-system-unmap", .perform = unmap_system, .traits = SEALS, .covers = {{R_SYSTEM, SET(SINGLE)}}},
+	{.name = "consumer-system-unmap", .perform = unmap_system, .traits = SEALS,
+	 .covers = {{R_SYSTEM, SET(SINGLE)}}},
 
 	{.name = "consumer-immutable-hole", .perform = seal_here, .traits = SEALS,
 	 .covers = {{SET(ANON_RW), S_HOLES}}},

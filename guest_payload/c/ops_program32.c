@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * 32-bit programs on a 64-bit kernel: what they get of mseal for their own memory, and what they can do to ours. The
- * program (program32/program32.c) is in this one, byte for byte; a kernel that does not execute such, and an architecture
- * for which there is none, have nothing to be asked.
+ * program (program32/program32.c) is in this one, byte for byte. A kernel that does not execute such, and an
+ * architecture for which there is none, have nothing to be asked.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -154,7 +154,8 @@ static void keep_object(struct window *w, const struct operation *op)
 }
 
 #define OWN(what, letter) \
-	{.name = "program32-" what, .perform = to_its_own, .a = letter, .traits = NEW_IMAGE, .needs = NEED(PROGRAM32_RUNS), \
+	{.name = "program32-" what, .perform = to_its_own, .a = letter, .traits = NEW_IMAGE, \
+	 .needs = NEED(PROGRAM32_RUNS), \
 	 .covers = {{SET(ANON_R), SET(EXACT)}}}
 
 static const struct operation operations[] = {
@@ -165,7 +166,8 @@ static const struct operation operations[] = {
 	OWN("mmap-fixed", 'f'),
 	OWN("madvise-dontneed", 'd'),
 	OWN("mseal-beyond", 'b'),
-	{.name = "program32-exec", .perform = to_our_place, .a = 'e', .traits = NEW_IMAGE, .needs = NEED(PROGRAM32_RUNS),
+	{.name = "program32-exec", .perform = to_our_place, .a = 'e', .traits = NEW_IMAGE,
+	 .needs = NEED(PROGRAM32_RUNS),
 	 .covers = {{SET(ANON_RW) | SET(ANON_R) | SET(SHARED_ANON_RW), SET(EXACT) | SET(INTO)}}},
 	{.name = "program32-mseal-object", .prepare = keep_object, .perform = to_our_object, .a = 'o',
 	 .traits = NEW_IMAGE | SEALS, .needs = NEED(PROGRAM32_RUNS),
@@ -174,7 +176,8 @@ static const struct operation operations[] = {
 	 .traits = NEW_IMAGE, .needs = NEED(PROGRAM32_RUNS),
 	 .covers = {{SET(ANON_R) | SET(ANON_NONE), SET(EXACT)}, {SET(ANON_R), SET(INTO)}}},
 	{.name = "program32-process-vm-write", .perform = to_our_process, .a = 'w', .traits = NEW_IMAGE,
-	 .needs = NEED(PROGRAM32_RUNS), .covers = {{SET(ANON_R) | SET(ANON_NONE), SET(EXACT)}, {SET(ANON_R), SET(INTO)}}},
+	 .needs = NEED(PROGRAM32_RUNS),
+	 .covers = {{SET(ANON_R) | SET(ANON_NONE), SET(EXACT)}, {SET(ANON_R), SET(INTO)}}},
 };
 
 const struct family family_program32 = {.name = "program32", .operations = operations, .count = COUNT(operations)};

@@ -119,8 +119,8 @@ static void read_clock(void)
 }
 
 /*
- * Out of the way of what is restored, each as far from the others as it was: code finds its data by that. Then the clock
- * is read, for which the vdso needs its data.
+ * Out of the way of what is restored, each as far from the others as it was: code finds its data by that. Then the
+ * clock is read, for which the vdso needs its data.
  */
 long park_system(struct window *w, const struct operation *op)
 {

@@ -54,7 +54,7 @@ void make_shadow_stack(struct window *w)
 		(void)*(volatile char *)unit_at(w, i);
 }
 
-/* ------------------------------------------------------------------ where the kernel executes what a breakpoint replaced */
+/* ------------------------------------------------------------------ where what a breakpoint replaced is executed */
 
 long sealmatrix_stepped(long number);
 __asm__(".pushsection .text.sealmatrix.stepped,\"ax\",%progbits\n"

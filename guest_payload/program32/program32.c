@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A 32-bit program that the payload has in it and starts (c/ops_program32.c): i386 on x86_64, EABI on arm64. It does one
- * thing and tells what the kernel answered; it has no C library, and nothing of it is in the payload's own process.
+ * A 32-bit program that the payload has in it and starts (c/ops_program32.c): i386 on x86_64, EABI on arm64. It does
+ * one thing and tells what the kernel answered; it has no C library, and nothing of it is in the payload's own process.
  *
  *	program32 TO WHAT SEAL A B C
  *
- * TO is a descriptor for two numbers of 32 bits: what mseal answered, an errno or -1 where it was not called, and what was
- * answered to what is asked for, an errno. SEAL is 1 where the program seals its memory first. A, B and C are arguments.
+ * TO is a descriptor for two numbers of 32 bits: what mseal answered, an errno or -1 where it was not called, and what
+ * was answered to what is asked for, an errno. SEAL is 1 where the program seals its memory first. A, B and C are
+ * arguments.
  */
 #include <stdint.h>
 
 #if defined(__i386__)
 enum {
-	NR_EXIT_GROUP = 252, NR_WRITE = 4, NR_MMAP2 = 192, NR_MUNMAP = 91, NR_MPROTECT = 125, NR_MREMAP = 163, NR_MADVISE = 219,
-	NR_PROCESS_VM_WRITEV = 348,
+	NR_EXIT_GROUP = 252, NR_WRITE = 4, NR_MMAP2 = 192, NR_MUNMAP = 91, NR_MPROTECT = 125, NR_MREMAP = 163,
+	NR_MADVISE = 219, NR_PROCESS_VM_WRITEV = 348,
 };
 __asm__(".globl _start\n_start:\n\tmovl %esp, %eax\n\tandl $-16, %esp\n\tsubl $12, %esp\n\tpushl %eax\n\tcall begin\n");
 
@@ -23,8 +24,10 @@ static long call(long number, long a, long b, long c, long d, long e, long f)
 	long result;
 
 	/* ebp has the sixth, and may be the frame's: by way of the stack */
-	__asm__ volatile("pushl %%ebp\n\tpushl %%ebx\n\tmovl 4(%%eax), %%ebx\n\tmovl 8(%%eax), %%ecx\n\tmovl 12(%%eax), %%edx\n\t"
-			 "movl 16(%%eax), %%esi\n\tmovl 20(%%eax), %%edi\n\tmovl 24(%%eax), %%ebp\n\tmovl (%%eax), %%eax\n\t"
+	__asm__ volatile("pushl %%ebp\n\tpushl %%ebx\n\t"
+			 "movl 4(%%eax), %%ebx\n\tmovl 8(%%eax), %%ecx\n\tmovl 12(%%eax), %%edx\n\t"
+			 "movl 16(%%eax), %%esi\n\tmovl 20(%%eax), %%edi\n\tmovl 24(%%eax), %%ebp\n\t"
+			 "movl (%%eax), %%eax\n\t"
 			 "int $0x80\n\tpopl %%ebx\n\tpopl %%ebp"
 			 : "=a"(result)
 			 : "0"(arguments)
@@ -33,8 +36,8 @@ static long call(long number, long a, long b, long c, long d, long e, long f)
 }
 #elif defined(__arm__)
 enum {
-	NR_EXIT_GROUP = 248, NR_WRITE = 4, NR_MMAP2 = 192, NR_MUNMAP = 91, NR_MPROTECT = 125, NR_MREMAP = 163, NR_MADVISE = 220,
-	NR_PROCESS_VM_WRITEV = 377,
+	NR_EXIT_GROUP = 248, NR_WRITE = 4, NR_MMAP2 = 192, NR_MUNMAP = 91, NR_MPROTECT = 125, NR_MREMAP = 163,
+	NR_MADVISE = 220, NR_PROCESS_VM_WRITEV = 377,
 };
 __asm__(".globl _start\n.type _start, %function\n.arm\n_start:\n\tmov r0, sp\n\tbic sp, sp, #7\n\tb begin\n");
 

@@ -86,7 +86,7 @@ class TestProbes:
             if "s" not in probe.layout.lower():
                 # What the kernel maps by itself it seals by itself, or not at all.
                 assert probe.operation in sealing or probe.operation.startswith(
-                    ("mseal-", "thread-mseal", "system-")
+                    ("mseal-", "thread-mseal", "system-", "consumer-loader-seal", "consumer-system", "program32-mseal")
                 ), probe.id
 
     def test_no_selftest_is_listed(self) -> None:
@@ -96,6 +96,7 @@ class TestProbes:
         assert {p.family for p in probe_list()} == {
             "arguments", "munmap", "mmap-fixed", "mprotect", "mremap", "madvise", "process-madvise", "fork", "heap",
             "rings", "shm", "pages", "userfaultfd", "force", "file", "threads", "system", "sequences", "races",
+            "consumers", "program32",
         }  # fmt: skip
 
 
