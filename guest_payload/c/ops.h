@@ -89,7 +89,7 @@ long register_range(int fd, void *start, size_t length, unsigned long mode);
 /* Makes huge pages of the range's pages. */
 long collapse_range(void *start, size_t length);
 
-/* As a loader does it (regions_consumers.c): map an object of so many units, and what it does once that is relocated. */
+/* As a loader does it (regions_consumers.c): map an object of so many units, and what it does when that is done. */
 long load_object(const struct window *w, char *at, int first, int units);
 bool is_data(int unit);
 long protect_relocated(const struct window *w, char *at, int units);

@@ -18,8 +18,9 @@ from tests.support.reproducers import PROBES, RULES, UNSEALED, compiled_and_run,
 
 # What they look at is not to be had everywhere: huge pages, protection keys, a second node, names, tags.
 NOT_EVERYWHERE = {
-    "after-key-freed", "args-part-of-hugetlb-page", "args-tagged", "consumer-jit-discard-refused",
-    "madvise-discard-hugetlb", "madvise-discard-key", "pages-migrate", "pages-name", "pages-poisoned",
+    "after-key-freed", "args-part-of-huge-page", "args-part-of-hugetlb-page", "args-tagged",
+    "consumer-jit-discard-refused",
+    "madvise-discard-hugetlb", "madvise-discard-key", "pages-collapse", "pages-migrate", "pages-name", "pages-poisoned",
     "pages-soft-offline", "shadow-stack-blocked", "threads-key-closed", "threads-key-opened",
     "uprobe-writes", "uring-fixed-read-only", "uring-read-only", "uring-read-writable",
 }  # fmt: skip
