@@ -72,7 +72,10 @@ def draft_policy(architectures: Sequence[str], dossier: Dossier | None = None) -
             "# and the marks of comment, and fill in why, who answers for it, and until when.",
         ]
         if not drafts:
-            why = [f"# There is nothing to excuse: {sides} is {dossier.qualification.verdict}."]
+            unmet = [check.title for check in dossier.qualification.checks if check.met == "not met"]
+            why = [f"# No waiver is needed: {sides} is {dossier.qualification.verdict}."]
+            if unmet:
+                why = [f"# What is not met for {sides} no waiver excuses:", *(f"#   {title}" for title in unmet)]
     return text + "\n".join(["waivers: []", *why, *(line for draft in drafts for line in _lines(draft))]) + "\n"
 
 

@@ -210,6 +210,14 @@ def test_a_waiver_is_in_force_only_when_it_is_filled_in() -> None:
     assert (waiver.rule, waiver.kernels, waiver.excuses) == ("munmap-across", ("debian-7.3",), ("wrong-errno",))
 
 
+def test_what_no_waiver_excuses_is_said_and_is_no_nothing() -> None:
+    unasked = dossier(rule_results()[1:], before=rule_results()[1:])
+    assert unasked.qualification.verdict == "not qualified"
+    text = draft_policy(("x86_64",), unasked)
+    assert "no waiver excuses:\n#   At least 100 % of the required probes gave an answer on every cell\n" in text
+    assert "# No waiver is needed: debian-7.3" in draft_policy(("x86_64",), dossier(rule_results()))
+
+
 def test_the_command_still_wants_its_options() -> None:
     done = CliRunner().invoke(cli, ["qualify", "--candidate", "k"])
     assert done.exit_code == 2
