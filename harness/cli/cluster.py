@@ -44,7 +44,7 @@ def reached(address: str | None) -> Iterator[Cluster | None]:
     if address is None:
         yield None
         return
-    with _dask("pool").connected(address) as cluster:
+    with _dask("connection").connected(address) as cluster:
         yield cluster
 
 

@@ -104,7 +104,7 @@ def commands(place: Path) -> dict[str, tuple[list[str], str, str]]:
         "run, of a tree": (["run", *matrix, "-k", "lin"], "make", "while building the configuration; run the same"),
         "run, two trees": (["run", *matrix, "-k", "lin", "-k", "arm"], "make", "while building the configuration"),
         "run, of packages": (["run", *matrix, "-k", "deb"], "apt-get", "while fetching the index of trixie"),
-        "payload": (["run", "--host", *matrix[2:]], "zig", "while building payload for x86_64; run the same command"),
+        "payload": (["run", "--host", *matrix[2:]], "zig", "while building program32 for x86_64; run the same command"),
         "mutants": (["mutants", "build", "--tree", tree], "make", "while building the configuration; run the same"),
         "bisect": (
             ["bisect", "--tree", tree, "--rule", "munmap-blocked", *both, *matrix[2:]],
