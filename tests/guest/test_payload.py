@@ -144,7 +144,7 @@ class TestStream:
 
 class TestFacts:
     def test_windows_look_as_their_regions_say(self, whole: Stream) -> None:
-        perms = {"rw": "rw-", "r": "r--", "rx": "r-x", "rwx": "rwx", "none": "---"}
+        perms = {"rw": "rw-", "r": "r--", "rx": "r-x", "rwx": "rwx", "none": "---", "x": "--x"}
         mixed = {
             "object-mixed": ("r--", "r-x", "r--", "rw-") * 2,
             "slab-mixed": ("---", "rw-") * 4,

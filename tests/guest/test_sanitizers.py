@@ -16,8 +16,12 @@ from tests.support.payload_here import WEATHER, facts, observe, records
 FLAGS = (
     "-std=gnu11", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-DPLACES=0x110000000000ul",
 )  # fmt: skip
-# What has its range below 4 GiB, or far up, where the sanitizer has its own memory, or would lock or merge all of that.
-UNFIT = ("program32-*", "*-vast-*", "*-32-bit/*", "mlockall-*", "munlockall/*", "after-munlockall-*", "prctl-merge-*")
+# What has its range below 4 GiB, or far up, where the sanitizer has its own memory, or would lock or merge all of that;
+# what has a 32-bit program inside; and a window that a function had as its stack, which is the sanitizer's afterwards.
+UNFIT = (
+    "program32-*", "*-vast-*", "*-32-bit/*", "mlockall-*", "munlockall/*", "after-munlockall-*", "prctl-merge-*",
+    "consumer-stack-run/*", "consumer-stack-reuse/*",
+)  # fmt: skip
 ASKED = (
     "*/anon-rw/*", "*/anon-mixed/*", "*/memfd-shared-rw/*", "*/heap-rw/*", "*/stack-*/*", "*/text-rx/*", "*/uffd-*/*",
     "uffd-*", "fork-*", "thread-*", "system-*", "page-zero-*", "*ptrace*", "race-munmap/*",

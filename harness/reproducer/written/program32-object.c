@@ -17,7 +17,7 @@ int main(int argc, char **argv)
 	at = mmap(NULL, page, PROT_READ, MAP_SHARED, object, 0);
 	need(at == MAP_FAILED ? -1 : 0, "mmap");
 	if (given) {
-		if (tell("mseal", syscall(SYS_mseal, at, page, 0)) == 0)
+		if (tell("mseal", syscall(SYS_mseal, at, page, 0)) != -1)
 			demand(munmap(at, page) == -1 && errno == EPERM, "its own mapping is sealed");
 		return broken;
 	}

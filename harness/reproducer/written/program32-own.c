@@ -7,7 +7,7 @@ int main(void)
 
 	need(window == MAP_FAILED ? -1 : 0, "mmap");
 	printf("a program of %zu bits\n", 8 * sizeof(void *));
-	if (syscall(SYS_mseal, window, 3 * page, 0)) {
+	if (syscall(SYS_mseal, window, 3 * page, 0) == -1) {
 		perror("mseal");
 		return 0; /* nobody promised that a 32-bit program can seal */
 	}
