@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.errors import UsageError
 from harness.guests.model import Guest
+from harness.model.run_record import KernelRecord
 from harness.nightly.night import (
     BisectCulprit,
     Night,
@@ -52,6 +53,7 @@ class Machines:
     log: Path
     scripts: Mapping[str, Sequence[Sequence[object]]] = field(default_factory=dict)
     slow: float = 0.0
+    kernels: Mapping[str, KernelRecord] = field(default_factory=dict)
 
     @property
     def booted(self) -> list[str]:
@@ -68,8 +70,12 @@ class Machines:
 def composed(folder: Path, keys: Mapping[str, str], machines: Machines) -> Composed:
     """A run of one cell for each of ``keys``, which say under what a cell is kept."""
     plan = replace(run_plan(folder, [cell(name) for name in keys]), keys=keys)
-    told = tuple(one.model_copy(update={"key": keys[one.id]}) for one in plan.record.cells)
-    return Composed(replace(plan, record=plan.record.model_copy(update={"cells": told})), machines.make)
+    told = tuple(
+        one.model_copy(update={"key": keys[one.id], "kernel": machines.kernels.get(one.id)})
+        for one in plan.record.cells
+    )
+    update = {"cells": told, "options": {"probes": ("munmap/*",)}}  # a tuple, as the command gives it
+    return Composed(replace(plan, record=plan.record.model_copy(update=update)), machines.make)
 
 
 def night(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import InfrastructureError
-from harness.model.run_record import CellRecord, RunRecord, write_run
+from harness.model.run_record import CellRecord, RunRecord, read_run, write_run
 from harness.runs.guest_factory import guest_maker
 from harness.runs.model import Cell, MakeGuest, RunDone
 from harness.runs.plan import RunPlan
@@ -105,6 +105,7 @@ def repeating(composed: Composed, done: RunDone, names: Collection[str]) -> Comp
         update={"cells": _with_waiting(done.record, composed.plan.record, names), "state": "running", "finished": ""}
     )
     write_run(done.folder, record)
+    record = read_run(done.folder)  # as whoever resumes it finds it: tuples among its options are lists there
     again = [cell for cell in composed.plan.cells if cell.id in names]
     plan = with_repeats(replace(composed.plan, taken=()), again)
     return resumed(fresh_repeats(replace(composed, plan=plan)), done.folder, record, done.results)

@@ -244,6 +244,8 @@ def conclude(
     results = done.folder.parent
     last = last_night(results, wanted, done.folder)
     since = since_last(done, last, catalogue)
+    begun = read_mark(done.folder).model_copy(update={"before": since.before.id if since.before else ""})
+    write_mark(done.folder, begun)  # what looks for where something began asks for the night before
     broken = broken_since(done, since)
     twice = [first_id(cell.id) for cell in done.record.cells if repeat_of(cell.id) > 1]
     firsts = {cell.id: cell for cell in done.record.cells if repeat_of(cell.id) == 1}

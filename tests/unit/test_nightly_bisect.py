@@ -189,6 +189,25 @@ def test_a_night_without_news_goes_on_with_a_search_and_says_what_it_found(tmp_p
     assert nothing(tmp_path, "n-04", keys | {"a": "y" * 40}, machines).mark.news[1].startswith("nothing new since n-02")
 
 
+def test_the_night_that_opens_a_regression_searches_with_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEALMATRIX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("harness.runs.programs._names", dict)
+    monkeypatch.setattr(bisecting, "prepare", lambda task: SimpleNamespace(task=task))
+    machines = Machines(tmp_path / "booted", kernels=dict.fromkeys(KEYS, kernel(95, release="6.12.0-fake")))
+    night(tmp_path, "n-00", KEYS, machines)
+    machines.scripts = {"b": [BROKEN]}
+    machines.kernels = dict.fromkeys(KEYS, kernel(117, release="6.12.0-fake"))
+
+    def looking(run: str, now: str) -> object:
+        return search(how(tmp_path, Work("")), run, now)
+
+    ended = night(tmp_path, "n-01", KEYS | {"b": "x" * 40}, machines, search=looking)
+    (one,) = ended.changed.opened
+    assert one.state == "bisected", one.events
+
+
 def test_what_is_said_when_it_is_new_is_not_said_again(tmp_path: Path, results: Path) -> None:
     machines = Machines(tmp_path / "more", {"c": [BROKEN], "b": [BROKEN]})
 
