@@ -163,6 +163,12 @@ def _table(heading: str, lines: Sequence[ScoreLine], total: ScoreLine) -> Table:
     return table
 
 
+def print_alone(console: Console, alone: Mapping[str, Sequence[str]]) -> None:
+    """Say of each rule which mutants it is the only one to notice: what would go unseen without it."""
+    for rule, mutants in alone.items():
+        console.print(f"noticed by {rule} alone: {', '.join(mutants)}", highlight=False, soft_wrap=True)
+
+
 def _print_words(console: Console, found: Score, every: Sequence[MutantRecord]) -> None:
     for record in every:
         noticed = ", ".join(f"{rule} ({how})" for rule, how in record.by.items()) or record.reason
@@ -176,8 +182,7 @@ def _print_words(console: Console, found: Score, every: Sequence[MutantRecord]) 
             about = record.about
             told = f"{about['was']} → {about['becomes'] or 'nothing'}"
             console.print(f"  {title}: {record.mutant}: {escape(told)}", highlight=False, soft_wrap=True)
-    for rule, mutants in found.alone.items():
-        console.print(f"noticed by {rule} alone: {', '.join(mutants)}", highlight=False, soft_wrap=True)
+    print_alone(console, found.alone)
     times = ", ".join(f"{name} {seconds} s" for name, seconds in found.seconds.items())
     console.print(
         f"{sum(found.total.counts.values())} mutants: {found.total.counted} count, {found.total.noticed} are noticed"

@@ -19,6 +19,7 @@ from harness.cli.mechanical import (
     learning,
     list_mechanical,
     mechanical_of,
+    print_alone,
     print_score,
     show_mechanical,
     tried_mechanical,
@@ -394,9 +395,14 @@ def _print(report: Report, *, as_json: bool, every: bool = False) -> int:
         console.print(f"{len(report.idle)} rules noticed no mutant that was tried")
     elif report.idle:
         console.print(f"rules that noticed nothing: {', '.join(report.idle)}")
+    noun = "rules" if session.suite == OwnSuite.name else "checks"
+    print_alone(console, report.alone)
     if report.unanswered:
         console.print(f"rules this kernel cannot answer: {', '.join(report.unanswered)}")
     console.print(f"{len(report.lines)} mutants: " + ", ".join(f"{n} {state}" for state, n in report.counts.items()))
+    if report.together or report.alone:
+        one = sum(len(mutants) for mutants in report.alone.values())
+        console.print(f"{report.together} are noticed by two or more {noun}, {one} by one alone")
     return report.exit_code
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from harness.model.rule import Rule
@@ -52,6 +52,8 @@ class Report:
     kills: Mapping[str, int]
     idle: tuple[str, ...]
     unanswered: tuple[str, ...]
+    alone: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    together: int = 0
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -77,6 +79,8 @@ class Report:
             "kills": dict(self.kills),
             "idle": list(self.idle),
             "unanswered": list(self.unanswered),
+            "noticed_by_one": {name: list(mutants) for name, mutants in self.alone.items()},
+            "noticed_by_several": self.together,
         }
 
 
@@ -97,7 +101,19 @@ def make_report(
         kills=dict(kills.most_common()),
         idle=tuple(rule.id for rule in judged if rule.id in passed and not kills[rule.id]),
         unanswered=tuple(rule.id for rule in judged if rule.id not in passed),
+        alone=noticed_alone(records[m.id] for m in mutants if m.id in records),
+        together=sum(len(records[m.id].by) > 1 for m in mutants if m.id in records),
     )
+
+
+def noticed_alone(records: Iterable[MutantRecord]) -> Mapping[str, tuple[str, ...]]:
+    """By what noticed it: the mutants that nothing else notices, of those of which everything was asked."""
+    alone: dict[str, tuple[str, ...]] = {}
+    for record in records:
+        if record.whole and record.state == "killed" and len(record.by) == 1:
+            (name,) = record.by
+            alone[name] = (*alone.get(name, ()), record.mutant)
+    return alone
 
 
 def _line(mutant: Mutant, record: MutantRecord | None, rules: Mapping[str, Rule], series: KernelSeries) -> ReportLine:

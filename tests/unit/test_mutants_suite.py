@@ -129,3 +129,16 @@ def test_the_report_says_which_rules_notice_nothing() -> None:
     assert make_report(session(), chosen, fates, rules).exit_code == 0
     fates["fork-drops-seal"] = MutantRecord("fork-drops-seal", "d", "not-built")
     assert make_report(session(), chosen, fates, rules).exit_code == 3
+
+
+def test_the_report_says_which_rule_alone_notices_a_mutant() -> None:
+    rules = load_catalogue()
+    one, two, three = list(MUTANTS.values())[:3]
+    fates = {
+        one.id: MutantRecord(one.id, "d", "killed", {"a": "bypass"}),
+        two.id: MutantRecord(two.id, "d", "killed", {"a": "bypass", "b": "hang"}),
+        three.id: MutantRecord(three.id, "d", "killed", {"b": "bypass"}, whole=False),  # others were not asked
+    }
+    report = make_report(session(), [one, two, three], fates, rules)
+    assert (report.alone, report.together) == ({"a": (one.id,)}, 1)
+    assert report.to_json()["noticed_by_one"] == {"a": [one.id]}

@@ -10,6 +10,7 @@ from typing import Any
 from harness.mutants.mechanical.model import PARTS
 from harness.mutants.mechanical.reviewed import Review, Reviewed
 from harness.mutants.records import MutantRecord
+from harness.mutants.report import noticed_alone
 
 EXIT_OK, EXIT_SURVIVED, EXIT_NO_ANSWER = 0, 1, 3
 FATES = ("rule", "no boot", "recorded", "equivalent", "survived", "no answer")
@@ -119,12 +120,6 @@ def score(records: Sequence[MutantRecord], reviewed: Reviewed) -> Score:
     by_function = lines(lambda r: f"{r.about['file']}: {r.about['function']}")
     parts = lines(lambda r: str(r.about["part"]))
     tried = [record for record in records if record.seconds]
-    whole = [r for r in tried if r.whole and r.state == "killed" and r.by]
-    alone: dict[str, tuple[str, ...]] = {}
-    for record in whole:
-        if len(record.by) == 1:
-            (rule,) = record.by
-            alone[rule] = (*alone.get(rule, ()), record.mutant)
     return Score(
         total=_line("all", list(fates.values())),
         functions=by_function,
@@ -133,7 +128,7 @@ def score(records: Sequence[MutantRecord], reviewed: Reviewed) -> Score:
         gaps=tuple(record for record in records if fates[record.mutant] == "survived"),
         wrong=tuple(r for r in records if r.state == "killed" and why_equivalent(r, reviewed)),
         unanswered=tuple(record for record in records if fates[record.mutant] == "no answer"),
-        alone=alone,
+        alone=noticed_alone(records),
         together=sum(len(r.by) > 1 for r in tried if r.state == "killed"),
         seconds={
             name: round(median(values), 2)
