@@ -18,7 +18,7 @@ from harness.matrix.model import Profile
 from harness.model.architectures import Arch, host_arch
 from harness.model.rule import Rule
 from harness.model.verdict import RuleResult
-from harness.mutants.suite import SuiteResult
+from harness.mutants.suite import DIVISION, SuiteResult
 from harness.payload.build import build
 from harness.rules.load import load_catalogue
 from harness.runs.execution.cell_worker import CellWorker
@@ -57,7 +57,7 @@ class OwnSuite:
         self._end: Callable[[], None] | None = None
         self._guard = threading.Lock()
         self._stopped = threading.Event()
-        facts = (self._workload.sha256, self._workload.arguments, catalogue_digest(), repr(profile), arch)
+        facts = (self._workload.sha256, self._workload.arguments, catalogue_digest(), repr(profile), arch, DIVISION)
         self.digest = sha256(repr(facts).encode()).hexdigest()[:16]
 
     def __call__(self, kernel: Kernel, folder: Path) -> SuiteResult:
@@ -105,6 +105,7 @@ def summary(results: Sequence[RuleResult], lost: str) -> SuiteResult:
     if silent and not lost:
         lost = f"{silent[0].rule.id}: {silent[0].worst.reason}"
     observed = {r.rule.id: _digest(r) for r in results if r.status == "observed"}
+    observed |= {f"{DIVISION}{r.rule.id}": _division(r) for r in results if any(v.divided for v in r.verdicts)}
     return SuiteResult(failed, passed, skipped, lost, observed, probes)
 
 
@@ -112,6 +113,11 @@ def _digest(result: RuleResult) -> str:
     """Of what was observed, made so that equal behaviour gives the same."""
     seen = sorted((v.probe, v.observed) for v in result.verdicts if v.status == "observed")
     return sha256(repr(seen).encode()).hexdigest()[:16]
+
+
+def _division(result: RuleResult) -> str:
+    """Of how mappings were divided, which nobody promises and everybody may see."""
+    return sha256(repr(sorted((v.probe, v.divided) for v in result.verdicts)).encode()).hexdigest()[:16]
 
 
 def _silent(_told: ProgressEvent) -> None:

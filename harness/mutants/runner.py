@@ -23,7 +23,7 @@ from harness.mutants.kept import KeptImages
 from harness.mutants.mechanical.replay import NoReplay, Replay, prepare
 from harness.mutants.model import Edit, KernelSeries, Mutant
 from harness.mutants.records import MutantRecord, MutantState, MutationSession, Records
-from harness.mutants.suite import Suite, SuiteResult, compare
+from harness.mutants.suite import Suite, SuiteResult, compare, steady
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,8 @@ def _open_session(
     folder = _fresh(records.folder / "cells" / "pristine")
     with pristine.dropping():
         answer = suite(pristine.kernel, folder)
+        if answer.observed and not answer.lost:
+            answer = steady(answer, suite(pristine.kernel, _fresh(records.folder / "cells" / "pristine-again")))
     if answer.lost:
         raise UnfitSuite(f"{suite.name} gives no complete answer on the unchanged kernel: {answer.lost} ({folder})")
     if suite.strict and answer.failed:

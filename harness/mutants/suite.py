@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
 from harness.kernels.model import Kernel
 
+DIVISION = "division/"
+"""Begins what is observed of how mappings are divided, by rule; of a mutant it is told once."""
 SuiteVerdict = Literal["killed", "survived", "no-answer"]
 
 
@@ -18,7 +20,8 @@ class SuiteResult:
 
     ``failed`` maps what failed (rules, or tests of a suite that is not ours) to how; ``passed`` is what passed and
     ``skipped`` what does not apply to this kernel. ``lost`` says why there is no whole answer, "" when there is one.
-    ``observed`` has a digest of what was recorded for each rule that promises nothing, ``probes`` one probe of each
+    ``observed`` has a digest of what was recorded for each rule that promises nothing, and of how mappings were
+    divided; ``probes`` one probe of each
     rule that failed. ``whole``: everything was asked; a suite may end with the first failure.
     """
 
@@ -76,13 +79,15 @@ def compare(pristine: SuiteResult, mutant: SuiteResult) -> SuiteReaction:
         return SuiteReaction(
             "killed", lost=lost, reason="lost coverage: what passed on the unchanged kernel no longer ran"
         )
-    otherwise = {
-        name: "observed otherwise"
-        for name, seen in pristine.observed.items()
-        if mutant.observed.get(name, seen) != seen
-    }
+    differ = [name for name, seen in pristine.observed.items() if mutant.observed.get(name, seen) != seen]
+    otherwise = {DIVISION[:-1] if n.startswith(DIVISION) else n: "observed otherwise" for n in differ}
     if otherwise:
         return SuiteReaction(
             "killed", otherwise, reason="no promise was broken: what is recorded and not judged differs"
         )
     return SuiteReaction("survived")
+
+
+def steady(one: SuiteResult, other: SuiteResult) -> SuiteResult:
+    """One of two answers of the unchanged kernel, without what is recorded and was another in the other."""
+    return replace(one, observed={n: seen for n, seen in one.observed.items() if other.observed.get(n) == seen})

@@ -9,7 +9,7 @@ from harness.mutants.catalogue import load_mutants
 from harness.mutants.foreign import foreign_summary
 from harness.mutants.records import MutantRecord, MutationSession, Records
 from harness.mutants.report import make_report
-from harness.mutants.suite import SuiteResult, compare
+from harness.mutants.suite import SuiteResult, compare, steady
 from harness.rules.load import load_catalogue
 from harness.suites.definition import SuiteAsked
 from harness.suites.judge import judge_suites
@@ -53,6 +53,19 @@ def test_what_is_recorded_only_counts_when_it_changes(mutant: dict[str, str], by
     finding = compare(SuiteResult({}, (), observed={"open": "1"}), SuiteResult({}, (), observed=mutant))
     assert finding.by == by
     assert finding.outcome == ("killed" if by else "survived")
+
+
+def test_another_division_of_mappings_is_told_once_however_many_rules_see_it() -> None:
+    before = {"division/a": "1", "division/b": "1", "open": "1"}
+    after = {"division/a": "2", "division/b": "2", "open": "1"}
+    finding = compare(SuiteResult({}, (), observed=before), SuiteResult({}, (), observed=after))
+    assert finding.by == {"division": "observed otherwise"}
+
+
+def test_what_differs_between_two_runs_of_the_unchanged_kernel_says_nothing() -> None:
+    one, other = (SuiteResult({}, ("r",), observed={"a": "1", "b": seen}) for seen in ("1", "2"))
+    assert steady(one, other).observed == {"a": "1"}
+    assert steady(one, SuiteResult({}, (), observed={"b": "1"})).observed == {"b": "1"}
 
 
 def test_a_broken_promise_outranks_what_is_recorded_only() -> None:
