@@ -30,6 +30,7 @@ enum {
 	PATIENCE_MS = 60,    /* a slow machine does fewer rounds ... */
 	WINS = 30,            /* ... but has each side come first so often; rules ask for less (95-races.yaml) */
 	RANGE = 2,            /* units */
+	LARGE = 512 << 10,    /* bytes of a unit; see below */
 	CROWD = 4000, SMALL_CROWD = 2500, /* mappings; see below */
 	OUTCOMES_MAX = 8,
 	STEP = 8, JITTER = 32, LEAD_MAX = 1 << 20, /* turns of an idle loop */
@@ -57,8 +58,13 @@ struct outcome {
  * (kernel/locking/rwsem.c: rwsem_try_write_lock()), after 12.5 us in which it spins. A crowd is as large as its
  * operation allows for.
  */
+/*
+ * A discard locks the mapping it is about and no more (madvise.c: MADVISE_VMA_READ_LOCK, since 6.16), and mseal has to
+ * wait for that lock, too. The discard of two pages is over before anybody looks; that of a large range is not.
+ */
 struct contest {
 	int prot[RANGE];
+	size_t large; /* bytes of a unit, where those of the window are too few */
 	int crowd;   /* 0 for none */
 	bool filled; /* look() reads contents */
 	long (*act)(char *at, size_t length, char *spare);
@@ -129,8 +135,7 @@ static bool is_writable(char *unit, size_t size)
 
 static bool is_filled(char *unit, size_t size)
 {
-	(void)size;
-	return *(volatile unsigned char *)unit == FILL;
+	return ((volatile unsigned char *)unit)[size - 1] == FILL; /* what is reached last */
 }
 
 #define RW (PROT_READ | PROT_WRITE)
@@ -147,6 +152,9 @@ static const struct contest contest_mmap = {
 };
 static const struct contest contest_mprotect_crowd = {
 	.prot = {RW, RW}, .crowd = CROWD, .act = act_mprotect, .look = is_writable,
+};
+static const struct contest contest_madvise_large = {
+	.prot = {PROT_READ, PROT_READ}, .large = LARGE, .filled = true, .act = act_madvise, .look = is_filled,
 };
 static const struct contest contest_madvise_crowd = {
 	.prot = {PROT_READ, PROT_READ}, .crowd = SMALL_CROWD, .filled = true, .act = act_madvise, .look = is_filled,
@@ -353,8 +361,9 @@ static bool goes_on(const struct race *race, long round, long rounds, bool seale
 /* The result is 0 when the race was run. */
 static long race(struct window *w, const struct operation *op)
 {
-	struct race race = {.contest = op->contest, .unit = w->unit};
-	long most = race.contest->crowd ? CROWD_ROUNDS : ROUNDS, rounds = w->sealed ? most : most / CONTROL_SHARE;
+	size_t large = op->contest->large;
+	struct race race = {.contest = op->contest, .unit = large > w->unit ? large : w->unit};
+	long most = race.contest->crowd || large ? CROWD_ROUNDS : ROUNDS, rounds = w->sealed ? most : most / CONTROL_SHARE;
 	long began = now_ms();
 	int round = 0;
 	pthread_t competitor;
@@ -396,6 +405,7 @@ static const struct operation operations[] = {
 	RACE("mmap-fixed", contest_mmap),
 	RACE("mprotect-crowd", contest_mprotect_crowd),
 	RACE("madvise-crowd", contest_madvise_crowd),
+	RACE("madvise-large", contest_madvise_large),
 };
 
 const struct family family_races = {.name = "races", .operations = operations, .count = COUNT(operations)};
