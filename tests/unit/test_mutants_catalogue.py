@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,16 @@ def test_choosing() -> None:
     assert {m.kind for m in choose(MUTANTS, ["atomicity"])} == {"atomicity"}
     with pytest.raises(UsageError, match="no mutant matches frok"):
         choose(MUTANTS, ["frok"])
+
+
+def test_the_table_of_the_documents_has_as_many_of_each_kind() -> None:
+    document = (Path(__file__).parents[2] / "docs/internals/mutation.md").read_text()
+    told = {
+        kind: int(number) for kind, number in re.findall(r"^\| ([a-z-]+) \| (\d+) \| [a-z`]", document, re.MULTILINE)
+    }
+    assert {kind: told.get(kind) for kind in KINDS} == Counter(mutant.kind for mutant in MUTANTS.values())
+    usable = [
+        sum(not isinstance(m.variant(s, (m.arches or ("x86_64",))[0], m.fragments), str) for m in MUTANTS.values())
+        for s in ((6, 12), (7, 3))
+    ]
+    assert f"{len(MUTANTS)} in all: {usable[0]} apply to 6.12, {usable[1]} to 7.3" in document
