@@ -31,10 +31,17 @@ static struct output {
 
 enum { OUTPUT_SIZE = 16384 };
 
+static void *map_output(size_t size)
+{
+	void *at = map_memory(size, MAP_PRIVATE);
+
+	madvise(at, size, MADV_DONTFORK);
+	return at;
+}
+
 void report_start(void)
 {
-	out = map_memory(OUTPUT_SIZE, MAP_PRIVATE);
-	madvise(out, OUTPUT_SIZE, MADV_DONTFORK);
+	out = map_output(OUTPUT_SIZE);
 	out->used = 0;
 	out->sent = 0;
 	out->size = OUTPUT_SIZE - sizeof(*out);
@@ -43,14 +50,17 @@ void report_start(void)
 static void grow(size_t wanted)
 {
 	size_t before = out->size + sizeof(*out), after = before;
+	void *larger;
 
 	while (after - sizeof(*out) < wanted)
 		after *= 2;
 	if (after == before)
 		return;
-	out = mremap(out, before, after, MREMAP_MAYMOVE);
-	if (out == MAP_FAILED)
-		_exit(3);
+	/* Not by mremap: a kernel that refuses it everywhere is to be told of. */
+	larger = map_output(after);
+	memcpy(larger, out, before);
+	munmap(out, before);
+	out = larger;
 	out->size = after - sizeof(*out);
 }
 

@@ -241,6 +241,7 @@ class _Workshop:
             return self._slowly(mutant, variant)
         if not self.replay.has(file):
             return _NoKernel("inapplicable", f"{file} is not part of a kernel with this configuration")
+        self.replay.learn(file)
         with self.copy.mutated(variant), self.replay.compiled(file) as compiled:
             if compiled.same:
                 return _NoKernel("identical", "it compiles to the same code: no kernel differs")

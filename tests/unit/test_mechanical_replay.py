@@ -91,6 +91,7 @@ def test_one_file_is_compiled_and_linked_and_all_is_as_before(out: Path, tmp_pat
     replay = prepared(out)
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     source = tmp_path / "tree/mm/one.c"
+    replay.learn("mm/one.c")
     source.write_text("int one(void) { return 2; }")
     with replay.compiled("mm/one.c") as made:
         assert not made.same
@@ -107,6 +108,7 @@ def test_one_file_is_compiled_and_linked_and_all_is_as_before(out: Path, tmp_pat
 def test_what_does_not_compile_leaves_the_unchanged_object(out: Path, tmp_path: Path) -> None:
     replay = prepared(out)
     before = (out / "mm/one.o").read_bytes()
+    replay.learn("mm/one.c")
     (tmp_path / "tree/mm/one.c").write_text("int one(void) { return }")
     with pytest.raises(BuildError, match=r"compiling mm/one\.c: .*error"), replay.compiled("mm/one.c"):
         pytest.fail("never entered")
@@ -127,3 +129,18 @@ def test_a_log_without_the_link_is_no_replay(out: Path, log: str) -> None:
     (out / "build.log").write_text(log)
     with pytest.raises(NoReplay, match="does not show"):
         prepared(out)
+
+
+@needs_gcc
+def test_an_object_of_makes_that_names_its_source_otherwise_makes_no_difference(out: Path, tmp_path: Path) -> None:
+    source = tmp_path / "tree/mm/one.c"
+    said = "const char *one(void) { return __FILE__; }"
+    source.write_text(said)
+    subprocess.run(
+        ["gcc", "-O2", "-fno-pie", "-c", "-o", "mm/one.o", "../tree/mm/one.c"], cwd=out, check=True
+    )  # ccache
+    replay = Replay(out, (), "vmlinux", (), "vmlinux")
+    replay.learn("mm/one.c")
+    source.write_text(said.replace("{ return", "{  ;  return"))
+    with replay.compiled("mm/one.c") as made:
+        assert made.same

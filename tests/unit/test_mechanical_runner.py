@@ -49,6 +49,9 @@ class FakeReplay:
     def has(self, file: str) -> bool:
         return file == FILE
 
+    def learn(self, file: str) -> None:
+        assert (self.tree / file).read_text() == TEXT
+
     @contextmanager
     def compiled(self, file: str) -> Iterator[Compiled]:
         self.now = compile_text((self.tree / file).read_text())

@@ -14,7 +14,7 @@ import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
@@ -54,17 +54,31 @@ class Replay:
     after: tuple[tuple[str, ...], ...]
     image: str
     sort: tuple[str, ...] = ()
+    unchanged: dict[str, bytes] = field(default_factory=dict, repr=False)
+    """Objects as our commands make them of unchanged files: make's may name their source otherwise, by ccache."""
 
     def has(self, file: str) -> bool:
         """Whether a C file is part of this kernel, as one object."""
         return (self.out / f"{file.removesuffix('.c')}.o").is_file()
 
+    def learn(self, file: str) -> None:
+        """Compile a file of the unchanged tree, once; what its mutants are compared with. Raises ``BuildError``."""
+        if file not in self.unchanged:
+            with self._made(file) as content:
+                self.unchanged[file] = content
+
     @contextmanager
     def compiled(self, file: str) -> Iterator[Compiled]:
         """The object of ``file`` as the tree has it now; inside the block it is what a link finds, after it no more.
 
-        Raises ``BuildError`` when the compiler refuses, or its command cannot be repeated.
+        The unchanged file has been learnt. Raises ``BuildError`` when the compiler refuses, or its command cannot be
+        repeated.
         """
+        with self._made(file) as content:
+            yield Compiled(hashlib.sha256(content).hexdigest(), same_code(self.unchanged[file], content))
+
+    @contextmanager
+    def _made(self, file: str) -> Iterator[bytes]:
         name = f"{file.removesuffix('.c')}.o"
         place = self.out / name
         try:
@@ -79,8 +93,8 @@ class Replay:
             for argv in commands:
                 self._do([word for word in argv if word != "ccache"], f"compiling {file}")
             with telling(place):
-                made = place.read_bytes()
-            yield Compiled(hashlib.sha256(made).hexdigest(), same_code(before, made))
+                content = place.read_bytes()
+            yield content
         finally:
             with telling(place):
                 write_atomically(place, before)
