@@ -363,7 +363,8 @@ static long race(struct window *w, const struct operation *op)
 {
 	size_t large = op->contest->large;
 	struct race race = {.contest = op->contest, .unit = large > w->unit ? large : w->unit};
-	long most = race.contest->crowd || large ? CROWD_ROUNDS : ROUNDS, rounds = w->sealed ? most : most / CONTROL_SHARE;
+	long most = race.contest->crowd || large ? CROWD_ROUNDS : ROUNDS;
+	long rounds = w->sealed ? most : most / CONTROL_SHARE;
 	long began = now_ms();
 	int round = 0;
 	pthread_t competitor;
