@@ -11,6 +11,7 @@ from pathlib import Path
 
 from harness.coverage.elf import read_code
 from harness.coverage.model import Code, CoveragePair, CoverageResult, judge
+from harness.coverage.smallest import parts_of, smallest
 from harness.errors import InfrastructureError, LostGuest
 from harness.guests.model import Exited, Guest, Output
 from harness.kernels.debian_tree import symbols_of
@@ -93,8 +94,10 @@ def measure_coverage(
         lost = "most blocks that ran are not in the vmlinux: it is that of another kernel"
     functions, by_line = judge(code, trace.pairs, rules_of(payload, load_catalogue()))
     silent = tuple(probe for probe, pairs in trace.pairs.items() if not pairs)
+    reached = parts_of(code)
+    enough = smallest({probe: reached(pairs) for probe, pairs in trace.pairs.items()})
     return CoverageResult(
-        kernel.name, kernel.arch, release, functions, by_line, len(trace.pairs), tuple(trace.cut), silent, lost
+        kernel.name, kernel.arch, release, functions, by_line, len(trace.pairs), tuple(trace.cut), silent, enough, lost
     )
 
 

@@ -85,11 +85,15 @@ class Seen:
         if isinstance(what, int):
             yield from self._by_block.get(what, {}).values()
             return
-        here = self._code.symbols.get(what.block, "")
         for before, names in self._by_block.get(what.to, {}).items():
-            called = what.calls and before and self._code.symbols.get(before, "") != here
-            if before == what.block or called:
+            if gone(what, before, self._code):
                 yield names
+
+
+def gone(way: Way, before: int, code: Code) -> bool:
+    """Whether a way was gone when its end ran after the block ``before``: its own, or one of what it called."""
+    called = way.calls and before and code.symbols.get(before, "") != code.symbols.get(way.block, "")
+    return before == way.block or bool(called)
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,7 @@ class FunctionCoverage:
 @dataclass(frozen=True)
 class CoverageResult:
     """Of one kernel. ``by_line`` has the rules whose probes ran a line. ``cut`` are probes whose trace was too long,
-    ``silent`` those of which nothing was told."""
+    ``silent`` those of which nothing was told, ``smallest`` some that reach what all do."""
 
     kernel: str
     arch: str
@@ -132,6 +136,7 @@ class CoverageResult:
     probes: int = 0
     cut: tuple[str, ...] = ()
     silent: tuple[str, ...] = ()
+    smallest: tuple[str, ...] = ()
     lost: str = ""
 
 

@@ -35,6 +35,8 @@ def coverage_lines(result: CoverageResult) -> Iterator[str]:
         lines, branches = (f"{sums[part]} of {sums[all_of]}" for part, all_of in _SUMS)
         yield f"  {lines} lines, {branches} branches both ways"
         yield from _next(result.functions)
+    if len(result.smallest) > 1:
+        yield f"  {len(result.smallest)} of the {result.probes} probes reach all of this (`smallest` of coverage.json)"
     if result.cut:
         first = result.cut[0]
         yield f"  {len(result.cut)} probes ran more than is kept of one, the first {first}: they may have reached more"
@@ -79,6 +81,7 @@ def coverage_json(result: CoverageResult) -> dict[str, Any]:
         "probes": result.probes,
         "cut": list(result.cut),
         "silent": list(result.silent),
+        "smallest": list(result.smallest),
         "totals": totals(result.functions),
         "functions": [
             {

@@ -7,10 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.coverage.elf import read_code
 from harness.coverage.measure import CoverageTrace, measure_coverage, pairs_of, read_sources, rules_of, sources_for
 from harness.coverage.model import Branch, Code, CoveragePair, CoverageResult, FunctionCoverage, Way, judge
+from harness.coverage.smallest import parts_of, smallest
 from harness.errors import ImageError, LostGuest
 from harness.guests.model import Exited, Output
 from harness.kernels.model import Kernel, Origin
@@ -201,6 +204,33 @@ def test_rules_about_every_probe_say_nothing_of_one() -> None:
     rules = rules_of(build("x86_64"), load_catalogue())
     assert "munmap-blocked" in rules[PROBE]
     assert not any("sealing-changes-nothing" in those for those in rules.values())
+
+
+def test_few_probes_reach_what_all_do() -> None:
+    code = read_code(DATA / "x86_64.elf")
+    reached = parts_of(code)
+    traces = {
+        "all-but-the-loop": trace(ENTRY, SECOND, INNER, CALLED, ODD, LOOP, RETURN),
+        "less": trace(ENTRY, SECOND, INNER, CALLED),
+        "loop": trace(ENTRY, CALLED, ODD, LOOP, BODY, BODY, RETURN),
+        "nothing": frozenset(),
+    }
+    parts = {probe: reached(pairs) for probe, pairs in traces.items()}
+    assert parts["less"] < parts["all-but-the-loop"]
+    chosen = smallest(parts)
+    assert chosen == ("all-but-the-loop", "loop")
+    assert frozenset().union(*(parts[probe] for probe in chosen)) == frozenset().union(*parts.values())
+
+
+@given(st.dictionaries(st.text(max_size=3), st.frozensets(st.integers(0, 9))))
+def test_what_is_chosen_reaches_everything_and_each_adds_something(reached: dict[str, frozenset[int]]) -> None:
+    chosen = smallest(reached)
+    covered: set[int] = set()
+    for name in chosen:
+        assert reached[name] - covered
+        assert len(reached[name] - covered) == max(len(parts - covered) for parts in reached.values())
+        covered |= reached[name]
+    assert covered == set().union(*reached.values())
 
 
 def test_sources_are_those_that_were_built(own: Kernel, tmp_path: Path) -> None:
