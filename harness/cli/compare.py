@@ -10,13 +10,19 @@ import click
 from harness.cli import options as shared
 from harness.cli.given import pick_side
 from harness.compare.comparison import Comparison, compare_machines, compare_picks, compare_versions
+from harness.compare.diff import Side
 from harness.compare.sides import loader, pick
-from harness.model.run_record import write_atomically
+from harness.cost.model import DEFAULT_BY
+from harness.cost.stored import stored_costs
+from harness.errors import UsageError
+from harness.model.run_record import read_run, write_atomically
 from harness.reports.compare import print_comparison
 from harness.reports.compare_json import comparison_json
+from harness.reports.cost import Costed, cost_lines
 from harness.reports.junit_compare import comparison_xml
 from harness.reports.style import screen
 from harness.rules.load import load_catalogue
+from harness.runs.run_store import find_run
 
 
 @click.command()
@@ -49,8 +55,9 @@ def compare(
     sealmatrix compare --series                                             along the versions of one run
     sealmatrix compare --across                                             same kernel, another machine
 
-    Both sides are judged again under the same catalogue. Exit status: 0 nothing worse, 1 a failure was introduced or
-    coverage was lost, 3 a cell could not be compared.
+    Both sides are judged again under the same catalogue. Where costs were counted on both kernels (sealmatrix cost,
+    nightly --cost), their growth is shown; it does not change the exit status. Exit status: 0 nothing worse, 1 a
+    failure was introduced or coverage was lost, 3 a cell could not be compared.
     """
     comparison = _compare(names, pair, series, across, results)
     if junit is not None:
@@ -59,7 +66,31 @@ def compare(
         click.echo(json.dumps(comparison_json(comparison), indent=1))
     else:
         print_comparison(screen(), comparison, every=show_all)
+        for line in cost_lines(_costed(comparison, results)):
+            click.echo(line)
     return comparison.exit_code
+
+
+def _costed(comparison: Comparison, results: Path) -> list[Costed]:
+    """Where `sealmatrix cost`, or a night, has counted on both kernels of a pair: what became of the costs."""
+    if not (known := stored_costs(results)):
+        return []
+    found: dict[tuple[str, str], Costed] = {}
+    for pair in comparison.pairs:
+        old, new = (_kernel_of(side, results) for side in (pair.before, pair.after))
+        here, there = known.get((new, pair.after.arch)), known.get((old, pair.before.arch))
+        if here and there and old != new:
+            found.setdefault((old, new), Costed(here, there, DEFAULT_BY))
+    return list(found.values())
+
+
+def _kernel_of(side: Side, results: Path) -> str:
+    """The sha256 of the kernel of a cell; "" where none could be had, or the run is somewhere else."""
+    try:
+        cells = read_run(find_run(results, side.run)).cells
+    except UsageError:
+        return ""
+    return next((cell.kernel.sha256 for cell in cells if cell.id == side.cell and cell.kernel), "")
 
 
 def _compare(

@@ -31,7 +31,7 @@ from harness.kernels.model import Kernel
 from harness.kernels.resolve import Resolution, provide
 from harness.kernels.store import telling, write_atomically
 from harness.matrix.load import default_path, load_matrix
-from harness.matrix.model import CellSpec
+from harness.matrix.model import CellSpec, Matrix
 from harness.reports.cost import (
     Costed,
     cost_json,
@@ -149,6 +149,29 @@ def cost(
         click.echo(f"written to {folder}: cost.json, cost.html, junit.xml")
     codes = {one.exit_code for one in costed}
     return 3 if 3 in codes else 1 if 1 in codes else 0
+
+
+def count_kernels(
+    matrix: Matrix,
+    pairs: Sequence[tuple[Kernel, CostTable | None]],
+    folder: Path,
+    *,
+    scale: float,
+    aside: Console,
+    quiet: bool,
+) -> None:
+    """Count on these kernels, and write the reports into ``folder``; beside each stands what it is compared with."""
+    profile = matrix.profiles.get(PROFILE)
+    if profile is None or not profile.counted:
+        raise UsageError(f"{matrix.path}: costs need a profile {PROFILE!r} with `counted: true`")
+    for arch in dict.fromkeys(kernel.arch for kernel, _ in pairs):
+        cost_program(arch)
+    specs = [CellSpec(matrix.kernels[kernel.name], kernel.arch, profile) for kernel, _ in pairs]
+    resolution = Resolution({(kernel.name, kernel.arch): kernel for kernel, _ in pairs})
+    run = _CostRun(folder, resolution, scale, (), aside, quiet)
+    tables = run.each(specs, run.one, None)
+    costed = [Costed(tables[spec.id], other, DEFAULT_BY) for spec, (_, other) in zip(specs, pairs, strict=True)]
+    _keep(folder, costed, cost_rows())
 
 
 def _functions(

@@ -6,6 +6,8 @@ import os
 import re
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from math import inf
@@ -16,9 +18,11 @@ from rich.console import Console
 
 from harness.cli import options as shared
 from harness.cli.announce import hush
+from harness.cli.cost import count_kernels
 from harness.cli.progress import progress
 from harness.cli.run import preparing
 from harness.cli.unwritten import telling_how_to_go_on
+from harness.cost.stored import FOLDER, stored_costs
 from harness.errors import Interrupted, UsageError
 from harness.guests.accel import AccelWanted
 from harness.history.database import database_url, reading
@@ -26,6 +30,7 @@ from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import Matrix
 from harness.matrix.plan import plan_cells, selected_crosscheck, selected_explore, selected_probes
 from harness.nightly.bisecting import Searching, search
+from harness.nightly.costs import costs_before, unmeasured
 from harness.nightly.marks import NightRecord, write_mark
 from harness.nightly.night import (
     SHARE,
@@ -96,6 +101,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in the new
     metavar="TIME",
     help="Search for where confirmed regressions began, for at most this time: 10m.",
 )
+@click.option("--cost", "counting", is_flag=True, help="Also count what system calls cost on kernels that are new.")
 @click.option("--site", type=click.Path(path_type=Path), metavar="DIR", help="Also write the pages of all runs there.")
 @shared.JOBS
 @shared.ACCEL
@@ -110,6 +116,7 @@ def nightly(
     sample: float | None,
     budget: float | None,
     searching: float | None,
+    counting: bool,
     site: Path | None,
     jobs: int | None,
     accel: AccelWanted,
@@ -177,7 +184,12 @@ def nightly(
         for remark in whole.remarks:
             aside.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
         done = _rest(wanted, whole, folder, carry_out, aside) if folder else None
-        ended = _night(wanted, whole, done, carry_out, began, _search(options, matrix, searching, aside, quiet=quiet))
+        steps = NightSteps(
+            carry_out,
+            _counting(matrix, options, aside, quiet=quiet) if counting else lambda whole: None,
+            _search(options, matrix, searching, aside, quiet=quiet),
+        )
+        ended = _night(wanted, whole, done, began, steps)
         unsent = notify(ended, ways, _page(ended.folder))
         if isinstance(ended, Night):
             end(ended)
@@ -190,21 +202,47 @@ def nightly(
     return ended.exit_code or (NotSent.exit_code if unsent else 0)
 
 
+@dataclass(frozen=True)
+class NightSteps:
+    """What a night does with machines: run cells, count costs, search for where regressions began."""
+
+    execute: Execute
+    count: Callable[[Composed], None]
+    search: BisectCulprit
+
+
 def _night(
-    wanted: Wanted, whole: Composed, done: RunDone | None, carry_out: Execute, began: float, search: BisectCulprit
+    wanted: Wanted, whole: Composed, done: RunDone | None, began: float, steps: NightSteps
 ) -> Night | NothingNew:
     """A night up to its messages; ``done`` is the run of one that was broken off."""
     if done is None:
         planned = plan_night(wanted, whole, _now())
-        if (same := nothing_new(wanted, planned, began, _now(), search)) is not None:
+        if (same := nothing_new(wanted, planned, began, _now(), steps.search)) is not None:
+            steps.count(whole)
             return same
-        done = observe(wanted, begin(wanted, planned), whole, carry_out)
+        done = observe(wanted, begin(wanted, planned), whole, steps.execute)
+    steps.count(whole)
     write_reports(done, reproduce, page=False)
-    night = conclude(wanted, done, load_catalogue(), time.monotonic() - began, _now(), search)
+    night = conclude(wanted, done, load_catalogue(), time.monotonic() - began, _now(), steps.search)
     write_mark(done.folder, night.mark)
     write_page(done, reproduce)  # it begins with what is new
     pack_run(done.folder)
     return night
+
+
+def _counting(matrix: Matrix, options: Options, aside: Console, *, quiet: bool) -> Callable[[Composed], None]:
+    """What counts the costs of a night's kernels that nobody has counted, beside those of the night before."""
+
+    def count(whole: Composed) -> None:
+        known = stored_costs(options.results)
+        if not (new := unmeasured(whole.every, known)):
+            return
+        before = costs_before(options.results, whole.plan.folder.name, known)
+        pairs = [(kernel, before.get((kernel.name, kernel.arch))) for kernel in new.values()]
+        folder = options.results / FOLDER / whole.plan.folder.name
+        count_kernels(matrix, pairs, folder, scale=options.scale, aside=aside, quiet=quiet)
+
+    return count
 
 
 def _search(options: Options, matrix: Matrix, seconds: float | None, aside: Console, *, quiet: bool) -> BisectCulprit:

@@ -98,7 +98,7 @@ def _is_missing(url: URL) -> bool:
 
 
 # The newest shape of the tables: the last of migrations/versions.
-HEAD = "0003"
+HEAD = "0004"
 
 
 def _is_behind(connection: Connection, url: URL) -> bool:

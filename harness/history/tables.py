@@ -106,3 +106,18 @@ class RegressionRow(Base):
     link: Mapped[str] = mapped_column(Text)
     note: Mapped[str] = mapped_column(Text)
     events: Mapped[list[list[str]]] = mapped_column(JSON)
+
+
+class CostRow(Base):
+    """One cost on one kernel, in instructions; see ``harness/cost``."""
+
+    __tablename__ = "cost"
+
+    kernel_sha256: Mapped[str] = mapped_column(Text, primary_key=True)
+    arch: Mapped[str] = mapped_column(Text, primary_key=True)
+    row: Mapped[str] = mapped_column(Text, primary_key=True)
+    kernel: Mapped[str] = mapped_column(Text)
+    release: Mapped[str] = mapped_column(Text)
+    version: Mapped[str] = mapped_column(Text)
+    first: Mapped[float] = mapped_column(Float)
+    settled: Mapped[float] = mapped_column(Float)

@@ -17,8 +17,10 @@ from typing import Any
 
 from sqlalchemy.engine import URL
 
+from harness.bisect.cost import PROFILE as COUNTED
 from harness.bisect.prepare import prepare
 from harness.bisect.session import BisectOptions, begin, find, read
+from harness.cost.model import DEFAULT_BY
 from harness.errors import BuildError, KernelUnavailable, ToolMissing, UsageError
 from harness.history.database import reading, writing
 from harness.history.regressions import Regression, keep, regressions
@@ -29,7 +31,7 @@ from harness.matrix.model import DebianSource, Matrix, TreeSource
 from harness.model.architectures import ARCHES, Arch
 from harness.model.run_record import CellRecord, KernelRecord, read_run
 from harness.model.verdict import EXIT_OK
-from harness.nightly.broken import LOST_COVERAGE, NO_ANSWER
+from harness.nightly.broken import COST, LOST_COVERAGE, NO_ANSWER
 from harness.nightly.marks import read_mark
 from harness.processes.children import OutOfTime, run
 from harness.runs.repeats import first_id
@@ -194,6 +196,8 @@ def task_of(one: Regression, old: CellRecord, new: CellRecord, matrix: Matrix) -
         over="builds", rule=one.rule, arch=_arch(new), good="", bad="", probe=one.probe, profile=new.profile,
         matrix=str(matrix.path.resolve()),
     )  # fmt: skip
+    if one.kind == COST:
+        asked = replace(asked, rule="cost", probe="", profile=COUNTED, cost=one.probe, by=DEFAULT_BY)
     match source:
         case DebianSource(flavour=flavour):
             return replace(asked, good=_package(old.kernel), bad=_package(new.kernel), flavour=flavour)

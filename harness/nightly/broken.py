@@ -15,6 +15,7 @@ from harness.verdicts.causes import Cause, causes
 
 NO_ANSWER = "no answer"
 LOST_COVERAGE = "lost coverage"
+COST = "cost"
 
 
 @dataclass(frozen=True)

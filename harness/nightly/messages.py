@@ -69,6 +69,12 @@ def repeating(one: Regression) -> tuple[str, ...]:
     kernel, _, arch = one.cells[0].partition("~")[0].rpartition(".") if one.cells else ("", "", "")
     if not kernel:
         return ()
+    if one.kind == "cost":
+        ends = f"--good {one.good} --bad {one.last}"
+        return (
+            f"sealmatrix cost {kernel} -a {arch} --row {one.probe}",
+            f"sealmatrix bisect --cost {one.probe} -a {arch} {ends}",
+        )
     words = [f"sealmatrix run -k {kernel} -a {arch}" + (f" -r {one.probe}" if one.probe else "")]
     if one.rule and one.probe:
         words.append(f"sealmatrix rules show {one.rule} --probe {one.probe} --reproducer")

@@ -13,7 +13,10 @@ from math import inf
 from pathlib import Path
 
 from harness.compare.diff import standing
+from harness.cost.model import DEFAULT_BY
+from harness.cost.stored import stored_costs
 from harness.errors import InfrastructureError, StoreError, UsageError
+from harness.history.costs import record_costs
 from harness.history.database import database_url, reading, writing
 from harness.history.record import import_folders
 from harness.history.regressions import (
@@ -33,8 +36,9 @@ from harness.model.rule import Rule
 from harness.model.run_record import CellRecord, read_run
 from harness.model.verdict import EXIT_FAILED, EXIT_NO_ANSWER, EXIT_OK
 from harness.nightly.against_last import SinceLast, contradictions, new_kernels, only_repeats, since_last
-from harness.nightly.broken import LOST_COVERAGE, NO_ANSWER, Broken, broken_since
+from harness.nightly.broken import COST, LOST_COVERAGE, NO_ANSWER, Broken, broken_since
 from harness.nightly.cells import left_of, repeating, tonight, unsure
+from harness.nightly.costs import CountedKernels, costs_since, still_costs
 from harness.nightly.marks import NightRecord, nights, read_mark, write_mark
 from harness.nightly.messages import messages
 from harness.nightly.news import NightFacts, news
@@ -50,6 +54,7 @@ SHARE = 0.05
 _SAMPLE_HOURS = 20
 """A night that begins a little earlier than the one before has its sample all the same."""
 Execute = Callable[[Composed], RunDone]
+Shows = Callable[[Regression, str], bool | None]
 BisectCulprit = Callable[[str, str], object]
 """Called with the id of a run and the time."""
 
@@ -57,11 +62,13 @@ BisectCulprit = Callable[[str, str], object]
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
     """What a night is to do. ``share`` of what is answered already is asked again, once a day or, with ``insist``, each
-    time; ``budget`` are seconds after which no cell begins; ``everything`` asks all cells, whatever is answered."""
+    time; ``budget`` are seconds after which no cell begins; ``everything`` asks all cells, whatever is answered;
+    ``costs`` is the per cent by which a cost has to grow to be a regression."""
 
     selection: str
     share: float = SHARE
     insist: bool = False
+    costs: float = DEFAULT_BY
     budget: float = inf
     everything: bool = False
 
@@ -246,7 +253,8 @@ def conclude(
     since = since_last(done, last, catalogue)
     begun = read_mark(done.folder).model_copy(update={"before": since.before.id if since.before else ""})
     write_mark(done.folder, begun)  # what looks for where something began asks for the night before
-    broken = broken_since(done, since)
+    counted = stored_costs(results)
+    broken = (*broken_since(done, since), *costs_since(done.record, since.before, counted, wanted.costs))
     twice = [first_id(cell.id) for cell in done.record.cells if repeat_of(cell.id) > 1]
     firsts = {cell.id: cell for cell in done.record.cells if repeat_of(cell.id) == 1}
     sampled = tuple(name for name in twice if firsts[name].taken_from)
@@ -255,7 +263,10 @@ def conclude(
     # An answer that a second guest did not give is not kept: the next night would take it, and compare with it.
     for name in contradictions(done, twice):
         FinishedCells().drop(firsts[name].key)
-    _regressions(done, broken, frozenset(twice), now)
+    used = {(cell.kernel.sha256, cell.arch) for cell in firsts.values() if cell.kernel}
+    with writing(database_url(results)) as connection:
+        record_costs(connection, (counted[key] for key in sorted(used & counted.keys())))
+    _regressions(done, broken, shows_in(done, counted, wanted.costs), now)
     search(done.record.id, now)
     changed, living = changes_of(results, done.record.id)
     facts = NightFacts(
@@ -313,7 +324,7 @@ def _more(told: tuple[str, ...]) -> str:
     return f" (and {len(told) - 1} more)" if len(told) > 1 else ""
 
 
-def _regressions(done: RunDone, broken: tuple[Broken, ...], twice: frozenset[str], now: str) -> None:
+def _regressions(done: RunDone, broken: tuple[Broken, ...], shows: Shows, now: str) -> None:
     """Bring the regressions up to date. The run is put into the history in the same go."""
     url = database_url(done.folder.parent)
     import_folders(url, [done.folder])
@@ -321,8 +332,9 @@ def _regressions(done: RunDone, broken: tuple[Broken, ...], twice: frozenset[str
         SeenCause(**{f.name: getattr(one, f.name) for f in fields(SeenCause)}) for one in broken if not one.unsteady
     ]
     versions = {cell.id: upstream_version(cell) for cell in done.record.cells}
+    twice = {first_id(cell.id) for cell in done.record.cells if repeat_of(cell.id) > 1}
     with writing(url) as connection:
-        record_night(connection, seen, Cells(shows_in(done), versions, twice), run=done.record.id, time=now)
+        record_night(connection, seen, Cells(shows, versions, twice), run=done.record.id, time=now)
 
 
 def changes_of(results: Path, run: str) -> tuple[Changed, int]:
@@ -332,14 +344,17 @@ def changes_of(results: Path, run: str) -> tuple[Changed, int]:
     return changed_in(known, run), sum(1 for one in known if one.state in LIVING)
 
 
-def shows_in(done: RunDone) -> Callable[[Regression, str], bool | None]:
-    """Whether a cell of a run shows a regression; None where the cell is not in the run, or gave no whole answer."""
+def shows_in(done: RunDone, costs: CountedKernels, by: float) -> Shows:
+    """Whether a cell of a run shows a regression; None where the cell is not in the run, or gave no whole answer.
+    ``costs`` are those that were counted, and ``by`` the per cent by which one has to grow."""
     cells = {cell.id: cell for cell in done.record.cells}
 
     def shows(one: Regression, name: str) -> bool | None:
         cell = cells.get(name)
         if cell is None or cell.state in ("waiting", "running", "interrupted"):
             return None
+        if one.kind == COST:
+            return still_costs(done.folder.parent, one, cell, costs, by)
         if one.kind == NO_ANSWER:
             return not cell.clean
         if not cell.clean:

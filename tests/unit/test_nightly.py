@@ -369,7 +369,8 @@ def test_the_page_of_a_night_begins_with_what_the_night_ended_with(
     )
     ended = Night(done, mark, SinceLast(None, None), (), Changed())
     monkeypatch.setattr(cli_nightly, "conclude", lambda *given: ended)
-    assert cli_nightly._night(WANTED, None, done, None, 0.0, None) is ended  # type: ignore[arg-type]
+    steps = cli_nightly.NightSteps(lambda _: done, lambda _: None, lambda *_: None)
+    assert cli_nightly._night(WANTED, None, done, 0.0, steps) is ended  # type: ignore[arg-type]
     page = (done.folder / "report.html").read_bytes()
     assert page.index(b"Since last night") < page.index(b"new: R1 munmap gets at it") < page.index(b"What failed")
     assert read_run(done.folder).reports["report.html"] == sha256(page).hexdigest()
