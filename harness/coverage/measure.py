@@ -97,7 +97,16 @@ def measure_coverage(
     reached = parts_of(code)
     enough = smallest({probe: reached(pairs) for probe, pairs in trace.pairs.items()})
     return CoverageResult(
-        kernel.name, kernel.arch, release, functions, by_line, len(trace.pairs), tuple(trace.cut), silent, enough, lost
+        kernel.name,
+        kernel.arch,
+        release,
+        functions=functions,
+        by_line=by_line,
+        probes=len(trace.pairs),
+        cut=tuple(trace.cut),
+        silent=silent,
+        smallest=enough,
+        lost=lost,
     )
 
 
