@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 HIDDEN = "***"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -37,6 +37,12 @@ def masked(url: str) -> str:
     if _TOKENS.search(scheme):
         return f"{scheme}{HIDDEN}@{behind}"
     return f"{scheme}{user}:{HIDDEN}@{behind}" if colon else url
+
+
+def bare_url(url: str) -> str:
+    """Return a URL for reports and messages, without user, password and query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def masked_text(text: str) -> str:

@@ -16,8 +16,9 @@ from harness.kernels.model import Kernel
 from harness.kernels.resolve import available, provide, provide_candidate
 from harness.kernels.store import Store
 from harness.kernels.versions import version_key, within
-from harness.matrix.model import CellSpec, DebianSource, Matrix
+from harness.matrix.model import CellSpec, Matrix
 from harness.matrix.plan import STANDARD
+from harness.matrix.sources.debian import DebianSource
 from harness.model.architectures import Arch
 
 

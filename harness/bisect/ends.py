@@ -15,13 +15,15 @@ from harness.bisect.candidates import BisectBuild, BisectBuilds
 from harness.bisect.repository import KernelRepository
 from harness.bisect.session import BisectOptions
 from harness.errors import InfrastructureError, UsageError
-from harness.kernels.argument import Reading, read_arguments, words_for
+from harness.kernels.argument import Reading, read_arguments
 from harness.kernels.download import is_url
 from harness.kernels.model import Kernel
 from harness.kernels.resolve import provide
 from harness.kernels.store import Store
-from harness.matrix.model import DebianSource, MachineSource, Matrix
+from harness.matrix.model import Matrix
 from harness.matrix.plan import STANDARD, plan_cells
+from harness.matrix.sources.debian import DebianSource
+from harness.matrix.sources.machine import MachineSource
 from harness.model.architectures import Arch
 from harness.model.version import version_order
 
@@ -109,7 +111,7 @@ def _read(option: str, words: Sequence[str], matrix: Matrix, arch: Arch | None, 
     (found,) = provide(known, [cell], offline=offline).kernels.values()
     if isinstance(found, InfrastructureError):
         raise UsageError(f"{option} {' '.join(words)}: {found}")
-    meant = (names[0],) if names[0] in matrix.kernels else words_for(known.kernels[names[0]].source)
+    meant = (names[0],) if names[0] in matrix.kernels else known.kernels[names[0]].source.words
     return OwnKernel(option=option, words=meant, kernel=found)
 
 

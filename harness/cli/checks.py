@@ -24,7 +24,8 @@ from harness.kernels.resolve import Resolved, resolve
 from harness.kernels.store import SETTING, Store, telling
 from harness.kernels.tree import has_header
 from harness.matrix.load import lock_path
-from harness.matrix.model import CellSpec, DebianSource, Matrix
+from harness.matrix.model import CellSpec, Matrix
+from harness.matrix.sources.debian import DebianSource
 from harness.model.architectures import Arch
 from harness.payload.build import build
 from harness.processes.children import OutOfTime, ask

@@ -13,7 +13,8 @@ from harness.kernels.baseline import baseline_for
 from harness.kernels.download import is_url
 from harness.kernels.lock import read_lock
 from harness.kernels.model import Kernel
-from harness.kernels.resolve import Progress, provide
+from harness.kernels.providers.request import Progress
+from harness.kernels.resolve import provide
 from harness.kernels.store import Store
 from harness.matrix.load import default_path, load_matrix, lock_path
 from harness.matrix.model import CellSpec, Matrix

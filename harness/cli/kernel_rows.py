@@ -13,7 +13,7 @@ from rich.text import Text
 from harness.kernels.builds import Build
 from harness.kernels.config import page_size
 from harness.kernels.debian import Candidate
-from harness.kernels.lock import Lock, Locked, asked
+from harness.kernels.lock import Lock, Locked
 from harness.kernels.model import Kernel
 from harness.kernels.store import Store
 from harness.matrix.model import CellSpec
@@ -52,7 +52,7 @@ def entry_row(cell: CellSpec, lock: Lock, images: Mapping[str, Build], store: St
     return {
         "kernel": cell.kernel.name,
         "arch": cell.arch,
-        "asked": asked(cell.kernel),
+        "asked": cell.kernel.source.asked,
         "release": entry.release if entry else "",
         "state": _state(cell, entry, images, store),
         "labels": list(cell.kernel.labels),
@@ -62,7 +62,7 @@ def entry_row(cell: CellSpec, lock: Lock, images: Mapping[str, Build], store: St
 def _state(cell: CellSpec, entry: Locked | None, images: Mapping[str, Build], store: Store) -> str:
     if entry is None:
         return "open"
-    if entry.asked != asked(cell.kernel):
+    if entry.asked != cell.kernel.source.asked:
         return "changed"
     build = images.get(entry.image)
     return "stored" if build and store.holds(build.boot) and store.holds(build.config or build.boot) else "locked"

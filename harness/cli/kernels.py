@@ -20,8 +20,9 @@ from harness.kernels.prune import remove_builds, unused_builds
 from harness.kernels.resolve import Resolution, available, provide, resolve
 from harness.kernels.store import Store
 from harness.matrix.load import find_matrix, load_matrix, lock_path
-from harness.matrix.model import CellSpec, DebianSource, Matrix
+from harness.matrix.model import CellSpec, Matrix
 from harness.matrix.plan import plan_cells
+from harness.matrix.sources.debian import DebianSource
 from harness.model.architectures import Arch
 from harness.model.run_record import read_run
 from harness.runs.run_store import run_folders
@@ -205,8 +206,9 @@ def _offers(cells: Iterable[CellSpec], store: Store, *, refresh: bool) -> tuple[
     wanted: dict[tuple[str, str, Arch], DebianSource] = {}
     for cell in cells:
         source = cell.kernel.source
-        for suite in source.suites if isinstance(source, DebianSource) else ():
-            wanted[suite, source.flavour, cell.arch] = DebianSource((suite,), source.flavour, release="newest")  # type: ignore[union-attr]
+        if isinstance(source, DebianSource):
+            for suite in source.suites:
+                wanted[suite, source.flavour, cell.arch] = DebianSource((suite,), source.flavour, release="newest")
     found: list[Candidate] = []
     failures: list[str] = []
     for (_, _, arch), source in wanted.items():

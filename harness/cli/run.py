@@ -26,7 +26,7 @@ from harness.cli.progress import progress
 from harness.cli.unwritten import telling_how_to_go_on
 from harness.config.duration import seconds_of
 from harness.guests.accel import AccelWanted
-from harness.kernels.resolve import Progress
+from harness.kernels.providers.request import Progress
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import CellSpec, Matrix
 from harness.runs.execution.run import execute

@@ -12,7 +12,7 @@ from harness.compare.comparison import Comparison
 from harness.compare.diff import compare
 from harness.compare.sides import sides_of
 from harness.errors import UsageError
-from harness.matrix.model import CellSpec, FileSource, PackageSource
+from harness.matrix.model import CellSpec
 from harness.processes.children import go_on
 from harness.reports.compare import print_comparison
 from harness.runs.model import RunDone
@@ -26,15 +26,7 @@ FileStates = tuple[tuple[int, int, int] | None, ...]
 
 def watched_files(specs: Iterable[CellSpec]) -> tuple[Path, ...]:
     """Return the files whose change means another kernel. Raises ``UsageError`` when there is none to watch."""
-    files: list[Path] = []
-    for spec in specs:
-        match spec.kernel.source:
-            case FileSource() as source if not spec.kernel.listed:
-                files.append(source.image)
-            case PackageSource() as source if not spec.kernel.listed:
-                files += source.packages
-            case _:
-                continue
+    files = [file for spec in specs if not spec.kernel.listed for file in spec.kernel.source.boot_files]
     if not files:
         raise UsageError("--watch needs an image, a built tree or a package; give one: sealmatrix run ~/linux --watch")
     return tuple(dict.fromkeys(files))

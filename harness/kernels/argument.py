@@ -15,13 +15,19 @@ from types import MappingProxyType
 
 from harness.errors import ImageError, KernelUnavailable, UsageError, nearest
 from harness.kernels.archive import Saying
-from harness.kernels.download import download, is_url, shown
+from harness.kernels.download import download, is_url
 from harness.kernels.fetch import is_image, read_packages, release_in, stored_file, stored_packages
 from harness.kernels.images import image_arch
 from harness.kernels.packages import kind_of, package_files
 from harness.kernels.store import Store
-from harness.matrix.model import FileSource, KernelSpec, Matrix, PackageSource, Source, TreeSource, UrlSource
+from harness.matrix.model import KernelSpec, Matrix
+from harness.matrix.sources.base import Source
+from harness.matrix.sources.file import FileSource
+from harness.matrix.sources.package import PackageSource
+from harness.matrix.sources.tree import TreeSource
+from harness.matrix.sources.url import UrlSource
 from harness.model.architectures import ARCHITECTURES, Arch
+from harness.secret_urls import bare_url
 
 _BUILT_IMAGE = re.compile(r"(.*/)?arch/[^/]+/boot/[^/]+\Z")
 _INSTALLED = re.compile(r"(?:vmlinuz|vmlinux|Image)-(.+)\Z")
@@ -66,21 +72,6 @@ def read_arguments(matrix: Matrix, words: Sequence[str], reading: Reading) -> tu
     return replace(matrix, kernels=MappingProxyType(kernels)), tuple(names)
 
 
-def words_for(source: Source) -> tuple[str, ...]:
-    """Return the words that mean a kernel from anywhere: absolute paths or URLs without secrets, and ``--build``."""
-    match source:
-        case FileSource():
-            return (str(source.image.absolute()),)
-        case PackageSource():
-            return tuple(str(package.absolute()) for package in source.packages)
-        case UrlSource():
-            return tuple(map(shown, source.urls))
-        case TreeSource():
-            return (str(source.tree.absolute()), "--build", *filter(None, (source.commit,)))
-        case _:
-            return ()
-
-
 @dataclass(frozen=True)
 class _Place:
     """A file or folder, and the URL it came from if it did."""
@@ -98,7 +89,7 @@ def _is_name(word: str, matrix: Matrix) -> bool:
 def _place(word: str, matrix: Matrix, reading: Reading) -> _Place:
     if is_url(word):
         try:
-            return _Place(shown(word), download(reading.store, word, reading.say, offline=reading.offline), word)
+            return _Place(bare_url(word), download(reading.store, word, reading.say, offline=reading.offline), word)
         except KernelUnavailable as error:
             raise UsageError(str(error)) from None
     try:
@@ -124,7 +115,7 @@ def _image(place: _Place, reading: Reading) -> KernelSpec:
             arch = image_arch(file.read())
         _refuse_other(place.word, arch, reading)
         source = FileSource(place.path, *_beside(place.path)) if not place.url else FileSource(place.path)
-        build = stored_file(reading.store, source, arch, shown(place.url) if place.url else "")
+        build = stored_file(reading.store, source, arch, bare_url(place.url) if place.url else "")
     except OSError as error:
         raise UsageError(f"{place.word}: cannot be read: {error.strerror or error}") from None
     except (ImageError, KernelUnavailable) as error:
@@ -231,7 +222,7 @@ def _of_release(release: str, parts: Sequence[_Place], reading: Reading) -> Kern
     source = PackageSource(tuple(part.path for part in parts))
     arch = image_arch(read_packages(source.packages).image)
     _refuse_other(parts[0].word, arch, reading)
-    where = ", ".join(shown(part.url) if part.url else f"package {part.path.name}" for part in parts)
+    where = ", ".join(bare_url(part.url) if part.url else f"package {part.path.name}" for part in parts)
     build = stored_packages(reading.store, source, arch, where)
     urls = tuple(part.url for part in parts)
     return _spec(release, UrlSource(urls) if all(urls) else source, arch, version=build.version)

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from harness.kernels.lock import Lock
 from harness.kernels.versions import version_key
-from harness.matrix.model import DebianSource, KernelSpec, Matrix
+from harness.matrix.model import KernelSpec, Matrix
+from harness.matrix.sources.debian import DebianSource
 from harness.model.architectures import Arch
 
 _WHOLE_SERIES = re.compile(r"\d+\.\d+")

@@ -8,11 +8,9 @@ from pathlib import Path
 from harness.errors import InfrastructureError, KernelUnavailable, ToolMissing, UsageError, nearest
 from harness.kernels.archive import Saying
 from harness.kernels.store import Store, telling
-from harness.matrix.model import TreeSource
+from harness.matrix.sources.tree import ORIGIN, TreeSource
 from harness.processes import git
-from harness.secret_urls import masked, masked_text
-
-ORIGIN = "origin"
+from harness.secret_urls import masked_text
 
 
 def clone_folder(store: Store, tree: Path) -> Path:
@@ -43,29 +41,24 @@ def newest(store: Store, source: TreeSource, say: Saying, *, offline: bool) -> s
             url = _url(origin, source)
             ref = f"refs/fetched/{hashlib.sha256(f'{url} {source.branch}'.encode()).hexdigest()[:24]}"
             if not offline:
-                say(f"fetching {named(source)}")
+                say(f"fetching {source.branch_text}")
                 words = ("--quiet", "--no-tags", "--no-write-fetch-head", "--force", "--end-of-options")
                 done = ours.git("fetch", *words, url, f"refs/heads/{source.branch}:{ref}")
                 if done.status:
-                    raise KernelUnavailable(f"{named(source)}: {masked_text(git.words_of(done))}")
+                    raise KernelUnavailable(f"{source.branch_text}: {masked_text(git.words_of(done))}")
             commit = ours.text("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
     except ToolMissing:
         raise
     except InfrastructureError as problem:
         raise KernelUnavailable(str(problem)) from problem
     if not commit:
-        raise KernelUnavailable(f"{named(source)}: it was never fetched, and fetching is off")
+        raise KernelUnavailable(f"{source.branch_text}: it was never fetched, and fetching is off")
     return commit
 
 
 def knows(store: Store, tree: Path, commit: str) -> bool:
     """Whether the store's clone has a commit. Raises ``UsageError``, ``InfrastructureError``."""
     return clone_of(store, tree)[1].git("cat-file", "-e", f"{commit}^{{commit}}").status == 0
-
-
-def named(source: TreeSource) -> str:
-    """A branch for a person: ``branch mm-unstable of origin``."""
-    return f"branch {source.branch} of {masked(source.remote or ORIGIN)}"
 
 
 def _url(origin: git.Repository, source: TreeSource) -> str:

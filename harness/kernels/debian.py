@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from harness.errors import KernelUnavailable
 from harness.kernels.archive import Archive, Package
 from harness.kernels.versions import upstream, version_key, within
-from harness.matrix.model import DebianSource
+from harness.matrix.sources.debian import DebianSource
 from harness.model.architectures import DEBIAN_ARCH, FLAVOURS, Arch
 
 _IMAGE = re.compile(r"linux-image-(\d[0-9a-z.+~]*(?:-rc\d+|-\d+)?)-([a-z0-9-]+)\Z")

@@ -20,7 +20,7 @@ from harness.kernels.store import Store, telling
 from harness.kernels.tree import build_tree, check_tools, own_fragments, watched
 from harness.kernels.tree_links import link_tree
 from harness.kernels.tree_source import fragment_file
-from harness.matrix.model import DebianTreeSource
+from harness.matrix.sources.debian_tree import DebianTreeSource
 from harness.model.architectures import Arch
 
 SYMBOLS = "symbols"

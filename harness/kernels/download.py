@@ -19,6 +19,7 @@ from harness.errors import KernelUnavailable, UsageError
 from harness.kernels.archive import Saying
 from harness.kernels.store import Store, file_sha256, telling
 from harness.processes.children import go_on, working
+from harness.secret_urls import bare_url
 
 SCHEMES = ("http", "https", "file")
 MAX_BYTES = 4 << 30
@@ -32,12 +33,6 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._+~-]")
 def is_url(word: str) -> bool:
     """Say whether a word is the address of something rather than a name or a path."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", word) is not None
-
-
-def shown(url: str) -> str:
-    """Return a URL for reports and messages, without user, password and query."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def download(
@@ -57,18 +52,20 @@ def download(
         if path.is_file() and known.get("sha256") == file_sha256(path) and sha256 in ("", known["sha256"]):
             return path
         if offline:
-            raise KernelUnavailable(f"{shown(url)} is not stored, and --offline forbids fetching it")
+            raise KernelUnavailable(f"{bare_url(url)} is not stored, and --offline forbids fetching it")
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{name}.part")
-        with working(f"fetching {shown(url)}"):
+        with working(f"fetching {bare_url(url)}"):
             _fetch(url, part, say, stall)
         digest = file_sha256(part)
         if sha256 and digest != sha256:
             part.unlink()
-            raise KernelUnavailable(f"{shown(url)}: has unexpected content (sha256 {digest[:16]}…, not {sha256[:16]}…)")
+            raise KernelUnavailable(
+                f"{bare_url(url)}: has unexpected content (sha256 {digest[:16]}…, not {sha256[:16]}…)"
+            )
         part.chmod(0o444)
         part.replace(path)
-        store.write_record(record, {"url": shown(url), "sha256": digest, "bytes": path.stat().st_size})
+        store.write_record(record, {"url": bare_url(url), "sha256": digest, "bytes": path.stat().st_size})
     return path
 
 
@@ -79,10 +76,10 @@ def _checked(url: str) -> str:
     except ValueError as error:
         raise UsageError(f"{url[:120]!r}: not a URL ({error})") from None
     if parts.scheme not in SCHEMES:
-        raise UsageError(f"{shown(url)}: cannot fetch {parts.scheme}://; give one of {', '.join(SCHEMES)}")
+        raise UsageError(f"{bare_url(url)}: cannot fetch {parts.scheme}://; give one of {', '.join(SCHEMES)}")
     name = _UNSAFE.sub("_", unquote(parts.path.rpartition("/")[2]))[:120]
     if not name.strip("._"):
-        raise UsageError(f"{shown(url)}: names no file; give the URL of an image or a package")
+        raise UsageError(f"{bare_url(url)}: names no file; give the URL of an image or a package")
     return name
 
 
@@ -95,22 +92,22 @@ def _fetch(url: str, part: Path, say: Saying, stall: float) -> None:
             resumed = have and status == http.client.PARTIAL_CONTENT
             total = int(answer.headers.get("Content-Length") or 0) + (have if resumed else 0)
             if total > MAX_BYTES:
-                raise KernelUnavailable(f"{shown(url)}: {total} bytes are too many (at most {MAX_BYTES})")
+                raise KernelUnavailable(f"{bare_url(url)}: {total} bytes are too many (at most {MAX_BYTES})")
             with part.open("ab" if resumed else "wb") as file:
                 got = _copy(answer, file, have if resumed else 0, total, url, say)
     except urllib.error.HTTPError as error:
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and have:
             part.unlink()
             return _fetch(url, part, say, stall)
-        raise KernelUnavailable(f"{shown(url)}: the server answered {error.code} {error.reason}") from None
+        raise KernelUnavailable(f"{bare_url(url)}: the server answered {error.code} {error.reason}") from None
     except TimeoutError:
-        raise KernelUnavailable(f"{shown(url)}: the server sent nothing for {stall:.0f} s") from None
+        raise KernelUnavailable(f"{bare_url(url)}: the server sent nothing for {stall:.0f} s") from None
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         text = f"the server sent nothing for {stall:.0f} s" if isinstance(reason, TimeoutError) else str(reason)
-        raise KernelUnavailable(f"{shown(url)}: {text or type(error).__name__}") from None
+        raise KernelUnavailable(f"{bare_url(url)}: {text or type(error).__name__}") from None
     if total and got < total:
-        raise KernelUnavailable(f"{shown(url)}: ended after {got} of {total} bytes; run again to fetch the rest")
+        raise KernelUnavailable(f"{bare_url(url)}: ended after {got} of {total} bytes; run again to fetch the rest")
     return None
 
 
@@ -120,7 +117,7 @@ def _copy(answer: Any, file: IO[bytes], got: int, total: int, url: str, say: Say
         go_on()
         got += len(chunk)
         if got > MAX_BYTES:
-            raise KernelUnavailable(f"{shown(url)}: more than {MAX_BYTES} bytes")
+            raise KernelUnavailable(f"{bare_url(url)}: more than {MAX_BYTES} bytes")
         file.write(chunk)
         tenth = got * 10 // total if total else got // (10 * _CHUNK)
         if tenth != last:

@@ -19,7 +19,8 @@ from harness.kernels.model import ModuleLoader
 from harness.kernels.modules import Loaded, ModuleSet, folder_files, folder_key, kept, pack
 from harness.kernels.packages import package_files
 from harness.kernels.store import Store, file_sha256
-from harness.matrix.model import FileSource, PackageSource
+from harness.matrix.sources.file import FileSource
+from harness.matrix.sources.package import PackageSource
 from harness.model.architectures import DEBIAN_ARCH, Arch
 
 _IMAGE = re.compile(r"(boot/(vmlinuz|vmlinux|Image)-.+|(usr/)?lib/modules/[^/]+/(vmlinuz|Image))\Z")

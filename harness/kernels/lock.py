@@ -13,21 +13,10 @@ import pydantic
 from pydantic import Field
 
 from harness.errors import ConfigError, StoreError
-from harness.kernels.branches import named
 from harness.kernels.builds import Build
-from harness.kernels.download import shown
 from harness.kernels.store import Store, write_atomically
-from harness.matrix.model import (
-    DebianSource,
-    DebianTreeSource,
-    FileSource,
-    KernelSpec,
-    MachineSource,
-    PackageSource,
-    TreeSource,
-    UrlSource,
-)
-from harness.matrix.schema import Sha256
+from harness.matrix.model import KernelSpec
+from harness.matrix.words import Sha256
 from harness.model.architectures import Arch
 from harness.model.run_record import Part
 
@@ -125,31 +114,6 @@ def update_lock(store: Store, path: Path, found: Iterable[Locked], valid: Iterab
         return True
 
 
-def asked(spec: KernelSpec) -> str:
-    """Return an entry's source as text; when it changes, what was locked for it no longer counts."""
-    source = spec.source
-    if isinstance(source, FileSource):
-        return f"file {source.image.name}"
-    if isinstance(source, PackageSource):
-        return " ".join(("package", *(path.name for path in source.packages)))
-    if isinstance(source, UrlSource):
-        return " ".join(("url", *map(shown, source.urls), source.sha256)).strip()
-    if isinstance(source, TreeSource):
-        branch = named(source) if source.branch else ""
-        names = (f.name for f in source.fragments)
-        return " ".join(filter(None, ("tree", source.tree.name, source.commit, branch, *names)))
-    if isinstance(source, DebianTreeSource):
-        return " ".join(("debian-source", source.series, *(fragment.name for fragment in source.fragments)))
-    if isinstance(source, MachineSource):
-        return "machine"
-    return f"debian {','.join(source.suites)} {source.flavour} {_wish(source)}"
-
-
-def _wish(source: DebianSource) -> str:
-    words = {"release": source.release, "version": source.version, "package": source.package}
-    return " ".join(f"{key}={word}" for key, word in words.items() if word is not None)
-
-
 def locked(spec: KernelSpec, build: Build, commit: str = "") -> Locked:
     """Return the lock entry for a build an entry of the matrix was resolved to, from a commit of its branch if so."""
     packages = tuple(
@@ -158,7 +122,7 @@ def locked(spec: KernelSpec, build: Build, commit: str = "") -> Locked:
     return Locked(
         kernel=spec.name,
         arch=build.arch,
-        asked=asked(spec),
+        asked=spec.source.asked,
         release=build.release,
         version=build.version,
         package_version=build.package_version,

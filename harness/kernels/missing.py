@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from harness.errors import ConfigError
-from harness.matrix.model import CellSpec, FileSource, InVirtme, Matrix, PackageSource, TreeSource
+from harness.matrix.model import CellSpec, InVirtme, Matrix
 
 
 def refuse_missing(matrix: Matrix, cells: Iterable[CellSpec]) -> None:
@@ -20,18 +20,9 @@ def refuse_missing(matrix: Matrix, cells: Iterable[CellSpec]) -> None:
 
 def _named(cell: CellSpec) -> Iterator[tuple[str, Path, bool]]:
     """Every (key, path, whether that is a folder) that the cell's kernel and machine name."""
-    key, source, guest = f"kernels.{cell.kernel.name}", cell.kernel.source, cell.profile.guest
-    if isinstance(source, FileSource):
-        yield f"{key}.image", source.image, False
-        if source.config is not None:
-            yield f"{key}.config", source.config, False
-        if source.modules is not None:
-            yield f"{key}.modules", source.modules, True
-    if isinstance(source, PackageSource):
-        for position, package in enumerate(source.packages):
-            yield f"{key}.packages[{position}]", package, False
-    if isinstance(source, TreeSource):
-        yield f"{key}.tree", source.tree, True
+    for named in cell.kernel.source.named_paths:
+        yield f"kernels.{cell.kernel.name}.{named.key}", named.path, named.folder
+    guest = cell.profile.guest
     if isinstance(guest, InVirtme) and cell.arch in guest.roots:
         yield f"profiles.{cell.profile.name}.root.{cell.arch}", guest.roots[cell.arch], True
 

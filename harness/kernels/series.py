@@ -16,7 +16,7 @@ from pathlib import Path
 from harness.errors import InfrastructureError, UsageError
 from harness.kernels.archive import Saying
 from harness.kernels.store import Store, telling
-from harness.matrix.model import TreeSource
+from harness.matrix.sources.tree import TreeSource
 from harness.processes import git
 
 MAX_BYTES = 64 << 20

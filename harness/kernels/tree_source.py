@@ -12,7 +12,7 @@ from harness.kernels.branches import clone_folder, clone_of
 from harness.kernels.builds import Build, make_build
 from harness.kernels.store import Store, telling
 from harness.kernels.tree import OWN, build_tree, own_fragments, watched
-from harness.matrix.model import TreeSource
+from harness.matrix.sources.tree import TreeSource
 from harness.model.architectures import Arch
 from harness.processes import git
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -15,38 +14,24 @@ from harness.config.yaml_lines import KeyPath
 from harness.errors import nearest
 from harness.matrix.model import (
     STANDARD_PROFILE,
-    DebianSource,
-    DebianTreeSource,
-    FileSource,
     GuestKind,
     InQemu,
     InVirtme,
     KernelSpec,
-    MachineSource,
     Matrix,
     OverSsh,
-    PackageSource,
     Profile,
     Selection,
-    Source,
-    TreeSource,
-    UrlSource,
 )
 from harness.matrix.schema import (
     AnyProfile,
-    DebianKernel,
-    DebianTreeKernel,
-    FileKernel,
     KernelEntry,
-    MachineKernel,
     MatrixFile,
-    PackageKernel,
     SelectionEntry,
     SshProfile,
-    TreeKernel,
-    UrlKernel,
     VirtmeProfile,
 )
+from harness.matrix.sources.base import optional_place, place
 from harness.model.architectures import ARCHES
 
 STANDARD = "standard"
@@ -120,22 +105,22 @@ def _nouns(document: Document[MatrixFile], digest: str, base: Matrix) -> Matrix:
     if DEFAULT in selections and not file.selections:
         selections[DEFAULT] = _beside_default(own, selections[DEFAULT])
     for name, wish in file.selections.items():
-        place: KeyPath = ("selections", name)
+        where: KeyPath = ("selections", name)
         for position, kernel in enumerate(wish.kernels):
-            document.require_known((*place, "kernels", position), kernel, kernels, "kernel")
+            document.require_known((*where, "kernels", position), kernel, kernels, "kernel")
         for position, profile in enumerate(wish.profiles):
-            document.require_known((*place, "profiles", position), profile, profiles, "profile")
+            document.require_known((*where, "profiles", position), profile, profiles, "profile")
         named = {name: entry.also for name, entry in file.selections.items()}
         plain = [name for name, also in {**_also(base), **named}.items() if not also]
         for position, other in enumerate(wish.also):
             if other not in plain:
                 message = f"no selection {other!r} without an 'also' of its own{nearest(other, plain)}"
-                raise document.fault((*place, "also", position), message)
+                raise document.fault((*where, "also", position), message)
         selections[name] = _selection(name, wish)
         for position, kernel in enumerate(wish.kernels):
             if not set(kernels[kernel].arches) & set(wish.architectures):
                 message = f"{kernel} exists for none of these architectures: {', '.join(wish.architectures)}"
-                raise document.fault((*place, "kernels", position), message)
+                raise document.fault((*where, "kernels", position), message)
     freeze = MappingProxyType
     return Matrix(path, digest, freeze(kernels), freeze(profiles), freeze(selections))
 
@@ -152,40 +137,7 @@ def _beside_default(own: Mapping[str, KernelSpec], default: Selection) -> Select
 
 
 def _kernel(name: str, entry: KernelEntry, folder: Path) -> KernelSpec:
-    return KernelSpec(name, _source(entry, folder), entry.architectures, entry.labels)
-
-
-def _source(entry: KernelEntry, folder: Path) -> Source:
-    match entry:
-        case DebianKernel():
-            return DebianSource(entry.suites, entry.flavour_meant, entry.release, entry.version, entry.package)
-        case TreeKernel():
-            fragments = tuple(_place(folder, fragment) for fragment in entry.fragments)
-            place, commit = _place(folder, entry.tree), entry.commit or ""
-            return TreeSource(place, commit, fragments, entry.branch or "", entry.remote or "")
-        case DebianTreeKernel():
-            return DebianTreeSource(entry.series, tuple(_place(folder, fragment) for fragment in entry.fragments))
-        case PackageKernel():
-            return PackageSource(tuple(_place(folder, package) for package in entry.packages))
-        case UrlKernel():
-            return UrlSource(entry.urls, entry.sha256 or "")
-        case MachineKernel():
-            return MachineSource()
-        case FileKernel():
-            return _file(entry, folder)
-
-
-def _file(entry: FileKernel, folder: Path) -> FileSource:
-    config, modules = (_place(folder, value) if value is not None else None for value in (entry.config, entry.modules))
-    return FileSource(_place(folder, entry.image), config, modules)
-
-
-def _place(folder: Path, value: str) -> Path:
-    """A path as a matrix has it: relative to its folder; ``~`` is the user's home, as far as there is such a user."""
-    path = Path(value)
-    with suppress(RuntimeError):
-        path = path.expanduser()
-    return folder / path
+    return KernelSpec(name, entry.noun(folder), entry.architectures, entry.labels)
 
 
 def _profile(name: str, entry: AnyProfile, folder: Path) -> Profile:
@@ -194,7 +146,7 @@ def _profile(name: str, entry: AnyProfile, folder: Path) -> Profile:
     cpu = MappingProxyType(entry.cpu)
     guest: GuestKind = InQemu()
     if isinstance(entry, VirtmeProfile):
-        guest = InVirtme(MappingProxyType({arch: _place(folder, root) for arch, root in entry.root.items()}))
+        guest = InVirtme(MappingProxyType({arch: place(folder, root) for arch, root in entry.root.items()}))
     return Profile(
         name,
         smp=entry.smp,
@@ -211,9 +163,7 @@ def _profile(name: str, entry: AnyProfile, folder: Path) -> Profile:
 
 
 def _over_ssh(entry: SshProfile, folder: Path) -> OverSsh:
-    key, known_hosts = (
-        _place(folder, value) if value is not None else None for value in (entry.key, entry.known_hosts)
-    )
+    key, known_hosts = optional_place(folder, entry.key), optional_place(folder, entry.known_hosts)
     return OverSsh(
         host=entry.host,
         port=entry.port,

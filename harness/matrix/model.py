@@ -7,79 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from harness.matrix.sources.base import Source
 from harness.model.architectures import ARCHES, Arch
-
-
-@dataclass(frozen=True)
-class DebianSource:
-    """A kernel out of a Debian archive.
-
-    ``release`` selects: ``"newest"``, a prefix such as ``"6.12"`` (the newest 6.12.y), or one upstream
-    version (``"6.12.43"``). ``version`` pins one exact package version (``"6.12.43-1~bpo12+1"``).
-    ``package`` names a metapackage (``"linux-image-cloud-amd64"``; ``{arch}`` stands for Debian's
-    architecture name) whose current version is meant. Exactly one of the three is set.
-    """
-
-    suites: tuple[str, ...]
-    flavour: str = "cloud"
-    release: str | None = None
-    version: str | None = None
-    package: str | None = None
-
-
-@dataclass(frozen=True)
-class FileSource:
-    """A kernel that lies on disk: bzImage, ELF vmlinux, Image, gzip or EFI-zboot Image."""
-
-    image: Path
-    config: Path | None = None
-    modules: Path | None = None
-
-
-@dataclass(frozen=True)
-class PackageSource:
-    """A kernel out of packages on disk: .deb, .rpm or .pkg.tar.*, several where its parts are in several."""
-
-    packages: tuple[Path, ...]
-
-
-@dataclass(frozen=True)
-class UrlSource:
-    """A kernel behind URLs: one image, or the packages of one kernel. ``sha256`` is what the one file must be."""
-
-    urls: tuple[str, ...] = field(repr=False)  # they may hold a password
-    sha256: str = ""
-
-
-@dataclass(frozen=True)
-class TreeSource:
-    """A kernel to be built from a source tree: our minimal configuration and ``fragments`` after it.
-
-    With ``commit``, ``tree`` is a git repository and that commit of it is meant, else the tree as it lies there. With
-    ``branch``, what that branch of ``remote`` (a remote of the tree, or a URL) has when it is fetched.
-    """
-
-    tree: Path
-    commit: str = ""
-    fragments: tuple[Path, ...] = ()
-    branch: str = ""
-    remote: str = ""
-
-
-@dataclass(frozen=True)
-class DebianTreeSource:
-    """A kernel to be built like one of ``TreeSource``, from Debian's newest source package of a series ("7.3")."""
-
-    series: str
-    fragments: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True)
-class MachineSource:
-    """Whatever kernel a machine reached over SSH runs."""
-
-
-Source = DebianSource | FileSource | PackageSource | UrlSource | TreeSource | DebianTreeSource | MachineSource
 
 
 @dataclass(frozen=True)

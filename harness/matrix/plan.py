@@ -6,7 +6,8 @@ import fnmatch
 from collections.abc import Iterable, Sequence
 
 from harness.errors import UsageError, nearest
-from harness.matrix.model import CellSpec, KernelSpec, MachineSource, Matrix, OverSsh, Profile, Selection
+from harness.matrix.model import CellSpec, KernelSpec, Matrix, OverSsh, Profile, Selection
+from harness.matrix.sources.machine import MachineSource
 from harness.model.architectures import ARCHES, SYNONYMS, Arch
 
 DEFAULT = "default"

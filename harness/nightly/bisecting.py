@@ -27,7 +27,9 @@ from harness.history.regressions import Regression, keep, regressions
 from harness.kernels.branches import clone_folder
 from harness.kernels.builds import stored_builds
 from harness.kernels.store import Store, telling
-from harness.matrix.model import DebianSource, Matrix, TreeSource
+from harness.matrix.model import Matrix
+from harness.matrix.sources.debian import DebianSource
+from harness.matrix.sources.tree import TreeSource
 from harness.model.architectures import ARCHES, Arch
 from harness.model.run_record import CellRecord, KernelRecord, read_run
 from harness.model.verdict import EXIT_OK

@@ -29,7 +29,8 @@ from harness.history.regressions import (
     record_night,
     regressions,
 )
-from harness.kernels.resolve import Progress, provide
+from harness.kernels.providers.request import Progress
+from harness.kernels.resolve import provide
 from harness.kernels.store import telling
 from harness.matrix.model import CellSpec, Matrix
 from harness.model.rule import Rule

@@ -17,10 +17,12 @@ from harness.guests.qemu import Wishes
 from harness.guests.terminal import Screen, bridge, followed
 from harness.kernels.argument import Reading, read_arguments
 from harness.kernels.model import Kernel
-from harness.kernels.resolve import Progress, provide
+from harness.kernels.providers.request import Progress
+from harness.kernels.resolve import provide
 from harness.kernels.store import Store
-from harness.matrix.model import CellSpec, InQemu, InVirtme, MachineSource, Matrix, OverSsh
+from harness.matrix.model import CellSpec, InQemu, InVirtme, Matrix, OverSsh
 from harness.matrix.plan import STANDARD, plan_cells, refuse_impossible
+from harness.matrix.sources.machine import MachineSource
 from harness.model.architectures import Arch, host_arch
 from harness.payload.build import build, program_bytes
 from harness.payload.busybox import busybox

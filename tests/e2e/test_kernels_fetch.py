@@ -18,7 +18,7 @@ from harness.kernels.model import Kernel
 from harness.kernels.resolve import available
 from harness.kernels.store import file_sha256
 from harness.matrix.load import load_matrix, shipped_path
-from harness.matrix.model import DebianSource
+from harness.matrix.sources.debian import DebianSource
 from tests.support.own_archive import Place, mirror
 
 pytestmark = [pytest.mark.kernels, pytest.mark.timeout(600)]

@@ -11,7 +11,7 @@ from harness.bugs.record import BUGS, Bug, load_bugs, parse_bugs
 from harness.cli.main import cli
 from harness.errors import ConfigError
 from harness.matrix.load import default_path, load_matrix
-from harness.matrix.model import DebianSource
+from harness.matrix.sources.debian import DebianSource
 from harness.model.version import version_order
 from harness.mutants.catalogue import load_mutants
 from harness.rules.load import load_catalogue

@@ -16,8 +16,10 @@ from harness.cli.main import cli, main
 from harness.errors import ConfigError
 from harness.kernels.missing import refuse_missing
 from harness.matrix.load import parse_matrix
-from harness.matrix.model import FileSource, InVirtme, TreeSource
+from harness.matrix.model import InVirtme
 from harness.matrix.plan import plan_cells
+from harness.matrix.sources.file import FileSource
+from harness.matrix.sources.tree import TreeSource
 
 NO_TEXT = "bad-\udcff"
 REFUSED = "this name is not valid UTF-8; use one that is"

@@ -9,7 +9,8 @@ import pytest
 
 from harness.cli.watch import SETTLED_LOOKS, show_change, state_of, wait_for_change, watched_files
 from harness.errors import UsageError
-from harness.matrix.model import STANDARD_PROFILE, CellSpec, FileSource, KernelSpec
+from harness.matrix.model import STANDARD_PROFILE, CellSpec, KernelSpec
+from harness.matrix.sources.file import FileSource
 from harness.reports.style import screen
 from tests.builders import cell, result, rule, run
 

@@ -22,7 +22,8 @@ from harness.cost.stored import stored_costs
 from harness.errors import BootFailed, LostGuest, UsageError
 from harness.guests.model import Exited, Guest, Output
 from harness.kernels.resolve import Resolution
-from harness.matrix.model import CellSpec, KernelSpec, MachineSource, Profile
+from harness.matrix.model import CellSpec, KernelSpec, Profile
+from harness.matrix.sources.machine import MachineSource
 from harness.model.architectures import ARCHES, ARCHITECTURES
 from harness.qualify.costs import CostPair, costs_kept
 from harness.qualify.policy import CostDemand

@@ -20,7 +20,8 @@ from harness.kernels.sources import debian_source
 from harness.kernels.store import Store
 from harness.kernels.tree import OWN, make_variables, parse_fragment, watched
 from harness.matrix.load import load_matrix, parse_matrix, shipped_path
-from harness.matrix.model import DebianTreeSource, KernelSpec
+from harness.matrix.model import KernelSpec
+from harness.matrix.sources.debian_tree import DebianTreeSource
 from tests.unit.kernel_fakes import FakeArchive, arm64_image
 
 # Takes whatever options it is given. The image says which version it is and what make was told of mseal.o.

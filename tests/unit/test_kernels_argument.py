@@ -20,8 +20,12 @@ from harness.kernels.packages import package_files
 from harness.kernels.resolve import provide
 from harness.kernels.store import Store
 from harness.matrix.load import load_matrix
-from harness.matrix.model import FileSource, KernelSpec, Matrix, PackageSource, TreeSource, UrlSource
+from harness.matrix.model import KernelSpec, Matrix
 from harness.matrix.plan import plan_cells
+from harness.matrix.sources.file import FileSource
+from harness.matrix.sources.package import PackageSource
+from harness.matrix.sources.tree import TreeSource
+from harness.matrix.sources.url import UrlSource
 from tests.support import packages
 from tests.support.file_server import FileServer, serving
 from tests.unit.kernel_fakes import CONFIG, arm64_image, make_deb, module

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from harness.errors import KernelUnavailable, StoreError
 from harness.kernels.archive import Package, Saying, explain, parse_index
 from harness.kernels.debian import candidates, candidates_in, matches, select
-from harness.matrix.model import DebianSource
+from harness.matrix.sources.debian import DebianSource
 
 DATA = Path(__file__).parents[1] / "data" / "kernels"
 

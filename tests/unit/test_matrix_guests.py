@@ -17,8 +17,10 @@ from harness.guests.ssh_install import words_of
 from harness.kernels.model import Kernel, Origin
 from harness.kernels.store import Store
 from harness.matrix.load import parse_matrix
-from harness.matrix.model import InQemu, InVirtme, MachineSource, OverSsh, TreeSource
+from harness.matrix.model import InQemu, InVirtme, OverSsh
 from harness.matrix.plan import plan_cells, refuse_impossible
+from harness.matrix.sources.machine import MachineSource
+from harness.matrix.sources.tree import TreeSource
 from harness.runs.guest_factory import remote_limits
 
 PATH = Path("/somewhere/kernels.yaml")

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from harness.errors import ConfigError, UsageError
 from harness.matrix.load import default_path, load_matrix, lock_path, parse_matrix, shipped_path
-from harness.matrix.model import DebianSource, FileSource, Matrix
+from harness.matrix.model import Matrix
+from harness.matrix.sources.debian import DebianSource
+from harness.matrix.sources.file import FileSource
 
 PATH = Path("kernels.yaml")
 

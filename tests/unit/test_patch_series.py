@@ -13,7 +13,7 @@ from harness.compare.sides import sides_of
 from harness.errors import UsageError
 from harness.kernels.series import Series, read_series
 from harness.kernels.store import Store
-from harness.matrix.model import TreeSource
+from harness.matrix.sources.tree import TreeSource
 from harness.reports.mail import WIDTH, SeriesTested, mail_text
 from tests.builders import cell, result, rule, run
 from tests.kernel_history import git

@@ -10,7 +10,7 @@ import pytest
 from harness.errors import BuildError
 from harness.kernels.store import Store
 from harness.kernels.tree_source import built_source
-from harness.matrix.model import TreeSource
+from harness.matrix.sources.tree import TreeSource
 from tests.kernel_history import git
 from tests.unit.kernel_fakes import arm64_image
 

@@ -17,7 +17,8 @@ from harness.kernels.resolve import resolve
 from harness.kernels.store import Store
 from harness.kernels.tree import OWN, BuiltTree
 from harness.kernels.tree_source import built_source
-from harness.matrix.model import KernelSpec, TreeSource
+from harness.matrix.model import KernelSpec
+from harness.matrix.sources.tree import TreeSource
 from tests.unit.kernel_fakes import CONFIG, arm64_image
 
 

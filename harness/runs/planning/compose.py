@@ -19,11 +19,12 @@ from harness.guests.host import HostGuest
 from harness.guests.model import Deadlines
 from harness.guests.programs import make_programs
 from harness.guests.qemu import Wishes
-from harness.kernels.argument import words_for
 from harness.kernels.model import Kernel
-from harness.kernels.resolve import Progress, Resolution, provide
-from harness.matrix.model import CellSpec, InQemu, InVirtme, MachineSource, Matrix, OnHost, OverSsh, Profile
+from harness.kernels.providers.request import Progress
+from harness.kernels.resolve import Resolution, provide
+from harness.matrix.model import CellSpec, InQemu, InVirtme, Matrix, OnHost, OverSsh, Profile
 from harness.matrix.plan import refuse_impossible
+from harness.matrix.sources.machine import MachineSource
 from harness.model.architectures import Arch, host_arch, this_arch
 from harness.model.rule import BEFORE_MSEAL, ProbeName
 from harness.model.run_record import CellRecord, ExploreRecord, MachineRecord, RunRecord
@@ -108,7 +109,7 @@ def compose_matrix(
     resolution = provide(matrix, specs, offline=options.offline, progress=progress)
     cells = [_cell(spec, resolution) for spec in specs]
     source = {"path": str(matrix.path), "sha256": matrix.sha256}
-    if given := {spec.kernel.name: words_for(spec.kernel.source) for spec in specs if not spec.kernel.listed}:
+    if given := {spec.kernel.name: spec.kernel.source.words for spec in specs if not spec.kernel.listed}:
         source["given"] = json.dumps(given)
     if against:
         source["against"] = json.dumps(dict(against))

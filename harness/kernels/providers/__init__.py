@@ -1,0 +1,1 @@
+"""From each kernel source to a build in the store: one module for each source, listed in ``resolve.PROVIDERS``."""
