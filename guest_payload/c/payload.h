@@ -57,35 +57,11 @@ enum span_id {
 	SPANS
 };
 
+/* The names of what regions_table.h lists. */
 enum region_id {
-	ANON_RW, ANON_R, ANON_NONE, ANON_RX, ANON_MIXED,
-	SHARED_ANON_RW, SHARED_ANON_R,
-	CLEAN_R, CLEAN_RW, COPIED_R, COPIED_RW,
-	FILE_SHARED_RW, FILE_SHARED_R,
-	MEMFD_SHARED_RW, MEMFD_PRIVATE_RW,
-	/* regions_special.c: what needs more than a mapping */
-	LOCKED_RW, LOCKED_R,
-	UNTOUCHED_RW, UNTOUCHED_R, UNTOUCHED_NONE,
-	HUGE_R, HUGE_PART_R, HUGE_SCATTERED_R, HUGE_SCATTERED_RW,
-	HUGETLB_PRIVATE_RW, HUGETLB_PRIVATE_R, HUGETLB_SHARED_RW, HUGETLB_MEMFD_SHARED_RW,
-	SYSV_RW, SYSV_R,
-	HEAP_RW, STACK_GROWING_RW, STACK_THREAD_RW,
-	ZERO_RW, ZERO_R, DROPPABLE_RW,
-	PKEY_NO_WRITE_RW, PKEY_NO_ACCESS_RW, PKEY_OPEN_RW,
-	SECRETMEM_RW, UFFD_MISSING_RW, UFFD_WP_RW,
-	TEXT_RX, VDSO_RX, VVAR_R, VCLOCK_R, UPROBES_X,
-	/* regions_traits.c: memory like that above, of which more was said, of other sizes or at other places */
-	LADEN_R, LADEN_RW, SHARED_LADEN_RW,
-	POLICY_R, NAMED_R, MERGEABLE_R, ONFAULT_R,
-	WIDE_R, PIECES_R, UNTOUCHED_VAST_R, LOW_R, HIGH_R,
-	WIPED_R, NOT_COPIED_R, GUARDED_R, GUARDED_RW,
-	/* regions_consumers.c: as programs make it that seal */
-	OBJECT_MIXED, JIT_RWX, JIT_KEY_OPEN_RWX, JIT_KEY_CLOSED_RWX, SLAB_MIXED, STACK_GUARDED_MIXED,
-	STACK_GUARD_REGION_RW,
-	/* regions_processor.c */
-	BTI_RX, MTE_R, MTE_RW, SHADOW_STACK_RW,
-	/* regions_rings.c */
-	AIO_RING_RW, PERF_RING_RW, URING_RW,
+#define REGION(id, make, ...) id,
+#include "regions_table.h"
+#undef REGION
 	REGIONS
 };
 

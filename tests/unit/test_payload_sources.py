@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from harness.payload.build import payload_root, probe_list
 
 SOURCES = sorted(payload_root().glob("*/*.[ch]"))
+TABLE = payload_root() / "c" / "regions_table.h"
 PROBES = {probe.id: probe for probe in probe_list()}
 
 
@@ -28,6 +30,24 @@ def test_only_one_header_knows_the_architectures() -> None:
     }
     assert naming == {"arch.h"}
     assert "#else\n#error " in (payload_root() / "c" / "arch.h").read_text()
+
+
+def test_a_region_is_one_row_and_a_member_of_sets() -> None:
+    """Its id, its row and the declaration of what makes it are made of regions_table.h, and an operation covers it."""
+    rows = re.findall(r'^REGION\((\w+), (\w+),\s+\.name = "([a-z-]+)"', TABLE.read_text(), re.MULTILINE)
+    assert len(rows) == TABLE.read_text().count("\nREGION(") > 70
+    ids, makers, names = ({*column} for column in zip(*rows, strict=True))
+    assert len(ids) == len(names) == len(rows)
+    assert {probe.region for probe in PROBES.values()} >= names
+    elsewhere = [path for path in SOURCES if path.name not in (TABLE.name, "ops.h") and path.suffix == ".h"]
+    again = {
+        (path.name, word)
+        for path in elsewhere
+        if path.parent.name == "c" and not path.name.startswith("explore")
+        for word in re.findall(r"\w+", path.read_text())
+        if word in ids | makers
+    }
+    assert again == set()
 
 
 @pytest.mark.parametrize(
