@@ -84,6 +84,7 @@ struct x_window {
 	int maps; /* /proc/self/maps of whoever looks */
 	uint8_t rights; /* of the protection key, as the program set them */
 	bool future;    /* mlockall(MCL_FUTURE) is in force */
+	unsigned long persona; /* personality(2), as the program set it */
 	long parked;    /* a child that stays, 0 without */
 };
 
@@ -111,7 +112,7 @@ void x_thread_gone(void);
 enum x_op {
 	X_MUNMAP = 1, X_MMAP, X_MPROTECT, X_PKEY_MPROTECT, X_MREMAP, X_MADVISE, X_MSEAL, X_MLOCK, X_MLOCKALL, X_FORK,
 	X_WRITE, X_READ, X_MBIND, X_MSYNC, X_NAME, X_MINCORE, X_RIGHTS, X_CLEAR_REFS, X_REMAP_FILE, X_SHMAT,
-	X_USERFAULTFD, X_OPS
+	X_USERFAULTFD, X_BRK, X_PERSONALITY, X_OPS
 };
 
 /* explore_program.c */

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/ipc.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/shm.h>
 #include <sys/uio.h>
@@ -35,11 +36,13 @@
 #ifndef UFFD_USER_MODE_ONLY
 #define UFFD_USER_MODE_ONLY 1
 #endif
+/* Memory whose addresses carry tags; of no meaning elsewhere, where mprotect refuses it. */
+enum { TAGGED_PROT = 8, ARM64_PROT_MTE = 0x20 };
 enum { POLICY_DEFAULT = 0, POLICY_BIND = 2, POLICY_MOVE = 2 /* MPOL_MF_MOVE */ };
 
 int x_prot(uint8_t prot)
 {
-	return prot & (PROT_READ | PROT_WRITE | PROT_EXEC);
+	return (prot & (PROT_READ | PROT_WRITE | PROT_EXEC)) | (prot & TAGGED_PROT ? ARM64_PROT_MTE : 0);
 }
 
 static size_t bytes(const struct x_window *w, const struct x_step *s)
@@ -202,6 +205,39 @@ static long do_shmat(struct x_window *w, const struct x_step *s, uint8_t *extra)
 	sys(SYS_shmctl, id, IPC_RMID, NULL);
 	errno = error;
 	return at == -1 ? -1 : 0;
+}
+
+enum { PR_SET_START_BRK = 6, PR_SET_BRK = 7 }; /* of PR_SET_MM */
+
+/* The heap may not begin behind its end in between: which of the two goes first depends on where it was. */
+static bool set_heap(const char *start, const char *end)
+{
+	bool first = !sys(SYS_prctl, PR_SET_MM, PR_SET_BRK, end, 0, 0);
+
+	return !sys(SYS_prctl, PR_SET_MM, PR_SET_START_BRK, start, 0, 0) &&
+	       (first || !sys(SYS_prctl, PR_SET_MM, PR_SET_BRK, end, 0, 0));
+}
+
+/*
+ * a: 0 the heap, which ends behind the range, shrinks to where the range begins; 1 it grows by the range. As a program
+ * that restores another (CRIU) may, we say that the window is the heap; afterwards it is empty, and where the C
+ * library had it. brk(2) answers with the break and knows no errno: a heap that cannot shrink is told as EPERM.
+ */
+static long do_brk(struct x_window *w, const struct x_step *s, uint8_t *extra)
+{
+	char *home = (char *)sys(SYS_brk, 0), *low = x_unit(w, s->start), *high = low + bytes(w, s);
+	char *to = s->a ? high : low;
+	bool well;
+
+	(void)extra;
+	if (!set_heap(w->base, s->a ? low : high)) {
+		errno = ENOTSUP;
+		return -1;
+	}
+	well = (char *)sys(SYS_brk, to) == to;
+	set_heap(home, home);
+	errno = s->a ? ENOMEM : EPERM;
+	return well ? 0 : -1;
 }
 
 /* ------------------------------------------------------------------ protection */
@@ -482,6 +518,14 @@ static long do_userfaultfd(struct x_window *w, const struct x_step *s, uint8_t *
 	return s->a == 2 ? sys(SYS_ioctl, fd, UFFDIO_UNREGISTER, &range) : sys(SYS_ioctl, fd, UFFDIO_REGISTER, &wanted);
 }
 
+/* a: 0 as usual, 1 what may be read may be executed */
+static long do_personality(struct x_window *w, const struct x_step *s, uint8_t *extra)
+{
+	(void)extra;
+	w->persona = s->a ? READ_IMPLIES_EXEC : 0;
+	return sys(SYS_personality, w->persona) == -1 ? -1 : 0;
+}
+
 typedef long operation(struct x_window *w, const struct x_step *s, uint8_t *extra);
 
 static operation *const operations[X_OPS] = {
@@ -505,6 +549,8 @@ static operation *const operations[X_OPS] = {
 	[X_REMAP_FILE] = do_remap_file,
 	[X_SHMAT] = do_shmat,
 	[X_USERFAULTFD] = do_userfaultfd,
+	[X_BRK] = do_brk,
+	[X_PERSONALITY] = do_personality,
 };
 
 /* ------------------------------------------------------------------ by another thread of the process */
@@ -536,6 +582,7 @@ static void *thread(void *unused)
 	(void)unused;
 	for (;;) {
 		wait_while(0);
+		sys(SYS_personality, other.w->persona); /* each thread has its own */
 		other.result = operations[other.s->op](other.w, other.s, other.extra);
 		other.error = errno;
 		hand_over(0);
@@ -571,8 +618,9 @@ static long by_thread(struct x_window *w, const struct x_step *s, uint8_t *extra
 long x_perform(struct x_window *w, const struct x_step *s, uint8_t *extra)
 {
 	operation *operate = s->op < X_OPS ? operations[s->op] : NULL;
-	/* Touching is guarded, and rights are held, by the thread that looks. */
-	bool elsewhere = s->by & X_BY_THREAD && s->op != X_WRITE && s->op != X_READ && s->op != X_RIGHTS;
+	/* Touching is guarded, and rights and personality are held, by the thread that looks. */
+	bool elsewhere = s->by & X_BY_THREAD && s->op != X_WRITE && s->op != X_READ && s->op != X_RIGHTS &&
+			 s->op != X_PERSONALITY;
 
 	if (!operate) {
 		errno = ENOSYS;

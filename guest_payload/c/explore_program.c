@@ -371,6 +371,8 @@ static void tidy(struct x_window *w)
 		w->rights = 0;
 		x_set_rights(0);
 	}
+	if (w->persona)
+		sys(SYS_personality, 0ul);
 	if (w->future)
 		sys(SYS_munlockall);
 	if (w->parked) {

@@ -73,6 +73,9 @@ def _templates() -> tuple[Template, ...]:
     found += [Template(number["clear_refs"], a, weight=0.05) for a in (0, 3)]
     found += [Template(number["remap_file_pages"], 1, weight=1), Template(number["shmat"], weight=0.6)]
     found += [Template(number["userfaultfd"], a, weight=0.4) for a in (0, 1, 2)]
+    found += [Template(number["brk"], a, weight=w) for a, w in ((0, 2), (1, 1))]
+    found += [Template(number["personality"], a, weight=0.2) for a in (0, 1)]
+    found += [Template(number["mprotect"], prot, weight=0.1) for prot in (9, 11)]
     return tuple(found)
 
 
@@ -94,6 +97,7 @@ _FORBIDDEN: tuple[Step, ...] = (
     *(Step(_MREMAP, a=how, b=int(MOVES[how] == "shrink")) for how in range(len(MOVES)) if "grow" not in MOVES[how]),
     *(Step(_MADVISE, a=advice) for advice in sorted(DISCARDS)),
     Step(by_name("shmat").number),
+    Step(by_name("brk").number),
 )
 # What may happen to sealed memory; a fork as often as all of an operation's ways together.
 _HAPPENINGS: tuple[int, ...] = tuple(
@@ -215,7 +219,7 @@ _LASTING = tuple(
     for t in TEMPLATES
     if (t.op == _MADVISE and not t.c and t.a not in (3, 4, 8, 9, 20, 21, 22, 23, 24, 25, 102, 103))
     or Step(t.op).operation.name
-    in ("mlock", "mlockall", "fork", "mbind", "name", "write", "mseal", "clear_refs", "userfaultfd")
+    in ("mlock", "mlockall", "fork", "mbind", "name", "write", "mseal", "clear_refs", "userfaultfd", "personality")
 )
 """What leaves something behind in a mapping or a process that a later check may stumble over."""
 
@@ -315,6 +319,7 @@ _SORTS_OF_TRAITS: tuple[tuple[Step, ...], ...] = (
     (_way("fork", 1), _way("fork", 0)),
     (_way("mseal", 0),),
     (_way("mlockall", 2),),
+    (_way("personality", 1),),
 )
 
 

@@ -30,12 +30,14 @@ ORACLES: Mapping[Oracle, str] = {
 }
 
 SEALED, KIND, KEYED, DONTFORK, WIPE, ASTRAY = 0x80, 0x07, 0x08, 0x10, 0x20, 0x40
-_ANON, _SHARED_ANON, _SHARED_FILE, _PRIVATE_FILE, _ZERO, _UNKNOWN = 1, 2, 3, 4, 5, 6
+_ANON, _SHARED_ANON, _SHARED_FILE, _PRIVATE_FILE, _ZERO, _UNKNOWN, _GROWN = 1, 2, 3, 4, 5, 6, 7
 _REMOVE, _GUARD, _UNGUARD = ADVICE["remove"], ADVICE["guard-install"], ADVICE["guard-remove"]
 _FREE = ADVICE["free"]
 _NO_CONTENTS = frozenset({ADVICE["dontfork"], ADVICE["wipeonfork"]})
-_MMAP, _PKEY_MPROTECT, _MREMAP, _FORK, _RIGHTS, _REMAP_FILE, _SHMAT, _USERFAULTFD = 2, 4, 5, 10, 17, 19, 20, 21
-_MAPS = frozenset({_MMAP, _REMAP_FILE, _SHMAT})
+_MMAP, _PKEY_MPROTECT, _MREMAP, _FORK, _RIGHTS, _REMAP_FILE, _SHMAT = 2, 4, 5, 10, 17, 19, 20
+_USERFAULTFD, _BRK = 21, 22
+_MAPS = frozenset({_MMAP, _REMAP_FILE, _SHMAT, _BRK})
+_WHOLE = frozenset({1, _BRK})  # refused, it has changed plain memory no more than sealed memory
 _ELSEWHERE = {MOVES.index("elsewhere"), MOVES.index("elsewhere-keep")}
 _TO = {MOVES.index("to"), MOVES.index("to-keep"), MOVES.index("double")}
 _RESIZES = {MOVES.index("shrink"), MOVES.index("grow"), MOVES.index("grow-or-move")}
@@ -180,15 +182,15 @@ def _step(
                     "sealed-unchanged", 0, operation.name, _changes(before, after, n, units), operation.clauses, units
                 )
             )
-        if op[0] == 1 and said == EPERM and refusal:
+        if op[0] in _WHOLE and said == EPERM and refusal == "must":
             rest = tuple(
                 i for i in range(start, end)
                 if i not in units and _differs(before, after, n, i)
                 and (before[2 + i] != after[2 + i] or before[2 + n + i] != UNREAD)
             )  # fmt: skip
             if rest:
-                text = f"munmap is refused and has changed plain memory: {_changes(before, after, n, rest)}"
-                found.append(StepProblem("refused", 0, operation.name, text, ("U1",), rest))
+                text = f"{operation.name} is refused and has changed plain memory: {_changes(before, after, n, rest)}"
+                found.append(StepProblem("refused", 0, operation.name, text, operation.clauses[:1], rest))
 
     # 2. The answer.
     if operation.nature == "seals":
@@ -217,12 +219,14 @@ RefusalDemand = Literal["", "must", "may", "undefined", "open"]
 
 def _refusal(op: bytes, operation: Operation, state: State, before: bytes, n: int) -> RefusalDemand:
     attrs = state.attrs
+    if op[0] == _BRK and not op[3] and not any(before[2 + i] & MAPPED for i in range(op[1], op[1] + op[2])):
+        return "open"  # where the heap has nothing, it cannot shrink, seals or not
     if max(attrs) < SEALED:
         return ""
     nature = operation.nature
     inside = attrs[op[1] : op[1] + op[2]]
     if nature == "replaces":
-        if op[0] == 2 and op[5]:  # MAP_FIXED_NOREPLACE, or a hint
+        if (op[0] == _MMAP and op[5]) or (op[0] == _BRK and op[3]):  # MAP_FIXED_NOREPLACE, a hint; a heap that grows
             return ""
         if not inside or max(inside) < SEALED:
             return ""
@@ -232,7 +236,7 @@ def _refusal(op: bytes, operation: Operation, state: State, before: bytes, n: in
             return ""
         return "must" if min(inside) >= SEALED else "undefined"
     if nature == "moves":
-        return _mremap_refusal(op, attrs, inside, n)
+        return _mremap_refusal(op, attrs, inside, before)
     if nature == "discards":
         return _advice_refusal(op, state, before) if op[3] in DISCARDS else ""
     return ""
@@ -243,12 +247,16 @@ def refusal_of(op: bytes, state: State, look: bytes) -> RefusalDemand:
     return _refusal(op, OPERATIONS[op[0]], state, look, len(state.attrs))
 
 
-def _mremap_refusal(op: bytes, attrs: bytes, inside: bytes, n: int) -> RefusalDemand:
+def _mremap_refusal(op: bytes, attrs: bytes, inside: bytes, before: bytes) -> RefusalDemand:
     onto = attrs[op[4] : op[4] + op[2]] if op[3] in _TO else b""
     source, destination = max(inside, default=0) >= SEALED, max(onto, default=0) >= SEALED
     if not source and not destination:
         return ""
-    if op[3] in _TO and op[4] + op[2] > n:
+    # Mappings are moved one by one (6.17), and where the source has a hole, nothing at the destination goes.
+    goes = [before[2 + op[1] + k] & MAPPED for k in range(len(onto))]
+    if not source and not any(there and attr >= SEALED for there, attr in zip(goes, onto, strict=True)):
+        return "undefined"
+    if op[3] in _TO and op[4] + op[2] > len(attrs):
         return "undefined"  # it ends outside the window
     if source and min(inside) < SEALED:
         return "undefined"
@@ -448,11 +456,7 @@ def _next(
     elif operation.nature == "discards":
         _advised(attrs, op, said)
         freed |= sum(1 << i for i in inside) if op[3] == _FREE else 0
-    for i in range(n):
-        if not after[2 + i] & MAPPED and attrs[i] < SEALED:
-            attrs[i] &= ASTRAY
-        elif attrs[i] & KIND == 0:
-            attrs[i] |= _UNKNOWN
+    _come_and_gone(attrs, operation, before, after)
     _astray(attrs, op, operation, after, said, twin, refusal, divided=divided)
     return State(bytes(attrs), rights, freed)
 
@@ -471,7 +475,7 @@ def _astray(
     """Say of which units the twin may know nothing from here on."""
     n = len(attrs)
     whole = refusal in ("undefined", "open") or divided or (operation.nature == "discards" and op[3] == _FREE)
-    plain = said == EPERM and refusal == "must" and op[0] != 1
+    plain = said == EPERM and refusal == "must" and op[0] not in _WHOLE
     for i in _footprint(op, operation, n) if whole or plain else ():
         if whole or attrs[i] < SEALED:
             attrs[i] |= ASTRAY
@@ -481,11 +485,24 @@ def _astray(
                 attrs[i] |= ASTRAY
 
 
+def _come_and_gone(attrs: bytearray, operation: Operation, before: bytes, after: bytes) -> None:
+    """Of what is not mapped nothing is known, and of what came by no call only that a mapping above it grew down: it
+    is as sealed as that, or not (O7)."""
+    for i in range(len(attrs)):
+        there = after[2 + i] & MAPPED
+        if not there and attrs[i] < SEALED:
+            attrs[i] &= ASTRAY
+        elif there and not before[2 + i] & MAPPED and operation.nature not in ("replaces", "moves"):
+            attrs[i] = _GROWN | ASTRAY
+        elif attrs[i] & KIND == 0:
+            attrs[i] |= _UNKNOWN
+
+
 def _mapped(attrs: bytearray, op: bytes, before: bytes, after: bytes) -> None:
     """What is new has a kind of its own. A hint that was taken is seen; one that was not has mapped nothing here."""
-    kind = op[3] if op[0] == _MMAP else _SHARED_FILE
+    kind = {_MMAP: op[3], _BRK: _ANON}.get(op[0], _SHARED_FILE)
     for i in range(op[1], op[1] + op[2]):
-        if op[0] != _MMAP or not op[5] or before[2 + i] != after[2 + i]:
+        if op[0] in (_REMAP_FILE, _SHMAT) or (op[0] == _MMAP and not op[5]) or before[2 + i] != after[2 + i]:
             attrs[i] = (attrs[i] & (SEALED | ASTRAY)) | kind
 
 
@@ -561,7 +578,7 @@ def problems_of_end(state: State, sealed: Pass, twin: Pass) -> list[StepProblem]
         if attr & SEALED:
             if look[2 + i] & MAPPED and (sealed.mprotect[i] != EPERM or sealed.munmap[i] != EPERM):
                 lost.append(i)
-        elif EPERM in (sealed.mprotect[i], sealed.munmap[i]):
+        elif EPERM in (sealed.mprotect[i], sealed.munmap[i]) and attr & KIND != _GROWN:
             spread.append(i)
         if twin.munmap[i] not in (0, NOT_TRIED):
             stuck.append(i)

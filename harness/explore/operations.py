@@ -3,14 +3,14 @@
 ``guest_payload/c/explore_ops.c`` has the function for each number. ``nature`` is what the model asks first:
 
 =============  ====================================================================================================
-``replaces``   a sealed unit in its range makes it fail with EPERM, whole and without a trace (munmap, mmap(MAP_FIXED))
+``replaces``   a sealed unit in its range makes it fail with EPERM, and leaves no trace (munmap, mmap(MAP_FIXED), brk)
 ``changes``    a sealed unit in its range makes it fail with EPERM; what becomes of plain units is undefined (mprotect)
 ``moves``      as ``changes``, for the source, for what it grows into and for the destination (mremap)
 ``discards``   refused only where it discards what the caller could not overwrite (madvise)
 ``harmless``   permitted on sealed memory, and changes nothing of it
 ``writes``     a store: what may be written changes, nothing else does
 ``seals``      mseal
-``process``    concerns the process and no range: fork, mlockall, rights of a protection key
+``process``    concerns the process and no range: fork, mlockall, personality, rights of a protection key
 =============  ====================================================================================================
 """
 
@@ -93,7 +93,8 @@ class Operation:
         return values[0], values[1], values[2]
 
 
-_PROT = _names(*PROTS)
+# Beyond what a window can have: memory whose addresses carry tags (PROT_MTE), which arm64 alone has.
+_PROT = Argument({**{name: n for n, name in enumerate(PROTS)}, "r-tagged": 9, "rw-tagged": 11})
 _TABLE: tuple[Operation, ...] = (
     Operation(1, "munmap", "replaces", ("U1",)),
     Operation(2, "mmap", "replaces", ("U2", "U3"), (_names(*_MAPS, base=1), _PROT, _names("", "noreplace", "hint"))),
@@ -117,6 +118,8 @@ _TABLE: tuple[Operation, ...] = (
     Operation(19, "remap_file_pages", "replaces", ("U5",), (_NUMBER,)),
     Operation(20, "shmat", "replaces", ("U5",)),
     Operation(21, "userfaultfd", "harmless", ("O6",), (_names("missing", "write-protect", "unregister"),)),
+    Operation(22, "brk", "replaces", ("U4", "U7"), (_names("shrink", "grow"),)),
+    Operation(23, "personality", "process", ("O1",), (_names("usual", "read-implies-exec"),), ranged=False),
 )  # fmt: skip
 OPERATIONS: Mapping[int, Operation] = {operation.number: operation for operation in _TABLE}
 _BY_NAME = {operation.name: operation for operation in _TABLE}

@@ -28,6 +28,7 @@ _HEAD = """\
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/shm.h>
 #include <sys/syscall.h>
@@ -133,8 +134,11 @@ def _wanted(step: Step) -> str:
     return "EINVAL" if SEALINGS[step.a % len(SEALINGS)] in ("flags", "unaligned", "too-long", "wraps") else "0"
 
 
+_PROT_WORDS = ((1, "PROT_READ"), (2, "PROT_WRITE"), (4, "PROT_EXEC"), (8, "0x20 /* PROT_MTE */"))
+
+
 def _prot(prot: int) -> str:
-    words = [name for bit, name in ((1, "PROT_READ"), (2, "PROT_WRITE"), (4, "PROT_EXEC")) if prot & bit]
+    words = [name for bit, name in _PROT_WORDS if prot & bit]
     return " | ".join(words) or "PROT_NONE"
 
 
@@ -263,6 +267,7 @@ _CALLS: Mapping[str, Callable[[Step], str]] = {
     "name": _name,
     "remap_file_pages": lambda s: f"remap_file_pages({_range(s)}, 0, {s.a} * UNIT / PAGE, 0)",
     "shmat": _shmat,
+    "personality": lambda s: f"personality({'READ_IMPLIES_EXEC' if s.a else '0'}) == -1 ? -1 : 0",
 }
 
 

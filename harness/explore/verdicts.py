@@ -129,7 +129,7 @@ def _kind(finding: FindingRecord) -> Kind:
             return "hang" if "out of time" in finding.text else "crash"
         case "sealed-unchanged":
             return "changed-by-mseal" if finding.step < 0 else "bypass"
-        case "refused" if finding.text.startswith("munmap is refused"):
+        case "refused" if " is refused and has changed plain memory" in finding.text:
             return "not-atomic"
         case "refused":
             return "bypass" if " answers 0 " in finding.text else "wrong-errno"

@@ -49,7 +49,7 @@ def test_no_alarm_on_a_kernel_that_keeps_its_promises(guest: MakeGuest, name: st
     explorer.explore(source, 0.0, outcome, programs)
     assert outcome.findings == [] and not outcome.lost
     assert outcome.judged >= 0.97 * outcome.programs == 0.97 * len(programs)
-    assert outcome.recorded["refused munmap divides mappings otherwise"][0] > 5
+    assert outcome.recorded["refused munmap divides mappings otherwise"][0] > 2
 
 
 def test_the_same_programs_show_the_same_facts_whichever_lane_had_them(guest: MakeGuest) -> None:
@@ -118,3 +118,23 @@ def test_a_run_explores_after_its_probes(tmp_path: Path, name: str, status: str)
     assert set(EXPLORE_RULES) <= set(results)
     assert results["explore-exactly-sealed"].status == status
     assert results["explore-refused"].status == "pass"
+
+
+@pytest.mark.parametrize("arch", ["x86_64", "arm64"])
+def test_the_window_can_be_the_heap_and_the_process_have_another_personality(guest: MakeGuest, arch: Arch) -> None:
+    """Three programs in one process: what one did to its process is undone before the next."""
+    plain = "window 4 x 1 page, usual: anon 3 rw written | hole"
+    lines = [
+        "window 4 x 1 page, usual: anon rw written | anon rw written sealed | anon rw written | hole\n"
+        "brk 0-2 shrink\nbrk 2-2 shrink\nbrk 2-2 grow\nbrk 0-2 shrink by-thread\nmunmap 2-2",
+        f"{plain}\npersonality read-implies-exec\nmprotect 0-0 r\nmprotect 1-1 r by-thread",
+        f"{plain}\nmprotect 0-0 r\nbrk 1-2 shrink",
+    ]
+    programs = [parse_program(line) for line in lines]
+    told = dict(executor(guest, "debian-6.12", arch).run([encode(program) for program in programs]))
+    answers = [[errno for errno, _ in told[i].sealed.answers] for i in range(3)]
+    assert answers == [[1, 0, 0, 1, 0], [0, 0, 0], [0, 0]]
+    readable, executable = 1 | 2, 8
+    assert [told[i].sealed.looks[-1][2] & ~4 for i in (1, 2)] == [readable | executable, readable]
+    assert told[1].sealed.looks[-1][3] & executable
+    assert told[0].twin.munmap == told[1].twin.munmap == bytes(4)

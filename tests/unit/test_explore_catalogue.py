@@ -20,6 +20,7 @@ REGIONS = {
     **{f"file-private-clean-{prot}": ("private-file", prot, 0) for prot in ("rw", "r")},
     **{f"file-private-copied-{prot}": ("private-file", prot, 2) for prot in ("rw", "r")},
     **{f"zero-private-{prot}": ("zero", prot, 0) for prot in ("rw", "r")},
+    "anon-high-r": ("anon", "r", 2),
     "memfd-shared-rw": ("shared-file", "rw", 0),
     "memfd-private-rw": ("private-file", "rw", 0),
 }
@@ -46,6 +47,7 @@ _SIMPLE = {
     "set-mempolicy-home-node": ("mbind", 3, 0, 0),
     "remap-file-pages": ("remap_file_pages", 1, 0, 0),
     "shmat-remap": ("shmat", 0, 0, 0),
+    "brk-moved-shrink": ("brk", 0, 0, 0),
     **{f"mprotect-{prot}": ("mprotect", PROTS.index(prot), 0, 0) for prot in PROTS},
     **{f"madvise-{name}": ("madvise", number, 0, 0) for name, number in ADVICE.items()},
     **{f"process-madvise-{name}": ("madvise", number, 0, 1) for name, number in ADVICE.items()},

@@ -267,3 +267,51 @@ def test_a_child_has_what_its_parent_missed_under_userfaultfd(twin: int, *, fine
 
     problems, _ = child_state(state, _look([(RW, 0xF2)]), child(0x00), child(twin))
     assert (problems == []) is fine
+
+
+def test_a_heap_that_cannot_shrink_because_of_a_seal_is_right_and_one_that_shrinks_is_not() -> None:
+    assert oracles(window(SEALED_MIDDLE + "brk 1-2 shrink", answer=EPERM).judge()) == []
+    assert oracles(window(SEALED_MIDDLE + "brk 1-2 shrink", answer=0).judge()) == ["refused"]
+
+
+def test_a_heap_that_was_refused_to_shrink_has_given_nothing_back() -> None:
+    spoiled = window(SEALED_MIDDLE + "brk 0-2 shrink", answer=EPERM)
+    spoiled.looks[1][0] = (GONE, 0xF0)
+    assert [(p.oracle, p.clauses) for p in spoiled.judge().problems] == [("refused", ("U4",))]
+
+
+def test_a_heap_shrinks_where_nothing_is_sealed_and_cannot_where_nothing_is() -> None:
+    assert oracles(window(SEALED_MIDDLE + "brk 2-2 shrink", answer=EPERM).judge()) == ["same-as-twin"]
+    nothing = "window 3 x 1 page, usual: anon rw sealed | hole 2\nbrk 1-2 shrink"
+    assert oracles(window(nothing, answer=EPERM).judge()) == []
+
+
+def test_what_a_heap_grew_by_is_private_anonymous_memory_that_nobody_sealed() -> None:
+    grown = window("window 3 x 1 page, usual: anon rw written sealed | hole 2\nbrk 1-1 grow")
+    for looks in (grown.looks, grown.twin_looks):
+        looks[1][1] = (RW, 0)
+    assert oracles(grown.judge()) == []
+    assert oracles(replace(grown, sealed={0, 1}).judge()) == ["exactly-sealed"]
+
+
+def test_what_a_sealed_mapping_grew_down_by_may_be_sealed_or_not() -> None:
+    """A child that went without the lowest unit of a sealed mapping that grows down gets it by a store."""
+    grown = window("window 2 x 1 page, usual: hole | anon rw written sealed growsdown\nwrite 0-0 33")
+    for looks in (grown.looks, grown.twin_looks):
+        looks[1][0] = (RW, 33)
+    assert oracles(grown.judge()) == []
+    assert oracles(replace(grown, sealed={0, 1}).judge()) == []
+
+
+def test_a_sealed_unit_to_which_a_hole_would_be_moved_may_stay_and_the_call_succeed() -> None:
+    """Since 6.17 mremap moves several mappings one by one, and what lies at the destination of a hole stays."""
+    head = "window 4 x 1 page, usual: anon rw written | hole | anon rw written | anon rw written sealed\n"
+    moved = window(head + "mremap 0-1 to 2", answer=0)
+    for looks in (moved.looks, moved.twin_looks):
+        looks[1][2], looks[1][0] = looks[1][0], (GONE, 0xF0)
+    assert oracles(moved.judge()) == []
+    whole = head.replace("hole", "anon rw written")
+    assert oracles(window(whole + "mremap 0-1 to 2", answer=0).judge()) == ["refused"]
+    lost = window(head + "mremap 0-1 to 2", answer=0)
+    lost.looks[1][3] = lost.twin_looks[1][3] = (GONE, 0xF0)
+    assert oracles(lost.judge()) == ["sealed-unchanged"]
