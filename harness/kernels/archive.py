@@ -7,8 +7,6 @@ acquisition settings keep applying, because its configuration is read first.
 
 from __future__ import annotations
 
-import errno
-import itertools
 import os
 import re
 import shutil
@@ -20,15 +18,13 @@ from types import MappingProxyType
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from harness.errors import KernelUnavailable, StoreError, ToolMissing, UsageError
-from harness.kernels.store import SETTING, Store, file_sha256, telling
-from harness.processes.children import run
-from harness.secret_urls import masked, masked_text
+from harness.errors import KernelUnavailable, ToolMissing, UsageError
+from harness.kernels.apt import configuration, keyring, run_apt
+from harness.kernels.store import Store, file_sha256, telling
+from harness.secret_urls import masked
 
 MIRROR_SETTING = "SEALMATRIX_MIRROR"
 MAX_AGE_SECONDS = 6 * 3600
-_KEYRINGS = ("debian-archive-keyring.gpg", "debian-archive-keyring.pgp")
-_KEYRING_FOLDERS = (Path("/usr/share/keyrings"), Path("/etc/apt/trusted.gpg.d"))
 
 Saying = Callable[[str], None]
 _Lists = list[list[str]]
@@ -157,7 +153,7 @@ class AptArchive:
         helper = ["/usr/lib/apt/apt-helper", "-c", str(conf), "cat-file"]
         packages: list[Package] = []
         for name in names:
-            text = _run([*helper, name], conf.parent, "unpacking an index")
+            text = run_apt([*helper, name], conf.parent, "unpacking an index")
             packages += parse_index(text, suite, wanted)
         return lists, tuple(packages)
 
@@ -175,7 +171,7 @@ class AptArchive:
                 helper = ["/usr/lib/apt/apt-helper", "-q", "-c", str(conf), "download-file"]
                 address = f"{self.mirror}/dists/{suite}/InRelease"
                 try:
-                    _run([*helper, address, str(folder / "InRelease")], folder, f"the release of {suite}")
+                    run_apt([*helper, address, str(folder / "InRelease")], folder, f"the release of {suite}")
                     self._releases[suite] = (folder / "InRelease").read_bytes()
                 except (KernelUnavailable, OSError):
                     self._releases[suite] = b""  # `apt-get update` says in its own words what is wrong
@@ -189,14 +185,14 @@ class AptArchive:
                 (root / folder).mkdir(parents=True, exist_ok=True)
             sources = f"deb [arch={architecture} signed-by={keyring()}] {self.mirror} {suite} main\n"
             _write_if_changed(root / "sources.list", sources)
-            _write_if_changed(root / "apt.conf", _configuration(root, architecture))
+            _write_if_changed(root / "apt.conf", configuration(root, architecture))
         return root / "apt.conf"
 
     def _apt(self, conf: Path, arguments: Sequence[str], folder: Path, what: str) -> str:
         tool = shutil.which("apt-get")
         if tool is None:
             raise ToolMissing("apt-get", "apt")
-        return _run([tool, "-q", "-c", str(conf), *arguments], folder, what)
+        return run_apt([tool, "-q", "-c", str(conf), *arguments], folder, what)
 
 
 def _list_state(name: str) -> list[str]:
@@ -208,15 +204,6 @@ def _list_state(name: str) -> list[str]:
         return [name, *map(str, (found.stat().st_size, found.stat().st_mtime_ns))] if found else [name]
 
 
-def keyring() -> Path:
-    """Return the installed keyring of the Debian archive. Raises ``ToolMissing`` naming the package that has it."""
-    for folder in _KEYRING_FOLDERS:
-        for name in _KEYRINGS:
-            if (folder / name).is_file():
-                return folder / name
-    raise ToolMissing("the Debian archive keyring", "debian-archive-keyring")
-
-
 def system_mirror() -> str:
     """Return the address this system's own apt fetches Debian from. Raises ``KernelUnavailable``."""
     tool = shutil.which("apt-get")
@@ -225,8 +212,8 @@ def system_mirror() -> str:
     arguments = [tool, "indextargets", "--format", "$(ORIGIN)|$(REPO_URI)", "Created-By: Packages"]
     # apt lists only what it has downloaded, which in a slim image is nothing, unless it is told not to look.
     lines = (
-        _run(arguments, Path("/"), "the system's sources").splitlines()
-        or _run([*arguments, "--no-release-info"], Path("/"), "the system's sources").splitlines()
+        run_apt(arguments, Path("/"), "the system's sources").splitlines()
+        or run_apt([*arguments, "--no-release-info"], Path("/"), "the system's sources").splitlines()
     )
     pairs = [line.partition("|")[::2] for line in lines]
     # Without lists the origin is unknown; the path of a Debian mirror ends in /debian all the same.
@@ -287,79 +274,6 @@ def _downloaded(package: Package, folder: Path) -> Path:
     return found[0]
 
 
-def _configuration(root: Path, architecture: str) -> str:
-    """Return the apt configuration of a private root, read after the system's own."""
-    settings = {
-        "Dir::Etc::sourcelist": f"{root}/sources.list",
-        "Dir::Etc::sourceparts": "/dev/null",
-        "Dir::Etc::preferences": "/dev/null",
-        "Dir::Etc::preferencesparts": "/dev/null",
-        "Dir::State": f"{root}/state",
-        "Dir::State::Lists": f"{root}/lists",
-        "Dir::State::status": "/dev/null",
-        "Dir::Cache": f"{root}/cache",
-        "Dir::Cache::archives": "archives",
-        "Dir::Cache::pkgcache": "",  # 50 MB for each suite, to save half a second
-        "Dir::Cache::srcpkgcache": "",
-        "APT::Architecture": architecture,
-        "APT::Sandbox::User": "root",  # our folders are the caller's; root would otherwise step down to _apt
-        "APT::Update::Error-Mode": "any",
-        "Acquire::Languages": "none",
-        "Acquire::GzipIndexes": "true",
-        "Acquire::Retries": "1",
-        "Acquire::http::Timeout": "20",
-        "Acquire::https::Timeout": "20",
-        "Acquire::IndexTargets::deb::Packages::MetaKey": "$(COMPONENT)/binary-$(ARCHITECTURE)/Packages",
-        "Acquire::IndexTargets::deb::Packages::ShortDescription": "Packages",
-        "Acquire::IndexTargets::deb::Packages::Description": "$(RELEASE)/$(COMPONENT) $(ARCHITECTURE) Packages",
-        "Acquire::IndexTargets::deb::Packages::Optional": "no",
-    }
-    # Other index targets are not wanted, and hooks for after an update concern the system's own lists.
-    cleared = (
-        "Acquire::IndexTargets",
-        "APT::Architectures",
-        "APT::Update::Pre-Invoke",
-        "APT::Update::Post-Invoke",
-        "APT::Update::Post-Invoke-Success",
-    )
-    lines = [f"#clear {name};" for name in cleared]
-    lines += [f'{name} "{value}";' for name, value in settings.items()]
-    return "\n".join([*lines, f'APT::Architectures {{ "{architecture}"; }};', ""])
-
-
 def _write_if_changed(path: Path, text: str) -> None:
     if not path.is_file() or path.read_text() != text:
         path.write_text(text)
-
-
-def _run(argv: Sequence[str], folder: Path, what: str) -> str:
-    """Run one of apt's programs and return its output; its own words become the one line of the error."""
-    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
-    done = run(argv, what=f"fetching {what}", folder=folder, environment=environment)
-    if done.status == 0:
-        return done.out.decode("utf-8", "replace")
-    raise explain(what, masked_text((done.err + done.out).decode("utf-8", "replace")), folder)
-
-
-# The number of an error as apt writes it, whatever the words: "write (28: No space left on device)".
-_ERRNO = re.compile(r"\((\d+): ")
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-
-def explain(what: str, output: str, folder: Path) -> KernelUnavailable | StoreError:
-    """Return apt's failure as one error: the disk's fault, or the archive's.
-
-    Apt's words change between its releases: they are shown, and never looked for.
-    """
-    if _NO_ROOM & {int(number) for number in _ERRNO.findall(output)}:
-        return StoreError(f"{folder}: no space left; free some, or set {SETTING} to a directory with room")
-    return KernelUnavailable(f"cannot fetch {what}: {_complaint(output) or 'apt failed with no error message'}")
-
-
-def _complaint(output: str) -> str:
-    """Return apt's first error, with its first warning in brackets; what comes later frames them in general words."""
-    firsts = []
-    for mark in ("E:", "W:"):
-        found = (line.removeprefix(mark) for line in output.splitlines() if line.startswith(mark))
-        firsts += [" ".join(line.split())[:300] for line in itertools.islice(found, 1)]
-    return " ".join([*firsts[:1], *(f"({line})" for line in firsts[1:])])

@@ -11,25 +11,19 @@ Formats and where they are written down:
 
 from __future__ import annotations
 
-import bz2
-import io
-import lzma
 import re
 import struct
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
-import zstandard
-
 from harness.errors import ImageError
-from harness.kernels import lz4
+from harness.kernels.compression import compression_of, gunzip, undo
 from harness.kernels.config import parse_config
 from harness.model.architectures import ARCHITECTURES, Arch
 
-MAX_UNPACKED = 512 * 1024 * 1024
 ACCEPTED = "bzImage, ELF vmlinux, Image or EFI-zboot Image, plain or compressed"
 
 BZIMAGE, VMLINUX, IMAGE = "bzImage", "vmlinux", "Image"
@@ -110,7 +104,7 @@ def identify(data: bytes) -> str:
     for name, magic, at in (("zboot", b"zimg", 4), (VMLINUX, b"\x7fELF", 0)):
         if data[at : at + len(magic)] == magic:
             return name
-    return "packed" if _compression(data) else ""
+    return "packed" if compression_of(data) else ""
 
 
 # --- x86_64 ---------------------------------------------------------------------------------------------------------
@@ -138,10 +132,10 @@ def _bzimage(data: bytes, config: Mapping[str, str] | None) -> Bootable:
     payload = data[start : start + length]
     if not length or len(payload) != length:
         raise ImageError("a bzImage cut short: its payload lies beyond the end of the file")
-    name = _compression(payload)
+    name = compression_of(payload)
     if not name:  # lzo: QEMU boots the bzImage as it is, only slower
         return Bootable(BZIMAGE, data, _setup_release(data), 4096)
-    vmlinux = _decompress(name, payload, "the bzImage's payload")
+    vmlinux = undo(name, payload, "the bzImage's payload")
     found = embedded_config(vmlinux)
     known = parse_config(found) if config is None else config
     if not (vmlinux.startswith(b"\x7fELF") and has_pvh_note(vmlinux) and survives_pvh(known)):
@@ -214,8 +208,8 @@ def _image(data: bytes) -> Bootable:
 
 def _unwrapped(data: bytes) -> bytes:
     """Undo the one compression around an image. Raises ``ImageError`` for anything else in it."""
-    name = _compression(data)
-    inner = _decompress(name, data, f"the {name} file")
+    name = compression_of(data)
+    inner = undo(name, data, f"the {name} file")
     if identify(inner) in ("", "packed"):
         raise ImageError(f"a {name} file with no kernel image in it: {_looks_like(inner)}")
     return inner
@@ -230,11 +224,11 @@ def _zboot_payload(data: bytes) -> bytes:
         raise ImageError(f"an EFI zboot image cut short after {len(data)} bytes")
     offset, length = struct.unpack_from("<II", data, 8)
     payload = data[offset : offset + length]
-    name = _compression(payload)
+    name = compression_of(payload)
     if len(payload) != length or not name:
         said = data[0x18:0x38].split(b"\0")[0].decode("ascii", "replace")
         raise ImageError(f"an EFI zboot image whose payload ({said!r}) is cut short or of an unknown compression")
-    return _decompress(name, payload, "the zboot payload")
+    return undo(name, payload, "the zboot payload")
 
 
 def _inner(data: bytes, outer: str) -> Bootable:
@@ -269,83 +263,10 @@ def embedded_config(data: bytes) -> bytes:
     """Return the ``.config`` an unpacked image carries (CONFIG_IKCONFIG), or nothing."""
     start = data.find(b"IKCFG_ST\x1f\x8b")
     try:
-        return _gunzip(data[start + 8 :]) if start >= 0 else b""
+        return gunzip(data[start + 8 :]) if start >= 0 else b""
     except (zlib.error, EOFError):
         return b""
 
-
-# --- compressions ---------------------------------------------------------------------------------------------------
-
-_MAGICS = {
-    "gzip": b"\x1f\x8b\x08",
-    "xz": b"\xfd7zXZ\0",
-    "zstd": b"\x28\xb5\x2f\xfd",
-    "lzma": b"\x5d\0\0",
-    "bzip2": b"BZh",
-    "lz4": lz4.MAGIC,
-}
-
-
-def _compression(data: bytes) -> str:
-    return next((name for name, magic in _MAGICS.items() if data.startswith(magic)), "")
-
-
-def decompress(data: bytes, what: str) -> bytes:
-    """Undo gzip, xz, zstd, lzma, bzip2 or lz4; other bytes are returned as they are. Raises ``ImageError``."""
-    name = _compression(data)
-    return _decompress(name, data, what) if name else data
-
-
-def _decompress(name: str, data: bytes, what: str) -> bytes:
-    """Undo one compression; bytes behind the first stream are ignored (kernels append the unpacked size)."""
-    try:
-        unpacked = _DECOMPRESSORS[name](data)
-    except (zlib.error, lzma.LZMAError, zstandard.ZstdError, EOFError, OSError, ValueError) as error:
-        raise ImageError(f"{what} is damaged ({name}: {error})") from None
-    if len(unpacked) > MAX_UNPACKED:
-        raise ImageError(f"{what} unpacks to more than {MAX_UNPACKED >> 20} MiB")
-    return unpacked
-
-
-def _complete(done: bool, data: bytes) -> bytes:
-    if not done and len(data) <= MAX_UNPACKED:
-        raise EOFError("cut short")
-    return data
-
-
-def _gunzip(data: bytes) -> bytes:
-    stream = zlib.decompressobj(31)
-    unpacked = stream.decompress(data, MAX_UNPACKED + 1)
-    return _complete(stream.eof, unpacked)
-
-
-def _unxz(data: bytes) -> bytes:
-    stream = lzma.LZMADecompressor()
-    unpacked = stream.decompress(data, MAX_UNPACKED + 1)
-    return _complete(stream.eof, unpacked)
-
-
-def _unbzip2(data: bytes) -> bytes:
-    stream = bz2.BZ2Decompressor()
-    unpacked = stream.decompress(data, MAX_UNPACKED + 1)
-    return _complete(stream.eof, unpacked)
-
-
-def _unzstd(data: bytes) -> bytes:
-    # Kernels are packed with windows up to 128 MiB (zstd --ultra -22), beyond the library's default.
-    unpacker = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-    with unpacker.stream_reader(io.BytesIO(data)) as stream:
-        return stream.read(MAX_UNPACKED + 1)
-
-
-_DECOMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
-    "gzip": _gunzip,
-    "xz": _unxz,
-    "lzma": _unxz,
-    "zstd": _unzstd,
-    "bzip2": _unbzip2,
-    "lz4": lambda data: lz4.unpack(data, MAX_UNPACKED),
-}
 
 # --- for the error line ---------------------------------------------------------------------------------------------
 

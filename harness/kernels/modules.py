@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import ImageError, KernelUnavailable
-from harness.kernels.images import decompress
+from harness.kernels.compression import decompress
 from harness.kernels.store import Store, file_sha256, telling
 
 _MODULE = re.compile(r"(.+)\.ko(?:\.(?:xz|zst|gz))?\Z")

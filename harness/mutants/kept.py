@@ -13,7 +13,7 @@ from pathlib import Path
 import zstandard
 
 from harness.errors import ImageError
-from harness.kernels.images import decompress
+from harness.kernels.compression import decompress
 from harness.kernels.store import telling, write_atomically
 
 _LEVEL = 3  # a quarter of the size in a twentieth of a second

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import KernelUnavailable, StoreError
-from harness.kernels.archive import Package, Saying, explain, parse_index
+from harness.kernels.apt import explain
+from harness.kernels.archive import Package, Saying, parse_index
 from harness.kernels.debian import candidates, candidates_in, matches, select
 from harness.matrix.sources.debian import DebianSource
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import ImageError
-from harness.kernels import images
+from harness.kernels import compression
 from harness.kernels.config import page_size, parse_config
 from harness.kernels.images import bootable, embedded_config, has_pvh_note, identify
 from harness.model.architectures import Arch
@@ -193,7 +193,7 @@ def test_32_bit_bzimage_is_refused() -> None:
 
 
 def test_unpacking_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "MAX_UNPACKED", 1 << 20)
+    monkeypatch.setattr(compression, "MAX_UNPACKED", 1 << 20)
     for compress in (gz, lzma.compress, zstandard.compress, bz2.compress):
         with pytest.raises(ImageError, match="unpacks to more than 1 MiB"):
             bootable(zboot(compress(bytes(4 << 20))), "arm64")
@@ -228,7 +228,7 @@ def test_lz4_copies_overlap() -> None:
     # Literal "ab", then 6 bytes from 2 back; then the last literals.
     block = bytes([0x22]) + b"ab" + b"\x02\x00" + bytes([0x10]) + b"!"
     frame = b"\x02\x21\x4c\x18" + struct.pack("<I", len(block)) + block
-    assert images.decompress(frame, "it") == b"abababab!"
+    assert compression.decompress(frame, "it") == b"abababab!"
 
 
 def test_embedded_config() -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ToolMissing
-from harness.kernels.archive import keyring
+from harness.kernels.apt import keyring
 from harness.kernels.store import Store, default_root
 from harness.processes.children import MERGED, PIPE, Done, OutOfTime, ask, run, start
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from harness.errors import SealmatrixError, UsageError
 from harness.history.database import database_url, shown, writing
-from harness.kernels.archive import AptArchive, explain
+from harness.kernels.apt import explain
+from harness.kernels.archive import AptArchive
 from harness.kernels.store import Store
 from harness.secret_urls import masked, masked_text, masked_words
 
