@@ -40,18 +40,10 @@ from harness.matrix.model import Profile
 from harness.model.architectures import this_arch
 from harness.model.rule import ProbeName
 from harness.model.run_record import CellRecord, KernelRecord, MachineRecord, RunRecord
+from harness.nightly.conclude import conclude
 from harness.nightly.marks import nights
-from harness.nightly.night import (
-    Night,
-    NothingNew,
-    Wanted,
-    begin,
-    conclude,
-    end,
-    nothing_new,
-    observe,
-    plan_night,
-)
+from harness.nightly.model import Night, NothingNew, Wanted
+from harness.nightly.night import begin, end, nothing_new, observe, plan_night
 from harness.nightly.prune import Keep, nights_on_disk, remove, to_remove
 from harness.payload.build import build
 from harness.reports.site import build_site

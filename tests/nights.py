@@ -10,15 +10,12 @@ from pathlib import Path
 from harness.errors import UsageError
 from harness.guests.model import Guest
 from harness.model.run_record import KernelRecord
+from harness.nightly.conclude import BisectCulprit, conclude
+from harness.nightly.model import Night, NothingNew, Wanted
 from harness.nightly.night import (
-    BisectCulprit,
-    Night,
-    NothingNew,
-    Wanted,
     alone,
     begin,
     broken_off,
-    conclude,
     end,
     give_up,
     go_on,

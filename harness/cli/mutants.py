@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
@@ -19,11 +16,11 @@ from harness.cli.mechanical import (
     learning,
     list_mechanical,
     mechanical_of,
-    print_alone,
     print_score,
     show_mechanical,
     tried_mechanical,
 )
+from harness.cli.mutant_text import hearing, mutant_json, print_mutant, print_report
 from harness.config.duration import seconds_of
 from harness.errors import UsageError, nearest
 from harness.guests.accel import AccelWanted
@@ -38,10 +35,10 @@ from harness.mutants.exploring import ExploreSuite
 from harness.mutants.first_failure import FirstFailureSuite
 from harness.mutants.foreign import ForeignSuite
 from harness.mutants.mechanical.neighbours import Neighbours
-from harness.mutants.model import Edit, Mutant
+from harness.mutants.model import Mutant
 from harness.mutants.ours import OwnSuite
 from harness.mutants.records import Records
-from harness.mutants.report import EXIT_NO_ANSWER, Report, ReportLine, make_report
+from harness.mutants.report import EXIT_NO_ANSWER, Report, make_report
 from harness.mutants.runner import (
     MutationOptions,
     MutationProgress,
@@ -59,13 +56,6 @@ RESULTS = Path("results") / "mutants"
 MECHANICAL = click.option(
     "--mechanical", is_flag=True, help="Every small change of the code that seals, instead of the catalogue."
 )
-_COLOURS = {
-    "killed": "green",
-    "survived": "bold red",
-    "no-answer": "yellow",
-    "not-built": "yellow",
-    "identical": "yellow",
-}
 
 
 _FRAGMENTS = click.option(
@@ -117,7 +107,7 @@ def list_mutants(
         return
     chosen = choose(load_mutants(), only)
     if as_json:
-        click.echo(json.dumps([_mutant_json(mutant) for mutant in chosen], indent=1))
+        click.echo(json.dumps([mutant_json(mutant) for mutant in chosen], indent=1))
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("mutant", "kind", "breaks", "what"):
@@ -140,24 +130,9 @@ def show_mutant(name: str, results: Path, as_json: bool) -> None:
         return
     (mutant,) = _exactly(name)
     if as_json:
-        click.echo(json.dumps(_mutant_json(mutant), indent=1))
+        click.echo(json.dumps(mutant_json(mutant), indent=1))
         return
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"[bold]{mutant.id}[/]  {mutant.kind}, breaks {' '.join(mutant.breaks)}")
-    console.print(f"  {escape(mutant.what)}")
-    if mutant.arches:
-        console.print(f"  only on {', '.join(mutant.arches)}")
-    if mutant.fragments:
-        console.print(f"  only in kernels built with {', '.join(mutant.fragments)}")
-    for series, edits in mutant.edits.items():
-        console.print(f"  from {series[0]}.{series[1]} on")
-        for edit in edits:
-            for line in _edit_lines(edit):
-                console.print(f"    {escape(line)}")
-        if why := mutant.equivalent.get(series):
-            console.print(f"    equivalent: {escape(why)}")
-    for series, why in mutant.absent.items():
-        console.print(f"  not from {series[0]}.{series[1]} on: {escape(why)}")
+    print_mutant(mutant)
 
 
 @mutants.command("run")
@@ -226,7 +201,7 @@ def run_them(
     catalogued = () if mechanical else choose(load_mutants(), only)
     extra = tuple(map(fragment_file, fragments))
     profile = _profile(profile_name)
-    with _hearing(Console(stderr=True), quiet=quiet or as_json) as on_progress:
+    with hearing(Console(stderr=True), quiet=quiet or as_json) as on_progress:
         origin = _origin(source, tree, on_progress)
         made = mechanical_of(origin, arch, only, on_progress) if mechanical else ()
         near = Neighbours(made)
@@ -248,7 +223,7 @@ def run_them(
         records = run_mutants(task, asked, learning(near, on_progress))
     if mechanical:
         return print_score(records, [mutant.id for mutant in made], as_json=as_json)
-    return _print(_report(records, catalogued), as_json=as_json)
+    return print_report(_report(records, catalogued), as_json=as_json)
 
 
 @mutants.command("build")
@@ -276,7 +251,7 @@ def build_them(
     """
     chosen = choose(load_mutants(), only)
     extra = tuple(map(fragment_file, fragments))
-    with _hearing(Console(stderr=True), quiet=quiet) as on_progress:
+    with hearing(Console(stderr=True), quiet=quiet) as on_progress:
         origin = _origin(source, tree, on_progress)
         work = work_folder(default_root(), origin.where)
         problems = build_mutants(
@@ -312,7 +287,7 @@ def report(
         folder = found[-1].parent
     if mechanical or Records(folder).has_only_mechanical():
         return print_score(Records(folder), only, every=every, as_json=as_json)
-    return _print(_report(Records(folder), choose(load_mutants(), only)), as_json=as_json, every=every)
+    return print_report(_report(Records(folder), choose(load_mutants(), only)), as_json=as_json, every=every)
 
 
 def _exactly(name: str) -> tuple[Mutant, ...]:
@@ -346,96 +321,3 @@ def _report(records: Records, chosen: tuple[Mutant, ...]) -> Report:
         raise UsageError(f"{records.folder}: has no run of mutants")
     fates = {mutant.id: record for mutant in chosen if (record := records.read(mutant.id)) is not None}
     return make_report(session, chosen, fates, load_catalogue() if session.suite == OwnSuite.name else {})
-
-
-@contextmanager
-def _hearing(console: Console, *, quiet: bool) -> Iterator[OnMutationProgress]:
-    """Decided mutants as lines; what is going on as a status where there is a terminal."""
-    if quiet:
-        yield lambda heard: None
-        return
-    with console.status("starting") as status:
-
-        def on_progress(heard: MutationProgress) -> None:
-            if heard.record is not None:
-                console.print(_fate(heard), highlight=False, soft_wrap=True)
-            elif console.is_terminal:
-                status.update(f"[{heard.done}/{heard.total}] {heard.stage} {escape(heard.subject)}")
-            elif not heard.done:
-                console.print(f"{heard.stage} {heard.subject}", highlight=False, markup=False, soft_wrap=True)
-
-        yield on_progress
-
-
-def _fate(heard: MutationProgress) -> str:
-    record = heard.record
-    assert record is not None
-    colour = _COLOURS.get(record.state, "dim")
-    spent = f" {sum(record.seconds.values()):.1f} s" if record.seconds else ""
-    noticed = ", ".join(f"{name} ({how})" for name, how in list(record.by.items())[:3])
-    more = f" and {len(record.by) - 3} more" if len(record.by) > 3 else ""
-    text = f"{noticed}{more}" or record.reason
-    return f"[{heard.done}/{heard.total}] {heard.subject}: [{colour}]{record.state}[/]{spent} {escape(text)}".rstrip()
-
-
-def _print(report: Report, *, as_json: bool, every: bool = False) -> int:
-    if as_json:
-        click.echo(json.dumps(report.to_json(), indent=1))
-        return report.exit_code
-    console = Console(highlight=False, soft_wrap=True)
-    session = report.session
-    console.print(f"[bold]{session.suite}[/] against {escape(session.source)} ({session.release}, {session.arch})")
-    for line in report.lines:
-        if every or line.state not in ("killed", "inapplicable", "untried"):
-            console.print(_told(line))
-    strange = [line.mutant.id for line in report.lines if line.state == "killed" and not line.as_meant]
-    if strange and session.suite == OwnSuite.name:
-        console.print(f"noticed by other rules than intended: {', '.join(strange)}")
-    if report.idle and (len(report.lines) < len(load_mutants()) or "untried" in report.counts):
-        console.print(f"{len(report.idle)} rules noticed no mutant that was tried")
-    elif report.idle:
-        console.print(f"rules that noticed nothing: {', '.join(report.idle)}")
-    noun = "rules" if session.suite == OwnSuite.name else "checks"
-    print_alone(console, report.alone)
-    if report.unanswered:
-        console.print(f"rules this kernel cannot answer: {', '.join(report.unanswered)}")
-    console.print(f"{len(report.lines)} mutants: " + ", ".join(f"{n} {state}" for state, n in report.counts.items()))
-    if report.together or report.alone:
-        one = sum(len(mutants) for mutants in report.alone.values())
-        console.print(f"{report.together} are noticed by two or more {noun}, {one} by one alone")
-    return report.exit_code
-
-
-def _told(line: ReportLine) -> str:
-    colour = _COLOURS.get(line.state, "dim")
-    noticed = ", ".join(f"{name} ({how})" for name, how in line.record.by.items()) if line.record else ""
-    why = noticed or (line.record.reason if line.record else "") or line.equivalent
-    return f"  [{colour}]{line.state}[/] {line.mutant.id}: {escape(line.mutant.what)}" + (
-        f" ({escape(why)})" if why else ""
-    )
-
-
-def _mutant_json(mutant: Mutant) -> dict[str, Any]:
-    def number(series: tuple[int, int]) -> str:
-        return f"{series[0]}.{series[1]}"
-
-    return {
-        "id": mutant.id,
-        "kind": mutant.kind,
-        "what": mutant.what,
-        "breaks": list(mutant.breaks),
-        "arches": list(mutant.arches),
-        "fragments": list(mutant.fragments),
-        "equivalent": {number(series): why for series, why in mutant.equivalent.items()},
-        "edits": {
-            number(series): [{"file": e.file, "in": e.scope, "find": e.find, e.place: e.text} for e in edits]
-            for series, edits in mutant.edits.items()
-        },
-        "absent": {number(series): why for series, why in mutant.absent.items()},
-    }
-
-
-def _edit_lines(edit: Edit) -> list[str]:
-    where = f"{edit.file}, in {edit.scope}" if edit.scope else edit.file
-    words = {"put": "becomes", "before": "gets before it", "after": "gets after it"}
-    return [f"{where}:", f"  {edit.find}", f"  {words[edit.place]}", f"  {edit.text or '(nothing)'}"]

@@ -30,19 +30,15 @@ from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import Matrix
 from harness.matrix.plan import plan_cells, selected_crosscheck, selected_explore, selected_probes
 from harness.nightly.bisecting import Searching, search
+from harness.nightly.conclude import BisectCulprit, conclude
 from harness.nightly.costs import costs_before, unmeasured
 from harness.nightly.marks import NightRecord, write_mark
+from harness.nightly.model import SHARE, Night, NothingNew, Wanted
 from harness.nightly.night import (
-    SHARE,
-    BisectCulprit,
     Execute,
-    Night,
-    NothingNew,
-    Wanted,
     alone,
     begin,
     broken_off,
-    conclude,
     end,
     give_up,
     go_on,

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.qualify.evidence import SUMS
-from harness.qualify.judge import Met, PolicyCheck, Use
+from harness.qualify.model import Met, PolicyCheck, Use
 from harness.qualify.report import Dossier, candidate_causes, named
 from harness.reports.style import Page
 from harness.runs.causes import command_line

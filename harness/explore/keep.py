@@ -6,9 +6,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from harness.errors import UsageError
+from harness.explore.exploration import Exploration, ExploreFinding
 from harness.explore.record import EXPLORATION, record_of
 from harness.explore.reproducer import reproducer
-from harness.explore.session import Exploration, ExploreFinding
 from harness.kernels.store import telling, write_atomically
 from harness.model.verdict import Verdict
 

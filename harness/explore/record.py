@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.errors import UsageError
-from harness.explore.session import Exploration, ExploreFinding
+from harness.explore.exploration import Exploration, ExploreFinding
 
 EXPLORATION = "exploration.json"
 

@@ -6,12 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from harness.errors import GuestError, LostGuest
 from harness.explore.executor import CHUNK, BatchPlan, Executor
+from harness.explore.exploration import Exploration, ExploreFinding
 from harness.explore.generate import ProgramSource
+from harness.explore.guest import BootGuest, ProgramGuest
 from harness.explore.judge import Judged, ProgramJudge, left_out
 from harness.explore.known import KnownBug, load_known
 from harness.explore.model import StepProblem
@@ -19,78 +20,14 @@ from harness.explore.operations import OPERATIONS
 from harness.explore.program import Program
 from harness.explore.shrink import shrink
 from harness.explore.wire import ProgramFacts, encode
-from harness.guests.console import Crash, find_crashes
-from harness.guests.model import Guest
-from harness.model.rule import KernelFacts
+from harness.guests.console import Crash
 
 BATCH = 1024
 _EXAMPLES = 3  # programs of one sort of alarm that are looked into
 _TWIN_TOO = 2
 _SHRINK_SECONDS = 30.0
-_MM = ("mm/", "mseal", "vma", "mmap", "mremap", "mprotect", "madvise", "mlock", "munmap", "fork.c", "maple")
 
 
-@dataclass(frozen=True)
-class ExploreFinding:
-    """A problem that came again. ``program`` is the smallest that shows it, ``origin`` the one that was found;
-    ``company`` are programs that have to run before it in the same process, where alone it shows nothing. ``cause`` is
-    the entry of ``known.yaml`` whose steps it needs, on whatever kernel."""
-
-    problem: StepProblem
-    program: Program
-    origin: Program
-    company: tuple[Program, ...] = ()
-    quote: tuple[str, ...] = ()
-    cause: str = ""
-
-
-@dataclass
-class Exploration:
-    """What a run over one kernel came to. ``alarms`` counts suspicions, ``unconfirmed`` those that did not come
-    again; ``asked`` has how many steps of each operation were judged; ``well`` are programs of the corpus that showed
-    nothing wrong; ``digest`` is of the generated programs; ``lost`` says why there is no whole answer."""
-
-    seed: int
-    programs: int = 0
-    steps: int = 0
-    judged: int = 0
-    batches: int = 0
-    exhausted: int = 0
-    states: int = 0
-    seconds: float = 0.0
-    findings: list[ExploreFinding] = field(default_factory=list)
-    alarms: dict[str, int] = field(default_factory=dict)
-    unconfirmed: list[tuple[StepProblem, Program]] = field(default_factory=list)
-    recorded: dict[str, tuple[int, Program]] = field(default_factory=dict)
-    asked: dict[str, int] = field(default_factory=dict)
-    well: tuple[str, ...] = ()
-    plan: BatchPlan | None = None
-    release: str = ""
-    arch: str = ""
-    upstream: str = ""
-    lost: str = ""
-    digest: str = ""
-
-    @property
-    def kernel(self) -> KernelFacts | None:
-        """What is known of the kernel; None when it never said its release."""
-        return kernel_facts(self.release, self.arch, self.upstream)
-
-    def reached(self, source: ProgramSource, seconds: float) -> None:
-        """Say how far it came."""
-        self.batches, self.exhausted, self.seconds = source.batches, source.exhausted, seconds
-        self.states, self.digest = source.random.states, source.digest.hexdigest()[:16]
-
-
-def kernel_facts(release: str, arch: str, upstream: str) -> KernelFacts | None:
-    """The facts that ranges of kernels ask for; None where the version is not known."""
-    try:
-        return KernelFacts(release, arch, 0, upstream)
-    except ValueError:
-        return None
-
-
-BootGuest = Callable[[], Guest]
 OnMessage = Callable[[str], None]
 
 
@@ -122,45 +59,21 @@ class Explorer:
         first_only: bool = False,
         known: Sequence[KnownBug] | None = None,
     ) -> None:
-        self._boot, self._payload, self._on_progress, self._deadline_ms = boot, payload, on_progress, deadline_ms
+        self._guest = ProgramGuest(boot, payload, deadline_ms)
+        self._on_progress = on_progress
         self._first_only = first_only
-        self._guest: Guest | None = None
-        self._executor: Executor | None = None
-        self._read = 0
         self._judge = ProgramJudge()
         self._known = load_known() if known is None else known
         self._asked: Counter[int] = Counter()
         self.plan: BatchPlan | None = None
 
-    # ------------------------------------------------------------------ guests
-
     def stop(self) -> None:
         """End the guest."""
-        if self._guest is not None:
-            self._guest.stop()
-        self._guest = self._executor = None
+        self._guest.stop()
 
     def executor(self) -> Executor:
         """One that is alive."""
-        if self._executor is None:
-            self._guest = self._boot()
-            self._executor = Executor(self._guest, self._payload, deadline_ms=self._deadline_ms)
-            self._read = len(self._console())
-        return self._executor
-
-    def _console(self) -> str:
-        path: Path | None = self._guest.console if self._guest else None
-        if path is None:
-            return ""
-        with suppress(OSError):
-            return path.read_text(encoding="utf-8", errors="replace")
-        return ""
-
-    def _reports(self) -> list[Crash]:
-        """What the console says that it did not say before, and that counts."""
-        text = self._console()
-        news, self._read = text[self._read :], len(text)
-        return [crash for crash in find_crashes(news) if counts(crash)]
+        return self._guest.executor()
 
     # ------------------------------------------------------------------ running and judging
 
@@ -228,7 +141,7 @@ class Explorer:
             elif of_corpus and judged.asked:
                 outcome.well += (str(program),)
         outcome.asked = {OPERATIONS[op].name: times for op, times in sorted(self._asked.items())}
-        reports = self._reports()
+        reports = self._guest.reports()
         for suspect in self._with_causes(suspects):
             if self._first_only and outcome.findings:
                 break
@@ -344,7 +257,7 @@ class Explorer:
 
     def lost(self, programs: Sequence[Program], lost: GuestError, outcome: Exploration) -> None:
         """A guest that went away: a finding where its console says why, else no whole answer."""
-        reports = [crash for crash in find_crashes(self._console()[self._read :]) if counts(crash)]
+        reports = self._guest.reports()
         self.stop()
         if not reports:
             outcome.lost = str(lost)
@@ -402,7 +315,7 @@ class Explorer:
         self.executor()
         with suppress(LostGuest):
             self.run(programs, chunk=1)
-        reports = [crash for crash in find_crashes(self._console()[self._read :]) if counts(crash)]
+        reports = self._guest.reports()
         self.stop()
         if not reports:
             return None
@@ -410,24 +323,5 @@ class Explorer:
         return reports[0], [int(place) for place in places if place.isdigit()]
 
 
-def counts(crash: Crash) -> bool:
-    """Whether a report is the kernel's fault in what is explored: every crash, and warnings of memory management."""
-    if crash.fatal:
-        return True
-    return crash.kind == "warning" and any(word in line for line in (crash.title, *crash.lines[:3]) for word in _MM)
-
-
 def _length(program: Program) -> tuple[int, int, str]:
     return len(program.steps), program.units, str(program)
-
-
-def finding_lines(finding: ExploreFinding) -> Iterator[str]:
-    """A finding as text."""
-    problem = finding.problem
-    where = f"step {problem.step + 1}" if 0 <= problem.step < len(finding.program.steps) else "the end"
-    yield f"{problem.oracle}: {problem.operation}, {where}{' of a child' if problem.child else ''}: {problem.text}"
-    yield f"    contract: {' '.join(problem.clauses)}"
-    yield from (f"    {line}" for line in finding.program.lines())
-    if finding.company:
-        yield f"    after {len(finding.company)} other programs in the same process"
-    yield from (f"    | {line}" for line in finding.quote[:12])

@@ -17,7 +17,8 @@ from harness.model.rule import Rule
 from harness.model.run_record import CellRecord, write_atomically
 from harness.qualify.costs import CostPair
 from harness.qualify.evidence import copy_run, new_folder, seal
-from harness.qualify.judge import QualificationInput, qualify
+from harness.qualify.judge import qualify
+from harness.qualify.model import QualificationInput
 from harness.qualify.page import page
 from harness.qualify.policy import Policy
 from harness.qualify.report import POLICY, Dossier, cell_ids, report_json

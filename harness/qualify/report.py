@@ -12,7 +12,7 @@ from harness.compare.comparison import counted, phrase
 from harness.compare.diff import CHANGES, Pair, Side
 from harness.compare.sides import Picked
 from harness.model.run_record import CellRecord, RunRecord
-from harness.qualify.judge import Deviation, PolicyCheck, Qualification, WaiverUse
+from harness.qualify.model import Deviation, PolicyCheck, Qualification, WaiverUse
 from harness.qualify.policy import Policy, Waiver
 from harness.runs.causes import ReportedCause, causes_json, told_causes
 from harness.runs.repeats import first_id

@@ -9,10 +9,10 @@ from typing import Any
 from junit_xml import TestCase, TestSuite
 
 from harness.explore.against import DifferenceClass
+from harness.explore.exploration import Exploration, ExploreFinding, finding_lines
 from harness.explore.known import KnownBug, known_as
 from harness.explore.model import ORACLES
 from harness.explore.record import json_of, record_of, recorded_finding
-from harness.explore.session import Exploration, ExploreFinding, finding_lines
 from harness.explore.verdicts import stale_bug
 from harness.reports.junit import document, element, one_line, xml_text
 

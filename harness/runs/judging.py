@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
+from harness.explore.exploration import kernel_facts as explored_kernel
 from harness.explore.record import EXPLORATION, read_exploration
-from harness.explore.session import kernel_facts as explored_kernel
 from harness.explore.verdicts import EXPLORE_RULES, judge_exploration, unexplored
 from harness.guests.console import Crash
 from harness.model.codec import VERDICT, result_json, rule_json, verdict_json

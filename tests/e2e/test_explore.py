@@ -10,9 +10,10 @@ import pytest
 from harness.explore.corpus import load_corpus
 from harness.explore.difference import behaviour, first_difference
 from harness.explore.executor import Executor
+from harness.explore.exploration import Exploration
 from harness.explore.generate import ProgramSource
 from harness.explore.program import parse_program
-from harness.explore.session import Exploration, Explorer
+from harness.explore.session import Explorer
 from harness.explore.verdicts import EXPLORE_RULES
 from harness.explore.wire import NO_WINDOW, ProgramFacts, encode
 from harness.guests.qemu import QemuGuest

@@ -13,9 +13,9 @@ from harness.cli.explore import _keep, explore
 from harness.config.duration import seconds_of
 from harness.errors import UsageError
 from harness.explore.executor import BatchPlan
+from harness.explore.exploration import Exploration, ExploreFinding
 from harness.explore.model import ORACLES, StepProblem
 from harness.explore.program import parse_program
-from harness.explore.session import Exploration, ExploreFinding
 from harness.reports.explore import Explored, explored_lines
 
 PROGRAM = parse_program("window 2 x 1 page, usual: anon 2 rw sealed\nmunmap 0-1")

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from harness.explore.corpus import load_corpus
 from harness.explore.executor import BatchPlan
+from harness.explore.exploration import Exploration, ExploreFinding
 from harness.explore.model import ORACLES, StepProblem
 from harness.explore.program import Program, parse_program
-from harness.explore.session import Exploration, ExploreFinding, Explorer
+from harness.explore.session import Explorer
 from harness.mutants.exploring import observed_of, summary
 from harness.mutants.suite import SuiteResult, compare
 from tests.support.promising_kernel import PromisingKernel

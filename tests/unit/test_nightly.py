@@ -23,8 +23,9 @@ from harness.model.stored_files import packed
 from harness.nightly.against_last import SinceLast
 from harness.nightly.cells import sampled
 from harness.nightly.marks import NightRecord, nights, read_mark, write_mark
+from harness.nightly.model import Night, Wanted
 from harness.nightly.news import LINES, NightFacts, news
-from harness.nightly.night import Night, Wanted, alone
+from harness.nightly.night import alone
 from harness.runs.finished_cells import FinishedCells
 from harness.runs.run_store import find_run, load_run
 from tests.builders import default_matrix
@@ -102,7 +103,8 @@ def test_what_is_no_longer_whole_is_made_again(
         case "no history":
             (tmp_path / "history.sqlite").unlink()
         case "other code":
-            monkeypatch.setattr("harness.nightly.night.judged_by", lambda: "another")
+            for module in ("night", "conclude"):
+                monkeypatch.setattr(f"harness.nightly.{module}.judged_by", lambda: "another")
         case _:
             FinishedCells(Store(tmp_path / "cache")).drop(KEYS["b"])
     again = night(tmp_path, "n-01", KEYS, machines)

@@ -18,8 +18,8 @@ from harness.compare.sides import Picked, apart, sides_of
 from harness.errors import ConfigError, UsageError
 from harness.model.verdict import Kind, RuleResult
 from harness.qualify.evidence import SUMS, new_folder, seal, verify
-from harness.qualify.judge import Qualification
 from harness.qualify.load import load_policy, parse_policy
+from harness.qualify.model import Qualification
 from harness.qualify.page import page
 from harness.qualify.policy import globs_meet
 from harness.qualify.qualification import judge_picks, write_qualification

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from harness.errors import InfrastructureError, LostGuest
 from harness.explore.corpus import load_corpus
+from harness.explore.exploration import Exploration
 from harness.explore.generate import ProgramSource
 from harness.explore.keep import keep_exploration
-from harness.explore.session import Exploration, Explorer
+from harness.explore.session import Explorer
 from harness.guests.model import Guest
 from harness.kernels.model import Kernel
 from harness.kernels.store import telling
