@@ -142,12 +142,14 @@ def in_vng(kernel: Kernel, spec: CellSpec, folder: Path, words: Sequence[str]) -
     return sample, (answers / "said").read_text()
 
 
-def timed(argv: Sequence[str], said: Path, environment: Mapping[str, str] | None = None) -> tuple[Sample, int]:
+def timed(
+    argv: Sequence[str], said: Path, environment: Mapping[str, str] | None = None, where: Path | None = None
+) -> tuple[Sample, int]:
     """Run a command with its output in a file: what it and all it waited for took, and its exit status."""
     with said.open("wb") as out:
         begun = time.monotonic()
         process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=environment
+            argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=environment, cwd=where
         )
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.monotonic() - begun
