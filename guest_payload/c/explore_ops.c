@@ -601,6 +601,9 @@ static long by_thread(struct x_window *w, const struct x_step *s, uint8_t *extra
 	pthread_t second;
 	int error;
 
+	/* Whoever asks for a key may use it, and this is the thread that looks. */
+	if (s->op == X_PKEY_MPROTECT && s->b)
+		key_of_worker();
 	other.w = w;
 	other.s = s;
 	other.extra = extra;

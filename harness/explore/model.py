@@ -200,7 +200,7 @@ def _step(
             found.append(StepProblem("answer", 0, "mseal", text, operation.clauses))
     elif refusal == "must":
         # Where the twin has gone astray, or its mappings are divided otherwise, its success says nothing of an error.
-        unlike = divided or any(attrs[i] & ASTRAY for i in _footprint(op, operation, n))
+        unlike = divided or _any_astray(attrs, _footprint(op, operation, n))
         if said != EPERM and twin_answer == 0 and not (said and unlike):
             text = f"{operation.name} answers {errno_text(said)} instead of EPERM"
             found.append(StepProblem("refused", 0, operation.name, text, operation.clauses, tuple(range(start, end))))
@@ -330,8 +330,10 @@ def _contents_may_change(
     if now == 0 and state.freed >> i & 1:
         return True
     as_twin = bool(attr & ASTRAY) or now == twin[2 + n + i]
-    if was == UNREAD and as_twin:  # a quiet program is looked at only in the end
-        return True
+    if was == UNREAD:  # a quiet program is looked at only in the end, and the twin may have moved what is astray there
+        footprint = _footprint(op, operation, n)
+        if as_twin or (operation.nature == "moves" and i in footprint and _any_astray(state.attrs, footprint)):
+            return True
     inside = op[1] <= i < op[1] + op[2]
     if op[0] == _USERFAULTFD and inside:  # what is missing gives SIGBUS as long as it is registered
         return as_twin and BUS in (was, now)
@@ -345,6 +347,10 @@ def _contents_may_change(
     # The same page of a file may be mapped twice.
     touches = operation.nature == "writes" or (operation.nature == "discards" and op[3] == _REMOVE) or op[0] == _FORK
     return touches and attr & KIND in (_SHARED_ANON, _SHARED_FILE, _PRIVATE_FILE, _UNKNOWN) and as_twin
+
+
+def _any_astray(attrs: bytes | bytearray, units: range) -> bool:
+    return any(attrs[i] & ASTRAY for i in units)
 
 
 def _changes(before: bytes, after: bytes, n: int, units: tuple[int, ...]) -> str:
@@ -401,7 +407,7 @@ def _as_twin(
 ) -> list[StepProblem]:
     attrs, said = state.attrs, answer[0]
     footprint = _footprint(op, operation, n)
-    if any(attrs[i] & ASTRAY for i in footprint):
+    if _any_astray(attrs, footprint):
         return []
     name = operation.name
     if said == EPERM and twin_answer == LEFT_OUT:
@@ -474,9 +480,12 @@ def _astray(
 ) -> None:
     """Say of which units the twin may know nothing from here on."""
     n = len(attrs)
+    footprint = _footprint(op, operation, n)
     whole = refusal in ("undefined", "open") or divided or (operation.nature == "discards" and op[3] == _FREE)
+    if operation.nature == "moves":  # what went astray comes to wherever the twin moves it
+        whole = whole or _any_astray(attrs, footprint)
     plain = said == EPERM and refusal == "must" and op[0] not in _WHOLE
-    for i in _footprint(op, operation, n) if whole or plain else ():
+    for i in footprint if whole or plain else ():
         if whole or attrs[i] < SEALED:
             attrs[i] |= ASTRAY
     if after[2:] != twin[2:]:

@@ -45,7 +45,7 @@ def smaller(program: Program) -> Iterator[Program]:
     if program.scale:
         yield replace(program, scale=0)
         yield replace(program, scale=program.scale - 1)
-    if program.place:
+    if program.place and not any(s.traits & TRAITS["growsdown"] for s in program.segments):  # it needs the room
         yield replace(program, place=0)
     for bit in FLAGS.values():
         if program.flags & bit:
