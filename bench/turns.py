@@ -45,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time one command in two checkouts, in turn.")
     parser.add_argument("--against", type=Path, required=True, metavar="DIR", help="a checkout that is set up")
     parser.add_argument("-n", "--rounds", type=int, default=3)
-    parser.add_argument("words", nargs="+", help="words of the command, after --")
+    parser.add_argument("words", nargs="+", help='words of the command, after "--"')
     options = parser.parse_args()
     sides = {"ours": OURS, "against": options.against.resolve()}
     found: dict[str, list[Sample]] = {name: [] for name in sides}
