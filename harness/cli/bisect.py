@@ -24,6 +24,7 @@ from harness.bisect.session import BisectOptions, Session, begin, find, read, re
 from harness.bisect.trial_log import Trial
 from harness.cli import options as shared
 from harness.cli.announce import hush
+from harness.cli.remarks import tell_remarks
 from harness.cli.stopping import doing
 from harness.cost.model import DEFAULT_BY
 from harness.errors import Interrupted, UsageError
@@ -242,8 +243,7 @@ def _resolved(suite: str) -> str:
 
 
 def _go(prepared: Prepared, session: Session, results: Path, aside: Console, *, quiet: bool, as_json: bool) -> int:
-    for remark in prepared.remarks:
-        aside.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
+    tell_remarks(aside, prepared.remarks)
     try:
         with _hearing(aside, quiet=quiet or as_json) as on_progress:
             done = run(prepared, session, results, ("sealmatrix", *masked_words(sys.argv[1:])), on_progress)

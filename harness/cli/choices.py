@@ -6,6 +6,7 @@ from rich.console import Console
 
 from harness.cli.cell_options import CellOptions
 from harness.cli.progress import progress
+from harness.cli.remarks import tell_remarks
 from harness.cli.run import preparing
 from harness.cli.unwritten import telling_how_to_go_on
 from harness.guests.ssh_connect import target_of
@@ -24,8 +25,7 @@ def run_cells(choice: CellOptions, options: Options, aside: Console, task: Paylo
     """Compose and execute what was chosen, showing progress on ``aside``."""
     quiet = choice.quiet or choice.as_json
     composed = _compose(choice, options, aside, task)
-    for remark in composed.remarks:
-        aside.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
+    tell_remarks(aside, composed.remarks)
     going_on = telling_how_to_go_on(composed.plan.folder)
     with going_on, progress(aside, quiet, [cell.id for cell in composed.plan.cells]) as on_progress:
         return execute(composed.plan, composed.make_guest, on_progress)

@@ -20,6 +20,7 @@ from harness.cli import options as shared
 from harness.cli.announce import hush
 from harness.cli.cost import count_kernels
 from harness.cli.progress import progress
+from harness.cli.remarks import tell_remarks
 from harness.cli.run import preparing
 from harness.cli.unwritten import telling_how_to_go_on
 from harness.cost.stored import FOLDER, stored_costs
@@ -177,8 +178,7 @@ def nightly(
             if folder is None and not offline:
                 lock_new_builds(matrix, specs, say)
             whole = compose_matrix(options, matrix, specs, say)
-        for remark in whole.remarks:
-            aside.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
+        tell_remarks(aside, whole.remarks)
         done = _rest(wanted, whole, folder, carry_out, aside) if folder else None
         steps = NightSteps(
             carry_out,

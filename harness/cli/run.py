@@ -23,6 +23,7 @@ from harness.cli.cell_options import CellOptions, cell_options
 from harness.cli.cluster import execute_there, reached
 from harness.cli.given import NONE, Words, meant_cells
 from harness.cli.progress import progress
+from harness.cli.remarks import tell_remarks
 from harness.cli.unwritten import telling_how_to_go_on
 from harness.config.duration import seconds_of
 from harness.guests.accel import AccelWanted
@@ -301,8 +302,7 @@ def _compose_ssh(options: Options, place: str) -> Composed:
 
 
 def _go(composed: Composed, there: Cluster | None, aside: Console, *, quiet: bool) -> RunDone:
-    for remark in composed.remarks:
-        aside.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
+    tell_remarks(aside, composed.remarks)
     going_on = telling_how_to_go_on(composed.plan.folder)
     with going_on, progress(aside, quiet, [cell.id for cell in composed.plan.cells]) as on_progress:
         if there is not None:
