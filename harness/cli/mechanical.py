@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import click
@@ -25,6 +26,7 @@ from harness.mutants.runner import MutationProgress, OnMutationProgress
 from harness.reports.style import print_table, screen
 
 _COLUMNS = (*FATES, *UNCOUNTED, "inapplicable")
+_CODE_WIDTH = 70
 _HEADINGS = {**UNCOUNTED, "inapplicable": "not built in"}
 
 
@@ -77,10 +79,16 @@ def list_mechanical(mutants: Sequence[MechanicalMutant], results: Path, *, as_js
     for mutant in mutants:
         about = mutant.about
         where = f"{about.file}:{about.line}"
-        table.add_row(mutant.id, about.part, fate(mutant), where, escape(about.was), escape(about.becomes or "nothing"))
+        texts = (escape(_short(about.was)), escape(_short(about.becomes or "nothing")))
+        table.add_row(mutant.id, about.part, fate(mutant), where, *texts)
     console = screen()
     print_table(console, table)
     console.print(f"{len(mutants)} mutants", highlight=False)
+
+
+def _short(code: str) -> str:
+    """The beginning of it: a change may be of a whole loop, and ``mutants show`` prints all of that."""
+    return shorten(code, _CODE_WIDTH, placeholder=" …")
 
 
 def show_mechanical(record: MutantRecord, *, as_json: bool) -> None:
@@ -180,7 +188,7 @@ def _print_words(console: Console, found: Score, every: Sequence[MutantRecord]) 
     ):
         for record in records:
             about = record.about
-            told = f"{about['was']} → {about['becomes'] or 'nothing'}"
+            told = f"{_short(str(about['was']))} → {_short(str(about['becomes'] or 'nothing'))}"
             console.print(f"  {title}: {record.mutant}: {escape(told)}", highlight=False, soft_wrap=True)
     print_alone(console, found.alone)
     times = ", ".join(f"{name} {seconds} s" for name, seconds in found.seconds.items())

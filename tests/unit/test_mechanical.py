@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("tree_sitter_c", reason="the extra `mechanical` is not installed")
 
+from harness.cli.mechanical import list_mechanical
 from harness.errors import ConfigError, UsageError
 from harness.mutants.edit import apply_edit
 from harness.mutants.mechanical.find import find
@@ -237,6 +238,19 @@ def test_what_a_seal_test_does_is_sealing_and_the_rest_of_its_function_is_beside
     assert where["if (!may_advise(vma, advice)) { counted++; return -EPERM; }"] == "sealing"
 
 
+def test_of_several_flags_only_the_one_that_seals_is_sealing(tree: Path) -> None:
+    (tree / "mm/map.c").write_bytes(
+        b"static int map_code(struct mm *mm)\n{\n\treturn install(mm, VM_READ | VM_EXEC | VM_SEALED_SYSMAP);\n}\n"
+    )
+    mutants = [m for m in mechanical_mutants(tree, "x86_64", Reviewed()) if m.about.function == "map_code"]
+    parts = {m.about.becomes: m.about.part for m in mutants if m.about.operator == "flag"}
+    assert parts == {
+        "VM_EXEC | VM_SEALED_SYSMAP": "beside",
+        "VM_READ | VM_SEALED_SYSMAP": "beside",
+        "VM_READ | VM_EXEC": "sealing",
+    }
+
+
 def test_a_mutant_keeps_its_name_when_lines_move_and_not_when_its_text_does(tree: Path) -> None:
     before = {m.id for m in mechanical_mutants(tree, "x86_64", Reviewed())}
     (tree / "mm/advise.c").write_bytes(b"\n\n\n" + ADVISE)
@@ -269,6 +283,20 @@ def test_choosing_by_function_file_operator_and_part(tree: Path) -> None:
     assert choose_mechanical(mutants, [mutants[3].id]) == (mutants[3],)
     with pytest.raises(UsageError, match="no mechanical mutant matches is_dicsard"):
         choose_mechanical(mutants, ["is_dicsard"])
+
+
+def test_the_list_has_the_beginning_of_what_is_long(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    loop = (
+        b"static int seal_all(struct vma *vma)\n{\n\twhile (vma_is_sealed(vma)) {"
+        + 40 * b"\n\t\tcount(vma);"
+        + b"\n\t}\n}\n"
+    )
+    (tree / "mm/loop.c").write_bytes(loop)
+    mutants = mechanical_mutants(tree, "x86_64", Reviewed())
+    assert max(len(m.about.was) for m in mutants) > 400
+    list_mechanical(mutants, tree / "results", as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(len(line) for line in lines) < 250 and any("count(vma); …" in line for line in lines)
 
 
 def test_a_review_is_known_by_the_text_of_the_change(tree: Path) -> None:

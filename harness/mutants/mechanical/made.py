@@ -21,6 +21,7 @@ from harness.mutants.mechanical.reviewed import Review, Reviewed
 from harness.mutants.mechanical.source import Function, functions, walk
 from harness.mutants.model import Edit
 
+_WORD = re.compile(r"[A-Za-z_]\w*")
 _FOLDERS = ("mm", "kernel", "ipc", "fs", "lib", "include/linux")
 
 
@@ -111,9 +112,13 @@ def _name(function: Function, change: SourceChange, nth: int) -> str:
 
 
 def _part(found: FoundFunction, change: SourceChange) -> CodePart:
-    """Beside the whole functions, only a statement that mentions sealing is there for it: with what depends on it."""
+    """Beside the whole functions, only a statement that mentions sealing is there for it: with what depends on it.
+    Of several flags, only the one that seals."""
     if found.whole or found.part == "callers":
         return found.part
+    if change.operator == "flag":
+        lost = set(_WORD.findall(change.was)) - set(_WORD.findall(change.becomes))
+        return "beside" if lost.isdisjoint(found.words) else "sealing"
     for node in walk(found.function.node):  # an entry's comma goes with it
         if node.type == "if_statement":
             condition = node.child_by_field_name("condition")
