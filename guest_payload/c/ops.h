@@ -79,6 +79,13 @@ long protect_here(struct window *w, const struct operation *op); /* a: prot */
 long advise_here(struct window *w, const struct operation *op);  /* a: advice */
 long seal_here(struct window *w, const struct operation *op);
 
+/* Of races (ops_race.c): the calling thread on this CPU only, and the time. */
+void use_cpu(int cpu);
+long now_ms(void);
+
+/* Kills a child, some times, while a thread of it waits in mseal (ops_killed.c). */
+long kill_in_mseal(struct window *w, const struct operation *op);
+
 /* A userfaultfd whose faults are signals, so that nobody waits for ever; and registering a range with it. */
 int open_userfaultfd(struct window *w, unsigned long features);
 long register_range(int fd, void *start, size_t length, unsigned long mode);

@@ -171,7 +171,7 @@ static enum state look(const struct race *race)
 
 /* ------------------------------------------------------------------ the two threads */
 
-static void use_cpu(int cpu)
+void use_cpu(int cpu)
 {
 	cpu_set_t set;
 
@@ -319,7 +319,7 @@ static struct outcome run_round(struct race *race, int round, bool seal)
 
 /* ------------------------------------------------------------------ the operation */
 
-static long now_ms(void)
+long now_ms(void)
 {
 	struct timespec t;
 

@@ -80,6 +80,8 @@ static const struct operation operations[] = {
 	{.name = "clone-vm-mremap", .perform = in_sharing_child, .act = move_here, .covers = {{R_FEW, SET(EXACT)}}},
 	{.name = "clone-vm-madvise-dontneed", .perform = in_sharing_child, .act = advise_here, .a = ADV_DONTNEED,
 	 .covers = {{SET(ANON_R), SET(EXACT)}}},
+	{.name = "killed-in-mseal", .perform = kill_in_mseal, .traits = ALONE, .needs = NEED(TWO_CPUS),
+	 .covers = {{SET(ANON_RW), SET(EXACT)}}},
 	{.name = "thread-mseal", .perform = in_thread, .act = seal_here, .traits = SEALS,
 	 .covers = {{R_FEW, SET(PLAIN) | SET(EXACT)}}},
 };

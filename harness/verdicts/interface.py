@@ -13,6 +13,8 @@ from harness.verdicts.case import PASS, Case, invariant, units_told
 from harness.verdicts.rounds import RoundOutcome, read_outcomes
 from harness.verdicts.window import sealed_units
 
+_TWO_LOOKS = 2  # at how the window is divided: before the operation and after it; some payloads do not tell
+
 
 def judge_interface(case: Case) -> Judgement:
     """Judge a case whose rule names the answers."""
@@ -25,7 +27,21 @@ def judge_interface(case: Case) -> Judgement:
     ):
         if expect is not None and (finding := _expected(name, half, expect, seen.layout)):
             return finding
-    return invariant(rule, seen) or PASS
+    return _divided(case) or invariant(rule, seen) or PASS
+
+
+def _divided(case: Case) -> Judgement | None:
+    """Sealing what is sealed already is a no-op: it does not even divide a mapping, or join two."""
+    expect, half = case.rule.expect_sealed, case.seen.sealed
+    if expect is None or expect.seals != "range" or {c for c in case.seen.layout if c.isupper()} != {"S"}:
+        return None
+    if half.errno or len(half.divided) != _TWO_LOOKS:
+        return None
+    before, after = half.divided
+    if before == after:
+        return None
+    told = f"sealing what is sealed already divided the mappings otherwise: {before} before, {after} afterwards"
+    return Judgement("fail", f"the sealed half: {told}", "interface")
 
 
 def _lacking(case: Case) -> Judgement | None:

@@ -424,6 +424,27 @@ def test_what_an_error_leaves_sealed_is_at_most_what_was_asked_for(
     assert verdict(seals, observation("pPP", control, same)).kind == kind
 
 
+@pytest.mark.parametrize(
+    ("layout", "divided", "status"),
+    [
+        ("sSs", ("|..", "|.."), "pass"),
+        ("sSs", ("|..", "|||"), "fail"),  # what is sealed already is left as it is
+        ("sSs", ("|||", "|.."), "fail"),
+        ("sSP", ("|.|", "|.."), "pass"),  # a part of it was not: mappings may become one, or stay two
+        ("sSs", (), "pass"),  # a payload that does not tell
+    ],
+)
+def test_sealing_again_divides_nothing(layout: str, divided: tuple[str, ...], status: str) -> None:
+    seals = rule(outcome="interface", expect_control=Expect(("0",), "range"), expect_sealed=Expect(("0",), "range"))
+    covered = tuple(EPERM if c.isupper() else 0 for c in layout)
+    control = half(layout, sealed=False, mprotect=covered, munmap=covered)
+    every = (EPERM,) * len(layout)
+    again = half(layout, sealed=True, result=0, errno=0, mprotect=every, munmap=every, divided=divided)
+    found = verdict(seals, observation(layout, control, again))
+    assert found.status == status
+    assert ("no-op" in found.reason or "sealed already" in found.reason) == (status == "fail")
+
+
 def test_what_an_interface_refuses_has_left_the_contents() -> None:
     refused = rule(outcome="interface", expect_control=Expect(("0",)), expect_sealed=Expect(("EPERM",)))
     gone = tuple(text.replace(" a1 ", " 00 ") for text in units("SSS", "rw-p", "s"))

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A process that is killed while it waits in mseal. The wait for the lock of the address space ends with such a signal
+ * (mmap_write_lock_killable()), and mseal has to give up then: one that goes on has no lock, seals what others are
+ * changing, and gives back the lock that another thread holds. Nobody gets it after that, and the process never ends.
+ *
+ * So a child keeps the lock busy with one thread and seals with others, and is killed as soon as one of these waits.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ops.h"
+#include "sys.h"
+
+enum {
+	KILLS = 3,
+	SEALERS = 3,  /* of which one spins for the lock and the others sleep */
+	CROWD = 2000, /* mappings, to change all of which takes a while */
+};
+
+#define ARENA PLACE(0x2000000000ul)
+
+/* What the child tells. */
+struct told {
+	int error;		/* why it cannot */
+	long sealers[SEALERS]; /* its threads that seal */
+};
+
+struct sealer {
+	struct window *w;
+	long *told;
+};
+
+static _Noreturn void *seal_on(void *argument)
+{
+	struct sealer *sealer = argument;
+
+	__atomic_store_n(sealer->told, sys(SYS_gettid), __ATOMIC_RELEASE);
+	for (;;)
+		sys_mseal(sealer->w->start, sealer->w->length, 0);
+}
+
+/* Neighbours that differ in MAP_NORESERVE do not merge. */
+static int make_crowd(size_t unit)
+{
+	for (int i = 0; i < CROWD; i++) {
+		int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | (i % 2 ? MAP_NORESERVE : 0);
+
+		if (sys(SYS_mmap, ARENA + (size_t)i * unit, unit, PROT_READ, flags, -1, 0) == -1)
+			return errno;
+	}
+	return 0;
+}
+
+static _Noreturn void contend(struct window *w, struct told *told, const int cpus[2])
+{
+	struct sealer sealers[SEALERS];
+	pthread_t thread;
+	int error = make_crowd(w->unit);
+
+	use_cpu(cpus[1]); /* threads inherit it */
+	for (int i = 0; !error && i < SEALERS; i++) {
+		sealers[i] = (struct sealer){.w = w, .told = &told->sealers[i]};
+		error = pthread_create(&thread, NULL, seal_on, &sealers[i]);
+	}
+	use_cpu(cpus[0]);
+	if (error) {
+		__atomic_store_n(&told->error, error, __ATOMIC_RELEASE);
+		_exit(1);
+	}
+	for (int prot = PROT_NONE;; prot ^= PROT_READ)
+		sys(SYS_mprotect, ARENA, CROWD * w->unit, prot);
+}
+
+static bool one_waits(long pid, const struct told *told)
+{
+	for (int i = 0; i < SEALERS; i++) {
+		long thread = __atomic_load_n(&told->sealers[i], __ATOMIC_ACQUIRE);
+		char path[64], text[512] = "";
+		const char *name_end;
+
+		if (!thread)
+			continue;
+		snprintf(path, sizeof(path), "/proc/%ld/task/%ld/stat", pid, thread);
+		read_text(path, text, sizeof(text));
+		name_end = strrchr(text, ')');
+		if (name_end && !strncmp(name_end, ") D", 3))
+			return true;
+	}
+	return false;
+}
+
+long kill_in_mseal(struct window *w, const struct operation *op)
+{
+	struct told *told = map_memory(sizeof(*told), MAP_SHARED);
+	long began = now_ms();
+	int cpus[2];
+
+	(void)op;
+	if (!first_two_cpus(cpus))
+		fail_step(w, "two CPUs", EOPNOTSUPP);
+	for (int i = 0; i < KILLS; i++) {
+		long pid;
+
+		memset(told, 0, sizeof(*told));
+		pid = child_process();
+		if (pid < 0)
+			fail_step(w, "fork", errno);
+		if (pid == 0)
+			contend(w, told, cpus);
+		while (!one_waits(pid, told)) {
+			int error = __atomic_load_n(&told->error, __ATOMIC_ACQUIRE);
+
+			if (error)
+				fail_step(w, "threads that seal", error);
+			if (now_ms() - began > half_deadline_ms / 2)
+				fail_step(w, "a thread that waits in mseal", EAGAIN);
+		}
+		kill((pid_t)pid, SIGKILL);
+		await(pid); /* which is what may never happen: that is the half's deadline then */
+	}
+	add_extra(w, "kills", KILLS);
+	return 0;
+}
