@@ -4,7 +4,7 @@
  * (mmap_write_lock_killable()), and mseal has to give up then: one that goes on has no lock, seals what others are
  * changing, and gives back the lock that another thread holds. Nobody gets it after that, and the process never ends.
  *
- * So a child keeps the lock busy with one thread and seals with others, and is killed as soon as one of these waits.
+ * So a child keeps the lock busy with one thread and seals with another, and is killed as soon as the latter waits.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -20,30 +20,36 @@
 
 enum {
 	KILLS = 3,
-	SEALERS = 3,  /* of which one spins for the lock and the others sleep */
-	CROWD = 2000, /* mappings, to change all of which takes a while */
+	CROWD = 2000, /* mappings, to look through all of which takes a while */
 };
 
 #define ARENA PLACE(0x2000000000ul)
 
 /* What the child tells. */
 struct told {
-	int error;		/* why it cannot */
-	long sealers[SEALERS]; /* its threads that seal */
+	int error;   /* why it cannot */
+	long sealer; /* its thread that seals */
 };
 
 struct sealer {
 	struct window *w;
-	long *told;
+	struct told *told;
 };
 
 static _Noreturn void *seal_on(void *argument)
 {
 	struct sealer *sealer = argument;
 
-	__atomic_store_n(sealer->told, sys(SYS_gettid), __ATOMIC_RELEASE);
-	for (;;)
+	__atomic_store_n(&sealer->told->sealer, sys(SYS_gettid), __ATOMIC_RELEASE);
+	for (;;) {
 		sys_mseal(sealer->w->start, sealer->w->length, 0);
+		sched_yield();
+	}
+}
+
+static long look_through(size_t unit)
+{
+	return sys(SYS_madvise, ARENA, CROWD * unit, ADV_COLD);
 }
 
 /* Neighbours that differ in MAP_NORESERVE do not merge. */
@@ -55,45 +61,43 @@ static int make_crowd(size_t unit)
 		if (sys(SYS_mmap, ARENA + (size_t)i * unit, unit, PROT_READ, flags, -1, 0) == -1)
 			return errno;
 	}
-	return 0;
+	return look_through(unit) ? errno : 0;
 }
 
+/*
+ * The lock is held for reading: who waits for a writer spins as long as that one runs, and for a reader hardly at all
+ * (kernel/locking/rwsem.c: rwsem_optimistic_spin()).
+ */
 static _Noreturn void contend(struct window *w, struct told *told, const int cpus[2])
 {
-	struct sealer sealers[SEALERS];
+	struct sealer sealer = {.w = w, .told = told};
 	pthread_t thread;
 	int error = make_crowd(w->unit);
 
-	use_cpu(cpus[1]); /* threads inherit it */
-	for (int i = 0; !error && i < SEALERS; i++) {
-		sealers[i] = (struct sealer){.w = w, .told = &told->sealers[i]};
-		error = pthread_create(&thread, NULL, seal_on, &sealers[i]);
-	}
+	use_cpu(cpus[1]); /* the thread inherits it */
+	if (!error)
+		error = pthread_create(&thread, NULL, seal_on, &sealer);
 	use_cpu(cpus[0]);
 	if (error) {
 		__atomic_store_n(&told->error, error, __ATOMIC_RELEASE);
 		_exit(1);
 	}
-	for (int prot = PROT_NONE;; prot ^= PROT_READ)
-		sys(SYS_mprotect, ARENA, CROWD * w->unit, prot);
+	for (;;)
+		look_through(w->unit);
 }
 
-static bool one_waits(long pid, const struct told *told)
+static bool waits(long pid, const struct told *told)
 {
-	for (int i = 0; i < SEALERS; i++) {
-		long thread = __atomic_load_n(&told->sealers[i], __ATOMIC_ACQUIRE);
-		char path[64], text[512] = "";
-		const char *name_end;
+	long thread = __atomic_load_n(&told->sealer, __ATOMIC_ACQUIRE);
+	char path[64], text[512] = "";
+	const char *name_end;
 
-		if (!thread)
-			continue;
-		snprintf(path, sizeof(path), "/proc/%ld/task/%ld/stat", pid, thread);
-		read_text(path, text, sizeof(text));
-		name_end = strrchr(text, ')');
-		if (name_end && !strncmp(name_end, ") D", 3))
-			return true;
-	}
-	return false;
+	if (!thread)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%ld/task/%ld/stat", pid, thread);
+	read_text(path, text, sizeof(text));
+	name_end = strrchr(text, ')');
+	return name_end && !strncmp(name_end, ") D", 3);
 }
 
 long kill_in_mseal(struct window *w, const struct operation *op)
@@ -105,6 +109,7 @@ long kill_in_mseal(struct window *w, const struct operation *op)
 	(void)op;
 	if (!first_two_cpus(cpus))
 		fail_step(w, "two CPUs", EOPNOTSUPP);
+	use_cpu(cpus[1]); /* that of the thread that seals: it is free to look when that one waits */
 	for (int i = 0; i < KILLS; i++) {
 		long pid;
 
@@ -114,11 +119,11 @@ long kill_in_mseal(struct window *w, const struct operation *op)
 			fail_step(w, "fork", errno);
 		if (pid == 0)
 			contend(w, told, cpus);
-		while (!one_waits(pid, told)) {
+		while (!waits(pid, told)) {
 			int error = __atomic_load_n(&told->error, __ATOMIC_ACQUIRE);
 
 			if (error)
-				fail_step(w, "threads that seal", error);
+				fail_step(w, "a crowd and a thread that seals", error);
 			if (now_ms() - began > half_deadline_ms / 2)
 				fail_step(w, "a thread that waits in mseal", EAGAIN);
 		}
