@@ -12,6 +12,7 @@ import zstandard
 
 from harness.errors import ImageError
 from harness.kernels import lz4
+from harness.model.unzstd import unpacked
 
 MAX_UNPACKED = 512 * 1024 * 1024
 
@@ -39,12 +40,12 @@ def decompress(data: bytes, what: str) -> bytes:
 def undo(name: str, data: bytes, what: str) -> bytes:
     """Undo one compression; bytes behind the first stream are ignored (kernels append the unpacked size)."""
     try:
-        unpacked = _DECOMPRESSORS[name](data)
+        content = _DECOMPRESSORS[name](data)
     except (zlib.error, lzma.LZMAError, zstandard.ZstdError, EOFError, OSError, ValueError) as error:
         raise ImageError(f"{what} is damaged ({name}: {error})") from None
-    if len(unpacked) > MAX_UNPACKED:
+    if len(content) > MAX_UNPACKED:
         raise ImageError(f"{what} unpacks to more than {MAX_UNPACKED >> 20} MiB")
-    return unpacked
+    return content
 
 
 def _complete(done: bool, data: bytes) -> bytes:
@@ -56,26 +57,25 @@ def _complete(done: bool, data: bytes) -> bytes:
 def gunzip(data: bytes) -> bytes:
     """Undo gzip up to a byte more than ``MAX_UNPACKED``. Raises ``zlib.error`` or ``EOFError``."""
     stream = zlib.decompressobj(31)
-    unpacked = stream.decompress(data, MAX_UNPACKED + 1)
-    return _complete(stream.eof, unpacked)
+    content = stream.decompress(data, MAX_UNPACKED + 1)
+    return _complete(stream.eof, content)
 
 
 def _unxz(data: bytes) -> bytes:
     stream = lzma.LZMADecompressor()
-    unpacked = stream.decompress(data, MAX_UNPACKED + 1)
-    return _complete(stream.eof, unpacked)
+    content = stream.decompress(data, MAX_UNPACKED + 1)
+    return _complete(stream.eof, content)
 
 
 def _unbzip2(data: bytes) -> bytes:
     stream = bz2.BZ2Decompressor()
-    unpacked = stream.decompress(data, MAX_UNPACKED + 1)
-    return _complete(stream.eof, unpacked)
+    content = stream.decompress(data, MAX_UNPACKED + 1)
+    return _complete(stream.eof, content)
 
 
 def _unzstd(data: bytes) -> bytes:
     # Kernels are packed with windows up to 128 MiB (zstd --ultra -22), beyond the library's default.
-    unpacker = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-    with unpacker.stream_reader(io.BytesIO(data)) as stream:
+    with unpacked(io.BytesIO(data), window=1 << 27) as stream:
         return stream.read(MAX_UNPACKED + 1)
 
 

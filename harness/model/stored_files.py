@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +16,12 @@ from typing import BinaryIO, cast
 
 import zstandard
 
+from harness.model.unzstd import unpacked
+
 JOURNAL_LIMIT = 256 << 20  # bytes: a payload may write 64 MiB, twice; a suite writes 3 MiB
 STORED = 64 << 20  # bytes of run.json, plan.json, verdicts.json, report.html: a run of a thousand cells has less
 _CHUNK = 1 << 20
+_REMEDY = "copy it again from where it is whole, or run the cell again"
 
 
 def packed(path: Path) -> Path:
@@ -35,16 +37,17 @@ def is_stored(path: Path) -> bool:
 @contextmanager
 def open_stored(path: Path) -> Iterator[BinaryIO]:
     """Open a file as it is, or packed where it is not there. Raises ``OSError``, also while it is read, for a packed
-    one that is damaged."""
+    one that is damaged or cut off."""
     if path.is_file() or not packed(path).is_file():
         with path.open("rb") as file:
             yield file
         return
-    with packed(path).open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as stream:
+    with packed(path).open("rb") as file, unpacked(file) as stream:
         try:
-            yield cast(BinaryIO, io.BufferedReader(stream))
-        except zstandard.ZstdError as problem:
-            raise OSError(errno.EIO, f"it is damaged: {problem}", str(packed(path))) from problem
+            yield cast(BinaryIO, stream)
+        except (EOFError, zstandard.ZstdError) as problem:
+            what = str(problem) if isinstance(problem, EOFError) else f"it is damaged: {problem}"
+            raise OSError(errno.EIO, f"{what}; {_REMEDY}", str(packed(path))) from problem
 
 
 def read_stored(path: Path, limit: int = STORED) -> bytes:

@@ -90,7 +90,7 @@ def journal_lines(path: Path) -> Iterator[StreamLine]:
                     raise UsageError(f"{path}: cannot be read: {too_long(JOURNAL_LIMIT)}")
                 yield from cutter.feed(data)
     except OSError as problem:
-        raise UsageError(f"{path}: cannot be read: {problem.strerror}") from problem
+        raise UsageError(f"{problem.filename or path}: cannot be read: {problem.strerror}") from problem
     yield from cutter.close()
 
 

@@ -30,6 +30,7 @@ from harness.matrix.model import InQemu
 from harness.model.architectures import ARCHITECTURES
 from harness.model.run_record import CellRecord
 from harness.model.stored_files import is_stored, packed, read_stored
+from harness.model.unzstd import unpacked
 from harness.runs.judges import judged_by
 from harness.runs.model import JOURNAL, SECOND_JOURNAL, Cell, Workload
 
@@ -147,7 +148,16 @@ class FinishedCells:
             record = CellRecord.model_validate(told["record"])
             files = {str(name): str(digest) for name, digest in told["files"].items()}
             whole = all(hashlib.sha256(_unpacked(_packed(folder, n))).hexdigest() == d for n, d in files.items())
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError, zstandard.ZstdError):
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            EOFError,
+            ValidationError,
+            zstandard.ZstdError,
+        ):
             return None
         if not whole or not record.clean or JOURNAL not in files or set(files) - set(_names(record)):
             return None
@@ -217,8 +227,8 @@ def _packed(folder: Path, name: str) -> Path:
 
 
 def _unpacked(path: Path) -> bytes:
-    with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as stream:
+    with path.open("rb") as file, unpacked(file) as stream:
         data = stream.read(_MAX_FILE + 1)
     if len(data) > _MAX_FILE:
         raise ValueError(f"{path.name} unpacks to more than {_MAX_FILE} bytes")
-    return bytes(data)
+    return data

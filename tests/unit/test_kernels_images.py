@@ -244,3 +244,10 @@ def test_config() -> None:
     assert page_size(parse_config(b"CONFIG_ARM64_16K_PAGES=y\n")) == 16384
     assert page_size(parse_config(b"CONFIG_PAGE_SIZE_4KB=y\n")) == 4096
     assert page_size({}) == 0
+
+
+@pytest.mark.parametrize("name", sorted(COMPRESS))
+def test_what_was_cut_off_is_not_unpacked_in_part(name: str) -> None:
+    packed = COMPRESS[name](bytes(range(256)) * 40)
+    with pytest.raises(ImageError, match=rf"it is damaged \({name}: "):
+        compression.decompress(packed[: len(packed) // 2], "it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from hashlib import sha256
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from harness.errors import UsageError
 from harness.model.stored_files import is_stored, open_stored, pack, packed, read_stored, stored_sha256
-from harness.observations.journal import read_plan_of
+from harness.observations.journal import read_journal, read_plan_of
 from harness.reports.page import Sightings
 from harness.reports.times import times_of
 from harness.rules.load import load_catalogue
@@ -40,17 +41,27 @@ def test_what_is_packed_is_read_as_before(journal: Path) -> None:
     assert not pack(journal)
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "junk"])
+@pytest.mark.parametrize("damage", ["flipped", "junk"])
 def test_a_damaged_one_cannot_be_read(journal: Path, damage: str) -> None:
     pack(journal)
     data = bytearray(packed(journal).read_bytes())
-    if damage == "flipped":
-        data[len(data) // 2] ^= 1
-    packed(journal).write_bytes({"cut": bytes(data[:-9]), "junk": b"no zstd"}.get(damage, bytes(data)))
-    try:
-        assert read_stored(journal) != LINES
-    except OSError as problem:
-        assert "damaged" in str(problem)
+    data[len(data) // 2] ^= 1
+    packed(journal).write_bytes(bytes(data) if damage == "flipped" else b"no zstd")
+    with pytest.raises(OSError, match="it is damaged"):
+        read_stored(journal)
+
+
+def test_one_that_was_cut_off_anywhere_cannot_be_read(journal: Path) -> None:
+    """The library's own reader ends such a file as if it were whole."""
+    pack(journal)
+    whole = packed(journal).read_bytes()
+    for length in (*range(12), *range(12, len(whole) - 12, 997), *range(len(whole) - 12, len(whole))):
+        packed(journal).write_bytes(whole[:length])
+        for read in (read_stored, stored_sha256):
+            with pytest.raises(OSError, match="it is cut off; copy it again"):
+                read(journal)
+    packed(journal).write_bytes(whole)
+    assert read_stored(journal) == LINES
 
 
 def test_more_than_a_run_writes_is_refused(journal: Path) -> None:
@@ -95,14 +106,17 @@ def test_a_run_that_goes_on_is_not_packed(tmp_path: Path) -> None:
         pack_run(folder)
 
 
-def test_a_damaged_journal_is_no_pass(tmp_path: Path) -> None:
+def test_a_journal_that_was_cut_off_is_named_with_what_to_do(tmp_path: Path) -> None:
     folder = copy_of("matrix", tmp_path)
     pack_run(folder)
     name = next(cell.id for cell in stored("matrix").record.cells if cell.clean)
     path = folder / "cells" / name / "observations.jsonl.zst"
-    path.write_bytes(path.read_bytes()[:-40])
-    try:
-        cell = next(one for one in load_run(folder, load_catalogue()).record.cells if one.id == name)
-        assert not cell.clean
-    except UsageError as problem:
-        assert "observations.jsonl" in str(problem)
+    whole = path.read_bytes()
+    for length in (len(whole) // 2, len(whole) - 40, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(UsageError) as told:
+            read_journal(path.with_suffix(""))
+        remedy = "copy it again from where it is whole, or run the cell again"
+        assert str(told.value) == f"{path}: cannot be read: it is cut off; {remedy}"
+        with pytest.raises(UsageError, match=re.escape(f"{path}: cannot be read: it is cut off")):
+            load_run(folder, load_catalogue())
