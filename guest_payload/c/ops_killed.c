@@ -20,7 +20,8 @@
 
 enum {
 	KILLS = 3,
-	CROWD = 2000, /* mappings, to look through all of which takes a while */
+	CROWD = 2000, /* mappings, to look through all of which takes a while ... */
+	MAKE_MS = 50, /* ... but not more than can be made in this time: a kernel that checks itself needs fewer */
 };
 
 #define ARENA PLACE(0x2000000000ul)
@@ -47,21 +48,24 @@ static _Noreturn void *seal_on(void *argument)
 	}
 }
 
-static long look_through(size_t unit)
+static long look_through(size_t length)
 {
-	return sys(SYS_madvise, ARENA, CROWD * unit, ADV_COLD);
+	return sys(SYS_madvise, ARENA, length, ADV_COLD);
 }
 
 /* Neighbours that differ in MAP_NORESERVE do not merge. */
-static int make_crowd(size_t unit)
+static int make_crowd(size_t unit, size_t *length)
 {
-	for (int i = 0; i < CROWD; i++) {
+	long began = now_ms();
+
+	for (int i = 0; i < CROWD && (i < 2 || now_ms() - began < MAKE_MS); i++) {
 		int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | (i % 2 ? MAP_NORESERVE : 0);
 
 		if (sys(SYS_mmap, ARENA + (size_t)i * unit, unit, PROT_READ, flags, -1, 0) == -1)
 			return errno;
+		*length += unit;
 	}
-	return look_through(unit) ? errno : 0;
+	return look_through(*length) ? errno : 0;
 }
 
 /*
@@ -72,7 +76,8 @@ static _Noreturn void contend(struct window *w, struct told *told, const int cpu
 {
 	struct sealer sealer = {.w = w, .told = told};
 	pthread_t thread;
-	int error = make_crowd(w->unit);
+	size_t length = 0;
+	int error = make_crowd(w->unit, &length);
 
 	use_cpu(cpus[1]); /* the thread inherits it */
 	if (!error)
@@ -83,7 +88,7 @@ static _Noreturn void contend(struct window *w, struct told *told, const int cpu
 		_exit(1);
 	}
 	for (;;)
-		look_through(w->unit);
+		look_through(length);
 }
 
 static bool waits(long pid, const struct told *told)
