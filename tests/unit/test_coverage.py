@@ -175,6 +175,7 @@ def test_a_guest_is_measured(own: Kernel) -> None:
     page = coverage_page(result, {FILE: LINES})
     assert "one way only" in page
     assert "if (a &amp;&amp; b &gt; 3)" in page
+    assert page.count('<th colspan="4">mm/mseal.c</th>') == 1  # once above its functions, not beside each
 
 
 @pytest.mark.parametrize(
