@@ -87,7 +87,7 @@ _COSTLY = frozenset({_FORK, _MLOCKALL, by_name("clear_refs").number, by_name("sh
 _TO = frozenset(MOVES.index(name) for name in ("to", "to-keep", "double"))
 
 
-_PKEY_MPROTECT = by_name("pkey_mprotect").number
+_PKEY_MPROTECT, _BRK = by_name("pkey_mprotect").number, by_name("brk").number
 # What has to be refused, wherever it lies; ranges come later.
 _FORBIDDEN: tuple[Step, ...] = (
     *[Step(by_name("munmap").number)] * 4,
@@ -599,7 +599,7 @@ class Random:
         index = rng.choices(range(len(TEMPLATES)), cum_weights=_CUMULATIVE)[0]
         step = rng.choice(_variants(index, n))
         draw = rng.random()
-        if draw < 0.012 and step.op not in _COSTLY:
+        if draw < 0.012 and step.op not in _COSTLY and step.op != _BRK:  # a second brk has nothing left to take
             return replace(step, times=rng.choice((2, 3, 4, 8, 16)))
         if draw < 0.04:
             return replace(step, by=1)
