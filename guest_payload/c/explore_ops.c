@@ -207,6 +207,13 @@ static long do_shmat(struct x_window *w, const struct x_step *s, uint8_t *extra)
 	return at == -1 ? -1 : 0;
 }
 
+/* Takes away what is left of the segment that begins there. */
+static long do_shmdt(struct x_window *w, const struct x_step *s, uint8_t *extra)
+{
+	(void)extra;
+	return sys(SYS_shmdt, x_unit(w, s->start));
+}
+
 enum { PR_SET_START_BRK = 6, PR_SET_BRK = 7 }; /* of PR_SET_MM */
 
 /* The heap may not begin behind its end in between: which of the two goes first depends on where it was. */
@@ -340,7 +347,7 @@ static long do_madvise(struct x_window *w, const struct x_step *s, uint8_t *extr
 	return got < 0 ? -1 : 0;
 }
 
-enum { PLAINLY, FLAGS, UNALIGNED, EMPTY, ROUNDED, TOO_LONG, WRAPS, TAGGED, SEALINGS };
+enum { PLAINLY, FLAGS, UNALIGNED, EMPTY, ROUNDED, TOO_LONG, WRAPS, TAGGED, UNALIGNED_EMPTY, SEALINGS };
 
 static long do_mseal(struct x_window *w, const struct x_step *s, uint8_t *extra)
 {
@@ -355,6 +362,10 @@ static long do_mseal(struct x_window *w, const struct x_step *s, uint8_t *extra)
 		break;
 	case UNALIGNED:
 		at += 1 + s->b;
+		break;
+	case UNALIGNED_EMPTY:
+		at += 1 + s->b;
+		length = 0;
 		break;
 	case EMPTY:
 		length = 0;
@@ -445,6 +456,30 @@ static long do_mbind(struct x_window *w, const struct x_step *s, uint8_t *extra)
 		return sys(SYS_set_mempolicy_home_node, x_unit(w, s->start), bytes(w, s), 0, 0);
 	return sys(SYS_mbind, x_unit(w, s->start), bytes(w, s), POLICY_BIND, &node, 64,
 		   s->a == 2 ? POLICY_MOVE : 0);
+}
+
+/*
+ * a: the node each unit's first page is to be moved to. A page that is not there, or that is busy just now, is no
+ * answer of the call's; any other error of a page is.
+ */
+static long do_move_pages(struct x_window *w, const struct x_step *s, uint8_t *extra)
+{
+	void *pages[X_UNITS];
+	int nodes[X_UNITS], status[X_UNITS] = {0};
+	long got;
+
+	(void)extra;
+	for (int i = 0; i < s->units; i++) {
+		pages[i] = x_unit(w, s->start + i);
+		nodes[i] = s->a % 2;
+	}
+	got = sys(SYS_move_pages, 0, (unsigned long)s->units, pages, nodes, status, 0);
+	for (int i = 0; got >= 0 && i < s->units; i++)
+		if (status[i] < 0 && status[i] != -ENOENT && status[i] != -EBUSY) {
+			errno = -status[i];
+			got = -1;
+		}
+	return got < 0 ? -1 : 0;
 }
 
 static long do_msync(struct x_window *w, const struct x_step *s, uint8_t *extra)
@@ -551,6 +586,8 @@ static operation *const operations[X_OPS] = {
 	[X_USERFAULTFD] = do_userfaultfd,
 	[X_BRK] = do_brk,
 	[X_PERSONALITY] = do_personality,
+	[X_SHMDT] = do_shmdt,
+	[X_MOVE_PAGES] = do_move_pages,
 };
 
 /* ------------------------------------------------------------------ by another thread of the process */

@@ -28,7 +28,7 @@ EXHAUSTIVE_UNITS = 5
 _PAGES_MAX = 512  # of a window
 _KEPT = 4096  # programs that were worth keeping
 _SEALED, _WRITTEN = TRAITS["sealed"], TRAITS["written"]
-_NONE, _R, _RW, _RX = 0, 1, 3, 5
+_NONE, _R, _RW, _RX, _RWX = 0, 1, 3, 5, 7
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,8 @@ def _templates() -> tuple[Template, ...]:
     found += [Template(number["clear_refs"], a, weight=0.05) for a in (0, 3)]
     found += [Template(number["remap_file_pages"], 1, weight=1), Template(number["shmat"], weight=0.6)]
     found += [Template(number["userfaultfd"], a, weight=0.4) for a in (0, 1, 2)]
+    found += [Template(number["shmdt"], weight=0.4)]
+    found += [Template(number["move_pages"], a, weight=0.3) for a in (0, 1)]
     found += [Template(number["brk"], a, weight=w) for a, w in ((0, 2), (1, 1))]
     found += [Template(number["personality"], a, weight=0.2) for a in (0, 1)]
     found += [Template(number["mprotect"], prot, weight=0.1) for prot in (9, 11)]
@@ -401,6 +403,44 @@ def positions() -> Iterator[Program]:
             yield Program(merged((source, *onto)), (Step(_MREMAP, 0, units, how, units),))
 
 
+def growing() -> Iterator[Program]:
+    """Sealed memory that may grow down, and does, with nothing below it: by a unit and then to the end of the window,
+    in the process and in a child. Then everything that has to be refused of what was sealed."""
+    write, read, munmap = _WRITE, by_name("read").number, by_name("munmap").number
+    for sealed, prot, traits, how in itertools.product((3, 1, 2), (_RW, _R), (_WRITTEN, 0, _WRITTEN | 4), range(3)):
+        low = _AFTER - 3
+        above: tuple[Segment, ...] = (Segment(1, prot, sealed, traits | _SEALED | TRAITS["growsdown"]),)
+        above += (Segment(1, prot, 3 - sealed, traits | TRAITS["growsdown"]),) if sealed < 3 else ()
+        touch = Step(write, low - 1, 1, 0x31) if prot == _RW else Step(read, low - 1, 1)
+        further = replace(touch, start=0)
+        steps = [Step(_FORK), touch] if how == 1 else [touch, further] if how == 2 else [touch]
+        refused = (Step(by_name("mprotect").number, low, sealed, _NONE), Step(_MREMAP, low, sealed, 0))
+        yield Program((Segment(0, 0, low), *above), (*steps, *refused, Step(munmap, low, 1)), 0, PLACES.index("4gib"))
+
+
+def attached() -> Iterator[Program]:
+    """A segment of shared memory, all of it or a part sealed, is detached, and then has to be refused what must be."""
+    shmat, shmdt, munmap = (by_name(name).number for name in ("shmat", "shmdt", "munmap"))
+    for (start, units), by in itertools.product(((1, 3), (2, 1), (0, _AFTER)), (0, 1)):
+        for first, count in ((start, units), (start, 1), (start + units - 1, 1)):
+            steps = (Step(shmat, start, units), Step(_MSEAL, first, count), Step(shmdt, start, units, by=by))
+            yield Program(
+                (Segment(1, _RW, _AFTER, _WRITTEN),), (*steps, Step(_MREMAP, first, count, 0), Step(munmap, first, 1))
+            )
+
+
+def keyed() -> Iterator[Program]:
+    """Sealed memory that could be written but for a protection key, whose rights the program has taken away: discarding
+    it has to be refused, of all of it and of a part. And with its rights again it may be discarded."""
+    closed, advice = by_name("rights").number, sorted(DISCARDS - {ADVICE["remove"]})
+    for prot, rights, by, written in itertools.product((_RW, _RWX), (1, 2), (0, 1), (0, _WRITTEN)):
+        steps = [Step(_PKEY_MPROTECT, 0, 3, prot, 1), Step(_MSEAL, 0, 3), Step(closed, a=rights)]
+        steps += [Step(_MADVISE, a, u, which, c=by) for which in advice for a, u in ((0, 3), (1, 1))]
+        yield Program(
+            (Segment(1, prot, 3, written),), (*steps, Step(closed), Step(_MADVISE, 0, 3, ADVICE["dontneed"], c=by))
+        )
+
+
 def pairs(n: int, rng: random.Random) -> Iterator[Program]:
     """All pairs of operations over n units, on a layout drawn for each."""
     layouts = _layouts(n)
@@ -697,7 +737,15 @@ class ProgramSource:
         rng = random.Random(f"exhaustive {seed}")
         self._exhaustive = itertools.chain(
             exhaustive(1, rng),
-            in_turn(positions(), there_and_back(rng), _traits_together(rng), consequences(rng)),
+            in_turn(
+                positions(),
+                there_and_back(rng),
+                _traits_together(rng),
+                consequences(rng),
+                growing(),
+                attached(),
+                keyed(),
+            ),
             exhaustive(2, rng),
             pairs(3, rng),
             exhaustive(3, rng),

@@ -35,14 +35,20 @@ _REMOVE, _GUARD, _UNGUARD = ADVICE["remove"], ADVICE["guard-install"], ADVICE["g
 _FREE = ADVICE["free"]
 _NO_CONTENTS = frozenset({ADVICE["dontfork"], ADVICE["wipeonfork"]})
 _MMAP, _PKEY_MPROTECT, _MREMAP, _FORK, _RIGHTS, _REMAP_FILE, _SHMAT = 2, 4, 5, 10, 17, 19, 20
-_USERFAULTFD, _BRK = 21, 22
+_USERFAULTFD, _BRK, _SHMDT = 21, 22, 24
 _MAPS = frozenset({_MMAP, _REMAP_FILE, _SHMAT, _BRK})
 _WHOLE = frozenset({1, _BRK})  # refused, it has changed plain memory no more than sealed memory
 _ELSEWHERE = {MOVES.index("elsewhere"), MOVES.index("elsewhere-keep")}
 _TO = {MOVES.index("to"), MOVES.index("to-keep"), MOVES.index("double")}
 _RESIZES = {MOVES.index("shrink"), MOVES.index("grow"), MOVES.index("grow-or-move")}
 _UNMAPS = {MOVES.index("to"), MOVES.index("elsewhere"), MOVES.index("grow-or-move")}
-_NO_SEAL = {SEALINGS.index("flags"), SEALINGS.index("unaligned"), SEALINGS.index("too-long"), SEALINGS.index("wraps")}
+_NO_SEAL = {
+    SEALINGS.index("flags"),
+    SEALINGS.index("unaligned"),
+    SEALINGS.index("too-long"),
+    SEALINGS.index("wraps"),
+    SEALINGS.index("unaligned-empty"),
+}
 _EMPTY = SEALINGS.index("empty")
 
 
@@ -223,6 +229,8 @@ def _refusal(op: bytes, operation: Operation, state: State, before: bytes, n: in
         return "open"  # where the heap has nothing, it cannot shrink, seals or not
     if max(attrs) < SEALED:
         return ""
+    if op[0] == _SHMDT:
+        return "undefined"  # it takes what it may of a segment, wherever that ends, and says that it has
     nature = operation.nature
     inside = attrs[op[1] : op[1] + op[2]]
     if nature == "replaces":

@@ -34,7 +34,7 @@ DISCARDS = frozenset(ADVICE[n] for n in (
     "dontneed", "free", "remove", "dontfork", "wipeonfork", "dontneed-locked", "guard-install"))  # fmt: skip
 _MAPS = ("anon", "shared-anon", "shared-file", "private-file", "zero")
 MOVES = ("same", "shrink", "grow", "grow-or-move", "to", "to-keep", "elsewhere", "elsewhere-keep", "double")
-SEALINGS = ("", "flags", "unaligned", "empty", "rounded", "too-long", "wraps", "tagged")
+SEALINGS = ("", "flags", "unaligned", "empty", "rounded", "too-long", "wraps", "tagged", "unaligned-empty")
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,8 @@ _TABLE: tuple[Operation, ...] = (
     Operation(21, "userfaultfd", "harmless", ("O6",), (_names("missing", "write-protect", "unregister"),)),
     Operation(22, "brk", "replaces", ("U4", "U7"), (_names("shrink", "grow"),)),
     Operation(23, "personality", "process", ("O1",), (_names("usual", "read-implies-exec"),), ranged=False),
+    Operation(24, "shmdt", "replaces", ("U5",)),
+    Operation(25, "move_pages", "harmless", ("O1",), (_names("to-0", "to-1"),)),
 )  # fmt: skip
 OPERATIONS: Mapping[int, Operation] = {operation.number: operation for operation in _TABLE}
 _BY_NAME = {operation.name: operation for operation in _TABLE}

@@ -131,7 +131,11 @@ def _lines(program: Program, problem: StepProblem) -> Iterator[str]:
 
 
 def _wanted(step: Step) -> str:
-    return "EINVAL" if SEALINGS[step.a % len(SEALINGS)] in ("flags", "unaligned", "too-long", "wraps") else "0"
+    return (
+        "EINVAL"
+        if SEALINGS[step.a % len(SEALINGS)] in ("flags", "unaligned", "unaligned-empty", "too-long", "wraps")
+        else "0"
+    )
 
 
 _PROT_WORDS = ((1, "PROT_READ"), (2, "PROT_WRITE"), (4, "PROT_EXEC"), (8, "0x20 /* PROT_MTE */"))
@@ -244,9 +248,10 @@ def _mremap(s: Step) -> str:
 
 def _mseal(s: Step) -> str:
     how = SEALINGS[s.a % len(SEALINGS)]
-    where = f"at({s.start}) + {1 + s.b}" if how == "unaligned" else f"at({s.start})"
+    where = f"at({s.start}) + {1 + s.b}" if how.startswith("unaligned") else f"at({s.start})"
     length = {
         "empty": "0ul",
+        "unaligned-empty": "0ul",
         "rounded": f"{s.units} * UNIT - {1 + s.b}",
         "too-long": f"-(size_t)at({s.start})",
         "wraps": f"(size_t)-1 - {s.b}",
@@ -267,6 +272,7 @@ _CALLS: Mapping[str, Callable[[Step], str]] = {
     "name": _name,
     "remap_file_pages": lambda s: f"remap_file_pages({_range(s)}, 0, {s.a} * UNIT / PAGE, 0)",
     "shmat": _shmat,
+    "shmdt": lambda s: f"shmdt(at({s.start}))",
     "personality": lambda s: f"personality({'READ_IMPLIES_EXEC' if s.a else '0'}) == -1 ? -1 : 0",
 }
 

@@ -11,7 +11,8 @@ from harness.explore.corpus import load_corpus
 from harness.explore.difference import behaviour, first_difference
 from harness.explore.executor import Executor
 from harness.explore.exploration import Exploration
-from harness.explore.generate import ProgramSource
+from harness.explore.generate import ProgramSource, attached, growing, keyed
+from harness.explore.judge import ProgramJudge
 from harness.explore.program import parse_program
 from harness.explore.session import Explorer
 from harness.explore.verdicts import EXPLORE_RULES
@@ -119,6 +120,22 @@ def test_a_run_explores_after_its_probes(tmp_path: Path, name: str, status: str)
     assert set(EXPLORE_RULES) <= set(results)
     assert results["explore-exactly-sealed"].status == status
     assert results["explore-refused"].status == "pass"
+
+
+@pytest.mark.parametrize("arch", ["x86_64", "arm64"])
+def test_what_is_sealed_grows_is_detached_has_a_key_and_moves_to_another_node(guest: MakeGuest, arch: Arch) -> None:
+    programs = [*growing(), *attached(), *keyed()]
+    window = "window 3 x 1 page, usual: anon 3 rw written sealed"
+    programs += [parse_program(f"{window}\nmove_pages 0-2 {where}") for where in ("to-0", "to-1")]
+    run = executor(guest, "debian-6.12", arch)
+    judge = ProgramJudge()
+    for index, facts in run.run([encode(program) for program in programs]):
+        program = programs[index]
+        judged = judge.judge(program, [step.to_bytes() for step in program.steps], facts)
+        assert judged.asked and not judged.problems, program
+        touch = next((i for i, s in enumerate(program.steps) if s.operation.name in ("write", "read", "shmdt")), None)
+        if touch is not None:
+            assert facts.sealed.answers[touch][0] == 0, program
 
 
 @pytest.mark.parametrize("arch", ["x86_64", "arm64"])

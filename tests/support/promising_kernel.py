@@ -101,7 +101,7 @@ class PromisingKernel:
         units = range(step.start, step.start + step.units)
         checked = not self.defect(memory, step)
         if step.op == MSEAL:
-            if step.a in (1, 2, 5, 6):
+            if step.a in (1, 2, 5, 6, 8):
                 return EINVAL
             if any(memory.prot[i] is None for i in units) and step.a != 3:
                 return ENOMEM

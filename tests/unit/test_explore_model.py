@@ -315,3 +315,19 @@ def test_a_sealed_unit_to_which_a_hole_would_be_moved_may_stay_and_the_call_succ
     lost = window(head + "mremap 0-1 to 2", answer=0)
     lost.looks[1][3] = lost.twin_looks[1][3] = (GONE, 0xF0)
     assert oracles(lost.judge()) == ["sealed-unchanged"]
+
+
+def test_shmdt_takes_what_it_may_of_a_segment_and_says_so() -> None:
+    text = "window 2 x 1 page, usual: shared-file rw written sealed | shared-file rw written\nshmdt 0-1"
+    detached = window(text, answer=0)
+    detached.looks[1][1] = (GONE, 0xF0)
+    detached.twin_looks[1][0] = detached.twin_looks[1][1] = (GONE, 0xF0)
+    assert oracles(detached.judge()) == []
+    detached.looks[1][0] = (GONE, 0xF0)
+    assert oracles(replace(detached, sealed=set()).judge()) == ["sealed-unchanged"]
+
+
+@pytest.mark.parametrize("how", ["unaligned", "unaligned-empty", "wraps", "too-long"])
+def test_mseal_of_a_range_that_is_none_says_so(how: str) -> None:
+    assert oracles(window(SEALED_MIDDLE + f"mseal 0-0 {how}", answer=EINVAL).judge()) == []
+    assert oracles(window(SEALED_MIDDLE + f"mseal 0-0 {how}", answer=0).judge()) == ["answer"]

@@ -13,13 +13,16 @@ from harness.explore.corpus import load_corpus
 from harness.explore.generate import (
     TEMPLATES,
     ProgramSource,
+    attached,
+    growing,
     in_turn,
+    keyed,
     there_and_back,
     together,
     variants,
     whole_process_first,
 )
-from harness.explore.operations import OPERATIONS, by_name
+from harness.explore.operations import ADVICE, DISCARDS, OPERATIONS, by_name
 from harness.explore.program import KINDS, PLACES, STEPS_MAX, TRAITS, Step, parse_program
 from harness.explore.shrink import size, smaller
 from harness.explore.wire import encode, shape_of
@@ -155,7 +158,19 @@ def test_where_memory_may_grow_down_nothing_else_lies_near() -> None:
     growing = [p for _ in range(6) for p in source.batch(1024, 64) if any(s.traits & bit for s in p.segments)]
     assert len(growing) > 20
     for program in growing:
-        assert PLACES[program.place] == "4gib" and all(s.kind == KINDS.index("anon") for s in program.segments)
+        kinds = [KINDS[s.kind] for s in program.segments]
+        assert PLACES[program.place] == "4gib" and set(kinds[kinds[0] == "hole" :]) == {"anon"}
+
+
+def test_sealed_memory_grows_and_a_sealed_segment_is_detached() -> None:
+    """What is below a mapping that grows is a hole, and the step touches its last unit."""
+    programs = list(growing())
+    assert len(programs) == 54 and {p.segments[0].kind for p in programs} == {0}
+    for program in programs:
+        touches = [s for s in program.steps if s.operation.name in ("write", "read")]
+        assert touches[0].start + touches[0].units == program.segments[0].units
+        assert program.segments[1].sealed and program.segments[1].traits & TRAITS["growsdown"]
+    assert {p.steps[2].operation.name for p in attached()} == {"shmdt"}
 
 
 def test_a_short_run_sees_something_of_everything() -> None:
@@ -183,3 +198,12 @@ def test_what_forks_runs_before_the_others_have_left_memory_for_it_to_copy() -> 
     assert max(heads) - min(heads) <= 1
     assert sum(heads) > 0
     assert whole_process_first([], 32) == []
+
+
+def test_every_discard_is_tried_on_sealed_memory_that_a_key_keeps_from_being_written() -> None:
+    programs = list(keyed())
+    assert {p.segments[0].prot for p in programs} == {3, 7}
+    for program in programs:
+        told = [(step.operation.name, step.a) for step in program.steps]
+        assert told[:2] == [("pkey_mprotect", program.segments[0].prot), ("mseal", 0)] and told[2][1] in (1, 2)
+        assert {a for name, a in told if name == "madvise"} == DISCARDS - {ADVICE["remove"]}
