@@ -468,11 +468,12 @@ _BACK = {(there.op, there.a): back.a for there, back in _THERE_AND_BACK}
 
 
 def _placed(program: Program) -> Program:
-    """Where a segment may grow down, nothing but the program may lie near: at a place of its own, without holes."""
+    """Where a segment may grow down, nothing but the program may lie near: at a place of its own, with no hole but
+    below it."""
     bit = TRAITS["growsdown"]
     if not any(s.traits & bit for s in program.segments):
         return program
-    if all(s.kind == 1 for s in program.segments):
+    if {s.kind for s in itertools.dropwhile(lambda s: s.kind == 0, program.segments)} == {1}:
         return replace(program, place=PLACES.index("4gib"))
     plain = tuple(replace(s, traits=s.traits & ~bit) for s in program.segments)
     return replace(program, segments=merged(plain))
@@ -705,7 +706,7 @@ class Random:
                 bit = rng.choice((_SEALED, _SEALED, _WRITTEN, TRAITS["locked"], TRAITS["comb"]))
                 segments[i] = replace(segments[i], traits=segments[i].traits ^ bit)
             changed = replace(changed, segments=tuple(segments))
-        return changed
+        return _placed(changed)
 
 
 def whole_process_first(programs: Sequence[Program], chunk: int) -> list[Program]:

@@ -335,7 +335,7 @@ def _contents_may_change(
     op: bytes, operation: Operation, state: State, i: int, before: bytes, after: bytes, twin: bytes, n: int
 ) -> bool:
     attr, was, now = state.attrs[i], before[2 + n + i], after[2 + n + i]
-    if now == 0 and state.freed >> i & 1:
+    if state.freed >> i & 1 and now in (0, BUS):  # what is empty gives SIGBUS where userfaultfd was asked to tell
         return True
     as_twin = bool(attr & ASTRAY) or now == twin[2 + n + i]
     if was == UNREAD:  # a quiet program is looked at only in the end, and the twin may have moved what is astray there

@@ -331,3 +331,16 @@ def test_shmdt_takes_what_it_may_of_a_segment_and_says_so() -> None:
 def test_mseal_of_a_range_that_is_none_says_so(how: str) -> None:
     assert oracles(window(SEALED_MIDDLE + f"mseal 0-0 {how}", answer=EINVAL).judge()) == []
     assert oracles(window(SEALED_MIDDLE + f"mseal 0-0 {how}", answer=0).judge()) == ["answer"]
+
+
+def test_what_the_kernel_may_empty_gives_sigbus_where_userfaultfd_was_asked_to_tell() -> None:
+    """Seen on 6.19.14: MADV_PAGEOUT takes the pages that MADV_FREE has left."""
+    head = "window 1 x 1 page, usual: anon rw written sealed\nuserfaultfd 0-0 missing\n"
+    text = head + "madvise 0-0 free\nmadvise 0-0 pageout"
+    freed = window(text.replace("\nmadvise 0-0 free", ""))
+    freed.program = parse_program(text)
+    freed.answers, freed.twin_answers = [0, 0, 0], [0, 0, 0]
+    freed.looks, freed.twin_looks = ([[(RW, 0xA0)]] * 3 + [[(RW, 0xF2)]] for _ in range(2))
+    assert oracles(freed.judge()) == []
+    freed.program = parse_program(text.replace("free", "cold"))
+    assert oracles(freed.judge()) == ["sealed-unchanged"]

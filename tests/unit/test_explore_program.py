@@ -13,6 +13,7 @@ from harness.explore.corpus import load_corpus
 from harness.explore.generate import (
     TEMPLATES,
     ProgramSource,
+    Random,
     attached,
     growing,
     in_turn,
@@ -23,7 +24,7 @@ from harness.explore.generate import (
     whole_process_first,
 )
 from harness.explore.operations import ADVICE, DISCARDS, OPERATIONS, by_name
-from harness.explore.program import KINDS, PLACES, STEPS_MAX, TRAITS, Step, parse_program
+from harness.explore.program import KINDS, PLACES, STEPS_MAX, TRAITS, Program, Step, parse_program
 from harness.explore.shrink import size, smaller
 from harness.explore.wire import encode, shape_of
 
@@ -207,3 +208,17 @@ def test_every_discard_is_tried_on_sealed_memory_that_a_key_keeps_from_being_wri
         told = [(step.operation.name, step.a) for step in program.steps]
         assert told[:2] == [("pkey_mprotect", program.segments[0].prot), ("mseal", 0)] and told[2][1] in (1, 2)
         assert {a for name, a in told if name == "madvise"} == DISCARDS - {ADVICE["remove"]}
+
+
+def test_a_program_that_is_changed_further_stays_where_its_memory_can_grow() -> None:
+    """At the place `usual` a mapping lay too near to that of the program before it, and did not grow."""
+    drawn = Random(3)
+    drawn.begin(0)
+    for number, program in enumerate(growing()):
+        drawn.learn(program, [number])
+    changed = [p for _ in range(2000) if (p := drawn.program()).segments[0].kind == 0 and _grows(p)]
+    assert len(changed) > 50 and {PLACES[p.place] for p in changed} == {"4gib"}
+
+
+def _grows(program: Program) -> bool:
+    return any(s.traits & TRAITS["growsdown"] for s in program.segments)
