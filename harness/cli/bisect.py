@@ -134,7 +134,8 @@ def bisect(
         --probe madvise-dontneed/zero-private-r/exact --observation errno=EPERM
     sealmatrix bisect --rule RULE --fixed --bad OLD --good NEW             the first good one
     sealmatrix bisect --tree ~/linux --rule RULE --good v6.12 --bad HEAD   over commits
-    sealmatrix bisect --tree ~/linux --rule force-proc-mem --good 7.0.4 --bad 7.1.3
+    sealmatrix bisect --tree ~/linux --rule force-proc-mem \\
+        --good 7.0.4 --bad 7.1.3
     sealmatrix bisect --rule RULE --good 6.12 --bad ~/linux/arch/x86/boot/bzImage
     sealmatrix bisect --suite ./mytest --test NAME --good 6.12 --bad 7.3
     sealmatrix bisect --program FILE --good 6.16.12 --bad 6.17.8           where the result of a program changes

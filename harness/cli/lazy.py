@@ -9,9 +9,13 @@ from typing import Any
 
 import click
 
+from harness.cli.helptext import HelpContext, laid_out
+
 
 class LazyGroup(click.Group):
     """``commands_by_name`` maps a command to (module, attribute, its line in the list of commands)."""
+
+    context_class = HelpContext
 
     def __init__(self, *args: Any, commands_by_name: Mapping[str, tuple[str, str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -37,7 +41,7 @@ class LazyGroup(click.Group):
         module, attribute, _ = self.commands_by_name[cmd_name]
         command = getattr(import_module(module), attribute)
         assert isinstance(command, click.Command)
-        return command
+        return laid_out(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list without importing what is in it."""

@@ -62,8 +62,10 @@ def qualify(
 
     \b
     sealmatrix qualify init                 writes policy.yaml, and a waiver to fill in
-    sealmatrix qualify --candidate debian-newest --baseline debian-6.12 --policy policy.yaml
-    sealmatrix qualify --candidate RUN-B:debian-newest --baseline RUN-A:debian-newest --policy policy.yaml -o 7.3.4
+    sealmatrix qualify --candidate debian-newest --baseline debian-6.12 \\
+        --policy policy.yaml
+    sealmatrix qualify --candidate RUN-B:debian-newest \\
+        --baseline RUN-A:debian-newest --policy policy.yaml -o 7.3.4
 
     A kernel's name means its cells on all architectures. Exit status: 0 qualified, with or without waivers; 1 not
     qualified; 2 the policy or the request is wrong.

@@ -70,7 +70,8 @@ def show_rule(rule_id: str, probe_id: str | None, as_program: bool, results: Pat
 
     \b
     sealmatrix rules show munmap-blocked
-    sealmatrix rules show munmap-blocked --reproducer > reproducer.c && cc reproducer.c && ./a.out
+    sealmatrix rules show munmap-blocked --reproducer > reproducer.c
+    cc reproducer.c && ./a.out
     """
     rule = rule_named(load_catalogue(), rule_id)
     names = (ProbeName(p.operation, p.region, p.span, p.layout) for p in probe_list())

@@ -133,24 +133,24 @@ def run(
     """Boot kernels, run the payload in each, and judge what it observed.
 
     \b
-    sealmatrix run                                 the default matrix
-    sealmatrix run ~/linux                         the kernel built in that tree
-    sealmatrix run ./bzImage kernel-core.rpm       an image and a package: .deb, .rpm, .pkg.tar.zst, or a URL
-    sealmatrix run ~/linux --build v7.3            build that commit first
-    sealmatrix run ./bzImage --against debian-6.12 what differs between the two
-    sealmatrix run ~/linux --trace                 also show the functions of mm/ that failed calls went through
-    sealmatrix run ~/linux --watch                 run again after each build, and show what changed
-    sealmatrix run -s nightly -j 2                 every release, two cells at once
-    sealmatrix run -k 'debian-6.12*' -a arm64      some kernels, one architecture
-    sealmatrix run -k debian-newest -r 'munmap/*'  some probes only
-    sealmatrix run ~/linux --rule munmap-blocked   the probes of a rule
-    sealmatrix run -k debian-7.2 --explore 60s     generated programs too: docs/use/exploration.md
-    sealmatrix run -s nightly --suite kselftest-mseal    a foreign suite, in place of the rules
-    sealmatrix run debian-6.12 --suite ./mytest -- -v    a program of yours, with its arguments
-    sealmatrix run --host                          the kernel of this machine
-    sealmatrix run --ssh root@board                the kernel of that machine
-    sealmatrix run --cluster tcp://192.0.2.7:8786  on other machines: see `sealmatrix worker`
-    sealmatrix run --resume RUN                    the rest of an interrupted run
+    sealmatrix run                                  the default matrix
+    sealmatrix run ~/linux                          the kernel built in that tree
+    sealmatrix run ./bzImage kernel-core.rpm        an image and a package: .deb, .rpm, .pkg.tar.zst, or a URL
+    sealmatrix run ~/linux --build v7.3             build that commit first
+    sealmatrix run ./bzImage --against debian-6.12  what differs between the two
+    sealmatrix run ~/linux --trace                  also show the functions of mm/ that failed calls went through
+    sealmatrix run ~/linux --watch                  run again after each build, and show what changed
+    sealmatrix run -s nightly -j 2                  every release, two cells at once
+    sealmatrix run -k 'debian-6.12*' -a arm64       some kernels, one architecture
+    sealmatrix run -k debian-newest -r 'munmap/*'   some probes only
+    sealmatrix run ~/linux --rule munmap-blocked    the probes of a rule
+    sealmatrix run -k debian-7.2 --explore 60s      generated programs too: docs/use/exploration.md
+    sealmatrix run -s nightly --suite kselftest-mseal  a foreign suite, in place of the rules
+    sealmatrix run debian-6.12 --suite ./mytest -- -v  a program of yours, with its arguments
+    sealmatrix run --host                           the kernel of this machine
+    sealmatrix run --ssh root@board                 the kernel of that machine
+    sealmatrix run --cluster tcp://192.0.2.7:8786   on other machines: see `sealmatrix worker`
+    sealmatrix run --resume RUN                     the rest of an interrupted run
 
     Results go to results/RUN-ID/: junit.xml for a CI server, verdicts.json for programs. Ctrl-C ends the guests and
     keeps what was seen. Exit status: 0 all good, 1 a rule failed, 3 a kernel gave no answer, or crashed while no
