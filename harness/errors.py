@@ -102,7 +102,9 @@ class Interrupted(SealmatrixError):
     exit_code = 130
 
 
-_FEW = 12  # names that are told all at once
+_FEW = 12  # names that are told all at once, if they are no longer together than
+_WIDE = 120
+_SOME = 3
 
 
 def nearest(name: str, valid: Iterable[str], *, listed_by: str = "") -> str:
@@ -114,8 +116,15 @@ def nearest(name: str, valid: Iterable[str], *, listed_by: str = "") -> str:
     names = sorted(valid)
     if close := difflib.get_close_matches(name, names, n=1, cutoff=0.5):
         return f" (did you mean {close[0]!r}?)"
-    if len(names) <= _FEW:
+    if len(names) <= _FEW and len(", ".join(names)) <= _WIDE:
         return f" (valid: {', '.join(names)})" if names else ""
-    three = difflib.get_close_matches(name, names, n=3, cutoff=0.0)
+    three = difflib.get_close_matches(name, names, n=_SOME, cutoff=0.0)
     rest = f"`{listed_by}` lists all {len(names)}" if listed_by else f"and {len(names) - len(three)} more"
     return f" (nearest: {', '.join(three)}; {rest})"
+
+
+def some_of(names: Iterable[str]) -> str:
+    """Return names for an error line: all where they are no more than three, else the first three and how many more."""
+    every = tuple(names)
+    more = f" and {len(every) - _SOME} more" if len(every) > _SOME else ""
+    return f"{', '.join(every[:_SOME])}{more}"

@@ -14,7 +14,7 @@ from pathlib import Path
 from harness.bisect.candidates import BisectBuild, BisectBuilds
 from harness.bisect.repository import KernelRepository
 from harness.bisect.session import BisectOptions
-from harness.errors import InfrastructureError, UsageError
+from harness.errors import InfrastructureError, UsageError, some_of
 from harness.kernels.argument import Reading, read_arguments
 from harness.kernels.download import is_url
 from harness.kernels.model import Kernel
@@ -106,7 +106,7 @@ def _read(option: str, words: Sequence[str], matrix: Matrix, arch: Arch | None, 
     except UsageError as problem:
         raise UsageError(f"{option} {problem}") from None
     if len(names) != 1:
-        raise UsageError(f"{option} {' '.join(words)}: {len(names)} kernels, and an end is one: {', '.join(names)}")
+        raise UsageError(f"{option} {' '.join(words)}: {len(names)} kernels, and an end is one: {some_of(names)}")
     (cell, *_) = plan_cells(known, kernels=names, profiles=[STANDARD])
     (found,) = provide(known, [cell], offline=offline).kernels.values()
     if isinstance(found, InfrastructureError):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cluster.facts import own_facts
-from harness.errors import UsageError
+from harness.errors import UsageError, some_of
 from harness.runs.execution.run import execute_in
 from harness.runs.model import OnProgress, RunDone
 from harness.runs.planning.compose import Composed
@@ -52,7 +52,7 @@ def execute_there(cluster: Cluster, composed: Composed, on_progress: OnProgress)
     """Run what was composed on a cluster's workers."""
     others = [cell.id for cell in composed.plan.cells if cell.profile.guest.kind != "qemu"]
     if composed.wishes is None or others:
-        raise UsageError(f"a cluster runs only guests in QEMU; not {', '.join(others) or 'this'}")
+        raise UsageError(f"a cluster runs only guests in QEMU; not {some_of(others) or 'this'}")
     record = composed.plan.record
     facts = {
         "jobs": sum(worker.cells for worker in cluster.workers.values()),

@@ -16,7 +16,7 @@ from harness.cli.given import NONE, Words, meant_cells
 from harness.cli.run import preparing
 from harness.coverage.measure import measure_coverage, read_sources, sources_for, symbols_for
 from harness.coverage.model import FILES, CoverageResult
-from harness.errors import UsageError
+from harness.errors import UsageError, some_of
 from harness.guests.accel import AccelWanted
 from harness.guests.model import Guest
 from harness.guests.qemu import QemuGuest, Wishes
@@ -115,7 +115,7 @@ def coverage(
 
 def _one(specs: Sequence[CellSpec]) -> Sequence[CellSpec]:
     if len(specs) != 1:
-        raise UsageError(f"one kernel at a time: this means {', '.join(spec.id for spec in specs)}")
+        raise UsageError(f"one kernel at a time: this means {some_of(spec.id for spec in specs)}")
     return specs
 
 

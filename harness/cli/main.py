@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import re
 import sys
 import traceback
 from collections.abc import Mapping
@@ -86,6 +88,16 @@ def cli() -> None:
     """
 
 
+_LONG_WORD = re.compile(r"\S{301,}")
+
+
+def _line(text: str) -> str:
+    """An error as it is shown: no secrets, and of a word that fills the screen its two ends."""
+    return _LONG_WORD.sub(
+        lambda word: f"{word[0][:120]}…({len(word[0])} characters)…{word[0][-60:]}", masked_text(text)
+    )
+
+
 def _defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """What nobody expected: told whole, and never with the exit status of a rule that failed."""
     sys.stderr.write(masked_text("".join(traceback.format_exception(kind, error, trace))))
@@ -110,10 +122,15 @@ def main() -> None:
     except click.ClickException as problem:
         with io.StringIO() as told:
             problem.show(told)
-            click.echo(masked_text(told.getvalue()), err=True, nl=False)
+            click.echo(_line(told.getvalue()), err=True, nl=False)
+        code = UsageError.exit_code
+    except OSError as problem:
+        if problem.errno != errno.ENAMETOOLONG:
+            raise
+        click.echo(f"sealmatrix: {_line(str(problem.filename))}: this name is too long for a file", err=True)
         code = UsageError.exit_code
     except SealmatrixError as problem:
-        click.echo(f"sealmatrix: {masked_text(str(problem))}", err=True)
+        click.echo(f"sealmatrix: {_line(str(problem))}", err=True)
         code, interrupted = problem.exit_code, isinstance(problem, Interrupted)
     except (KeyboardInterrupt, click.Abort) as asked:
         what = doing(asked.__cause__ or asked)

@@ -153,7 +153,8 @@ def _chosen(records: Sequence[MutantRecord], only: Sequence[str]) -> list[Mutant
 
     for glob in only:
         if not any(named(record, glob) for record in records):
-            raise UsageError(f"no mechanical mutant matches {glob}{nearest(glob, [r.mutant for r in records])}")
+            near = nearest(glob, [r.mutant for r in records], listed_by="sealmatrix mutants report --mechanical --all")
+            raise UsageError(f"no mechanical mutant matches {glob}{near}")
     return [record for record in records if not only or any(named(record, glob) for glob in only)]
 
 

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from harness.compare.diff import Side
-from harness.errors import UsageError, nearest
+from harness.errors import UsageError, nearest, some_of
 from harness.model.architectures import ARCHES
 from harness.model.rule import KernelFacts, Rule
 from harness.model.run_record import CellRecord, read_run
@@ -144,7 +144,7 @@ def match(before: Picked, after: Picked) -> Match:
     for picked in (before, after):
         machines = [_machine(side) for side in picked.sides]
         if twice := {name for name in machines if machines.count(name) > 1}:
-            cells = ", ".join(side.cell for side in picked.sides if _machine(side) in twice)
+            cells = some_of(side.cell for side in picked.sides if _machine(side) in twice)
             raise UsageError(f"{picked.word} matches several cells: {cells}; name one as RUN:CELL")
     if found := _match(before.sides, after.sides, _machine):
         return found

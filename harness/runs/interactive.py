@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.errors import InfrastructureError, Interrupted, LostGuest, UsageError
+from harness.errors import InfrastructureError, Interrupted, LostGuest, UsageError, some_of
 from harness.guests.devices import TERMINAL
 from harness.guests.model import Booted, Exited, Guest, Output, Queues
 from harness.guests.programs import make_programs
@@ -57,6 +57,8 @@ def pick(matrix: Matrix, name: str, arch: Arch | None, profile: str | None, *, o
     )
     matrix, names = read_arguments(matrix, [name], reading)
     specs = plan_cells(matrix, kernels=names, arches=reading.arches, profiles=[profile or STANDARD])
+    if len(meant := dict.fromkeys(spec.kernel.name for spec in specs)) > 1:
+        raise UsageError(f"one kernel at a time: {name} means {some_of(meant)}")
     spec = next((spec for spec in specs if spec.arch == host_arch()), specs[0])
     if profile is None:
         spec = replace(spec, profile=replace(spec.profile, swap=0))

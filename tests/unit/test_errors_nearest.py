@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from click.testing import CliRunner
 
 from harness.cli.main import cli
-from harness.errors import SealmatrixError, nearest
+from harness.errors import SealmatrixError, nearest, some_of
 from harness.mutants.catalogue import load_mutants
 from harness.rules.load import load_catalogue
 
@@ -22,6 +25,14 @@ def test_what_is_said_of_a_word() -> None:
     assert told.endswith("; `sealmatrix rules list` lists all 98)")
     assert sum(name in told for name in MANY) == 3
     assert nearest("qqq", MANY).endswith("; and 95 more)")
+    # Few names may be wide.
+    assert nearest("qqq", [f"{'long-' * 5}{n}" for n in range(12)]).endswith("; and 9 more)")
+
+
+def test_names_in_an_error_are_at_most_three() -> None:
+    assert some_of(MANY[:3]) == "name-000, name-001, name-002"
+    assert some_of(iter(MANY)) == "name-000, name-001, name-002 and 95 more"
+    assert some_of(()) == ""
 
 
 @pytest.mark.parametrize(
@@ -35,6 +46,8 @@ def test_what_is_said_of_a_word() -> None:
         (["kernels", "show", "qqq"], "`sealmatrix kernels list` lists all"),
         (["kernels", "list", "qqq"], "`sealmatrix kernels list` lists all"),
         (["run", "-k", "qqq"], "`sealmatrix kernels list` lists all"),
+        (["bugs", "show", "*"], "`sealmatrix bugs list` lists all"),
+        (["rules", "show", "*"], "`sealmatrix rules list` lists all"),
         (["exec", "qqq", "--", "true"], "`sealmatrix kernels list` lists all"),
         (["rules", "show", "munmap-blocked", "--probe", "qqq"], "`sealmatrix rules show munmap-blocked` lists all"),
     ],
@@ -48,3 +61,42 @@ def test_three_names_and_the_command_that_lists_all(words: list[str], told: str)
     assert told in line
     assert line.count(", ") <= 3
     assert len(line) < 260
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["coverage", "*"], "one kernel at a time: this means debian-6.1.x86_64.two-cpus, "),
+        (["exec", "*", "--", "true"], "one kernel at a time: * means "),
+        (["shell", "debian-*"], "one kernel at a time: debian-* means "),
+        (["run", "--host", *(f"--run=qqq{n}" for n in range(51))], "no probe matches qqq0, qqq1, qqq2 and 48 more; "),
+    ],
+    ids=lambda value: " ".join(value)[:30] if isinstance(value, list) else "",
+)
+def test_many_things_that_were_meant_are_not_all_told(words: list[str], told: str) -> None:
+    done = CliRunner().invoke(cli, words)
+    assert isinstance(done.exception, SealmatrixError), done.output
+    assert done.exception.exit_code == 2
+    assert told in str(done.exception)
+    assert str(done.exception).count(", ") <= 3
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["rules", "show"],
+        ["run", "-s"],
+        ["run", "-k"],
+        ["mutants", "show"],
+        ["report", "-F"],
+        ["show", "tests/data/runs/matrix", "--rule"],
+        ["show"],
+        ["scenario"],
+    ],
+)
+def test_a_word_that_fills_the_screen_is_shortened(words: list[str]) -> None:
+    command = [sys.executable, "-m", "harness", *words, "q" * 5000]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr) < 700
+    assert "q" * 100 in done.stderr

@@ -54,7 +54,8 @@ def choose_mechanical(mutants: Sequence[MechanicalMutant], globs: Sequence[str])
     for glob in globs:
         if not any(_matches(mutant, glob) for mutant in mutants):
             words = {word for mutant in mutants for word in _names(mutant)}
-            raise UsageError(f"no mechanical mutant matches {glob}{nearest(glob, sorted(words))}")
+            near = nearest(glob, words, listed_by="sealmatrix mutants list --mechanical")
+            raise UsageError(f"no mechanical mutant matches {glob}{near}")
     return tuple(m for m in mutants if not globs or any(_matches(m, glob) for glob in globs))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Protocol
 
-from harness.errors import UsageError, nearest
+from harness.errors import UsageError, nearest, some_of
 from harness.guests.model import Deadlines
 from harness.matrix.model import Profile
 from harness.model.architectures import Arch
@@ -152,7 +152,7 @@ def workload(payload: Payload, globs: Sequence[str], probe_seconds: float, *, km
     """The payload with its arguments; a glob after ``!`` leaves probes out. ``UsageError`` when no probe is left."""
     planned = chosen(payload.probes, globs)
     if not planned:
-        raise UsageError(f"no probe matches {' or '.join(globs)}; `sealmatrix rules show RULE` lists a rule's probes")
+        raise UsageError(f"no probe matches {some_of(globs)}; `sealmatrix rules show RULE` lists a rule's probes")
     arguments = _options(globs, probe_seconds, kmsg=kmsg)
     return Workload("c", payload.id, payload.sha256, program_bytes(payload.path, payload.sha256), arguments, planned)
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness.errors import StoreError, UsageError
+from harness.errors import StoreError, UsageError, some_of
 from harness.matrix.model import CellSpec, Matrix
 from harness.model.run_record import CellRecord, RunRecord, SittingRecord, read_run
 from harness.model.verdict import RuleResult
@@ -76,7 +76,7 @@ def resumed(
     cells = tuple(cell for cell in fresh.cells if cell.id in left)
     taken = tuple(one for one in fresh.taken if one.record.id in left)
     if missing := sorted(set(left) - {cell.id for cell in cells} - {one.record.id for one in taken}):
-        raise UsageError(f"run {record.id} cannot be resumed here: {', '.join(missing)} can no longer be set up")
+        raise UsageError(f"run {record.id} cannot be resumed here: {some_of(missing)} can no longer be set up")
     _same_experiment(fresh, folder, record)
     waiting = {cell.id: cell for cell in fresh.record.cells}
     _same_payloads(fresh, record)
