@@ -38,7 +38,6 @@ _MMAP, _PKEY_MPROTECT, _MREMAP, _FORK, _RIGHTS, _REMAP_FILE, _SHMAT = 2, 4, 5, 1
 _USERFAULTFD, _BRK, _SHMDT = 21, 22, 24
 _MAPS = frozenset({_MMAP, _REMAP_FILE, _SHMAT, _BRK})
 _WHOLE = frozenset({1, _BRK})  # refused, it has changed plain memory no more than sealed memory
-_ELSEWHERE = {MOVES.index("elsewhere"), MOVES.index("elsewhere-keep")}
 _TO = {MOVES.index("to"), MOVES.index("to-keep"), MOVES.index("double")}
 _RESIZES = {MOVES.index("shrink"), MOVES.index("grow"), MOVES.index("grow-or-move")}
 _UNMAPS = {MOVES.index("to"), MOVES.index("elsewhere"), MOVES.index("grow-or-move")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert
 
 from harness.cost.model import CostTable
 from harness.history.tables import CostRow
@@ -31,13 +31,3 @@ def record_costs(connection: Connection, tables: Iterable[CostTable]) -> None:
         connection.execute(delete(CostRow).where(*same))
         if rows:
             connection.execute(insert(CostRow), rows)
-
-
-def known_costs(connection: Connection) -> dict[tuple[str, str], dict[str, float]]:
-    """The settled costs by (sha256 of the kernel, architecture), then by row."""
-    found: dict[tuple[str, str], dict[str, float]] = {}
-    for sha256, arch, row, settled in connection.execute(
-        select(CostRow.kernel_sha256, CostRow.arch, CostRow.row, CostRow.settled)
-    ):
-        found.setdefault((sha256, arch), {})[row] = settled
-    return found

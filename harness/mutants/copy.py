@@ -20,8 +20,6 @@ from harness.kernels.tree_links import link_tree
 from harness.mutants.edit import apply_edit
 from harness.mutants.model import Edit
 
-_COMPLETE = ".sealmatrix-copy"
-
 
 class TreeCopy:
     """The copy of ``origin`` in ``folder``; made by ``open_copy``."""

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import select
 
 from harness.cli.main import cli
 from harness.cost.model import Cost, CostTable
-from harness.history.costs import known_costs
 from harness.history.database import database_url, reading
 from harness.history.regressions import Regression, regressions
+from harness.history.tables import CostRow
 from harness.kernels.model import Kernel, Origin
 from harness.matrix.load import parse_matrix
 from harness.matrix.model import Profile
@@ -82,8 +83,9 @@ def test_growth_is_a_regression_once_and_ends(tmp_path: Path, machines: Machines
     fourth = night(tmp_path, "n-03", {name: f"{name}4" * 20 for name in KEYS}, nights_after)
     assert (fourth.exit_code, known(tmp_path)[0].state) == (0, "fixed")
     with reading(database_url(tmp_path)) as connection:
-        kept = known_costs(connection)
-    assert {digest[0]: costs["munmap/1/none"] for (digest, _), costs in kept.items()} == {
+        wanted = select(CostRow.kernel_sha256, CostRow.settled).where(CostRow.row == "munmap/1/none")
+        kept = {digest[0]: settled for digest, settled in connection.execute(wanted)}
+    assert kept == {
         "1": 1000.0, "2": 1200.0, "3": 1201.0, "4": 1001.0,
     }  # fmt: skip
 
