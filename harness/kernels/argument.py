@@ -97,7 +97,9 @@ def _place(word: str, matrix: Matrix, reading: Reading) -> _Place:
     except RuntimeError:  # ~nobody
         path = Path(word).absolute()
     if not path.exists():
-        if "/" in word or "." in word.rpartition("/")[2][-8:]:
+        if "/" in word:  # names have none
+            raise UsageError(f"{word}: no such file or folder")
+        if "." in word[-8:]:
             close = nearest(word, matrix.kernels, listed_by="sealmatrix kernels list")
             raise UsageError(f"{word}: no such file, and no kernel in {matrix.path} is called so{close}")
         near = nearest(word, matrix.kernels, listed_by="sealmatrix kernels list")

@@ -304,6 +304,13 @@ def test_what_is_not_there_is_one_line(desk: Desk, word: str, said: str) -> None
         desk.read(word)
 
 
+@pytest.mark.parametrize("word", ["./stable", "~/linux/stable", "/absent/stabel.deb"])
+def test_a_path_that_is_not_there_is_not_taken_for_the_name_of_a_kernel(desk: Desk, word: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        desk.read(word)
+    assert str(caught.value) == f"{word}: no such file or folder"
+
+
 def test_a_url_that_answers_404(desk: Desk, server: FileServer) -> None:
     with pytest.raises(UsageError, match="the server answered 404"):
         desk.read(server.url("/absent/Image"))
