@@ -228,7 +228,7 @@ def test_the_command_that_repeats_a_cell() -> None:
 
 def test_headlines_are_never_better_than_the_verdicts() -> None:
     done = default_matrix(Path("r"))
-    assert headline(done).startswith("2 rules fail on 2 of 7 cells; 1 rule broke on 1 of 7 cells")
+    assert headline(done).startswith("2 rules fail on 2 of 7 cells; 1 rule gave an error on 1 of 7 cells")
     rules = [rule("a")]
     assert headline(run(Path("r"), [(cell("k"), [result(rules[0])])])) == "No rule fails."
     assert "no whole answer" in headline(run(Path("r"), [lost_cell("k", rules, "no boot")]))

@@ -121,7 +121,7 @@ def headline(done: RunDone) -> str:
             where.setdefault(result.status, set()).add(cell)
     cells = len(done.record.cells)
     told = []
-    for status, one, more in (("fail", "fails", "fail"), ("error", "broke", "broke")):
+    for status, one, more in (("fail", "fails", "fail"), ("error", "gave an error", "gave an error")):
         if number := len(worst.get(status, ())):
             verb = one if number == 1 else more
             told.append(f"{plural(number, 'rule')} {verb} on {len(where[status])} of {plural(cells, 'cell')}")
