@@ -28,6 +28,7 @@ from harness.bisect.trial_log import Trial
 from harness.errors import StoreError, UsageError, nearest
 from harness.kernels.store import telling, write_atomically
 from harness.model.architectures import ARCHES, Arch
+from harness.model.json_text import parse_json
 from harness.payload.build import Payload
 from harness.runs.run_store import run_lock
 
@@ -218,7 +219,7 @@ def read(folder: Path) -> Mapping[str, Any]:
     """The content of ``bisect.json``. Raises ``UsageError`` when it is not whole."""
     path = folder / "bisect.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
         raise UsageError(f"{path}: cannot be read: {problem}") from problem
     if not isinstance(content, dict) or content.get("schema_version") != SCHEMA:
@@ -253,7 +254,7 @@ def read_trials(folder: Path) -> list[Trial]:
         if not line:
             continue
         try:
-            trials.append(_trial(json.loads(line), folder))
+            trials.append(_trial(parse_json(line), folder))
         except (ValueError, TypeError, KeyError) as problem:
             if number < len(lines):
                 raise UsageError(f"{path}:{number}: not a trial: {problem}") from problem

@@ -34,6 +34,7 @@ from harness.kernels.resolve import Resolution, provide
 from harness.kernels.store import telling, write_atomically
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import CellSpec
+from harness.model.json_text import parse_json
 from harness.payload.build import build
 from harness.reports.explore import Explored, explored_json, explored_junit, explored_lines
 
@@ -145,7 +146,7 @@ def _reached(results: Path, name: str) -> Mapping[str, _Reached]:
     """What ``explore.json`` of an earlier run says, by cell. Raises ``UsageError``."""
     path = results / name / "explore.json"
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = parse_json(path.read_text(encoding="utf-8"))
         return {one["cell"]: _Reached(one["seed"], one["batches"], one["exhaustive"]) for one in told}
     except FileNotFoundError:
         there = sorted(folder.parent.name for folder in results.glob("*/explore.json"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +29,7 @@ from harness.guests.accel import AccelWanted
 from harness.kernels.providers.request import Progress
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import CellSpec, Matrix
+from harness.model.json_text import parse_json
 from harness.runs.execution.run import execute
 from harness.runs.model import RunDone
 from harness.runs.planning.compose import Composed, Options, compose_host, compose_matrix, compose_ssh
@@ -281,7 +281,7 @@ def _compose_rest(folder: Path, options: Options, path: Path | None, say: Progre
 
 def _with_given(matrix: Matrix, given: str, options: Options, say: Progress) -> Matrix:
     """The matrix with the kernels that the command line of an earlier run had named, under the same names."""
-    for name, words in json.loads(given).items():
+    for name, words in parse_json(given).items():
         build = (words[words.index("--build") + 1 :] or [""])[0] if "--build" in words else None
         named = tuple(words[:1] if build is not None else words)
         wanted = Words(given=named, build=build, offline=options.offline, against=NONE)

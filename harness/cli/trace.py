@@ -8,6 +8,7 @@ from collections.abc import Callable
 from harness.errors import UsageError
 from harness.guests.accel import AccelWanted
 from harness.guests.qemu import Wishes
+from harness.model.json_text import parse_json
 from harness.model.run_record import write_atomically
 from harness.runs.causes import kept_before, told_causes
 from harness.runs.kernel_calls import TRACES, ComparedCalls, calls_json
@@ -38,7 +39,7 @@ def traced(
 
 def _wanted(done: RunDone) -> list[tuple[str, str, str]]:
     """(probe, cell, the cell to compare with, "" for none), what failed first."""
-    against = json.loads(done.record.matrix.get("against", "{}"))
+    against = parse_json(done.record.matrix.get("against", "{}"))
     causes = told_causes(done, lambda rule, probe: "")
     found = []
     for one in causes:

@@ -16,6 +16,7 @@ from harness.kernels.model import Kernel
 from harness.kernels.modules import Loaded
 from harness.kernels.store import Store, file_sha256, telling
 from harness.model.architectures import Arch
+from harness.model.json_text import parse_json
 from harness.runs.model import Cell, Workload
 
 Names = tuple[str, ...]
@@ -169,7 +170,7 @@ def unpack(parcel: Parcel, store: Store) -> tuple[Cell, Workload, Path]:
     kernel = Kernel(
         **plain,  # type: ignore[arg-type]
         image=_path(store, parcel.kernel.image),
-        config=json.loads(_path(store, parcel.kernel.config).read_bytes()),
+        config=parse_json(_path(store, parcel.kernel.config).read_bytes()),
         modules=_Modules(cell.arch, parcel.kernel.modules, store),
     )
     return replace(cell, kernel=kernel), _unpack_workload(parcel.workload, store), _path(store, parcel.init)

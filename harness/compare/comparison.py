@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from harness.compare.diff import CHANGES, Change, Pair, ProbeChange, Side, compa
 from harness.compare.series import VersionSeries, compare_series
 from harness.compare.sides import Picked, across_of, apart, match, narrowed, narrowing, series_of, sides_of
 from harness.errors import UsageError
+from harness.model.json_text import parse_json
 from harness.model.verdict import EXIT_FAILED, EXIT_NO_ANSWER, Status, Verdict
 from harness.runs.cells import plural
 from harness.runs.model import RunDone
@@ -93,7 +93,7 @@ def compare_versions(picked: Picked) -> Comparison:
 
 def compare_baselines(done: RunDone) -> Comparison | None:
     """Compare the cells of a run with those it was to be compared with; None when it was asked for no comparison."""
-    against = json.loads(done.record.matrix.get("against", "{}"))
+    against = parse_json(done.record.matrix.get("against", "{}"))
     sides = {side.cell: side for side in sides_of(done)}
     pairs = [(sides[old], sides[new]) for new, old in against.items() if old in sides and new in sides]
     if not pairs:

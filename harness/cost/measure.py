@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -15,6 +14,7 @@ from harness.guests.model import Exited, Guest, Output
 from harness.kernels.model import Kernel
 from harness.matrix.model import Profile
 from harness.model.architectures import ARCHITECTURES, Arch, this_arch
+from harness.model.json_text import parse_json
 from harness.payload.build import payload_root
 from harness.payload.compiler import compile_static
 from harness.processes.children import OutOfTime, run
@@ -33,7 +33,7 @@ def cost_rows() -> dict[str, str]:
     program = cost_program(this_arch())
     try:
         done = run([str(program), "--list"], what="asking the cost payload", seconds=_LIST_SECONDS)
-        lines = [json.loads(line) for line in done.out.splitlines()]
+        lines = [parse_json(line) for line in done.out.splitlines()]
         return {line["row"]: line["what"] for line in lines}
     except (OSError, OutOfTime, ValueError, KeyError) as problem:
         raise BuildError(f"{program} --list: {problem}") from problem

@@ -5,7 +5,6 @@ A row's id is ``OPERATION/MAPPINGS/SEALS`` (``guest_payload/cost/cost.c``); a co
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -13,6 +12,7 @@ from fnmatch import fnmatchcase
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.errors import LostGuest, UsageError, nearest
+from harness.model.json_text import parse_json
 from harness.observations.model import errno_name
 
 INSTRUCTIONS_A_SECOND = 10**9
@@ -136,7 +136,7 @@ def read_costs(lines: Iterable[bytes]) -> tuple[PlanLine, dict[str, Cost]]:
     ended = False
     for line in lines:
         try:
-            record = json.loads(line)
+            record = parse_json(line)
             if plan is None:
                 plan = PlanLine.model_validate(record)
             elif record == {"end": 1}:

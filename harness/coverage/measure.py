@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +16,7 @@ from harness.guests.model import Exited, Guest, Output
 from harness.kernels.debian_tree import symbols_of
 from harness.kernels.model import Kernel
 from harness.kernels.store import Store
+from harness.model.json_text import parse_json
 from harness.model.rule import ProbeName, Rule
 from harness.payload.build import Payload, build
 from harness.rules.load import load_catalogue
@@ -42,7 +42,7 @@ class CoverageTrace:
     def line(self, line: bytes) -> None:
         """Take a line of the stream. Raises ``LostGuest`` for one that is none."""
         try:
-            record = json.loads(line)
+            record = parse_json(line)
             match record["type"]:
                 case "plan":
                     self.planned = tuple(record["probes"])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.errors import LostGuest
 from harness.explore.wire import ProgramFacts, Reader, WireError, decode, encode_batch, shape_of
 from harness.guests.model import Exited, Guest, Output
+from harness.model.json_text import parse_json
 
 CHUNK = 32
 DEADLINE_MS = 20_000
@@ -69,7 +69,14 @@ class Executor:
 
 
 def _plan(body: bytes) -> BatchPlan:
-    facts = json.loads(body)
-    return BatchPlan(
-        facts["lanes"], facts["page_size"], bool(facts["procmap_query"]), bool(facts["keys"]), facts["mseal"]
-    )
+    try:
+        facts = parse_json(body)
+        return BatchPlan(
+            int(facts["lanes"]),
+            int(facts["page_size"]),
+            bool(facts["procmap_query"]),
+            bool(facts["keys"]),
+            bool(facts["mseal"]),
+        )
+    except (ValueError, KeyError, TypeError, OverflowError) as problem:
+        raise LostGuest(f"the payload's plan is no plan: {body[:80]!r}") from problem

@@ -20,6 +20,7 @@ from typing import Literal
 from harness.errors import BootFailed, ToolMissing
 from harness.kernels.store import default_root, write_atomically
 from harness.model.architectures import ARCHITECTURES, Arch, host_arch
+from harness.model.json_text import parse_json
 from harness.processes.children import OutOfTime, ask
 
 AccelWanted = Literal["auto", "kvm", "tcg"]
@@ -117,7 +118,7 @@ class KvmMemory:
     def failure(self, version: str, cpu: str) -> str | None:
         """Why KVM failed with this QEMU and CPU model since the host came up, None when it did not."""
         try:
-            held = json.loads(self._path(version, cpu).read_text())
+            held = parse_json(self._path(version, cpu).read_text())
             return str(held["reason"])
         except (OSError, ValueError, KeyError, TypeError):
             return None

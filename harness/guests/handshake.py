@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from harness.guests.channel import ProtocolError
+from harness.model.json_text import parse_json
 
 PROTOCOL = 1
 
@@ -30,8 +30,8 @@ class Hello:
 def read_object(kind: str, body: bytes) -> dict[str, Any]:
     """Return the JSON object a frame holds. Raises ``ProtocolError``."""
     try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
+        value = parse_json(body)
+    except ValueError:
         raise ProtocolError(f"the body of {kind!r} is not JSON: {body[:80]!r}") from None
     if not isinstance(value, dict):
         raise ProtocolError(f"the body of {kind!r} is not a JSON object: {body[:80]!r}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.guests.accel import emulator_version
 from harness.kernels.store import default_root, file_sha256, write_atomically
+from harness.model.json_text import parse_json
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def identify(program: Path, folder: Path | None = None) -> Identity:
 
 def _read(path: Path) -> Identity | None:
     try:
-        return Identity(**json.loads(path.read_bytes()))
+        return Identity(**parse_json(path.read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
 

@@ -12,6 +12,8 @@ import socket
 import time
 from typing import Any
 
+from harness.model.json_text import parse_json
+
 _LINE_LIMIT = 1 << 20
 _UNLIMITED = 1 << 60  # bytes a second; the default would take seconds over a guest
 
@@ -91,7 +93,7 @@ class Monitor:
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
         try:
-            told = json.loads(line)
+            told = parse_json(line)
         except ValueError:
             told = None
         if not isinstance(told, dict):

@@ -23,6 +23,7 @@ from harness.guests.handshake import Hello
 from harness.guests.identity import Identity
 from harness.kernels.store import Store, file_sha256, telling
 from harness.model.architectures import host_arch
+from harness.model.json_text import parse_json
 
 FORMAT = 2
 LIMIT = 4 << 30  # bytes of all saved guests together; one is 45 to 70 MB
@@ -100,7 +101,7 @@ class SavedGuests:
     def find(self, facts: Mapping[str, Any]) -> SavedGuest | None:
         """Return the guest with these facts and mark it used; None when it was never saved, or not whole."""
         found = _read(self._folder / key_of(facts))
-        if found is None or found.facts != json.loads(json.dumps(facts)):
+        if found is None or found.facts != parse_json(json.dumps(facts)):
             return None
         with suppress(OSError):
             os.utime(found.folder)
@@ -181,7 +182,7 @@ def _rename(scratch: Path, folder: Path) -> None:
 def _read(folder: Path) -> SavedGuest | None:
     """The guest in a folder; None when it is not whole, or of another format."""
     try:
-        record = json.loads((folder / "guest.json").read_bytes())
+        record = parse_json((folder / "guest.json").read_bytes())
         said = record.pop("hello")
         hello = Hello(**{**said, "notes": tuple(said["notes"])})
         guest = SavedGuest(key=folder.name, folder=folder, hello=hello, **record)

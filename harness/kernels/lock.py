@@ -18,6 +18,7 @@ from harness.kernels.store import Store, write_atomically
 from harness.matrix.model import KernelSpec
 from harness.matrix.words import Sha256
 from harness.model.architectures import Arch
+from harness.model.json_text import parse_json
 from harness.model.run_record import Part
 
 LockKey = tuple[str, Arch]
@@ -77,14 +78,14 @@ def read_lock(path: Path) -> Lock:
     except OSError as error:
         raise ConfigError(path, 0, f"cannot read the lock file: {error.strerror or error}") from None
     try:
-        file = _LockFile.model_validate(json.loads(data))
+        file = _LockFile.model_validate(parse_json(data))
     except json.JSONDecodeError as error:
         raise ConfigError(path, error.lineno, f"not a lock file ({error.msg}); {_REMEDY}") from None
     except pydantic.ValidationError as error:
         fault = error.errors(include_url=False)[0]
         place = ".".join(map(str, fault["loc"])) or "the file"
         raise ConfigError(path, 0, f"not a lock file ({place}: {fault['msg']}); {_REMEDY}") from None
-    except (ValueError, RecursionError):
+    except ValueError:
         raise ConfigError(path, 0, f"not a lock file; {_REMEDY}") from None
     return Lock(path, MappingProxyType({(entry.kernel, entry.arch): entry for entry in file.kernels}))
 

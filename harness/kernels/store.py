@@ -24,6 +24,7 @@ from typing import Any
 import platformdirs
 
 from harness.errors import StoreError
+from harness.model.json_text import parse_json
 from harness.processes.children import go_on
 
 SETTING = "SEALMATRIX_CACHE"
@@ -274,8 +275,8 @@ def _write_durably(path: Path, data: bytes, mode: int = 0o444) -> None:
 
 def _read_object(path: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        content = parse_json(path.read_bytes())
+    except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
 

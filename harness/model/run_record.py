@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, field_validator
 
 from harness.errors import StoreError, UsageError
+from harness.model.json_text import parse_json
 from harness.model.rule import MSEAL_SINCE
 from harness.model.stored_files import read_stored
 from harness.model.version import parse_version
@@ -18,6 +18,12 @@ from harness.names import Identifier, printable
 SCHEMA = 1
 CellState = Literal["waiting", "running", "finished", "crashed", "lost", "interrupted"]
 RunState = Literal["running", "finished", "interrupted"]
+_WRITTEN_AS_JSON: dict[str, TypeAdapter[Any]] = {
+    "given": TypeAdapter(dict[str, list[str]]),
+    "against": TypeAdapter(dict[str, str]),
+}
+"""What ``matrix`` has as the text of a JSON object: the kernels named on the command line, and what each is compared
+with."""
 
 
 class Part(BaseModel):
@@ -197,6 +203,17 @@ class RunRecord(Part):
     reports: dict[str, str] = {}
     cells: tuple[CellRecord, ...]
 
+    @field_validator("matrix")
+    @classmethod
+    def _can_be_read(cls, matrix: dict[str, str]) -> dict[str, str]:
+        """Refuse what whoever reads the record later could not read."""
+        for name, shape in _WRITTEN_AS_JSON.items():
+            try:
+                shape.validate_json(matrix.get(name, "{}"))
+            except ValidationError as problem:
+                raise ValueError(f"{name!r} is not a JSON object of the right form") from problem
+        return matrix
+
 
 def answers_expected(cell: CellRecord) -> bool:
     """Whether there is something to ask of a cell's kernel: not where the matrix says that it is from before mseal, nor
@@ -231,7 +248,7 @@ def read_run(folder: Path) -> RunRecord:
     """Read ``run.json``. Raises ``UsageError`` with one line for a folder that is no run, or another schema's."""
     path = folder / "run.json"
     try:
-        data = json.loads(read_stored(path).decode())
+        data = parse_json(read_stored(path).decode())
     except FileNotFoundError as problem:
         raise UsageError(f"{folder} is not a run: it has no run.json") from problem
     except (OSError, ValueError) as problem:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.kernels.store import telling, write_atomically
+from harness.model.json_text import parse_json
 from harness.mutants.suite import SuiteResult
 
 SCHEMA = 1
@@ -131,8 +132,8 @@ class Records:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        content = parse_json(path.read_bytes())
+    except (OSError, ValueError):
         return None
     if not isinstance(content, dict) or content.pop("schema_version", None) != SCHEMA:
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -10,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.errors import UsageError
+from harness.model.json_text import parse_json
 from harness.model.run_record import write_atomically
 from harness.names import Identifier
 from harness.runs.run_store import NIGHTLY, nightly_folders
@@ -59,7 +59,7 @@ def read_mark(folder: Path) -> NightRecord:
     """Read ``nightly.json``. Raises ``UsageError`` with one line for one that cannot be read."""
     path = folder / NIGHTLY
     try:
-        return NightRecord.model_validate(json.loads(path.read_bytes()))
+        return NightRecord.model_validate(parse_json(path.read_bytes()))
     except ValidationError as problem:
         first = problem.errors(include_url=False, include_input=False)[0]
         raise UsageError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from problem

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from harness.errors import StoreError, UsageError
+from harness.model.json_text import parse_json
 from harness.model.stored_files import JOURNAL_LIMIT, is_stored, open_stored, too_long
 from harness.observations.collector import Collector, Journalled
 from harness.observations.model import Plan
@@ -131,7 +132,7 @@ def _note(line: StreamLine) -> Mapping[str, object] | None:
     if line.wrong or not line.data.startswith(b'{"type": "harness-'):
         return None
     try:
-        note: dict[str, object] = json.loads(line.data)
+        note: dict[str, object] = parse_json(line.data)
     except ValueError:
         return None
     return note

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from harness.errors import BuildError, StoreError
 from harness.kernels.store import keep_made, made, telling
 from harness.model.architectures import ARCHITECTURES, Arch, this_arch
+from harness.model.json_text import parse_json
 from harness.payload.compiler import ElfTarget, compiler_version, sources_digest
 from harness.processes.children import OutOfTime, run
 
@@ -123,7 +123,7 @@ def parse_list(text: str) -> tuple[ProbeInfo, ...]:
     probes: dict[str, ProbeInfo] = {}
     for number, line in enumerate(text.splitlines(), 1):
         try:
-            record = json.loads(line)
+            record = parse_json(line)
             fields = [record[name] for name in _FIELDS]
             sets = [frozenset(record.get(name, ())) for name in _SETS]
         except (ValueError, KeyError, TypeError, AttributeError):

@@ -7,7 +7,6 @@ apt has checked its signature, and a payload's sha256, which every run keeps, te
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -19,6 +18,7 @@ from harness.kernels.archive import AptArchive, Package, Saying
 from harness.kernels.packages import package_files
 from harness.kernels.store import Store
 from harness.model.architectures import DEBIAN_ARCH, Arch
+from harness.model.json_text import parse_json
 
 # Bookworm's Python is 3.11, which is also the oldest the harness itself runs on: what a host's own parser accepts as a
 # scenario of 3.11, this interpreter does. It is a third smaller than 3.13, and starts faster.
@@ -60,7 +60,7 @@ class Pinned:
 def pinned(arch: Arch, lock: Path = LOCK) -> tuple[Pinned, ...]:
     """The packages ``python.lock`` names for an architecture. Raises ``BuildError`` when it does not name them all."""
     try:
-        rows = json.loads(lock.read_text(encoding="utf-8"))[arch]
+        rows = parse_json(lock.read_text(encoding="utf-8"))[arch]
         found = tuple(Pinned(*(row[field] for field in ("name", "version", "sha256"))) for row in rows)
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise BuildError(f"{lock}: cannot be read: {problem!r}; reinstall sealmatrix") from None

@@ -24,6 +24,7 @@ from pathlib import Path, PurePosixPath
 from harness.errors import BuildError
 from harness.kernels.store import Store, keep_made, made, telling
 from harness.model.architectures import ARCHITECTURES, Arch, this_arch
+from harness.model.json_text import parse_json
 from harness.payload.build import ProbeInfo, kept_list, payload_root
 from harness.payload.compiler import cache_root, compiler_version, first_error
 from harness.payload.packages import NAMES, PYTHON, Packages, Pinned, contents, obtain, pinned, system_packages
@@ -112,7 +113,7 @@ def build_python(
             builder = _PythonBuilder(store, archive or system_packages(store), say or partial(_LOG.info, _TOLD, arch))
             _keep(target.with_suffix(".json"), _made_of(builder.packages(arch)))
             _keep(target, _assemble(builder, arch, sources, ident), 0o755)
-        made_of = tuple(Pinned(**row) for row in json.loads(target.with_suffix(".json").read_text(encoding="utf-8")))
+        made_of = tuple(Pinned(**row) for row in parse_json(target.with_suffix(".json").read_text(encoding="utf-8")))
         return PythonPayload(arch, target, made(target), ident, made_of)
 
 

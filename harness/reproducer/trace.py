@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+from harness.model.json_text import parse_json
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Trace:
 def parse_trace(text: str) -> Trace:
     """Read what ``--trace`` printed. Raises ``ValueError`` for anything else."""
     try:
-        head, *lines = [json.loads(line) for line in text.splitlines()]
+        head, *lines = [parse_json(line) for line in text.splitlines()]
         window = next((line for line in lines if "window" in line), None)
         calls = tuple(_call(line) for line in lines if "window" not in line)
         trace = Trace(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 
 from harness.explore.verdicts import is_generated
 from harness.model.architectures import ARCHITECTURES
+from harness.model.json_text import parse_json
 from harness.model.run_record import CellRecord, RunRecord
 from harness.model.version import version_order
 from harness.runs.cells import kernel_name, profile_suffix, upstream_version
@@ -16,7 +16,7 @@ from harness.runs.cells import kernel_name, profile_suffix, upstream_version
 def kernel_words(run: RunRecord, cell: CellRecord, option: str = "") -> list[str]:
     """What a person writes to mean this cell's kernel again: the path or URL given, or its name, behind ``option``."""
     name = kernel_name(cell)
-    given = json.loads(run.matrix.get("given", "{}")).get(name)
+    given = parse_json(run.matrix.get("given", "{}")).get(name)
     if isinstance(given, list) and given:
         return [str(word) for word in given]
     return [option, name] if option else [name]
@@ -122,7 +122,7 @@ def _with_ends(words: list[str], good: str | list[str], bad: str | list[str]) ->
 
 def _is_given(run: RunRecord, cell: CellRecord) -> bool:
     """Say whether a cell's kernel was named by its path or URL."""
-    return kernel_name(cell) in json.loads(run.matrix.get("given", "{}"))
+    return kernel_name(cell) in parse_json(run.matrix.get("given", "{}"))
 
 
 def _tree(run: RunRecord, cell: CellRecord) -> tuple[str, str] | None:

@@ -28,6 +28,7 @@ from harness.kernels.model import Kernel
 from harness.kernels.store import Store, file_sha256, telling
 from harness.matrix.model import InQemu
 from harness.model.architectures import ARCHITECTURES
+from harness.model.json_text import parse_json
 from harness.model.run_record import CellRecord
 from harness.model.stored_files import is_stored, packed, read_stored
 from harness.model.unzstd import unpacked
@@ -144,7 +145,7 @@ class FinishedCells:
 
     def _whole(self, folder: Path, key: str, waiting: CellRecord) -> Taken | None:
         try:
-            told = json.loads((folder / "cell.json").read_bytes())
+            told = parse_json((folder / "cell.json").read_bytes())
             record = CellRecord.model_validate(told["record"])
             files = {str(name): str(digest) for name, digest in told["files"].items()}
             whole = all(hashlib.sha256(_unpacked(_packed(folder, n))).hexdigest() == d for n, d in files.items())

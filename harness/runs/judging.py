@@ -14,6 +14,7 @@ from harness.explore.record import EXPLORATION, read_exploration
 from harness.explore.verdicts import EXPLORE_RULES, judge_exploration, unexplored
 from harness.guests.console import Crash
 from harness.model.codec import VERDICT, result_json, rule_json, verdict_json
+from harness.model.json_text import parse_json
 from harness.model.rule import Check, KernelFacts, ProbeName
 from harness.model.run_record import CellRecord, CrashRecord, write_atomically
 from harness.model.stored_files import is_stored, read_stored
@@ -193,7 +194,7 @@ def read_verdicts(path: Path, question: Question, shared: dict[str, str]) -> tup
     ``shared`` keeps each text once: cells tell the same of the same probes.
     """
     try:
-        told: Mapping[str, Any] = json.loads(read_stored(path))
+        told: Mapping[str, Any] = parse_json(read_stored(path))
         if isinstance(question, Scenario):
             names = ((entry["rule"], entry["statement"]) for entry in told["rules"])
             rules: dict[str, Check] = {name: expectation(question, name, statement) for name, statement in names}
@@ -310,5 +311,5 @@ def read_suites(folder: Path) -> tuple[SuiteAsked, ...]:
 
 
 def _plan(path: Path) -> Mapping[str, Any]:
-    plan: Mapping[str, Any] = json.loads(read_stored(path).decode())
+    plan: Mapping[str, Any] = parse_json(read_stored(path).decode())
     return plan

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import secrets
@@ -13,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.errors import StoreError, UsageError, nearest
+from harness.model.json_text import parse_json
 from harness.model.rule import Rule
 from harness.model.run_record import RunRecord, read_run
 from harness.model.stored_files import read_stored
@@ -114,7 +114,7 @@ def seen_by_runs(results: Path, rule: str) -> Iterator[tuple[str, tuple[tuple[st
 
 def _rule_in(path: Path, rule: str) -> tuple[str, str, str] | None:
     try:
-        verdicts = json.loads(read_stored(path).decode())
+        verdicts = parse_json(read_stored(path).decode())
         found = next((entry for entry in verdicts["rules"] if entry["rule"] == rule), None)
         if found is None:
             return None

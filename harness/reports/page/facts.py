@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from harness.model.codec import RULE, rule_json
+from harness.model.json_text import parse_json
 from harness.model.rule import Check, Known
 from harness.model.verdict import RuleResult, Status, Verdict
 from harness.reports.grid import flatten
@@ -167,7 +168,7 @@ def evidence(grid: PageGrid, done: RunDone, sightings: Sightings) -> dict[str, A
         "answers": answers.things(),
         "verdicts": verdicts.things(),
         "judged": judged,
-        "halves": [json.loads(half) for half in halves.things()],
+        "halves": [parse_json(half) for half in halves.things()],
         "observations": observations,
         "seen": sightings.of([column.cell.id for column in grid.columns], names),
         "console": [excerpts(done, column.cell, done.results.get(column.cell.id, ())) for column in grid.columns],

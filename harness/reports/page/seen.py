@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
+from harness.model.json_text import parse_json
 from harness.observations.journal import journal_lines
 from harness.observations.model import Observation
 from harness.observations.stream import parse_line
@@ -106,7 +107,7 @@ class Sightings:
         return record.probe, record.microseconds, self._add(line)
 
     def _add(self, line: bytes) -> int:
-        facts = json.loads(line)
+        facts = parse_json(line)
         kept = {name: facts[name] for name in ("layout", "unit", "control", "sealed")}
         number = self._by_text.setdefault(json.dumps(kept, sort_keys=True), len(self.distinct))
         if number == len(self.distinct):

@@ -6,11 +6,11 @@ changes with what they are asked. Run records are read, not the history: it stan
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.model.json_text import parse_json
 from harness.model.stored_files import read_stored
 from harness.runs.planning.schedule import typical
 from harness.runs.repeats import first_id
@@ -38,7 +38,7 @@ def _newest(results: Path) -> Iterator[Mapping[str, Any]]:
         return
     for path in sorted(results.glob("*/run.json"), reverse=True)[:_RUNS]:
         try:
-            record = json.loads(read_stored(path))
+            record = parse_json(read_stored(path))
         except (OSError, ValueError):
             continue
         if isinstance(record, dict):
