@@ -12,14 +12,16 @@ from harness.cli import options as shared
 from harness.cli.given import pick_side
 from harness.cli.qualify_text import print_qualification
 from harness.compare.sides import loader
+from harness.cost.measure import cost_rows
 from harness.cost.stored import stored_costs
 from harness.errors import UsageError
 from harness.explore.verdicts import EXPLORE_RULES
 from harness.kernels.store import telling, write_atomically
 from harness.model.verdict import EXIT_FAILED, EXIT_OK
+from harness.qualify.costs import MeasuredCosts
 from harness.qualify.draft import draft_policy
 from harness.qualify.load import explored, load_policy, parse_policy
-from harness.qualify.qualification import judge_picks, write_qualification
+from harness.qualify.qualification import NO_COSTS, judge_picks, write_qualification
 from harness.qualify.report import report_json
 from harness.qualify.sbom import WITHOUT, can_sbom
 from harness.reports.style import screen
@@ -87,7 +89,7 @@ def qualify(
     if explored(policy, picked.sides):
         catalogue = {**catalogue, **EXPLORE_RULES}
     day: date = as_of.date() if as_of else datetime.now(UTC).date()
-    costs = stored_costs(results) if policy.cost is not None else {}
+    costs = MeasuredCosts(stored_costs(results), tuple(cost_rows())) if policy.cost is not None else NO_COSTS
     dossier = judge_picks(picked, pick_side(results, baseline, load, run), policy, data, day, catalogue, costs)
     folder = output or results / f"qualification-{new_run_id()}"
     seal = write_qualification(dossier, folder, key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -42,7 +43,8 @@ _TABLES = TypeAdapter(list[_StoredTable])
 
 
 def stored_costs(results: Path) -> Mapping[tuple[str, str], CostTable]:
-    """The newest whole answer of each kernel, by (sha256 of its image, architecture). Raises ``UsageError``."""
+    """The newest answer of each kernel, by (sha256 of its image, architecture); a row that was not asked then is from
+    an earlier answer of the same machine. Raises ``UsageError``."""
     found: dict[tuple[str, str], CostTable] = {}
     for path in sorted((results / FOLDER).glob(f"*/{COSTS}")):
         try:
@@ -52,8 +54,16 @@ def stored_costs(results: Path) -> Mapping[tuple[str, str], CostTable]:
             raise UsageError(f"{path}: these are no costs: {first}; remove the folder, or measure again") from problem
         for table in tables:
             if table.kernel_sha256 and not table.lost:
-                found[table.kernel_sha256, table.arch] = _table(table)
+                key = table.kernel_sha256, table.arch
+                found[key] = _beside(found.get(key), _table(table))
     return found
+
+
+def _beside(before: CostTable | None, now: CostTable) -> CostTable:
+    """An answer with the rows of an earlier one that it lacks: `--row` asks some of them again."""
+    if before is None or (before.pinned, before.mseal) != (now.pinned, now.mseal):
+        return now
+    return replace(now, costs={**before.costs, **now.costs})
 
 
 def _table(told: _StoredTable) -> CostTable:

@@ -52,7 +52,7 @@ def qualify(policy: Policy, case: QualificationInput, today: date) -> Qualificat
 
 def _costs(policy: Policy, case: QualificationInput) -> Iterator[PolicyCheck]:
     if policy.cost is not None:
-        kept, says = costs_kept(policy.cost, case.costs)
+        kept, says = costs_kept(policy.cost, case.costs, case.cost_rows)
         title = f"No system call costs {policy.cost.by:g} % more instructions than on the baseline"
         yield PolicyCheck(title, "met" if kept else "not met", says)
 

@@ -67,7 +67,8 @@ class AllowedUse:
 class QualificationInput:
     """What is to be judged, and the catalogue's ``rules``: one that was not asked was not kept.
 
-    ``unfinished`` says, by cell, why a cell of the candidate gave no whole answer.
+    ``unfinished`` says, by cell, why a cell of the candidate gave no whole answer; ``cost_rows`` are all costs that can
+    be measured.
     """
 
     candidate: tuple[Side, ...]
@@ -75,6 +76,7 @@ class QualificationInput:
     unfinished: Mapping[str, str]
     rules: tuple[Rule, ...]
     costs: tuple[CostPair, ...] = ()
+    cost_rows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

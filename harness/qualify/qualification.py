@@ -7,15 +7,13 @@ import shutil
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from types import MappingProxyType
 
 from harness.compare.diff import Side, compare
 from harness.compare.sides import Picked, match, narrowing
-from harness.cost.model import CostTable
 from harness.errors import UsageError
 from harness.model.rule import Rule
 from harness.model.run_record import CellRecord, write_atomically
-from harness.qualify.costs import CostPair
+from harness.qualify.costs import CostPair, MeasuredCosts
 from harness.qualify.evidence import copy_run, new_folder, seal
 from harness.qualify.judge import qualify
 from harness.qualify.model import QualificationInput
@@ -28,8 +26,7 @@ from harness.rules.load import CATALOGUE
 from harness.runs.judges import catalogue_digest
 from harness.runs.repeats import first_id
 
-Costs = Mapping[tuple[str, str], CostTable]
-NO_COSTS: Costs = MappingProxyType({})
+NO_COSTS = MeasuredCosts()
 
 
 def judge_picks(
@@ -39,12 +36,9 @@ def judge_picks(
     data: bytes,
     today: date,
     catalogue: Mapping[str, Rule],
-    costs: Costs = NO_COSTS,
+    costs: MeasuredCosts = NO_COSTS,
 ) -> Dossier:
-    """Judge a candidate against its baseline. Raises ``UsageError`` when both are the same, or cannot be matched.
-
-    ``costs`` are those that were measured, by (sha256 of the kernel's image, architecture).
-    """
+    """Judge a candidate against its baseline. Raises ``UsageError`` when both are the same, or cannot be matched."""
     matched = match(baseline, candidate)
     for before, after in matched.pairs:
         if (before.run, before.cell) == (after.run, after.cell):
@@ -56,12 +50,15 @@ def judge_picks(
         unfinished(candidate, policy),
         tuple(catalogue.values()),
         tuple(_cost_pair(candidate, after, baseline, before, costs) for before, after in matched.pairs),
+        costs.rows,
     )
     return Dossier(qualify(policy, case, today), candidate, baseline, pairs, data, catalogue_digest())
 
 
-def _cost_pair(candidate: Picked, after: Side, baseline: Picked, before: Side, costs: Costs) -> CostPair:
-    here, there = (costs.get((_image(p, side), side.arch)) for p, side in ((candidate, after), (baseline, before)))
+def _cost_pair(candidate: Picked, after: Side, baseline: Picked, before: Side, costs: MeasuredCosts) -> CostPair:
+    here, there = (
+        costs.tables.get((_image(p, side), side.arch)) for p, side in ((candidate, after), (baseline, before))
+    )
     return CostPair(after.kernel, before.kernel, after.arch, here, there)
 
 

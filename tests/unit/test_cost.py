@@ -304,6 +304,7 @@ def test_costs_that_were_measured_are_found_again_by_the_kernel(tmp_path: Path) 
 
 
 NEW, OLD = table("new", "7.3", munmap=1030, mmap=500), table("old", munmap=1000, mmap=500)
+TROUBLED = replace(NEW, costs={**NEW.costs, "munmap/1/none": Cost("munmap/1/none", trouble="it was killed")})
 
 
 @pytest.mark.parametrize(
@@ -313,6 +314,8 @@ NEW, OLD = table("new", "7.3", munmap=1030, mmap=500), table("old", munmap=1000,
         pytest.param(NEW, OLD, 5.0, True, "none of 2 costs grew", id="kept"),
         pytest.param(None, OLD, 5.0, False, "sealmatrix cost new --against old -a x86_64", id="not measured"),
         pytest.param(NEW, replace(OLD, costs={}), 5.0, False, "was not measured beside old", id="nothing in common"),
+        pytest.param(NEW, table("old", munmap=1030), 2.0, False, "1 of 2 costs have no number on both", id="one side"),
+        pytest.param(TROUBLED, OLD, 2.0, False, "the first is munmap/1/none: sealmatrix cost new", id="trouble"),
     ],
 )
 def test_a_policy_may_demand_that_nothing_costs_more(
@@ -321,6 +324,32 @@ def test_a_policy_may_demand_that_nothing_costs_more(
     met, told = costs_kept(CostDemand(by=by), [CostPair("new", "old", "x86_64", here, there)])
     assert met is kept
     assert says in told
+
+
+def test_a_demand_on_costs_means_every_row_there_is() -> None:
+    pair = CostPair("new", "old", "x86_64", OLD, OLD)
+    rows = ("munmap/1/none", "mmap/1/none", "mprotect/1/none", "munmap/1/refused")
+    met, told = costs_kept(CostDemand(), [pair], rows)
+    assert not met
+    assert "1 of 3 costs have no number on both kernels, the first is mprotect/1/none" in told
+    assert costs_kept(CostDemand(rows=("m*map/*/none",)), [pair], rows)[0]
+    met, told = costs_kept(CostDemand(rows=("munmap/1/none", "mseal/*")), [pair], rows)
+    assert not met
+    assert "the first is mseal/*" in told
+
+
+def test_some_rows_that_were_asked_again_leave_the_others(tmp_path: Path) -> None:
+    first, again = table("new", munmap=1000.0, mmap=500.0), table("new", munmap=1010.0)
+    elsewhere = replace(again, pinned=("another machine",))
+    for number, one in enumerate((first, again, elsewhere)):
+        folder = tmp_path / "cost" / f"2026112{number}-010000"
+        folder.mkdir(parents=True)
+        (folder / "cost.json").write_text(json.dumps([cost_json(Costed(replace(one, sha256="aa"), None, 2.0))]))
+        (found,) = stored_costs(tmp_path).values()
+        rows = {row: cost.settled for row, cost in found.costs.items()}
+        if number == 1:
+            assert rows == {"munmap/1/none": 1010.0, "mmap/1/none": 500.0}
+    assert rows == {"munmap/1/none": 1010.0}
 
 
 def test_a_demand_on_costs_without_a_baseline_is_not_met() -> None:
