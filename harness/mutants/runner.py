@@ -20,7 +20,7 @@ from harness.kernels.tree import BuiltTree, build_tree, check_tree, own_fragment
 from harness.model.architectures import Arch
 from harness.mutants.copy import TreeCopy, open_copy
 from harness.mutants.kept import KeptImages
-from harness.mutants.mechanical.replay import NoReplay, Replay, prepare
+from harness.mutants.mechanical.replay import NoReplay, Refused, Replay, prepare, refused
 from harness.mutants.model import Edit, KernelSeries, Mutant
 from harness.mutants.records import MutantRecord, MutantState, MutationSession, Records
 from harness.mutants.suite import Suite, SuiteResult, compare, steady
@@ -257,6 +257,8 @@ class _Workshop:
         try:
             with self.copy.mutated(variant):
                 built = _build(self.task, self.series, self.copy, mutant.id)
+        except BuildError as problem:
+            raise (Refused if refused(str(problem)) else BuildError)(str(problem)) from problem
         finally:
             if self.replay is not None:
                 _build(self.task, self.series, self.copy, "again").discard()
@@ -341,7 +343,9 @@ class _Trials:
         try:
             image = self._workshop.mutant(mutant, variant)
         except BuildError as problem:
-            self._decide(self._record(mutant, "not-built", reason=str(problem)))
+            # That a mechanical mutant does not compile is a fate; that a disk is full is no answer.
+            state: MutantState = "no-answer" if self._task.quick and not isinstance(problem, Refused) else "not-built"
+            self._decide(self._record(mutant, state, reason=str(problem)))
             return None
         if isinstance(image, _NoKernel):
             record = self._record(mutant, image.state, reason=image.reason)

@@ -405,3 +405,10 @@ def test_a_rule_counts_as_alone_only_where_every_rule_was_asked() -> None:
 
 def test_a_mutant_without_a_fair_trial_is_told() -> None:
     assert score([record("one", "no-answer")], Reviewed()).exit_code == 3
+
+
+def test_where_no_mutant_became_a_kernel_nothing_was_asked() -> None:
+    assert score([], Reviewed()).exit_code == 3
+    assert score([record("one", "not-built"), record("two", "inapplicable")], Reviewed()).exit_code == 3
+    assert score([record("one", "not-built"), record("two", "killed", {"a": "bypass"})], Reviewed()).exit_code == 0
+    assert score([record("one", "identical")], Reviewed()).exit_code == 0

@@ -10,7 +10,7 @@ import pytest
 
 from harness.errors import BuildError
 from harness.kernels.tree import BuiltTree
-from harness.mutants.mechanical.replay import NoReplay, Replay, prepare, same_code, split_commands
+from harness.mutants.mechanical.replay import NoReplay, Refused, Replay, prepare, refused, same_code, split_commands
 
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 
@@ -110,7 +110,7 @@ def test_what_does_not_compile_leaves_the_unchanged_object(out: Path, tmp_path: 
     before = (out / "mm/one.o").read_bytes()
     replay.learn("mm/one.c")
     (tmp_path / "tree/mm/one.c").write_text("int one(void) { return }")
-    with pytest.raises(BuildError, match=r"compiling mm/one\.c: .*error"), replay.compiled("mm/one.c"):
+    with pytest.raises(Refused, match=r"compiling mm/one\.c: .*error"), replay.compiled("mm/one.c"):
         pytest.fail("never entered")
     assert (out / "mm/one.o").read_bytes() == before
     assert replay.has("mm/one.c") and not replay.has("mm/three.c")
@@ -144,3 +144,27 @@ def test_an_object_of_makes_that_names_its_source_otherwise_makes_no_difference(
     source.write_text(said.replace("{ return", "{  ;  return"))
     with replay.compiled("mm/one.c") as made:
         assert made.same
+
+
+@needs_gcc
+def test_an_unchanged_file_that_does_not_compile_is_no_fault_of_a_mutant(out: Path, tmp_path: Path) -> None:
+    replay = prepared(out)
+    (tmp_path / "tree/mm/one.c").write_text("int one(void) { return }")
+    with pytest.raises(BuildError, match="unchanged, it cannot be compiled") as found:
+        replay.learn("mm/one.c")
+    assert not isinstance(found.value, Refused)
+
+
+@pytest.mark.parametrize(
+    ("output", "fault"),
+    [
+        ("mm/one.c: In function 'f':\nmm/one.c:3:9: error: 'x' undeclared\n", True),
+        ("ld: mm/one.o: in function `f':\none.c:(.text+0x1): undefined reference to `g'\n", True),
+        ("mm/one.c:1: fatal error: error writing to /tmp/ccx.s: No space left on device\n", False),
+        ("/tmp/ccx.s: Fatal error: can't write 12 bytes to section .text: No space left on device\n", False),
+        ("gcc: fatal error: Killed signal terminated program cc1\n", False),
+        ("mm/one.c:1:1: internal compiler error: Segmentation fault\n", False),
+    ],
+)
+def test_only_what_the_compiler_says_of_the_source_is_the_mutants_fault(output: str, fault: bool) -> None:
+    assert refused(output) is fault

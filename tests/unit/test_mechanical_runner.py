@@ -16,7 +16,9 @@ from harness.kernels.model import Kernel
 from harness.kernels.tree import BuiltTree
 from harness.mutants import runner
 from harness.mutants.mechanical.model import About, MechanicalMutant
-from harness.mutants.mechanical.replay import Compiled, NoReplay
+from harness.mutants.mechanical.replay import Compiled, NoReplay, Refused
+from harness.mutants.mechanical.reviewed import Reviewed
+from harness.mutants.mechanical.table import score
 from harness.mutants.model import Edit
 from harness.mutants.records import Records
 from harness.mutants.runner import MutationOptions, MutationProgress, run_mutants
@@ -29,7 +31,9 @@ TEXT = "int f(void) { return 1; }\n"
 def compile_text(text: str) -> bytes:
     """A compiler that sees no white space and refuses what has no end."""
     if not text.rstrip().endswith("}"):
-        raise BuildError("compiling: error: expected }")
+        raise Refused("compiling mm/mseal.c: mm/mseal.c:1:2: error: expected }")
+    if "full disk" in text:
+        raise BuildError("compiling mm/mseal.c: fatal error: error writing to /tmp/x.s: No space left on device")
     return "".join(text.split()).encode()
 
 
@@ -197,3 +201,20 @@ def test_the_tree_is_as_it_was(world: dict[str, Any]) -> None:
     run(world, mutant("killed", "int f(void) { return 2; }\n"))
     assert (world["tree"] / FILE).read_text() == TEXT
     assert (world["tmp"] / "work/tree" / FILE).read_text() == TEXT
+
+
+def test_a_build_that_failed_for_want_of_room_is_no_answer_and_is_tried_again(world: dict[str, Any]) -> None:
+    full, header = (mutant(name, "full disk }", file) for name, file in (("full", FILE), ("header", "mm/vma.h")))
+    refused = mutant("refused", "int f(void) {", "mm/vma.h")
+    records = run(world, full, header, refused)
+    assert states(records) == {"full": "no-answer", "header": "no-answer", "refused": "not-built"}
+    assert score(list(records.all()), Reviewed()).exit_code == 3
+    assert records.fate("full", records.read("full").digest) is None  # type: ignore[union-attr]
+
+
+def test_where_the_unchanged_file_does_not_compile_its_mutants_have_no_answer(world: dict[str, Any]) -> None:
+    def learn(file: str) -> None:
+        raise BuildError(f"unchanged, it cannot be compiled by itself: {file}:1:1: error: no")
+
+    world["replay"].learn = learn
+    assert states(run(world, mutant("one", "int f(void) { return 2; }"))) == {"one": "no-answer"}

@@ -32,6 +32,19 @@ _SORTED = re.compile(r"^\+ (\S*scripts/sorttable .*)$", re.MULTILINE)
 _SYMBOLS = ".tmp_vmlinux.nm-sort"
 
 
+_REFUSED = re.compile(r"\.[chS]:\d+:(?:\d+:)? error: |undefined reference to ")
+
+
+class Refused(BuildError):
+    """The compiler, or the linker, says that the source is at fault. A full disk, or a compiler that was killed, says
+    nothing of the source."""
+
+
+def refused(output: str) -> bool:
+    """Whether that is what a failed build printed. Pure."""
+    return _REFUSED.search(output) is not None
+
+
 class NoReplay(Exception):
     """These commands cannot be repeated by us; make has to do it."""
 
@@ -62,17 +75,21 @@ class Replay:
         return (self.out / f"{file.removesuffix('.c')}.o").is_file()
 
     def learn(self, file: str) -> None:
-        """Compile a file of the unchanged tree, once; what its mutants are compared with. Raises ``BuildError``."""
+        """Compile a file of the unchanged tree, once; what its mutants are compared with. Raises ``BuildError``,
+        which is never the fault of a mutant."""
         if file not in self.unchanged:
-            with self._made(file) as content:
-                self.unchanged[file] = content
+            try:
+                with self._made(file) as content:
+                    self.unchanged[file] = content
+            except Refused as problem:
+                raise BuildError(f"unchanged, it cannot be compiled by itself: {problem}") from problem
 
     @contextmanager
     def compiled(self, file: str) -> Iterator[Compiled]:
         """The object of ``file`` as the tree has it now; inside the block it is what a link finds, after it no more.
 
-        The unchanged file has been learnt. Raises ``BuildError`` when the compiler refuses, or its command cannot be
-        repeated.
+        The unchanged file has been learnt. Raises ``Refused`` when the compiler refuses it, and ``BuildError`` when it
+        fails otherwise, or its command cannot be repeated.
         """
         with self._made(file) as content:
             yield Compiled(hashlib.sha256(content).hexdigest(), same_code(self.unchanged[file], content))
@@ -122,7 +139,8 @@ class Replay:
         environment = {**os.environ, "LC_ALL": "C"}
         done = run(argv, what=what, folder=self.out, environment=environment)
         if done.status:
-            raise BuildError(f"{what}: {decisive((done.out + done.err).decode('utf-8', 'replace'))}")
+            output = (done.out + done.err).decode("utf-8", "replace")
+            raise (Refused if refused(output) else BuildError)(f"{what}: {decisive(output)}")
 
 
 def prepare(built: BuiltTree, out: Path, scratch: Path) -> Replay:

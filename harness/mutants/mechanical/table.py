@@ -60,10 +60,11 @@ class Score:
 
     @property
     def exit_code(self) -> int:
-        """1 when a mutant got away or a review is wrong, 3 when one had no fair trial, else 0."""
+        """1 when a mutant got away or a review is wrong, 3 when one had no fair trial or none was built, else 0."""
         if self.gaps or self.wrong:
             return EXIT_SURVIVED
-        return EXIT_NO_ANSWER if self.unanswered else EXIT_OK
+        kernels = set(self.total.counts) - {"not-built", "inapplicable"}
+        return EXIT_NO_ANSWER if self.unanswered or not kernels else EXIT_OK
 
     def to_json(self) -> dict[str, Any]:
         """The whole score for programs."""
