@@ -255,7 +255,7 @@ def read_trials(folder: Path) -> list[Trial]:
             continue
         try:
             trials.append(_trial(parse_json(line), folder))
-        except (ValueError, TypeError, KeyError) as problem:
+        except (ValueError, TypeError, KeyError, AttributeError) as problem:
             if number < len(lines):
                 raise UsageError(f"{path}:{number}: not a trial: {problem}") from problem
     return trials

@@ -20,7 +20,7 @@ from harness.kernels.tree import BuiltTree, build_tree, check_tree, own_fragment
 from harness.model.architectures import Arch
 from harness.mutants.copy import TreeCopy, open_copy
 from harness.mutants.kept import KeptImages
-from harness.mutants.mechanical.replay import NoReplay, Refused, Replay, prepare, refused
+from harness.mutants.mechanical.replay import CompilerRefused, NoReplay, Replay, prepare, refused
 from harness.mutants.model import Edit, KernelSeries, Mutant
 from harness.mutants.records import MutantRecord, MutantState, MutationSession, Records
 from harness.mutants.suite import Suite, SuiteResult, compare, steady
@@ -258,7 +258,7 @@ class _Workshop:
             with self.copy.mutated(variant):
                 built = _build(self.task, self.series, self.copy, mutant.id)
         except BuildError as problem:
-            raise (Refused if refused(str(problem)) else BuildError)(str(problem)) from problem
+            raise (CompilerRefused if refused(str(problem)) else BuildError)(str(problem)) from problem
         finally:
             if self.replay is not None:
                 _build(self.task, self.series, self.copy, "again").discard()
@@ -344,7 +344,8 @@ class _Trials:
             image = self._workshop.mutant(mutant, variant)
         except BuildError as problem:
             # That a mechanical mutant does not compile is a fate; that a disk is full is no answer.
-            state: MutantState = "no-answer" if self._task.quick and not isinstance(problem, Refused) else "not-built"
+            fate = not self._task.quick or isinstance(problem, CompilerRefused)
+            state: MutantState = "not-built" if fate else "no-answer"
             self._decide(self._record(mutant, state, reason=str(problem)))
             return None
         if isinstance(image, _NoKernel):

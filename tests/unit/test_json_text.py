@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.bisect.session import read_trials
 from harness.cost.model import read_costs
 from harness.coverage.measure import CoverageTrace
 from harness.errors import LostGuest, UsageError
@@ -59,6 +60,13 @@ def test_a_record_whose_matrix_cannot_be_read_is_one_line(tmp_path: Path, name: 
     (tmp_path / "run" / "run.json").write_text(json.dumps(told))
     with pytest.raises(UsageError, match=f"run.json: matrix: .*'{name}' is not a JSON object of the right form"):
         read_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize("line", ["5", '"run"', "[]", "null", "{}", DEEP], ids=lambda line: line[:4])
+def test_a_trial_that_is_none_is_one_line(tmp_path: Path, line: str) -> None:
+    (tmp_path / "trials.jsonl").write_text(line + "\n")
+    with pytest.raises(UsageError, match=r"trials\.jsonl:1: not a trial"):
+        read_trials(tmp_path)
 
 
 def test_a_payload_that_writes_it_is_a_lost_guest() -> None:

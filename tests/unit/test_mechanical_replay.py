@@ -10,7 +10,15 @@ import pytest
 
 from harness.errors import BuildError
 from harness.kernels.tree import BuiltTree
-from harness.mutants.mechanical.replay import NoReplay, Refused, Replay, prepare, refused, same_code, split_commands
+from harness.mutants.mechanical.replay import (
+    CompilerRefused,
+    NoReplay,
+    Replay,
+    prepare,
+    refused,
+    same_code,
+    split_commands,
+)
 
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 
@@ -110,7 +118,7 @@ def test_what_does_not_compile_leaves_the_unchanged_object(out: Path, tmp_path: 
     before = (out / "mm/one.o").read_bytes()
     replay.learn("mm/one.c")
     (tmp_path / "tree/mm/one.c").write_text("int one(void) { return }")
-    with pytest.raises(Refused, match=r"compiling mm/one\.c: .*error"), replay.compiled("mm/one.c"):
+    with pytest.raises(CompilerRefused, match=r"compiling mm/one\.c: .*error"), replay.compiled("mm/one.c"):
         pytest.fail("never entered")
     assert (out / "mm/one.o").read_bytes() == before
     assert replay.has("mm/one.c") and not replay.has("mm/three.c")
@@ -152,7 +160,7 @@ def test_an_unchanged_file_that_does_not_compile_is_no_fault_of_a_mutant(out: Pa
     (tmp_path / "tree/mm/one.c").write_text("int one(void) { return }")
     with pytest.raises(BuildError, match="unchanged, it cannot be compiled") as found:
         replay.learn("mm/one.c")
-    assert not isinstance(found.value, Refused)
+    assert not isinstance(found.value, CompilerRefused)
 
 
 @pytest.mark.parametrize(

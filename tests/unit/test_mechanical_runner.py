@@ -16,7 +16,7 @@ from harness.kernels.model import Kernel
 from harness.kernels.tree import BuiltTree
 from harness.mutants import runner
 from harness.mutants.mechanical.model import About, MechanicalMutant
-from harness.mutants.mechanical.replay import Compiled, NoReplay, Refused
+from harness.mutants.mechanical.replay import Compiled, CompilerRefused, NoReplay
 from harness.mutants.mechanical.reviewed import Reviewed
 from harness.mutants.mechanical.table import score
 from harness.mutants.model import Edit
@@ -31,7 +31,7 @@ TEXT = "int f(void) { return 1; }\n"
 def compile_text(text: str) -> bytes:
     """A compiler that sees no white space and refuses what has no end."""
     if not text.rstrip().endswith("}"):
-        raise Refused("compiling mm/mseal.c: mm/mseal.c:1:2: error: expected }")
+        raise CompilerRefused("compiling mm/mseal.c: mm/mseal.c:1:2: error: expected }")
     if "full disk" in text:
         raise BuildError("compiling mm/mseal.c: fatal error: error writing to /tmp/x.s: No space left on device")
     return "".join(text.split()).encode()

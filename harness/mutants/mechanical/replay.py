@@ -35,7 +35,7 @@ _SYMBOLS = ".tmp_vmlinux.nm-sort"
 _REFUSED = re.compile(r"\.[chS]:\d+:(?:\d+:)? error: |undefined reference to ")
 
 
-class Refused(BuildError):
+class CompilerRefused(BuildError):
     """The compiler, or the linker, says that the source is at fault. A full disk, or a compiler that was killed, says
     nothing of the source."""
 
@@ -81,15 +81,15 @@ class Replay:
             try:
                 with self._made(file) as content:
                     self.unchanged[file] = content
-            except Refused as problem:
+            except CompilerRefused as problem:
                 raise BuildError(f"unchanged, it cannot be compiled by itself: {problem}") from problem
 
     @contextmanager
     def compiled(self, file: str) -> Iterator[Compiled]:
         """The object of ``file`` as the tree has it now; inside the block it is what a link finds, after it no more.
 
-        The unchanged file has been learnt. Raises ``Refused`` when the compiler refuses it, and ``BuildError`` when it
-        fails otherwise, or its command cannot be repeated.
+        The unchanged file has been learnt. Raises ``CompilerRefused`` when the compiler says that it is at fault, and
+        ``BuildError`` when it fails otherwise, or its command cannot be repeated.
         """
         with self._made(file) as content:
             yield Compiled(hashlib.sha256(content).hexdigest(), same_code(self.unchanged[file], content))
@@ -140,7 +140,7 @@ class Replay:
         done = run(argv, what=what, folder=self.out, environment=environment)
         if done.status:
             output = (done.out + done.err).decode("utf-8", "replace")
-            raise (Refused if refused(output) else BuildError)(f"{what}: {decisive(output)}")
+            raise (CompilerRefused if refused(output) else BuildError)(f"{what}: {decisive(output)}")
 
 
 def prepare(built: BuiltTree, out: Path, scratch: Path) -> Replay:
