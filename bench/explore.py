@@ -20,9 +20,9 @@ from pathlib import Path
 
 from bench.payload import cpu_seconds
 from harness.explore.exploration import Exploration
-from harness.explore.generate import ProgramSource, whole_process_first
 from harness.explore.program import Program
 from harness.explore.session import Explorer
+from harness.explore.source import ProgramSource, whole_process_first
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.kernels.model import Kernel
 from harness.kernels.resolve import provide

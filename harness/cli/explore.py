@@ -22,10 +22,10 @@ from harness.errors import InfrastructureError, Interrupted, UsageError, nearest
 from harness.explore.against import Against, Compared
 from harness.explore.corpus import load_corpus, read_kept
 from harness.explore.exploration import Exploration
-from harness.explore.generate import ProgramSource
 from harness.explore.keep import keep_findings
 from harness.explore.program import Program
 from harness.explore.session import Explorer
+from harness.explore.source import ProgramSource
 from harness.guests.accel import AccelWanted
 from harness.guests.model import Guest
 from harness.guests.qemu import QemuGuest, Wishes

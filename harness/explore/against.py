@@ -10,10 +10,10 @@ from harness.errors import GuestError
 from harness.explore.difference import ProgramDifference, first_difference
 from harness.explore.executor import CHUNK
 from harness.explore.exploration import Exploration
-from harness.explore.generate import ProgramSource
 from harness.explore.program import Program
 from harness.explore.session import BATCH, Explorer
 from harness.explore.shrink import shrink
+from harness.explore.source import ProgramSource
 
 _SHRINK_SECONDS = 30.0
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from harness.explore.executor import BatchPlan
-from harness.explore.generate import ProgramSource
 from harness.explore.model import StepProblem
 from harness.explore.program import Program
+from harness.explore.source import ProgramSource
 from harness.model.rule import KernelFacts
 
 

@@ -11,7 +11,6 @@ are kept and changed further.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import random
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,6 @@ from harness.explore.model import initial
 from harness.explore.model import refusal_of as refusal
 from harness.explore.operations import ADVICE, DISCARDS, MOVES, OPERATIONS, SEALINGS, by_name
 from harness.explore.program import FLAGS, PLACES, STEPS_MAX, TRAITS, UNITS_MAX, Program, Segment, Step
-from harness.explore.wire import encode
 
 EXHAUSTIVE_UNITS = 5
 _PAGES_MAX = 512  # of a window
@@ -368,7 +366,8 @@ def _refusable(rng: random.Random, start: int, units: int) -> Step:
     return replace(step, start=start, units=units)
 
 
-def _traits_together(rng: random.Random) -> Iterator[Program]:
+def traits_together(rng: random.Random) -> Iterator[Program]:
+    """The share of programs of ``together`` that comes before what is random."""
     yield from (together(rng) for _ in range(_TOGETHER))
 
 
@@ -707,66 +706,3 @@ class Random:
                 segments[i] = replace(segments[i], traits=segments[i].traits ^ bit)
             changed = replace(changed, segments=tuple(segments))
         return _placed(changed)
-
-
-def whole_process_first(programs: Sequence[Program], chunk: int) -> list[Program]:
-    """The same programs, each chunk beginning with its share of those that fork or lock all memory.
-
-    The programs of a chunk share a process, and what they sealed cannot be unmapped: a fork copies all that the
-    programs before it left. Behind 30 of them it costs as much as a whole program without a fork.
-    """
-    wide = [program for program in programs if any(step.op in (_FORK, _MLOCKALL) for step in program.steps)]
-    others = iter([program for program in programs if all(step.op not in (_FORK, _MLOCKALL) for step in program.steps)])
-    chunks = max(1, -(-len(programs) // chunk))
-    ordered: list[Program] = []
-    for number in range(chunks):
-        mine = wide[number::chunks]
-        ordered += [*mine, *itertools.islice(others, max(0, chunk - len(mine)))]
-    return [*ordered, *others]
-
-
-class ProgramSource:
-    """Where a run's programs come from: so many of each batch from what is exhaustive, as long as there is any.
-
-    ``batches`` and ``exhausted`` say how far an earlier run came, which this one goes on from. What that one had kept
-    to be changed further is not there any more.
-    """
-
-    def __init__(self, seed: int, *, batches: int = 0, exhausted: int = 0) -> None:
-        self.seed = seed
-        self.random = Random(seed)
-        rng = random.Random(f"exhaustive {seed}")
-        self._exhaustive = itertools.chain(
-            exhaustive(1, rng),
-            in_turn(
-                positions(),
-                there_and_back(rng),
-                _traits_together(rng),
-                consequences(rng),
-                growing(),
-                attached(),
-                keyed(),
-            ),
-            exhaustive(2, rng),
-            pairs(3, rng),
-            exhaustive(3, rng),
-            exhaustive(4, rng),
-            exhaustive(EXHAUSTIVE_UNITS, rng),
-        )
-        self.batches = batches
-        self.exhausted = sum(1 for _ in itertools.islice(self._exhaustive, exhausted))
-        self.digest = hashlib.sha256()
-
-    def batch(self, size: int, chunk: int) -> list[Program]:
-        """The next programs: half exhaustive, the rest random; one chunk among a crowd of mappings."""
-        self.random.begin(self.batches)
-        self.batches += 1
-        programs = list(itertools.islice(self._exhaustive, size // 2))
-        self.exhausted += len(programs)
-        while len(programs) < size:
-            programs.append(self.random.program())
-        programs = whole_process_first(programs, chunk)
-        at = chunk * self.random.below(-(-size // chunk))
-        programs[at : at + chunk] = [replace(p, flags=p.flags | FLAGS["crowd"]) for p in programs[at : at + chunk]]
-        self.digest.update(b"".join(map(encode, programs)))
-        return programs

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from harness.errors import GuestError, LostGuest
 from harness.explore.executor import CHUNK, BatchPlan, Executor
 from harness.explore.exploration import Exploration, ExploreFinding
-from harness.explore.generate import ProgramSource
 from harness.explore.guest import BootGuest, ProgramGuest
 from harness.explore.judge import Judged, ProgramJudge, left_out
 from harness.explore.known import KnownBug, load_known
@@ -19,6 +18,7 @@ from harness.explore.model import StepProblem
 from harness.explore.operations import OPERATIONS
 from harness.explore.program import Program
 from harness.explore.shrink import shrink
+from harness.explore.source import ProgramSource
 from harness.explore.wire import ProgramFacts, encode
 from harness.guests.console import Crash
 

@@ -13,10 +13,10 @@ from harness.errors import InfrastructureError
 from harness.explore.corpus import Kept, load_corpus
 from harness.explore.difference import behaviour
 from harness.explore.exploration import Exploration
-from harness.explore.generate import ProgramSource
 from harness.explore.known import known_as
 from harness.explore.model import ORACLES
 from harness.explore.session import Explorer
+from harness.explore.source import ProgramSource
 from harness.guests.accel import AccelWanted
 from harness.guests.model import Guest
 from harness.guests.qemu import QemuGuest, Wishes

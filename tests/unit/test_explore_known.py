@@ -10,11 +10,11 @@ import pytest
 from harness.errors import ConfigError, UsageError
 from harness.explore.corpus import load_corpus
 from harness.explore.exploration import Exploration
-from harness.explore.generate import ProgramSource
 from harness.explore.known import load_known, parse_known
 from harness.explore.program import Program, Step, parse_program
 from harness.explore.record import ExplorationRecord, FindingRecord, read_exploration, record_of
 from harness.explore.session import Explorer
+from harness.explore.source import ProgramSource
 from harness.explore.verdicts import EXPLORE_RULES, judge_exploration, unexplored
 from harness.model.rule import KernelFacts
 from harness.model.verdict import Verdict

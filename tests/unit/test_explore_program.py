@@ -12,7 +12,6 @@ from harness.errors import UsageError
 from harness.explore.corpus import load_corpus
 from harness.explore.generate import (
     TEMPLATES,
-    ProgramSource,
     Random,
     attached,
     growing,
@@ -21,11 +20,11 @@ from harness.explore.generate import (
     there_and_back,
     together,
     variants,
-    whole_process_first,
 )
 from harness.explore.operations import ADVICE, DISCARDS, OPERATIONS, by_name
 from harness.explore.program import KINDS, PLACES, STEPS_MAX, TRAITS, Program, Step, parse_program
 from harness.explore.shrink import size, smaller
+from harness.explore.source import ProgramSource, whole_process_first
 from harness.explore.wire import encode, shape_of
 
 

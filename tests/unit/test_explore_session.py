@@ -10,10 +10,10 @@ import pytest
 from harness.explore.against import Against, Compared
 from harness.explore.executor import CHUNK, Executor
 from harness.explore.exploration import Exploration
-from harness.explore.generate import ProgramSource
 from harness.explore.model import ORACLES
 from harness.explore.program import Program, Segment, Step, parse_program
 from harness.explore.session import Explorer
+from harness.explore.source import ProgramSource
 from harness.explore.wire import encode
 from harness.reports.explore import Explored, explored_json, explored_junit, explored_lines
 from tests.support.promising_kernel import MLOCK, MPROTECT, MSEAL, MUNMAP, WRITE, Memory, PromisingKernel

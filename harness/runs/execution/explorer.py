@@ -9,9 +9,9 @@ from pathlib import Path
 from harness.errors import InfrastructureError, LostGuest
 from harness.explore.corpus import load_corpus
 from harness.explore.exploration import Exploration
-from harness.explore.generate import ProgramSource
 from harness.explore.keep import keep_exploration
 from harness.explore.session import Explorer
+from harness.explore.source import ProgramSource
 from harness.guests.model import Guest
 from harness.kernels.model import Kernel
 from harness.kernels.store import telling

@@ -1,0 +1,92 @@
+"""In which order programs are run: first what is enumerated, then what is random."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+from harness.explore.generate import (
+    EXHAUSTIVE_UNITS,
+    Random,
+    attached,
+    consequences,
+    exhaustive,
+    growing,
+    in_turn,
+    keyed,
+    pairs,
+    positions,
+    there_and_back,
+    traits_together,
+)
+from harness.explore.operations import by_name
+from harness.explore.program import FLAGS, Program
+from harness.explore.wire import encode
+
+_WHOLE_PROCESS = frozenset({by_name("fork").number, by_name("mlockall").number})
+
+
+def whole_process_first(programs: Sequence[Program], chunk: int) -> list[Program]:
+    """The same programs, each chunk beginning with its share of those that fork or lock all memory.
+
+    The programs of a chunk share a process, and what they sealed cannot be unmapped: a fork copies all that the
+    programs before it left. Behind 30 of them it costs as much as a whole program without a fork.
+    """
+    wide = [program for program in programs if any(step.op in _WHOLE_PROCESS for step in program.steps)]
+    others = iter([program for program in programs if all(step.op not in _WHOLE_PROCESS for step in program.steps)])
+    chunks = max(1, -(-len(programs) // chunk))
+    ordered: list[Program] = []
+    for number in range(chunks):
+        mine = wide[number::chunks]
+        ordered += [*mine, *itertools.islice(others, max(0, chunk - len(mine)))]
+    return [*ordered, *others]
+
+
+class ProgramSource:
+    """Where a run's programs come from: so many of each batch from what is exhaustive, as long as there is any.
+
+    ``batches`` and ``exhausted`` say how far an earlier run came, which this one goes on from. What that one had kept
+    to be changed further is not there any more.
+    """
+
+    def __init__(self, seed: int, *, batches: int = 0, exhausted: int = 0) -> None:
+        self.seed = seed
+        self.random = Random(seed)
+        rng = random.Random(f"exhaustive {seed}")
+        self._exhaustive = itertools.chain(
+            exhaustive(1, rng),
+            in_turn(
+                positions(),
+                there_and_back(rng),
+                traits_together(rng),
+                consequences(rng),
+                growing(),
+                attached(),
+                keyed(),
+            ),
+            exhaustive(2, rng),
+            pairs(3, rng),
+            exhaustive(3, rng),
+            exhaustive(4, rng),
+            exhaustive(EXHAUSTIVE_UNITS, rng),
+        )
+        self.batches = batches
+        self.exhausted = sum(1 for _ in itertools.islice(self._exhaustive, exhausted))
+        self.digest = hashlib.sha256()
+
+    def batch(self, size: int, chunk: int) -> list[Program]:
+        """The next programs: half exhaustive, the rest random; one chunk among a crowd of mappings."""
+        self.random.begin(self.batches)
+        self.batches += 1
+        programs = list(itertools.islice(self._exhaustive, size // 2))
+        self.exhausted += len(programs)
+        while len(programs) < size:
+            programs.append(self.random.program())
+        programs = whole_process_first(programs, chunk)
+        at = chunk * self.random.below(-(-size // chunk))
+        programs[at : at + chunk] = [replace(p, flags=p.flags | FLAGS["crowd"]) for p in programs[at : at + chunk]]
+        self.digest.update(b"".join(map(encode, programs)))
+        return programs
