@@ -24,7 +24,7 @@ WAYS = {
 from harness.kernels import tree_source
 from harness.kernels.store import Store
 from harness.kernels.tree import BuiltTree
-from harness.matrix.model import TreeSource
+from harness.matrix.sources.tree import TreeSource
 from tests.unit.kernel_fakes import CONFIG, arm64_image
 
 def build(tree, arch, out, fragments):

@@ -59,7 +59,7 @@ def test_the_reviewed_table_excuses_no_refusal_of_permission() -> None:
 def test_every_entry_is_about_something_there_is() -> None:
     probes = probe_list()
     there = {kind: {getattr(p, kind) for p in probes} for kind in ("operation", "region", "span")}
-    sources = "\n".join(path.read_text(encoding="utf-8") for path in PAYLOAD.glob("*.c"))
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in PAYLOAD.glob("*.[ch]"))
     for entry in load_refusals():
         globs = (
             ("operation", entry.selector.operations),
