@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -31,7 +30,7 @@ from harness.kernels.model import Kernel
 from harness.kernels.resolve import Resolution, provide
 from harness.kernels.store import telling, write_atomically
 from harness.matrix.load import default_path, load_matrix
-from harness.matrix.model import CellSpec, Matrix
+from harness.matrix.model import CellSpec, Matrix, Profile
 from harness.reports.cost import (
     Costed,
     cost_json,
@@ -41,6 +40,7 @@ from harness.reports.cost import (
     functions_json,
     functions_lines,
 )
+from harness.runs.run_store import new_run_id
 
 Measured = TypeVar("Measured", CostTable, FunctionCosts)
 
@@ -132,7 +132,7 @@ def cost(
         resolution = provide((others or meant).matrix, specs, offline=offline, progress=say)
     for arch in dict.fromkeys(spec.arch for spec in specs):
         cost_program(arch)
-    folder = results / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    folder = results / new_run_id()
     run = _CostRun(folder, resolution, scale, wanted, aside, quiet)
     if row:
         found = run.each(specs, lambda spec: run.by_function(spec, row), jobs)
@@ -151,6 +151,14 @@ def cost(
     return 3 if 3 in codes else 1 if 1 in codes else 0
 
 
+def counted_profile(matrix: Matrix) -> Profile:
+    """The machine profile that costs are counted on. Raises ``UsageError`` where the matrix has none."""
+    profile = matrix.profiles.get(PROFILE)
+    if profile is None or not profile.counted:
+        raise UsageError(f"{matrix.path}: costs need a profile {PROFILE!r} with `counted: true`")
+    return profile
+
+
 def count_kernels(
     matrix: Matrix,
     pairs: Sequence[tuple[Kernel, CostTable | None]],
@@ -159,11 +167,12 @@ def count_kernels(
     scale: float,
     aside: Console,
     quiet: bool,
-) -> None:
-    """Count on these kernels, and write the reports into ``folder``; beside each stands what it is compared with."""
-    profile = matrix.profiles.get(PROFILE)
-    if profile is None or not profile.counted:
-        raise UsageError(f"{matrix.path}: costs need a profile {PROFILE!r} with `counted: true`")
+) -> tuple[str, ...]:
+    """Count on these kernels, and write the reports into ``folder``; beside each stands what it is compared with.
+
+    Returns a line for each kernel whose costs could not be counted.
+    """
+    profile = counted_profile(matrix)
     for arch in dict.fromkeys(kernel.arch for kernel, _ in pairs):
         cost_program(arch)
     specs = [CellSpec(matrix.kernels[kernel.name], kernel.arch, profile) for kernel, _ in pairs]
@@ -172,6 +181,9 @@ def count_kernels(
     tables = run.each(specs, run.one, None)
     costed = [Costed(tables[spec.id], other, DEFAULT_BY) for spec, (_, other) in zip(specs, pairs, strict=True)]
     _keep(folder, costed, cost_rows())
+    return tuple(
+        f"{spec.id}: its costs were not counted: {tables[spec.id].lost}" for spec in specs if tables[spec.id].lost
+    )
 
 
 def _functions(

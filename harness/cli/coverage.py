@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -28,6 +27,7 @@ from harness.matrix.model import CellSpec
 from harness.model.architectures import Arch, host_arch
 from harness.reports.coverage import coverage_json, coverage_lines, coverage_page
 from harness.runs.planning.payload_tasks import probes_meant
+from harness.runs.run_store import new_run_id
 from harness.runs.symbols import built_vmlinux
 
 KERNEL = "own-7.3-kcov"
@@ -98,7 +98,7 @@ def coverage(
         raise UsageError(
             f"{kernel}: its vmlinux with symbols is not here; build it with the fragment kcov, or name {KERNEL}"
         )
-    folder = results / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    folder = results / new_run_id()
 
     def make() -> Guest:
         return QemuGuest(found, spec.profile, folder / spec.id, Wishes(acceleration=accel, scale=scale))

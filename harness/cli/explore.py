@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -37,6 +36,7 @@ from harness.matrix.model import CellSpec
 from harness.model.json_text import parse_json
 from harness.payload.build import build
 from harness.reports.explore import Explored, explored_json, explored_junit, explored_lines
+from harness.runs.run_store import new_run_id
 
 _INTERRUPTED = "interrupted"
 
@@ -113,7 +113,7 @@ def explore(
         others = meant_cells(meant.matrix, replace(words, given=against, selection=None), say) if against else None
         specs = (*meant.specs, *(others.specs if others else ()))
         resolution = provide((others or meant).matrix, specs, offline=offline, progress=say)
-    folder = results / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{seed}"
+    folder = results / f"{new_run_id()}-{seed}"
     wishes = Wishes(acceleration=accel, scale=scale, fresh=fresh)
     run = _ExploreRun(folder, wishes, resolution, programs, seconds, seed, came, aside, quiet)
     explored: list[Explored] = []

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -18,13 +18,13 @@ from rich.console import Console
 
 from harness.cli import options as shared
 from harness.cli.announce import hush
-from harness.cli.cost import count_kernels
+from harness.cli.cost import count_kernels, counted_profile
 from harness.cli.progress import progress
 from harness.cli.remarks import tell_remarks
 from harness.cli.run import preparing
 from harness.cli.unwritten import telling_how_to_go_on
 from harness.cost.stored import FOLDER, stored_costs
-from harness.errors import Interrupted, UsageError
+from harness.errors import InfrastructureError, Interrupted, UsageError
 from harness.guests.accel import AccelWanted
 from harness.history.database import database_url, reading
 from harness.matrix.load import default_path, load_matrix
@@ -50,7 +50,7 @@ from harness.nightly.night import (
     observe_again,
     plan_night,
 )
-from harness.nightly.notify import NotSent, channels
+from harness.nightly.notify import channels
 from harness.reports.junit import PAGES
 from harness.reports.site import build_site
 from harness.reports.style import Ink
@@ -163,6 +163,11 @@ def nightly(
         seed=int(f"{datetime.now(UTC):%Y%m%d}"),
     )
     began = time.monotonic()
+    uncounted: list[str] = []
+    # What would refuse the night in its end refuses it before anything boots.
+    stored_costs(results)
+    if counting:
+        counted_profile(matrix)
 
     def carry_out(composed: Composed) -> RunDone:
         going_on = telling_how_to_go_on(composed.plan.folder)
@@ -182,20 +187,20 @@ def nightly(
         done = _rest(wanted, whole, folder, carry_out, aside) if folder else None
         steps = NightSteps(
             carry_out,
-            _counting(matrix, options, aside, quiet=quiet) if counting else lambda whole: None,
+            _counting(matrix, options, aside, uncounted.extend, quiet=quiet) if counting else lambda whole: None,
             _search(options, matrix, searching, aside, quiet=quiet),
         )
         ended = _night(wanted, whole, done, began, steps)
         unsent = notify(ended, ways, _page(ended.folder))
         if isinstance(ended, Night):
             end(ended)
-    for line in unsent:
+    for line in (*uncounted, *unsent):
         aside.print(f"sealmatrix: {line}", highlight=False, markup=False, soft_wrap=True)
     _tell(ended.mark, ended.folder, aside)
     if site is not None:
         with reading(database_url(results)) as connection:
             build_site(connection, site, load_catalogue(), 200)
-    return ended.exit_code or (NotSent.exit_code if unsent else 0)
+    return ended.exit_code or (InfrastructureError.exit_code if unsent or uncounted else 0)
 
 
 @dataclass(frozen=True)
@@ -226,8 +231,11 @@ def _night(
     return night
 
 
-def _counting(matrix: Matrix, options: Options, aside: Console, *, quiet: bool) -> Callable[[Composed], None]:
-    """What counts the costs of a night's kernels that nobody has counted, beside those of the night before."""
+def _counting(
+    matrix: Matrix, options: Options, aside: Console, lost: Callable[[Iterable[str]], None], *, quiet: bool
+) -> Callable[[Composed], None]:
+    """What counts the costs of a night's kernels that nobody has counted, beside those of the night before; ``lost`` is
+    told of those that could not be counted."""
 
     def count(whole: Composed) -> None:
         known = stored_costs(options.results)
@@ -236,7 +244,7 @@ def _counting(matrix: Matrix, options: Options, aside: Console, *, quiet: bool) 
         before = costs_before(options.results, whole.plan.folder.name, known)
         pairs = [(kernel, before.get((kernel.name, kernel.arch))) for kernel in new.values()]
         folder = options.results / FOLDER / whole.plan.folder.name
-        count_kernels(matrix, pairs, folder, scale=options.scale, aside=aside, quiet=quiet)
+        lost(count_kernels(matrix, pairs, folder, scale=options.scale, aside=aside, quiet=quiet))
 
     return count
 

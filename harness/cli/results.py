@@ -44,6 +44,8 @@ def prune(
     `sealmatrix nightly` are removed. The history keeps what it knows of removed nights.
     """
     keep = Keep(last=keep_last, weeks=keep_weeks, most=size_of(budget or os.environ.get(BUDGET, "0")))
+    if not results.is_dir():
+        raise UsageError(f"{results}: no such folder of results")
     nights = nights_on_disk(results)
     opened: set[str] = set()
     if nights:

@@ -39,6 +39,11 @@ class CoverageTrace:
     cut: list[str] = field(default_factory=list)
     ended: bool = False
 
+    @property
+    def untold(self) -> tuple[str, ...]:
+        """Planned probes of which the payload said nothing."""
+        return tuple(probe for probe in self.planned if probe not in self.pairs)
+
     def line(self, line: bytes) -> None:
         """Take a line of the stream. Raises ``LostGuest`` for one that is none."""
         try:
@@ -85,6 +90,8 @@ def measure_coverage(
             guest.stop()
         if not any(trace.pairs.values()):
             lost = "no probe ran any block: is the vmlinux that of this kernel?"
+        elif untold := trace.untold:
+            lost = f"{len(untold)} of {len(trace.planned)} planned probes told nothing, {untold[0]} the first of them"
     except InfrastructureError as problem:
         lost = str(problem)
     if code is None:

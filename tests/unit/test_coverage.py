@@ -195,6 +195,12 @@ def test_what_is_no_whole_answer_is_said(own: Kernel, script: list, lost: str) -
     assert lost in "\n".join(coverage_lines(result))
 
 
+def test_probes_that_were_planned_and_told_nothing_are_said(own: Kernel) -> None:
+    plan = json.dumps({"type": "plan", "probes": [PROBE, "munmap/anon-r/exact"]}).encode() + b"\n"
+    result = measured(own, FakeGuest([plan, *stream(ENTRY, SECOND)[1:]]))
+    assert result.lost == "1 of 2 planned probes told nothing, munmap/anon-r/exact the first of them"
+
+
 def test_a_trace_that_was_cut_is_said(own: Kernel) -> None:
     result = measured(own, FakeGuest(stream(ENTRY, SECOND, kept=False)))
     assert result.cut == (PROBE,)

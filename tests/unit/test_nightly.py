@@ -9,15 +9,20 @@ import time
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
+from rich.console import Console
 
 from harness.cli import nightly as cli_nightly
+from harness.cli.main import cli
 from harness.errors import UsageError
 from harness.history.database import database_url, reading
 from harness.history.queries import RunLine, runs
 from harness.history.regressions import Changed, Regression, regressions
 from harness.kernels.store import Store
+from harness.matrix.load import default_path
 from harness.model.run_record import read_run, write_run
 from harness.model.stored_files import packed
 from harness.nightly.against_last import SinceLast
@@ -27,7 +32,7 @@ from harness.nightly.model import Night, Wanted
 from harness.nightly.news import LINES, NightFacts, news
 from harness.nightly.night import alone
 from harness.runs.finished_cells import FinishedCells
-from harness.runs.run_store import find_run, load_run
+from harness.runs.run_store import find_run, load_run, nightly_folders
 from tests.builders import default_matrix
 from tests.nights import BROKEN, LOST, NOW, WANTED, Machines, night, night_or_nothing, nothing
 from tests.support.scripted_runs import RULES, WHOLE, run_plan, statuses
@@ -376,3 +381,32 @@ def test_the_page_of_a_night_begins_with_what_the_night_ended_with(
     page = (done.folder / "report.html").read_bytes()
     assert page.index(b"Since last night") < page.index(b"new: R1 munmap gets at it") < page.index(b"What failed")
     assert read_run(done.folder).reports["report.html"] == sha256(page).hexdigest()
+
+
+def test_what_would_refuse_a_night_in_its_end_refuses_it_before_anything_boots(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    damaged = results / "cost" / "20261128-010203-0000" / "cost.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("{")
+    said = CliRunner().invoke(cli, ["nightly", "--offline", "--results", str(results)])
+    assert isinstance(said.exception, UsageError) and str(damaged) in str(said.exception)
+    assert nightly_folders(results) == []
+    damaged.unlink()
+    matrix = tmp_path / "kernels.yaml"
+    matrix.write_text(default_path().read_text().replace("counted: true", "counted: false"))
+    said = CliRunner().invoke(cli, ["nightly", "--cost", "-f", str(matrix), "--results", str(results)])
+    assert isinstance(said.exception, UsageError) and "costs need a profile" in str(said.exception), said.exception
+    assert nightly_folders(results) == []
+
+
+def test_costs_that_could_not_be_counted_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    why = "debian-newest: its costs were not counted: it went away"
+    monkeypatch.setattr(
+        cli_nightly, "unmeasured", lambda *_: {("00", "x86_64"): SimpleNamespace(name="debian-newest", arch="x86_64")}
+    )
+    monkeypatch.setattr(cli_nightly, "count_kernels", lambda *_, **__: (why,))
+    lost: list[str] = []
+    options = SimpleNamespace(results=tmp_path, scale=1.0)
+    whole = SimpleNamespace(every=(), plan=SimpleNamespace(folder=tmp_path / "n-00"))
+    cli_nightly._counting(None, options, Console(), lost.extend, quiet=True)(whole)  # type: ignore[arg-type]
+    assert lost == [why]

@@ -96,3 +96,9 @@ def test_a_kernel_that_nothing_names_goes_with_what_only_it_needs(tmp_path: Path
     remove_builds(store, [unused])
     assert [build.release for build in stored_builds(store)] == ["r1"]
     assert (store.holds(own), store.holds(common), store.holds(other)) == (False, True, True)
+
+
+def test_a_folder_that_is_not_there_has_no_nights_to_keep(tmp_path: Path) -> None:
+    said = CliRunner().invoke(cli, ["results", "prune", "--results", str(tmp_path / "reslts")])
+    assert isinstance(said.exception, UsageError)
+    assert "reslts: no such folder of results" in str(said.exception)
