@@ -529,7 +529,7 @@ def _moved(attrs: bytearray, old: bytes, op: bytes, before: bytes, after: bytes,
             i, source = op[4] + k, op[1] + k
             if i < n and attrs[i] < SEALED and after[2 + i] & MAPPED and before[2 + i] != after[2 + i]:
                 attrs[i] = old[source] & (KIND | KEYED | DONTFORK | WIPE | ASTRAY)
-            elif i < n and attrs[i] < SEALED:
+            elif i < n and attrs[i] < SEALED and attrs[i] & KIND != _GROWN:
                 attrs[i] = (attrs[i] & ~KIND) | (old[source] & KIND if after[2 + i] & MAPPED else 0)
     elif op[3] in _RESIZES:
         for i in range(op[1] + op[2], min(op[1] + op[4], n)):

@@ -344,3 +344,12 @@ def test_what_the_kernel_may_empty_gives_sigbus_where_userfaultfd_was_asked_to_t
     assert oracles(freed.judge()) == []
     freed.program = parse_program(text.replace("free", "cold"))
     assert oracles(freed.judge()) == ["sealed-unchanged"]
+
+
+def test_a_refused_move_onto_what_a_sealed_mapping_grew_by_leaves_that_open() -> None:
+    grown = window("window 2 x 1 page, 4gib: hole | anon rw written sealed growsdown\nwrite 0-0 33\nmremap 1-1 to 0")
+    grown.answers, grown.twin_answers = [0, EPERM], [0, LEFT_OUT]
+    for looks in (grown.looks, grown.twin_looks):
+        looks[1][0] = (RW, 33)
+        looks.append(list(looks[1]))
+    assert oracles(replace(grown, sealed={0, 1}).judge()) == []
