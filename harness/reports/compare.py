@@ -101,8 +101,10 @@ def _changes(page: Page, comparison: Comparison, every: bool) -> None:
             page.head(word(change, across=across).capitalize())
         brief = [] if every else [item for item in items if change in _BRIEF or (across and _merely_skipped(item))]
         _brief(page, brief)
+        skipped = [] if every else [item for item in items if item not in brief and _no_longer_applies(item)]
+        _by_reason(page, skipped)
         for item in items:
-            if item not in brief:
+            if item not in brief and item not in skipped:
                 _item(page, item, every)
     _divided(page, comparison.pairs, every)
 
@@ -123,6 +125,27 @@ def _divided(page: Page, pairs: Sequence[Pair], every: bool) -> None:
 def _merely_skipped(item: News) -> bool:
     """What one machine does not offer is told by name; what it did not answer is told in full."""
     return item.change.change == "lost coverage" and not item.pairs[0].regressed_in(item.change)
+
+
+def _no_longer_applies(item: News) -> bool:
+    worst = item.change.worst
+    return item.change.change == "lost coverage" and bool(worst and worst.after and worst.after.status == "skip")
+
+
+def _by_reason(page: Page, items: Sequence[News]) -> None:
+    """What a kernel does not offer has one reason for many rules: the reason once, then the rules it takes away."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for item in items:
+        worst = item.change.worst
+        assert worst is not None
+        where = ", ".join(dict.fromkeys(_place(pair) for pair in item.pairs))
+        lost, all_of = item.change.counts["lost coverage"], sum(item.change.counts.values())
+        probes = plural(lost, "probe") if lost == all_of else f"{lost} of {all_of} probes"
+        reason = told(worst.after).removeprefix("skip: ")
+        groups.setdefault((reason, where), []).append(f"{item.change.rule.id} ({probes})")
+    for (reason, where), rules in groups.items():
+        page.line(f"{page.ink.glyph('skip')} {reason} [{where}]", _IN, _STYLES["lost coverage"])
+        page.line(f"{plural(len(rules), 'rule')}: {', '.join(rules)}", _DEEP)
 
 
 def _brief(page: Page, items: Sequence[News]) -> None:

@@ -73,6 +73,20 @@ def test_both_observations_stand_side_by_side() -> None:
     assert as_json(comparison)["pairs"][0]["rules"][0]["says"] == "passes on 6.12.117, fails on 7.3.117"
 
 
+def test_rules_that_one_missing_thing_takes_away_stand_under_its_reason() -> None:
+    why = "not offered here: io_uring: ENOSYS"
+    after = [result(RULES[0], "skip", why), result(RULES[1], "skip", why), result(RULES[2], "observed")]
+    done = made((cell("debian-6.12"), results()), (cell("debian-7.3"), after))
+    old, new = sides_of(done)
+    comparison = compare_picks(Picked("a", done, (old,)), Picked("b", done, (new,)))
+    lost = printed(comparison).partition("Lost coverage\n")[2].splitlines()[:2]
+    assert lost[0] == f"  - {why} [x86_64]"
+    assert lost[1] == "      2 rules: munmap-across (3 probes), mprotect-mixed (3 probes)"
+    assert comparison.exit_code == 1
+    each = printed(comparison, every=True)
+    assert "passes on 6.12.117, does not apply on 7.3.117" in each and RULES[0].statement in each
+
+
 def test_two_runs_that_behave_alike_are_unchanged(tmp_path: Path) -> None:
     one = default_matrix(tmp_path)
     other = replace(one, record=one.record.model_copy(update={"id": "20261124-214500-3fa2"}))
