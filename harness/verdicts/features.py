@@ -31,6 +31,9 @@ _CALLS = (
     ("ptrace", "ptrace"),
     ("process-vm-write", "process_vm_writev"),
     ("file", "a change of the file"),
+    ("collapse", "madvise"),
+    ("hwpoison", "madvise"),
+    ("soft-offline", "madvise"),
 )
 _BY = {
     "thread-": "in a thread",
@@ -41,7 +44,14 @@ _BY = {
     "pkey-mprotect": "by pkey_mprotect",
     "system-": "on the kernel's own mappings",
     "page-zero-": "on the page at address zero",
+    "clone-vm-": "by another process that shares the memory",
+    "program32-": "by a 32-bit program",
+    "shadow-stack-": "on shadow stacks",
+    "bti-": "with PROT_BTI",
+    "mte-": "with PROT_MTE",
 }
+# What an operation's name may begin with, before the call that it is about.
+_BEFORE_THE_CALL = ("after-", "process-m", *(start for start in _BY if start.endswith("-")))
 PLACES = {
     "past": "where a sealed mapping goes on past the range",
     "before-range": "where a sealed mapping begins before the range",
@@ -77,7 +87,7 @@ _MEMORY = {
 # Operations that take memory away, whatever system call they are: the kernel has one place for all of them.
 _UNMAPS = (
     "munmap", "mmap-fixed", "mremap-onto", "mremap-shrink", "mremap-move-shrink", "shmat-remap", "remap-file-pages",
-    "brk-shrink", "shmdt",
+    "brk-shrink", "brk-moved-shrink", "shmdt",
 )  # fmt: skip
 # How each span lies: p plain, s sealed, g a gap; upper case is what the operation covers (``--list`` says the same).
 LAYOUTS: Mapping[str, str] = {
@@ -139,9 +149,7 @@ def call_of(operation: str) -> str:
 
 def _last_call(operation: str) -> str:
     """The part of a name from its last call on: ``after-mlock-munmap`` is about munmap."""
-    if not operation.startswith(
-        ("after-", "fork-", "vfork-", "thread-", "race-", "system-", "page-zero-", "process-m")
-    ):
+    if not operation.startswith(_BEFORE_THE_CALL):
         return operation
     found = [(operation.rfind(f"-{word}"), word) for word, _ in _CALLS]
     at, _ = max(found, key=lambda pair: (pair[0], len(pair[1])))
@@ -176,6 +184,6 @@ _PLAIN_REGIONS = ("anon-rw", "anon-r", "anon-none", "shared-anon-rw", "memfd-pri
 def plainness(verdict: Verdict) -> tuple[object, ...]:
     """Sorts verdicts so that the one a person understands first stands first: an ordinary call on ordinary memory."""
     operation, region, span = (*verdict.probe.split("/"), "", "")[:3]
-    unusual = operation.startswith(("after-", "race-", "fork-", "thread-", "system-", "page-zero-", "process-"))
+    unusual = operation.startswith(("process-", *_BEFORE_THE_CALL))
     rank = _PLAIN_REGIONS.index(region) if region in _PLAIN_REGIONS else len(_PLAIN_REGIONS)
     return unusual, rank, span != "exact", len(operation), verdict.probe

@@ -146,6 +146,11 @@ def test_nothing_failed_nothing_explained() -> None:
         ("race-mprotect-crowd", "mprotect"),
         ("brk-shrink-short", "brk"),
         ("after-refused-munmap-mremap", "mremap"),
+        ("clone-vm-munmap", "munmap"),
+        ("program32-process-madvise-dontneed", "madvise"),
+        ("shadow-stack-mmap-fixed", "mmap(MAP_FIXED)"),
+        ("hwpoison", "madvise"),
+        ("fork-exec", "fork-exec"),
     ],
 )
 def test_the_call_an_operation_is_about(operation: str, call: str) -> None:
