@@ -99,7 +99,13 @@ def _line(text: str) -> str:
 
 
 def _defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """What nobody expected: told whole, and never with the exit status of a rule that failed."""
+    """What nobody expected: told whole, and never with the exit status of a rule that failed.
+
+    A second Ctrl-C, while the first one's answer is under way, is no defect: it ends the process at once.
+    """
+    if issubclass(kind, KeyboardInterrupt):
+        click.echo("sealmatrix: interrupted again; ended at once", err=True)
+        leave(Interrupted.exit_code)
     sys.stderr.write(masked_text("".join(traceback.format_exception(kind, error, trace))))
     click.echo("sealmatrix: internal error (a bug in sealmatrix); this says nothing about the kernels tested", err=True)
     sys.exit(InfrastructureError.exit_code)
