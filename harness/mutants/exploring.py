@@ -12,7 +12,7 @@ import harness.explore
 from harness.errors import InfrastructureError
 from harness.explore.corpus import Kept, load_corpus
 from harness.explore.difference import behaviour
-from harness.explore.exploration import Exploration
+from harness.explore.exploration import Exploration, ExploreFinding
 from harness.explore.known import known_as
 from harness.explore.model import ORACLES
 from harness.explore.session import Explorer
@@ -28,7 +28,10 @@ from harness.payload.build import build
 
 
 class ExploreSuite:
-    """Explores a kernel for ``seconds``, or until the first finding: one is enough to notice a mutant."""
+    """Explores a kernel for ``seconds``, or until the first finding: one is enough to notice a mutant.
+
+    What is found runs on the unchanged kernel, too; where it shows there as well it is a false alarm, and no answer.
+    """
 
     name = "exploration"
     strict = True
@@ -43,24 +46,15 @@ class ExploreSuite:
         self._live: Guest | None = None
         self._guard = threading.Lock()
         self._stopped = threading.Event()
+        self._unchanged: Kernel | None = None
         corpus = [str(kept.program) for kept in load_corpus()]
         facts = (payload.sha256, repr(profile), arch, seconds, seed, corpus, _own_sources())
         self.digest = sha256(repr(facts).encode()).hexdigest()[:16]
 
     def __call__(self, kernel: Kernel, folder: Path) -> SuiteResult:
         """Explore ``kernel``."""
-
-        def boot() -> Guest:
-            guest = QemuGuest(kernel, self._profile, folder, self._wishes)
-            with self._guard:
-                self._live = guest
-            if self._stopped.is_set():
-                guest.stop()
-            outcome.release, outcome.upstream = guest.boot().release, kernel.version
-            return guest
-
         outcome = Exploration(self._seed, arch=self._arch)
-        explorer = Explorer(boot, self._payload, lambda _text: None, first_only=True)
+        explorer = self._explorer(kernel, folder, outcome)
         corpus = load_corpus()
         observed: Mapping[str, str] = {}
         try:
@@ -71,9 +65,40 @@ class ExploreSuite:
             explorer.stop()
             with self._guard:
                 self._live = None
+        if outcome.findings and self._unchanged is not None and self._unchanged.sha256 != kernel.sha256:
+            self._without_false_alarms(outcome, self._unchanged, folder / "unchanged")
         if outcome.plan is None and not outcome.lost and not outcome.findings:
             raise InfrastructureError("nothing was explored")
         return replace(summary(outcome), observed=observed)
+
+    def _explorer(self, kernel: Kernel, folder: Path, outcome: Exploration) -> Explorer:
+        def boot() -> Guest:
+            guest = QemuGuest(kernel, self._profile, folder, self._wishes)
+            with self._guard:
+                self._live = guest
+            if self._stopped.is_set():
+                guest.stop()
+            outcome.release, outcome.upstream = guest.boot().release, kernel.version
+            return guest
+
+        return Explorer(boot, self._payload, lambda _text: None, first_only=True)
+
+    def _without_false_alarms(self, outcome: Exploration, unchanged: Kernel, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        explorer = self._explorer(unchanged, folder, Exploration(self._seed, arch=self._arch))
+        try:
+            false = false_alarms(explorer, outcome.findings)
+        finally:
+            explorer.stop()
+            with self._guard:
+                self._live = None
+        outcome.findings = [finding for finding in outcome.findings if finding not in false]
+        if false and not outcome.findings:
+            outcome.lost = f"a false alarm: the unchanged kernel shows it, too: {false[0].problem.text}"
+
+    def beside(self, unchanged: Kernel) -> None:
+        """What is found on another kernel has to be well on this one."""
+        self._unchanged = unchanged
 
     def stop(self) -> None:
         """End the guest that is running, and whichever would come after it."""
@@ -82,6 +107,16 @@ class ExploreSuite:
             live = self._live
         if live is not None:
             live.stop()
+
+
+def false_alarms(explorer: Explorer, findings: Sequence[ExploreFinding]) -> tuple[ExploreFinding, ...]:
+    """Those of the findings whose program shows the same on the kernel that ``explorer`` has."""
+    found = []
+    for finding in findings:
+        *_, (judged, _) = explorer.run([*finding.company, finding.program])
+        if finding.problem.same in [problem.same for problem in judged.problems]:
+            found.append(finding)
+    return tuple(found)
 
 
 def observed_of(explorer: Explorer, corpus: Sequence[Kept]) -> Mapping[str, str]:

@@ -73,6 +73,9 @@ class OwnSuite:
         results = judge_cell(self._assignment, facts, outcome.journalled, outcome.lost, outcome.crashes)
         return summary(results, outcome.lost)
 
+    def beside(self, unchanged: Kernel) -> None:
+        """Its answer of the session is enough."""
+
     def stop(self) -> None:
         """End the guest that is running, and whichever would come after it."""
         self._stopped.set()

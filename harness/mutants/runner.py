@@ -80,7 +80,8 @@ def run_mutants(task: MutationOptions, suite: Suite, on_progress: OnMutationProg
     Raises ``UnfitSuite``, ``UsageError`` for a tree that is none, ``StoreError``, ``ToolMissing`` and the errors of
     the unchanged kernel's build; what goes wrong with one mutant is its record.
     """
-    with _opened(task, on_progress) as (workshop, pristine):
+    with _opened(task, on_progress) as (workshop, pristine), pristine.dropping():
+        suite.beside(pristine.kernel)
         records, session = _open_session(task, workshop.series, suite, pristine, on_progress)
         _Trials(task, suite, on_progress, workshop, records, session).go()
     return records
@@ -144,14 +145,12 @@ def _open_session(
     records = Records(task.results / session.name)
     known = records.session()
     if known is not None and not task.every and replace(known, pristine=session.pristine, source=task.where) == session:
-        pristine.discard()
         return records, known
     on_progress(MutationProgress("running the suite on", "the unchanged kernel", 0, len(task.mutants)))
     folder = _fresh(records.folder / "cells" / "pristine")
-    with pristine.dropping():
-        answer = suite(pristine.kernel, folder)
-        if answer.observed and not answer.lost:
-            answer = steady(answer, suite(pristine.kernel, _fresh(records.folder / "cells" / "pristine-again")))
+    answer = suite(pristine.kernel, folder)
+    if answer.observed and not answer.lost:
+        answer = steady(answer, suite(pristine.kernel, _fresh(records.folder / "cells" / "pristine-again")))
     if answer.lost:
         raise UnfitSuite(f"{suite.name} gives no complete answer on the unchanged kernel: {answer.lost} ({folder})")
     if suite.strict and answer.failed:

@@ -49,6 +49,10 @@ class Suite(Protocol):
         """Run on one kernel. Raises ``InfrastructureError`` for what is not the kernel's doing."""
         ...
 
+    def beside(self, unchanged: Kernel) -> None:
+        """Take the unchanged kernel, which stays while mutants are tried, for a suite that asks it again."""
+        ...
+
     def stop(self) -> None:
         """End what is running."""
         ...

@@ -10,9 +10,10 @@ from harness.explore.exploration import Exploration, ExploreFinding
 from harness.explore.model import ORACLES, StepProblem
 from harness.explore.program import Program, parse_program
 from harness.explore.session import Explorer
-from harness.mutants.exploring import observed_of, summary
+from harness.explore.source import ProgramSource
+from harness.mutants.exploring import false_alarms, observed_of, summary
 from harness.mutants.suite import SuiteResult, compare
-from tests.support.promising_kernel import PromisingKernel
+from tests.support.promising_kernel import MUNMAP, PromisingKernel
 
 PROGRAM = parse_program("window 2 x 1 page, usual: anon 2 rw sealed\nmunmap 0-1")
 
@@ -53,3 +54,15 @@ def test_what_the_corpus_shows_is_held_against_what_it_showed(tmp_path: Path) ->
     assert set(seen) == {f"corpus/{kept.name}" for kept in corpus} and seen == again
     assert compare(SuiteResult({}, (), observed=seen), SuiteResult({}, (), observed=again)).outcome == "survived"
     assert compare(SuiteResult({}, (), observed=seen), SuiteResult({}, (), observed=otherwise)).outcome == "killed"
+
+
+def test_what_the_unchanged_kernel_shows_as_well_is_a_false_alarm(tmp_path: Path) -> None:
+    def explorer(kernel: PromisingKernel) -> Explorer:
+        return Explorer(lambda: kernel, b"elf", lambda _text: None, first_only=True)
+
+    broken = PromisingKernel(tmp_path, defect=lambda memory, step: step.op == MUNMAP)
+    outcome = Exploration(1)
+    explorer(broken).explore(ProgramSource(1), 0.0, outcome, [PROGRAM])
+    assert [finding.problem.operation for finding in outcome.findings] == ["munmap"]
+    assert false_alarms(explorer(PromisingKernel(tmp_path)), outcome.findings) == ()
+    assert false_alarms(explorer(broken), outcome.findings) == tuple(outcome.findings)

@@ -86,6 +86,9 @@ class FakeSuite:
         probes = {"rule-a": "munmap/anon-rw/exact"} if failed else {}
         return SuiteResult(failed, ("rule-a",), probes=probes, whole=not failed)
 
+    def beside(self, unchanged: Kernel) -> None:
+        pass
+
     def stop(self) -> None:
         pass
 
