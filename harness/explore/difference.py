@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.explore.model import errno_text, unit_text
 from harness.explore.program import Program
+from harness.explore.state import errno_text, unit_text
 from harness.explore.wire import DONE, STATUSES, Pass, ProgramFacts
 
 

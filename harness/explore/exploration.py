@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from harness.explore.executor import BatchPlan
-from harness.explore.model import StepProblem
+from harness.explore.oracles import StepProblem
 from harness.explore.program import Program
 from harness.explore.source import ProgramSource
 from harness.model.rule import KernelFacts

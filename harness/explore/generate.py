@@ -17,10 +17,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-from harness.explore.model import initial
-from harness.explore.model import refusal_of as refusal
 from harness.explore.operations import ADVICE, DISCARDS, MOVES, OPERATIONS, SEALINGS, by_name
 from harness.explore.program import FLAGS, PLACES, STEPS_MAX, TRAITS, UNITS_MAX, Program, Segment, Step
+from harness.explore.refusal import refusal_of as refusal
+from harness.explore.state import initial
 
 EXHAUSTIVE_UNITS = 5
 _PAGES_MAX = 512  # of a window

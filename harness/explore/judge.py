@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from errno import EPERM
 
-from harness.explore.model import Judge, State, StepProblem, child_state, initial, problems_of_end, problems_of_window
+from harness.explore.model import Judge, child_state, problems_of_end, problems_of_window
+from harness.explore.oracles import StepProblem
 from harness.explore.program import FLAGS, Program
+from harness.explore.state import State, initial
 from harness.explore.wire import CHILD, DONE, LEFT_OUT, NO_WINDOW, SIGNAL, STATUSES, TIMEOUT, Pass, ProgramFacts
 
 

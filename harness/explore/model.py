@@ -10,89 +10,42 @@ which did the same without seals, shows it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from errno import EINVAL, ENOMEM, EPERM, errorcode
-from typing import Literal
+from errno import EINVAL, ENOMEM, EPERM
 
-from harness.explore.operations import ADVICE, DISCARDS, MOVES, OPERATIONS, SEALINGS, Operation
-from harness.explore.program import KINDS, Program, Segment, Step
+from harness.explore.afterwards import state_after
+from harness.explore.operations import DISCARDS, OPERATIONS, SEALINGS, Operation
+from harness.explore.oracles import StepProblem
+from harness.explore.program import Program
+from harness.explore.refusal import of_another_thread, protected, refusal_of
+from harness.explore.state import (
+    ASTRAY,
+    DONTFORK,
+    EMPTY,
+    FORK,
+    GROWN,
+    KIND,
+    MREMAP,
+    NO_CONTENTS,
+    NO_SEAL,
+    PRIVATE_FILE,
+    REMOVE,
+    SEALED,
+    SHARED_ANON,
+    SHARED_FILE,
+    UNGUARD,
+    UNKNOWN,
+    USERFAULTFD,
+    WHOLE,
+    WIPE,
+    State,
+    any_astray,
+    changes_text,
+    differs,
+    errno_text,
+    footprint_of,
+    unit_text,
+)
 from harness.explore.wire import BUS, LEFT_OUT, MAPPED, MIX, NOT_TRIED, SEGV, UNREAD, WRITE, Pass
-
-Oracle = Literal["sealed-unchanged", "refused", "same-as-twin", "exactly-sealed", "answer", "console"]
-ORACLES: Mapping[Oracle, str] = {
-    "sealed-unchanged": "Sealed pages are unchanged after every step.",
-    "refused": "What must be refused is refused with EPERM whenever the twin without seals succeeds.",
-    "same-as-twin": "What is permitted does the same as in the twin without seals.",
-    "exactly-sealed": "In the end exactly the sealed pages behave as sealed.",
-    "answer": "mseal answers within the model's set.",
-    "console": "Nothing is on the console, and every process ends cleanly.",
-}
-
-SEALED, KIND, KEYED, DONTFORK, WIPE, ASTRAY = 0x80, 0x07, 0x08, 0x10, 0x20, 0x40
-_ANON, _SHARED_ANON, _SHARED_FILE, _PRIVATE_FILE, _ZERO, _UNKNOWN, _GROWN = 1, 2, 3, 4, 5, 6, 7
-_REMOVE, _GUARD, _UNGUARD = ADVICE["remove"], ADVICE["guard-install"], ADVICE["guard-remove"]
-_FREE = ADVICE["free"]
-_NO_CONTENTS = frozenset({ADVICE["dontfork"], ADVICE["wipeonfork"]})
-_MMAP, _PKEY_MPROTECT, _MREMAP, _FORK, _RIGHTS, _REMAP_FILE, _SHMAT = 2, 4, 5, 10, 17, 19, 20
-_USERFAULTFD, _BRK, _SHMDT = 21, 22, 24
-_MAPS = frozenset({_MMAP, _REMAP_FILE, _SHMAT, _BRK})
-_WHOLE = frozenset({1, _BRK})  # refused, it has changed plain memory no more than sealed memory
-_TO = {MOVES.index("to"), MOVES.index("to-keep"), MOVES.index("double")}
-_RESIZES = {MOVES.index("shrink"), MOVES.index("grow"), MOVES.index("grow-or-move")}
-_UNMAPS = {MOVES.index("to"), MOVES.index("elsewhere"), MOVES.index("grow-or-move")}
-_NO_SEAL = {
-    SEALINGS.index("flags"),
-    SEALINGS.index("unaligned"),
-    SEALINGS.index("too-long"),
-    SEALINGS.index("wraps"),
-    SEALINGS.index("unaligned-empty"),
-}
-_EMPTY = SEALINGS.index("empty")
-
-
-@dataclass(frozen=True, slots=True)
-class StepProblem:
-    """What a step did that it may not. ``step`` is its index, -1 the window as it was made, the number of steps the
-    end.
-
-    ``clauses`` are those of the contract; ``units`` the ones it shows at. ``child`` says that a forked child saw it.
-    """
-
-    oracle: Oracle
-    step: int
-    operation: str
-    text: str
-    clauses: tuple[str, ...]
-    units: tuple[int, ...] = ()
-    child: bool = False
-
-    @property
-    def same(self) -> tuple[str, str]:
-        """What a smaller program has to show as well, to be an example of the same finding."""
-        return self.oracle, self.operation
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """The hidden part: ``attrs`` has a byte for each unit, ``rights`` are those of the protection key; ``freed`` has
-    a bit for each unit that the kernel may empty whenever it likes (MADV_FREE)."""
-
-    attrs: bytes
-    rights: int = 0
-    freed: int = 0
-
-
-def initial(segments: tuple[Segment, ...]) -> State:
-    """The state of a window that was just made and sealed."""
-    return State(bytes(s.kind | (SEALED if s.sealed else 0) for s in segments for _ in range(s.units)))
-
-
-def errno_text(number: int) -> str:
-    """An answer as a person reads it."""
-    if number == LEFT_OUT:
-        return "left out"
-    return errorcode.get(number, str(number)) if number else "0"
 
 
 def problems_of_window(program: Program, sealed: Pass, twin: Pass) -> list[StepProblem]:
@@ -142,7 +95,7 @@ class Judge:
 
         The problems' ``step`` is 0; whoever asks knows which it was.
         """
-        divided = op[0] == _MREMAP and _divided_otherwise(op, before, twin_before)
+        divided = op[0] == MREMAP and _divided_otherwise(op, before, twin_before)
         key = (op, state, before[2:], after[2:], answer, twin[2:], twin_answer, divided)
         known = self._memory.get(key)
         if known is None:
@@ -176,7 +129,7 @@ def _step(
     start, end = op[1], op[1] + op[2]
     found: list[StepProblem] = []
     unchanged = before[2:] == after[2:]
-    refusal = _refusal(op, operation, state, before, n)
+    refusal = refusal_of(op, state, before)
 
     # 1. Sealed units are as they were, but for what may be done to them.
     if not unchanged and max(attrs) >= SEALED:
@@ -184,17 +137,24 @@ def _step(
         if units:
             found.append(
                 StepProblem(
-                    "sealed-unchanged", 0, operation.name, _changes(before, after, n, units), operation.clauses, units
+                    "sealed-unchanged",
+                    0,
+                    operation.name,
+                    changes_text(before, after, n, units),
+                    operation.clauses,
+                    units,
                 )
             )
-        if op[0] in _WHOLE and said == EPERM and refusal == "must":
+        if op[0] in WHOLE and said == EPERM and refusal == "must":
             rest = tuple(
                 i for i in range(start, end)
-                if i not in units and _differs(before, after, n, i)
+                if i not in units and differs(before, after, n, i)
                 and (before[2 + i] != after[2 + i] or before[2 + n + i] != UNREAD)
             )  # fmt: skip
             if rest:
-                text = f"{operation.name} is refused and has changed plain memory: {_changes(before, after, n, rest)}"
+                text = (
+                    f"{operation.name} is refused and has changed plain memory: {changes_text(before, after, n, rest)}"
+                )
                 found.append(StepProblem("refused", 0, operation.name, text, operation.clauses[:1], rest))
 
     # 2. The answer.
@@ -205,7 +165,7 @@ def _step(
             found.append(StepProblem("answer", 0, "mseal", text, operation.clauses))
     elif refusal == "must":
         # Where the twin has gone astray, or its mappings are divided otherwise, its success says nothing of an error.
-        unlike = divided or _any_astray(attrs, _footprint(op, operation, n))
+        unlike = divided or any_astray(attrs, footprint_of(op, operation, n))
         if said != EPERM and twin_answer == 0 and not (said and unlike):
             text = f"{operation.name} answers {errno_text(said)} instead of EPERM"
             found.append(StepProblem("refused", 0, operation.name, text, operation.clauses, tuple(range(start, end))))
@@ -213,107 +173,10 @@ def _step(
         found += _as_twin(op, operation, state, after, answer, twin, twin_answer, n)
 
     # 3. What follows, whatever was right or wrong.
-    return tuple(found), _next(op, operation, state, before, after, said, twin, refusal, divided=divided)
-
-
-# ---------------------------------------------------------------------- what must be refused
-
-RefusalDemand = Literal["", "must", "may", "undefined", "open"]
-"""Why EPERM may come: never, it must, or the answer is not promised."""
-
-
-def _refusal(op: bytes, operation: Operation, state: State, before: bytes, n: int) -> RefusalDemand:
-    attrs = state.attrs
-    if op[0] == _BRK and not op[3] and not any(before[2 + i] & MAPPED for i in range(op[1], op[1] + op[2])):
-        return "open"  # where the heap has nothing, it cannot shrink, seals or not
-    if max(attrs) < SEALED:
-        return ""
-    if op[0] == _SHMDT:
-        return "undefined"  # it takes what it may of a segment, wherever that ends, and says that it has
-    nature = operation.nature
-    inside = attrs[op[1] : op[1] + op[2]]
-    if nature == "replaces":
-        if (op[0] == _MMAP and op[5]) or (op[0] == _BRK and op[3]):  # MAP_FIXED_NOREPLACE, a hint; a heap that grows
-            return ""
-        if not inside or max(inside) < SEALED:
-            return ""
-        return "must" if op[0] != _REMAP_FILE or min(inside) >= SEALED else "undefined"
-    if nature == "changes":
-        if not inside or max(inside) < SEALED:
-            return ""
-        return "must" if min(inside) >= SEALED else "undefined"
-    if nature == "moves":
-        return _mremap_refusal(op, attrs, inside, before)
-    if nature == "discards":
-        return _advice_refusal(op, state, before) if op[3] in DISCARDS else ""
-    return ""
-
-
-def refusal_of(op: bytes, state: State, look: bytes) -> RefusalDemand:
-    """Why a step may be refused, before it is done."""
-    return _refusal(op, OPERATIONS[op[0]], state, look, len(state.attrs))
-
-
-def _mremap_refusal(op: bytes, attrs: bytes, inside: bytes, before: bytes) -> RefusalDemand:
-    onto = attrs[op[4] : op[4] + op[2]] if op[3] in _TO else b""
-    source, destination = max(inside, default=0) >= SEALED, max(onto, default=0) >= SEALED
-    if not source and not destination:
-        return ""
-    # Mappings are moved one by one (6.17), and where the source has a hole, nothing at the destination goes.
-    goes = [before[2 + op[1] + k] & MAPPED for k in range(len(onto))]
-    if not source and not any(there and attr >= SEALED for there, attr in zip(goes, onto, strict=True)):
-        return "undefined"
-    if op[3] in _TO and op[4] + op[2] > len(attrs):
-        return "undefined"  # it ends outside the window
-    if source and min(inside) < SEALED:
-        return "undefined"
-    if destination and not source and min(onto) < SEALED and min(onto) & KIND == 0:
-        return "undefined"
-    return "must"
-
-
-def _advice_refusal(op: bytes, state: State, before: bytes) -> RefusalDemand:
-    attrs, advice = state.attrs, op[3]
-    protected = other = open_ = 0
-    for i in range(op[1], op[1] + op[2]):
-        attr = attrs[i]
-        if not attr & SEALED:
-            other += 1
-        elif _of_another_thread(op, attr, before[2 + i]):
-            open_ += 1
-        elif _protected(attr, before[2 + i], state.rights):
-            protected += 1
-        elif _open(attr & KIND, advice):
-            open_ += 1
-        else:
-            other += 1
-    if protected:
-        return "undefined" if other or open_ else "must"
-    return "open" if open_ else ""
-
-
-def _protected(attr: int, seen: int, rights: int) -> bool:
-    """M1, M3: sealed private anonymous memory that the caller cannot write."""
-    return attr & KIND == _ANON and (not seen & WRITE or bool(attr & KEYED and rights))
-
-
-def _of_another_thread(op: bytes, attr: int, seen: int) -> bool:
-    """Protection keys are per thread, and what the second thread's let it do is what they were when it began."""
-    return bool(op[7] & 1 and attr & KEYED and attr & KIND == _ANON and seen & WRITE)
-
-
-def _open(kind: int, advice: int) -> bool:
-    """M6, M7: private /dev/zero, guard regions in files, holes in shared memory; and what nobody knows the kind of."""
-    if kind in (_ZERO, _UNKNOWN):
-        return True
-    return (advice == _GUARD and kind != _ANON) or (advice == _REMOVE and kind in (_SHARED_ANON, _SHARED_FILE))
+    return tuple(found), state_after(op, operation, state, before, after, said, twin, refusal, divided=divided)
 
 
 # ---------------------------------------------------------------------- sealed memory
-
-
-def _differs(before: bytes, after: bytes, n: int, i: int) -> bool:
-    return before[2 + i] != after[2 + i] or before[2 + n + i] != after[2 + n + i]
 
 
 def _harmed(
@@ -323,7 +186,7 @@ def _harmed(
     attrs = state.attrs
     harmed = []
     for i in range(n):
-        if attrs[i] < SEALED or not _differs(before, after, n, i):
+        if attrs[i] < SEALED or not differs(before, after, n, i):
             continue
         if before[2 + i] != after[2 + i] or not _contents_may_change(op, operation, state, i, before, after, twin, n):
             harmed.append(i)
@@ -338,44 +201,22 @@ def _contents_may_change(
         return True
     as_twin = bool(attr & ASTRAY) or now == twin[2 + n + i]
     if was == UNREAD:  # a quiet program is looked at only in the end, and the twin may have moved what is astray there
-        footprint = _footprint(op, operation, n)
-        if as_twin or (operation.nature == "moves" and i in footprint and _any_astray(state.attrs, footprint)):
+        footprint = footprint_of(op, operation, n)
+        if as_twin or (operation.nature == "moves" and i in footprint and any_astray(state.attrs, footprint)):
             return True
     inside = op[1] <= i < op[1] + op[2]
-    if op[0] == _USERFAULTFD and inside:  # what is missing gives SIGBUS as long as it is registered
+    if op[0] == USERFAULTFD and inside:  # what is missing gives SIGBUS as long as it is registered
         return as_twin and BUS in (was, now)
     if operation.nature == "writes" and inside:
         return bool(before[2 + i] & WRITE) and (now == op[3] or now == MIX or as_twin)
     if operation.nature == "discards" and inside:
-        if op[3] in DISCARDS and op[3] not in _NO_CONTENTS:
-            uncertain = _of_another_thread(op, attr, before[2 + i])
-            return uncertain or not _protected(attr, before[2 + i], state.rights)
-        return op[3] == _UNGUARD and was in (SEGV, MIX)
+        if op[3] in DISCARDS and op[3] not in NO_CONTENTS:
+            uncertain = of_another_thread(op, attr, before[2 + i])
+            return uncertain or not protected(attr, before[2 + i], state.rights)
+        return op[3] == UNGUARD and was in (SEGV, MIX)
     # The same page of a file may be mapped twice.
-    touches = operation.nature == "writes" or (operation.nature == "discards" and op[3] == _REMOVE) or op[0] == _FORK
-    return touches and attr & KIND in (_SHARED_ANON, _SHARED_FILE, _PRIVATE_FILE, _UNKNOWN) and as_twin
-
-
-def _any_astray(attrs: bytes | bytearray, units: range) -> bool:
-    return any(attrs[i] & ASTRAY for i in units)
-
-
-def _changes(before: bytes, after: bytes, n: int, units: tuple[int, ...]) -> str:
-    said = []
-    for i in units[:3]:
-        said.append(f"unit {i}: {unit_text(before, n, i)} → {unit_text(after, n, i)}")
-    more = f" and {len(units) - 3} more" if len(units) > 3 else ""
-    return "; ".join(said) + more
-
-
-def unit_text(look: bytes, n: int, i: int) -> str:
-    """What a unit looks like, for a person."""
-    seen, contents = look[2 + i], look[2 + n + i]
-    if not seen & MAPPED:
-        return "-"
-    perms = "".join(letter if seen & bit else "-" for letter, bit in (("r", 2), ("w", 4), ("x", 8)))
-    data = {UNREAD: ".", SEGV: "segv", 0xF2: "bus", MIX: "mix"}.get(contents, f"{contents:02x}")
-    return f"{perms}{'s' if seen & 16 else 'p'}{' ragged' if seen & 128 else ''} {data}"
+    touches = operation.nature == "writes" or (operation.nature == "discards" and op[3] == REMOVE) or op[0] == FORK
+    return touches and attr & KIND in (SHARED_ANON, SHARED_FILE, PRIVATE_FILE, UNKNOWN) and as_twin
 
 
 # ---------------------------------------------------------------------- mseal, and what is permitted
@@ -383,23 +224,11 @@ def unit_text(look: bytes, n: int, i: int) -> str:
 
 def _mseal(op: bytes, before: bytes) -> int:
     how = op[3] % len(SEALINGS)
-    if how in _NO_SEAL:
+    if how in NO_SEAL:
         return EINVAL
-    if how == _EMPTY:
+    if how == EMPTY:
         return 0
     return 0 if all(before[2 + i] & MAPPED for i in range(op[1], op[1] + op[2])) else ENOMEM
-
-
-def _footprint(op: bytes, operation: Operation, n: int) -> range:
-    """The units whose state decides what an operation does."""
-    if operation.nature != "moves":
-        return range(op[1], op[1] + op[2])
-    low, high = op[1], op[1] + op[2]
-    if op[3] in _TO:
-        low, high = min(low, op[4]), max(high, op[4] + op[2])
-    if op[3] in _RESIZES:
-        high = max(high, op[1] + op[4])
-    return range(low, min(high + 1, n))
 
 
 def _as_twin(
@@ -413,8 +242,8 @@ def _as_twin(
     n: int,
 ) -> list[StepProblem]:
     attrs, said = state.attrs, answer[0]
-    footprint = _footprint(op, operation, n)
-    if _any_astray(attrs, footprint):
+    footprint = footprint_of(op, operation, n)
+    if any_astray(attrs, footprint):
         return []
     name = operation.name
     if said == EPERM and twin_answer == LEFT_OUT:
@@ -432,120 +261,6 @@ def _as_twin(
         f"unit {i}: {unit_text(after, n, i)}, without seals {unit_text(twin, n, i)}" for i in units[:3]
     )
     return [StepProblem("same-as-twin", 0, name, text, (*operation.clauses, "U7"), units)]
-
-
-# ---------------------------------------------------------------------- the state afterwards
-
-
-def _next(
-    op: bytes,
-    operation: Operation,
-    state: State,
-    before: bytes,
-    after: bytes,
-    said: int,
-    twin: bytes,
-    refusal: RefusalDemand,
-    *,
-    divided: bool,
-) -> State:
-    n = len(state.attrs)
-    attrs, rights, freed = bytearray(state.attrs), state.rights, state.freed
-    inside = range(op[1], op[1] + op[2])
-    if operation.nature == "seals":
-        if said == 0 and op[3] % len(SEALINGS) != _EMPTY:
-            for i in inside:
-                attrs[i] |= SEALED
-        return State(bytes(attrs), rights, freed)
-    if op[0] == _RIGHTS and said == 0:
-        rights = op[3] % 3
-    elif op[0] in _MAPS and said == 0:
-        _mapped(attrs, op, before, after)
-    elif op[0] == _PKEY_MPROTECT and said == 0 and op[4]:
-        for i in inside:
-            attrs[i] |= KEYED
-    elif op[0] == _MREMAP:
-        _moved(attrs, state.attrs, op, before, after, n)
-    elif operation.nature == "discards":
-        _advised(attrs, op, said)
-        freed |= sum(1 << i for i in inside) if op[3] == _FREE else 0
-    _come_and_gone(attrs, operation, before, after)
-    _astray(attrs, op, operation, after, said, twin, refusal, divided=divided)
-    return State(bytes(attrs), rights, freed)
-
-
-def _astray(
-    attrs: bytearray,
-    op: bytes,
-    operation: Operation,
-    after: bytes,
-    said: int,
-    twin: bytes,
-    refusal: RefusalDemand,
-    *,
-    divided: bool,
-) -> None:
-    """Say of which units the twin may know nothing from here on."""
-    n = len(attrs)
-    footprint = _footprint(op, operation, n)
-    whole = refusal in ("undefined", "open") or divided or (operation.nature == "discards" and op[3] == _FREE)
-    if operation.nature == "moves":  # what went astray comes to wherever the twin moves it
-        whole = whole or _any_astray(attrs, footprint)
-    plain = said == EPERM and refusal == "must" and op[0] not in _WHOLE
-    for i in footprint if whole or plain else ():
-        if whole or attrs[i] < SEALED:
-            attrs[i] |= ASTRAY
-    if after[2:] != twin[2:]:
-        for i in range(n):
-            if _differs(after, twin, n, i):
-                attrs[i] |= ASTRAY
-
-
-def _come_and_gone(attrs: bytearray, operation: Operation, before: bytes, after: bytes) -> None:
-    """Of what is not mapped nothing is known, and of what came by no call only that a mapping above it grew down: it
-    is as sealed as that, or not (O7)."""
-    for i in range(len(attrs)):
-        there = after[2 + i] & MAPPED
-        if not there and attrs[i] < SEALED:
-            attrs[i] &= ASTRAY
-        elif there and not before[2 + i] & MAPPED and operation.nature not in ("replaces", "moves"):
-            attrs[i] = _GROWN | ASTRAY
-        elif attrs[i] & KIND == 0:
-            attrs[i] |= _UNKNOWN
-
-
-def _mapped(attrs: bytearray, op: bytes, before: bytes, after: bytes) -> None:
-    """What is new has a kind of its own. A hint that was taken is seen; one that was not has mapped nothing here."""
-    kind = {_MMAP: op[3], _BRK: _ANON}.get(op[0], _SHARED_FILE)
-    for i in range(op[1], op[1] + op[2]):
-        if op[0] in (_REMAP_FILE, _SHMAT) or (op[0] == _MMAP and not op[5]) or before[2 + i] != after[2 + i]:
-            attrs[i] = (attrs[i] & (SEALED | ASTRAY)) | kind
-
-
-def _moved(attrs: bytearray, old: bytes, op: bytes, before: bytes, after: bytes, n: int) -> None:
-    """Plain units that came are of the sort of those they came from; whatever did not come is as it was."""
-    if op[3] in _TO:
-        for k in range(op[2]):
-            i, source = op[4] + k, op[1] + k
-            if i < n and attrs[i] < SEALED and after[2 + i] & MAPPED and before[2 + i] != after[2 + i]:
-                attrs[i] = old[source] & (KIND | KEYED | DONTFORK | WIPE | ASTRAY)
-            elif i < n and attrs[i] < SEALED and attrs[i] & KIND != _GROWN:
-                attrs[i] = (attrs[i] & ~KIND) | (old[source] & KIND if after[2 + i] & MAPPED else 0)
-    elif op[3] in _RESIZES:
-        for i in range(op[1] + op[2], min(op[1] + op[4], n)):
-            if attrs[i] < SEALED and not before[2 + i] & MAPPED and after[2 + i] & MAPPED:
-                attrs[i] = old[op[1]] & (KIND | KEYED | DONTFORK | WIPE | ASTRAY)
-
-
-def _advised(attrs: bytearray, op: bytes, said: int) -> None:
-    """What a child will get is known from here on, or from here on not known: a bit says that it may be so."""
-    bit = {ADVICE["dontfork"]: DONTFORK, ADVICE["wipeonfork"]: WIPE}.get(op[3], 0)
-    gone = {ADVICE["dofork"]: DONTFORK, ADVICE["keeponfork"]: WIPE}.get(op[3], 0)
-    for i in range(op[1], op[1] + op[2]):
-        if bit:
-            attrs[i] |= bit
-        elif gone and said == 0:
-            attrs[i] &= ~gone
 
 
 # ---------------------------------------------------------------------- forks and ends
@@ -568,13 +283,13 @@ def child_state(state: State, before: bytes, child: Pass, twin_child: Pass) -> t
                 harmed.append(i)
         if gone:
             attrs[i] = attr & ASTRAY
-        if _differs(look, other, n, i):
+        if differs(look, other, n, i):
             attrs[i] |= ASTRAY
     found = []
     if harmed:
         units = tuple(harmed)
         found.append(
-            StepProblem("sealed-unchanged", 0, "fork", _changes(before, look, n, units), ("O3",), units, child=True)
+            StepProblem("sealed-unchanged", 0, "fork", changes_text(before, look, n, units), ("O3",), units, child=True)
         )
     units = _different(look, other, n, state.attrs)
     units = tuple(i for i in units if i not in harmed)
@@ -594,7 +309,7 @@ def problems_of_end(state: State, sealed: Pass, twin: Pass) -> list[StepProblem]
         if attr & SEALED:
             if look[2 + i] & MAPPED and (sealed.mprotect[i] != EPERM or sealed.munmap[i] != EPERM):
                 lost.append(i)
-        elif EPERM in (sealed.mprotect[i], sealed.munmap[i]) and attr & KIND != _GROWN:
+        elif EPERM in (sealed.mprotect[i], sealed.munmap[i]) and attr & KIND != GROWN:
             spread.append(i)
         if twin.munmap[i] not in (0, NOT_TRIED):
             stuck.append(i)
@@ -618,6 +333,3 @@ def problems_of_end(state: State, sealed: Pass, twin: Pass) -> list[StepProblem]
         text = f"in the twin, where nothing is sealed, munmap of unit {stuck[0]} answers {said}"
         found.append(StepProblem("exactly-sealed", 0, "end", text, ("U7",), tuple(stuck)))
     return found
-
-
-__all__ = ["KINDS", "ORACLES", "Judge", "Oracle", "State", "Step", "StepProblem", "child_state", "initial"]

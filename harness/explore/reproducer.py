@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from harness.errors import UsageError
-from harness.explore.model import StepProblem
 from harness.explore.operations import ADVICE, MOVES, SEALINGS, by_name
+from harness.explore.oracles import StepProblem
 from harness.explore.program import KINDS, TRAITS, Program, Step
 
 _PLACES = {

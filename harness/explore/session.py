@@ -14,8 +14,8 @@ from harness.explore.exploration import Exploration, ExploreFinding
 from harness.explore.guest import BootGuest, ProgramGuest
 from harness.explore.judge import Judged, ProgramJudge, left_out
 from harness.explore.known import KnownBug, load_known
-from harness.explore.model import StepProblem
 from harness.explore.operations import OPERATIONS
+from harness.explore.oracles import StepProblem
 from harness.explore.program import Program
 from harness.explore.shrink import shrink
 from harness.explore.source import ProgramSource

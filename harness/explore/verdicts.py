@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 
 from harness.explore.corpus import load_corpus
 from harness.explore.known import known_as, load_known
-from harness.explore.model import ORACLES, Oracle
 from harness.explore.operations import OPERATIONS
+from harness.explore.oracles import ORACLES, Oracle
 from harness.explore.record import ExplorationRecord, FindingRecord
 from harness.model.rule import KernelFacts, Rule
 from harness.model.verdict import Kind, RuleResult, Status, Verdict

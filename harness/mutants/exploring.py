@@ -14,7 +14,7 @@ from harness.explore.corpus import Kept, load_corpus
 from harness.explore.difference import behaviour
 from harness.explore.exploration import Exploration, ExploreFinding
 from harness.explore.known import known_as
-from harness.explore.model import ORACLES
+from harness.explore.oracles import ORACLES
 from harness.explore.session import Explorer
 from harness.explore.source import ProgramSource
 from harness.guests.accel import AccelWanted

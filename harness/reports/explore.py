@@ -11,7 +11,7 @@ from junit_xml import TestCase, TestSuite
 from harness.explore.against import DifferenceClass
 from harness.explore.exploration import Exploration, ExploreFinding, finding_lines
 from harness.explore.known import KnownBug, known_as
-from harness.explore.model import ORACLES
+from harness.explore.oracles import ORACLES
 from harness.explore.record import json_of, record_of, recorded_finding
 from harness.explore.verdicts import stale_bug
 from harness.reports.junit import document, element, one_line, xml_text

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from harness.explore.model import initial, refusal_of
 from harness.explore.operations import ADVICE, MOVES, OPERATIONS, by_name
 from harness.explore.program import KINDS, PROTS, Segment, Step
+from harness.explore.refusal import refusal_of
+from harness.explore.state import initial
 from harness.model.rule import ProbeName
 from harness.payload.build import probe_list
 from harness.rules.load import load_catalogue

@@ -14,7 +14,7 @@ from harness.config.duration import seconds_of
 from harness.errors import UsageError
 from harness.explore.executor import BatchPlan
 from harness.explore.exploration import Exploration, ExploreFinding
-from harness.explore.model import ORACLES, StepProblem
+from harness.explore.oracles import ORACLES, StepProblem
 from harness.explore.program import parse_program
 from harness.reports.explore import Explored, explored_lines
 

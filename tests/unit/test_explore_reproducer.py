@@ -9,7 +9,7 @@ import pytest
 from harness.errors import UsageError
 from harness.explore.corpus import load_corpus
 from harness.explore.generate import TEMPLATES, variants
-from harness.explore.model import StepProblem
+from harness.explore.oracles import StepProblem
 from harness.explore.program import parse_program
 from harness.explore.reproducer import reproducer
 from harness.payload.compiler import compile_static

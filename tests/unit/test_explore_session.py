@@ -10,7 +10,7 @@ import pytest
 from harness.explore.against import Against, Compared
 from harness.explore.executor import CHUNK, Executor
 from harness.explore.exploration import Exploration
-from harness.explore.model import ORACLES
+from harness.explore.oracles import ORACLES
 from harness.explore.program import Program, Segment, Step, parse_program
 from harness.explore.session import Explorer
 from harness.explore.source import ProgramSource

@@ -7,7 +7,7 @@ from pathlib import Path
 from harness.explore.corpus import load_corpus
 from harness.explore.executor import BatchPlan
 from harness.explore.exploration import Exploration, ExploreFinding
-from harness.explore.model import ORACLES, StepProblem
+from harness.explore.oracles import ORACLES, StepProblem
 from harness.explore.program import Program, parse_program
 from harness.explore.session import Explorer
 from harness.explore.source import ProgramSource

@@ -1,0 +1,150 @@
+"""The state that a step leaves behind, whatever was right or wrong about it. Pure."""
+
+from __future__ import annotations
+
+from errno import EPERM
+
+from harness.explore.operations import ADVICE, SEALINGS, Operation
+from harness.explore.refusal import RefusalDemand
+from harness.explore.state import (
+    ANON,
+    ASTRAY,
+    BRK,
+    DONTFORK,
+    EMPTY,
+    FREE,
+    GROWN,
+    KEYED,
+    KIND,
+    MAPS,
+    MMAP,
+    MREMAP,
+    PKEY_MPROTECT,
+    REMAP_FILE,
+    RESIZES,
+    RIGHTS,
+    SEALED,
+    SHARED_FILE,
+    SHMAT,
+    TO,
+    UNKNOWN,
+    WHOLE,
+    WIPE,
+    State,
+    any_astray,
+    differs,
+    footprint_of,
+)
+from harness.explore.wire import MAPPED
+
+
+def state_after(
+    op: bytes,
+    operation: Operation,
+    state: State,
+    before: bytes,
+    after: bytes,
+    said: int,
+    twin: bytes,
+    refusal: RefusalDemand,
+    *,
+    divided: bool,
+) -> State:
+    """What is known after a step: of ``said``, and of what the twin shows."""
+    n = len(state.attrs)
+    attrs, rights, freed = bytearray(state.attrs), state.rights, state.freed
+    inside = range(op[1], op[1] + op[2])
+    if operation.nature == "seals":
+        if said == 0 and op[3] % len(SEALINGS) != EMPTY:
+            for i in inside:
+                attrs[i] |= SEALED
+        return State(bytes(attrs), rights, freed)
+    if op[0] == RIGHTS and said == 0:
+        rights = op[3] % 3
+    elif op[0] in MAPS and said == 0:
+        _mapped(attrs, op, before, after)
+    elif op[0] == PKEY_MPROTECT and said == 0 and op[4]:
+        for i in inside:
+            attrs[i] |= KEYED
+    elif op[0] == MREMAP:
+        _moved(attrs, state.attrs, op, before, after, n)
+    elif operation.nature == "discards":
+        _advised(attrs, op, said)
+        freed |= sum(1 << i for i in inside) if op[3] == FREE else 0
+    _come_and_gone(attrs, operation, before, after)
+    _astray(attrs, op, operation, after, said, twin, refusal, divided=divided)
+    return State(bytes(attrs), rights, freed)
+
+
+def _astray(
+    attrs: bytearray,
+    op: bytes,
+    operation: Operation,
+    after: bytes,
+    said: int,
+    twin: bytes,
+    refusal: RefusalDemand,
+    *,
+    divided: bool,
+) -> None:
+    """Say of which units the twin may know nothing from here on."""
+    n = len(attrs)
+    footprint = footprint_of(op, operation, n)
+    whole = refusal in ("undefined", "open") or divided or (operation.nature == "discards" and op[3] == FREE)
+    if operation.nature == "moves":  # what went astray comes to wherever the twin moves it
+        whole = whole or any_astray(attrs, footprint)
+    plain = said == EPERM and refusal == "must" and op[0] not in WHOLE
+    for i in footprint if whole or plain else ():
+        if whole or attrs[i] < SEALED:
+            attrs[i] |= ASTRAY
+    if after[2:] != twin[2:]:
+        for i in range(n):
+            if differs(after, twin, n, i):
+                attrs[i] |= ASTRAY
+
+
+def _come_and_gone(attrs: bytearray, operation: Operation, before: bytes, after: bytes) -> None:
+    """Of what is not mapped nothing is known, and of what came by no call only that a mapping above it grew down: it
+    is as sealed as that, or not (O7)."""
+    for i in range(len(attrs)):
+        there = after[2 + i] & MAPPED
+        if not there and attrs[i] < SEALED:
+            attrs[i] &= ASTRAY
+        elif there and not before[2 + i] & MAPPED and operation.nature not in ("replaces", "moves"):
+            attrs[i] = GROWN | ASTRAY
+        elif attrs[i] & KIND == 0:
+            attrs[i] |= UNKNOWN
+
+
+def _mapped(attrs: bytearray, op: bytes, before: bytes, after: bytes) -> None:
+    """What is new has a kind of its own. A hint that was taken is seen; one that was not has mapped nothing here."""
+    kind = {MMAP: op[3], BRK: ANON}.get(op[0], SHARED_FILE)
+    for i in range(op[1], op[1] + op[2]):
+        if op[0] in (REMAP_FILE, SHMAT) or (op[0] == MMAP and not op[5]) or before[2 + i] != after[2 + i]:
+            attrs[i] = (attrs[i] & (SEALED | ASTRAY)) | kind
+
+
+def _moved(attrs: bytearray, old: bytes, op: bytes, before: bytes, after: bytes, n: int) -> None:
+    """Plain units that came are of the sort of those they came from; whatever did not come is as it was."""
+    if op[3] in TO:
+        for k in range(op[2]):
+            i, source = op[4] + k, op[1] + k
+            if i < n and attrs[i] < SEALED and after[2 + i] & MAPPED and before[2 + i] != after[2 + i]:
+                attrs[i] = old[source] & (KIND | KEYED | DONTFORK | WIPE | ASTRAY)
+            elif i < n and attrs[i] < SEALED and attrs[i] & KIND != GROWN:
+                attrs[i] = (attrs[i] & ~KIND) | (old[source] & KIND if after[2 + i] & MAPPED else 0)
+    elif op[3] in RESIZES:
+        for i in range(op[1] + op[2], min(op[1] + op[4], n)):
+            if attrs[i] < SEALED and not before[2 + i] & MAPPED and after[2 + i] & MAPPED:
+                attrs[i] = old[op[1]] & (KIND | KEYED | DONTFORK | WIPE | ASTRAY)
+
+
+def _advised(attrs: bytearray, op: bytes, said: int) -> None:
+    """What a child will get is known from here on, or from here on not known: a bit says that it may be so."""
+    bit = {ADVICE["dontfork"]: DONTFORK, ADVICE["wipeonfork"]: WIPE}.get(op[3], 0)
+    gone = {ADVICE["dofork"]: DONTFORK, ADVICE["keeponfork"]: WIPE}.get(op[3], 0)
+    for i in range(op[1], op[1] + op[2]):
+        if bit:
+            attrs[i] |= bit
+        elif gone and said == 0:
+            attrs[i] &= ~gone
