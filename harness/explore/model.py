@@ -5,7 +5,8 @@ looking does not show, a byte for each unit of the window. Where the contract le
 seen there is taken as it is. What an operation does to memory that is not sealed is not modelled at all: the twin,
 which did the same without seals, shows it.
 
-``docs/use/exploration.md`` has the rules in words. ``CLAUSES`` says which rules of the catalogue each oracle asks.
+``docs/use/exploration.md`` has the rules in words; each operation names the clauses of the contract that its answers
+rest on.
 """
 
 from __future__ import annotations
