@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from harness.explore.generate import merged
 from harness.explore.operations import MOVES, by_name
 from harness.explore.program import FLAGS, KINDS, TRAITS, Program, Segment, Step
+from harness.explore.templates import merged
 
 _MREMAP, _MSEAL = by_name("mremap").number, by_name("mseal").number
 _TO = frozenset(MOVES.index(name) for name in ("to", "to-keep", "double"))

@@ -1,4 +1,13 @@
-"""In which order programs are run: first what is enumerated, then what is random."""
+"""Which programs are run, in which order. Everything follows from the seed, and from what the programs before it saw.
+
+*Exhaustive*: everything that can be taken back is done to sealed memory and taken back, on every pair of ranges;
+everything that lasts happens to it, alone and two at a time, and then everything that has to be refused is tried;
+every layout of up to ``EXHAUSTIVE_UNITS`` units over {plain, sealed} x {rw, r, none}, mirrored ones once, with every
+range and every operation; in an order shuffled by the seed, so that a short run sees a fair part of it. What the
+model says is refused leaves no trace, so several such steps share a program. *Random*: windows and steps by weight,
+often on ranges that have to do with one another; *guided*: those that came through abstract states not seen before
+are kept and changed further.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +17,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from harness.explore.generate import (
-    EXHAUSTIVE_UNITS,
-    Random,
+from harness.explore.operations import by_name
+from harness.explore.program import FLAGS, Program
+from harness.explore.random_programs import Random
+from harness.explore.sorts import (
     attached,
     consequences,
     exhaustive,
@@ -22,8 +32,7 @@ from harness.explore.generate import (
     there_and_back,
     traits_together,
 )
-from harness.explore.operations import by_name
-from harness.explore.program import FLAGS, Program
+from harness.explore.templates import EXHAUSTIVE_UNITS
 from harness.explore.wire import encode
 
 _WHOLE_PROCESS = frozenset({by_name("fork").number, by_name("mlockall").number})

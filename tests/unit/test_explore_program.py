@@ -10,21 +10,13 @@ import pytest
 from bench.explore import SixSteps
 from harness.errors import UsageError
 from harness.explore.corpus import load_corpus
-from harness.explore.generate import (
-    TEMPLATES,
-    Random,
-    attached,
-    growing,
-    in_turn,
-    keyed,
-    there_and_back,
-    together,
-    variants,
-)
 from harness.explore.operations import ADVICE, DISCARDS, OPERATIONS, by_name
 from harness.explore.program import KINDS, PLACES, STEPS_MAX, TRAITS, Program, Step, parse_program
+from harness.explore.random_programs import Random
 from harness.explore.shrink import size, smaller
+from harness.explore.sorts import attached, growing, in_turn, keyed, there_and_back, together
 from harness.explore.source import ProgramSource, whole_process_first
+from harness.explore.templates import TEMPLATES, variants
 from harness.explore.wire import encode, shape_of
 
 

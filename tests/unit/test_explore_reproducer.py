@@ -8,10 +8,10 @@ import pytest
 
 from harness.errors import UsageError
 from harness.explore.corpus import load_corpus
-from harness.explore.generate import TEMPLATES, variants
 from harness.explore.oracles import StepProblem
 from harness.explore.program import parse_program
 from harness.explore.reproducer import reproducer
+from harness.explore.templates import TEMPLATES, variants
 from harness.payload.compiler import compile_static
 
 KINDS = "anon rw written sealed growsdown noreserve | zero r | private-file 2 r comb"
