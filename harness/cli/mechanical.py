@@ -22,7 +22,7 @@ from harness.mutants.mechanical.neighbours import Neighbours
 from harness.mutants.mechanical.reviewed import load_reviewed
 from harness.mutants.mechanical.table import FATES, UNCOUNTED, Score, ScoreLine, fate_of, score, why_equivalent
 from harness.mutants.records import MutantRecord, Records
-from harness.mutants.runner import MutationProgress, OnMutationProgress
+from harness.mutants.workshop import MutationProgress, OnMutationProgress
 from harness.reports.style import print_table, screen
 
 _COLUMNS = (*FATES, *UNCOUNTED, "inapplicable")

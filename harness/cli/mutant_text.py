@@ -16,7 +16,7 @@ from harness.mutants.catalogue import load_mutants
 from harness.mutants.model import Edit, Mutant
 from harness.mutants.ours import OwnSuite
 from harness.mutants.report import Report, ReportLine
-from harness.mutants.runner import MutationProgress, OnMutationProgress
+from harness.mutants.workshop import MutationProgress, OnMutationProgress
 
 _COLOURS = {
     "killed": "green",

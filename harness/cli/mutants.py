@@ -39,15 +39,9 @@ from harness.mutants.model import Mutant
 from harness.mutants.ours import OwnSuite
 from harness.mutants.records import Records
 from harness.mutants.report import EXIT_NO_ANSWER, Report, make_report
-from harness.mutants.runner import (
-    MutationOptions,
-    MutationProgress,
-    OnMutationProgress,
-    build_mutants,
-    run_mutants,
-    work_folder,
-)
+from harness.mutants.runner import build_mutants, run_mutants
 from harness.mutants.suite import Suite
+from harness.mutants.workshop import MutationOptions, MutationProgress, OnMutationProgress, work_folder
 from harness.reports.style import print_table, screen
 from harness.rules.load import load_catalogue
 from harness.suites.gather import SuiteWords

@@ -17,8 +17,9 @@ from harness.model.architectures import Arch
 from harness.model.rule import ProbeName
 from harness.mutants.catalogue import choose, load_mutants
 from harness.mutants.ours import summary
-from harness.mutants.runner import MutationOptions, run_mutants, work_folder
+from harness.mutants.runner import run_mutants
 from harness.mutants.suite import SuiteResult
+from harness.mutants.workshop import MutationOptions, work_folder
 from harness.payload import probe_list
 from harness.payload.python import crosscheck_list
 from harness.rules.load import load_catalogue

@@ -21,7 +21,8 @@ from harness.mutants.mechanical.neighbours import Neighbours
 from harness.mutants.mechanical.reviewed import load_reviewed
 from harness.mutants.ours import OwnSuite
 from harness.mutants.records import Records
-from harness.mutants.runner import MutationOptions, MutationProgress, run_mutants, work_folder
+from harness.mutants.runner import run_mutants
+from harness.mutants.workshop import MutationOptions, MutationProgress, work_folder
 
 pytestmark = pytest.mark.kernels
 

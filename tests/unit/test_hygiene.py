@@ -171,3 +171,8 @@ def test_code_that_documents_name_is_there(name: str) -> None:
         if not there and not to_be_written:
             gone.append(f"{path}:{symbol}")
     assert gone == []
+
+
+def test_no_module_is_too_long_to_read_at_once() -> None:
+    lines = {path: len(path.read_text().splitlines()) for path in sorted((ROOT / "harness").rglob("*.py"))}
+    assert [f"{path.relative_to(ROOT)}: {count}" for path, count in lines.items() if count > 350] == []

@@ -14,15 +14,16 @@ import pytest
 from harness.errors import BootFailed, BuildError, LostGuest
 from harness.kernels.model import Kernel
 from harness.kernels.tree import BuiltTree
-from harness.mutants import runner
+from harness.mutants import workshop
 from harness.mutants.mechanical.model import About, MechanicalMutant
 from harness.mutants.mechanical.replay import Compiled, CompilerRefused, NoReplay
 from harness.mutants.mechanical.reviewed import Reviewed
 from harness.mutants.mechanical.table import score
 from harness.mutants.model import Edit
 from harness.mutants.records import Records
-from harness.mutants.runner import MutationOptions, MutationProgress, run_mutants
+from harness.mutants.runner import run_mutants
 from harness.mutants.suite import SuiteResult
+from harness.mutants.workshop import MutationOptions, MutationProgress
 
 FILE = "mm/mseal.c"
 TEXT = "int f(void) { return 1; }\n"
@@ -114,8 +115,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         digest = sha256(content).hexdigest()
         return BuiltTree(image, "elf", digest, "x86_64", "7.3.4", {}, "", out / "build.log", (), 0.0)
 
-    monkeypatch.setattr(runner, "build_tree", build_tree)
-    monkeypatch.setattr(runner, "prepare", lambda built, out, scratch: replay)
+    monkeypatch.setattr(workshop, "build_tree", build_tree)
+    monkeypatch.setattr(workshop, "prepare", lambda built, out, scratch: replay)
     return {"tree": tree, "made": made, "replay": replay, "tmp": tmp_path}
 
 
@@ -191,7 +192,7 @@ def test_where_the_link_cannot_be_repeated_make_builds_all(
     def refuse(*_: Any) -> None:
         raise NoReplay("the log does not show how the kernel was linked")
 
-    monkeypatch.setattr(runner, "prepare", refuse)
+    monkeypatch.setattr(workshop, "prepare", refuse)
     records = run(
         world, mutant("killed", "int f(void) { return 2; }\n"), mutant("same", "int f(void)  { return 1; }\n")
     )

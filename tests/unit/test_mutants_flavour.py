@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from harness.kernels.tree import OWN, BuiltTree
-from harness.mutants import runner
+from harness.mutants import workshop
 from harness.mutants.catalogue import load_mutants
-from harness.mutants.runner import MutationOptions, MutationProgress, build_mutants
+from harness.mutants.runner import build_mutants
+from harness.mutants.workshop import MutationOptions, MutationProgress
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[str, ...], s
         image.write_text(f"{out.name} {text}")
         return BuiltTree(image, "vmlinux", image.read_text(), "x86_64", "7.3.0", {}, "", out / "log", (), 0.0)
 
-    monkeypatch.setattr(runner, "build_tree", build)
+    monkeypatch.setattr(workshop, "build_tree", build)
     return seen
 
 
