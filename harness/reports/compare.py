@@ -114,6 +114,8 @@ def _divided(page: Page, pairs: Sequence[Pair], every: bool) -> None:
     differing = [pair for pair in pairs if pair.divided]
     if differing:
         page.head("Observed differently: how windows are divided into mappings (no rule promises it)")
+        legend = "each unit before > after: | a mapping begins there, . the mapping before goes on, - nothing is mapped"
+        page.line(legend, _DEEP, "dim")
     for pair in differing:
         probes = list(pair.divided.items())
         old, new = side_label(pair.before), side_label(pair.after)
