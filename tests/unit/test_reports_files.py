@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jsonschema
+import junit_xml
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -270,3 +271,10 @@ def test_a_failure_names_its_page_and_a_cell_without_mseal_is_a_case_a_family(mo
     old = list(suites["debian-6.1.x86_64"])
     assert [case.name for case in old] == ["munmap", "mmap-fixed", "mprotect", "madvise"]
     assert all(isinstance(case.result[0], Skipped) for case in old)
+
+
+def test_sums_of_seconds_are_as_exact_as_their_cases() -> None:
+    cases = [junit_xml.TestCase(str(seconds), "k", seconds) for seconds in (0.1, 0.2)]
+    written = to_xml([junit_xml.TestSuite("k", cases), junit_xml.TestSuite("l", cases)])
+    assert written.count('time="0.3000"') == 2
+    assert '<testsuites disabled="0" errors="0" failures="0" tests="4" time="0.6000">' in written
