@@ -16,10 +16,11 @@ from harness.observations.stream import parse_line
 from harness.payload import build
 
 ARCH: dict[str, Arch] = {"x86_64": "x86_64", "aarch64": "arm64"}
-# Advice that makes the kernel reclaim or move pages: where a page is afterwards is not ours to promise.
+# Advice that makes the kernel reclaim or move pages: where a page is afterwards is not ours to promise. A race, and a
+# wait that has to be seen, need not come about on a busy machine.
 WEATHER = (
     "madvise-pageout", "madvise-cold", "process-madvise-pageout", "process-madvise-cold", "madvise-free",
-    "after-pageout", "after-cold", "swap-out", "collapse", "move-pages", "mbind", "race",
+    "after-pageout", "after-cold", "swap-out", "collapse", "move-pages", "mbind", "race", "killed-in-mseal",
 )  # fmt: skip
 
 
