@@ -17,7 +17,10 @@ from tests.vng import prepared
 ROOT = Path(__file__).parents[2]
 HUGEPAGES = 8
 # Every operation, every region and every span, in few enough combinations; all rules are asked.
-SOME = ("*/*/exact", "*/*/plain", "*/*/single", "*/*/beside", "*/*anon-rw/*", "*/anon-mixed/*", "madvise-*/anon-r/*")
+SOME = (
+    "*/*/exact", "*/*/plain", "*/*/single", "*/*/beside", "*/*anon-rw/*", "*/anon-mixed/*", "madvise-*/anon-r/*",
+    "consumer-*",
+)  # fmt: skip
 # What may differ (docs/use/ssh.md, docs/use/virtme.md): rules asked in a guest of ours alone, and the reason given.
 ONLY_IN_QEMU = dict.fromkeys(("args-map-limit", "pages-poisoned", "pages-soft-offline"), "a machine of our own")
 MAY_DIFFER: dict[str, dict[str, str]] = {

@@ -33,7 +33,8 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.matrix = folder / "kernels.yaml"
-        self.matrix.write_text(MATRIX)
+        if not self.matrix.exists():  # another process may be reading it
+            self.matrix.write_text(MATRIX)
         self.store = Store(folder / "cache")
 
     def get(self, name: str, *, arch: str = "x86_64", mirror: str | None = None, offline: bool = False) -> Resolved:
