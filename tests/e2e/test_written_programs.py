@@ -15,7 +15,8 @@ from tests.support.reproducers import text_of
 
 pytestmark = pytest.mark.kernels
 
-NOT_HERE = {"args-tagged": 2, "pages-migrate": 2, "pages-name": 2}  # arm64's, a second node, CONFIG_ANON_VMA_NAME
+# Fault injection, tags of arm64, a second node, CONFIG_ANON_VMA_NAME, shadow stacks.
+NOT_HERE = dict.fromkeys(("args-memory-fails", "args-tagged", "pages-migrate", "pages-name", "shadow-stack-blocked"), 2)
 RUN_ALL = """\
 echo 4 >/proc/sys/vm/nr_hugepages
 for program in "$@"; do
