@@ -14,4 +14,6 @@ void protect_window(struct window *w);
 #include "regions_table.h"
 #undef REGION
 
+void keep_counter_open(void);
+
 #endif

@@ -128,6 +128,9 @@ class BothPayloads:
         results = judge_cell(question, facts, outcome.journalled, outcome.lost, outcome.crashes, outcome.second)
         return summary(results, outcome.lost)
 
+    def beside(self, unchanged: Kernel) -> None:
+        """Nothing is asked of it again."""
+
     def stop(self) -> None:
         """Its guests end by themselves."""
 
