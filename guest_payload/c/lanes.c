@@ -255,17 +255,6 @@ int lanes_for(const struct system *system)
 	return system->cpus < 1 ? 1 : system->cpus < LANES_MAX ? (int)system->cpus : LANES_MAX;
 }
 
-static bool opens_counters(const struct plan *plan)
-{
-	for (size_t i = 0; i < plan->count; i++) {
-		struct probe probe = probe_at(plan, i);
-
-		if (probe.region->make == make_perf_ring)
-			return true;
-	}
-	return false;
-}
-
 void run_plan(const struct plan *plan, const struct system *system, const struct how *how)
 {
 	struct run run = {
@@ -283,7 +272,7 @@ void run_plan(const struct plan *plan, const struct system *system, const struct
 	run.counts->next_free = plan->until[BATCH_PHASE];
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	start_ticking(how->deadline_ms);
-	if (opens_counters(plan))
+	if (plan->counters)
 		keep_counter_open();
 	if (among_lanes(&run)) {
 		for (int i = 0; i < how->lanes; i++)

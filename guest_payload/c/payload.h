@@ -175,6 +175,7 @@ struct plan {
 	uint32_t *codes; /* one a probe; see plan.c */
 	size_t size;     /* of their mapping */
 	size_t count, until[PHASES]; /* where each phase ends */
+	bool counters;               /* some probe opens a performance counter */
 };
 
 enum { NO_LANE = -1 };

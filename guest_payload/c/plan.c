@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #include "payload.h"
+#include "regions.h"
 
 static const struct family *const families[] = {
 	&family_arguments, &family_munmap,          &family_mmap_fixed,  &family_mprotect, &family_mremap,
@@ -137,6 +138,7 @@ struct plan make_plan(const struct selection *s)
 
 			if (phase_of(&p) == (enum phase)phase)
 				plan.codes[plan.count++] = found[i];
+			plan.counters |= p.region->make == make_perf_ring;
 		}
 		plan.until[phase] = plan.count;
 	}
