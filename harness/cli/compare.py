@@ -10,7 +10,6 @@ import click
 from harness.cli import options as shared
 from harness.cli.given import pick_side
 from harness.compare.comparison import Comparison, compare_machines, compare_picks, compare_versions
-from harness.compare.diff import Side
 from harness.compare.sides import loader, pick
 from harness.cost.model import DEFAULT_BY
 from harness.cost.stored import stored_costs
@@ -75,22 +74,24 @@ def _costed(comparison: Comparison, results: Path) -> list[Costed]:
     """Where `sealmatrix cost`, or a night, has counted on both kernels of a pair: what became of the costs."""
     if not (known := stored_costs(results)):
         return []
+    runs = {side.run for pair in comparison.pairs for side in (pair.before, pair.after)}
+    kernels = {run: _kernels_of(run, results) for run in runs}
     found: dict[tuple[str, str], Costed] = {}
     for pair in comparison.pairs:
-        old, new = (_kernel_of(side, results) for side in (pair.before, pair.after))
+        old, new = (kernels[side.run].get(side.cell, "") for side in (pair.before, pair.after))
         here, there = known.get((new, pair.after.arch)), known.get((old, pair.before.arch))
         if here and there and old != new:
             found.setdefault((old, new), Costed(here, there, DEFAULT_BY))
     return list(found.values())
 
 
-def _kernel_of(side: Side, results: Path) -> str:
-    """The sha256 of the kernel of a cell; "" where none could be had, or the run is somewhere else."""
+def _kernels_of(run: str, results: Path) -> dict[str, str]:
+    """The sha256 of each cell's kernel, of those that could be had; nothing where the run is somewhere else."""
     try:
-        cells = read_run(find_run(results, side.run)).cells
+        cells = read_run(find_run(results, run)).cells
     except UsageError:
-        return ""
-    return next((cell.kernel.sha256 for cell in cells if cell.id == side.cell and cell.kernel), "")
+        return {}
+    return {cell.id: cell.kernel.sha256 for cell in cells if cell.kernel}
 
 
 def _compare(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Mapping
 
-from harness.coverage.model import Code, CoveragePair, gone
+from harness.coverage.model import Code, CoveragePair, Way, gone
 
 ReachedPart = int | tuple[int, int]
 """A block, or a branch (by its place in ``Code.branches``) with one of its sides."""
@@ -13,7 +13,7 @@ ReachedPart = int | tuple[int, int]
 
 def parts_of(code: Code) -> Callable[[Iterable[CoveragePair]], frozenset[ReachedPart]]:
     """A function from the pairs of a trace to the blocks that ran and the sides of branches that were taken."""
-    ways: dict[int, list[tuple[ReachedPart, object]]] = {}
+    ways: dict[int, list[tuple[ReachedPart, Way]]] = {}
     for place, branch in enumerate(code.branches):
         for side, those in enumerate(branch.sides):
             for way in those:
@@ -24,7 +24,7 @@ def parts_of(code: Code) -> Callable[[Iterable[CoveragePair]], frozenset[Reached
         for before, block in pairs:
             if block in code.symbols:
                 found.add(block)
-                found.update(part for part, way in ways.get(block, ()) if gone(way, before, code))  # type: ignore[arg-type]
+                found.update(part for part, way in ways.get(block, ()) if gone(way, before, code))
         return frozenset(found)
 
     return reached

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -54,24 +55,20 @@ class ExploreSuite:
     def __call__(self, kernel: Kernel, folder: Path) -> SuiteResult:
         """Explore ``kernel``."""
         outcome = Exploration(self._seed, arch=self._arch)
-        explorer = self._explorer(kernel, folder, outcome)
         corpus = load_corpus()
         observed: Mapping[str, str] = {}
-        try:
+        with self._explorer(kernel, folder, outcome) as explorer:
             explorer.explore(ProgramSource(self._seed), self._seconds, outcome, [kept.program for kept in corpus])
             if not outcome.findings and not outcome.lost:
                 observed = observed_of(explorer, corpus)
-        finally:
-            explorer.stop()
-            with self._guard:
-                self._live = None
         if outcome.findings and self._unchanged is not None and self._unchanged.sha256 != kernel.sha256:
             self._without_false_alarms(outcome, self._unchanged, folder / "unchanged")
         if outcome.plan is None and not outcome.lost and not outcome.findings:
             raise InfrastructureError("nothing was explored")
         return replace(summary(outcome), observed=observed)
 
-    def _explorer(self, kernel: Kernel, folder: Path, outcome: Exploration) -> Explorer:
+    @contextmanager
+    def _explorer(self, kernel: Kernel, folder: Path, outcome: Exploration) -> Iterator[Explorer]:
         def boot() -> Guest:
             guest = QemuGuest(kernel, self._profile, folder, self._wishes)
             with self._guard:
@@ -81,17 +78,18 @@ class ExploreSuite:
             outcome.release, outcome.upstream = guest.boot().release, kernel.version
             return guest
 
-        return Explorer(boot, self._payload, lambda _text: None, first_only=True)
-
-    def _without_false_alarms(self, outcome: Exploration, unchanged: Kernel, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        explorer = self._explorer(unchanged, folder, Exploration(self._seed, arch=self._arch))
+        explorer = Explorer(boot, self._payload, lambda _text: None, first_only=True)
         try:
-            false = false_alarms(explorer, outcome.findings)
+            yield explorer
         finally:
             explorer.stop()
             with self._guard:
                 self._live = None
+
+    def _without_false_alarms(self, outcome: Exploration, unchanged: Kernel, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        with self._explorer(unchanged, folder, Exploration(self._seed, arch=self._arch)) as explorer:
+            false = false_alarms(explorer, outcome.findings)
         outcome.findings = [finding for finding in outcome.findings if finding not in false]
         if false and not outcome.findings:
             outcome.lost = f"a false alarm: the unchanged kernel shows it, too: {false[0].problem.text}"
