@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from harness.cost.model import Cost, CostTable
 from harness.errors import UsageError
@@ -15,12 +16,15 @@ FOLDER = "cost"
 COSTS = "cost.json"
 
 
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
 class _StoredCost(BaseModel):
     model_config = ConfigDict(frozen=True)
     row: str
-    first: float
-    settled: float
-    spread_percent: float
+    first: Amount
+    settled: Amount
+    spread_percent: Amount
     calls: int
     errno: str = ""
     trouble: str = ""

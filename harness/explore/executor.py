@@ -76,7 +76,7 @@ def _plan(body: bytes) -> BatchPlan:
             int(facts["page_size"]),
             bool(facts["procmap_query"]),
             bool(facts["keys"]),
-            bool(facts["mseal"]),
+            int(facts["mseal"]),
         )
     except (ValueError, KeyError, TypeError, OverflowError) as problem:
         raise LostGuest(f"the payload's plan is no plan: {body[:80]!r}") from problem

@@ -234,6 +234,16 @@ class Explorer:
             part = min(part, len(kept))
         return kept
 
+    def shows(self, finding: ExploreFinding) -> bool:
+        """Whether this kernel shows the same in one of three tries. Raises ``GuestError`` where it gives no answer."""
+        programs = [*finding.company, finding.program]
+        if finding.problem.oracle == "console" and self._trial(programs) is not None:
+            return True
+        tries = [self.run(programs)[-1][0] for _ in range(3)]
+        if not all(judged.asked for judged in tries):
+            raise LostGuest(f"it did not run a program: {finding.program}")
+        return any(finding.problem.same == problem.same for judged in tries for problem in judged.problems)
+
     @staticmethod
     def _same(judged: Judged, problem: StepProblem) -> StepProblem | None:
         return next((p for p in judged.problems[:1] if p.same == problem.same), None)

@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import harness.explore
-from harness.errors import InfrastructureError
+from harness.errors import GuestError, InfrastructureError
 from harness.explore.corpus import Kept, load_corpus
 from harness.explore.difference import behaviour
 from harness.explore.exploration import Exploration, ExploreFinding
@@ -88,8 +88,13 @@ class ExploreSuite:
 
     def _without_false_alarms(self, outcome: Exploration, unchanged: Kernel, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        with self._explorer(unchanged, folder, Exploration(self._seed, arch=self._arch)) as explorer:
-            false = false_alarms(explorer, outcome.findings)
+        try:
+            with self._explorer(unchanged, folder, Exploration(self._seed, arch=self._arch)) as explorer:
+                false = false_alarms(explorer, outcome.findings)
+        except GuestError as problem:
+            outcome.findings = []
+            outcome.lost = f"the unchanged kernel did not say whether it shows it, too: {problem}"
+            return
         outcome.findings = [finding for finding in outcome.findings if finding not in false]
         if false and not outcome.findings:
             outcome.lost = f"a false alarm: the unchanged kernel shows it, too: {false[0].problem.text}"
@@ -109,12 +114,7 @@ class ExploreSuite:
 
 def false_alarms(explorer: Explorer, findings: Sequence[ExploreFinding]) -> tuple[ExploreFinding, ...]:
     """Those of the findings whose program shows the same on the kernel that ``explorer`` has."""
-    found = []
-    for finding in findings:
-        *_, (judged, _) = explorer.run([*finding.company, finding.program])
-        if finding.problem.same in [problem.same for problem in judged.problems]:
-            found.append(finding)
-    return tuple(found)
+    return tuple(finding for finding in findings if explorer.shows(finding))
 
 
 def observed_of(explorer: Explorer, corpus: Sequence[Kept]) -> Mapping[str, str]:

@@ -130,8 +130,10 @@ def _merely_skipped(item: News) -> bool:
 
 
 def _no_longer_applies(item: News) -> bool:
-    worst = item.change.worst
-    return item.change.change == "lost coverage" and bool(worst and worst.after and worst.after.status == "skip")
+    """Whether all that a rule lost is a skip with one reason; of what gave no answer each is told in full."""
+    lost = [probe.after for probe in item.change.probes if probe.change == "lost coverage"]
+    skipped = all(verdict is not None and verdict.status == "skip" for verdict in lost)
+    return item.change.change == "lost coverage" and skipped and len({told(verdict) for verdict in lost}) == 1
 
 
 def _by_reason(page: Page, items: Sequence[News]) -> None:

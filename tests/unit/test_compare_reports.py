@@ -87,6 +87,15 @@ def test_rules_that_one_missing_thing_takes_away_stand_under_its_reason() -> Non
     assert "passes on 6.12.117, does not apply on 7.3.117" in each and RULES[0].statement in each
 
 
+def test_what_gave_no_answer_is_not_folded_away_with_a_skip() -> None:
+    skipped, oops = result(RULES[0], "skip", "not offered here"), result(RULES[0], "error", "the kernel oopsed")
+    mixed = replace(skipped, verdicts=(*skipped.verdicts[:1], *oops.verdicts[1:]))
+    done = made((cell("debian-6.12"), results()), (cell("debian-7.3"), [mixed, *results()[1:]]))
+    old, new = sides_of(done)
+    text = printed(compare_picks(Picked("a", done, (old,)), Picked("b", done, (new,))))
+    assert RULES[0].statement in text and "1 rule:" not in text
+
+
 def test_two_runs_that_behave_alike_are_unchanged(tmp_path: Path) -> None:
     one = default_matrix(tmp_path)
     other = replace(one, record=one.record.model_copy(update={"id": "20261124-214500-3fa2"}))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from harness.errors import LostGuest
 from harness.explore.corpus import load_corpus
 from harness.explore.executor import BatchPlan
 from harness.explore.exploration import Exploration, ExploreFinding
@@ -66,3 +69,22 @@ def test_what_the_unchanged_kernel_shows_as_well_is_a_false_alarm(tmp_path: Path
     assert [finding.problem.operation for finding in outcome.findings] == ["munmap"]
     assert false_alarms(explorer(PromisingKernel(tmp_path)), outcome.findings) == ()
     assert false_alarms(explorer(broken), outcome.findings) == tuple(outcome.findings)
+
+
+def test_a_report_that_the_unchanged_kernel_writes_as_well_is_a_false_alarm(tmp_path: Path) -> None:
+    report = "[    1.000001] WARNING: CPU: 0 PID: 54 at mm/vma.c:915 vma_modify+0xec/0x9b0\n"
+    problem = StepProblem("console", 1, "the end", "WARNING", ())
+    finding = ExploreFinding(problem, PROGRAM, PROGRAM)
+    loud = PromisingKernel(tmp_path / "loud", shouts=lambda program: report)
+    loud.folder.mkdir()
+    quiet = PromisingKernel(tmp_path / "quiet")
+    quiet.folder.mkdir()
+    assert false_alarms(Explorer(lambda: loud, b"elf", print), [finding]) == (finding,)
+    assert false_alarms(Explorer(lambda: quiet, b"elf", print), [finding]) == ()
+
+
+def test_an_unchanged_kernel_that_gives_no_answer_is_no_kill(tmp_path: Path) -> None:
+    problem = StepProblem("refused", 0, "munmap", "munmap answers 0 instead of EPERM", ("U1",))
+    gone = PromisingKernel(tmp_path, dies=lambda program: True)
+    with pytest.raises(LostGuest):
+        false_alarms(Explorer(lambda: gone, b"elf", print), [ExploreFinding(problem, PROGRAM, PROGRAM)])
