@@ -104,23 +104,21 @@ class Interrupted(SealmatrixError):
 
 _FEW = 12  # names that are told all at once, if they are no longer together than
 _WIDE = 120
+_LIKE = 0.6  # how like what was typed a name must be to be suggested, from 0 to 1
 _SOME = 3
 
 
 def nearest(name: str, valid: Iterable[str], *, listed_by: str = "") -> str:
-    """Say in parentheses which valid names ``name`` may have meant; "" when there are none.
+    """Say in parentheses which valid name ``name`` may have meant; "" when there is nothing to say.
 
-    The one that is like it, else all where they are few, else the three that are nearest; ``listed_by`` is the command
-    that lists them all.
+    The one that is like it, else all where they are few, else only ``listed_by``, the command that lists them all.
     """
     names = sorted(valid)
-    if close := difflib.get_close_matches(name, names, n=1, cutoff=0.5):
+    if close := difflib.get_close_matches(name, names, n=1, cutoff=_LIKE):
         return f" (did you mean {close[0]!r}?)"
     if len(names) <= _FEW and len(", ".join(names)) <= _WIDE:
         return f" (valid: {', '.join(names)})" if names else ""
-    three = difflib.get_close_matches(name, names, n=_SOME, cutoff=0.0)
-    rest = f"`{listed_by}` lists all {len(names)}" if listed_by else f"and {len(names) - len(three)} more"
-    return f" (nearest: {', '.join(three)}; {rest})"
+    return f" (`{listed_by}` lists all {len(names)})" if listed_by else ""
 
 
 def some_of(names: Iterable[str]) -> str:
