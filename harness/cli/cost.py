@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,7 +22,7 @@ from harness.cli.given import NONE, Words, meant_cells
 from harness.cli.run import preparing
 from harness.cost.functions import FunctionCosts, functions, plugin
 from harness.cost.measure import cost_program, cost_rows, measure
-from harness.cost.model import DEFAULT_BY, CostTable, chosen_rows
+from harness.cost.model import DEFAULT_BY, CostTable, chosen_rows, without_number
 from harness.errors import UsageError
 from harness.guests.model import Guest
 from harness.guests.qemu import QemuGuest, Wishes
@@ -170,7 +170,7 @@ def count_kernels(
 ) -> tuple[str, ...]:
     """Count on these kernels, and write the reports into ``folder``; beside each stands what it is compared with.
 
-    Returns a line for each kernel whose costs could not be counted.
+    Returns a line for each kernel whose costs could not be counted, or not all.
     """
     profile = counted_profile(matrix)
     for arch in dict.fromkeys(kernel.arch for kernel, _ in pairs):
@@ -180,10 +180,20 @@ def count_kernels(
     run = _CostRun(folder, resolution, scale, (), aside, quiet)
     tables = run.each(specs, run.one, None)
     costed = [Costed(tables[spec.id], other, DEFAULT_BY) for spec, (_, other) in zip(specs, pairs, strict=True)]
-    _keep(folder, costed, cost_rows())
-    return tuple(
-        f"{spec.id}: its costs were not counted: {tables[spec.id].lost}" for spec in specs if tables[spec.id].lost
-    )
+    rows = cost_rows()
+    _keep(folder, costed, rows)
+    told = ((spec.id, uncounted(tables[spec.id], rows)) for spec in specs)
+    return tuple(f"{name}: {why}" for name, why in told if why)
+
+
+def uncounted(table: CostTable, rows: Collection[str]) -> str:
+    """Why a kernel has no number for some of ``rows``; "" where it has all."""
+    if table.lost:
+        return f"its costs were not counted: {table.lost}"
+    if not (lacking := without_number(table, rows)):
+        return ""
+    row, why = next(iter(lacking.items()))
+    return f"{len(lacking)} of {len(rows)} costs have no number, the first is {row}: {why}"
 
 
 def _functions(

@@ -23,6 +23,7 @@ from harness.cli.progress import progress
 from harness.cli.remarks import tell_remarks
 from harness.cli.run import preparing
 from harness.cli.unwritten import telling_how_to_go_on
+from harness.cost.measure import cost_rows
 from harness.cost.stored import FOLDER, stored_costs
 from harness.errors import InfrastructureError, Interrupted, UsageError
 from harness.guests.accel import AccelWanted
@@ -32,7 +33,7 @@ from harness.matrix.model import Matrix
 from harness.matrix.plan import plan_cells, selected_crosscheck, selected_explore, selected_probes
 from harness.nightly.bisecting import Searching, search
 from harness.nightly.conclude import BisectCulprit, conclude
-from harness.nightly.costs import costs_before, unmeasured
+from harness.nightly.costs import earlier_kernels, earlier_nights, unmeasured
 from harness.nightly.marks import NightRecord, write_mark
 from harness.nightly.model import SHARE, Night, NothingNew, Wanted
 from harness.nightly.night import (
@@ -187,7 +188,9 @@ def nightly(
         done = _rest(wanted, whole, folder, carry_out, aside) if folder else None
         steps = NightSteps(
             carry_out,
-            _counting(matrix, options, aside, uncounted.extend, quiet=quiet) if counting else lambda whole: None,
+            _counting(matrix, options, selection, aside, uncounted.extend, quiet=quiet)
+            if counting
+            else lambda whole: None,
             _search(options, matrix, searching, aside, quiet=quiet),
         )
         ended = _night(wanted, whole, done, began, steps)
@@ -216,13 +219,12 @@ def _night(
     wanted: Wanted, whole: Composed, done: RunDone | None, began: float, steps: NightSteps
 ) -> Night | NothingNew:
     """A night up to its messages; ``done`` is the run of one that was broken off."""
+    steps.count(whole)  # a kernel that is counted late may have grown, so that the night has something to tell
     if done is None:
         planned = plan_night(wanted, whole, _now())
         if (same := nothing_new(wanted, planned, began, _now(), steps.search)) is not None:
-            steps.count(whole)
             return same
         done = observe(wanted, begin(wanted, planned), whole, steps.execute)
-    steps.count(whole)
     write_reports(done, reproduce, page=False)
     night = conclude(wanted, done, load_catalogue(), time.monotonic() - began, _now(), steps.search)
     write_mark(done.folder, night.mark)
@@ -232,18 +234,28 @@ def _night(
 
 
 def _counting(
-    matrix: Matrix, options: Options, aside: Console, lost: Callable[[Iterable[str]], None], *, quiet: bool
+    matrix: Matrix,
+    options: Options,
+    selection: str,
+    aside: Console,
+    lost: Callable[[Iterable[str]], None],
+    *,
+    quiet: bool,
 ) -> Callable[[Composed], None]:
-    """What counts the costs of a night's kernels that nobody has counted, beside those of the night before; ``lost`` is
-    told of those that could not be counted."""
+    """What counts the costs of a night's kernels that were not counted whole, beside those of the kernels that their
+    cells had before; ``lost`` is told of those that could not be counted."""
 
     def count(whole: Composed) -> None:
         known = stored_costs(options.results)
-        if not (new := unmeasured(whole.every, known)):
+        if not (new := unmeasured(whole.every, known, cost_rows())):
             return
-        before = costs_before(options.results, whole.plan.folder.name, known)
-        pairs = [(kernel, before.get((kernel.name, kernel.arch))) for kernel in new.values()]
         folder = options.results / FOLDER / whole.plan.folder.name
+        nights = earlier_nights(options.results, selection, folder.name)
+        olds = earlier_kernels(nights, {cell: key for key, (cell, _) in new.items()}, known)
+        pairs = [
+            (kernel, known[olds[cell].kernel.sha256, kernel.arch] if cell in olds else None)
+            for cell, kernel in new.values()
+        ]
         lost(count_kernels(matrix, pairs, folder, scale=options.scale, aside=aside, quiet=quiet))
 
     return count

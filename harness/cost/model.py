@@ -78,6 +78,11 @@ class Cost:
         """``none``, ``beside`` or ``refused``."""
         return self.row.split("/")[2]
 
+    @property
+    def without(self) -> str:
+        """Why it has no number, "" where it has one."""
+        return self.trouble or ("" if self.settled else "nothing was counted")
+
 
 @dataclass(frozen=True)
 class CostTable:
@@ -176,6 +181,28 @@ def changes(here: CostTable, there: CostTable) -> list[CostChange]:
         if row in there.costs and cost.settled and there.costs[row].settled
     )
     return sorted(both, key=lambda change: -change.percent)
+
+
+def _wants_mseal(row: str) -> bool:
+    operation, _, seals = row.split("/")
+    return operation == "mseal" or seals != "none"
+
+
+def without_number(table: CostTable, rows: Iterable[str]) -> dict[str, str]:
+    """Those of ``rows`` for which a table has no number, and why. Of a kernel without mseal no row with seals is
+    wanted."""
+    wanted = (row for row in rows if table.mseal or not _wants_mseal(row))
+    costs = {row: table.costs.get(row) for row in wanted}
+    return {row: "it was not asked" if cost is None else cost.without for row, cost in costs.items()
+            if cost is None or cost.without}  # fmt: skip
+
+
+def uncompared(here: CostTable, there: CostTable) -> dict[str, str]:
+    """The rows that were asked of either kernel and have no number on one of them, and why."""
+    rows = tuple({**here.costs, **there.costs})
+    if not (here.mseal and there.mseal):
+        rows = tuple(row for row in rows if not _wants_mseal(row))
+    return {**without_number(there, rows), **without_number(here, rows)}
 
 
 def slopes(costs: Mapping[str, Cost]) -> Iterator[tuple[str, str, float, float]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
 
@@ -61,6 +63,14 @@ def stored_costs(results: Path) -> Mapping[tuple[str, str], CostTable]:
                 key = table.kernel_sha256, table.arch
                 found[key] = _beside(found.get(key), _table(table))
     return found
+
+
+def costs_digest(tables: Mapping[tuple[str, str], CostTable]) -> str:
+    """What tells whether anything was counted since: the sha256 of all numbers, "" where there are none."""
+    told = sorted(
+        (*key, cost.row, cost.settled, cost.trouble) for key, table in tables.items() for cost in table.costs.values()
+    )
+    return sha256(json.dumps(told).encode()).hexdigest() if told else ""
 
 
 def _beside(before: CostTable | None, now: CostTable) -> CostTable:

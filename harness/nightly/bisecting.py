@@ -31,9 +31,10 @@ from harness.matrix.model import Matrix
 from harness.matrix.sources.debian import DebianSource
 from harness.matrix.sources.tree import TreeSource
 from harness.model.architectures import ARCHES, Arch
-from harness.model.run_record import CellRecord, KernelRecord, read_run
+from harness.model.run_record import CellRecord, KernelRecord, RunRecord, read_run
 from harness.model.verdict import EXIT_OK
 from harness.nightly.broken import COST, LOST_COVERAGE, NO_ANSWER
+from harness.nightly.costs import grown_in
 from harness.nightly.marks import read_mark
 from harness.processes.children import OutOfTime, run
 from harness.runs.repeats import first_id
@@ -174,18 +175,27 @@ def ends(results: Path, one: Regression) -> tuple[CellRecord, CellRecord]:
     if one.kind in (NO_ANSWER, LOST_COVERAGE) or not one.rule or not one.probe:
         raise NoSearch("a cell that gives no answer has no rule to search by")
     try:
-        opened = read_run(results / one.opened_run)
-        before = read_run(results / read_mark(results / one.opened_run).before)
+        mark = read_mark(results / one.opened_run)
+        news = _by_name(read_run(results / one.opened_run))
+        olds = {
+            name: _by_name(
+                read_run(results / (grown.run if (grown := grown_in(mark.grown, one, name)) else mark.before))
+            )
+            for name in map(first_id, one.cells)
+        }
     except UsageError as problem:
         raise NoSearch(f"the night that opened it, or the one before, is not there: {problem}") from problem
-    olds, news = ({cell.id: cell for cell in run.cells} for run in (before, opened))
     for name in map(first_id, one.cells):
-        old, new = olds.get(name), news.get(name)
+        old, new = olds[name].get(name), news.get(name)
         if old and new and old.kernel and new.kernel:
             if old.kernel.sha256 == new.kernel.sha256:
                 raise NoSearch(f"the kernel of {name} was the same the night before")
             return old, new
     raise NoSearch("none of its cells has a kernel that the night before had, too")
+
+
+def _by_name(run: RunRecord) -> dict[str, CellRecord]:
+    return {cell.id: cell for cell in run.cells}
 
 
 def task_of(one: Regression, old: CellRecord, new: CellRecord, matrix: Matrix) -> BisectOptions:

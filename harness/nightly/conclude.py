@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from harness.compare.diff import standing
-from harness.cost.stored import stored_costs
+from harness.cost.stored import costs_digest, stored_costs
 from harness.errors import StoreError
 from harness.history.costs import record_costs
 from harness.history.database import database_url, reading, writing
@@ -25,10 +25,17 @@ from harness.history.regressions import (
 )
 from harness.model.rule import Rule
 from harness.model.run_record import CellRecord
-from harness.nightly.against_last import contradictions, new_kernels, since_last
+from harness.nightly.against_last import SinceLast, contradictions, new_kernels, since_last
 from harness.nightly.broken import COST, LOST_COVERAGE, NO_ANSWER, Broken, broken_since
-from harness.nightly.costs import CountedKernels, costs_since, still_costs
-from harness.nightly.marks import NightRecord, nights, read_mark, write_mark
+from harness.nightly.costs import (
+    CostQuestion,
+    CostsSince,
+    CountedKernels,
+    costs_since,
+    earlier_nights,
+    still_costs,
+)
+from harness.nightly.marks import NightRecord, ended_nights, read_mark, write_mark
 from harness.nightly.model import Night, Wanted
 from harness.nightly.news import NightFacts, news
 from harness.runs.cells import upstream_version
@@ -44,9 +51,7 @@ BisectCulprit = Callable[[str, str], object]
 
 def last_night(results: Path, wanted: Wanted, but: Path) -> Path | None:
     """The newest night that came to its end, before the one in ``but``."""
-    return next(
-        (f for f, mark in nights(results, wanted.selection) if mark.state == "done" and f.name < but.name), None
-    )
+    return next(ended_nights(results, wanted.selection, but.name), None)
 
 
 def conclude(
@@ -62,10 +67,12 @@ def conclude(
     results = done.folder.parent
     last = last_night(results, wanted, done.folder)
     since = since_last(done, last, catalogue)
-    begun = read_mark(done.folder).model_copy(update={"before": since.before.id if since.before else ""})
-    write_mark(done.folder, begun)  # what looks for where something began asks for the night before
     counted = stored_costs(results)
-    broken = (*broken_since(done, since), *costs_since(done.record, since.before, counted, wanted.costs))
+    costs = _costs(wanted, done, last, since, counted)
+    update = {"before": since.before.id if since.before else "", "grown": costs.grown}
+    # What looks for where something began asks for the night before, and for the kernels that were compared.
+    write_mark(done.folder, read_mark(done.folder).model_copy(update=update))
+    broken = (*broken_since(done, since), *costs.broken)
     twice = [first_id(cell.id) for cell in done.record.cells if repeat_of(cell.id) > 1]
     firsts = {cell.id: cell for cell in done.record.cells if repeat_of(cell.id) == 1}
     sampled = tuple(name for name in twice if firsts[name].taken_from)
@@ -97,13 +104,17 @@ def conclude(
         added=since.added if since.before else (),
         gone=since.gone,
         known=living - len(changed.opened),
+        costs=(*undecided(done, counted, wanted.costs), *costs.missing),
     )
     begun = read_mark(done.folder)
     mark = NightRecord(
         state="running",
         selection=wanted.selection,
         before=facts.before,
-        same=bool(facts.before) and not facts.anything and facts.taken == facts.cells and not facts.sampled,
+        same=bool(facts.before)
+        and not (facts.anything or facts.costs)
+        and facts.taken == facts.cells
+        and not facts.sampled,
         seconds=round(seconds, 1),
         cells=facts.cells,
         taken=facts.taken,
@@ -120,8 +131,36 @@ def conclude(
         sent=begun.sent,
         drawn=begun.drawn,
         judged_by=judged_by(),
+        costs=costs_digest(counted),
+        grown=costs.grown,
     )
     return Night(done, mark, since, broken, changed)
+
+
+def _costs(wanted: Wanted, done: RunDone, last: Path | None, since: SinceLast, counted: CountedKernels) -> CostsSince:
+    """What became of the costs since the last night."""
+    mark = read_mark(last) if last else None
+    asked = CostQuestion(
+        costs=counted,
+        by=wanted.costs,
+        told=mark.grown if mark else (),
+        counted_since=mark is not None and mark.costs is not None and mark.costs != costs_digest(counted),
+    )
+    earlier = earlier_nights(done.folder.parent, wanted.selection, done.folder.name)
+    return costs_since(done.record, since.before, earlier, asked)
+
+
+def undecided(done: RunDone, costs: CountedKernels, by: float) -> tuple[str, ...]:
+    """Regressions of costs that no cell shows and that have not ended, because a number is missing: in words."""
+    cells = {cell.id: cell for cell in done.record.cells}
+    with reading(database_url(done.folder.parent)) as connection:
+        living = [one for one in regressions(connection) if one.kind == COST and one.state in LIVING]
+    found = []
+    for one in living:
+        told = [still_costs(done.folder.parent, one, cells[name], costs, by) for name in one.cells if name in cells]
+        if not any(still.shows for still in told) and (why := next((s.why for s in told if s.shows is None), "")):
+            found.append(f"whether {one.name} ({one.sentence}) lasts is not known: {why}")
+    return tuple(found)
 
 
 def _keep(done: RunDone, cells: Iterable[CellRecord]) -> None:
@@ -165,7 +204,7 @@ def shows_in(done: RunDone, costs: CountedKernels, by: float) -> Shows:
         if cell is None or cell.state in ("waiting", "running", "interrupted"):
             return None
         if one.kind == COST:
-            return still_costs(done.folder.parent, one, cell, costs, by)
+            return still_costs(done.folder.parent, one, cell, costs, by).shows
         if one.kind == NO_ANSWER:
             return not cell.clean
         if not cell.clean:

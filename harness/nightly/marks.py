@@ -17,6 +17,20 @@ from harness.runs.run_store import NIGHTLY, nightly_folders
 NightState = Literal["running", "done", "given up"]
 
 
+class GrownCost(BaseModel):
+    """Growth of a cost that a night told of: ``here`` and ``there`` are the sha256 of the images of the kernel that has
+    it and of the one it was compared with, which ``cells`` had in the night ``run``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rule: str
+    arch: str
+    here: str
+    there: str
+    run: Identifier
+    cells: tuple[str, ...]
+
+
 class NightRecord(BaseModel):
     """A night. ``before`` is the run it was compared with, "" for none; ``same`` that nothing at all was new.
 
@@ -25,6 +39,8 @@ class NightRecord(BaseModel):
     what was taken, ``news`` is what the night ended with, ``sent`` the messages that went out. ``drawn`` is when a
     sample was drawn last, ``checked`` when a later night found nothing new since this one, ``judged_by`` the code
     that judged.
+    ``costs`` tells which costs had been counted when it ended (None in nights of versions that did not write it), and
+    ``grown`` which growth was told by then, of kernels that are still asked.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,6 +64,8 @@ class NightRecord(BaseModel):
     drawn: str = ""
     checked: str = ""
     judged_by: str = ""
+    costs: str | None = None
+    grown: tuple[GrownCost, ...] = ()
 
 
 def write_mark(folder: Path, mark: NightRecord) -> None:
@@ -78,3 +96,8 @@ def nights(results: Path, selection: str) -> Iterator[tuple[Path, NightRecord]]:
         mark = read_mark(folder)
         if mark.selection == selection:
             yield folder, mark
+
+
+def ended_nights(results: Path, selection: str, but: str) -> Iterator[Path]:
+    """The nights of a selection that came to their end, newest first, of those before the one called ``but``."""
+    return (folder for folder, mark in nights(results, selection) if mark.state == "done" and folder.name < but)

@@ -15,7 +15,8 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class NightFacts:
-    """What the news are made of. ``unclean`` names cells that gave no whole answer, with the reason."""
+    """What the news are made of. ``unclean`` names cells that gave no whole answer, with the reason; ``costs`` says
+    what is not known of costs."""
 
     run: str
     before: str
@@ -33,6 +34,7 @@ class NightFacts:
     added: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
     known: int = 0
+    costs: tuple[str, ...] = ()
 
     @property
     def anything(self) -> bool:
@@ -65,6 +67,7 @@ def news(facts: NightFacts) -> list[str]:
     ]
     body += [f"fixed: {one.name} {one.sentence}, in {one.fixed_in}" for one in facts.changed.fixed]
     body += _short("no whole answer: ", facts.unclean)
+    body += _short("costs: ", facts.costs)
     body += _short("new kernel: ", facts.kernels) if facts.before else []
     body += _short("new cell: ", facts.added)
     body += _short("no longer in the matrix: ", facts.gone)

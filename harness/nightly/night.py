@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from harness.cost.stored import costs_digest, stored_costs
 from harness.errors import InfrastructureError, UsageError
 from harness.history.regressions import Changed
 from harness.kernels.providers.request import Progress
@@ -76,13 +77,17 @@ def _sample_due(results: Path, wanted: Wanted, now: str) -> bool:
 def nothing_new(
     wanted: Wanted, planned: Tonight, began: float, now: str, search: BisectCulprit = lambda run, now: None
 ) -> NothingNew | None:
-    """Where a night would only repeat the last one, say so, and write down there that it was looked at again.
+    """Where a night would only repeat the last one, say so, and write down there that it was looked at again. It would
+    not where costs were counted since: a kernel that was counted late may have grown.
 
     A search that an earlier night began is gone on with. ``began`` is of the monotonic clock.
     """
     plan = planned.composed.plan
     last = last_night(plan.folder.parent, wanted, plan.folder)
-    if last is None or read_mark(last).judged_by != judged_by() or not only_repeats(plan, last):
+    if last is None or not only_repeats(plan, last):
+        return None
+    said = read_mark(last)
+    if said.judged_by != judged_by() or (said.costs or "") != costs_digest(stored_costs(last.parent)):
         return None
     try:
         before, _ = changes_of(last.parent, last.name)

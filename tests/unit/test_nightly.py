@@ -399,14 +399,27 @@ def test_what_would_refuse_a_night_in_its_end_refuses_it_before_anything_boots(t
     assert nightly_folders(results) == []
 
 
+def test_costs_are_counted_before_a_night_says_that_nothing_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    same = object()
+    monkeypatch.setattr(cli_nightly, "plan_night", lambda *_: None)
+    monkeypatch.setattr(cli_nightly, "nothing_new", lambda *_: steps.append("nothing new") or same)
+    how = cli_nightly.NightSteps(lambda _: None, lambda _: steps.append("counted"), lambda *_: None)  # type: ignore[arg-type, return-value]
+    assert cli_nightly._night(WANTED, None, None, 0.0, how) is same  # type: ignore[arg-type]
+    assert steps == ["counted", "nothing new"]
+
+
 def test_costs_that_could_not_be_counted_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     why = "debian-newest: its costs were not counted: it went away"
     monkeypatch.setattr(
-        cli_nightly, "unmeasured", lambda *_: {("00", "x86_64"): SimpleNamespace(name="debian-newest", arch="x86_64")}
+        cli_nightly,
+        "unmeasured",
+        lambda *_: {("00", "x86_64"): ("a", SimpleNamespace(name="debian-newest", arch="x86_64"))},
     )
+    monkeypatch.setattr(cli_nightly, "cost_rows", dict)
     monkeypatch.setattr(cli_nightly, "count_kernels", lambda *_, **__: (why,))
     lost: list[str] = []
     options = SimpleNamespace(results=tmp_path, scale=1.0)
     whole = SimpleNamespace(every=(), plan=SimpleNamespace(folder=tmp_path / "n-00"))
-    cli_nightly._counting(None, options, Console(), lost.extend, quiet=True)(whole)  # type: ignore[arg-type]
+    cli_nightly._counting(None, options, "nightly", Console(), lost.extend, quiet=True)(whole)  # type: ignore[arg-type]
     assert lost == [why]
