@@ -26,8 +26,9 @@ from typing import Any, Literal
 from harness.bisect.predicate import SeenRule
 from harness.bisect.trial_log import Trial
 from harness.errors import StoreError, UsageError, nearest
-from harness.kernels.store import telling, write_atomically
+from harness.kernels.store import telling
 from harness.model.architectures import ARCHES, Arch
+from harness.model.atomic_files import write_atomically
 from harness.model.json_text import parse_json
 from harness.payload.build import Payload
 from harness.runs.run_store import run_lock

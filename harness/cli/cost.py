@@ -28,9 +28,10 @@ from harness.guests.model import Guest
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.kernels.model import Kernel
 from harness.kernels.resolve import Resolution, provide
-from harness.kernels.store import telling, write_atomically
+from harness.kernels.store import telling
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import CellSpec, Matrix, Profile
+from harness.model.atomic_files import write_atomically
 from harness.reports.cost import (
     Costed,
     cost_json,

@@ -21,10 +21,11 @@ from harness.guests.model import Guest
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.kernels.model import Kernel
 from harness.kernels.resolve import provide
-from harness.kernels.store import Store, telling, write_atomically
+from harness.kernels.store import Store, telling
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import CellSpec
 from harness.model.architectures import Arch, host_arch
+from harness.model.atomic_files import write_atomically
 from harness.reports.coverage import coverage_json, coverage_lines, coverage_page
 from harness.runs.planning.payload_tasks import probes_meant
 from harness.runs.run_store import new_run_id

@@ -30,9 +30,10 @@ from harness.guests.model import Guest
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.kernels.model import Kernel
 from harness.kernels.resolve import Resolution, provide
-from harness.kernels.store import telling, write_atomically
+from harness.kernels.store import telling
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import CellSpec
+from harness.model.atomic_files import write_atomically
 from harness.model.json_text import parse_json
 from harness.payload.build import build
 from harness.reports.explore import Explored, explored_json, explored_junit, explored_lines

@@ -16,7 +16,8 @@ from harness.cost.measure import cost_rows
 from harness.cost.stored import stored_costs
 from harness.errors import UsageError
 from harness.explore.verdicts import EXPLORE_RULES
-from harness.kernels.store import telling, write_atomically
+from harness.kernels.store import telling
+from harness.model.atomic_files import write_atomically
 from harness.model.verdict import EXIT_FAILED, EXIT_OK
 from harness.qualify.costs import MeasuredCosts
 from harness.qualify.draft import draft_policy

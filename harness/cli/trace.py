@@ -8,8 +8,8 @@ from collections.abc import Callable
 from harness.errors import UsageError
 from harness.guests.accel import AccelWanted
 from harness.guests.qemu import Wishes
+from harness.model.atomic_files import write_text
 from harness.model.json_text import parse_json
-from harness.model.run_record import write_atomically
 from harness.runs.causes import kept_before, told_causes
 from harness.runs.kernel_calls import TRACES, ComparedCalls, calls_json
 from harness.runs.kernel_tracing import Tracer
@@ -33,7 +33,7 @@ def traced(
     found = tuple(
         tracer.compare(probe, cells[cell], cells.get(other)) for probe, cell, other in wanted[:MOST] if cell in cells
     )
-    write_atomically(done.folder / TRACES, json.dumps(calls_json(found), indent=1) + "\n")
+    write_text(done.folder / TRACES, json.dumps(calls_json(found), indent=1) + "\n")
     return found
 
 

@@ -9,7 +9,8 @@ from harness.errors import UsageError
 from harness.explore.exploration import Exploration, ExploreFinding
 from harness.explore.record import EXPLORATION, record_of
 from harness.explore.reproducer import reproducer
-from harness.kernels.store import telling, write_atomically
+from harness.kernels.store import telling
+from harness.model.atomic_files import write_atomically
 from harness.model.verdict import Verdict
 
 

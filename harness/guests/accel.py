@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Literal
 
 from harness.errors import BootFailed, ToolMissing
-from harness.kernels.store import default_root, write_atomically
+from harness.kernels.store import default_root
 from harness.model.architectures import ARCHITECTURES, Arch, host_arch
+from harness.model.atomic_files import write_atomically
 from harness.model.json_text import parse_json
 from harness.processes.children import OutOfTime, ask
 

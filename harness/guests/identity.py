@@ -8,7 +8,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from harness.guests.accel import emulator_version
-from harness.kernels.store import default_root, file_sha256, write_atomically
+from harness.kernels.store import default_root, file_sha256
+from harness.model.atomic_files import write_atomically
 from harness.model.json_text import parse_json
 
 

@@ -12,9 +12,10 @@ from harness.errors import ImageError, KernelUnavailable, StoreError
 from harness.guests.devices import SWAP_DISKS, SwapDisk
 from harness.guests.initramfs import initramfs
 from harness.kernels.model import Kernel
-from harness.kernels.store import default_root, file_sha256, telling, write_atomically
+from harness.kernels.store import default_root, file_sha256, telling
 from harness.matrix.model import Profile
 from harness.model.architectures import Arch
+from harness.model.atomic_files import write_atomically
 from harness.payload.compiler import ElfTarget
 
 # What the channel runs over: the kernel's option, and the module where it is not built in.

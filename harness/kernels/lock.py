@@ -14,10 +14,11 @@ from pydantic import Field
 
 from harness.errors import ConfigError, StoreError
 from harness.kernels.builds import Build
-from harness.kernels.store import Store, write_atomically
+from harness.kernels.store import Store
 from harness.matrix.model import KernelSpec
 from harness.matrix.words import Sha256
 from harness.model.architectures import Arch
+from harness.model.atomic_files import write_atomically
 from harness.model.json_text import parse_json
 from harness.model.run_record import Part
 

@@ -24,6 +24,7 @@ from typing import Any
 import platformdirs
 
 from harness.errors import StoreError
+from harness.model.atomic_files import write_atomically
 from harness.model.json_text import parse_json
 from harness.processes.children import go_on
 
@@ -249,23 +250,6 @@ def made(path: Path) -> str:
 
 def _beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
-
-
-def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Write a file under a temporary name, flush it to the disk and rename it. Raises ``OSError``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary = Path(name)
-        temporary.chmod(mode)
-        temporary.replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _write_durably(path: Path, data: bytes, mode: int = 0o444) -> None:

@@ -23,8 +23,9 @@ from harness.errors import BuildError, ToolMissing, UsageError
 from harness.kernels.config import parse_config
 from harness.kernels.images import BZIMAGE, survives_pvh
 from harness.kernels.model import Kernel, Origin
-from harness.kernels.store import file_sha256, telling, write_atomically
+from harness.kernels.store import file_sha256, telling
 from harness.model.architectures import ARCHITECTURES, Arch, host_arch
+from harness.model.atomic_files import write_atomically
 from harness.processes.children import run
 
 OWN = Path(__file__).resolve().parent / "own"

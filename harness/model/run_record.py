@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, field_validator
 
-from harness.errors import StoreError, UsageError
+from harness.errors import UsageError
+from harness.model.atomic_files import write_text
 from harness.model.json_text import parse_json
 from harness.model.rule import MSEAL_SINCE
 from harness.model.stored_files import read_stored
@@ -225,23 +225,9 @@ def answers_expected(cell: CellRecord) -> bool:
         return not cell.before_mseal
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file under a temporary name and rename it. Raises ``StoreError``."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as problem:
-        temporary.unlink(missing_ok=True)
-        raise StoreError(f"{path}: cannot be written: {problem.strerror}") from problem
-
-
 def write_run(folder: Path, run: RunRecord) -> None:
     """Write ``run.json``."""
-    write_atomically(folder / "run.json", run.model_dump_json(indent=1) + "\n")
+    write_text(folder / "run.json", run.model_dump_json(indent=1) + "\n")
 
 
 def read_run(folder: Path) -> RunRecord:

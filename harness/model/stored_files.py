@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import BinaryIO, cast
 
 import zstandard
 
+from harness.model.atomic_files import write_atomically
 from harness.model.unzstd import unpacked
 
 JOURNAL_LIMIT = 256 << 20  # bytes: a payload may write 64 MiB, twice; a suite writes 3 MiB
@@ -78,16 +78,6 @@ def pack(path: Path) -> bool:
     """Pack a file, if it is there and not packed yet. Killed at any time, one of both is whole. Raises ``OSError``."""
     if not path.is_file() or path.is_symlink():
         return False
-    data = path.read_bytes()
-    target, temporary = packed(path), path.with_name(f".{path.name}.{os.getpid()}.zst")
-    try:
-        with temporary.open("wb") as file:
-            file.write(zstandard.ZstdCompressor(level=10, write_checksum=True).compress(data))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_atomically(packed(path), zstandard.ZstdCompressor(level=10, write_checksum=True).compress(path.read_bytes()))
     path.unlink()
     return True

@@ -14,9 +14,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from harness.errors import BuildError, StoreError, UsageError
-from harness.kernels.store import telling, write_atomically
+from harness.kernels.store import telling
 from harness.kernels.tree import check_tree
 from harness.kernels.tree_links import link_tree
+from harness.model.atomic_files import write_atomically
 from harness.mutants.edit import apply_edit
 from harness.mutants.model import Edit
 

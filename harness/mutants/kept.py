@@ -14,7 +14,8 @@ import zstandard
 
 from harness.errors import ImageError
 from harness.kernels.compression import decompress
-from harness.kernels.store import telling, write_atomically
+from harness.kernels.store import telling
+from harness.model.atomic_files import write_atomically
 
 _LEVEL = 3  # a quarter of the size in a twentieth of a second
 

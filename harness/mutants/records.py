@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.kernels.store import telling, write_atomically
+from harness.kernels.store import telling
+from harness.model.atomic_files import write_atomically
 from harness.model.json_text import parse_json
 from harness.mutants.suite import SuiteResult
 

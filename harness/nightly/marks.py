@@ -9,8 +9,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.errors import UsageError
+from harness.model.atomic_files import write_text
 from harness.model.json_text import parse_json
-from harness.model.run_record import write_atomically
 from harness.names import Identifier
 from harness.runs.run_store import NIGHTLY, nightly_folders
 
@@ -70,7 +70,7 @@ class NightRecord(BaseModel):
 
 def write_mark(folder: Path, mark: NightRecord) -> None:
     """Say how far a night came. Raises ``StoreError``."""
-    write_atomically(folder / NIGHTLY, mark.model_dump_json(indent=1) + "\n")
+    write_text(folder / NIGHTLY, mark.model_dump_json(indent=1) + "\n")
 
 
 def read_mark(folder: Path) -> NightRecord:

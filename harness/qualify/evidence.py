@@ -16,7 +16,7 @@ from hashlib import file_digest
 from pathlib import Path
 
 from harness.errors import StoreError, UsageError
-from harness.model.run_record import write_atomically
+from harness.model.atomic_files import write_text
 
 SUMS = "sha256sums"
 SIGNATURE = "sha256sums.sig"
@@ -87,7 +87,7 @@ def digest(path: Path) -> str:
 def seal(folder: Path) -> str:
     """Write ``sha256sums`` over every file of a folder and return its own digest."""
     lines = [f"{digest(folder / name)}  {name}\n" for name in sorted(_files(folder)) if name not in _SEALS]
-    write_atomically(folder / SUMS, "".join(lines))
+    write_text(folder / SUMS, "".join(lines))
     return digest(folder / SUMS)
 
 

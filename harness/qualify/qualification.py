@@ -11,8 +11,9 @@ from pathlib import Path
 from harness.compare.diff import Side, compare
 from harness.compare.sides import Picked, match, narrowing
 from harness.errors import UsageError
+from harness.model.atomic_files import write_text
 from harness.model.rule import Rule
-from harness.model.run_record import CellRecord, write_atomically
+from harness.model.run_record import CellRecord
 from harness.qualify.costs import CostPair, MeasuredCosts
 from harness.qualify.evidence import copy_run, new_folder, seal
 from harness.qualify.judge import qualify
@@ -99,10 +100,10 @@ def write_qualification(dossier: Dossier, folder: Path, key: Path | None = None)
         shutil.copytree(CATALOGUE, partial / "evidence" / "catalogue", ignore=shutil.ignore_patterns("__pycache__"))
         (partial / POLICY).write_bytes(dossier.policy)
         report = report_json(dossier)
-        write_atomically(partial / "report.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-        write_atomically(partial / "report.html", page(report))
+        write_text(partial / "report.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+        write_text(partial / "report.html", page(report))
         if can_sbom():
-            write_atomically(partial / SBOM, sbom(dossier))
+            write_text(partial / SBOM, sbom(dossier))
         digest = seal(partial)
         if key is not None:
             sign(partial, key)

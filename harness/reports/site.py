@@ -22,8 +22,9 @@ from harness.history.kernels import KernelHistory, KernelStanding, kernel_histor
 from harness.history.queries import RuleHistory, RunLine, latest_results, rule_history, rule_names, runs
 from harness.history.regressions import LIVING, Regression, regressions
 from harness.kernels.versions import version_key
+from harness.model.atomic_files import write_text
 from harness.model.rule import Rule
-from harness.model.run_record import read_run, write_atomically
+from harness.model.run_record import read_run
 from harness.model.stored_files import read_stored
 from harness.model.verdict import STATUSES, Status
 from harness.names import NotAName, identifier
@@ -268,4 +269,4 @@ def _write(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise StoreError(f"{path.parent}: cannot be written: {problem.strerror}") from problem
-    write_atomically(path, text)
+    write_text(path, text)

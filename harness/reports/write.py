@@ -11,7 +11,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from harness.errors import StoreError
-from harness.model.run_record import read_run, write_atomically, write_run
+from harness.model.atomic_files import write_text
+from harness.model.run_record import read_run, write_run
 from harness.model.stored_files import packed
 from harness.nightly.marks import news_of
 from harness.observations.journal import stored_journal
@@ -113,5 +114,5 @@ def _write(path: Path, text: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise StoreError(f"{path.parent}: cannot be written: {problem.strerror}") from problem
-    write_atomically(path, text)
+    write_text(path, text)
     return path

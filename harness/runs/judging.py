@@ -13,10 +13,11 @@ from harness.explore.exploration import kernel_facts as explored_kernel
 from harness.explore.record import EXPLORATION, read_exploration
 from harness.explore.verdicts import EXPLORE_RULES, judge_exploration, unexplored
 from harness.guests.console import Crash
+from harness.model.atomic_files import write_text
 from harness.model.codec import VERDICT, result_json, rule_json, verdict_json
 from harness.model.json_text import parse_json
 from harness.model.rule import Check, KernelFacts, ProbeName
-from harness.model.run_record import CellRecord, CrashRecord, write_atomically
+from harness.model.run_record import CellRecord, CrashRecord
 from harness.model.stored_files import is_stored, read_stored
 from harness.model.verdict import RuleResult, Verdict
 from harness.observations.collector import Journalled
@@ -261,7 +262,7 @@ def write_plan(folder: Path, payload_id: str, planned: Sequence[ProbeName], ques
         plan["scenario"] = asdict(question)
     if isinstance(question, WithSuites):
         plan["suites"] = [asked_json(suite) for suite in question.suites]
-    write_atomically(folder / "plan.json", json.dumps(plan) + "\n")
+    write_text(folder / "plan.json", json.dumps(plan) + "\n")
 
 
 def planned_by(folder: Path, cells: Sequence[CellRecord]) -> tuple[ProbeName, ...]:

@@ -20,7 +20,6 @@ from harness.kernels.store import (
     keep_made,
     made,
     telling,
-    write_atomically,
 )
 
 
@@ -170,14 +169,6 @@ def test_a_cache_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("")
     with pytest.raises(StoreError, match=r"Not a directory|File exists"):
         Store(tmp_path / "cache").put(b"x")
-
-
-def test_atomic_write_replaces(tmp_path: Path) -> None:
-    path = tmp_path / "a" / "kernels.lock"
-    write_atomically(path, b"one")
-    write_atomically(path, b"two")
-    assert path.read_bytes() == b"two"
-    assert list(path.parent.iterdir()) == [path]
 
 
 def test_the_setting_names_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

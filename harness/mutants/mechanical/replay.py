@@ -22,8 +22,9 @@ from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import Section, SymbolTableSection
 
 from harness.errors import BuildError
-from harness.kernels.store import telling, write_atomically
+from harness.kernels.store import telling
 from harness.kernels.tree import BuiltTree, decisive
+from harness.model.atomic_files import write_atomically
 from harness.processes.children import run
 
 _ALLOCATED = 2  # SHF_ALLOC

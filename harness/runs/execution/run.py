@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.errors import StoreError
-from harness.model.run_record import CellRecord, RunRecord, RunState, write_atomically, write_run
+from harness.model.atomic_files import write_text
+from harness.model.run_record import CellRecord, RunRecord, RunState, write_run
 from harness.model.verdict import STATUSES, RuleResult
 from harness.observations.journal import read_journal
 from harness.runs.cell_states import ended, evidence_of, other_machine
@@ -91,7 +92,7 @@ class _Execution:
         folder = self._plan.folder / "cells" / record.id
         facts = recorded_facts(record, read_journal(folder / JOURNAL))
         verdicts = verdicts_json(self._record.id, record, facts, results)
-        write_atomically(folder / "verdicts.json", json.dumps(verdicts, indent=1) + "\n")
+        write_text(folder / "verdicts.json", json.dumps(verdicts, indent=1) + "\n")
         self._judged.append(record.id)
         self._update(record)
 
@@ -130,7 +131,7 @@ class _Execution:
         done = finished_cell(record, outcome, "interrupted" if outcome.interrupted else state, reason, statuses)
         done = done.model_copy(update={"evidence": evidence_of(self._folder(cell), done)})
         verdicts = verdicts_json(self._record.id, done, facts, results)
-        write_atomically(self._folder(cell) / "verdicts.json", json.dumps(verdicts, indent=1) + "\n")
+        write_text(self._folder(cell) / "verdicts.json", json.dumps(verdicts, indent=1) + "\n")
         self._judged.append(cell.id)
         self._update(done)
         if key := self._plan.keys.get(cell.id):
