@@ -11,8 +11,10 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from harness.config.loader import Strict, parse_yaml
+from harness.errors import nearest
 from harness.model.documents import Text
-from harness.model.version import version_order
+from harness.model.rule import Where
+from harness.model.version import parse_version, version_order
 
 BUGS = Path(__file__).parent / "bugs.yaml"
 
@@ -49,6 +51,17 @@ class Bug:
             return False
         mended = self.mended.get(".".join(version.split("-", maxsplit=1)[0].split(".")[:2]))
         return mended is None or order < version_order(mended)
+
+    def where(self, first: str) -> tuple[Where, ...]:
+        """The kernels that have it, as ranges that begin with the version ``first`` at the earliest."""
+        found = []
+        begin = max(parse_version(self.since), parse_version(first))
+        for version in sorted(map(parse_version, self.mended.values())):
+            if begin < version:
+                found.append(Where(begin, version))
+            begin = max(begin, (version[0], version[1] + 1, 0))
+        end = parse_version(self.upstream)
+        return (*found, Where(begin, end)) if begin < end else tuple(found)
 
     @property
     def noticed(self) -> str:
@@ -129,6 +142,13 @@ class BugRecord:
     bugs: Mapping[str, Bug]
     since: str
     until: str
+
+    def where(self, bug: str) -> tuple[Where, ...]:
+        """The kernels that have a bug, of those that the record covers. Raises ``ValueError`` for one that is not in
+        it."""
+        if bug not in self.bugs:
+            raise ValueError(f"{bug}: no such bug{nearest(bug, self.bugs, listed_by='sealmatrix bugs list')}")
+        return self.bugs[bug].where(self.since)
 
     def of(self, version: str) -> tuple[Bug, ...]:
         """Those that an upstream version has, as published."""

@@ -9,11 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from harness.bugs.record import load_bugs
 from harness.config.loader import SinceVersion, Strict, parse_yaml
 from harness.explore.program import Program
 from harness.model.rule import KernelFacts, Where
+from harness.rules.load import RecordedBug
 
 KNOWN = Path(__file__).parent / "known.yaml"
 
@@ -21,7 +23,7 @@ KNOWN = Path(__file__).parent / "known.yaml"
 @dataclass(frozen=True)
 class KnownBug:
     """One entry. ``steps`` are globs for the text of steps, in their order; ``corpus`` names the program that shows it;
-    ``where`` are the kernels that have it."""
+    ``where`` are the kernels that have it, ``bug`` its id in the record of bugs, "" where it is not recorded."""
 
     id: str
     steps: tuple[str, ...]
@@ -29,6 +31,7 @@ class KnownBug:
     where: tuple[Where, ...]
     reason: str
     source: str
+    bug: str = ""
 
     def __contains__(self, kernel: KernelFacts) -> bool:
         return any(kernel in where for where in self.where)
@@ -61,13 +64,23 @@ class _KnownBugEntry(Strict):
     id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
     steps: Annotated[tuple[str, ...], Field(min_length=1)]
     corpus: str
-    where: Annotated[tuple[_Kernels, ...], Field(min_length=1)]
+    bug: RecordedBug = ""
+    where: tuple[_Kernels, ...] = ()
     reason: Annotated[str, Field(min_length=1)]
     source: Annotated[str, Field(min_length=1)]
 
+    @model_validator(mode="after")
+    def _says_once_which_kernels(self) -> _KnownBugEntry:
+        if bool(self.bug) == bool(self.where):
+            raise ValueError(
+                "either `bug` names a recorded bug (harness/bugs/bugs.yaml), or `where` says which kernels"
+            )
+        return self
+
     def noun(self) -> KnownBug:
         where = tuple(Where(kernels.since, kernels.until, kernels.arches) for kernels in self.where)
-        return KnownBug(self.id, self.steps, self.corpus, where, self.reason, self.source)
+        recorded = load_bugs().where(self.bug) if self.bug else ()
+        return KnownBug(self.id, self.steps, self.corpus, where or recorded, self.reason, self.source, self.bug)
 
 
 class _KnownBugsFile(Strict):

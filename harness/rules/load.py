@@ -7,8 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
+from harness.bugs.record import load_bugs
 from harness.config.loader import SPLIT, Document, SinceVersion, Strict, WordList, load_yaml, parse_yaml
 from harness.errors import UsageError, nearest
 from harness.model.rule import (
@@ -38,6 +39,12 @@ def _need(text: str) -> str:
     return text
 
 
+def _bug(text: str) -> str:
+    load_bugs().where(text)
+    return text
+
+
+RecordedBug = Annotated[str, AfterValidator(_bug)]
 NeedWord = Annotated[str, AfterValidator(_need)]
 
 
@@ -75,9 +82,24 @@ class _Expect(Strict):
 
 
 class _KnownDifference(_Where):
+    bug: RecordedBug = ""
     reason: str
     source: str
     probes: WordList = ("*",)
+
+    @model_validator(mode="after")
+    def _says_once_which_kernels(self) -> _KnownDifference:
+        if self.bug and (self.since or self.until):
+            raise ValueError(f"{self.bug}: harness/bugs/bugs.yaml says which versions; leave out since and until")
+        return self
+
+    def nouns(self) -> tuple[Known, ...]:
+        """The entry, once for each range of versions."""
+        ranges = load_bugs().where(self.bug) if self.bug else (self.noun(),)
+        return tuple(
+            Known(Where(one.since, one.until, self.arches, self.page_sizes), self.reason, self.source, self.probes)
+            for one in ranges
+        )
 
 
 class _Rule(Strict):
@@ -118,7 +140,7 @@ class _Rule(Strict):
             expect_control=None if self.control is None else self.control.noun(),
             expect_sealed=None if self.sealed is None else self.sealed.noun(),
             thread=self.thread,
-            known=tuple(Known(k.noun(), k.reason, k.source, k.probes) for k in self.known),
+            known=tuple(known for entry in self.known for known in entry.nouns()),
         )
 
 

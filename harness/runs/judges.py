@@ -6,11 +6,13 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
+from harness.bugs.record import BUGS
 from harness.rules.load import CATALOGUE
 
 _HARNESS = Path(__file__).parents[1]
 _DECIDES = (
     "names.py",
+    "bugs/record.py",
     "model/*.py",
     "guests/console.py",
     "rules/*.py",
@@ -25,15 +27,15 @@ _DECIDES = (
 
 
 def catalogue_digest() -> str:
-    """sha256 over the catalogue's files: which contract a run was judged by."""
-    return _digest(sorted(CATALOGUE.glob("*.yaml")))
+    """sha256 over the catalogue's files and the bugs that they name: which contract a run was judged by."""
+    return _digest([*sorted(CATALOGUE.glob("*.yaml")), BUGS])
 
 
 @cache
 def judged_by() -> str:
     """sha256 over the catalogue and the code that judges."""
     return _digest(
-        [*sorted(CATALOGUE.parent.glob("**/*.yaml")), *(p for g in _DECIDES for p in sorted(_HARNESS.glob(g)))]
+        [BUGS, *sorted(CATALOGUE.parent.glob("**/*.yaml")), *(p for g in _DECIDES for p in sorted(_HARNESS.glob(g)))]
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -10,11 +12,13 @@ from click.testing import CliRunner
 from harness.bugs.record import BUGS, Bug, load_bugs, parse_bugs
 from harness.cli.main import cli
 from harness.errors import ConfigError
+from harness.explore.known import load_known
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.sources.debian import DebianSource
+from harness.model.rule import KernelFacts, Where
 from harness.model.version import version_order
 from harness.mutants.catalogue import load_mutants
-from harness.rules.load import load_catalogue
+from harness.rules.load import load_catalogue, parse_catalogue
 
 RECORD = load_bugs().bugs
 
@@ -59,6 +63,64 @@ def test_what_a_kernel_of_the_matrix_has() -> None:
     assert [bug.id for bug in load_bugs().of("6.18.15")] == ["cve-2026-23416"]
     assert "cve-2025-40040" in [bug.id for bug in load_bugs().of("6.12.43")]
     assert load_bugs().of("7.3.4") == ()
+
+
+VERSIONS = [
+    f"{major}.{minor}.{patch}" for major, last in ((6, 19), (7, 3)) for minor in range(last + 1) for patch in range(60)
+]
+
+
+@pytest.mark.parametrize("bug", RECORD.values(), ids=list(RECORD))
+def test_its_ranges_hold_the_versions_that_it_affects(bug: Bug) -> None:
+    ranges = bug.where("6.10")
+    wanted = [v for v in VERSIONS if bug.affects(v) and version_order(v) >= version_order("6.10")]
+    assert [v for v in VERSIONS if any(KernelFacts(v, "x86_64", 4096) in one for one in ranges)] == wanted
+
+
+def known_of_the_record() -> dict[str, tuple[str, tuple[Where, ...]]]:
+    """What our lists of known differences say of published bugs: by entry, the bug and the kernels."""
+    found = {f"explore: {one.id}": (one.bug or _named(one.source), one.where) for one in load_known()}
+    for rule in load_catalogue().values():
+        for known in rule.known:
+            bug = _named(known.source)
+            ranges = found.get(f"rule: {rule.id} {bug}", ("", ()))[1]
+            found[f"rule: {rule.id} {bug}"] = bug, (*ranges, known.where)
+    return {entry: told for entry, told in found.items() if told[0]}
+
+
+def _named(source: str) -> str:
+    """The id of a bug that a source names, "" where it names none."""
+    cve = re.search(r"CVE-\d+-\d+", source)
+    return cve[0].lower() if cve else next((bug for bug in RECORD if bug in source), "")
+
+
+@pytest.mark.parametrize(("bug", "ranges"), known_of_the_record().values(), ids=known_of_the_record())
+def test_what_is_known_of_a_bug_is_known_of_the_versions_that_have_it(bug: str, ranges: tuple[Where, ...]) -> None:
+    releases = (getattr(entry.source, "release", None) for entry in load_matrix(default_path()).kernels.values())
+    builds = {release for release in releases if release}
+    covered = [v for v in (*sorted(builds), *VERSIONS) if not load_bugs().outside(v)]
+    assert bug in RECORD
+    assert {"6.12.43", "6.16.12", "6.17.8"} <= builds
+    known = [v for v in covered if any(KernelFacts(v, "x86_64", 4096) in one for one in ranges)]
+    assert known == [v for v in covered if RECORD[bug].affects(v)]
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ("{bug: cve-2025-4004, reason: r, source: s}", "cve-2025-4004: no such bug"),
+        ('{bug: cve-2025-40040, until: "6.12", reason: r, source: s}', "leave out since and until"),
+    ],
+)
+def test_a_rule_names_a_bug_that_is_recorded_and_no_versions_beside_it(entry: str, says: str) -> None:
+    text = f"""family: f
+rules:
+  - {{id: a, contract: M8, level: required, outcome: blocked, statement: s, sources: [s], probes: [{{operations: x}}],
+     known: [{entry}]}}
+"""
+    with pytest.raises(ConfigError, match=says) as caught:
+        parse_catalogue(text, Path("f.yaml"))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

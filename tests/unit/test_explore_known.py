@@ -86,14 +86,17 @@ def test_each_entry_has_a_program_of_the_corpus_that_has_its_steps() -> None:
     (cve,) = load_known()
     backwards = parse_program("window 1 x 1 page, usual: anon rw\nmadvise 0-0 unmergeable\nmadvise 0-0 mergeable")
     assert not cve.involved(backwards)
-    for release, has_it in (("6.12.43", True), ("6.12.57", False), ("6.16.12", True), ("6.17.8", False)):
+    for release, has_it in (("6.12.43", True), ("6.12.55", False), ("6.16.12", True), ("6.17.3", False)):
         assert (KernelFacts(release, "arm64", 4096) in cve) is has_it, release
 
 
 @pytest.mark.parametrize(
     "text",
     ["known: [{id: a}]", "known: {", "known: [{id: A b, steps: [x], corpus: c, where: [{}], reason: r, source: s}]",
-     "known: [{id: a, steps: [x], corpus: c, where: [{until: soon}], reason: r, source: s}]"],
+     "known: [{id: a, steps: [x], corpus: c, where: [{until: soon}], reason: r, source: s}]",
+     "known: [{id: a, steps: [x], corpus: c, reason: r, source: s}]",
+     "known: [{id: a, steps: [x], corpus: c, bug: cve-2025-4004, reason: r, source: s}]",
+     "known: [{id: a, steps: [x], corpus: c, bug: cve-2025-40040, where: [{}], reason: r, source: s}]"],
 )  # fmt: skip
 def test_a_list_that_is_not_one_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(ConfigError) as refused:
