@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Annotated
@@ -127,7 +128,8 @@ class _BugEntry(Strict):
 
 class _Covers(Strict):
     since: VersionText
-    until: VersionText
+    newest: VersionText
+    on: date
 
 
 class _BugsFile(Strict):
@@ -137,11 +139,13 @@ class _BugsFile(Strict):
 
 @dataclass(frozen=True)
 class BugRecord:
-    """The bugs by id, and the mainline releases whose bugs were looked for, from ``since`` to before ``until``."""
+    """The bugs by id. Public records were read ``on`` a day, for bugs of the mainline releases from ``since`` to
+    ``newest``, which was the newest one on that day."""
 
     bugs: Mapping[str, Bug]
     since: str
-    until: str
+    newest: str
+    on: date
 
     def where(self, bug: str) -> tuple[Where, ...]:
         """The kernels that have a bug, of those that the record covers. Raises ``ValueError`` for one that is not in
@@ -161,9 +165,8 @@ class BugRecord:
             return "it tells no upstream version"
         if order < version_order(self.since):
             return f"the record begins with {self.since}"
-        # A release candidate of the first release that is not covered is not covered either.
-        if order[:2] >= version_order(self.until)[:2]:
-            return f"the record ends before {self.until}"
+        if order[:2] > version_order(self.newest)[:2]:
+            return f"the record is of {self.on}, when {self.newest} was the newest release"
         return ""
 
 
@@ -176,7 +179,7 @@ def parse_bugs(data: bytes, path: Path = BUGS) -> BugRecord:
             raise document.fault(("bugs", i, "id"), f"{bug.id} is there twice")
         bugs[bug.id] = bug.noun()
     covers = document.value.covers
-    return BugRecord(bugs, covers.since, covers.until)
+    return BugRecord(bugs, covers.since, covers.newest, covers.on)
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
 import click
@@ -88,7 +89,7 @@ def check(kernels: tuple[str, ...], arches: tuple[str, ...], offline: bool, as_j
     sealmatrix bugs check debian-6.12.43 debian-newest
 
     A distribution may have backported the fix: run the rules to be sure. Exit status: 0 none, 1 some, 3 the record does
-    not cover the version.
+    not cover the version. What was published later than the record is in no answer.
     """
     record = load_bugs()
     versions = {word: word for word in kernels if _VERSION.match(word)}
@@ -109,7 +110,7 @@ def check(kernels: tuple[str, ...], arches: tuple[str, ...], offline: bool, as_j
     else:
         for word, of in found.items():
             version = "" if word == versions[word] else f" ({versions[word]})"
-            click.echo(f"{word}{version}: {_answer(of, outside[word])}")
+            click.echo(f"{word}{version}: {_answer(of, outside[word], record.on)}")
             for bug in of:
                 click.echo(f"  {bug.id}: {bug.title}\n    {bug.range}\n    noticed by {bug.noticed}")
     if any(found.values()):
@@ -117,9 +118,9 @@ def check(kernels: tuple[str, ...], arches: tuple[str, ...], offline: bool, as_j
     return EXIT_NO_ANSWER if any(outside.values()) else EXIT_OK
 
 
-def _answer(of: Sequence[Bug], outside: str) -> str:
+def _answer(of: Sequence[Bug], outside: str, on: date) -> str:
     if not outside:
-        return "affected by" if of else "none of the recorded bugs"
+        return "affected by" if of else f"none of the recorded bugs; the record is of {on}"
     return f"affected by, and perhaps by others, for {outside}" if of else f"not known: {outside}"
 
 
