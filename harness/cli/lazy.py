@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from harness.cli.helptext import HelpContext, laid_out
+from harness.cli.stopping import Signals
 
 
 class LazyGroup(click.Group):
@@ -41,6 +42,8 @@ class LazyGroup(click.Group):
         module, attribute, _ = self.commands_by_name[cmd_name]
         command = getattr(import_module(module), attribute)
         assert isinstance(command, click.Command)
+        if signals := ctx.find_object(Signals):
+            signals.working()  # an import that is interrupted may lose the interrupt, or leave a trace
         return laid_out(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -15,7 +15,7 @@ import click
 from harness import __version__
 from harness.cli.announce import announce
 from harness.cli.lazy import LazyGroup
-from harness.cli.stopping import doing, leave, on_signals
+from harness.cli.stopping import Signals, doing, leave, leave_alone
 from harness.cli.streams import Streams, forget_empty_sizes, open_missing
 from harness.errors import InfrastructureError, Interrupted, SealmatrixError, UsageError
 from harness.secret_urls import masked_text
@@ -99,29 +99,26 @@ def _line(text: str) -> str:
 
 
 def _defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """What nobody expected: told whole, and never with the exit status of a rule that failed.
-
-    A second Ctrl-C, while the first one's answer is under way, is no defect: it ends the process at once.
-    """
-    if issubclass(kind, KeyboardInterrupt):
-        click.echo("sealmatrix: interrupted again; ended at once", err=True)
-        leave(Interrupted.exit_code)
+    """What nobody expected: told whole, and never with the exit status of a rule that failed."""
     sys.stderr.write(masked_text("".join(traceback.format_exception(kind, error, trace))))
     click.echo("sealmatrix: internal error (a bug in sealmatrix); this says nothing about the kernels tested", err=True)
     sys.exit(InfrastructureError.exit_code)
 
 
-def main() -> None:
-    """Entry point of the console script. SIGTERM and SIGHUP end it the way Ctrl-C does."""
+def main(signals: Signals | None = None) -> None:
+    """Run the command line that the process was given, and exit. Without ``signals`` these are the caller's."""
+    signals = signals or Signals(leave_alone)
     open_missing()
     forget_empty_sizes()
     streams = Streams()
     announce()
     sys.excepthook = _defect
     interrupted = False
-    on_signals()
     try:
-        code = cli.main(prog_name="sealmatrix", standalone_mode=False)
+        try:
+            code = cli.main(prog_name="sealmatrix", standalone_mode=False, obj=signals)
+        finally:
+            signals.ending()
     except click.exceptions.NoArgsIsHelpError as problem:
         click.echo(problem.ctx.get_help() if problem.ctx else "")
         code = UsageError.exit_code
@@ -144,10 +141,11 @@ def main() -> None:
             f"sealmatrix: interrupted{what}{'; run the same command again to continue' if what else ''}", err=True
         )
         code, interrupted = Interrupted.exit_code, True
-    if lost := streams.finish():
+    code = code if isinstance(code, int) else 0
+    if (lost := streams.finish()) and not interrupted:
         click.echo(f"sealmatrix: {lost}", err=True)
         code = lost.exit_code
-    code = code if isinstance(code, int) else 0
+    signals.over()
     if interrupted:
         leave(code)
     sys.exit(code)

@@ -18,7 +18,7 @@ from typing import Any, Final, TextIO
 
 import click
 
-from harness.errors import StoreError
+from harness.errors import Interrupted, SealmatrixError, StoreError
 
 _NO_READER: Final = 128 + signal.SIGPIPE
 
@@ -48,10 +48,16 @@ class _Output(io.RawIOBase):
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self._descriptor = descriptor
+        self._terminal = os.isatty(descriptor)
         self.problem: OSError | None = None
 
     def fileno(self) -> int:
         return self._descriptor
+
+    @property
+    def closed_terminal(self) -> bool:
+        """Whether it was a terminal, and somebody has closed that."""
+        return self._terminal and self.problem is not None and self.problem.errno == errno.EIO
 
     def isatty(self) -> bool:
         return os.isatty(self._descriptor)
@@ -84,10 +90,11 @@ class Streams:
         if sys.stderr is sys.__stderr__:
             sys.stderr = _text(_Output(2), sys.stderr, "backslashreplace")
 
-    def finish(self) -> StoreError | None:
+    def finish(self) -> SealmatrixError | None:
         """Write what is still buffered; return what is to be said of output that was lost.
 
-        That the reader went away is no error. What was meant for standard error cannot be complained of anywhere.
+        That the reader went away is no error, and whoever closes a terminal interrupts what is running there. What was
+        meant for standard error cannot be complained of anywhere.
         """
         sys.stdout.flush()
         sys.stderr.flush()
@@ -104,7 +111,8 @@ def write_through(stream: TextIO, data: bytes) -> None:
     stream.buffer.flush()
     output = getattr(stream.buffer, "raw", None)
     if isinstance(output, _Output) and output.problem is not None:
-        raise click.exceptions.Exit(_NO_READER if _lost(output) is None else StoreError.exit_code)
+        lost = _lost(output)
+        raise click.exceptions.Exit(_NO_READER if lost is None else lost.exit_code)
 
 
 def _text(output: _Output, like: TextIO | None, errors: str) -> TextIO:
@@ -118,10 +126,12 @@ def _text(output: _Output, like: TextIO | None, errors: str) -> TextIO:
     )
 
 
-def _lost(output: _Output) -> StoreError | None:
+def _lost(output: _Output) -> SealmatrixError | None:
     problem = output.problem
     if problem is None or problem.errno == errno.EPIPE:
         return None
+    if output.closed_terminal:
+        return Interrupted("interrupted; the terminal was closed")
     name = {1: "standard output", 2: "standard error"}[output.fileno()]
     return StoreError(f"{name} cannot be written: {problem.strerror}; some output is lost")
 

@@ -21,18 +21,3 @@ def test_a_defect_of_ours_is_no_answer_and_tells_its_trace() -> None:
     assert done.stderr.endswith(
         "sealmatrix: internal error (a bug in sealmatrix); this says nothing about the kernels tested\n"
     )
-
-
-_TWICE = """
-import importlib, os, signal
-main = importlib.import_module("harness.cli.main")
-def asked(**_): os.kill(os.getpid(), signal.SIGTERM)
-def again(_): os.kill(os.getpid(), signal.SIGTERM)
-main.cli.main, main.doing = asked, again
-main.main()
-"""
-
-
-def test_a_second_signal_while_the_first_is_answered_is_no_defect() -> None:
-    done = subprocess.run([sys.executable, "-c", _TWICE], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (130, "sealmatrix: interrupted again; ended at once\n")
