@@ -12,13 +12,16 @@ from harness.errors import InfrastructureError, UsageError
 from harness.explore.corpus import read_kept
 from harness.explore.difference import behaviour
 from harness.explore.executor import Executor
+from harness.explore.exploration import kernel_facts
 from harness.explore.program import parse_program
+from harness.explore.verdicts import unsealable
 from harness.explore.wire import encode
 from harness.guests.accel import AccelWanted
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.kernels.model import Kernel
 from harness.matrix.model import Profile
 from harness.model.rule import Rule
+from harness.model.verdict import Judgement
 from harness.payload.build import Payload
 
 _RUNS = 3  # of the program, each in a process of its own; they have to agree
@@ -36,6 +39,13 @@ def program_question(text: str) -> BisectQuestion:
 def read_program(path: Path) -> str:
     """The program of a file, as text. Raises ``UsageError``."""
     return str(read_kept(path).program)
+
+
+def _without_seals(unsealed: Judgement) -> TrialAnswer:
+    """A kernel on which nothing can be sealed: from before mseal, or one that does not say what is asked."""
+    if unsealed.status == "skip":
+        return TrialAnswer(SeenRule("skip", "", unsealed.reason, ()), "skip", unsealed.reason)
+    return TrialAnswer(trouble="no-answer", reason=unsealed.reason)
 
 
 def program_asker(
@@ -60,9 +70,11 @@ def program_asker(
         if len(shown) > 1:
             return TrialAnswer(trouble="no-answer", reason="the program does not do the same each time")
         lines = shown.pop()
-        if executor.plan is not None and executor.plan.mseal:
-            reason = "this kernel has no mseal"
-            return TrialAnswer(SeenRule("skip", "", reason, ()), "skip", reason)
+        unsealed = executor.plan and unsealable(
+            executor.plan.mseal, kernel_facts(kernel.release, kernel.arch, kernel.version)
+        )
+        if unsealed:
+            return _without_seals(unsealed)
         steps = [line.partition(": ") for line in lines]
         told = tuple((f"step {i}, {name}" if name not in ("window", "end") else name, text)
                      for i, (name, _, text) in enumerate(steps))  # fmt: skip

@@ -6,6 +6,8 @@ So reports, history, comparisons and qualification need no other words for what 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from errno import ENOSYS
 
 from harness.explore.corpus import load_corpus
 from harness.explore.known import known_as, load_known
@@ -13,7 +15,9 @@ from harness.explore.operations import OPERATIONS
 from harness.explore.oracles import ORACLES, Oracle
 from harness.explore.record import ExplorationRecord, FindingRecord
 from harness.model.rule import KernelFacts, Rule
-from harness.model.verdict import Kind, RuleResult, Status, Verdict
+from harness.model.verdict import Judgement, Kind, RuleResult, Status, Verdict
+from harness.observations.model import errno_name
+from harness.verdicts.refused import without_mseal
 
 FAMILY = "exploration"
 _CONTRACT: dict[Oracle, str] = {
@@ -37,6 +41,7 @@ def rule_of(oracle: Oracle) -> Rule:
 
 
 EXPLORE_RULES: dict[str, Rule] = {f"explore-{oracle}": rule_of(oracle) for oracle in ORACLES}
+_ASKS_FOR_MSEAL = replace(rule_of("answer"), present=True)
 
 
 def probe_of(oracle: str, operation: str) -> str:
@@ -72,10 +77,27 @@ def unexplored(reason: str, status: Status = "miss") -> tuple[RuleResult, ...]:
     )
 
 
+def unsealable(error: int, kernel: KernelFacts | None) -> Judgement | None:
+    """What it means that ``mseal(0, 0, 0)`` failed with this error, so that nothing can be explored; None where it
+    succeeded. A kernel from before mseal answers ENOSYS; any other answer breaks a rule, as it does for the probes."""
+    if not error:
+        return None
+    if error != ENOSYS:
+        reason = (
+            f"mseal(0, 0, 0) answers {errno_name(error)} instead of 0, so nothing can be sealed: the kernel is broken, "
+            "or something in front of it, such as a seccomp filter, answers for it"
+        )
+        return Judgement("fail", reason, "interface")
+    if kernel is None:
+        return Judgement("miss", "no mseal (ENOSYS), and the kernel did not tell its version")
+    return without_mseal(_ASKS_FOR_MSEAL, kernel)
+
+
 def judge_exploration(record: ExplorationRecord, kernel: KernelFacts | None) -> tuple[RuleResult, ...]:
     """Judge what is stored, by the list of known bugs at hand."""
-    if record.mseal:
-        return unexplored("this kernel has no mseal", "skip")
+    unsealed = unsealable(record.mseal, kernel)
+    if unsealed is not None and unsealed.status == "skip":
+        return unexplored(unsealed.reason, "skip")
     return tuple(
         RuleResult(EXPLORE_RULES[f"explore-{oracle}"], tuple(_verdicts(oracle, record, kernel))) for oracle in ORACLES
     )
@@ -99,6 +121,9 @@ def _without_finding(
     rule: str, oracle: Oracle, name: str, record: ExplorationRecord, kernel: KernelFacts | None
 ) -> Verdict:
     probe = probe_of(oracle, name)
+    if (unsealed := unsealable(record.mseal, kernel)) is not None:
+        answer = unsealed if oracle == "answer" else Judgement("miss", unsealed.reason)
+        return Verdict(rule, probe, answer.status, answer.reason, answer.kind)
     times = record.judged if name in _OF_PROGRAMS else record.asked.get(name, 0)
     if record.lost and (not times or name == "program"):
         return Verdict(rule, probe, "miss", record.lost)
@@ -160,4 +185,5 @@ __all__ = [
     "rule_of",
     "stale_bug",
     "unexplored",
+    "unsealable",
 ]

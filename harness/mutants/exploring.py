@@ -18,6 +18,7 @@ from harness.explore.known import known_as
 from harness.explore.oracles import ORACLES
 from harness.explore.session import Explorer
 from harness.explore.source import ProgramSource
+from harness.explore.verdicts import unsealable
 from harness.guests.accel import AccelWanted
 from harness.guests.model import Guest
 from harness.guests.qemu import QemuGuest, Wishes
@@ -137,11 +138,17 @@ def _own_sources() -> str:
 
 
 def summary(outcome: Exploration) -> SuiteResult:
-    """Oracles by what became of them. Where there is no mseal none of them can be asked."""
+    """Oracles by what became of them. Where nothing can be sealed none of them can be asked; on a kernel that has to
+    have mseal that is a failure."""
+    unsealed = unsealable(outcome.plan.mseal, outcome.kernel) if outcome.plan is not None else None
     news = [f for f in outcome.findings if known_as(f.cause, outcome.kernel) is None]
     failed = {f"explore-{f.problem.oracle}": f"{f.problem.operation}: {f.problem.text}" for f in news}
     names = [f"explore-{oracle}" for oracle in ORACLES]
-    asked = outcome.plan is None or not outcome.plan.mseal
-    passed = tuple(name for name in names if name not in failed) if asked else ()
-    skipped = () if asked else tuple(names)
-    return SuiteResult(failed, passed, skipped, outcome.lost)
+    if unsealed is not None and unsealed.status == "skip":
+        return SuiteResult(failed, (), tuple(names), outcome.lost)
+    if unsealed is not None and unsealed.status == "fail":
+        return SuiteResult({**failed, "explore-answer": unsealed.reason}, (), (), outcome.lost)
+    if unsealed is not None:
+        return SuiteResult(failed, (), (), outcome.lost or unsealed.reason)
+    passed = tuple(name for name in names if name not in failed)
+    return SuiteResult(failed, passed, (), outcome.lost)

@@ -13,7 +13,8 @@ from harness.explore.exploration import Exploration, ExploreFinding, finding_lin
 from harness.explore.known import KnownBug, known_as
 from harness.explore.oracles import ORACLES
 from harness.explore.record import json_of, record_of, recorded_finding
-from harness.explore.verdicts import stale_bug
+from harness.explore.verdicts import stale_bug, unsealable
+from harness.model.verdict import Judgement
 from harness.reports.junit import document, element, one_line, xml_text
 
 
@@ -36,17 +37,27 @@ class Explored:
     @property
     def why_not(self) -> str:
         """Why nothing, or not everything, was judged."""
-        outcome = self.outcome
-        if outcome.lost:
-            return outcome.lost
-        if outcome.plan is not None and outcome.plan.mseal:
-            return "this kernel has no mseal"
+        if self.unsealed is not None:
+            return self.unsealed.reason
+        if self.outcome.lost:
+            return self.outcome.lost
         return "" if self.asked else "nothing was judged"
 
     @property
+    def unsealed(self) -> Judgement | None:
+        """What it means that ``mseal`` itself failed, so that nothing can be explored; None where it did not."""
+        plan = self.outcome.plan
+        return unsealable(plan.mseal, self.outcome.kernel) if plan is not None else None
+
+    @property
     def skipped(self) -> bool:
-        """Whether there is nothing to explore."""
-        return self.outcome.plan is not None and bool(self.outcome.plan.mseal)
+        """Whether there is nothing to explore: the kernel is from before mseal."""
+        return self.unsealed is not None and self.unsealed.status == "skip"
+
+    @property
+    def refused(self) -> bool:
+        """Whether ``mseal`` itself failed on a kernel that has to have it."""
+        return self.unsealed is not None and self.unsealed.status == "fail"
 
     def known(self, finding: ExploreFinding) -> KnownBug | None:
         """The known bug that a finding is, on this kernel."""
@@ -59,8 +70,8 @@ class Explored:
 
     @property
     def exit_code(self) -> int:
-        """1 with a finding that is no known bug, 3 without an answer, else 0."""
-        if self.news:
+        """1 with a finding that is no known bug or where mseal itself fails, 3 without an answer, else 0."""
+        if self.news or self.refused:
             return 1
         return 3 if self.why_not and not self.skipped else 0
 
@@ -71,6 +82,9 @@ def explored_lines(explored: Explored) -> Iterator[str]:
     head = f"{explored.kernel} {explored.arch}" + (f" ({outcome.release})" if outcome.release else "")
     if explored.skipped:
         yield f"{head}: skipped: {explored.why_not}"
+        return
+    if explored.unsealed is not None:
+        yield f"{head}: {'failed' if explored.refused else 'no answer'}: {explored.why_not}"
         return
     rate = f", {outcome.programs / outcome.seconds:.0f} a second" if outcome.seconds else ""
     yield (
@@ -148,6 +162,8 @@ def _status(explored: Explored, oracle: str) -> str:
         return "known" if all(explored.known(finding) for finding in found) else "fail"
     if explored.skipped:
         return "skip"
+    if explored.refused and oracle == "answer":
+        return "fail"
     return "miss" if explored.why_not else "pass"
 
 
@@ -165,7 +181,8 @@ def _suite(explored: Explored) -> TestSuite:
         findings = [f for f in explored.outcome.findings if f.problem.oracle == oracle]
         if status == "fail":
             text = xml_text("\n".join([statement, *(line for f in findings for line in finding_lines(f))]))
-            case.add_failure_info(one_line(f"{len(findings)} findings; {findings[0].problem.text}"), text, oracle)
+            told = f"{len(findings)} findings; {findings[0].problem.text}" if findings else explored.why_not
+            case.add_failure_info(one_line(told), text, oracle)
         elif status == "known":
             said = [line for f in findings if (known := explored.known(f)) for line in (known.cited, *finding_lines(f))]
             case.add_skipped_info(one_line(f"known: {said[0]}"), xml_text("\n".join(said)))

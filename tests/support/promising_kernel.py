@@ -41,13 +41,15 @@ Defect = Callable[[Memory, Step], bool]
 @dataclass
 class PromisingKernel:
     """The guest. ``defect`` says which steps are not checked; ``dies`` makes the machine go away, ``shouts`` writes
-    to the console while a program runs. With ``drops_flags`` MADV_UNMERGEABLE takes a seal away (CVE-2025-40040)."""
+    to the console while a program runs. With ``drops_flags`` MADV_UNMERGEABLE takes a seal away (CVE-2025-40040).
+    ``mseal`` is the error with which mseal(0, 0, 0) fails."""
 
     folder: Path
     defect: Defect = lambda memory, step: False
     dies: Callable[[Program], bool] = lambda program: False
     shouts: Callable[[Program], str] = lambda program: ""
     drops_flags: bool = False
+    mseal: int = 0
     runs: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -67,7 +69,7 @@ class PromisingKernel:
     def run(self, argv: Sequence[str]) -> Iterator[Event]:
         programs = read_batch(self._files[argv[-1].rpartition("/")[2]])
         self.runs.append(len(programs))
-        plan = b'{"explore":1,"lanes":1,"page_size":4096,"procmap_query":1,"keys":0,"mseal":0}'
+        plan = b'{"explore":1,"lanes":1,"page_size":4096,"procmap_query":1,"keys":0,"mseal":%d}' % self.mseal
         yield Output("out", _frame(b"P", plan))
         assert self.console is not None
         for index, program in enumerate(programs):

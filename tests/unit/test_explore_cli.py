@@ -61,7 +61,7 @@ def outcome(*findings: ExploreFinding, judged: int = 10, lost: str = "", mseal: 
         (outcome(ExploreFinding(PROBLEM, PROGRAM, PROGRAM), lost="gone"), 1, {"miss", "fail"}),
         (outcome(lost="the guest went away"), 3, {"miss"}),
         (outcome(judged=0), 3, {"miss"}),
-        (outcome(judged=0, mseal=38), 0, {"skip"}),
+        (outcome(judged=0, mseal=38), 3, {"miss"}),
     ],
 )
 def test_nothing_that_was_not_judged_passes(tmp_path: Path, told: Exploration, code: int, statuses: set[str]) -> None:
