@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from harness.compare.diff import CHANGES, Change, Pair, ProbeChange, Side, compare, exit_code, flaky_rules
+from harness.compare.diff import CHANGES, Change, Pair, ProbeChange, RuleChange, Side, compare, exit_code, flaky_rules
 from harness.compare.series import VersionSeries, compare_series
 from harness.compare.sides import Picked, across_of, apart, match, narrowed, narrowing, series_of, sides_of
 from harness.errors import UsageError
@@ -136,6 +136,24 @@ def phrase(pair: Pair, change: ProbeChange) -> str:
     if old == new:
         return f"{old} on {before} and {after}, but behaves differently"
     return f"{old} on {before}, {new} on {after}"
+
+
+def rule_phrase(pair: Pair, change: RuleChange) -> str:
+    """What happened to a rule, in the words of its worst probe; in how many probes, where the whole did otherwise."""
+    worst = change.worst
+    assert worst is not None
+    words = phrase(pair, worst)
+    sides = ((worst.before, change.before), (worst.after, change.after))
+    whole = all((verdict and verdict.status) == (result and result.status) for verdict, result in sides)
+    if whole or change.change in ("unstable", "flaky"):
+        return words
+    alike = sum(phrase(pair, probe) == words for probe in change.probes)
+    return f"{words}, in {of_probes(alike, change)}"
+
+
+def of_probes(number: int, change: RuleChange) -> str:
+    """``2 of 40 probes``."""
+    return f"{number} of {plural(sum(change.counts.values()), 'probe')}"
 
 
 def flaky_side(pair: Pair, change: ProbeChange) -> str:

@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 from harness import __version__
-from harness.compare.comparison import counted, phrase
+from harness.compare.comparison import counted, rule_phrase
 from harness.compare.diff import CHANGES, Pair, Side
 from harness.compare.sides import Picked
 from harness.model.run_record import CellRecord, RunRecord
@@ -126,7 +126,7 @@ def _changed(pair: Pair) -> dict[str, list[dict[str, str]]]:
     for change in CHANGES:
         for one in pair.rules:
             if one.change == change != "unchanged" and (first := one.worst) is not None:
-                told = {"rule": one.rule.id, "probe": first.probe, "says": phrase(pair, first)}
+                told = {"rule": one.rule.id, "probe": first.probe, "says": rule_phrase(pair, one)}
                 found.setdefault(change, []).append(told)
     return found
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
 from rich.text import Text
 
-from harness.compare.comparison import Comparison, counted, phrase, side_label, word
+from harness.compare.comparison import Comparison, counted, of_probes, phrase, rule_phrase, side_label, word
 from harness.compare.diff import CHANGES, ORDER, Change, Pair, ProbeChange, RuleChange, told
 from harness.compare.series import Stretch, VersionSeries
 from harness.compare.sides import apart
@@ -144,7 +145,7 @@ def _by_reason(page: Page, items: Sequence[News]) -> None:
         assert worst is not None
         where = ", ".join(dict.fromkeys(_place(pair) for pair in item.pairs))
         lost, all_of = item.change.counts["lost coverage"], sum(item.change.counts.values())
-        probes = plural(lost, "probe") if lost == all_of else f"{lost} of {all_of} probes"
+        probes = plural(lost, "probe") if lost == all_of else of_probes(lost, item.change)
         reason = told(worst.after).removeprefix("skip: ")
         groups.setdefault((reason, where), []).append(f"{item.change.rule.id} ({probes})")
     for (reason, where), rules in groups.items():
@@ -155,9 +156,12 @@ def _by_reason(page: Page, items: Sequence[News]) -> None:
 def _brief(page: Page, items: Sequence[News]) -> None:
     groups: dict[str, list[str]] = {}
     for item in items:
-        worst = item.change.worst
-        assert worst is not None
-        groups.setdefault(phrase(item.pairs[0], worst), []).append(item.change.rule.id)
+        change = item.change
+        probes = [probe for probe in change.probes if probe.change == change.change]
+        for words, number in Counter(phrase(item.pairs[0], probe) for probe in probes).items():
+            all_of = number == sum(change.counts.values())
+            name = change.rule.id if all_of else f"{change.rule.id} ({of_probes(number, change)})"
+            groups.setdefault(words, []).append(name)
     for words, rules in groups.items():
         page.line(f"{words}: {', '.join(dict.fromkeys(rules))}", _IN)
 
@@ -168,7 +172,7 @@ def _item(page: Page, item: News, every: bool) -> None:
     assert worst is not None
     where = ", ".join(dict.fromkeys(_place(pair) for pair in item.pairs))
     glyph = page.ink.glyph(worst.after.status if worst.after else "miss")
-    head = f"{glyph} {rule.id} ({rule.contract}, {rule.level}): {phrase(pair, worst)}"
+    head = f"{glyph} {rule.id} ({rule.contract}, {rule.level}): {rule_phrase(pair, change)}"
     page.line(f"{head} [{where}]", _IN, _STYLES[change.change])
     page.line(rule.statement, _DEEP, "dim")
     page.line(f"{counted(change.counts, across=pair.across)}, of {sum(change.counts.values())}", _DEEP)

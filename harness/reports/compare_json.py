@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness.compare.comparison import Comparison, phrase
+from harness.compare.comparison import Comparison, phrase, rule_phrase
 from harness.compare.diff import Pair, ProbeChange, RuleChange, Side
 from harness.compare.series import VersionSeries
 from harness.model.codec import result_json, rule_json, verdict_json
@@ -52,7 +52,7 @@ def _rule(pair: Pair, change: RuleChange) -> dict[str, Any]:
         "rule": rule.id,
         **rule_json(rule, ("contract", "family", "level")),
         "change": change.change,
-        "says": phrase(pair, change.worst) if change.worst else "",
+        "says": rule_phrase(pair, change) if change.worst else "",
         "before": _result(change.before),
         "after": _result(change.after),
         "counts": dict(change.counts),

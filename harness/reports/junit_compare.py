@@ -25,7 +25,7 @@ from collections.abc import Iterator, Mapping
 
 from junit_xml import TestCase, TestSuite
 
-from harness.compare.comparison import Comparison, counted, phrase
+from harness.compare.comparison import Comparison, counted, rule_phrase
 from harness.compare.diff import Pair, ProbeChange, RuleChange, Side, told
 from harness.compare.sides import apart
 from harness.reports.junit import one_line, timestamp, to_xml, unclean, xml_text
@@ -128,7 +128,7 @@ def _message(pair: Pair, change: RuleChange) -> str:
         before, after = apart(pair.before, pair.after)
         return f"as before on {before}, on {after}: {now.probe}: {now.status} {now.kind or ''}: {now.reason}"
     both = f"{told(worst.before)} → {told(worst.after)}"
-    return f"{phrase(pair, worst)}; {counted(change.counts)}; {worst.probe}: {both}"
+    return f"{rule_phrase(pair, change)}; {counted(change.counts)}; {worst.probe}: {both}"
 
 
 def _output(pair: Pair, change: RuleChange) -> Iterator[str]:

@@ -310,3 +310,30 @@ def test_windows_divided_otherwise_are_observed_and_change_nothing() -> None:
     silent = compare_picks(Picked("a", done, (replace(old, results={}),)), Picked("b", done, (new,)))
     assert "Observed differently" not in printed(silent), "what a side never told is no difference"
     assert "divided" not in as_json(two_kernels())["pairs"][0]
+
+
+def gained(old: RuleResult, new: RuleResult) -> Comparison:
+    done = made((cell("debian-6.12"), [old]), (cell("debian-7.3"), [new]))
+    before, after = sides_of(done)
+    return compare_picks(Picked("a", done, (before,)), Picked("b", done, (after,)))
+
+
+def test_a_rule_of_which_single_probes_were_gained_did_apply_before() -> None:
+    some = gained(result(RULES[0], "skip", "no", others="pass"), result(RULES[0]))
+    words = "does not apply on 6.12.117, passes on 7.3.117"
+    assert f"  {words}: munmap-across (1 of 3 probes)\n" in printed(some)
+    assert f"munmap-across (U1, required): {words}, in 1 of 3 probes [x86_64]" in printed(some, every=True)
+    (told,) = as_json(some)["pairs"][0]["rules"]
+    assert told["says"] == f"{words}, in 1 of 3 probes"
+    case = next(case for suite in JUnitXml.fromstring(comparison_xml(some).encode()) for case in suite)
+    assert f"{words}, in 1 of 3 probes; 1 probe gained" in case.system_out
+    whole_rule = gained(result(RULES[0], "skip", "no"), result(RULES[0]))
+    assert f"  {words}: munmap-across\n" in printed(whole_rule)
+    assert as_json(whole_rule)["pairs"][0]["rules"][0]["says"] == words
+
+
+def test_probes_that_were_gained_otherwise_are_told_apart() -> None:
+    old = result(RULES[0], "miss", "lost", others="skip")
+    text = printed(gained(old, result(RULES[0])))
+    assert "  gave no answer on 6.12.117, passes on 7.3.117: munmap-across (1 of 3 probes)\n" in text
+    assert "  does not apply on 6.12.117, passes on 7.3.117: munmap-across (2 of 3 probes)\n" in text
