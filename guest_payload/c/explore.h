@@ -93,6 +93,21 @@ static inline char *x_unit(const struct x_window *w, int i)
 	return w->base + (size_t)i * w->unit;
 }
 
+/*
+ * A unit's contents are looked at on its first, its middle and its last page. These are filled, too: what else a large
+ * unit has comes when the program brings it in, so that its page tables have gaps, and half the price of a window is
+ * not for memory that nobody looks at.
+ */
+static inline int x_looked_at(const struct x_window *w)
+{
+	return w->unit == w->page ? 1 : w->unit == 2 * w->page ? 2 : 3;
+}
+
+static inline size_t x_look_offset(const struct x_window *w, int which)
+{
+	return which == 0 ? 0 : which == 2 ? w->unit - w->page : w->unit / 2;
+}
+
 /* explore_look.c */
 void x_guard(void);
 int x_open_maps(void);

@@ -81,15 +81,11 @@ bool x_write(char *at, uint8_t value)
 
 static uint8_t contents(const struct x_window *w, int i)
 {
-	size_t pages = w->unit / w->page;
-	char *at = x_unit(w, i);
-	uint8_t first = x_read(at), other;
+	uint8_t first = x_read(x_unit(w, i));
 
-	for (size_t page = pages / 2; pages > 1 && page < pages; page = page < pages - 1 ? pages - 1 : pages) {
-		other = x_read(at + page * w->page);
-		if (other != first)
+	for (int which = 1; which < x_looked_at(w); which++)
+		if (x_read(x_unit(w, i) + x_look_offset(w, which)) != first)
 			return X_MIX;
-	}
 	return first;
 }
 

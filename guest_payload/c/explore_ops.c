@@ -21,6 +21,7 @@
 
 #include "arch.h"
 #include "explore.h"
+#include "payload.h"
 #include "sys.h"
 
 #ifndef PR_SET_VMA
@@ -121,9 +122,9 @@ static bool stamp(struct x_window *w, int fd, int start, int units)
 		if (w->stamped & 1u << part)
 			continue;
 		w->stamped |= 1u << part;
-		for (size_t page = 0; page < w->unit / w->page; page++)
+		for (int which = 0; which < x_looked_at(w); which++)
 			if (sys(SYS_pwrite64, fd, &word, sizeof(word),
-				w->file + (long)((size_t)part * w->unit + page * w->page)) != sizeof(word))
+				w->file + (long)((size_t)part * w->unit + x_look_offset(w, which))) != sizeof(word))
 				return false;
 	}
 	return true;
@@ -417,8 +418,10 @@ static long do_write(struct x_window *w, const struct x_step *s, uint8_t *extra)
 		for (size_t page = 0; page < pages; page++) {
 			char *at = x_unit(w, i) + page * w->page;
 			struct iovec from = {&word, sizeof(word)}, to = {at, sizeof(word)};
+			/* A store that faults is a signal, and with protection keys some flushes of the whole TLB. So
+			   the kernel stores first, by our rights. */
 			bool well = s->c ? sys(SYS_process_vm_writev, getpid(), &from, 1, &to, 1, 0) == sizeof(word)
-					 : x_write(at, s->a);
+					 : store_works(at) && x_write(at, s->a);
 
 			if (well)
 				continue;

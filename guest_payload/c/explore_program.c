@@ -135,8 +135,8 @@ static void crowd_once(size_t page)
 static bool fill_units(const struct x_window *w, int start, int units)
 {
 	for (int i = start; i < start + units; i++)
-		for (size_t page = 0; page < w->unit / w->page; page++)
-			if (!x_write(x_unit(w, i) + page * w->page, (uint8_t)(0xa0 + i)))
+		for (int which = 0; which < x_looked_at(w); which++)
+			if (!x_write(x_unit(w, i) + x_look_offset(w, which), (uint8_t)(0xa0 + i)))
 				return false;
 	return true;
 }
@@ -153,7 +153,7 @@ static bool make_segment(struct x_window *w, const struct x_segment *s, int star
 	if (s->kind == X_HOLE)
 		return true;
 	/* What is touched at once anyway costs a tenth of its faults so. */
-	if (written || (!w->quiet && w->unit == w->page && prot & PROT_READ))
+	if (w->unit == w->page && (written || (!w->quiet && prot & PROT_READ)))
 		flags |= MAP_POPULATE;
 	if (x_map(w, start, s->units, s->kind, prot, MAP_FIXED_NOREPLACE | flags) != (long)at)
 		return false;
