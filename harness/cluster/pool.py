@@ -30,6 +30,7 @@ from harness.cluster.worker import first_line
 from harness.errors import InfrastructureError, StoreError
 from harness.guests.qemu import Wishes
 from harness.kernels.store import telling
+from harness.model.verdict import INTERRUPTED
 from harness.runs.execution.cell_worker import CellOutcome
 from harness.runs.execution.pool import Begun, Events, PoolEvent
 from harness.runs.model import Cell, OnProgress, ProgressEvent
@@ -236,7 +237,7 @@ class ClusterPool:
 
     def _cancelled(self, sent: _Sent) -> None:
         if self._stopped_at:
-            self._end(sent, CellOutcome(sent.cell, lost="interrupted", interrupted=True))
+            self._end(sent, CellOutcome(sent.cell, lost=INTERRUPTED, interrupted=True))
         else:
             self._give_up(sent, f"the scheduler at {self._cluster.address} went away")
 
@@ -312,7 +313,7 @@ class ClusterPool:
                 left = [sent for sent in self._sent.values() if not sent.done]
             if self._stopped_at and time.monotonic() - self._stopped_at > self._patience:
                 for sent in left:
-                    self._end(sent, CellOutcome(sent.cell, lost="interrupted", interrupted=True))
+                    self._end(sent, CellOutcome(sent.cell, lost=INTERRUPTED, interrupted=True))
                 continue
             if self._client.status != "running":
                 for sent in left:

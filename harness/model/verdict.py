@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 from harness.model.rule import Check
 
@@ -31,6 +31,9 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 _BADNESS: Mapping[str, int] = {name: i for i, name in enumerate(STATUSES)}
 _GRAVITY: Mapping[str | None, int] = {None: len(KINDS)} | {name: i for i, name in enumerate(KINDS)}
 
+INTERRUPTED: Final = "interrupted"
+"""Why a cell has no more to say where the user asked us to stop, and we ended its guest ourselves."""
+
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_NO_ANSWER = 3
@@ -43,6 +46,11 @@ class Judgement:
     status: Status
     reason: str
     kind: Kind | None = None
+
+
+def cut_short(lost: str) -> Status:
+    """What a check is whose answer did not come because its guest was lost: our own interrupt says nothing of it."""
+    return "miss" if lost == INTERRUPTED else "error"
 
 
 @dataclass(frozen=True, slots=True)

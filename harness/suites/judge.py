@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 
 from harness.guests.console import Crash
 from harness.model.rule import KernelFacts, Known, Test
-from harness.model.verdict import Judgement, RuleResult, Status, Verdict
+from harness.model.verdict import Judgement, RuleResult, Status, Verdict, cut_short
 from harness.suites.definition import SuiteAsked
 from harness.suites.model import TestOutput, TestResult, TestStatus
 from harness.suites.parse import exit_said, exit_words, parse_output, test_ids
@@ -97,7 +97,7 @@ def _ending(suite: SuiteAsked, run: ProgramRun | None, output: TestOutput, lost:
     if run is None:
         return Judgement("miss", lost or "the program did not run")
     if not run.ended:
-        return Judgement("error", lost or "it is not known how the program ended")
+        return Judgement(cut_short(lost), lost or "it is not known how the program ended")
     if run.late:
         return Judgement("error", f"it did not end within {run.limit:g} s, and was killed")
     if run.status == 126 and not output.tests:

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from harness.errors import UsageError
 from harness.guests.console import Crash
 from harness.model.rule import KernelFacts, Outcome, ProbeName, Rule
-from harness.model.verdict import Follows, Judgement, RuleResult, Status, Verdict
+from harness.model.verdict import Follows, Judgement, RuleResult, Status, Verdict, cut_short
 from harness.observations.model import Observation
 from harness.rules.warnings import is_allowed
 from harness.verdicts.crosscheck import disagreement
@@ -103,7 +103,8 @@ def _verdict(
     observed = sys.intern(summary(seen, whole=rule.atomic)) if seen else ""
     divided = sys.intern(division(seen)) if seen else ""
     if seen and probe.id in evidence.batched and evidence.lost and finding.status not in _USUAL:
-        finding = _disputed(finding, f"seen among others, and not asked again ({evidence.lost})", "that")
+        told = f"seen among others, and not asked again ({evidence.lost})"
+        finding = _disputed(finding, told, "that", cut_short(evidence.lost))
     other = evidence.among_others.get(probe.id)
     if seen and other and (differ := disagreement(other, seen, "among others", "alone")):
         finding = _disputed(finding, f"among others and alone it was not the same: {differ}", "the latter")
@@ -130,12 +131,12 @@ def unusual(assignment: Assignment, kernel: KernelFacts, observations: Mapping[s
     return tuple(found)
 
 
-def _disputed(finding: Judgement, differ: str, by: str) -> Judgement:
+def _disputed(finding: Judgement, differ: str, by: str, status: Status = "error") -> Judgement:
     """One instrument's word against another's is no verdict on the kernel, unless that crashed."""
     if finding.kind == "crash":
         return finding
     alone = f"{finding.status}: {finding.reason}" if finding.reason else finding.status
-    return Judgement("error", f"{differ}; {by} alone gives {alone}")
+    return Judgement(status, f"{differ}; {by} alone gives {alone}")
 
 
 def summary(seen: Observation, *, whole: bool = False) -> str:
@@ -178,7 +179,7 @@ def _unanswered(
         return None
     why = evidence.lost or "the stream ended without it"
     if probe.id in evidence.begun:
-        return Judgement("error", f"the probe began but no observation followed: {why}")
+        return Judgement(cut_short(evidence.lost), f"the probe began but no observation followed: {why}")
     return Judgement("miss", why)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from harness.guests.console import Crash
 from harness.model.rule import ProbeName, Rule
-from harness.model.verdict import Judgement, RuleResult, Verdict
+from harness.model.verdict import Judgement, RuleResult, Verdict, cut_short
 from harness.observations.collector import Journalled
 from harness.observations.model import Fact, ScenarioEnd, Value, named
 
@@ -90,7 +90,7 @@ def _ending(
     if journalled is None or journalled.outcome is None:
         begun = journalled is not None and scenario.probe.id in journalled.begun
         why = lost or "the stream ended without the scenario's outcome"
-        return Judgement("error" if begun else "miss", why)
+        return Judgement(cut_short(lost) if begun else "miss", why)
     return _ended(journalled.outcome, unasked)
 
 

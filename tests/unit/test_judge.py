@@ -11,7 +11,7 @@ import pytest
 from harness.errors import ConfigError
 from harness.guests.console import Crash
 from harness.model.rule import Expect, KernelFacts, Known, ProbeName, Rule, Where
-from harness.model.verdict import KINDS, RuleResult, Verdict, exit_code
+from harness.model.verdict import INTERRUPTED, KINDS, RuleResult, Verdict, exit_code
 from harness.observations.model import Half, Observation
 from harness.rules.load import parse_catalogue
 from harness.rules.warnings import is_allowed, load_warnings, parse_warnings
@@ -271,6 +271,20 @@ def test_what_hangs_after_its_seal_has_shown_what_the_seal_did() -> None:
         probe = ProbeName(operation, "anon-rw", "exact", "SSS")
         seen = replace(observation("SSS", control, hung), probe=probe.id)
         assert judge_observation(asked, probe, seen, KERNEL).status == status
+
+
+def test_what_we_ended_ourselves_says_nothing_of_the_kernel() -> None:
+    ours = "munmap/anon-rw/SSS"
+    found = verdict(rule(), None, begun=(ours,), lost=INTERRUPTED)
+    assert (found.status, found.reason) == ("miss", "the probe began but no observation followed: interrupted")
+    odd = observation("SSS", sealed=half("SSS", sealed=True, errno=22))
+    assert verdict(rule(), odd).status == "fail"
+    for lost, status in (("QEMU was killed", "error"), (INTERRUPTED, "miss")):
+        assert verdict(rule(), odd, lost=lost, batched=frozenset({ours})).status == status
+    crash = Crash(kind="panic", title="Kernel panic - not syncing", lines=("x",), during=ours, fatal=True)
+    assert (
+        verdict(rule(), None, begun=(ours,), crashes=(crash,), lost=f"{crash.title} ({INTERRUPTED})").status == "fail"
+    )
 
 
 def test_nothing_starts_as_pass() -> None:

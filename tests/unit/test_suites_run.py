@@ -15,7 +15,7 @@ from harness.guests.model import Event, Exited, Output
 from harness.matrix.model import Profile
 from harness.model.documents import RuleId
 from harness.model.rule import KernelFacts, Known, Test, Where
-from harness.model.verdict import RuleResult
+from harness.model.verdict import INTERRUPTED, RuleResult
 from harness.observations.journal import read_journal
 from harness.runs.cells import status_counts
 from harness.runs.execution.cell_worker import CellOutcome, CellWorker
@@ -104,6 +104,8 @@ def test_a_guest_lost_in_the_middle_misses_what_was_planned(tmp_path: Path) -> N
     outcome, _ = cell_of(tmp_path, [Output("out", TAP[:24]), LostGuest("flooded")], work())
     assert outcome.lost == "flooded"
     assert statuses(judged(outcome)) == {END: "error", "mprotect": "pass", "test-2": "miss", "test-3": "miss"}
+    outcome.lost = INTERRUPTED
+    assert statuses(judged(outcome))[END] == "miss"
 
 
 def test_a_guest_that_never_came_up_misses_the_program(tmp_path: Path) -> None:

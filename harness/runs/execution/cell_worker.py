@@ -13,6 +13,7 @@ from pathlib import Path
 from harness.errors import InfrastructureError
 from harness.guests.console import Crash
 from harness.guests.model import Booted, Exited, Guest, Queues
+from harness.model.verdict import INTERRUPTED
 from harness.observations.collector import Journalled
 from harness.observations.journal import Journal
 from harness.runs.execution.doubt import alone, doubtful
@@ -101,7 +102,7 @@ class CellWorker:
             outcome.lost = outcome.lost or (unplaced if listeners[JOURNAL].collector.observations else "")
             if outcome.lost:
                 outcome.interrupted = self._interrupted.is_set()
-                outcome.lost = "interrupted" if outcome.interrupted else outcome.lost
+                outcome.lost = INTERRUPTED if outcome.interrupted else outcome.lost
                 outcome.lost = _with_crash(outcome.lost, outcome.crashes)
                 listeners[JOURNAL].journal.note("lost", reason=outcome.lost)
         outcome.journalled = listeners[JOURNAL].collector.journalled()
@@ -122,7 +123,7 @@ class CellWorker:
         with _timed(outcome.seconds, "explore"):
             self._exploring.run(lambda note: self._say("exploring", note))
         if self._interrupted.is_set():
-            outcome.interrupted, outcome.lost = True, "interrupted"
+            outcome.interrupted, outcome.lost = True, INTERRUPTED
 
     def _go(self, outcome: CellOutcome, first: Listener, second: Listener | None = None) -> None:
         self._say("booting")

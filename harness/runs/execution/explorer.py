@@ -16,6 +16,7 @@ from harness.guests.model import Guest
 from harness.kernels.model import Kernel
 from harness.kernels.store import telling
 from harness.model.run_record import ExploreRecord
+from harness.model.verdict import INTERRUPTED
 from harness.runs.model import Cell
 
 
@@ -50,7 +51,7 @@ class CellExplorer:
         finally:
             explorer.stop()
         if self._interrupted.is_set():
-            outcome.lost = "interrupted"
+            outcome.lost = INTERRUPTED
         keep_exploration(self._folder, outcome)
 
     def _boot(self, outcome: Exploration) -> Guest:
@@ -61,7 +62,7 @@ class CellExplorer:
         self._live = guest
         if self._interrupted.is_set():
             guest.stop()
-            raise LostGuest("interrupted")
+            raise LostGuest(INTERRUPTED)
         outcome.release = guest.boot().release
         kernel = self._cell.kernel
         outcome.upstream = kernel.version if isinstance(kernel, Kernel) else ""
