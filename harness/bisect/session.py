@@ -31,9 +31,12 @@ from harness.model.architectures import ARCHES, Arch
 from harness.model.atomic_files import write_atomically
 from harness.model.json_text import parse_json
 from harness.payload.build import Payload
+from harness.runs.commands import resume_command
 from harness.runs.run_store import run_lock
 
 SCHEMA = 1
+SESSIONS = "bisect"
+"""The folder of a results folder that has the sessions."""
 Over = Literal["builds", "commits", "joined"]
 _FIRST_FIELDS = ("over", "rule", "arch", "good", "bad", "payload_id", "program_text", "builds")  # that all have had
 
@@ -182,7 +185,7 @@ class Session:
 def begin(results: Path, task: BisectOptions) -> Iterator[Session]:
     """Start a session in ``results/bisect``. Raises ``StoreError``."""
     now = datetime.now(UTC)
-    folder = results / "bisect" / f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    folder = results / SESSIONS / f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     with run_lock(folder):
         session = Session(folder, task, [], now.isoformat(timespec="seconds"))
         session.save()
@@ -195,7 +198,8 @@ def resume(results: Path, name: str) -> Iterator[Session]:
     folder = find(results, name)
     content = read(folder)
     if content["answer"] is not None:
-        raise UsageError(f"{folder.name} has its answer; `sealmatrix bisect --show {folder.name}` shows it")
+        show = resume_command("bisect", folder, results=results, below=SESSIONS, option="--show")
+        raise UsageError(f"{folder.name} has its answer; `{show}` shows it")
     with run_lock(folder):
         session = Session(folder, task_of(content, folder), read_trials(folder), str(content["started"]))
         session.mend()
@@ -206,7 +210,7 @@ def find(results: Path, name: str) -> Path:
     """The folder of a session by id, by path, or the newest one ("last"). Raises ``UsageError``."""
     if (Path(name) / "bisect.json").is_file():
         return Path(name)
-    known = {path.parent.name: path.parent for path in sorted((results / "bisect").glob("*/bisect.json"))}
+    known = {path.parent.name: path.parent for path in sorted((results / SESSIONS).glob("*/bisect.json"))}
     if not known:
         raise UsageError(f"{results / 'bisect'} has no bisections")
     if name == "last":

@@ -20,7 +20,7 @@ from harness.bisect.cost import PROFILE as COUNTED
 from harness.bisect.cost import cost_row
 from harness.bisect.driver import BisectProgress, OnBisectProgress
 from harness.bisect.prepare import Prepared, list_builds, prepare
-from harness.bisect.session import BisectOptions, Session, begin, find, read, resume
+from harness.bisect.session import SESSIONS, BisectOptions, Session, begin, find, read, resume
 from harness.bisect.trial_log import Trial
 from harness.cli import options as shared
 from harness.cli.announce import hush
@@ -33,6 +33,7 @@ from harness.matrix.load import default_path, load_matrix
 from harness.matrix.plan import STANDARD
 from harness.model.architectures import ARCHES, FLAVOURS, Arch
 from harness.reports.style import print_table, screen
+from harness.runs.commands import resume_command
 from harness.secret_urls import masked_words
 
 _COLOURS = {"good": "green", "bad": "bold red", "untestable": "yellow"}
@@ -250,7 +251,8 @@ def _go(prepared: Prepared, session: Session, results: Path, aside: Console, *, 
             done = run(prepared, session, results, ("sealmatrix", *masked_words(sys.argv[1:])), on_progress)
     except (KeyboardInterrupt, Interrupted) as asked:
         what = doing(asked) if isinstance(asked, KeyboardInterrupt) else ""
-        raise Interrupted(f"interrupted{what}; continue with `sealmatrix bisect --resume {session.id}`") from None
+        how = resume_command("bisect", session.folder, results=results, below=SESSIONS)
+        raise Interrupted(f"interrupted{what}; continue with `{how}`") from None
     return _print(done.answer, session.folder, as_json=as_json)
 
 
@@ -267,7 +269,8 @@ def _show(results: Path, name: str, *, as_json: bool) -> int:
     folder = find(results, name)
     answer = read(folder)["answer"]
     if answer is None:
-        raise UsageError(f"{folder.name} has no answer yet; continue with `sealmatrix bisect --resume {folder.name}`")
+        how = resume_command("bisect", folder, results=results, below=SESSIONS)
+        raise UsageError(f"{folder.name} has no answer yet; continue with `{how}`")
     return _print(answer, folder, as_json=as_json)
 
 

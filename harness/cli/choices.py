@@ -5,10 +5,10 @@ from __future__ import annotations
 from rich.console import Console
 
 from harness.cli.cell_options import CellOptions
+from harness.cli.going_on import telling_how_to_go_on, telling_how_to_resume
 from harness.cli.progress import progress
 from harness.cli.remarks import tell_remarks
 from harness.cli.run import preparing
-from harness.cli.unwritten import telling_how_to_go_on
 from harness.guests.ssh_connect import target_of
 from harness.kernels.argument import Reading, read_arguments
 from harness.kernels.store import Store
@@ -26,8 +26,9 @@ def run_cells(choice: CellOptions, options: Options, aside: Console, task: Paylo
     quiet = choice.quiet or choice.as_json
     composed = _compose(choice, options, aside, task)
     tell_remarks(aside, composed.remarks)
-    going_on = telling_how_to_go_on(composed.plan.folder)
-    with going_on, progress(aside, quiet, [cell.id for cell in composed.plan.cells]) as on_progress:
+    folder, cells = composed.plan.folder, [cell.id for cell in composed.plan.cells]
+    going_on, resuming = telling_how_to_go_on(folder), telling_how_to_resume(folder)
+    with going_on, resuming, progress(aside, quiet, cells) as on_progress:
         return execute(composed.plan, composed.make_guest, on_progress)
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from harness.cli import options as shared
 from harness.cli.cell_options import CellOptions, cell_options
 from harness.cli.choices import run_cells
-from harness.cli.unwritten import write_or_say
+from harness.cli.going_on import write_or_say
 from harness.reports.crosscheck import crosscheck_line
 from harness.reports.style import screen
 from harness.reports.terminal import print_run

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import click
 from rich.console import Console
 
-from harness.cli.unwritten import write_or_say
+from harness.cli.going_on import write_or_say
 from harness.compare.comparison import compare_baselines
 from harness.history.record import remember
 from harness.reports.kernel_calls import print_calls

@@ -16,6 +16,7 @@ from harness.cli import options as shared
 from harness.cli.announce import hush
 from harness.cli.given import NONE, Words, meant_cells
 from harness.cli.run import preparing
+from harness.cli.stopping import doing
 from harness.config.duration import seconds_of
 from harness.errors import InfrastructureError, Interrupted, UsageError, nearest
 from harness.explore.against import Against, Compared
@@ -35,11 +36,14 @@ from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import CellSpec
 from harness.model.atomic_files import write_atomically
 from harness.model.json_text import parse_json
+from harness.model.verdict import INTERRUPTED
 from harness.payload.build import build
 from harness.reports.explore import Explored, explored_json, explored_junit, explored_lines
+from harness.runs.commands import resume_command
 from harness.runs.run_store import new_run_id
 
-_INTERRUPTED = "interrupted"
+_KEPT = "explore.json"
+RESULTS = "results/explore"
 
 
 @click.command()
@@ -60,7 +64,7 @@ _INTERRUPTED = "interrupted"
 @shared.FRESH
 @shared.OFFLINE
 @shared.MATRIX
-@shared.results("results/explore")
+@shared.results(RESULTS)
 @shared.QUIET
 @shared.JSON
 def explore(
@@ -108,30 +112,52 @@ def explore(
     aside = Console(stderr=True)
     hush(quiet)
     matrix = load_matrix(path or default_path())
-    words = Words(given=kernels, selection=selection, arches=arches, profiles=(profile,), offline=offline, against=NONE)
+    meaning = Words(
+        given=kernels, selection=selection, arches=arches, profiles=(profile,), offline=offline, against=NONE
+    )
     with preparing(aside, quiet=quiet) as say:
-        meant = meant_cells(matrix, words, say)
-        others = meant_cells(meant.matrix, replace(words, given=against, selection=None), say) if against else None
+        meant = meant_cells(matrix, meaning, say)
+        others = meant_cells(meant.matrix, replace(meaning, given=against, selection=None), say) if against else None
         specs = (*meant.specs, *(others.specs if others else ()))
         resolution = provide((others or meant).matrix, specs, offline=offline, progress=say)
     folder = results / f"{new_run_id()}-{seed}"
     wishes = Wishes(acceleration=accel, scale=scale, fresh=fresh)
     run = _ExploreRun(folder, wishes, resolution, programs, seconds, seed, came, aside, quiet)
+    words = _same_kernels(kernels, selection, arches, profile)
+    words += [*(["--offline"] if offline else []), "--time", duration]
+    again = resume_command("explore", folder, words=words, results=results, usual=Path(RESULTS), matrix=path)
     explored: list[Explored] = []
-    for spec in meant.specs:
-        for one in run.compared(spec, others.specs) if others else [run.alone(spec)]:
-            explored.append(one)
-            if not as_json:
-                click.echo("\n".join(explored_lines(one)))
-        if any(one.outcome.lost == _INTERRUPTED for one in explored):
-            break
-    _keep(folder, explored)
-    if any(one.outcome.lost == _INTERRUPTED for one in explored):
-        raise Interrupted(f"interrupted; what was seen is kept, `sealmatrix explore --resume {folder.name}` goes on")
+    with _telling_how_to_go_on(folder, again, resumable=not (replayed or against)):
+        for spec in meant.specs:
+            for one in run.compared(spec, others.specs) if others else [run.alone(spec)]:
+                explored.append(one)
+                _keep(folder, explored)  # before a line is printed: whatever ends us then, this is there
+                if not as_json:
+                    click.echo("\n".join(explored_lines(one)))
+            if any(one.outcome.lost == INTERRUPTED for one in explored):
+                raise KeyboardInterrupt
     if as_json:
         click.echo(json.dumps([explored_json(one) for one in explored], indent=1))
     codes = {one.exit_code for one in explored}
     return 1 if 1 in codes else 3 if 3 in codes or not any(one.asked for one in explored) else 0
+
+
+def _same_kernels(kernels: tuple[str, ...], selection: str | None, arches: tuple[str, ...], profile: str) -> list[str]:
+    """The words of a command line that mean the same kernels on the same machine."""
+    words = [*kernels, *(("-s", selection) if selection else ()), *(text for arch in arches for text in ("-a", arch))]
+    return [*words, *(("-p", profile) if profile != shared.TWO_CPUS_NAME else ())]
+
+
+@contextmanager
+def _telling_how_to_go_on(folder: Path, again: str, *, resumable: bool) -> Iterator[None]:
+    """Say with an interrupt what is kept, and with which command it goes on."""
+    try:
+        yield
+    except KeyboardInterrupt as asked:
+        if not (folder / _KEPT).is_file():
+            raise
+        told = f"; continue with `{again}`" if resumable else ""
+        raise Interrupted(f"interrupted{doing(asked)}; what was seen is kept in {folder}{told}") from asked
 
 
 @dataclass(frozen=True)
@@ -145,12 +171,12 @@ class _Reached:
 
 def _reached(results: Path, name: str) -> Mapping[str, _Reached]:
     """What ``explore.json`` of an earlier run says, by cell. Raises ``UsageError``."""
-    path = results / name / "explore.json"
+    path = results / name / _KEPT
     try:
         told = parse_json(path.read_text(encoding="utf-8"))
         return {one["cell"]: _Reached(one["seed"], one["batches"], one["exhaustive"]) for one in told}
     except FileNotFoundError:
-        there = sorted(folder.parent.name for folder in results.glob("*/explore.json"))
+        there = sorted(folder.parent.name for folder in results.glob(f"*/{_KEPT}"))
         raise UsageError(f"--resume {name}: {results} has no such run{nearest(name, there)}") from None
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise UsageError(f"{path}: cannot be read: {problem}") from problem
@@ -220,15 +246,16 @@ def _ending(explorer: Explorer, outcome: Exploration) -> Iterator[None]:
     except InfrastructureError as problem:
         outcome.lost = str(problem)
     except KeyboardInterrupt:
-        outcome.lost = _INTERRUPTED
+        outcome.lost = INTERRUPTED
     finally:
         explorer.stop()
 
 
 def _keep(folder: Path, explored: list[Explored]) -> None:
+    """Write down what is known of all kernels so far, and the findings of the last one."""
     with telling(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "explore.json", json.dumps([explored_json(e) for e in explored], indent=1).encode())
+        write_atomically(folder / _KEPT, json.dumps([explored_json(e) for e in explored], indent=1).encode())
         write_atomically(folder / "junit.xml", explored_junit(explored).encode())
-        for one in explored:
+        for one in explored[-1:]:
             keep_findings(folder / (one.cell or one.kernel), one.outcome)

@@ -6,7 +6,8 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -19,10 +20,11 @@ from rich.console import Console
 from harness.cli import options as shared
 from harness.cli.announce import hush
 from harness.cli.cost import count_kernels, counted_profile
+from harness.cli.going_on import telling_how_to_go_on
 from harness.cli.progress import progress
 from harness.cli.remarks import tell_remarks
 from harness.cli.run import preparing
-from harness.cli.unwritten import telling_how_to_go_on
+from harness.cli.stopping import doing
 from harness.cost.measure import cost_rows
 from harness.cost.stored import FOLDER, stored_costs
 from harness.errors import InfrastructureError, Interrupted, UsageError
@@ -175,7 +177,7 @@ def nightly(
         with going_on, progress(aside, quiet, [cell.id for cell in composed.plan.cells]) as on_progress:
             done = execute(composed.plan, composed.make_guest, on_progress)
         if done.record.state == "interrupted":
-            raise Interrupted("interrupted; the same command continues this night")
+            raise KeyboardInterrupt
         return done
 
     with alone(results):
@@ -185,7 +187,6 @@ def nightly(
                 lock_new_builds(matrix, specs, say)
             whole = compose_matrix(options, matrix, specs, say)
         tell_remarks(aside, whole.remarks)
-        done = _rest(wanted, whole, folder, carry_out, aside) if folder else None
         steps = NightSteps(
             carry_out,
             _counting(matrix, options, selection, aside, uncounted.extend, quiet=quiet)
@@ -193,10 +194,12 @@ def nightly(
             else lambda whole: None,
             _search(options, matrix, searching, aside, quiet=quiet),
         )
-        ended = _night(wanted, whole, done, began, steps)
-        unsent = notify(ended, ways, _page(ended.folder))
-        if isinstance(ended, Night):
-            end(ended)
+        with _telling_how_to_go_on():
+            done = _rest(wanted, whole, folder, carry_out, aside) if folder else None
+            ended = _night(wanted, whole, done, began, steps)
+            unsent = notify(ended, ways, _page(ended.folder))
+            if isinstance(ended, Night):
+                end(ended)
     for line in (*uncounted, *unsent):
         aside.print(f"sealmatrix: {line}", highlight=False, markup=False, soft_wrap=True)
     _tell(ended.mark, ended.folder, aside)
@@ -204,6 +207,16 @@ def nightly(
         with reading(database_url(results)) as connection:
             build_site(connection, site, load_catalogue(), 200)
     return ended.exit_code or (InfrastructureError.exit_code if unsent or uncounted else 0)
+
+
+@contextmanager
+def _telling_how_to_go_on() -> Iterator[None]:
+    """Say with an interrupt that nothing of the night is lost, whatever it was doing."""
+    try:
+        yield
+    except (KeyboardInterrupt, Interrupted) as asked:
+        what = doing(asked) if isinstance(asked, KeyboardInterrupt) else ""
+        raise Interrupted(f"interrupted{what}; the same command continues this night") from asked
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,9 @@ ARCHITECTURE = click.option("-a", "--arch", type=click.Choice(ARCHES), default="
 PROFILES = click.option(
     "-p", "--profile", "profiles", multiple=True, metavar="NAME", help="Machine profile to boot on; repeatable."
 )
+TWO_CPUS_NAME = "two-cpus"
 TWO_CPUS = click.option(
-    "-p", "--profile", default="two-cpus", show_default=True, metavar="NAME", help="Machine profile to boot on."
+    "-p", "--profile", default=TWO_CPUS_NAME, show_default=True, metavar="NAME", help="Machine profile to boot on."
 )
 HOST = click.option("--host", is_flag=True, help="Test the kernel of this machine, without a guest.")
 SSH = click.option(

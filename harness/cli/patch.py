@@ -15,9 +15,9 @@ from rich.console import Console
 from harness import __version__
 from harness.cli import options as shared
 from harness.cli.announce import hush
+from harness.cli.going_on import telling_how_to_go_on, telling_how_to_resume, write_or_say
 from harness.cli.progress import progress
 from harness.cli.run import preparing
-from harness.cli.unwritten import write_or_say
 from harness.compare.comparison import compare_baselines
 from harness.kernels.series import Series, read_series
 from harness.kernels.store import Store
@@ -97,7 +97,9 @@ def patch(
         )
         against = {s.id: s.id.replace(PATCHED, BASE, 1) for s in specs if s.kernel.name == PATCHED}
         composed = compose_matrix(options, matrix, specs, say, against=against)
-    with progress(aside, quiet, [cell.id for cell in composed.plan.cells]) as on_progress:
+    folder, cells = composed.plan.folder, [cell.id for cell in composed.plan.cells]
+    going_on, resuming = telling_how_to_go_on(folder), telling_how_to_resume(folder)
+    with going_on, resuming, progress(aside, quiet, cells) as on_progress:
         done = execute(composed.plan, composed.make_guest, on_progress)
     comparison = compare_baselines(done)
     assert comparison is not None  # every patched cell has its base

@@ -21,15 +21,16 @@ from harness.cli import options as shared
 from harness.cli.cell_options import CellOptions, cell_options
 from harness.cli.cluster import execute_there, reached
 from harness.cli.given import NONE, Words, meant_cells
+from harness.cli.going_on import broken_off, telling_how_to_go_on, telling_how_to_resume
 from harness.cli.progress import progress
 from harness.cli.remarks import tell_remarks
-from harness.cli.unwritten import telling_how_to_go_on
 from harness.config.duration import seconds_of
 from harness.guests.accel import AccelWanted
 from harness.kernels.providers.request import Progress
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import CellSpec, Matrix
 from harness.model.json_text import parse_json
+from harness.runs.commands import resume_command
 from harness.runs.execution.run import execute
 from harness.runs.model import RunDone
 from harness.runs.planning.compose import Composed, Options, compose_host, compose_matrix, compose_ssh
@@ -202,6 +203,11 @@ def run(
             "--watch runs a kernel of yours again and again: no --host, --ssh, --resume, --cluster, --json"
         )
 
+    def going_on(folder: Path) -> str:
+        how = [*(("--cluster", cluster) if cluster else ()), *(("-j", str(choice.jobs)) if choice.jobs else ())]
+        how += ["--offline"] if choice.offline else []
+        return resume_command("run", folder, words=how, results=choice.results, matrix=choice.path)
+
     def composed(say: Progress) -> Composed:
         if resume is not None:
             return _compose_rest(find_run(choice.results, resume), options, choice.path, say)
@@ -226,15 +232,16 @@ def run(
             # What only the end needs takes as long to import as a warm guest to answer: that is done meanwhile.
             with ThreadPoolExecutor(1, "ending") as pool:
                 ending = pool.submit(import_module, "harness.cli.ending")
-                done = _go(ready, there, aside, quiet=quiet)
+                done = _go(ready, there, aside, resume=going_on(ready.plan.folder), quiet=quiet)
         look = partial(_traced, done, ready, choice.accel, choice.scale, aside, quiet=quiet) if trace else None
-        return done, ending.result().end(done, aside, as_json=choice.as_json, show_all=show_all, trace=look)
+        with telling_how_to_resume(done.folder, going_on(done.folder)):
+            return done, ending.result().end(done, aside, as_json=choice.as_json, show_all=show_all, trace=look)
 
     if watch:
         return _watch(once, meant_cells(load_matrix(choice.path or default_path()), wanted, lambda *_: None).specs)
     done, code = once()
     if done.record.state == "interrupted":
-        click.echo(f"sealmatrix: interrupted; continue with `sealmatrix run --resume {done.record.id}`", err=True)
+        click.echo(f"sealmatrix: interrupted; {broken_off(done.folder, going_on(done.folder))}", err=True)
     return code
 
 
@@ -301,10 +308,11 @@ def _compose_ssh(options: Options, place: str) -> Composed:
     return compose_ssh(options, target_of(place))
 
 
-def _go(composed: Composed, there: Cluster | None, aside: Console, *, quiet: bool) -> RunDone:
+def _go(composed: Composed, there: Cluster | None, aside: Console, *, resume: str, quiet: bool) -> RunDone:
     tell_remarks(aside, composed.remarks)
-    going_on = telling_how_to_go_on(composed.plan.folder)
-    with going_on, progress(aside, quiet, [cell.id for cell in composed.plan.cells]) as on_progress:
+    folder, cells = composed.plan.folder, [cell.id for cell in composed.plan.cells]
+    going_on, resuming = telling_how_to_go_on(folder), telling_how_to_resume(folder, resume)
+    with going_on, resuming, progress(aside, quiet, cells) as on_progress:
         if there is not None:
             return execute_there(there, composed, on_progress)
         return execute(composed.plan, composed.make_guest, on_progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, field_validator
 
@@ -17,6 +17,9 @@ from harness.names import Identifier, printable
 
 SCHEMA = 1
 CellState = Literal["waiting", "running", "finished", "crashed", "lost", "interrupted"]
+# A lost cell has verdicts: what its kernel did to it is an answer.
+LEFT: Final = frozenset({"waiting", "running", "interrupted"})
+"""The states of a cell that has no whole answer yet: what `run --resume` has left to do."""
 RunState = Literal["running", "finished", "interrupted"]
 _WRITTEN_AS_JSON: dict[str, TypeAdapter[Any]] = {
     "given": TypeAdapter(dict[str, list[str]]),

@@ -19,7 +19,7 @@ from sqlalchemy.engine import URL
 
 from harness.bisect.cost import PROFILE as COUNTED
 from harness.bisect.prepare import prepare
-from harness.bisect.session import BisectOptions, begin, find, read
+from harness.bisect.session import SESSIONS, BisectOptions, begin, find, read
 from harness.cost.model import DEFAULT_BY
 from harness.errors import BuildError, KernelUnavailable, ToolMissing, UsageError
 from harness.history.database import reading, writing
@@ -37,6 +37,7 @@ from harness.nightly.broken import COST, LOST_COVERAGE, NO_ANSWER
 from harness.nightly.costs import grown_in
 from harness.nightly.marks import read_mark
 from harness.processes.children import OutOfTime, run
+from harness.runs.commands import resume_command
 from harness.runs.repeats import first_id
 
 NONE = "none"
@@ -60,7 +61,8 @@ def resumed(results: Path, session: str, seconds: float) -> str | None:
         return None
     lines = done.err.decode("utf-8", "replace").splitlines()
     told = lines[-1].removeprefix("sealmatrix: ") if lines else f"bisect ended with status {done.status}"
-    return f"{told} (sealmatrix bisect --resume {session})"
+    how = resume_command("bisect", results / SESSIONS / session, results=results, below=SESSIONS)
+    return f"{told} ({how})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +119,7 @@ def _searched(how: Searching, one: Regression, until: float, run_id: str, now: s
 
 
 def _there(results: Path, session: str) -> bool:
-    return (results / "bisect" / session / "bisect.json").is_file()
+    return (results / SESSIONS / session / "bisect.json").is_file()
 
 
 def _answer(how: Searching, one: Regression) -> Mapping[str, Any] | None:
@@ -159,7 +161,7 @@ def _begun(how: Searching, one: Regression) -> str:
     if task.good:
         return _session(how.results, task)
     # The files that the kernels were may be others by now: the store's copies are searched.
-    folder = how.results / "bisect" / "kernels"
+    folder = how.results / SESSIONS / "kernels"
     good, bad = (_copy(Store(), end, folder / f"{one.name}-{word}") for end, word in ((old, "good"), (new, "bad")))
     return _session(how.results, replace(task, good=good, good_words=(good,), bad=bad, bad_words=(bad,)))
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import InfrastructureError
-from harness.model.run_record import CellRecord, RunRecord, read_run, write_run
+from harness.model.run_record import LEFT, CellRecord, RunRecord, read_run, write_run
 from harness.runs.guest_factory import guest_maker
 from harness.runs.model import Cell, MakeGuest, RunDone
 from harness.runs.plan import RunPlan
 from harness.runs.planning.compose import Composed, taking
-from harness.runs.planning.resume import LEFT, resumed
+from harness.runs.planning.resume import resumed
 from harness.runs.repeats import first_id, repeat_of
 
 _UNSURE = frozenset({"fail", "error", "miss"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.explore.verdicts import is_generated
@@ -37,6 +38,38 @@ def repeat_command(run: RunRecord, cell: CellRecord, probe: str = "", suite: str
         probe, seconds = "mseal/anon-rw/exact", f"{cell.explore.seconds:g}s"
         words += ["--explore", seconds, "--seed", str(cell.explore.seed)]
     return shlex.join([*words, *(suite_words(run, suite) if suite else ["-r", probe] if probe else [])])
+
+
+RESULTS = Path("results")
+"""Where results are unless --results says otherwise."""
+
+
+def resume_command(
+    command: str,
+    folder: Path,
+    *,
+    results: Path,
+    usual: Path = RESULTS,
+    below: str = "",
+    matrix: Path | None = None,
+    words: Sequence[str] = (),
+    option: str = "--resume",
+) -> str:
+    """The command that goes on with what was broken off: a run, a bisection or an exploration, which has a folder.
+
+    It is named by its id where that is found in ``results`` (or what is ``below``), which are told where they are not
+    the usual ones, and else by its path. ``matrix`` is the file that was given, ``words`` are what the command needs
+    besides, such as kernels.
+    """
+    named = folder.parent == results / below
+    told = ["sealmatrix", command, *words, option, folder.name if named else str(folder)]
+    told += ["--results", str(results)] if named and results != usual else []
+    return shlex.join([*told, *(["-f", str(matrix)] if matrix else [])])
+
+
+def report_command(folder: Path) -> str:
+    """The command that writes every report of a stored run."""
+    return shlex.join(["sealmatrix", "report", str(folder), "--all"])
 
 
 def suite_words(run: RunRecord, suite: str) -> list[str]:

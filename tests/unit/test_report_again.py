@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from harness.cli.ending import end
+from harness.cli.going_on import telling_how_to_go_on
 from harness.cli.main import main
-from harness.cli.unwritten import telling_how_to_go_on
 from harness.errors import StoreError
 from harness.history.database import database_url
 from harness.history.record import import_folders

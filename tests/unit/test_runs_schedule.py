@@ -168,7 +168,7 @@ class Interrupting(LocalPool):
 
 
 def test_an_outcome_is_judged_though_ctrl_c_strikes(tmp_path: Path) -> None:
-    guests = {name: guest(tmp_path, *WHOLE) for name in ("a", "b")}
+    guests = {"a": guest(tmp_path, *WHOLE), "b": guest(tmp_path, PLAN, begin(0), threading.Event())}  # b never ends
     plan = run_plan(tmp_path / "r", [cell("a"), cell("b")], jobs=1)
     pool = Interrupting(
         lambda c, _: guests[c.id],

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.errors import StoreError
 from harness.model.atomic_files import write_text
-from harness.model.run_record import CellRecord, RunRecord, RunState, write_run
+from harness.model.run_record import LEFT, CellRecord, RunRecord, RunState, write_run
 from harness.model.verdict import STATUSES, RuleResult
 from harness.observations.journal import read_journal
 from harness.runs.cell_states import ended, evidence_of, other_machine
@@ -48,26 +48,30 @@ class _Execution:
         self._judged: list[str] = []
 
     def go(self) -> RunDone:
-        """Run all cells. ``KeyboardInterrupt`` ends the guests and marks what is not finished as interrupted."""
-        state: RunState = "finished"
+        """Run all cells. ``KeyboardInterrupt`` ends the guests and marks what is not finished as interrupted; it is
+        raised again, after the run is written down, where nothing is left of the run that could be resumed."""
+        asked: KeyboardInterrupt | None = None
         with run_lock(self._plan.folder), self._pool as pool:
             planned = next(iter(self._plan.workloads.values())).planned
             write_plan(self._plan.folder, self._record.payload_id, planned, self._plan.assignment)
             self._write(self._record)
-            for taken in self._plan.taken:
-                self._place(taken)
             try:
-                pool.start(self._plan.cells)
-                self._take_all()
-            except KeyboardInterrupt:
-                state = "interrupted"
+                try:
+                    for taken in self._plan.taken:
+                        self._place(taken)
+                    pool.start(self._plan.cells)
+                    self._take_all()
+                except KeyboardInterrupt as problem:
+                    asked = problem
+                    pool.stop()
+                    self._take_all()
+                results = self._finish(interrupted=asked is not None)
+            except BaseException:  # also an interrupt while the record is finished, or another one after the first
                 pool.stop()
-                self._take_all()
-            except BaseException:
-                pool.stop()
-                self._finish("interrupted")
+                self._finish(interrupted=True)
                 raise
-            results = self._finish(state)
+        if asked is not None and self._record.state == "finished":
+            raise asked
         return RunDone(self._plan.folder, self._record, results)
 
     def _place(self, taken: Taken) -> None:
@@ -145,10 +149,11 @@ class _Execution:
         with suppress(StoreError):
             FinishedCells().keep(key, self._record.id, record, folder)
 
-    def _finish(self, state: RunState) -> KeptResults:
-        going = ("waiting", "running")
-        left = _INTERRUPTED if state == "interrupted" else _OUT_OF_TIME
-        cells = tuple(c.model_copy(update=left) if c.state in going else c for c in self._record.cells)
+    def _finish(self, *, interrupted: bool) -> KeptResults:
+        """Write down how the run ended: one that was interrupted when every cell had its verdicts is finished."""
+        left = _INTERRUPTED if interrupted else _OUT_OF_TIME
+        cells = tuple(c.model_copy(update=left) if c.state in _GOING else c for c in self._record.cells)
+        state: RunState = "interrupted" if interrupted and any(c.state in LEFT for c in cells) else "finished"
         others = dict(self._plan.earlier)
         for cell in cells:
             if cell.id not in self._judged and cell.id not in others:
@@ -173,6 +178,7 @@ class _Execution:
         write_run(self._plan.folder, record)
 
 
+_GOING = ("waiting", "running")
 _INTERRUPTED = {"state": "interrupted", "reason": "the run was interrupted before this cell began"}
 _OUT_OF_TIME = {"state": "interrupted", "reason": "the run's time was used up before this cell began"}
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from harness.errors import StoreError, UsageError, some_of
 from harness.matrix.model import CellSpec, Matrix
-from harness.model.run_record import CellRecord, RunRecord, SittingRecord, read_run
+from harness.model.run_record import LEFT, CellRecord, RunRecord, SittingRecord, read_run
 from harness.model.verdict import RuleResult
 from harness.runs.judging import WithSuites, judge_stored, read_plan, read_suites
 from harness.runs.model import Workload
@@ -24,8 +24,6 @@ from harness.runs.repeats import first_id
 from harness.runs.run_store import run_lock
 
 _LISTS = ("probes", "crosscheck", "suites", "suite_arguments", "suite_files", "suite_environment")
-# A lost cell has verdicts: what its kernel did to it is an answer.
-LEFT = frozenset({"waiting", "running", "interrupted"})
 
 
 def left_over(folder: Path) -> RunRecord:

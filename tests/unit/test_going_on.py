@@ -1,0 +1,180 @@
+"""What an interrupt leaves, and the command that it tells: quoted, and with the options that mean the same again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import threading
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from harness.bisect.session import SESSIONS, BisectOptions
+from harness.bisect.session import begin as begin_session
+from harness.cli.bisect import bisect
+from harness.cli.explore import _ExploreRun, explore
+from harness.cli.going_on import broken_off, telling_how_to_resume
+from harness.cli.run import run as run_command
+from harness.errors import Interrupted, UsageError
+from harness.explore.executor import BatchPlan
+from harness.explore.exploration import Exploration
+from harness.kernels.resolve import Resolution
+from harness.matrix.model import CellSpec
+from harness.model.run_record import read_run
+from harness.reports.explore import Explored
+from harness.runs.commands import report_command, resume_command
+from harness.runs.execution import run as engine
+from harness.runs.execution.run import execute
+from harness.runs.planning.resume import left_over
+from tests.support.scripted_runs import PLAN, WHOLE, begin, cell, guest, run_plan, seen
+
+
+def test_the_command_to_continue_is_quoted_and_finds_what_it_names() -> None:
+    folder = Path("my results/20261129-1")
+    command = resume_command("run", folder, results=folder.parent, matrix=Path("a b.yaml"), words=["--offline"])
+    assert command == "sealmatrix run --offline --resume 20261129-1 --results 'my results' -f 'a b.yaml'"
+    assert resume_command("run", Path("results/x"), results=Path("results")) == "sealmatrix run --resume x"
+    # A run that was named by its path is no run of the results folder.
+    assert resume_command("run", Path("/far/x"), results=Path("results")) == "sealmatrix run --resume /far/x"
+    below = resume_command("bisect", Path("r/bisect/x"), results=Path("r"), below=SESSIONS)
+    assert below == "sealmatrix bisect --resume x --results r"
+    assert report_command(Path("my results/x")) == "sealmatrix report 'my results/x' --all"
+
+
+# --- a run ----------------------------------------------------------------------------------------------------------
+
+
+def once(monkeypatch: pytest.MonkeyPatch, name: str, at: int = 1) -> None:
+    """Interrupt a function of the engine when it is called the ``at``-th time; then it does its work."""
+    real, calls = getattr(engine, name), []
+
+    def interrupted(*args: object, **options: object) -> object:
+        calls.append(name)
+        if len(calls) == at:
+            raise KeyboardInterrupt
+        return real(*args, **options)
+
+    monkeypatch.setattr(engine, name, interrupted)
+
+
+def test_an_interrupt_while_the_last_cell_is_judged_leaves_nothing_to_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "my runs" / "r"
+    once(monkeypatch, "judge_cell")
+    with pytest.raises(Interrupted) as told, telling_how_to_resume(folder, "sealmatrix run --resume r"):
+        execute(run_plan(folder, [cell("a")]), lambda c, _: guest(tmp_path, *WHOLE), lambda _: None)
+    assert "resume" not in str(told.value)
+    assert f"`sealmatrix report '{folder}' --all` writes the reports that are missing" in str(told.value)
+    record = read_run(folder)
+    assert (record.state, [c.state for c in record.cells]) == ("finished", ["finished"])
+    with pytest.raises(UsageError, match="nothing to resume"):
+        left_over(folder)
+
+
+def test_an_interrupt_while_another_cell_is_judged_can_be_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "r"
+    once(monkeypatch, "judge_cell")
+    scripts = {"a": WHOLE, "b": (PLAN, seen(0), begin(1), threading.Event())}  # b would never end
+    plan = run_plan(folder, [cell(name) for name in scripts], jobs=1)
+    done = execute(plan, lambda c, _: guest(tmp_path, *scripts[c.id]), lambda _: None)
+    assert (done.record.state, done.exit_code) == ("interrupted", 130)
+    assert [c.state for c in left_over(folder).cells] == ["finished", "interrupted"]
+    assert broken_off(folder, "sealmatrix run --resume r") == "continue with `sealmatrix run --resume r`"
+    assert broken_off(folder) == f"what was seen is kept in {folder}"
+
+
+@pytest.mark.parametrize(("name", "at"), [("write_run", 4), ("judge_cell", 2)], ids=["at its end", "a second time"])
+def test_no_interrupt_leaves_a_run_that_seems_to_go_on(
+    name: str, at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "judge_cell":
+        once(monkeypatch, name, 1)
+    once(monkeypatch, name, at)
+    with pytest.raises(KeyboardInterrupt):
+        execute(run_plan(tmp_path / "r", [cell("a")]), lambda c, _: guest(tmp_path, *WHOLE), lambda _: None)
+    assert read_run(tmp_path / "r").state in ("finished", "interrupted")
+    assert "running" not in {c.state for c in read_run(tmp_path / "r").cells}
+
+
+def test_a_run_that_is_interrupted_while_its_reports_are_written_says_how_they_are_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harness.cli.ending.end", interrupted)
+    results = tmp_path / "my results"
+    words = ["--host", "-q", "-r", "munmap/anon-rw/exact", "--results", str(results)]
+    done = CliRunner().invoke(run_command, words, standalone_mode=False)
+    assert isinstance(done.exception, Interrupted), done.exception
+    (folder,) = (path.parent for path in results.glob("*/run.json"))
+    assert f"`sealmatrix report '{folder}' --all`" in str(done.exception)
+    assert read_run(folder).state == "finished"
+
+
+# --- a bisection ----------------------------------------------------------------------------------------------------
+
+
+def test_a_bisection_is_continued_where_its_results_are(tmp_path: Path) -> None:
+    task = BisectOptions("builds", "munmap-blocked", "x86_64", "oldest", "newest", builds=("6.12-1", "6.13-1"))
+    results = tmp_path / "my results"
+    with begin_session(results, task) as session:
+        pass
+    shown = CliRunner().invoke(bisect, ["--results", str(results), "--show", "last"], standalone_mode=False)
+    assert f"`sealmatrix bisect --resume {session.id} --results '{results}'`" in str(shown.exception)
+
+
+# --- an exploration -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def exploring(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Explorations that boot nothing: each kernel's is what stands here, by turn."""
+    turns = ["", "", "interrupted"]
+
+    def alone(run: _ExploreRun, spec: CellSpec) -> Explored:
+        outcome = Exploration(
+            run.seed, programs=10, judged=10, lost=turns.pop(0), plan=BatchPlan(2, 4096, True, True, 0)
+        )
+        return Explored(spec.kernel.name, spec.arch, outcome, cell=spec.id)
+
+    monkeypatch.setattr(_ExploreRun, "alone", alone)
+    monkeypatch.setattr("harness.cli.explore.provide", lambda *_, **__: Resolution({}))
+    return turns
+
+
+KERNELS = ("debian-6.12", "debian-7.2", "debian-7.1.3")
+
+
+def test_an_interrupted_exploration_tells_the_whole_command(exploring: list[str], tmp_path: Path) -> None:
+    results = tmp_path / "my results"
+    words = [*KERNELS, "-a", "x86_64", "--time", "5m", "--results", str(results)]
+    done = CliRunner().invoke(explore, words, standalone_mode=False)
+    (folder,) = results.iterdir()
+    assert isinstance(done.exception, Interrupted)
+    command = f"sealmatrix explore {' '.join(KERNELS)} -a x86_64 --time 5m --resume {folder.name} --results '{results}'"
+    assert str(done.exception).endswith(f"continue with `{command}`")
+    assert exploring == []
+    exploring += ["", "", ""]
+    again = CliRunner().invoke(explore, shlex.split(command)[2:], standalone_mode=False)
+    assert (again.exception, again.return_value) == (None, 0)
+
+
+def test_what_was_explored_is_there_before_it_is_printed(
+    exploring: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(click, "echo", interrupted)
+    done = CliRunner().invoke(explore, [KERNELS[0], "-a", "x86_64", "--results", str(tmp_path)], standalone_mode=False)
+    (folder,) = tmp_path.iterdir()
+    assert isinstance(done.exception, Interrupted)
+    assert f"--resume {folder.name} --results {tmp_path}" in str(done.exception)
+    (kept,) = json.loads((folder / "explore.json").read_text())
+    assert kept["programs"] == 10
