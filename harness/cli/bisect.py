@@ -25,13 +25,13 @@ from harness.bisect.trial_log import Trial
 from harness.cli import options as shared
 from harness.cli.announce import hush
 from harness.cli.remarks import tell_remarks
-from harness.cli.stopping import doing
 from harness.cost.model import DEFAULT_BY
 from harness.errors import Interrupted, UsageError
 from harness.guests.accel import AccelWanted
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.plan import STANDARD
 from harness.model.architectures import ARCHES, FLAVOURS, Arch
+from harness.processes.children import doing
 from harness.reports.style import print_table, screen
 from harness.runs.commands import resume_command
 from harness.secret_urls import masked_words

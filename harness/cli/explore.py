@@ -16,7 +16,6 @@ from harness.cli import options as shared
 from harness.cli.announce import hush
 from harness.cli.given import NONE, Words, meant_cells
 from harness.cli.run import preparing
-from harness.cli.stopping import doing
 from harness.config.duration import seconds_of
 from harness.errors import InfrastructureError, Interrupted, UsageError, nearest
 from harness.explore.against import Against, Compared
@@ -38,6 +37,7 @@ from harness.model.atomic_files import write_atomically
 from harness.model.json_text import parse_json
 from harness.model.verdict import INTERRUPTED
 from harness.payload.build import build
+from harness.processes.children import doing
 from harness.reports.explore import Explored, explored_json, explored_junit, explored_lines
 from harness.runs.commands import resume_command
 from harness.runs.run_store import new_run_id

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness.cli.stopping import doing
 from harness.errors import Interrupted, StoreError
 from harness.model.run_record import LEFT, read_run
+from harness.processes.children import doing
 from harness.runs.commands import report_command
 
 

@@ -15,9 +15,10 @@ import click
 from harness import __version__
 from harness.cli.announce import announce
 from harness.cli.lazy import LazyGroup
-from harness.cli.stopping import Signals, doing, leave, leave_alone
+from harness.cli.stopping import Signals, leave, leave_alone
 from harness.cli.streams import Streams, forget_empty_sizes, open_missing
 from harness.errors import InfrastructureError, Interrupted, SealmatrixError, UsageError
+from harness.processes.children import doing
 from harness.secret_urls import masked_text
 
 # The order is that of use; what stands here is what `--help` shows.

@@ -24,7 +24,6 @@ from harness.cli.going_on import telling_how_to_go_on
 from harness.cli.progress import progress
 from harness.cli.remarks import tell_remarks
 from harness.cli.run import preparing
-from harness.cli.stopping import doing
 from harness.cost.measure import cost_rows
 from harness.cost.stored import FOLDER, stored_costs
 from harness.errors import InfrastructureError, Interrupted, UsageError
@@ -54,6 +53,7 @@ from harness.nightly.night import (
     plan_night,
 )
 from harness.nightly.notify import channels
+from harness.processes.children import doing
 from harness.reports.junit import PAGES
 from harness.reports.site import build_site
 from harness.reports.style import Ink

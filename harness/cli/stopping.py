@@ -69,11 +69,6 @@ class Signals:
             at_once(number, frame)
 
 
-def doing(asked: BaseException) -> str:
-    """ " while building the kernel of linux": what a ``KeyboardInterrupt`` of ours ended; "" for nothing."""
-    return f" while {' and '.join(map(str, asked.args))}" if asked.args else ""
-
-
 def leave(code: int) -> None:
     """End the process. A thread that is still unpacking something is not waited for: what is kept is kept whole."""
     end = time.monotonic() + _THREADS_SECONDS

@@ -11,10 +11,17 @@ from pathlib import Path
 
 from harness.errors import ToolMissing, UsageError
 from harness.processes import git
+from harness.processes.children import go_on, working
 
 
 def link_tree(origin: Path, folder: Path) -> None:
-    """Bring the links in ``folder`` up to date: files come and go in a tree somebody works on. Raises ``OSError``."""
+    """Bring the links in ``folder`` up to date: files come and go in a tree somebody works on. Interrupted, it goes on
+    the next time. Raises ``OSError``, ``Interrupted``."""
+    with working(f"linking the files of {origin}"):
+        _link(origin, folder)
+
+
+def _link(origin: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     wanted = set(_files(origin))
     for name in sorted(_present(folder) - wanted):
@@ -23,6 +30,7 @@ def link_tree(origin: Path, folder: Path) -> None:
     for name in wanted:
         path = folder / name
         if path.parent not in made:
+            go_on()
             path.parent.mkdir(parents=True, exist_ok=True)
             made.add(path.parent)
         if not os.path.lexists(path):

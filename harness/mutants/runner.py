@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from harness.errors import BootFailed, BuildError, InfrastructureError
+from harness.errors import BootFailed, BuildError, InfrastructureError, Interrupted
 from harness.kernels.model import Kernel
 from harness.kernels.store import telling
 from harness.mutants.mechanical.replay import CompilerRefused
@@ -27,6 +27,7 @@ from harness.mutants.workshop import (
     opened_workshop,
     seconds_since,
 )
+from harness.processes.children import doing, working
 
 
 class UnfitSuite(InfrastructureError):
@@ -83,9 +84,10 @@ def _open_session(
         return records, known
     on_progress(MutationProgress("running the suite on", "the unchanged kernel", 0, len(task.mutants)))
     folder = _fresh(records.folder / "cells" / "pristine")
-    answer = suite(pristine.kernel, folder)
-    if answer.observed and not answer.lost:
-        answer = steady(answer, suite(pristine.kernel, _fresh(records.folder / "cells" / "pristine-again")))
+    with working("running the suite on the unchanged kernel"):
+        answer = suite(pristine.kernel, folder)
+        if answer.observed and not answer.lost:
+            answer = steady(answer, suite(pristine.kernel, _fresh(records.folder / "cells" / "pristine-again")))
     if answer.lost:
         raise UnfitSuite(f"{suite.name} gives no complete answer on the unchanged kernel: {answer.lost} ({folder})")
     if suite.strict and answer.failed:
@@ -111,9 +113,18 @@ class _Trials:
         self._workshop, self._records, self._session = workshop, records, session
         self._done = 0
         self._guard = threading.Lock()
+        self._stopped = threading.Event()
 
     def go(self) -> None:
-        """Try all. When interrupted, the guest is ended and what was decided is kept."""
+        """Try all. When interrupted, the guest is ended and what was decided is kept. Raises ``Interrupted``."""
+        try:
+            self._go()
+        except (KeyboardInterrupt, Interrupted) as asked:
+            what = doing(asked) if isinstance(asked, KeyboardInterrupt) else ""
+            kept = f"{self._done} of {len(self._task.mutants)} mutants are decided, and kept in {self._records.folder}"
+            raise Interrupted(f"interrupted{what}; {kept}; the same command goes on with the others") from asked
+
+    def _go(self) -> None:
         pending: Future[None] | None = None
         with ThreadPoolExecutor(1, "suite") as pool:
             try:
@@ -130,6 +141,7 @@ class _Trials:
             except BaseException:
                 if pending is not None:
                     pending.cancel()
+                self._stopped.set()
                 self._suite.stop()
                 raise
 
@@ -166,8 +178,10 @@ class _Trials:
         self._on_progress(MutationProgress("running the suite on", mutant.id, self._done, len(self._task.mutants)))
         folder = _fresh(self._records.folder / "cells" / mutant.id)
         begun = time.monotonic()
-        with image.dropping():
+        with image.dropping(), working(f"running the suite on {mutant.id}"):
             answer = self._answer(image.kernel, folder)
+        if answer.lost and self._stopped.is_set():
+            return  # we ended the guest ourselves: that is no answer of this mutant's
         finding = compare(self._session.pristine, answer)
         seconds = {"build": image.seconds, "suite": seconds_since(begun)}
         record = self._record(mutant, finding.outcome, finding.by, finding.lost, finding.reason)

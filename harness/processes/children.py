@@ -189,6 +189,12 @@ def stop_all() -> tuple[str, ...]:
     return _LIVING.stop()
 
 
+def doing(asked: BaseException) -> str:
+    """ " while building the kernel of linux": what a ``KeyboardInterrupt`` ended that has what ``stop_all`` returned as
+    its arguments; "" for nothing."""
+    return f" while {' and '.join(map(str, asked.args))}" if asked.args else ""
+
+
 def go_on(seconds: float = 0.0) -> None:
     """Wait for so long. Raises ``Interrupted`` in a thread whose work is not wanted any more, as soon as it is not."""
     if threading.current_thread() is not threading.main_thread():

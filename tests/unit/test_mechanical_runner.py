@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from harness.errors import BootFailed, BuildError, LostGuest
+from harness.errors import BootFailed, BuildError, Interrupted, LostGuest
 from harness.kernels.model import Kernel
 from harness.kernels.tree import BuiltTree
 from harness.mutants import workshop
@@ -163,6 +164,46 @@ def test_a_kernel_that_does_not_boot_twice_is_noticed(world: dict[str, Any]) -> 
     assert dead is not None and (dead.state, dead.by) == ("killed", {"boot": "does not boot"})
     assert "no hello" in dead.reason
     assert suite.asked == ["pristine", "dead", "dead"]
+
+
+@dataclass
+class WaitingSuite(FakeSuite):
+    """Is not done with the mutant ``held`` before it is stopped."""
+
+    held: str = "held"
+    begun: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self, kernel: Kernel, folder: Path) -> SuiteResult:
+        if kernel.name != self.held:
+            return super().__call__(kernel, folder)
+        self.begun.set()
+        assert self.ended.wait(10)
+        return SuiteResult({}, (), lost="interrupted")
+
+    def stop(self) -> None:
+        self.ended.set()
+
+
+def test_interrupted_it_says_what_is_kept_and_keeps_no_answer_of_a_guest_it_ended(world: dict[str, Any]) -> None:
+    suite = WaitingSuite()
+
+    def heard(told: MutationProgress) -> None:
+        if (told.stage, told.subject) == ("building", "later"):
+            assert suite.begun.wait(10)
+            raise KeyboardInterrupt("running the suite on held")
+
+    named = (("killed", 2), ("held", 3), ("later", 4))
+    mutants = tuple(mutant(name, f"int f(void) {{ return {number}; }}\n") for name, number in named)
+    folder = world["tmp"] / "results"
+    task = MutationOptions(world["tree"], "src", "x86_64", mutants, world["tmp"] / "work", folder, quick=True)
+    with pytest.raises(Interrupted) as told:
+        run_mutants(task, suite, heard)
+    said = f"interrupted while running the suite on held; 1 of 3 mutants are decided, and kept in {folder}/"
+    assert str(told.value).startswith(said)
+    assert str(told.value).endswith("; the same command goes on with the others")
+    records = run(world, *mutants)
+    assert states(records) == {"killed": "killed", "held": "survived", "later": "survived"}
 
 
 def test_a_second_run_repeats_nothing_and_still_knows_what_is_the_same(world: dict[str, Any]) -> None:
