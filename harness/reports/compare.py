@@ -14,6 +14,7 @@ from harness.compare.diff import CHANGES, ORDER, Change, Pair, ProbeChange, Rule
 from harness.compare.series import Stretch, VersionSeries
 from harness.compare.sides import apart
 from harness.reports.style import MARKS, Page
+from harness.runs.causes import ReportedCause
 from harness.runs.cells import plural
 
 _IN, _DEEP, _DEEPER = 2, 6, 8
@@ -34,7 +35,7 @@ _ALWAYS: frozenset[Change] = frozenset({"introduced", "lost coverage"})
 _BRIEF: frozenset[Change] = frozenset({"gained"})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class News:
     """One change of one rule, and all pairs of cells that show it."""
 
@@ -58,15 +59,18 @@ def _both(change: ProbeChange) -> tuple[str, str]:
     return told(change.before), told(change.after)
 
 
-def print_comparison(console: Console, comparison: Comparison, *, every: bool = False) -> None:
-    """Print a comparison. ``every``: each gained rule, and every probe that changed."""
+def print_comparison(
+    console: Console, comparison: Comparison, *, every: bool = False, causes: Sequence[ReportedCause] = ()
+) -> None:
+    """Print a comparison. ``every``: each gained rule, and every probe that changed. ``causes`` were told above it: of
+    what was introduced by them, only the rules are named."""
     page = Page(console)
     _heads(page, comparison)
     if comparison.series:
         for series in comparison.series:
             _series(page, series, every)
     else:
-        _changes(page, comparison, every)
+        _changes(page, comparison, every, causes)
     _unmatched(page, comparison)
     page.blank()
     page.line(last_line(page, comparison))
@@ -93,7 +97,7 @@ def _sums(pair: Pair) -> str:
     return ", ".join(filter(None, (changes, "the cell is not clean" if pair.after.trouble else "")))
 
 
-def _changes(page: Page, comparison: Comparison, every: bool) -> None:
+def _changes(page: Page, comparison: Comparison, every: bool, causes: Sequence[ReportedCause]) -> None:
     found = news(comparison.pairs)
     across = comparison.what == "across"
     for change in CHANGES:
@@ -104,8 +108,10 @@ def _changes(page: Page, comparison: Comparison, every: bool) -> None:
         _brief(page, brief)
         skipped = [] if every else [item for item in items if item not in brief and _no_longer_applies(item)]
         _by_reason(page, skipped)
+        explained = {} if every else {item: told for item in items if (told := _explained(item, causes))}
+        _by_cause(page, explained)
         for item in items:
-            if item not in brief and item not in skipped:
+            if item not in brief and item not in skipped and item not in explained:
                 _item(page, item, every)
     _divided(page, comparison.pairs, every)
 
@@ -150,6 +156,37 @@ def _by_reason(page: Page, items: Sequence[News]) -> None:
         groups.setdefault((reason, where), []).append(f"{item.change.rule.id} ({probes})")
     for (reason, where), rules in groups.items():
         page.line(f"{page.ink.glyph('skip')} {reason} [{where}]", _IN, _STYLES["lost coverage"])
+        page.line(f"{plural(len(rules), 'rule')}: {', '.join(rules)}", _DEEP)
+
+
+def _explained(item: News, causes: Sequence[ReportedCause]) -> Mapping[ReportedCause, int]:
+    """The causes told above that a rule's new failures are part of, and how many probes of each; none where a failure
+    is part of none of them."""
+    found: Counter[ReportedCause] = Counter()
+    for probe in item.change.probes if item.change.change == "introduced" else ():
+        if probe.change == "introduced":
+            cause = next((one for one in causes if _is_part(item, probe, one)), None)
+            if cause is None:
+                return {}
+            found[cause] += 1
+    return found
+
+
+def _is_part(item: News, probe: ProbeChange, one: ReportedCause) -> bool:
+    failed = any((v.rule, v.probe) == (item.change.rule.id, probe.probe) for v in one.cause.verdicts)
+    return failed and all(pair.after.cell in one.cells for pair in item.pairs)
+
+
+def _by_cause(page: Page, explained: Mapping[News, Mapping[ReportedCause, int]]) -> None:
+    """What a cause told above has introduced: its name, and the rules."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for item, told_causes in explained.items():
+        where = ", ".join(dict.fromkeys(_place(pair) for pair in item.pairs))
+        for one, number in told_causes.items():
+            name = f"{item.change.rule.id} ({of_probes(number, item.change)})"
+            groups.setdefault((one.cause.headline, where), []).append(name)
+    for (headline, where), rules in groups.items():
+        page.line(f"{page.ink.glyph('fail')} by the cause above: {headline} [{where}]", _IN, _STYLES["introduced"])
         page.line(f"{plural(len(rules), 'rule')}: {', '.join(rules)}", _DEEP)
 
 

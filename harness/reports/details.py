@@ -16,7 +16,7 @@ from harness.runs.model import RunDone
 from harness.runs.published_bugs import PUBLISHED, by_bug, published_bugs
 
 # Findings told in full before the reader is sent to ``show``.
-_FULL = 20
+FULL = 20
 _CRASH_LINES = 12
 _AGAIN = 5  # further reports of one mishap that are named
 MANY = 12  # cells, or kernels of one architecture, that are named one by one
@@ -28,14 +28,14 @@ def print_causes(page: Page, done: RunDone, found: Sequence[ReportedCause]) -> N
     """What failed, by cause: what broke, where, the plainest probe that shows it, and what to do next."""
     if found:
         page.head(f"What failed, by cause ({plural(len(found), 'cause')})")
-    for one in found[:_FULL]:
+    for one in found[:FULL]:
         page.line(f"{page.ink.glyph('fail')} {one.sentence}", _IN, MARKS["fail"].style)
         for line in one.evidence():
             page.line(line, _DEEP)
         for command in one.commands:
             page.whole(command_line(command), _DEEP)
-    if len(found) > _FULL:
-        page.line(f"… and {plural(len(found) - _FULL, 'more cause')}: sealmatrix report {done.record.id}", _IN)
+    if len(found) > FULL:
+        page.line(f"… and {plural(len(found) - FULL, 'more cause')}: sealmatrix report {done.record.id}", _IN)
 
 
 def print_details(page: Page, done: RunDone, laid_out: Grid, *, every: bool) -> None:
@@ -59,7 +59,7 @@ CellNames = Callable[[Sequence[str]], str]
 def _findings(page: Page, done: RunDone, *, every: bool) -> None:
     """Rule by rule: what is no failure (those stand in the causes), and with ``every`` the failures, too."""
     found = [f for f in findings(done) if every or f.first.status != "fail"]
-    shown = found if every else found[:_FULL]
+    shown = found if every else found[:FULL]
     if found:
         page.head("Findings by rule, worst first")
     for finding in shown:

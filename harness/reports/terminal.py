@@ -13,7 +13,7 @@ from harness.compare.comparison import Comparison
 from harness.model.run_record import CellRecord
 from harness.model.verdict import STATUSES, Status
 from harness.reports.compare import print_comparison
-from harness.reports.details import MANY, print_causes, print_details
+from harness.reports.details import FULL, MANY, print_causes, print_details
 from harness.reports.folding import Folded, folded
 from harness.reports.grid import Flat, Grid, GridRow, grid, grouped_flats
 from harness.reports.nouns import noun
@@ -52,7 +52,7 @@ def print_run(
     print_causes(page, done, found)
     if comparison is not None:
         console.print()
-        print_comparison(console, comparison, every=every)
+        print_comparison(console, comparison, every=every, causes=found[:FULL])
     laid_out = grid(done, every)
     many = len(laid_out.cells) > MANY and bool(laid_out.rows) and not every
     wide = many and len(list(_blocks(console, page.ink, laid_out))) > 1

@@ -61,7 +61,7 @@ class Command:
     line: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ReportedCause:
     """One cause, with the cells it was found on; ``where`` names them for people. ``commands`` are for the first."""
 

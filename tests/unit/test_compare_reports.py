@@ -21,6 +21,7 @@ from harness.model.verdict import STATUSES, RuleResult, Status
 from harness.reports.compare import print_comparison
 from harness.reports.compare_json import comparison_json
 from harness.reports.junit_compare import comparison_xml
+from harness.runs.causes import told_causes
 from harness.runs.model import RunDone
 from tests.builders import cell, default_matrix, result, rule, run
 
@@ -337,3 +338,30 @@ def test_probes_that_were_gained_otherwise_are_told_apart() -> None:
     text = printed(gained(old, result(RULES[0])))
     assert "  gave no answer on 6.12.117, passes on 7.3.117: munmap-across (1 of 3 probes)\n" in text
     assert "  does not apply on 6.12.117, passes on 7.3.117: munmap-across (2 of 3 probes)\n" in text
+
+
+def test_what_a_cause_above_has_introduced_is_named_by_it() -> None:
+    """One broken check shows in three rules: the cause has the evidence, the comparison only the rules."""
+    rules = [rule(name, "munmap") for name in ("munmap-a", "munmap-b", "munmap-c")]
+    new = [result(one, "fail", "succeeded", "bypass", observed="control 0, sealed 0") for one in rules]
+    old = [result(one) for one in rules]
+    done = made((cell("debian-6.12"), old), (cell("debian-7.3"), new))
+    before, after = sides_of(done)
+    comparison = compare_picks(Picked("a", done, (before,)), Picked("b", done, (after,)))
+
+    def text(*, every: bool = False, causes: int = 20) -> str:
+        out = io.StringIO()
+        told = told_causes(done, lambda rule, probe: "")[:causes]
+        print_comparison(Console(file=out, width=200), comparison, every=every, causes=told)
+        return out.getvalue()
+
+    (cause,) = told_causes(done, lambda rule, probe: "")
+    folded = text()
+    assert f"by the cause above: {cause.cause.headline} [x86_64]" in folded
+    assert "3 rules: munmap-a (3 of 3 probes), munmap-b (3 of 3 probes), munmap-c (3 of 3 probes)" in folded
+    assert rules[0].statement not in folded and "control 0, sealed 0" not in folded
+    assert len(folded.splitlines()) < 10
+    # In full where every probe is asked for, and where the cause was not told.
+    for whole_text in (text(every=True), text(causes=0)):
+        assert "by the cause above" not in whole_text
+        assert whole_text.count("control 0, sealed 0") >= 3
