@@ -10,6 +10,7 @@ from errno import EPERM
 from harness.model.rule import KernelFacts, ProbeName, Rule
 from harness.model.verdict import Judgement, Kind
 from harness.observations.model import Half, Observation, errno_name, signal_name
+from harness.rules.refusals import excuse
 from harness.verdicts.case import PASS, Case, invariant
 from harness.verdicts.interface import judge_interface
 from harness.verdicts.refused import control_refused, filter_noted, no_mseal, step_failed, without_mseal
@@ -174,7 +175,14 @@ def _recorded(case: Case) -> Judgement:
     rule, seen = case.rule, case.seen
     if not any(c in "sS" for c in seen.layout):  # what the kernel sealed itself is a fact like any other
         return Judgement("observed", "")
-    return invariant(rule, seen) or Judgement("observed", "")
+    if broken := invariant(rule, seen):
+        return broken
+    # Of an open rule the error itself is compared between kernels. An uncovered one asks whether the seal outlives what
+    # was done: where the machine does not offer it, or was too busy for it, nothing was done.
+    error = seen.control.errno
+    if rule.outcome == "uncovered" and error and error == seen.sealed.errno and excuse(case.probe, case.kernel, error):
+        return control_refused(case.probe, seen, case.kernel) or Judgement("observed", "")
+    return Judgement("observed", "")
 
 
 _JUDGES = {

@@ -130,7 +130,27 @@ ABSENT = {
     "move-pages/anon-r/exact": "pages-placement",
     "collapse/anon-huge-scattered-rw/exact": "pages-collapse",
     "swap-out/anon-r/exact": "pages-swap",
+    "hwpoison/anon-r/middle": "pages-poisoned",
+    "soft-offline/anon-r/middle": "pages-soft-offline",
 }
+
+
+@pytest.mark.parametrize("error", [EINVAL, EOPNOTSUPP, ENOSYS, EBUSY, EAGAIN])
+def test_a_page_that_cannot_be_taken_away_was_not_asked_for(error: int) -> None:
+    """MADV_HWPOISON and MADV_SOFT_OFFLINE are there together, or not: CONFIG_MEMORY_FAILURE."""
+    lost, moved = (
+        judged(rule, probe, error)
+        for rule, probe in (
+            ("pages-poisoned", "hwpoison/anon-r/middle"),
+            ("pages-soft-offline", "soft-offline/anon-r/middle"),
+        )
+    )
+    assert lost == moved
+    assert lost.status == ("error" if error in (EBUSY, EAGAIN) else "skip")
+
+
+def test_what_is_not_excused_of_a_page_taken_away_is_observed() -> None:
+    assert judged("pages-poisoned", "hwpoison/anon-r/middle", EPERM).status == "observed"
 
 
 @pytest.mark.parametrize("probe", ABSENT)
