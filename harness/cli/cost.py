@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
@@ -23,7 +23,7 @@ from harness.cli.run import preparing
 from harness.cost.functions import FunctionCosts, functions, plugin
 from harness.cost.measure import cost_program, cost_rows, measure
 from harness.cost.model import DEFAULT_BY, CostTable, chosen_rows, without_number
-from harness.errors import UsageError
+from harness.errors import Interrupted, UsageError, some_of
 from harness.guests.model import Guest
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.kernels.model import Kernel
@@ -32,6 +32,7 @@ from harness.kernels.store import telling
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import CellSpec, Matrix, Profile
 from harness.model.atomic_files import write_atomically
+from harness.processes.children import doing
 from harness.reports.cost import (
     Costed,
     cost_json,
@@ -135,21 +136,56 @@ def cost(
         cost_program(arch)
     folder = results / new_run_id()
     run = _CostRun(folder, resolution, scale, wanted, aside, quiet)
+    compared = others.specs if others else ()
     if row:
-        found = run.each(specs, lambda spec: run.by_function(spec, row), jobs)
-        return _functions(meant.specs, others.specs if others else (), found, as_json=as_json)
-    tables = run.each(specs, run.one, jobs)
-    costed = [
-        Costed(tables[spec.id], _other(spec, others.specs, tables) if others else None, by) for spec in meant.specs
-    ]
-    _keep(folder, costed, names)
-    if as_json:
-        click.echo(json.dumps([cost_json(one) for one in costed], indent=1))
-    else:
-        click.echo("\n".join(cost_lines(costed)))
-        click.echo(f"written to {folder}: cost.json, cost.html, junit.xml")
+        try:
+            found = run.each(specs, lambda spec: run.by_function(spec, row), jobs)
+        except CutShort as cut:
+            raise _interrupted(
+                cut, specs, lambda ended: _functions(meant.specs, compared, ended, as_json=as_json)
+            ) from cut
+        return _functions(meant.specs, compared, found, as_json=as_json)
+
+    def told(tables: Mapping[str, CostTable]) -> list[Costed]:
+        costed = _costed(meant.specs, compared, tables, by)
+        _keep(folder, costed, names)
+        if as_json:
+            click.echo(json.dumps([cost_json(one) for one in costed], indent=1))
+        else:
+            click.echo("\n".join(cost_lines(costed)))
+            click.echo(f"written to {folder}: cost.json, cost.html, junit.xml")
+        return costed
+
+    try:
+        costed = told(run.each(specs, run.one, jobs))
+    except CutShort as cut:
+        raise _interrupted(cut, specs, told) from cut
     codes = {one.exit_code for one in costed}
     return 3 if 3 in codes else 1 if 1 in codes else 0
+
+
+class CutShort(KeyboardInterrupt):
+    """An interrupt while kernels are measured. ``ended`` is what was measured by then."""
+
+    def __init__(self, asked: KeyboardInterrupt, ended: Mapping[str, Any]) -> None:
+        super().__init__(*asked.args)
+        self.ended = ended
+
+
+def _interrupted(cut: CutShort, specs: Sequence[CellSpec], tell: Callable[[Mapping[str, Any]], object]) -> Interrupted:
+    """What is said of an interrupt, after ``tell`` has told and kept what was measured by then."""
+    if cut.ended:
+        tell(cut.ended)
+    left = some_of(spec.id for spec in specs if spec.id not in cut.ended)
+    done = f"{len(cut.ended)} of {len(specs)} kernels were counted"
+    return Interrupted(f"interrupted{doing(cut)}; {done}; not counted: {left}")
+
+
+def _costed(
+    specs: Sequence[CellSpec], others: Sequence[CellSpec], tables: Mapping[str, CostTable], by: float
+) -> list[Costed]:
+    """The tables that there are, each beside that of the kernel it is compared with."""
+    return [Costed(tables[spec.id], _other(spec, others, tables), by) for spec in specs if spec.id in tables]
 
 
 def counted_profile(matrix: Matrix) -> Profile:
@@ -179,10 +215,18 @@ def count_kernels(
     specs = [CellSpec(matrix.kernels[kernel.name], kernel.arch, profile) for kernel, _ in pairs]
     resolution = Resolution({(kernel.name, kernel.arch): kernel for kernel, _ in pairs})
     run = _CostRun(folder, resolution, scale, (), aside, quiet)
-    tables = run.each(specs, run.one, None)
-    costed = [Costed(tables[spec.id], other, DEFAULT_BY) for spec, (_, other) in zip(specs, pairs, strict=True)]
     rows = cost_rows()
-    _keep(folder, costed, rows)
+
+    def keep(tables: Mapping[str, CostTable]) -> None:
+        both = [(tables.get(spec.id), other) for spec, (_, other) in zip(specs, pairs, strict=True)]
+        _keep(folder, [Costed(table, other, DEFAULT_BY) for table, other in both if table], rows)
+
+    try:
+        tables = run.each(specs, run.one, None)
+    except CutShort as cut:
+        keep(cut.ended)  # the next time only the others are counted
+        raise
+    keep(tables)
     told = ((spec.id, uncounted(tables[spec.id], rows)) for spec in specs)
     return tuple(f"{name}: {why}" for name, why in told if why)
 
@@ -200,7 +244,7 @@ def uncounted(table: CostTable, rows: Collection[str]) -> str:
 def _functions(
     specs: Sequence[CellSpec], others: Sequence[CellSpec], found: Mapping[str, FunctionCosts], *, as_json: bool
 ) -> int:
-    pairs = [(found[spec.id], _other(spec, others, found)) for spec in specs]
+    pairs = [(found[spec.id], _other(spec, others, found)) for spec in specs if spec.id in found]
     if as_json:
         click.echo(json.dumps([functions_json(here, there) for here, there in pairs], indent=1))
     else:
@@ -219,7 +263,7 @@ def _refuse_uncounted(specs: Sequence[CellSpec]) -> None:
 
 def _other(spec: CellSpec, others: Sequence[CellSpec], found: Mapping[str, Measured]) -> Measured | None:
     """What was measured of the kernel that a cell is compared with."""
-    return next((found[other.id] for other in others if other.arch == spec.arch and other.id != spec.id), None)
+    return next((found.get(other.id) for other in others if other.arch == spec.arch and other.id != spec.id), None)
 
 
 @dataclass(frozen=True)
@@ -237,16 +281,18 @@ class _CostRun:
     def each(
         self, specs: Sequence[CellSpec], work: Callable[[CellSpec], Measured], jobs: int | None
     ) -> Mapping[str, Measured]:
-        """Do the work for each cell, several at a time. Interrupted, end the guests: nobody waits for their answers."""
+        """Do the work for each cell, several at a time. Interrupted, end the guests: nobody waits for their answers.
+        Raises ``CutShort`` with those there are."""
         with ThreadPoolExecutor(jobs or os.cpu_count() or 1, "cost") as pool:
             coming = {spec.id: pool.submit(work, spec) for spec in specs}
             try:
                 return {name: one.result() for name, one in coming.items()}
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as asked:
                 pool.shutdown(wait=False, cancel_futures=True)
+                ended = {name: one for name, one in coming.items() if one.done() and not one.cancelled()}
                 for guest in self.guests:
                     guest.stop()
-                raise
+                raise CutShort(asked, {k: one.result() for k, one in ended.items() if not one.exception()}) from asked
 
     def one(self, spec: CellSpec) -> CostTable:
         """Measure one kernel; each in a thread that lives as long as its guest."""

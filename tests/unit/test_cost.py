@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import json
+import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
 from harness.bisect.cost import cost_question, cost_row
 from harness.bisect.predicate import SeenRule
 from harness.bisect.session import BisectOptions
-from harness.cli.cost import _CostRun
+from harness.cli.cost import CutShort, _CostRun, cost, count_kernels
 from harness.cost.functions import FunctionCosts, _api, by_function, largest, read_symbols
 from harness.cost.measure import cost_program, cost_rows, measure
 from harness.cost.model import Cost, CostTable, changes, chosen_rows, read_costs, settle, slopes
 from harness.cost.stored import stored_costs
-from harness.errors import BootFailed, LostGuest, UsageError
+from harness.errors import BootFailed, Interrupted, LostGuest, UsageError
 from harness.guests.model import Exited, Guest, Output
 from harness.kernels.resolve import Resolution
+from harness.matrix.load import load_matrix, shipped_path
 from harness.matrix.model import CellSpec, KernelSpec, Profile
 from harness.matrix.sources.machine import MachineSource
 from harness.model.architectures import ARCHES, ARCHITECTURES
@@ -356,20 +359,62 @@ def test_a_demand_on_costs_without_a_baseline_is_not_met() -> None:
     assert costs_kept(CostDemand(), []) == (False, "no cell has a baseline")
 
 
-def test_interrupted_it_ends_every_guest(tmp_path: Path) -> None:
+def cell_named(name: str) -> CellSpec:
+    return CellSpec(KernelSpec(name, MachineSource(), ("x86_64",)), "x86_64", COUNTED)
+
+
+def test_interrupted_it_ends_every_guest_and_has_what_was_measured(tmp_path: Path) -> None:
     """The others' guests would measure on for half a minute, and nobody would have their answers."""
-    guests: list[Guest] = [FakeGuest(), FakeGuest()]
-    run = _CostRun(tmp_path, Resolution({}, ()), 1.0, (), Console(), quiet=True, guests=guests)
-    kernels = [CellSpec(KernelSpec(name, MachineSource(), ("x86_64",)), "x86_64", COUNTED) for name in ("a", "b")]
+    guests = [FakeGuest(), FakeGuest()]
+    given: list[Guest] = [*guests]
+    run = _CostRun(tmp_path, Resolution({}, ()), 1.0, (), Console(), quiet=True, guests=given)
+    measured = threading.Event()
 
     def work(spec: CellSpec) -> CostTable:
         if spec.kernel.name == "b":
-            raise KeyboardInterrupt
+            assert measured.wait(10)
+            raise KeyboardInterrupt("working")
+        if spec.kernel.name == "c":
+            assert guests[0].stopped.wait(10)
+        measured.set()
         return table("a", munmap=1)
 
+    with pytest.raises(CutShort, match="working") as cut:
+        run.each([cell_named("a"), cell_named("b"), cell_named("c")], work, 1)
+    assert [guest.stopped.is_set() for guest in guests] == [True, True]
+    assert {name: found.kernel for name, found in cut.value.ended.items()} == {"a.x86_64.counted": "a"}
+
+
+@pytest.mark.parametrize("against", [(), ("--against", "debian-6.1")])
+def test_what_was_counted_before_an_interrupt_is_kept_and_told(
+    against: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def each(self: _CostRun, specs: Sequence[CellSpec], *_: object) -> None:
+        found = replace(table("debian-6.12", munmap=1000.0), sha256="aa")
+        raise CutShort(KeyboardInterrupt(), {specs[0].id: found})
+
+    monkeypatch.setattr(_CostRun, "each", each)
+    monkeypatch.setattr("harness.cli.cost.provide", lambda *_, **__: Resolution({}))
+    words = ["debian-6.12", "debian-7.2", "-a", "x86_64", "--results", str(tmp_path / "cost"), *against]
+    done = CliRunner().invoke(cost, words, standalone_mode=False)
+    assert isinstance(done.exception, Interrupted), done.exception
+    assert "1 of" in str(done.exception) and "not counted: debian-7.2.x86_64.counted" in str(done.exception)
+    assert done.output.startswith("debian-6.12 x86_64 (6.12-fake): instructions a call")
+    (kept,) = stored_costs(tmp_path).values()
+    assert kept.costs["munmap/1/none"].settled == 1000.0
+
+
+def test_a_night_that_is_interrupted_keeps_what_it_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def each(self: _CostRun, specs: Sequence[CellSpec], *_: object) -> None:
+        raise CutShort(KeyboardInterrupt(), {specs[0].id: replace(table("a", munmap=1.0), sha256="aa")})
+
+    monkeypatch.setattr(_CostRun, "each", each)
+    matrix = load_matrix(shipped_path())
+    kernels = [kernel(name) for name in list(matrix.kernels)[:2]]
+    folder = tmp_path / "cost" / "n-01"
     with pytest.raises(KeyboardInterrupt):
-        run.each(kernels, work, 2)
-    assert [guest.stopped.is_set() for guest in guests if isinstance(guest, FakeGuest)] == [True, True]
+        count_kernels(matrix, [(k, None) for k in kernels], folder, scale=1.0, aside=Console(), quiet=True)
+    assert [kept.sha256 for kept in stored_costs(tmp_path).values()] == ["aa"]
 
 
 def test_what_only_one_kernel_has_is_not_compared_and_that_is_said() -> None:
