@@ -132,7 +132,7 @@ def _missing(page: Page, done: RunDone, laid_out: Grid) -> None:
     told = {flat.cell.id for flat in laid_out.flats if flat.status == "miss" and not flat.others}
     cells = [c for c in done.record.cells if c.id not in told and (not c.clean or c.id in gaps)]
     if cells:
-        page.head("Cells that were lost, or whose kernel crashed while no probe ran")
+        page.head("Cells that were lost or interrupted, or whose kernel crashed while no probe ran")
     for cell in cells:
         page.line(f"{label(cell)} {cell.trouble or 'gave no whole answer'}", _IN, "magenta")
         for reason, rules in gaps.get(cell.id, {}).items():

@@ -164,7 +164,7 @@ def _head(cell: CellRecord) -> list[str]:
         cell.arch,
         *fold(profile_suffix(cell), _HEAD_WIDTH),
         *fold(repeat_suffix(cell), _HEAD_WIDTH),
-        *([] if cell.clean else fold(cell.state, _HEAD_WIDTH)),
+        *([] if cell.clean else [cell.state]),  # a word of ours: broken in two it would be none
     ]
 
 

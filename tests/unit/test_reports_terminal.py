@@ -7,12 +7,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
 import pytest
 from rich.console import Console
 
-from harness.model.run_record import CrashRecord
+from harness.model.run_record import CellState, CrashRecord
 from harness.model.verdict import STATUSES, Kind, RuleResult, Status, Verdict
 from harness.reports.findings import findings
 from harness.reports.folding import folded
@@ -131,6 +131,15 @@ def test_a_cell_that_broke_off_keeps_its_column_and_says_how_much_is_missing() -
 def test_an_interrupted_run_says_so_in_its_last_line() -> None:
     done = run(FOLDER, [lost_cell("debian-7.3", [rule("a")], "interrupted")], state="interrupted")
     assert "; interrupted" in printed(done)
+
+
+@pytest.mark.parametrize("state", [state for state in get_args(CellState) if state != "finished"])
+def test_the_state_of_a_cell_is_one_word_at_the_head_of_its_column(state: CellState) -> None:
+    results = [result(rule("a")), result(rule("b")), result(rule("c"), "miss", "interrupted")]
+    cells = [(cell(f"debian-6.{n}", state=state, reason=state), results) for n in range(12, 18)]
+    text = printed(run(FOLDER, cells), width=60)
+    heads = [line for line in text.splitlines() if line.split().count(state) > 1]
+    assert heads, text
 
 
 def test_a_console_report_is_quoted_even_when_nothing_failed() -> None:
