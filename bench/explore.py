@@ -37,14 +37,13 @@ STEPS, LANES = 6, 2
 class SixSteps(ProgramSource):
     """The random part of what a run draws, every program cut or filled to six steps."""
 
-    def batch(self, size: int, chunk: int) -> list[Program]:
+    def _draw(self, size: int, chunk: int) -> tuple[list[Program], int]:
         programs: list[Program] = []
         while len(programs) < size:
             program = self.random.program()
             if len(program.steps) >= STEPS:
                 programs.append(program.with_steps(program.steps[:STEPS]))
-        self.batches += 1
-        return whole_process_first(programs, chunk)
+        return whole_process_first(programs, chunk), 0
 
 
 def main() -> None:

@@ -11,9 +11,9 @@ from harness.explore.difference import ProgramDifference, first_difference
 from harness.explore.executor import CHUNK
 from harness.explore.exploration import Exploration
 from harness.explore.program import Program
-from harness.explore.session import BATCH, Explorer
+from harness.explore.session import Explorer
 from harness.explore.shrink import shrink
-from harness.explore.source import ProgramSource
+from harness.explore.source import BATCH, ProgramSource
 
 _SHRINK_SECONDS = 30.0
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from harness.errors import GuestError, LostGuest
 from harness.explore.executor import CHUNK, BatchPlan, Executor
@@ -22,7 +23,6 @@ from harness.explore.source import ProgramSource
 from harness.explore.wire import ProgramFacts, encode
 from harness.guests.console import Crash
 
-BATCH = 1024
 _EXAMPLES = 3  # programs of one sort of alarm that are looked into
 _TWIN_TOO = 2
 _SHRINK_SECONDS = 30.0
@@ -77,12 +77,20 @@ class Explorer:
 
     # ------------------------------------------------------------------ running and judging
 
-    def run(self, programs: Sequence[Program], *, chunk: int = CHUNK) -> list[tuple[Judged, ProgramFacts | None]]:
-        """Run a batch and judge it, in the order of the programs. Raises ``LostGuest``."""
+    def run(
+        self, programs: Sequence[Program], *, chunk: int = CHUNK, meanwhile: Callable[[], None] | None = None
+    ) -> list[tuple[Judged, ProgramFacts | None]]:
+        """Run a batch and judge it, in the order of the programs. Raises ``LostGuest``.
+
+        ``meanwhile`` is called once, when the guest is at work.
+        """
         judged: list[tuple[Judged, ProgramFacts | None]] = [(Judged((), (), asked=False), None)] * len(programs)
         step_bytes = [[step.to_bytes() for step in program.steps] for program in programs]
         executor = self.executor()
         for index, facts in executor.run([encode(program) for program in programs], chunk=chunk):
+            if meanwhile is not None:
+                meanwhile()
+                meanwhile = None
             judged[index] = self._judge.judge(programs[index], step_bytes[index], facts), facts
         self.plan = executor.plan
         return judged
@@ -98,10 +106,11 @@ class Explorer:
             if self._first_only and outcome.findings:
                 break
             of_corpus = bool(first)
-            programs = first or source.batch(BATCH if source.batches > 3 else BATCH // 4, CHUNK)
+            programs = first or source.batch(source.next_size, CHUNK)
             first = []
             try:
-                self.batch(programs, source, outcome, of_corpus=of_corpus)
+                ahead = partial(source.prepare, source.next_size, CHUNK)
+                self.batch(programs, source, outcome, of_corpus=of_corpus, meanwhile=ahead)
             except GuestError as lost:
                 self.lost(programs, lost, outcome)
                 if outcome.lost:
@@ -121,9 +130,10 @@ class Explorer:
         outcome: Exploration,
         *,
         of_corpus: bool = False,
+        meanwhile: Callable[[], None] | None = None,
     ) -> list[ProgramFacts | None]:
         """Run and judge a batch, and look into what is suspicious; ``source`` learns from it. Raises ``GuestError``."""
-        results = self.run(programs)
+        results = self.run(programs, meanwhile=meanwhile)
         if self.plan is not None and self.plan.mseal:
             return [facts for _, facts in results]  # nothing was sealed, so there is nothing to judge
         outcome.programs += len(programs)

@@ -35,6 +35,7 @@ from harness.explore.sorts import (
 from harness.explore.templates import EXHAUSTIVE_UNITS
 from harness.explore.wire import encode
 
+BATCH = 1024
 _WHOLE_PROCESS = frozenset({by_name("fork").number, by_name("mlockall").number})
 
 
@@ -85,17 +86,39 @@ class ProgramSource:
         self.batches = batches
         self.exhausted = sum(1 for _ in itertools.islice(self._exhaustive, exhausted))
         self.digest = hashlib.sha256()
+        self._prepared: tuple[list[Program], int] = [], 0
+
+    @property
+    def next_size(self) -> int:
+        """How many programs a run's next batch has: the first four are small."""
+        return BATCH if self.batches > 3 else BATCH // 4
 
     def batch(self, size: int, chunk: int) -> list[Program]:
-        """The next programs: half exhaustive, the rest random; one chunk among a crowd of mappings."""
-        self.random.begin(self.batches)
+        """The next programs: half exhaustive, the rest random; one chunk among a crowd of mappings.
+
+        They are those that ``prepare`` drew, where it did.
+        """
+        self.prepare(size, chunk)
+        programs, exhaustive = self._prepared
+        self._prepared = [], 0
         self.batches += 1
+        self.exhausted += exhaustive
+        self.digest.update(b"".join(map(encode, programs)))
+        return programs
+
+    def prepare(self, size: int, chunk: int) -> None:
+        """Draw the next batch from what has been learned until now. It counts only when it is asked for."""
+        if not self._prepared[0]:
+            self.random.begin(self.batches)
+            self._prepared = self._draw(size, chunk)
+
+    def _draw(self, size: int, chunk: int) -> tuple[list[Program], int]:
+        """The programs of a batch, and how many of them are exhaustive."""
         programs = list(itertools.islice(self._exhaustive, size // 2))
-        self.exhausted += len(programs)
+        exhaustive = len(programs)
         while len(programs) < size:
             programs.append(self.random.program())
         programs = whole_process_first(programs, chunk)
         at = chunk * self.random.below(-(-size // chunk))
         programs[at : at + chunk] = [replace(p, flags=p.flags | FLAGS["crowd"]) for p in programs[at : at + chunk]]
-        self.digest.update(b"".join(map(encode, programs)))
-        return programs
+        return programs, exhaustive

@@ -76,6 +76,18 @@ def test_a_run_goes_on_where_it_stopped() -> None:
     assert (rest.batches, rest.exhausted) == (2, 256)
 
 
+def test_a_batch_that_was_prepared_is_the_next_one_and_counts_when_it_is_asked_for() -> None:
+    plain, ahead = ProgramSource(11), ProgramSource(11)
+    expected = [plain.batch(256, 64) for _ in range(2)]
+    for programs in expected:
+        before = ahead.batches, ahead.exhausted, ahead.digest.hexdigest()
+        ahead.prepare(256, 64)
+        assert (ahead.batches, ahead.exhausted, ahead.digest.hexdigest()) == before
+        assert ahead.batch(256, 64) == programs
+    assert (ahead.batches, ahead.exhausted) == (plain.batches, plain.exhausted) == (2, 256)
+    assert ahead.digest.hexdigest() == plain.digest.hexdigest()
+
+
 def test_the_corpus_says_why() -> None:
     corpus = load_corpus()
     assert len(corpus) >= 5

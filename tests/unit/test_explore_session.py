@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from harness.explore.program import Program, Segment, Step, parse_program
 from harness.explore.session import Explorer
 from harness.explore.source import ProgramSource
 from harness.explore.wire import encode
+from harness.guests.model import Event
 from harness.reports.explore import Explored, explored_json, explored_junit, explored_lines
 from tests.support.promising_kernel import MLOCK, MPROTECT, MSEAL, MUNMAP, WRITE, Memory, PromisingKernel
 
@@ -76,6 +77,25 @@ def test_one_seed_means_the_same_programs_and_findings(tmp_path: Path, clock: li
     first, second, other = outcomes
     assert first.digest == second.digest != other.digest
     assert first.findings == second.findings != []
+
+
+def test_the_next_batch_is_drawn_while_the_guest_is_at_work(tmp_path: Path, clock: list[float]) -> None:
+    seen: list[str] = []
+
+    class Busy(PromisingKernel):
+        def run(self, argv: Sequence[str]) -> Iterator[Event]:
+            seen.append("begins")
+            yield from super().run(argv)
+            seen.append("ends")
+
+    class Drawn(Batches):
+        def _draw(self, size: int, chunk: int) -> tuple[list[Program], int]:
+            seen.append("drawn")
+            return super()._draw(size, chunk)
+
+    explorer = Explorer(lambda: Busy(tmp_path), b"elf", lambda _text: None)
+    explorer.explore(Drawn(5, clock, 3), 100.0, Exploration(5))
+    assert seen == ["drawn", *["begins", "drawn", "ends"] * 4]
 
 
 @pytest.mark.parametrize(
