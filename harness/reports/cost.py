@@ -51,6 +51,9 @@ class Costed:
             return f"no cost was measured both here and on {self.other.kernel}"
         if troubles := self.table.troubles:
             return f"{len(troubles)} rows without a cost, the first {troubles[0].row}: {troubles[0].trouble}"
+        if self.other is not None and (troubles := self.other.troubles):
+            first = f"the first {troubles[0].row}: {troubles[0].trouble}"
+            return f"{len(troubles)} rows without a cost on {self.other.kernel}, {first}"
         return ""
 
     @property
@@ -254,6 +257,8 @@ def _suite(one: Costed) -> TestSuite:
         change = changed.get(cost.row)
         if cost.trouble:
             case.add_error_info(one_line(cost.trouble), "", "miss")
+        elif one.other is not None and (there := one.other.costs.get(cost.row)) is not None and there.trouble:
+            case.add_error_info(one_line(f"{one.other.kernel}: {there.trouble}"), "", "miss")
         elif one.other is not None and change is None:
             case.add_skipped_info(one_line(f"{one.other.kernel} has no such cost"), "")
         elif change is not None and change.percent >= one.by:
@@ -262,7 +267,7 @@ def _suite(one: Costed) -> TestSuite:
             )
             case.add_failure_info(told, told, "cost")
         cases.append(case)
-    if one.why_not and not table.troubles:
+    if one.why_not and not any(case.is_error() for case in cases):
         case = TestCase("cost", classname)
         case.add_error_info(one_line(one.why_not), xml_text(one.why_not), "miss")
         cases.append(case)

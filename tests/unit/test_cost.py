@@ -152,6 +152,17 @@ def test_a_baseline_without_an_answer_is_not_nothing_grew() -> None:
     assert "old gave no answer: it never said hello" in one.why_not
 
 
+def test_a_row_without_a_cost_on_the_baseline_is_not_one_that_has_not_grown() -> None:
+    old = table("old", munmap=1000, mprotect=100)
+    old = replace(old, costs={**old.costs, "munmap/1/none": Cost("munmap/1/none", trouble="it was killed")})
+    one = Costed(table("new", munmap=2000, mprotect=100), old, 2.0)
+    assert one.exit_code == 3
+    assert one.why_not == "1 rows without a cost on old, the first munmap/1/none: it was killed"
+    suite = ET.fromstring(cost_junit([one])).find("testsuite")
+    assert suite is not None
+    assert (suite.get("tests"), suite.get("errors"), suite.get("skipped")) == ("2", "1", "0")
+
+
 def test_what_was_not_asked_is_no_column() -> None:
     one = Costed(table("k", munmap=7304), None, 2.0)
     head, counts, row = cost_lines([one])
