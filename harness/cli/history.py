@@ -13,7 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli import options as shared
-from harness.history.database import database_url, reading, shown
+from harness.cost.stored import stored_costs
+from harness.history.costs import cost_history, record_costs
+from harness.history.database import database_url, reading, shown, writing
 from harness.history.queries import Point, RuleHistory, flaky, rule_history, runs, slowest
 from harness.history.record import Imported, import_folders
 from harness.model.verdict import STATUSES
@@ -47,6 +49,7 @@ def history() -> None:
     sealmatrix history rule munmap-blocked    one rule, cell by cell, over time
     sealmatrix history flaky                  rules that changed although nothing else did
     sealmatrix history slowest                the cells that take longest
+    sealmatrix history cost munmap/8          what a system call costs, along the versions
     sealmatrix history rebuild                build the history again from the results folder
     """
 
@@ -149,6 +152,30 @@ def list_slowest(limit: int, results: Path, database: str | None, as_json: bool)
         seconds = [f"{value:.1f} s" for value in (one.mean, one.longest, one.boot)]
         _row(table, one.cell, one.release, one.acceleration, str(one.runs), *seconds)
     _print(table, found, "no cell has finished yet")
+
+
+@history.command("cost")
+@click.argument("row", metavar="ROW")
+@where
+@_as_json
+def show_cost(row: str, results: Path, database: str | None, as_json: bool) -> None:
+    """Show what system calls cost along the versions: munmap, munmap/8, 'mprotect/*/none'.
+
+    The kernels are those that `sealmatrix cost` and `nightly --cost` counted in this results folder, and those that the
+    history knows already; the change is since the version before.
+    """
+    counted = stored_costs(results)
+    with writing(database_url(results, database)) as connection:
+        record_costs(connection, counted.values())
+        found = cost_history(connection, row)
+    if as_json:
+        _json("cost", [asdict(point) for point in found])
+        return
+    table = _table("row", "arch", "kernel", "release", "instructions", "change")
+    for one in found:
+        change = "" if one.percent is None else f"{one.percent:+.1f} %"
+        _row(table, one.row, one.arch, one.kernel, one.release, f"{one.settled:,.0f}", change)
+    _print(table, found, "no kernel was counted yet; `sealmatrix cost KERNEL` does")
 
 
 @history.command("import")

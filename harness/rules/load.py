@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from harness.bugs.record import load_bugs
-from harness.config.loader import SPLIT, Document, SinceVersion, Strict, WordList, load_yaml, parse_yaml
+from harness.config.loader import SPLIT, Document, SinceVersion, Strict, WordList, load_yaml
 from harness.errors import UsageError, nearest
 from harness.model.rule import (
     BOOT,
@@ -22,7 +22,6 @@ from harness.model.rule import (
     Known,
     Level,
     Outcome,
-    ProbeName,
     Rule,
     Seals,
     Selector,
@@ -149,11 +148,6 @@ class _CatalogueFile(Strict):
     rules: tuple[_Rule, ...]
 
 
-def parse_catalogue(text: str, path: Path) -> tuple[Rule, ...]:
-    """Read one file of the catalogue. Raises ``ConfigError`` naming file, line and key."""
-    return tuple(_rules(parse_yaml(text.encode(), path, _CatalogueFile, "catalogue", aliases=True)).values())
-
-
 @cache
 def load_catalogue(folder: Path = CATALOGUE) -> Mapping[str, Rule]:
     """All rules by id, in the order of the files. Raises ``ConfigError``, also for an id that is used twice."""
@@ -177,9 +171,3 @@ def rule_named(catalogue: Mapping[str, Rule], name: str) -> Rule:
     if name not in catalogue:
         raise UsageError(f"there is no rule {name!r}{nearest(name, catalogue, listed_by='sealmatrix rules list')}")
     return catalogue[name]
-
-
-def unclaimed(catalogue: Mapping[str, Rule], probes: Iterable[ProbeName]) -> tuple[ProbeName, ...]:
-    """The probes no rule speaks for: what their operations did would be judged by nobody."""
-    rules = [rule for rule in catalogue.values() if rule.outcome != "unchanged"]
-    return tuple(p for p in probes if not any(rule.speaks_for(p) for rule in rules))

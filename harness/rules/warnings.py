@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from harness.config.loader import SinceVersion, Strict, load_yaml, parse_yaml
+from harness.config.loader import SinceVersion, Strict, load_yaml
 from harness.model.rule import KernelFacts, Where
 
 WARNINGS = Path(__file__).parent / "warnings.yaml"
@@ -33,15 +33,10 @@ class _WarningsFile(Strict):
     allowed: tuple[AllowedWarning, ...]
 
 
-def parse_warnings(text: str, path: Path = WARNINGS) -> tuple[AllowedWarning, ...]:
-    """Read an allow-list. Raises ``ConfigError`` for anything else."""
-    return parse_yaml(text.encode(), path, _WarningsFile, "list of warnings").value.allowed
-
-
 @cache
-def load_warnings() -> tuple[AllowedWarning, ...]:
-    """The allow-list that is shipped."""
-    return load_yaml(WARNINGS, _WarningsFile, "list of warnings").value.allowed
+def load_warnings(path: Path = WARNINGS) -> tuple[AllowedWarning, ...]:
+    """An allow-list, that which is shipped unless it is said. Raises ``ConfigError`` for anything else."""
+    return load_yaml(path, _WarningsFile, "list of warnings").value.allowed
 
 
 def is_allowed(title: str, kernel: KernelFacts | None, entries: Sequence[AllowedWarning] | None = None) -> bool:

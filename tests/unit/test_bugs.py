@@ -18,7 +18,7 @@ from harness.matrix.sources.debian import DebianSource
 from harness.model.rule import KernelFacts, Where
 from harness.model.version import version_order
 from harness.mutants.catalogue import load_mutants
-from harness.rules.load import load_catalogue, parse_catalogue
+from harness.rules.load import load_catalogue
 
 RECORD = load_bugs().bugs
 
@@ -112,14 +112,15 @@ def test_what_is_known_of_a_bug_is_known_of_the_versions_that_have_it(bug: str, 
         ('{bug: cve-2025-40040, until: "6.12", reason: r, source: s}', "leave out since and until"),
     ],
 )
-def test_a_rule_names_a_bug_that_is_recorded_and_no_versions_beside_it(entry: str, says: str) -> None:
+def test_a_rule_names_a_bug_that_is_recorded_and_no_versions_beside_it(entry: str, says: str, tmp_path: Path) -> None:
     text = f"""family: f
 rules:
   - {{id: a, contract: M8, level: required, outcome: blocked, statement: s, sources: [s], probes: [{{operations: x}}],
      known: [{entry}]}}
 """
+    (tmp_path / "f.yaml").write_text(text)
     with pytest.raises(ConfigError, match=says) as caught:
-        parse_catalogue(text, Path("f.yaml"))
+        load_catalogue(tmp_path)
     assert "\n" not in str(caught.value)
 
 

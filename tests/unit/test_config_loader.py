@@ -16,7 +16,7 @@ from harness.mutants.model import KINDS
 from harness.qualify.load import load_policy
 from harness.rules.load import load_catalogue
 from harness.rules.refusals import load_refusals
-from harness.rules.warnings import parse_warnings
+from harness.rules.warnings import load_warnings
 
 HARNESS = Path(__file__).parents[2] / "harness"
 
@@ -71,7 +71,7 @@ def one_mutant(path: Path) -> object:
 
 
 def one_warning(path: Path) -> object:
-    return parse_warnings(path.read_text(), path)
+    return load_warnings(path)
 
 
 def one_policy(path: Path) -> object:

@@ -13,8 +13,8 @@ from harness.guests.console import Crash
 from harness.model.rule import Expect, KernelFacts, Known, ProbeName, Rule, Where
 from harness.model.verdict import INTERRUPTED, KINDS, RuleResult, Verdict, exit_code
 from harness.observations.model import Half, Observation
-from harness.rules.load import parse_catalogue
-from harness.rules.warnings import is_allowed, load_warnings, parse_warnings
+from harness.rules.load import load_catalogue
+from harness.rules.warnings import is_allowed, load_warnings
 from harness.verdicts.judge import assign
 from harness.verdicts.observation import judge_observation
 from tests.support.observed import KERNEL, half, observation, rule, units, verdict
@@ -330,16 +330,18 @@ def test_a_warning_elsewhere_is_a_note(title: str) -> None:
     assert verdict(rule(), observation(), crashes=(warning,)).status == "pass"
 
 
-def test_an_allowed_warning_has_a_reason_and_its_kernels() -> None:
+def test_an_allowed_warning_has_a_reason_and_its_kernels(tmp_path: Path) -> None:
     assert load_warnings() == ()
     text = "allowed:\n  - {title: 'WARNING: *mm/vma.c:*', reason: known, since: '6.12', until: '6.13'}\n"
-    entries = parse_warnings(text)
+    (tmp_path / "good.yaml").write_text(text)
+    entries = load_warnings(tmp_path / "good.yaml")
     assert is_allowed(MM_WARNINGS[0], KernelFacts("6.12.3", "x86_64", 4096), entries)
     assert not is_allowed(MM_WARNINGS[0], KernelFacts("6.13.0", "x86_64", 4096), entries)
     assert not is_allowed(MM_WARNINGS[1], KernelFacts("6.12.3", "x86_64", 4096), entries)
-    for wrong in ("allowed: [{title: x}]", "allowed: [{title: x, reason: ''}]", "alowed: []", "{"):
-        with pytest.raises(ConfigError, match=r"warnings\.yaml"):
-            parse_warnings(wrong)
+    for number, wrong in enumerate(("allowed: [{title: x}]", "allowed: [{title: x, reason: ''}]", "alowed: []", "{")):
+        (tmp_path / f"{number}.yaml").write_text(wrong)
+        with pytest.raises(ConfigError, match=rf"{number}\.yaml"):
+            load_warnings(tmp_path / f"{number}.yaml")
 
 
 def test_a_crash_beside_which_two_probes_ran() -> None:
@@ -504,7 +506,10 @@ def test_judging_is_by_layout() -> None:
     assert judge_observation(rule(), probe, observation("SSS"), KERNEL).status == "error"
 
 
-def test_catalogue_errors_are_one_line() -> None:
-    for text in ("family: x\nrules: [{id: A}]", "{", "family: [", "rules: 3", "- 1"):
-        with pytest.raises(Exception, match=r"^c\.yaml[:0-9]*: [^\n]*$"):
-            parse_catalogue(text, Path("c.yaml"))
+def test_catalogue_errors_are_one_line(tmp_path: Path) -> None:
+    for number, text in enumerate(("family: x\nrules: [{id: A}]", "{", "family: [", "rules: 3", "- 1")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "c.yaml").write_text(text)
+        with pytest.raises(ConfigError, match=r"/c\.yaml[:0-9]*: [^\n]*$"):
+            load_catalogue(folder)

@@ -9,7 +9,7 @@ import pytest
 from harness.errors import ConfigError
 from harness.model.rule import KernelFacts, ProbeName, asked_options
 from harness.observations.model import Half, Observation
-from harness.rules.load import load_catalogue, parse_catalogue
+from harness.rules.load import load_catalogue
 from harness.verdicts.observation import judge_observation
 from harness.verdicts.rounds import read_outcomes
 
@@ -158,5 +158,6 @@ rules:
   - {id: a, contract: A1, level: required, outcome: blocked, statement: s, sources: [x], needs: swop,
      probes: [{operations: "*"}]}
 """
+    (tmp_path / "x.yaml").write_text(text)
     with pytest.raises(ConfigError, match=r"'swop' is nothing a rule can need.*did you mean 'swap'"):
-        parse_catalogue(text, tmp_path / "x.yaml")
+        load_catalogue(tmp_path)

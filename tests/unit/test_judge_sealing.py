@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from harness.errors import UsageError
 from harness.guests.console import Crash
 from harness.model.rule import ProbeName, Rule
 from harness.model.verdict import KINDS, Verdict
 from harness.observations.model import Half, Observation
-from harness.rules.load import load_catalogue, unclaimed
+from harness.rules.load import load_catalogue
 from harness.verdicts.judge import Evidence, assign, judge
 from tests.support.observed import KERNEL, half, observation, rule, units, verdict
 
@@ -43,7 +44,8 @@ def judged(
 def test_it_speaks_for_every_probe_and_leaves_none_without_a_rule_of_its_own() -> None:
     probe = ProbeName("an-operation-of-tomorrow", "anon-rw", "exact", "SSS")
     assert SEALING.speaks_for(probe)
-    assert unclaimed({SEALING.id: SEALING}, [probe]) == (probe,)
+    with pytest.raises(UsageError, match="no rule covers 1 probes, the first is an-operation-of-tomorrow"):
+        assign({SEALING.id: SEALING}, [probe])
 
 
 def test_it_is_at_least_as_grave_as_a_lost_seal() -> None:
