@@ -10,7 +10,7 @@ from rich.console import Console
 from harness.cli import options as shared
 from harness.cli.cell_options import CellOptions, cell_options
 from harness.cli.choices import run_cells
-from harness.cli.going_on import write_or_say
+from harness.cli.going_on import ending, write_or_say
 from harness.reports.crosscheck import crosscheck_line
 from harness.reports.style import screen
 from harness.reports.terminal import print_run
@@ -41,10 +41,11 @@ def crosscheck(probes: tuple[str, ...], show_all: bool, choice: CellOptions) -> 
     options = choice.options(probes=crosscheck_globs(probes), crosscheck=("*",))
     aside = Console(stderr=True)
     done = run_cells(choice, options, aside)
-    code = write_or_say(lambda: write_reports(done, reproduce), done.folder, done.exit_code, aside)
-    if choice.as_json:
-        click.echo(json.dumps(summary_json(done), indent=1))
-    else:
-        print_run(screen(), done, every=show_all)
-        click.echo(crosscheck_line(done))
+    with ending(done):
+        code = write_or_say(lambda: write_reports(done, reproduce), done.folder, done.exit_code, aside)
+        if choice.as_json:
+            click.echo(json.dumps(summary_json(done), indent=1))
+        else:
+            print_run(screen(), done, every=show_all)
+            click.echo(crosscheck_line(done))
     return code

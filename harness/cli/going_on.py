@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import click
 from rich.console import Console
 
 from harness.errors import Interrupted, StoreError
 from harness.model.run_record import LEFT, read_run
 from harness.processes.children import doing
 from harness.runs.commands import report_command
+from harness.runs.model import RunDone
 
 
 def unwritten(problem: StoreError, folder: Path) -> str:
@@ -47,6 +49,16 @@ def telling_how_to_resume(folder: Path, resume: str = "") -> Iterator[None]:
         if not _begun(folder):
             raise
         raise Interrupted(f"interrupted{doing(asked)}; {broken_off(folder, resume)}") from asked
+
+
+@contextmanager
+def ending(done: RunDone, resume: str = "") -> Iterator[None]:
+    """The end of a run, its reports and its table: an interrupt says how to go on, and of a run that was interrupted
+    before it is said last."""
+    with telling_how_to_resume(done.folder, resume):
+        yield
+    if done.record.state == "interrupted":
+        click.echo(f"sealmatrix: interrupted; {broken_off(done.folder, resume)}", err=True)
 
 
 def _begun(folder: Path) -> bool:

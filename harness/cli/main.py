@@ -85,7 +85,8 @@ def cli() -> None:
     sealmatrix qualify ...              may this candidate ship, under a written policy
     sealmatrix doctor                   what is missing on this machine
 
-    Exit status: 0 all good, 1 a rule failed, 2 usage, 3 no answer from a kernel, 130 interrupted.
+    Exit status: 0 all good, 1 a rule failed or something got worse, 2 usage, 3 no answer from a kernel, 130
+    interrupted.
     """
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from harness import __version__
 from harness.cli import options as shared
 from harness.cli.announce import hush
-from harness.cli.going_on import telling_how_to_go_on, telling_how_to_resume, write_or_say
+from harness.cli.going_on import ending, telling_how_to_go_on, telling_how_to_resume, write_or_say
 from harness.cli.progress import progress
 from harness.cli.run import preparing
 from harness.compare.comparison import compare_baselines
@@ -104,11 +104,12 @@ def patch(
     comparison = compare_baselines(done)
     assert comparison is not None  # every patched cell has its base
     code = comparison.exit_code or (done.exit_code if done.record.state != "finished" else 0)
-    code = write_or_say(lambda: write_reports(done, reproduce), done.folder, code, aside)
-    if as_json:
-        click.echo(json.dumps(comparison_json(comparison), indent=1))
-    else:
-        click.echo(mail_text(_tested(done, found, tree), comparison), nl=False)
+    with ending(done):
+        code = write_or_say(lambda: write_reports(done, reproduce), done.folder, code, aside)
+        if as_json:
+            click.echo(json.dumps(comparison_json(comparison), indent=1))
+        else:
+            click.echo(mail_text(_tested(done, found, tree), comparison), nl=False)
     return code
 
 

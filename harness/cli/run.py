@@ -21,7 +21,7 @@ from harness.cli import options as shared
 from harness.cli.cell_options import CellOptions, cell_options
 from harness.cli.cluster import execute_there, reached
 from harness.cli.given import NONE, Words, meant_cells
-from harness.cli.going_on import broken_off, telling_how_to_go_on, telling_how_to_resume
+from harness.cli.going_on import ending, telling_how_to_go_on, telling_how_to_resume
 from harness.cli.progress import progress
 from harness.cli.remarks import tell_remarks
 from harness.config.duration import seconds_of
@@ -231,18 +231,15 @@ def run(
                     ready = composed(say)
             # What only the end needs takes as long to import as a warm guest to answer: that is done meanwhile.
             with ThreadPoolExecutor(1, "ending") as pool:
-                ending = pool.submit(import_module, "harness.cli.ending")
+                last = pool.submit(import_module, "harness.cli.ending")
                 done = _go(ready, there, aside, resume=going_on(ready.plan.folder), quiet=quiet)
         look = partial(_traced, done, ready, choice.accel, choice.scale, aside, quiet=quiet) if trace else None
-        with telling_how_to_resume(done.folder, going_on(done.folder)):
-            return done, ending.result().end(done, aside, as_json=choice.as_json, show_all=show_all, trace=look)
+        with ending(done, going_on(done.folder)):
+            return done, last.result().end(done, aside, as_json=choice.as_json, show_all=show_all, trace=look)
 
     if watch:
         return _watch(once, meant_cells(load_matrix(choice.path or default_path()), wanted, lambda *_: None).specs)
-    done, code = once()
-    if done.record.state == "interrupted":
-        click.echo(f"sealmatrix: interrupted; {broken_off(done.folder, going_on(done.folder))}", err=True)
-    return code
+    return once()[1]
 
 
 def _traced(

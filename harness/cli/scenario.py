@@ -10,7 +10,7 @@ from rich.console import Console
 
 from harness.cli.cell_options import CellOptions, cell_options
 from harness.cli.choices import run_cells
-from harness.cli.going_on import write_or_say
+from harness.cli.going_on import ending, write_or_say
 from harness.reports.scenario import print_scenario, scenario_json
 from harness.reports.style import screen
 from harness.reports.write import write_reports
@@ -41,9 +41,10 @@ def scenario(file: Path, deadline: float | None, choice: CellOptions) -> int:
     script = read_script(file)
     aside = Console(stderr=True)
     done = run_cells(choice, choice.options(), aside, Script(script, deadline))
-    code = write_or_say(lambda: write_reports(done, page=False), done.folder, done.exit_code, aside)
-    if choice.as_json:
-        click.echo(json.dumps(scenario_json(done, script), indent=1))
-    else:
-        print_scenario(screen(), done, script)
+    with ending(done):
+        code = write_or_say(lambda: write_reports(done, page=False), done.folder, done.exit_code, aside)
+        if choice.as_json:
+            click.echo(json.dumps(scenario_json(done, script), indent=1))
+        else:
+            print_scenario(screen(), done, script)
     return code

@@ -15,7 +15,7 @@ from harness.bisect.session import SESSIONS, BisectOptions
 from harness.bisect.session import begin as begin_session
 from harness.cli.bisect import bisect
 from harness.cli.explore import _ExploreRun, explore
-from harness.cli.going_on import broken_off, telling_how_to_resume
+from harness.cli.going_on import broken_off, ending, telling_how_to_resume
 from harness.cli.run import run as run_command
 from harness.errors import Interrupted, UsageError
 from harness.explore.executor import BatchPlan
@@ -115,6 +115,26 @@ def test_a_run_that_is_interrupted_while_its_reports_are_written_says_how_they_a
     (folder,) = (path.parent for path in results.glob("*/run.json"))
     assert f"`sealmatrix report '{folder}' --all`" in str(done.exception)
     assert read_run(folder).state == "finished"
+
+
+def test_what_was_interrupted_before_its_reports_is_said_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "r"
+    once(monkeypatch, "judge_cell")
+    scripts = {"a": WHOLE, "b": (PLAN, seen(0), begin(1), threading.Event())}
+    done = execute(
+        run_plan(folder, [cell(name) for name in scripts], jobs=1),
+        lambda c, _: guest(tmp_path, *scripts[c.id]),
+        lambda _: None,
+    )
+    with ending(done, "sealmatrix run --resume r"):
+        click.echo("the table")
+    said = capsys.readouterr()
+    assert (said.out, said.err) == (
+        "the table\n",
+        "sealmatrix: interrupted; continue with `sealmatrix run --resume r`\n",
+    )
 
 
 # --- a bisection ----------------------------------------------------------------------------------------------------
