@@ -17,7 +17,7 @@ from rich.console import Console
 
 from harness.cli import nightly as cli_nightly
 from harness.cli.main import cli
-from harness.errors import UsageError
+from harness.errors import Interrupted, UsageError
 from harness.history.database import database_url, reading
 from harness.history.queries import RunLine, runs
 from harness.history.regressions import Changed, Regression, regressions
@@ -423,3 +423,11 @@ def test_costs_that_could_not_be_counted_are_told(tmp_path: Path, monkeypatch: p
     whole = SimpleNamespace(every=(), plan=SimpleNamespace(folder=tmp_path / "n-00"))
     cli_nightly._counting(None, options, "nightly", Console(), lost.extend, quiet=True)(whole)  # type: ignore[arg-type]
     assert lost == [why]
+
+
+@pytest.mark.parametrize("asked", [KeyboardInterrupt("building the kernel of linux"), Interrupted("interrupted")])
+def test_an_interrupt_of_any_step_of_a_night_says_that_the_same_command_continues(asked: BaseException) -> None:
+    what = " while building the kernel of linux" if isinstance(asked, KeyboardInterrupt) else ""
+    with pytest.raises(Interrupted) as told, cli_nightly._telling_how_to_go_on():
+        raise asked
+    assert str(told.value) == f"interrupted{what}; the same command continues this night"
