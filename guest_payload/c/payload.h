@@ -107,6 +107,12 @@ enum region_trait {
 	SINGULAR = 64, /* there is one of it in a process: never in a batch */
 	NO_READS = 16, /* reading faults whatever the protection says */
 	GROWS = 32,   /* by being touched below its start, which is no call */
+	/*
+	 * Above the program and other windows, so that the kernel lists all of these first. Such windows share
+	 * processes before others, the highest first, and each is below those before it here, too.
+	 */
+	FAR = 128,
+	FARTHEST = 256,
 };
 
 /* A set of regions by a set of spans; an operation is probed on the union of its covers. */
@@ -164,10 +170,10 @@ struct probe {
 };
 
 /*
- * The order of a plan, and who runs what: lane 0; whichever lane is free, many in one process; whichever lane is free;
- * none, but when all lanes have ended.
+ * The order of a plan, and who runs what: lane 0; whichever lane is free, many in one process, what is far first;
+ * whichever lane is free; none, but when all lanes have ended.
  */
-enum phase { POOLED_PHASE, BATCH_PHASE, FREE_PHASE, ALONE_PHASE, PHASES };
+enum phase { POOLED_PHASE, FARTHEST_PHASE, FAR_PHASE, BATCH_PHASE, FREE_PHASE, ALONE_PHASE, PHASES };
 
 enum { BATCH_MAX = 64 };
 

@@ -89,7 +89,9 @@ static enum phase phase_of(const struct probe *p)
 		return ALONE_PHASE;
 	if (p->operation->traits & POOL || p->region->traits & POOLED)
 		return POOLED_PHASE;
-	return traits & LONE || p->region->traits & SINGULAR ? FREE_PHASE : BATCH_PHASE;
+	if (traits & LONE || p->region->traits & SINGULAR)
+		return FREE_PHASE;
+	return p->region->traits & FARTHEST ? FARTHEST_PHASE : p->region->traits & FAR ? FAR_PHASE : BATCH_PHASE;
 }
 
 /* Every combination that the tables cover and the selection wants; how many there are. */

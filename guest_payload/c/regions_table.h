@@ -88,9 +88,10 @@ REGION(ONFAULT_R, make_locked_on_fault, .name = "anon-locked-on-fault-r", .prot 
 REGION(WIDE_R, make_wide, .name = "anon-wide-r", .prot = PROT_READ, .flags = PRIVATE_ANON, .traits = FILLED)
 REGION(PIECES_R, make_pieces, .name = "anon-pieces-r", .prot = PROT_READ, .flags = PRIVATE_ANON, .traits = FILLED)
 REGION(UNTOUCHED_VAST_R, make_vast, .name = "anon-untouched-vast-r", .prot = PROT_READ,
-	.flags = PRIVATE_ANON | MAP_NORESERVE, .traits = UNREAD)
+	.flags = PRIVATE_ANON | MAP_NORESERVE, .traits = UNREAD | FARTHEST)
 REGION(LOW_R, make_low, .name = "anon-low-r", .prot = PROT_READ, .flags = PRIVATE_ANON, .traits = FILLED)
-REGION(HIGH_R, make_high, .name = "anon-high-r", .prot = PROT_READ, .flags = PRIVATE_ANON, .traits = FILLED)
+REGION(HIGH_R, make_high, .name = "anon-high-r", .prot = PROT_READ, .flags = PRIVATE_ANON,
+	.traits = FILLED | FAR)
 REGION(WIPED_R, make_wiped, .name = "anon-wipeonfork-r", .prot = PROT_READ, .flags = PRIVATE_ANON, .traits = FILLED)
 REGION(NOT_COPIED_R, make_not_copied, .name = "anon-dontfork-r", .prot = PROT_READ, .flags = PRIVATE_ANON,
 	.traits = FILLED)
