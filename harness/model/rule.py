@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from functools import cache, cached_property
 from typing import Literal
 
@@ -124,9 +125,20 @@ class Selector:
 
 @cache  # thousands of probes are made of few names, and a hundred rules ask for them with few globs
 def _matches(name: str, globs: tuple[str, ...]) -> bool:
-    taken = [g for g in globs if not g.startswith("!")]
-    dropped = [g[1:] for g in globs if g.startswith("!")]
-    return any(fnmatchcase(name, g) for g in taken) and not any(fnmatchcase(name, g) for g in dropped)
+    taken, dropped = _patterns(globs)
+    return taken.match(name) is not None and dropped.match(name) is None
+
+
+@cache
+def _patterns(globs: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """What the globs take, and what those with a ``!`` take away again."""
+    taken = [translate(g) for g in globs if not g.startswith("!")]
+    dropped = [translate(g[1:]) for g in globs if g.startswith("!")]
+    return _one_of(taken), _one_of(dropped)
+
+
+def _one_of(patterns: list[str]) -> re.Pattern[str]:
+    return re.compile("|".join(patterns) or r"(?!)")
 
 
 @dataclass(frozen=True)
