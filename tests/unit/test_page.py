@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from harness.model.run_record import read_run, write_run
 from harness.nightly.marks import NightRecord, write_mark
+from harness.observations.stream import parse_line
 from harness.reports.page import Sightings, page_html
 from harness.reports.page.columns import columns
 from harness.reports.page.console import during, excerpts
@@ -169,6 +170,27 @@ def test_journals_in_any_form_read_the_same(tmp_path: Path) -> None:
     assert found.of(["cell", "another"], ["a", "b", "c", "x"]) == [[0, 0, -1, -1], [-1] * 4]
     assert len(found.distinct) == 1
     assert dict(found.read("gone", tmp_path / "no")) == {}
+
+
+def test_a_probe_that_was_observed_again_has_each_line_parsed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each run a few are; it made the whole journal be read another time, and that of every further cell."""
+    parsed: list[bytes] = []
+
+    def counted(data: bytes) -> object:
+        parsed.append(data)
+        return parse_line(data)
+
+    monkeypatch.setattr("harness.reports.page.seen.parse_line", counted)
+    again = line("a", 9, errno=1, result=-1).replace('"control":', '"again":true,"control":')
+    path = tmp_path / "j"
+    path.write_text("\n".join([line("a"), line("b"), again]) + "\n")
+    found = Sightings()
+    for cell_id in ("one", "two"):
+        assert dict(found.read(cell_id, path)) == {"a": 7, "b": 7}
+    assert found.of(["one", "two"], ["a", "b"]) == [[0, 0], [0, 0]]
+    assert len(parsed) == 3
 
 
 def test_a_second_probe_hidden_in_a_line_is_not_believed(tmp_path: Path) -> None:

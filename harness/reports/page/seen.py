@@ -71,7 +71,7 @@ class Sightings:
         return found
 
     def _quick(self, lines: Sequence[bytes]) -> tuple[dict[str, int], dict[str, int]] | None:
-        """Times and numbers by probe; None unless every observation is new to its journal and in the payload's form."""
+        """Times and numbers by probe; None unless every observation is in the payload's form."""
         ours = [line for line in lines if line.startswith(_OURS)]
         if any(_WORD in line for line in lines if not line.startswith(_OURS)):
             return None
@@ -87,11 +87,10 @@ class Sightings:
         ]
         probes = [part[0].decode("ascii") for part in parts]
         spent = [int(part[2]) for part in parts]
-        if NONE in numbers or len(set(probes)) != len(probes):
+        if NONE in numbers or (spent and not 0 < min(spent) <= max(spent) < _LONGEST):
             return None
-        if spent and not 0 < min(spent) <= max(spent) < _LONGEST:
-            return None
-        return dict(zip(probes, spent, strict=True)), dict(zip(probes, numbers, strict=True))
+        # From the end on: of a probe that was observed again, as a few of each run are, the first stands.
+        return dict(zip(probes[::-1], spent[::-1], strict=True)), dict(zip(probes[::-1], numbers[::-1], strict=True))
 
     def _new(self, line: bytes, key: tuple[bytes, bytes]) -> int:
         """Number a line that is new. A second "probe" further on would be another probe's to the parser."""
