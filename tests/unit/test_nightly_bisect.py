@@ -19,11 +19,12 @@ from harness.kernels.store import Store
 from harness.matrix.load import parse_matrix
 from harness.model.run_record import CellRecord, KernelRecord, read_run, write_run
 from harness.nightly import bisecting
-from harness.nightly.bisecting import NONE, Searching, headline, search, task_of
+from harness.nightly.bisecting import NONE, Searching, headline, resumed, search, task_of
 from harness.nightly.marks import read_mark
 from harness.nightly.messages import messages
 from harness.nightly.night import end, notify
 from harness.nightly.notify import Messenger, NotSent
+from harness.processes.children import Done
 from tests.nights import BROKEN, Machines, night, night_or_nothing, nothing
 
 KEYS = {name: name * 40 for name in "abc"}
@@ -265,3 +266,13 @@ def test_headlines() -> None:
     some = ANSWER | {"state": "range", "between": [{"name": "6.12.96-1"}]}
     assert headline(some) == "the first bad build is one of 2: after 6.12.95-1, and 6.12.107-1 at the latest"
     assert "booted again" in headline(ANSWER | {"state": "unchecked"})
+
+
+def test_a_search_that_gave_no_answer_tells_the_command_that_goes_on_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = b"note: something\nsealmatrix: the mirror does not answer\n"
+    monkeypatch.setattr("harness.nightly.bisecting.run", lambda *_, **__: Done(3, b"", said))
+    results = tmp_path / "my results"
+    told = resumed(results, "20261129-1", 10.0)
+    assert told == f"the mirror does not answer (sealmatrix bisect --resume 20261129-1 --results '{results}')"
