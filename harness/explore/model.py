@@ -212,8 +212,9 @@ def _contents_may_change(
         return bool(before[2 + i] & WRITE) and (now == op[3] or now == MIX or as_twin)
     if operation.nature == "discards" and inside:
         if op[3] in DISCARDS and op[3] not in NO_CONTENTS:
+            kept = was == UNREAD and now != 0
             uncertain = of_another_thread(op, attr, before[2 + i])
-            return uncertain or not protected(attr, before[2 + i], state.rights)
+            return kept or uncertain or not protected(attr, before[2 + i], state.rights)
         return op[3] == UNGUARD and was in (SEGV, MIX)
     # The same page of a file may be mapped twice.
     touches = operation.nature == "writes" or (operation.nature == "discards" and op[3] == REMOVE) or op[0] == FORK

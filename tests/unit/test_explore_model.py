@@ -354,3 +354,14 @@ def test_a_refused_move_onto_what_a_sealed_mapping_grew_by_leaves_that_open() ->
         looks[1][0] = (RW, 33)
         looks.append(list(looks[1]))
     assert oracles(replace(grown, sealed={0, 1}).judge()) == []
+
+
+def test_what_was_kept_is_well_where_nobody_looked_before_and_the_twin_discarded_it() -> None:
+    """process_madvise over two ranges says how much it did of the first, so the twin does both; seen on 6.17.13."""
+    text = "window 2 x 1 page, usual, quiet: anon rw | anon r sealed written\nmadvise 0-1 dontneed process-twice"
+    seen = window(text)
+    seen.looks = [[(RW, 0xF0), (R, 0xF0)], [(RW, 0), (R, 0xA1)]]
+    seen.twin_looks = [[(RW, 0xF0), (R, 0xF0)], [(RW, 0), (R, 0)]]
+    assert "sealed-unchanged" not in oracles(seen.judge())
+    seen.looks[1][1], seen.twin_looks[1][1] = (R, 0), (R, 0xA1)
+    assert "sealed-unchanged" in oracles(seen.judge())
