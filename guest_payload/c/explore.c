@@ -5,7 +5,8 @@
  * chunk has a process to itself, a batch gives the same facts however its lanes went.
  *
  * What is written are frames of at most PIPE_BUF bytes, so that none is torn by another lane's:
- *	KIND (1 byte) LANE (1) LENGTH (2) BYTES		KIND: 'P' plan (JSON), 'F' a lane's records, 'E' end (JSON)
+ *	KIND (1 byte) LANE (1) LENGTH (2) BYTES		KIND: 'P' plan (JSON), 'F' a lane's records, 'E' end (JSON),
+ *							'C' the index of a program, and pairs of blocks that it ran
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -33,6 +34,7 @@ struct batch {
 	struct x_progress *progress;
 	int lane, kmsg;
 	const char *name;
+	uint8_t *seen; /* which pairs of blocks are known (coverage_unseen()); NULL: nobody asks */
 };
 
 static _Noreturn void give_up(const char *what)
@@ -69,6 +71,40 @@ static void flush_records(struct batch *b)
 	b->progress->used = 0;
 }
 
+/* ------------------------------------------------------------------ coverage */
+
+enum { PAIRS = 500 };
+
+static struct {
+	int lane;
+	size_t pairs;
+	uint32_t index, pair[PAIRS][2];
+} coverage;
+
+static void tell_pairs(void)
+{
+	if (coverage.pairs)
+		write_frame('C', coverage.lane, &coverage.index,
+			    sizeof(coverage.index) + coverage.pairs * sizeof(coverage.pair[0]));
+	coverage.pairs = 0;
+}
+
+static void take_pair(uint32_t from, uint32_t to)
+{
+	coverage.pair[coverage.pairs][0] = from;
+	coverage.pair[coverage.pairs][1] = to;
+	if (++coverage.pairs == PAIRS)
+		tell_pairs();
+}
+
+static void tell_coverage(const struct batch *b, uint32_t index)
+{
+	coverage.lane = b->lane;
+	coverage.index = index;
+	coverage_unseen(b->seen, take_pair);
+	tell_pairs();
+}
+
 /* ------------------------------------------------------------------ a worker */
 
 static _Noreturn void be_worker(struct batch *b, uint32_t from, uint32_t until)
@@ -76,10 +112,14 @@ static _Noreturn void be_worker(struct batch *b, uint32_t from, uint32_t until)
 	struct x_progress *progress = b->progress;
 
 	x_guard();
+	coverage_begin();
 	for (uint32_t i = from; i < until; i++) {
 		progress->index = i;
+		coverage_forget();
 		if (!x_run(b->programs[i], progress))
 			_exit(i == from ? NO_ROOM : FRESH);
+		if (b->seen)
+			tell_coverage(b, i);
 		progress->used += (uint32_t)x_record_size(b->programs[i]);
 	}
 	progress->index = until;
@@ -183,6 +223,8 @@ static _Noreturn void be_lane(struct batch *b)
 			   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (b->progress == MAP_FAILED)
 		give_up("no memory for records");
+	if (b->seen)
+		coverage_open();
 	while ((from = atomic_fetch_add(b->next, chunk)) < count)
 		run_chunk(b, from, from + chunk < count ? from + chunk : count);
 	_exit(0);
@@ -241,18 +283,36 @@ static void write_plan(int lanes)
 	write_frame('P', 0, text, (size_t)length);
 }
 
-int explore(const char *path)
+/* A file, in memory of our own. */
+static void *map_file(const char *path, size_t *size)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC), lanes, failed = 0;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct stat facts;
-	struct batch b = {.name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path};
+	void *at;
 
 	if (fd < 0 || fstat(fd, &facts))
-		give_up("cannot read the batch");
-	b.head = mmap(NULL, (size_t)facts.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-	if (b.head == MAP_FAILED)
-		give_up("the batch is empty");
-	b.programs = index_programs(b.head, (size_t)facts.st_size);
+		give_up("cannot read a file");
+	*size = (size_t)facts.st_size;
+	at = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	if (at == MAP_FAILED)
+		give_up("a file is empty");
+	close(fd);
+	return at;
+}
+
+int explore(const char *path, const char *seen)
+{
+	int lanes, failed = 0;
+	size_t size;
+	struct batch b = {.name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path};
+
+	b.head = map_file(path, &size);
+	b.programs = index_programs(b.head, size);
+	if (seen) {
+		b.seen = map_file(seen, &size);
+		if (size != (1 << COVERAGE_SEEN_BITS) / 8)
+			give_up("what is known of the coverage has another size");
+	}
 	b.next = mmap(NULL, sizeof(*b.next), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if ((void *)b.next == MAP_FAILED)
 		give_up("no memory");

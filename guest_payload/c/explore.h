@@ -142,6 +142,6 @@ size_t x_record_size(const struct x_program *p);
 bool x_valid(const struct x_program *p, size_t left);
 
 /* explore.c */
-int explore(const char *path);
+int explore(const char *path, const char *seen); /* seen: NULL, or what is known of the coverage */
 
 #endif

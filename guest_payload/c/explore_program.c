@@ -292,6 +292,8 @@ static long do_fork(struct pass *pass, int at, const struct x_step *step, uint8_
 
 	if (pid < 0)
 		return -1;
+	if (pid == 0)
+		coverage_leave();
 	if (pid == 0 && goes_on) {
 		pass->fork = -1;
 		be_child(pass, at + 1);
@@ -326,6 +328,19 @@ static void look_at_last(const struct x_window *w, uint8_t *into)
 	x_look(&last, into);
 }
 
+/* Coverage is of what is done to sealed memory, not of our looking at it. */
+static void follow(const struct x_window *w)
+{
+	if (w->seals)
+		coverage_resume();
+}
+
+static void unfollow(const struct x_window *w)
+{
+	if (w->seals)
+		coverage_pause();
+}
+
 /* `facts` begins with a look; so does `other`. */
 static void go_on(struct pass *pass, int from, uint8_t *facts, const uint8_t *other)
 {
@@ -353,7 +368,9 @@ static void go_on(struct pass *pass, int from, uint8_t *facts, const uint8_t *ot
 
 			errno = 0;
 			now[1] = 0;
+			follow(w);
 			result = step->op == X_FORK ? do_fork(pass, i, step, &now[1]) : x_perform(w, step, &now[1]);
+			unfollow(w);
 			now[0] = result == -1 ? (uint8_t)errno : 0;
 		}
 		if (i + 1 == p->steps)
@@ -415,8 +432,11 @@ static bool run_pass(struct pass *pass)
 		break;
 	}
 	w->made = true;
-	if (w->seals)
+	if (w->seals) {
+		follow(w);
 		pass->mine[0] = (uint8_t)seal_window(w, p);
+		unfollow(w);
+	}
 	x_look(w, pass->mine + 2);
 	go_on(pass, 0, pass->mine + 2, pass->other ? pass->other + 2 : NULL);
 	tidy(w);

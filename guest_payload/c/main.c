@@ -140,7 +140,7 @@ struct options {
 static const char help[] =
 	"usage: payload [--list] [--run GLOB]... [--exclude GLOB]... [--deadline-ms N] [--kmsg]\n"
 	"               [--lone] [--sample N] [--coverage]\n"
-	"       payload --trace PROBE | --explore BATCH | --id | --help\n"
+	"       payload --trace PROBE | --explore BATCH [--seen FILE] | --id | --help\n"
 	"Exercise mseal(2) and write what happened as JSON lines on standard output (docs/reference/protocol.md).\n"
 	"  --list           print the probes, one JSON object a line, and stop\n"
 	"  --run GLOB       only the probes whose id (operation/region/span) matches; repeatable\n"
@@ -152,6 +152,7 @@ static const char help[] =
 	"  --sample N       of the probes that share a process, one in N alone as well (default 256)\n"
 	"  --trace PROBE    run the control half of one probe and print its system calls\n"
 	"  --explore BATCH  run the programs of a file and write what they saw (docs/use/exploration.md)\n"
+	"  --seen FILE      also the pairs of blocks they ran through that the file has no bit for (CONFIG_KCOV)\n"
 	"  --id             print the payload's id and stop\n"
 	"Exit status: 0 the stream is complete, whatever the kernel did; 2 usage; 3 nobody reads the stream.\n";
 
@@ -260,7 +261,9 @@ int main(int argc, char **argv)
 	if (argc == 3 && !strcmp(argv[1], "--at-page-zero"))
 		return at_page_zero(argv[2]);
 	if (argc == 3 && !strcmp(argv[1], "--explore"))
-		return explore(argv[2]);
+		return explore(argv[2], NULL);
+	if (argc == 5 && !strcmp(argv[1], "--explore") && !strcmp(argv[3], "--seen"))
+		return explore(argv[2], argv[4]);
 	parse_options(argc, argv, &o);
 	report_start();
 	if (o.trace)

@@ -365,6 +365,11 @@ void coverage_open(void);   /* or else the end; nothing below does anything with
 void coverage_forget(void); /* what was gathered */
 void coverage_begin(void);  /* by the process that is to be followed */
 bool coverage_pairs(void (*take)(uint32_t from, uint32_t to));
+enum { COVERAGE_SEEN_BITS = 20 };
+void coverage_pause(void);
+void coverage_resume(void);
+void coverage_leave(void);
+void coverage_unseen(uint8_t *seen, void (*take)(uint32_t from, uint32_t to)); /* of 2^COVERAGE_SEEN_BITS bits */
 
 /* engine.c */
 void engine_start(long deadline_ms, int cpu); /* the how-manieth of those there are */

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from harness.cli import options as shared
 from harness.cli.announce import hush
 from harness.cli.given import NONE, Words, meant_cells
 from harness.cli.run import preparing
+from harness.config.duration import seconds_of
 from harness.coverage.measure import measure_coverage, read_sources, sources_for, symbols_for
 from harness.coverage.model import FILES, CoverageResult
 from harness.errors import UsageError, some_of
@@ -40,6 +42,8 @@ KERNEL = "own-7.3-kcov"
 @click.option("-a", "--arch", type=click.Choice(("x86_64", "arm64")), help="[default: this machine's]")
 @shared.PROBES
 @shared.RULES
+@click.option("--explore", metavar="TIME", help="Then run generated programs for this time: 60s.")
+@click.option("--seed", type=click.IntRange(0), help="Seed of --explore [default: the date, such as 20261128].")
 @shared.ACCEL
 @shared.SCALE
 @shared.OFFLINE
@@ -53,6 +57,8 @@ def coverage(
     arch: Arch | None,
     probes: tuple[str, ...],
     rules: tuple[str, ...],
+    explore: str | None,
+    seed: int | None,
     accel: AccelWanted,
     scale: float,
     offline: bool,
@@ -67,6 +73,7 @@ def coverage(
     sealmatrix coverage                            the newest source, built with KCOV (minutes, once)
     sealmatrix coverage own-7.3-kcov -a arm64      on the other architecture
     sealmatrix coverage -r 'mremap-*'              what these probes reach
+    sealmatrix coverage --explore 60s              and what generated programs reach beside them
     sealmatrix coverage ~/linux                    a kernel that you built with KCOV and -g in mm/
 
     Of mm/mseal.c, vma.c, mprotect.c, mremap.c, madvise.c, mmap.c and mlock.c: for each function that is reached the
@@ -77,6 +84,8 @@ def coverage(
     aside = Console(stderr=True)
     hush(quiet)
     globs = probes_meant(probes, rules)
+    seconds = seconds_of(explore) if explore else 0.0
+    seed = int(f"{datetime.now(UTC):%Y%m%d}") if seed is None else seed
     matrix = load_matrix(path or default_path())
     words = Words(
         given=(kernel,),
@@ -104,7 +113,8 @@ def coverage(
     def make() -> Guest:
         return QemuGuest(found, spec.profile, folder / spec.id, Wishes(acceleration=accel, scale=scale))
 
-    result = measure_coverage(found, vmlinux, make, globs, _saying(aside, spec, quiet=quiet))
+    say_so = _saying(aside, spec, quiet=quiet)
+    result = measure_coverage(found, vmlinux, make, globs, say_so, explore=seconds, seed=seed)
     _keep(folder, result, read_sources(sources_for(store, found, vmlinux), FILES))
     if as_json:
         click.echo(json.dumps(coverage_json(result), indent=1))

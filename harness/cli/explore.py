@@ -20,6 +20,7 @@ from harness.config.duration import seconds_of
 from harness.errors import InfrastructureError, Interrupted, UsageError, nearest
 from harness.explore.against import Against, Compared
 from harness.explore.corpus import load_corpus, read_kept
+from harness.explore.covered import ReachedCode
 from harness.explore.exploration import Exploration
 from harness.explore.keep import keep_findings
 from harness.explore.program import Program
@@ -58,6 +59,8 @@ RESULTS = "results/explore"
 @click.option(
     "--against", multiple=True, metavar="K", help="Run the same programs on this kernel too, and show differences."
 )
+@click.option("--coverage", "covered", is_flag=True,
+              help="Also keep programs that reach new code; for kernels with KCOV.")  # fmt: skip
 @shared.TWO_CPUS
 @shared.ACCEL
 @shared.SCALE
@@ -76,6 +79,7 @@ def explore(
     replayed: tuple[Path, ...],
     resumed: str | None,
     against: tuple[str, ...],
+    covered: bool,
     profile: str,
     accel: AccelWanted,
     scale: float,
@@ -94,6 +98,7 @@ def explore(
     sealmatrix explore debian-7.2 --resume ID          continue an earlier exploration
     sealmatrix explore debian-7.2 --replay FILE        the programs of a file, and no others
     sealmatrix explore debian-6.18.5 --against debian-7.2 -a x86_64   how the two differ, in classes
+    sealmatrix explore own-7.3-kcov --coverage         guided by the code that programs reach
 
     docs/use/exploration.md says what the model knows and how to read a finding. Exit status: 0 no finding, 1 a finding,
     3 a kernel gave no answer.
@@ -105,6 +110,8 @@ def explore(
         raise click.UsageError(
             "--resume continues with its original seed; it cannot be combined with --seed, --replay or --against"
         )
+    if covered and against:
+        raise click.UsageError("--coverage guides one kernel; it cannot be combined with --against")
     if came:
         seed = next(iter(came.values())).seed
     seed = secrets.randbelow(10**8) if seed is None else seed
@@ -122,9 +129,9 @@ def explore(
         resolution = provide((others or meant).matrix, specs, offline=offline, progress=say)
     folder = results / f"{new_run_id()}-{seed}"
     wishes = Wishes(acceleration=accel, scale=scale, fresh=fresh)
-    run = _ExploreRun(folder, wishes, resolution, programs, seconds, seed, came, aside, quiet)
+    run = _ExploreRun(folder, wishes, resolution, programs, seconds, seed, came, covered, aside, quiet)
     words = _same_kernels(kernels, selection, arches, profile)
-    words += [*(["--offline"] if offline else []), "--time", duration]
+    words += [*(["--offline"] if offline else []), *(["--coverage"] if covered else []), "--time", duration]
     again = resume_command("explore", folder, words=words, results=results, usual=Path(RESULTS), matrix=path)
     explored: list[Explored] = []
     with _telling_how_to_go_on(folder, again, resumable=not (replayed or against)):
@@ -193,6 +200,7 @@ class _ExploreRun:
     seconds: float
     seed: int
     came: Mapping[str, _Reached]
+    covered: bool
     aside: Console
     quiet: bool
 
@@ -236,7 +244,8 @@ class _ExploreRun:
             if not self.quiet:
                 self.aside.print(f"{spec.id}: {text}", highlight=False, markup=False, soft_wrap=True)
 
-        return Explorer(boot, build(spec.arch).path.read_bytes(), on_progress)
+        covered = ReachedCode() if self.covered else None
+        return Explorer(boot, build(spec.arch).path.read_bytes(), on_progress, covered=covered)
 
 
 @contextmanager

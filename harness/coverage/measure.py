@@ -9,9 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.coverage.elf import read_code
-from harness.coverage.model import Code, CoveragePair, CoverageResult, judge
+from harness.coverage.model import EXPLORATION, Code, CoveragePair, CoverageResult, judge
 from harness.coverage.smallest import parts_of, smallest
 from harness.errors import InfrastructureError, LostGuest
+from harness.explore.covered import ReachedCode
+from harness.explore.exploration import Exploration
+from harness.explore.session import Explorer
+from harness.explore.source import ProgramSource
 from harness.guests.model import Exited, Guest, Output
 from harness.kernels.debian_tree import symbols_of
 from harness.kernels.model import Kernel
@@ -70,12 +74,20 @@ def pairs_of(text: str) -> frozenset[CoveragePair]:
 
 
 def measure_coverage(
-    kernel: Kernel, vmlinux: Path, make: Callable[[], Guest], globs: Sequence[str], on_progress: Callable[[str], None]
+    kernel: Kernel,
+    vmlinux: Path,
+    make: Callable[[], Guest],
+    globs: Sequence[str],
+    on_progress: Callable[[str], None],
+    *,
+    explore: float = 0,
+    seed: int = 0,
 ) -> CoverageResult:
-    """Boot the guest that ``make`` returns and run the probes that match. A kernel that gives no whole answer is a
-    result that says why; what was seen until then is in it."""
+    """Boot the guest that ``make`` returns and run the probes that match, then generated programs for ``explore``
+    seconds. A kernel that gives no whole answer is a result that says why; what was seen until then is in it."""
     trace = CoverageTrace()
     lost, release = "", kernel.release
+    programs, explored = 0, frozenset[CoveragePair]()
     code: Code | None = None
     payload = build(kernel.arch)
     work = workload(payload, globs, _PROBE_SECONDS, kmsg=True)
@@ -92,14 +104,17 @@ def measure_coverage(
             lost = "no probe ran any block: is the vmlinux that of this kernel?"
         elif untold := trace.untold:
             lost = f"{len(untold)} of {len(trace.planned)} planned probes told nothing, {untold[0]} the first of them"
+        if explore and not lost:
+            programs, explored, lost = _explored(make, payload, explore, seed, on_progress)
     except InfrastructureError as problem:
         lost = str(problem)
     if code is None:
         return CoverageResult(kernel.name, kernel.arch, release, lost=lost)
-    strange = {block for pairs in trace.pairs.values() for _, block in pairs} - set(code.symbols)
+    traces = {**trace.pairs, **({EXPLORATION: explored} if explored else {})}
+    strange = {block for pairs in traces.values() for _, block in pairs} - set(code.symbols)
     if len(strange) > len(code.symbols) and not lost:
         lost = "most blocks that ran are not in the vmlinux: it is that of another kernel"
-    functions, by_line = judge(code, trace.pairs, rules_of(payload, load_catalogue()))
+    functions, by_line = judge(code, traces, {**rules_of(payload, load_catalogue()), EXPLORATION: (EXPLORATION,)})
     silent = tuple(probe for probe, pairs in trace.pairs.items() if not pairs)
     reached = parts_of(code)
     enough = smallest({probe: reached(pairs) for probe, pairs in trace.pairs.items()})
@@ -110,6 +125,7 @@ def measure_coverage(
         functions=functions,
         by_line=by_line,
         probes=len(trace.pairs),
+        programs=programs,
         cut=tuple(trace.cut),
         silent=silent,
         smallest=enough,
@@ -140,6 +156,25 @@ def _run(guest: Guest, work: Workload, trace: CoverageTrace, on_progress: Callab
                 told = complaints.decode("utf-8", "replace").strip().splitlines()
                 raise LostGuest(told[-1] if told else "the payload did not come to its end")
     raise LostGuest("the payload never ended")
+
+
+def _explored(
+    make: Callable[[], Guest], payload: Payload, seconds: float, seed: int, on_progress: Callable[[str], None]
+) -> tuple[int, frozenset[CoveragePair], str]:
+    """Run programs in guests of their own: how many, what they ran, and why that is no whole answer, or ""."""
+
+    def boot() -> Guest:
+        guest = make()
+        guest.boot()
+        return guest
+
+    covered = ReachedCode()
+    explorer = Explorer(boot, payload.path.read_bytes(), on_progress, covered=covered)
+    try:
+        outcome = explorer.explore(ProgramSource(seed), seconds, Exploration(seed))
+    finally:
+        explorer.stop()
+    return outcome.programs, frozenset(covered.pairs), outcome.lost and f"exploration: {outcome.lost}"
 
 
 def rules_of(payload: Payload, catalogue: Mapping[str, Rule]) -> Mapping[str, tuple[str, ...]]:

@@ -14,6 +14,9 @@ from functools import cached_property
 FILES = ("mm/mseal.c", "mm/vma.c", "mm/mprotect.c", "mm/mremap.c", "mm/madvise.c", "mm/mmap.c", "mm/mlock.c")
 """What `kcov.config` has instrumented."""
 
+EXPLORATION = "exploration"
+"""Stands among the rules that ran a line, for the programs that exploration made."""
+
 CodePlace = tuple[str, int]
 """A file of the kernel's, relative to its tree, and a line."""
 CoveragePair = tuple[int, int]
@@ -125,8 +128,9 @@ class FunctionCoverage:
 
 @dataclass(frozen=True)
 class CoverageResult:
-    """Of one kernel. ``by_line`` has the rules whose probes ran a line. ``cut`` are probes whose trace was too long,
-    ``silent`` those of which nothing was told, ``smallest`` some that reach what all do."""
+    """Of one kernel. ``by_line`` has the rules whose probes ran a line, and ``EXPLORATION`` where one of the
+    ``programs`` that were generated did. ``cut`` are probes whose trace was too long, ``silent`` those of which nothing
+    was told, ``smallest`` some that reach what all do."""
 
     kernel: str
     arch: str
@@ -134,10 +138,16 @@ class CoverageResult:
     functions: tuple[FunctionCoverage, ...] = ()
     by_line: Mapping[CodePlace, tuple[str, ...]] = field(default_factory=dict)
     probes: int = 0
+    programs: int = 0
     cut: tuple[str, ...] = ()
     silent: tuple[str, ...] = ()
     smallest: tuple[str, ...] = ()
     lost: str = ""
+
+    @property
+    def only_explored(self) -> int:
+        """How many lines generated programs ran and no probe."""
+        return sum(names == (EXPLORATION,) for names in self.by_line.values())
 
 
 def judge(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.errors import LostGuest
@@ -33,19 +33,25 @@ class Executor:
         self._program = guest.push("payload", payload)
         self._batches = 0
         self.plan: BatchPlan | None = None
+        self.pairs: Mapping[int, Sequence[tuple[int, int]]] = {}
 
-    def run(self, programs: Sequence[bytes], *, chunk: int = CHUNK) -> Iterator[tuple[int, ProgramFacts]]:
+    def run(
+        self, programs: Sequence[bytes], *, chunk: int = CHUNK, seen: bytes = b""
+    ) -> Iterator[tuple[int, ProgramFacts]]:
         """Run encoded programs; yields (index, facts) as they come, each program once, in no order.
 
-        Raises ``LostGuest``: also when the payload ends without having told of all of them.
+        With ``seen`` (``ReachedCode.seen``) the programs' coverage is gathered, too: afterwards ``pairs`` has what was
+        not known, by index. Raises ``LostGuest``: also when the payload ends without having told of all of them.
         """
         shapes = [shape_of(program) for program in programs]
         self._batches += 1
         path = self._guest.push(
             f"batch-{self._batches % 2}", encode_batch(programs, chunk=chunk, deadline_ms=self._deadline_ms), 0o600
         )
+        known = ["--seen", self._guest.push("seen", seen, 0o600)] if seen else []
         reader, told, complaints = Reader(shapes), 0, b""
-        for event in self._guest.run([self._program, "--explore", path]):
+        self.pairs = reader.pairs
+        for event in self._guest.run([self._program, "--explore", path, *known]):
             match event:
                 case Output("out", data):
                     try:

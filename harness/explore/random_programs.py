@@ -67,9 +67,12 @@ class Random:
 
     def learn(self, program: Program, states: Sequence[int]) -> None:
         """Keep a program that came through a state nobody had seen."""
-        if self._states.issuperset(states):
-            return
-        self._states.update(states)
+        if not self._states.issuperset(states):
+            self._states.update(states)
+            self.keep(program)
+
+    def keep(self, program: Program) -> None:
+        """Keep a program, to be changed further."""
         if len(self._kept) < KEPT:
             self._kept.append(program)
         else:

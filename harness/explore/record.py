@@ -63,6 +63,7 @@ class ExplorationRecord(_LenientModel):
     exhaustive: int = 0
     programs_sha256: str = ""
     states: int = 0
+    pairs: int = 0
     seconds: float = 0.0
     mseal: int = 0
     asked: dict[str, int] = {}
@@ -103,6 +104,7 @@ def record_of(outcome: Exploration) -> ExplorationRecord:
         exhaustive=outcome.exhausted,
         programs_sha256=outcome.digest,
         states=outcome.states,
+        pairs=outcome.pairs,
         seconds=round(outcome.seconds, 3),
         mseal=outcome.plan.mseal if outcome.plan else 0,
         asked=outcome.asked,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from harness.errors import GuestError, LostGuest
+from harness.explore.covered import ReachedCode
 from harness.explore.executor import CHUNK, BatchPlan, Executor
 from harness.explore.exploration import Exploration, ExploreFinding
 from harness.explore.guest import BootGuest, ProgramGuest
@@ -46,7 +47,7 @@ class Explorer:
     """Explores one kernel. ``boot`` gives a guest that has booted; a lost one is replaced by another.
 
     With ``first_only`` the first finding ends it, and is not made small. ``known`` are bugs whose steps are looked
-    for in what is found.
+    for in what is found. With ``covered``, programs that come to new code of the kernel are kept, too: it needs KCOV.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Explorer:
         deadline_ms: int = 20_000,
         first_only: bool = False,
         known: Sequence[KnownBug] | None = None,
+        covered: ReachedCode | None = None,
     ) -> None:
         self._guest = ProgramGuest(boot, payload, deadline_ms)
         self._on_progress = on_progress
@@ -65,6 +67,7 @@ class Explorer:
         self._judge = ProgramJudge()
         self._known = load_known() if known is None else known
         self._asked: Counter[int] = Counter()
+        self._covered = covered
         self.plan: BatchPlan | None = None
 
     def stop(self) -> None:
@@ -78,7 +81,12 @@ class Explorer:
     # ------------------------------------------------------------------ running and judging
 
     def run(
-        self, programs: Sequence[Program], *, chunk: int = CHUNK, meanwhile: Callable[[], None] | None = None
+        self,
+        programs: Sequence[Program],
+        *,
+        chunk: int = CHUNK,
+        seen: bytes = b"",
+        meanwhile: Callable[[], None] | None = None,
     ) -> list[tuple[Judged, ProgramFacts | None]]:
         """Run a batch and judge it, in the order of the programs. Raises ``LostGuest``.
 
@@ -87,7 +95,7 @@ class Explorer:
         judged: list[tuple[Judged, ProgramFacts | None]] = [(Judged((), (), asked=False), None)] * len(programs)
         step_bytes = [[step.to_bytes() for step in program.steps] for program in programs]
         executor = self.executor()
-        for index, facts in executor.run([encode(program) for program in programs], chunk=chunk):
+        for index, facts in executor.run([encode(program) for program in programs], chunk=chunk, seen=seen):
             if meanwhile is not None:
                 meanwhile()
                 meanwhile = None
@@ -133,10 +141,14 @@ class Explorer:
         meanwhile: Callable[[], None] | None = None,
     ) -> list[ProgramFacts | None]:
         """Run and judge a batch, and look into what is suspicious; ``source`` learns from it. Raises ``GuestError``."""
-        results = self.run(programs, meanwhile=meanwhile)
+        results = self.run(programs, seen=self._covered.seen if self._covered else b"", meanwhile=meanwhile)
         if self.plan is not None and self.plan.mseal:
             return [facts for _, facts in results]  # nothing was sealed, so there is nothing to judge
         outcome.programs += len(programs)
+        if self._covered and source is not None:
+            for index in self._covered.take(self.executor().pairs):
+                source.random.keep(programs[index])
+            outcome.pairs = len(self._covered.pairs)
         suspects: list[_Suspect] = []
         for index, (program, (judged, facts)) in enumerate(zip(programs, results, strict=True)):
             outcome.judged += judged.asked

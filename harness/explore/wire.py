@@ -24,6 +24,7 @@ FORK = 10
 _BATCH = struct.Struct("<4sHHII")
 _HEAD = struct.Struct("<HBBBBBB")
 _RECORD = struct.Struct("<IBBBB")
+_PAIR = struct.Struct("<II")
 
 
 class WireError(Exception):
@@ -161,12 +162,14 @@ def decode(data: bytes, shape: Shape) -> tuple[int, ProgramFacts]:
 
 
 class Reader:
-    """Takes the stream apart: frames into lanes, lanes into records. ``shapes`` are those of the programs sent."""
+    """Takes the stream apart: frames into lanes, lanes into records. ``shapes`` are those of the programs sent;
+    ``pairs`` are what each program told of the kernel's code (``covered.py``)."""
 
     def __init__(self, shapes: Sequence[Shape]) -> None:
         self._shapes = shapes
         self._buffer = b""
         self._lanes: dict[int, bytearray] = {}
+        self.pairs: dict[int, list[tuple[int, int]]] = {}
         self.plan: bytes | None = None
         self.ended = False
 
@@ -183,6 +186,8 @@ class Reader:
                 lane = buffer[at + 1]
                 self._lanes.setdefault(lane, bytearray()).extend(body)
                 fed.add(lane)
+            elif kind == b"C":
+                self._covered(body)
             elif kind == b"P":
                 self.plan = body
             elif kind == b"E":
@@ -192,6 +197,12 @@ class Reader:
             at += 4 + length
         self._buffer = buffer[at:]
         return [record for lane in sorted(fed) for record in self._records(self._lanes[lane])]
+
+    def _covered(self, body: bytes) -> None:
+        index = int.from_bytes(body[:4], "little")
+        if index >= len(self._shapes) or (len(body) - 4) % _PAIR.size:
+            raise WireError(f"no program's coverage: {body[:12]!r}")
+        self.pairs.setdefault(index, []).extend(_PAIR.iter_unpack(body[4:]))
 
     def _records(self, lane: bytearray) -> list[tuple[int, bytes]]:
         records, at = [], 0

@@ -17,7 +17,8 @@ _RULES = 12  # named beside a line
 def coverage_lines(result: CoverageResult) -> Iterator[str]:
     """For a person: function by function, and what nothing reaches."""
     head = f"{result.kernel} {result.arch} ({result.release})"
-    yield f"{head}: what ran while sealed memory was present, {result.probes} probes"
+    more = f" and {result.programs} generated programs" if result.programs else ""
+    yield f"{head}: what ran while sealed memory was present, {result.probes} probes{more}"
     if result.lost:
         yield f"  no whole answer: {result.lost}"
     reached = [f for f in result.functions if f.reached]
@@ -34,6 +35,8 @@ def coverage_lines(result: CoverageResult) -> Iterator[str]:
         sums = totals(result.functions)
         lines, branches = (f"{sums[part]} of {sums[all_of]}" for part, all_of in _SUMS)
         yield f"  {lines} lines, {branches} branches both ways"
+        if result.programs:
+            yield f"  {result.only_explored} lines of these were run by generated programs and by no probe"
         yield from _next(result.functions)
     if len(result.smallest) > 1:
         yield f"  {len(result.smallest)} of the {result.probes} probes reach all of this (`smallest` of coverage.json)"
@@ -79,6 +82,8 @@ def coverage_json(result: CoverageResult) -> dict[str, Any]:
         "release": result.release,
         "lost": result.lost,
         "probes": result.probes,
+        "programs": result.programs,
+        "lines_only_explored": result.only_explored,
         "cut": list(result.cut),
         "silent": list(result.silent),
         "smallest": list(result.smallest),

@@ -91,6 +91,8 @@ def explored_lines(explored: Explored) -> Iterator[str]:
         f"{head}: {outcome.programs} programs, {outcome.steps} steps, {outcome.states} abstract states, "
         f"{outcome.exhausted} of the exhaustive ones, in {outcome.seconds:.0f} s{rate}; seed {outcome.seed}"
     )
+    if outcome.pairs:
+        yield f"  {outcome.pairs} pairs of blocks of the instrumented code ran, one after the other"
     for finding in outcome.findings:
         known = explored.known(finding)
         if known is not None:

@@ -42,6 +42,7 @@ Defect = Callable[[Memory, Step], bool]
 class PromisingKernel:
     """The guest. ``defect`` says which steps are not checked; ``dies`` makes the machine go away, ``shouts`` writes
     to the console while a program runs. With ``drops_flags`` MADV_UNMERGEABLE takes a seal away (CVE-2025-40040).
+    ``covers`` says which pairs of blocks a program runs; those that the file of ``--seen`` knows are left out.
     ``mseal`` is the error with which mseal(0, 0, 0) fails."""
 
     folder: Path
@@ -50,6 +51,7 @@ class PromisingKernel:
     shouts: Callable[[Program], str] = lambda program: ""
     drops_flags: bool = False
     mseal: int = 0
+    covers: Callable[[Program], Sequence[tuple[int, int]]] | None = None
     runs: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -67,7 +69,8 @@ class PromisingKernel:
         self._files.clear()
 
     def run(self, argv: Sequence[str]) -> Iterator[Event]:
-        programs = read_batch(self._files[argv[-1].rpartition("/")[2]])
+        programs = read_batch(self._files[argv[2].rpartition("/")[2]])
+        seen = self._files[argv[4].rpartition("/")[2]] if argv[3:4] == ["--seen"] else b""
         self.runs.append(len(programs))
         plan = b'{"explore":1,"lanes":1,"page_size":4096,"procmap_query":1,"keys":0,"mseal":%d}' % self.mseal
         yield Output("out", _frame(b"P", plan))
@@ -78,6 +81,11 @@ class PromisingKernel:
                 log.write(self.shouts(program))
             if self.dies(program):
                 raise LostGuest("the machine reset")
+            if seen and self.covers:
+                news = [pair for pair in self.covers(program) if not _known(seen, pair)]
+                yield Output(
+                    "out", _frame(b"C", struct.pack("<I", index) + b"".join(struct.pack("<II", *p) for p in news))
+                )
             record = struct.pack("<IBBBB", index, 0, 0, 0, 0) + self._passes(program)
             for at in range(0, len(record), 4000):
                 yield Output("out", _frame(b"F", record[at : at + 4000]))
@@ -169,6 +177,12 @@ def _look(memory: Memory) -> bytes:
         value if (prot or 0) & 1 else UNREAD for prot, value in zip(memory.prot, memory.data, strict=True)
     )  # fmt: skip
     return b"\0\0" + seen + data
+
+
+def _known(seen: bytes, pair: tuple[int, int]) -> bool:
+    """As coverage_unseen() of guest_payload/c/coverage.c has it."""
+    bit = ((pair[0] << 32 | pair[1]) * 0x9E3779B97F4A7C15 & (1 << 64) - 1) >> 44
+    return bool(seen[bit // 8] & 1 << bit % 8)
 
 
 def _frame(kind: bytes, body: bytes) -> bytes:

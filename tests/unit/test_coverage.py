@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +17,9 @@ from harness.coverage.measure import CoverageTrace, measure_coverage, pairs_of, 
 from harness.coverage.model import Branch, Code, CoveragePair, CoverageResult, FunctionCoverage, Way, judge
 from harness.coverage.smallest import parts_of, smallest
 from harness.errors import ImageError, LostGuest
-from harness.guests.model import Exited, Output
+from harness.explore.program import parse_program
+from harness.explore.source import ProgramSource
+from harness.guests.model import Booted, Event, Exited, Output
 from harness.kernels.model import Kernel, Origin
 from harness.kernels.store import Store
 from harness.payload.build import build
@@ -23,6 +27,7 @@ from harness.reports.coverage import coverage_json, coverage_lines, coverage_pag
 from harness.rules.load import load_catalogue
 from tests.bisect_fakes import kernel
 from tests.fakes import FakeGuest
+from tests.support.promising_kernel import PromisingKernel
 
 DATA = Path(__file__).parents[1] / "data" / "coverage"
 FILE = "mm/mseal.c"
@@ -182,7 +187,7 @@ def test_a_guest_is_measured(own: Kernel) -> None:
     ("script", "lost"),
     [
         ([*stream(ENTRY)[:2], Exited(0, None)], "did not come to its end"),
-        ([Output("err", b"payload: --coverage: /sys/kernel/debug/kcov: No such file or directory\n"), Exited(3, None)],
+        ([Output("err", b"payload: coverage: /sys/kernel/debug/kcov: No such file or directory\n"), Exited(3, None)],
          "/sys/kernel/debug/kcov: No such file"),
         ([LostGuest("gone")], "gone"),
         (stream(), "no probe ran any block"),
@@ -205,6 +210,37 @@ def test_a_trace_that_was_cut_is_said(own: Kernel) -> None:
     result = measured(own, FakeGuest(stream(ENTRY, SECOND, kept=False)))
     assert result.cut == (PROBE,)
     assert "ran more than is kept" in "\n".join(coverage_lines(result))
+
+
+def test_generated_programs_are_measured_beside_the_probes(
+    own: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Both(PromisingKernel):
+        """The probes first; the next guest runs programs, a batch of them."""
+
+        def boot(self) -> Booted:
+            return Booted("7.3", "x86_64", 4096, "", "tcg", "", 0.1)
+
+        def run(self, argv: Sequence[str]) -> Iterator[Event]:
+            if "--explore" in argv:
+                yield from super().run(argv)
+                return
+            yield from [Output("out", line) for line in stream(ENTRY, SECOND)]
+            yield Exited(0, None)
+
+    clock = itertools.count()
+    monkeypatch.setattr("harness.explore.session.time.monotonic", lambda: next(clock))
+    programs = [parse_program(f"window 2 x 1 page, usual: anon 2 rw\nmunmap 0-{n}") for n in (0, 1)]
+    monkeypatch.setattr(ProgramSource, "batch", lambda *_: programs)
+    guest = Both(tmp_path, covers=lambda _: [(0, ENTRY), (SECOND, RETURN)])
+    result = measure_coverage(own, DATA / "x86_64.elf", lambda: guest, (PROBE,), lambda _: None, explore=3)
+    assert (result.lost, result.probes, result.programs) == ("", 1, 2)
+    assert result.by_line[FILE, number("return -22")] == ("exploration",)
+    assert result.only_explored == coverage_json(result)["lines_only_explored"] >= 1
+    told = "\n".join(coverage_lines(result))
+    assert "1 probes and 2 generated programs" in told
+    assert f"{result.only_explored} lines of these were run by generated programs and by no probe" in told
+    assert "2 generated programs" in coverage_page(result, {FILE: LINES})
 
 
 def test_rules_about_every_probe_say_nothing_of_one() -> None:
