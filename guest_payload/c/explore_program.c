@@ -116,7 +116,8 @@ static size_t slots_taken(const struct x_window *w, enum x_place place)
 	return place == X_USUAL ? (length + 32 * w->page - 1) / (32 * w->page) : 1;
 }
 
-static void crowd_once(size_t page)
+/* A kernel that checks all mappings at each change of one takes many seconds for them. */
+static void crowd_once(struct x_progress *progress, size_t page)
 {
 	static bool there;
 	char *at;
@@ -126,8 +127,10 @@ static void crowd_once(size_t page)
 	there = true;
 	at = (char *)sys(SYS_mmap, 0x3000000000, 2 * CROWD * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
 		-1, 0);
-	for (size_t i = 0; at == (char *)0x3000000000 && i < CROWD; i++)
+	for (size_t i = 0; at == (char *)0x3000000000 && i < CROWD; i++) {
 		sys(SYS_mprotect, at + 2 * i * page, page, PROT_READ);
+		progress->beats++;
+	}
 }
 
 /* ------------------------------------------------------------------ the window */
@@ -418,7 +421,7 @@ static bool run_pass(struct pass *pass)
 	w->unit = w->page << p->scale;
 	file += 2 * (long)((size_t)p->units * w->unit);
 	if (p->flags & X_CROWD)
-		crowd_once(w->page);
+		crowd_once(pass->progress, w->page);
 	pass->progress->beats++;
 	switch (make_window(w, p)) {
 	case NO_PLACE:

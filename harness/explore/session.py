@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from harness.errors import GuestError, LostGuest
@@ -21,6 +21,7 @@ from harness.explore.oracles import StepProblem
 from harness.explore.program import Program
 from harness.explore.shrink import shrink
 from harness.explore.source import ProgramSource
+from harness.explore.suspects import Suspect, length, same_problem, with_causes
 from harness.explore.wire import ProgramFacts, encode
 from harness.guests.console import Crash
 
@@ -30,17 +31,6 @@ _SHRINK_SECONDS = 30.0
 
 
 OnMessage = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class _Suspect:
-    """A program of a batch that showed a problem, and which known bug's steps it needs for it."""
-
-    index: int
-    program: Program
-    problem: StepProblem
-    facts: ProgramFacts | None
-    cause: str = ""
 
 
 class Explorer:
@@ -149,7 +139,7 @@ class Explorer:
             for index in self._covered.take(self.executor().pairs):
                 source.random.keep(programs[index])
             outcome.pairs = len(self._covered.pairs)
-        suspects: list[_Suspect] = []
+        suspects: list[Suspect] = []
         for index, (program, (judged, facts)) in enumerate(zip(programs, results, strict=True)):
             outcome.judged += judged.asked
             for step in program.steps[: len(judged.states)]:
@@ -159,14 +149,14 @@ class Explorer:
                 source.random.learn(program, judged.states)
             for what in judged.recorded:
                 count, example = outcome.recorded.get(what, (0, program))
-                outcome.recorded[what] = count + 1, min(example, program, key=_length)
+                outcome.recorded[what] = count + 1, min(example, program, key=length)
             if judged.problems:
-                suspects.append(_Suspect(index, program, judged.problems[0], facts))
+                suspects.append(Suspect(index, program, judged.problems[0], facts))
             elif of_corpus and judged.asked:
                 outcome.well += (str(program),)
         outcome.asked = {OPERATIONS[op].name: times for op, times in sorted(self._asked.items())}
         reports = self._guest.reports()
-        for suspect in self._with_causes(suspects):
+        for suspect in with_causes(suspects, self._known, lambda programs: self.run(programs, chunk=1)):
             if self._first_only and outcome.findings:
                 break
             self._suspect(programs, suspect, outcome)
@@ -176,21 +166,7 @@ class Explorer:
 
     # ------------------------------------------------------------------ alarms
 
-    def _with_causes(self, suspects: Sequence[_Suspect]) -> Iterator[_Suspect]:
-        """Say of each suspect whether it shows nothing without the steps of a known bug. Where it still shows the same,
-        it goes on without them."""
-        doubted = [(s, bug, bug.without(s.program)) for s in suspects for bug in self._known if bug.involved(s.program)]
-        shown = self.run([program for _, _, program in doubted], chunk=1) if doubted else []
-        answers: dict[int, _Suspect] = {}
-        for (suspect, bug, program), (judged, facts) in zip(doubted, shown, strict=True):
-            problem = self._same(judged, suspect.problem)
-            if problem is None:
-                answers[suspect.index] = replace(suspect, cause=bug.id)
-            else:
-                answers.setdefault(suspect.index, replace(suspect, program=program, problem=problem, facts=facts))
-        yield from (answers.get(suspect.index, suspect) for suspect in suspects)
-
-    def _suspect(self, programs: Sequence[Program], suspect: _Suspect, outcome: Exploration) -> None:
+    def _suspect(self, programs: Sequence[Program], suspect: Suspect, outcome: Exploration) -> None:
         problem, program, facts = suspect.problem, suspect.program, suspect.facts
         name = f"{problem.oracle}/{problem.operation}" + (f" ({suspect.cause})" if suspect.cause else "")
         outcome.alarms[name] = outcome.alarms.get(name, 0) + 1
@@ -218,17 +194,17 @@ class Explorer:
 
     def _confirm(self, program: Program, before: Sequence[Program], problem: StepProblem) -> ExploreFinding | None:
         """Repeat alone in fresh processes; where that shows nothing, in a fresh process with what ran before it."""
-        shown = [self._same(judged, problem) for judged, _ in self.run([program] * 3, chunk=1)]
+        shown = [same_problem(judged, problem) for judged, _ in self.run([program] * 3, chunk=1)]
         if sum(map(bool, shown)) >= 2 and self._first_only:
             return ExploreFinding(problem, program, program)
         if sum(map(bool, shown)) >= 2:
             small = self._shrunk(program, problem)
             final = next(
-                (p for judged, _ in self.run([small] * 2, chunk=1) if (p := self._same(judged, problem))), None
+                (p for judged, _ in self.run([small] * 2, chunk=1) if (p := same_problem(judged, problem))), None
             )
             return ExploreFinding(final or problem, small if final else program, program)
         company = [*before, program]
-        shown = [self._same(self.run(company)[-1][0], problem) for _ in range(2)]
+        shown = [same_problem(self.run(company)[-1][0], problem) for _ in range(2)]
         if not all(shown):
             return None
         company_left = tuple(before if self._first_only else self._less_company(before, program, problem))
@@ -240,7 +216,7 @@ class Explorer:
         def shows(candidates: Sequence[Program]) -> list[bool]:
             if time.monotonic() > until:
                 return [False] * len(candidates)
-            return [bool(self._same(judged, problem)) for judged, _ in self.run(candidates, chunk=1)]
+            return [bool(same_problem(judged, problem)) for judged, _ in self.run(candidates, chunk=1)]
 
         return shrink(program, shows)
 
@@ -250,7 +226,7 @@ class Explorer:
         while part and time.monotonic() < until:
             for at in range(0, len(kept), part):
                 fewer = kept[:at] + kept[at + part :]
-                if self._same(self.run([*fewer, program], chunk=CHUNK)[-1][0], problem):
+                if same_problem(self.run([*fewer, program], chunk=CHUNK)[-1][0], problem):
                     kept = fewer
                     break
             else:
@@ -267,10 +243,6 @@ class Explorer:
         if not all(judged.asked for judged in tries):
             raise LostGuest(f"it did not run a program: {finding.program}")
         return any(finding.problem.same == problem.same for judged in tries for problem in judged.problems)
-
-    @staticmethod
-    def _same(judged: Judged, problem: StepProblem) -> StepProblem | None:
-        return next((p for p in judged.problems[:1] if p.same == problem.same), None)
 
     # ------------------------------------------------------------------ what the console says, and lost guests
 
@@ -355,7 +327,3 @@ class Explorer:
             return None
         places = [suspect.rpartition("/")[2] for suspect in reports[0].suspects]
         return reports[0], [int(place) for place in places if place.isdigit()]
-
-
-def _length(program: Program) -> tuple[int, int, str]:
-    return len(program.steps), program.units, str(program)
