@@ -43,7 +43,7 @@ KERNEL = "own-7.3-kcov"
 @shared.PROBES
 @shared.RULES
 @click.option("--explore", metavar="TIME", help="Then run generated programs for this time: 60s.")
-@click.option("--seed", type=click.IntRange(0), help="Seed of --explore [default: the date, such as 20261128].")
+@shared.SEED
 @shared.ACCEL
 @shared.SCALE
 @shared.OFFLINE

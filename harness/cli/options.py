@@ -42,6 +42,7 @@ COMPILERS = click.option("-j", "--jobs", type=click.IntRange(1), help="Compilers
 ACCEL = click.option(
     "--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True, help="Acceleration."
 )
+SEED = click.option("--seed", type=click.IntRange(0), help="Seed of --explore [default: the date, such as 20261128].")
 SCALE = click.option(
     "--scale", type=click.FloatRange(0.01), default=1.0, help="Multiply every deadline by this factor."
 )

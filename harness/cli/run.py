@@ -103,7 +103,7 @@ def _split_at(words: list[str], mark: str) -> tuple[list[str], bool, list[str]]:
 @click.option("--resume", metavar="ID", help="Continue an interrupted run: run the cells that have no verdict yet.")
 @click.option("--crosscheck", is_flag=True, help="Also run the Python payload and compare the two (see `crosscheck`).")
 @click.option("--explore", metavar="TIME", help="Also run generated programs for this time in each cell: 60s.")
-@click.option("--seed", type=click.IntRange(0), help="Seed of --explore [default: the date, such as 20261128].")
+@shared.SEED
 @click.option(
     "--trace",
     is_flag=True,
