@@ -129,7 +129,18 @@ def explore(
         resolution = provide((others or meant).matrix, specs, offline=offline, progress=say)
     folder = results / f"{new_run_id()}-{seed}"
     wishes = Wishes(acceleration=accel, scale=scale, fresh=fresh)
-    run = _ExploreRun(folder, wishes, resolution, programs, seconds, seed, came, covered, aside, quiet)
+    run = _ExploreRun(
+        folder=folder,
+        wishes=wishes,
+        resolution=resolution,
+        programs=programs,
+        seconds=seconds,
+        seed=seed,
+        came=came,
+        covered=covered,
+        aside=aside,
+        quiet=quiet,
+    )
     words = _same_kernels(kernels, selection, arches, profile)
     words += [*(["--offline"] if offline else []), *(["--coverage"] if covered else []), "--time", duration]
     again = resume_command("explore", folder, words=words, results=results, usual=Path(RESULTS), matrix=path)
@@ -189,7 +200,7 @@ def _reached(results: Path, name: str) -> Mapping[str, _Reached]:
         raise UsageError(f"{path}: cannot be read: {problem}") from problem
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _ExploreRun:
     """What all kernels of one call have in common."""
 
