@@ -179,16 +179,13 @@ def ends(results: Path, one: Regression) -> tuple[CellRecord, CellRecord]:
     try:
         mark = read_mark(results / one.opened_run)
         news = _by_name(read_run(results / one.opened_run))
-        olds = {
-            name: _by_name(
-                read_run(results / (grown.run if (grown := grown_in(mark.grown, one, name)) else mark.before))
-            )
-            for name in map(first_id, one.cells)
-        }
+        names = tuple(map(first_id, one.cells))
+        nights = {name: grown.run if (grown := grown_in(mark.grown, one, name)) else mark.before for name in names}
+        olds = {night: _by_name(read_run(results / night)) for night in set(nights.values())}
     except UsageError as problem:
         raise NoSearch(f"the night that opened it, or the one before, is not there: {problem}") from problem
-    for name in map(first_id, one.cells):
-        old, new = olds[name].get(name), news.get(name)
+    for name in names:
+        old, new = olds[nights[name]].get(name), news.get(name)
         if old and new and old.kernel and new.kernel:
             if old.kernel.sha256 == new.kernel.sha256:
                 raise NoSearch(f"the kernel of {name} was the same the night before")
