@@ -16,6 +16,7 @@ from itertools import combinations
 
 from harness.model.rule import Check, Outcome, Test
 from harness.model.verdict import KINDS, Kind, RuleResult, Verdict
+from harness.verdicts.crash_reason import shared_crash
 from harness.verdicts.features import PLACES, Features, features, plainness, where_of
 
 PURE = 0.75
@@ -83,6 +84,8 @@ class Cause:
         if self.suite:
             counted = f"{self.failed} of {_count(self.judged, 'test')} fail" + ("s" if self.failed == 1 else "")
             return f"the kernel crashes while {self.call} runs" if self.kind == "crash" else f"{self.call}: {counted}"
+        if self.kind == "crash" and (title := shared_crash(self.first.reason)):
+            return f"the kernel crashes while one of {_count(self.failed, 'probe')} runs: {title}"
         text = _HEADLINES[self.kind].format(call=self._subject) if self.kind else f"{self._subject} fails"
         if self.kind == "bypass" and (self.unmaps or len(self.calls) <= _NAMED) and "sealed 0" in self.first.observed:
             text = f"{self._subject} no longer looks at the seal"
@@ -170,13 +173,13 @@ def _causes_of_rules(results: Sequence[RuleResult]) -> list[Cause]:
         for verdict in result.verdicts
         if verdict.status == "fail" or (verdict.status == "pass" and _speaks(result.rule, verdict))
     ]
+    found, judged = _shared_crashes(judged)
     if not any(one.failed for one in judged):
-        return []
+        return found
     failed = Counter(condition for one in judged if one.failed for condition in _conditions(one.features))
     everything: Counter[Features] = Counter()
     for one in judged:
         everything.update(condition for condition in _conditions(one.features) if condition in failed)
-    found: list[Cause] = []
     while any(failed.values()):
         best = _best(failed, everything)
         found.append(_cause(best, [one for one in judged if best <= one.features]))
@@ -186,6 +189,17 @@ def _causes_of_rules(results: Sequence[RuleResult]) -> list[Cause]:
             everything.subtract(_conditions(one.features))
         judged = [one for one in judged if not (one.failed and best <= one.features)]
     return found
+
+
+def _shared_crashes(judged: Sequence[_Judged]) -> tuple[list[Cause], list[_Judged]]:
+    """One cause for each report that fell on many probes, and the rest. Most of those did nothing to bring it about, so
+    what they have in common explains nothing."""
+    by_title: dict[str, list[_Judged]] = {}
+    rest: list[_Judged] = []
+    for one in judged:
+        title = shared_crash(one.verdict.reason) if one.failed and one.verdict.kind == "crash" else ""
+        (by_title.setdefault(title, []) if title else rest).append(one)
+    return [_cause(frozenset(), covered) for covered in by_title.values()], rest
 
 
 def _demand(rule: Check, verdict: Verdict) -> str:

@@ -17,6 +17,7 @@ from harness.model.rule import KernelFacts, Outcome, ProbeName, Rule
 from harness.model.verdict import Follows, Judgement, RuleResult, Status, Verdict, cut_short
 from harness.observations.model import Observation
 from harness.rules.warnings import is_allowed
+from harness.verdicts.crash_reason import crash_reason
 from harness.verdicts.crosscheck import disagreement
 from harness.verdicts.observation import judge_observation
 from harness.verdicts.window import changes
@@ -163,10 +164,7 @@ def _unanswered(
 ) -> Judgement | None:
     """What there is to say of a probe without looking at its halves; None when they must be looked at."""
     if probe.id in fatal and not (seen and rule.outcome == "unchanged"):
-        crash = fatal[probe.id]
-        beside = ", ".join(other for other in crash.suspects if other != probe.id)
-        ran = f"ran, and beside it {beside}" if beside else "ran"
-        told = f"the kernel reported while the probe {ran}: {crash.title}"
+        told = crash_reason(fatal[probe.id], probe.id)
         # What the kernel crashed over is for the rule of the operation to say.
         return Judgement("error", told) if rule.outcome == "unchanged" else Judgement("fail", told, "crash")
     if probe.id in evidence.doubts:

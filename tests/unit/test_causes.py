@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.guests.console import Crash
 from harness.model.rule import ProbeName
 from harness.model.verdict import Kind, RuleResult, Verdict
 from harness.payload.build import probe_list
 from harness.rules.load import load_catalogue
 from harness.verdicts.causes import causes
+from harness.verdicts.crash_reason import crash_reason, shared_crash
 from harness.verdicts.features import LAYOUTS, call_of, features
 from harness.verdicts.judge import assign
 
@@ -155,3 +158,28 @@ def test_nothing_failed_nothing_explained() -> None:
 )
 def test_the_call_an_operation_is_about(operation: str, call: str) -> None:
     assert call_of(operation) == call
+
+
+def test_a_report_that_falls_on_many_probes_is_one_cause_in_the_kernels_words() -> None:
+    """Of 124 probes that ran at that moment one had executed a program; none of the others has to do with it."""
+    title = "Unable to handle kernel NULL pointer dereference at virtual address 0000000000000008 in do_mmap: Oops"
+    ran = [probe for probe in PROBES if probe.id in REFUSED][::40]
+    crash = Crash("oops", title, (), ran[0].id, fatal=True, also=tuple(probe.id for probe in ran[1:]))
+    found = results(lambda probe: "crash" if probe in ran else of_call("mprotect")(probe))
+    told = [
+        replace(
+            result,
+            verdicts=tuple(
+                replace(v, reason=crash_reason(crash, v.probe)) if v.kind == "crash" else v for v in result.verdicts
+            ),
+        )
+        for result in found
+    ]
+    second, first = causes(told)  # what gets at sealed memory is graver
+    assert first.headline == f"the kernel crashes while one of {len(ran)} probes runs: {title}"
+    assert set(first.probes) == {probe.id for probe in ran}
+    assert second.headline.startswith("mprotect gets at sealed memory")
+    reason = crash_reason(crash, ran[0].id)
+    assert f"and {len(ran) - 4} more: " in reason and shared_crash(reason) == title
+    alone = crash_reason(replace(crash, also=()), ran[0].id)
+    assert alone == f"the kernel reported while the probe ran: {title}" and not shared_crash(alone)
