@@ -81,39 +81,57 @@ bool x_valid(const struct x_program *p, size_t left)
 
 /* ------------------------------------------------------------------ places */
 
-static size_t slots[X_PLACES]; /* those this process has used up */
+/*
+ * What this process has used up of each place. The windows there are of all lengths, and none may come to where another
+ * has left sealed memory. Counted in STRIDE pages; at borders of page tables in tables, of 4 GiB in borders.
+ */
+static size_t used[X_PLACES];
+
+enum { STRIDE = 32 };
 
 static uintptr_t top_of_memory(size_t page)
 {
 	return ARCH_MEMORY_TOP - page;
 }
 
+static size_t strides(const struct x_window *w)
+{
+	size_t pages = (size_t)w->units * w->unit / w->page + GAP_PAGES;
+
+	return (pages + STRIDE - 1) / STRIDE;
+}
+
+static size_t table_size(const struct x_window *w) /* of the memory that one page of the page table maps */
+{
+	return w->page * (w->page / 8);
+}
+
+/* How much of its place a window uses up. */
+static size_t share(const struct x_window *w, enum x_place place)
+{
+	if (place == X_FOUR_GIB)
+		return 1;
+	return place == X_TABLES ? 2 * ((size_t)w->units * w->unit / table_size(w)) + 3 : strides(w);
+}
+
 /* 0 when this process has no such place left. */
-static uintptr_t slot(const struct x_window *w, enum x_place place, size_t number)
+static uintptr_t place_for(const struct x_window *w, enum x_place place)
 {
 	size_t length = (size_t)w->units * w->unit, half = (size_t)(w->units / 2) * w->unit;
-	size_t stride = (length + GAP_PAGES * w->page + 32 * w->page - 1) / (32 * w->page) * (32 * w->page);
-	size_t table = w->page * (w->page / 8); /* of memory that one page of the page table maps */
+	size_t before = used[place] * STRIDE * w->page;
 
 	switch (place) {
 	case X_LOW:
-		return 0x20000 + (number + 1) * stride > 0x1000000 ? 0 : 0x20000 + number * stride;
+		return 0x20000 + before + strides(w) * STRIDE * w->page > 0x1000000 ? 0 : 0x20000 + before;
 	case X_FOUR_GIB:
-		return ((number + 1) << 32) - half;
+		return ((used[place] + 1) << 32) - half;
 	case X_TOP:
-		return top_of_memory(w->page) - length - number * stride;
+		return top_of_memory(w->page) - length - before;
 	case X_TABLES:
-		return 0x2000000000 + (number + 1) * (length / table + 2) * table - half;
+		return 0x2000000000 + (used[place] + length / table_size(w) + 1) * table_size(w) - half;
 	default:
-		return 0x1000000000 + number * 32 * w->page; /* as many as it needs are taken: slots_taken() */
+		return 0x1000000000 + before;
 	}
-}
-
-static size_t slots_taken(const struct x_window *w, enum x_place place)
-{
-	size_t length = (size_t)w->units * w->unit + GAP_PAGES * w->page;
-
-	return place == X_USUAL ? (length + 32 * w->page - 1) / (32 * w->page) : 1;
 }
 
 /* A kernel that checks all mappings at each change of one takes many seconds for them. */
@@ -192,7 +210,7 @@ enum made { MADE, FAILED, NO_PLACE };
 static enum made make_window(struct x_window *w, const struct x_program *p)
 {
 	for (int tries = 0; tries < TRIES; tries++) {
-		w->base = (char *)slot(w, p->place, slots[p->place]);
+		w->base = (char *)place_for(w, p->place);
 		if (!w->base)
 			return NO_PLACE;
 		if (make_at(w, p))
@@ -200,7 +218,7 @@ static enum made make_window(struct x_window *w, const struct x_program *p)
 		if (errno != EEXIST)
 			return FAILED;
 		/* Somebody's mapping is in the way. Ours before it, if any, stays where nobody looks. */
-		slots[p->place] += slots_taken(w, p->place);
+		used[p->place] += share(w, p->place);
 	}
 	return NO_PLACE;
 }
@@ -444,7 +462,7 @@ static bool run_pass(struct pass *pass)
 	go_on(pass, 0, pass->mine + 2, pass->other ? pass->other + 2 : NULL);
 	tidy(w);
 	if (w->seals)
-		slots[p->place] += slots_taken(w, p->place);
+		used[p->place] += share(w, p->place);
 	return true;
 }
 

@@ -14,6 +14,7 @@ from harness.explore.state import (
     EMPTY,
     FREE,
     GROWN,
+    KEEPS,
     KEYED,
     KIND,
     MAPS,
@@ -97,10 +98,23 @@ def _astray(
     for i in footprint if whole or plain else ():
         if whole or attrs[i] < SEALED:
             attrs[i] |= ASTRAY
+    if op[0] == MREMAP and op[3] in KEEPS and said == 0:
+        # MREMAP_DONTUNMAP may unlock all of the mapping that it moves a part of, and beside a seal that ends sooner.
+        for i in _joined(after, n, op[1], op[1] + op[2]):
+            attrs[i] |= ASTRAY
     if after[2:] != twin[2:]:
         for i in range(n):
             if differs(after, twin, n, i):
                 attrs[i] |= ASTRAY
+
+
+def _joined(look: bytes, n: int, start: int, end: int) -> range:
+    """A range with all that is mapped without a hole before and behind it."""
+    while start > 0 and look[1 + start] & MAPPED:
+        start -= 1
+    while end < n and look[2 + end] & MAPPED:
+        end += 1
+    return range(start, end)
 
 
 def _come_and_gone(attrs: bytearray, operation: Operation, before: bytes, after: bytes) -> None:

@@ -23,6 +23,7 @@ MAPS = frozenset({MMAP, REMAP_FILE, SHMAT, BRK})
 WHOLE = frozenset({1, BRK})  # refused, it has changed plain memory no more than sealed memory
 TO = {MOVES.index("to"), MOVES.index("to-keep"), MOVES.index("double")}
 RESIZES = {MOVES.index("shrink"), MOVES.index("grow"), MOVES.index("grow-or-move")}
+KEEPS = {MOVES.index("to-keep"), MOVES.index("elsewhere-keep")}
 UNMAPS = {MOVES.index("to"), MOVES.index("elsewhere"), MOVES.index("grow-or-move")}
 NO_SEAL = {
     SEALINGS.index("flags"),

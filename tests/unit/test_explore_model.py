@@ -365,3 +365,27 @@ def test_what_was_kept_is_well_where_nobody_looked_before_and_the_twin_discarded
     assert "sealed-unchanged" not in oracles(seen.judge())
     seen.looks[1][1], seen.twin_looks[1][1] = (R, 0), (R, 0xA1)
     assert "sealed-unchanged" in oracles(seen.judge())
+
+
+def test_what_a_move_that_keeps_has_unlocked_beside_it_is_not_compared() -> None:
+    """MREMAP_DONTUNMAP of a part unlocks the whole mapping, which ends at a seal; seen on 6.12.73 and 6.12.95."""
+    program = parse_program(
+        "window 2 x 1 page, usual: anon 2 rw\nmseal 1-1\nmremap 0-0 elsewhere-keep\nmadvise 1-1 dontneed"
+    )
+    start = [(RW, 0xA0), (RW, 0xA1)]
+    moved = [(RW, 0), (RW, 0xA1)]
+    empty = [(RW, 0), (RW, 0)]
+    seen = Window(
+        program,
+        [0, 0, EINVAL],
+        [LEFT_OUT, 0, 0],
+        [start, start, moved, moved],
+        [start, start, moved, empty],
+        {1},
+    )
+    assert oracles(seen.judge()) == []
+    without = parse_program(str(program).replace("\nmremap 0-0 elsewhere-keep", ""))
+    other = Window(
+        without, [0, EINVAL], [LEFT_OUT, 0], [start, start, start], [start, start, [(RW, 0xA0), (RW, 0)]], {1}
+    )
+    assert "same-as-twin" in oracles(other.judge())
