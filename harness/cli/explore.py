@@ -156,6 +156,8 @@ def explore(
                 raise KeyboardInterrupt
     if as_json:
         click.echo(json.dumps([explored_json(one) for one in explored], indent=1))
+    else:
+        click.echo(f"written to {folder}: {_KEPT}, junit.xml")
     codes = {one.exit_code for one in explored}
     return 1 if 1 in codes else 3 if 3 in codes or not any(one.asked for one in explored) else 0
 

@@ -30,10 +30,13 @@ def list_command(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_as_json(guest) for guest in found], indent=1))
         return
-    table = Table("guest", "kernel", "arch", "profile", "saved", "boot", "MB", box=None, header_style="bold")
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("guest", "kernel", "arch", "profile", "saved", "boot", "MB"):
+        table.add_column(heading, overflow="fold", no_wrap=heading not in ("kernel", "profile"))
     for guest in found:
         boot, size = f"{guest.boot_seconds:.1f} s", f"{guest.size / 1e6:.0f}"
-        table.add_row(guest.key[:12], guest.kernel, guest.arch, guest.profile, guest.saved, boot, size)
+        saved = guest.saved[:16].replace("T", " ")
+        table.add_row(guest.key[:12], guest.kernel, guest.arch, guest.profile, saved, boot, size)
     console = screen()
     if found:
         print_table(console, table)

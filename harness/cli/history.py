@@ -25,6 +25,8 @@ from harness.runs.run_store import run_folders
 SCHEMA = 1
 # Runs of a rule that are drawn in one line.
 _DRAWN = 60
+# The columns that are folded where a terminal is too narrow. The others are short, and cut off if they are not folded.
+_FOLDED = ("rule", "cell", "kernel", "release", "answers", "rules")
 
 
 def where(command: shared.ClickCommand) -> shared.ClickCommand:
@@ -218,7 +220,7 @@ def _json(name: str, data: object) -> None:
 def _table(*headings: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in headings:
-        table.add_column(heading, overflow="fold", no_wrap=heading != headings[-1])
+        table.add_column(heading, overflow="fold", no_wrap=heading not in _FOLDED)
     return table
 
 

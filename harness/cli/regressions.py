@@ -127,7 +127,9 @@ def digest_command(days: int, send: bool, results: Path, database: str | None) -
     since = (datetime.now(UTC) - timedelta(days=days)).date().isoformat()
     with reading(database_url(results, database)) as connection:
         told = digest(regressions(connection), since)
-    click.echo(Ink.of(screen()).safe(told.text), nl=False)
+    ink = Ink.of(screen())
+    for line in told.text.rstrip("\n").split("\n"):
+        click.echo(ink.safe(line))
     for way in ways:
         way.send(told, "digest")
 

@@ -51,7 +51,7 @@ def list_rules(family: str | None, level: str | None, as_json: bool) -> None:
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("rule", "contract", "level", "outcome", "statement"):
-        table.add_column(heading, overflow="fold", no_wrap=heading in ("rule", "level", "outcome"))
+        table.add_column(heading, overflow="fold", no_wrap=heading != "statement")
     for rule in chosen:
         table.add_row(rule.id, rule.contract, rule.level, rule.outcome, escape(rule.statement))
     print_table(screen(), table)

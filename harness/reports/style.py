@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Column, Table
 from rich.text import Text
 
 from harness.model.verdict import Kind, Status
@@ -20,6 +21,9 @@ _ASCII: Mapping[str, str] = {
 
 # As wide as a table ever gets where nobody's screen ends.
 _UNLIMITED = 1_000_000
+# A column with cells longer than this has sentences; what it needs to be read beside others.
+_SENTENCE, _READABLE = 60, 36
+_BETWEEN = 2
 
 
 def screen(*, highlight: bool = True) -> Console:
@@ -30,15 +34,46 @@ def screen(*, highlight: bool = True) -> Console:
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Print a table: folded to fit a terminal, elsewhere one line a row, without spaces at the end."""
+    """Print a table: folded to fit a terminal, its sentences below each row where there is no room for them beside it;
+    elsewhere one line a row, without spaces at the end."""
     if not console.soft_wrap:
-        console.print(table)
+        below = _cramped(table, console.width)
+        for part in _with_below(table, below) if below else [table]:
+            console.print(part)
         return
     options = console.options.update(width=_UNLIMITED)
     for row in console.render_lines(table, options, pad=False, new_lines=False):
         line = Text.assemble(*((part.text, part.style or "") for part in row), end="")
         line.rstrip()
         console.print(line, soft_wrap=True)
+
+
+def _cramped(table: Table, width: int) -> list[Column]:
+    """The columns of sentences, where a table of this width leaves them too little room."""
+    needs = {id(column): max(map(_width, [column.header, *column.cells])) for column in table.columns}
+    long = [column for column in table.columns if needs[id(column)] > _SENTENCE]
+    rest = sum(needs[id(column)] for column in table.columns if column not in long)
+    room = width - rest - _BETWEEN * (len(table.columns) - 1)
+    return long if room < _READABLE * len(long) else []
+
+
+def _with_below(table: Table, below: list[Column]) -> Iterator[RenderableType]:
+    """Each row as a line of its short cells, and below it the long ones, indented."""
+    for row in zip(*(column.cells for column in table.columns), strict=True):
+        cells = list(zip(table.columns, map(_text, row), strict=True))
+        yield Text("  ").join(text for column, text in cells if column not in below and text)
+        for column, text in cells:
+            if column in below:
+                heading = f"{column.header}: " if len(below) > 1 else ""
+                yield Padding(Text(heading) + text, (0, 0, 0, 4))
+
+
+def _text(cell: RenderableType) -> Text:
+    return cell if isinstance(cell, Text) else Text.from_markup(str(cell))
+
+
+def _width(cell: RenderableType) -> int:
+    return _text(cell).cell_len
 
 
 @dataclass(frozen=True)

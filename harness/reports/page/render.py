@@ -64,6 +64,7 @@ def page_html(
         run=done.record,
         headline=headline(done),
         news=news,
+        counted=plural,
         beside=len(grid.columns) <= _BESIDE,
         counts=status_counts(done),
         kinds=_kinds(done),
