@@ -166,9 +166,11 @@ def show_cost(row: str, results: Path, database: str | None, as_json: bool) -> N
     The kernels are those that `sealmatrix cost` and `nightly --cost` counted in this results folder, and those that the
     history knows already; the change is since the version before.
     """
-    counted = stored_costs(results)
-    with writing(database_url(results, database)) as connection:
-        record_costs(connection, counted.values())
+    url = database_url(results, database)
+    if counted := stored_costs(results):
+        with writing(url) as connection:
+            record_costs(connection, counted.values())
+    with reading(url) as connection:
         found = cost_history(connection, row)
     if as_json:
         _json("cost", [asdict(point) for point in found])

@@ -28,7 +28,8 @@ class CostPoint:
 
 
 def record_costs(connection: Connection, tables: Iterable[CostTable]) -> None:
-    """Keep the costs of these kernels, replacing what was known of them."""
+    """Keep the costs of these kernels, replacing what was known of the same rows. Of a row that has no number here, the
+    history may know one from another results folder, or from before its folder was removed."""
     for table in tables:
         rows = [
             {
@@ -44,9 +45,10 @@ def record_costs(connection: Connection, tables: Iterable[CostTable]) -> None:
             for cost in table.costs.values()
             if not cost.without
         ]
-        same = (CostRow.kernel_sha256 == table.sha256, CostRow.arch == table.arch)
-        connection.execute(delete(CostRow).where(*same))
         if rows:
+            same = (CostRow.kernel_sha256 == table.sha256, CostRow.arch == table.arch)
+            named = CostRow.row.in_([row["row"] for row in rows])
+            connection.execute(delete(CostRow).where(*same, named))
             connection.execute(insert(CostRow), rows)
 
 

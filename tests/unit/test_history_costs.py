@@ -11,6 +11,8 @@ from click.testing import CliRunner
 from harness.cli.history import history
 from harness.cost.model import Cost, CostTable
 from harness.errors import UsageError
+from harness.history.costs import record_costs
+from harness.history.database import database_url, writing
 from harness.reports.cost import Costed, cost_json
 
 SETTLED = {"6.12.43": 1000.0, "6.9.2": 1200.0, "7.0": 1100.0}  # in no order
@@ -54,9 +56,32 @@ def test_what_the_history_knows_of_folders_that_are_gone_is_told_too(tmp_path: P
 
 
 def test_a_row_without_a_number_is_no_cost_and_an_unknown_one_is_refused(tmp_path: Path) -> None:
-    nothing = CliRunner().invoke(history, ["cost", "munmap", "--results", str(tmp_path)])
-    assert (nothing.exit_code, nothing.output) == (0, "no kernel was counted yet; `sealmatrix cost KERNEL` does\n")
     count(tmp_path, "x86_64", SETTLED)
     refused = CliRunner().invoke(history, ["cost", "brk", "--results", str(tmp_path)])
     with pytest.raises(UsageError, match="brk: no such cost"):
         raise refused.exception or AssertionError(refused.output)
+
+
+def test_asking_makes_no_history_and_a_wrong_folder_is_an_error(tmp_path: Path) -> None:
+    words = ["cost", "munmap", "--results", str(tmp_path / "typo")]
+    answer = CliRunner().invoke(history, words)
+    assert isinstance(answer.exception, UsageError) and "there is no history in" in str(answer.exception)
+    assert list(tmp_path.iterdir()) == []
+    with writing(database_url(tmp_path)):
+        pass
+    nothing = CliRunner().invoke(history, ["cost", "munmap", "--results", str(tmp_path)])
+    assert (nothing.exit_code, nothing.output) == (0, "no kernel was counted yet; `sealmatrix cost KERNEL` does\n")
+
+
+def test_rows_that_another_folder_counted_stay(tmp_path: Path) -> None:
+    """One history, two results folders: here only munmap was counted, and of brk there is no number."""
+    count(tmp_path, "x86_64", SETTLED)
+    database = ["--database", str(tmp_path / "all.sqlite"), "--json"]
+    known = {"version": "7.0", "sha256": "x86_647.0", "pinned": ("one CPU",)}
+    costs = {"brk/1/none": Cost("brk/1/none", 800.0, 700.0, 0.0, 48)}
+    url = database_url(tmp_path, str(tmp_path / "all.sqlite"))
+    with writing(url) as connection:
+        record_costs(connection, [CostTable("debian-7.0", "x86_64", "7.0-cloud", costs=costs, **known)])  # type: ignore[arg-type]
+    assert CliRunner().invoke(history, ["cost", "munmap", "--results", str(tmp_path), *database]).exit_code == 0
+    told = CliRunner().invoke(history, ["cost", "brk", "--results", str(tmp_path), *database])
+    assert [point["settled"] for point in json.loads(told.output)["cost"]] == [700.0]
