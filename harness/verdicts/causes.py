@@ -85,7 +85,7 @@ class Cause:
             counted = f"{self.failed} of {_count(self.judged, 'test')} fail" + ("s" if self.failed == 1 else "")
             return f"the kernel crashes while {self.call} runs" if self.kind == "crash" else f"{self.call}: {counted}"
         if self.kind == "crash" and (title := shared_crash(self.first.reason)):
-            return f"the kernel crashes while one of {_count(self.failed, 'probe')} runs: {title}"
+            return f"the kernel crashes while one of several probes runs: {title}"
         text = _HEADLINES[self.kind].format(call=self._subject) if self.kind else f"{self._subject} fails"
         if self.kind == "bypass" and (self.unmaps or len(self.calls) <= _NAMED) and "sealed 0" in self.first.observed:
             text = f"{self._subject} no longer looks at the seal"
