@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import click
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from rich.console import Console
 
 from harness.cli import options as shared
@@ -35,7 +37,6 @@ from harness.kernels.store import telling
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import CellSpec
 from harness.model.atomic_files import write_atomically
-from harness.model.json_text import parse_json
 from harness.model.verdict import INTERRUPTED
 from harness.payload.build import build
 from harness.processes.children import doing
@@ -180,26 +181,37 @@ def _telling_how_to_go_on(folder: Path, again: str, *, resumable: bool) -> Itera
         raise Interrupted(f"interrupted{doing(asked)}; what was seen is kept in {folder}{told}") from asked
 
 
-@dataclass(frozen=True)
-class _Reached:
+Amount = Annotated[int, Field(ge=0)]
+
+
+class _Reached(BaseModel):
     """How far an earlier run came with one cell."""
 
-    seed: int
-    batches: int = 0
-    exhausted: int = 0
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    cell: str
+    seed: Amount
+    batches: Amount = 0
+    exhaustive: Amount = 0
+
+
+_REACHED = TypeAdapter(list[_Reached])
 
 
 def _reached(results: Path, name: str) -> Mapping[str, _Reached]:
     """What ``explore.json`` of an earlier run says, by cell. Raises ``UsageError``."""
     path = results / name / _KEPT
     try:
-        told = parse_json(path.read_text(encoding="utf-8"))
-        return {one["cell"]: _Reached(one["seed"], one["batches"], one["exhaustive"]) for one in told}
+        return {one.cell: one for one in _REACHED.validate_json(path.read_bytes())}
     except FileNotFoundError:
         there = sorted(folder.parent.name for folder in results.glob(f"*/{_KEPT}"))
         raise UsageError(f"--resume {name}: {results} has no such run{nearest(name, there)}") from None
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise UsageError(f"{path}: cannot be read: {problem}") from problem
+    except OSError as problem:
+        raise UsageError(f"{path}: cannot be read: {problem.strerror}") from problem
+    except ValidationError as problem:
+        fault = problem.errors()[0]
+        where = ".".join(map(str, fault["loc"]))
+        raise UsageError(f"{path}: this is no exploration: {where + ': ' if where else ''}{fault['msg']}") from problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,8 +235,8 @@ class _ExploreRun:
         explorer = self._explorer(spec, outcome)
         if explorer is not None:
             with _ending(explorer, outcome):
-                came = self.came.get(spec.id, _Reached(self.seed))
-                source = ProgramSource(self.seed, batches=came.batches, exhausted=came.exhausted)
+                came = self.came.get(spec.id, _Reached(cell=spec.id, seed=self.seed))
+                source = ProgramSource(self.seed, batches=came.batches, exhausted=came.exhaustive)
                 explorer.explore(source, self.seconds, outcome, () if came.batches else self.programs)
         return Explored(spec.kernel.name, spec.arch, outcome, cell=spec.id)
 

@@ -47,6 +47,27 @@ def test_bad_input_is_one_line_before_anything_boots(tmp_path: Path, words: list
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('[{"cell": "a", "seed": "abc", "batches": 1, "exhaustive": 1}]', "0.seed: Input should be a valid integer"),
+        ('[{"cell": "a", "seed": 1, "batches": "x", "exhaustive": 1}]', "0.batches"),
+        ('[{"cell": "a", "seed": 1, "batches": 1, "exhaustive": -1}]', "0.exhaustive"),
+        ('[{"cell": "a", "batches": 1, "exhaustive": 1}]', "0.seed: Field required"),
+        ('{"a": 1}', "Input should be a valid array"),
+        ("[{", "Invalid JSON"),
+        ("\udcff", "Invalid JSON"),
+    ],
+)
+def test_an_exploration_that_cannot_be_resumed_is_one_line(tmp_path: Path, text: str, complaint: str) -> None:
+    (tmp_path / "earlier").mkdir()
+    (tmp_path / "earlier" / "explore.json").write_bytes(text.encode(errors="surrogateescape"))
+    done = CliRunner().invoke(explore, ["debian-6.12", "--resume", "earlier", "--results", str(tmp_path)])
+    assert isinstance(done.exception, UsageError)
+    said = str(done.exception)
+    assert "explore.json: this is no exploration: " in said and complaint in said and "\n" not in said
+
+
 def outcome(*findings: ExploreFinding, judged: int = 10, lost: str = "", mseal: int = 0) -> Exploration:
     return Exploration(
         3, programs=10, judged=judged, findings=list(findings), lost=lost, plan=BatchPlan(2, 4096, True, True, mseal)
