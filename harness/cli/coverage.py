@@ -84,7 +84,7 @@ def coverage(
     aside = Console(stderr=True)
     hush(quiet)
     globs = probes_meant(probes, rules)
-    seconds = seconds_of(explore) if explore else 0.0
+    seconds = 0.0 if explore is None else seconds_of(explore, "--explore")
     seed = int(f"{datetime.now(UTC):%Y%m%d}") if seed is None else seed
     matrix = load_matrix(path or default_path())
     words = Words(

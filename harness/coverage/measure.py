@@ -174,7 +174,8 @@ def _explored(
         outcome = explorer.explore(ProgramSource(seed), seconds, Exploration(seed))
     finally:
         explorer.stop()
-    return outcome.programs, frozenset(covered.pairs), outcome.lost and f"exploration: {outcome.lost}"
+    lost = outcome.lost or ("" if outcome.programs else "no program ran")
+    return outcome.programs, frozenset(covered.pairs), lost and f"exploration: {lost}"
 
 
 def rules_of(payload: Payload, catalogue: Mapping[str, Rule]) -> Mapping[str, tuple[str, ...]]:

@@ -7,7 +7,7 @@ behind that call names it. Addresses are the lower 32 bits, as payloads report t
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -99,6 +99,11 @@ def gone(way: Way, before: int, code: Code) -> bool:
     return before == way.block or bool(called)
 
 
+def number_of_rules(names: Sequence[str]) -> int:
+    """How many of those that ran something are rules."""
+    return sum(name != EXPLORATION for name in names)
+
+
 @dataclass(frozen=True)
 class FunctionCoverage:
     """Of one function: lines with whether each ran, and branches with which of their sides did, by line."""
@@ -119,6 +124,11 @@ class FunctionCoverage:
     def lines_run(self) -> int:
         """How many lines ran."""
         return sum(self.lines.values())
+
+    @property
+    def number_of_rules(self) -> int:
+        """How many rules' probes ran any of it: exploration is none."""
+        return number_of_rules(self.rules)
 
     @property
     def both_ways(self) -> int:

@@ -7,7 +7,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from harness.coverage.model import CoverageResult, FunctionCoverage
+from harness.coverage.model import CoverageResult, FunctionCoverage, number_of_rules
+from harness.runs.cells import plural
 
 _UNREACHED = 12  # lines named for each function on a screen
 _SUMS = (("lines_run", "lines"), ("branches_both_ways", "branches"))
@@ -30,7 +31,7 @@ def coverage_lines(result: CoverageResult) -> Iterator[str]:
             yield f"  {file:{width + 2}} {'lines':>12} {'both ways':>12} {'rules':>6}"
         lines = f"{function.lines_run}/{len(function.lines)}"
         branches = f"{function.both_ways}/{len(function.branches)}"
-        yield f"    {function.name:{width}} {lines:>12} {branches:>12} {len(function.rules):>6}"
+        yield f"    {function.name:{width}} {lines:>12} {branches:>12} {function.number_of_rules:>6}"
     if result.functions:
         sums = totals(result.functions)
         lines, branches = (f"{sums[part]} of {sums[all_of]}" for part, all_of in _SUMS)
@@ -39,7 +40,8 @@ def coverage_lines(result: CoverageResult) -> Iterator[str]:
             yield f"  {result.only_explored} lines of these were run by generated programs and by no probe"
         yield from _next(result.functions)
     if len(result.smallest) > 1:
-        yield f"  {len(result.smallest)} of the {result.probes} probes reach all of this (`smallest` of coverage.json)"
+        few = f"{len(result.smallest)} of the {result.probes} probes"
+        yield f"  {few} reach all that they reach together (`smallest` of coverage.json)"
     if result.cut:
         first = result.cut[0]
         yield f"  {len(result.cut)} probes ran more than is kept of one, the first {first}: they may have reached more"
@@ -129,6 +131,7 @@ def _source(result: CoverageResult, file: str, source: Sequence[str]) -> Iterato
             branches.setdefault(number, []).append((one, other))
     for number, text in enumerate(source, 1):
         rules = result.by_line.get((file, number), ())
+        named, count = ", ".join(rules[:_RULES]), number_of_rules(rules)
         more = f" and {len(rules) - _RULES} more" if len(rules) > _RULES else ""
         yield {
             "number": number,
@@ -136,8 +139,7 @@ def _source(result: CoverageResult, file: str, source: Sequence[str]) -> Iterato
             "state": "" if number not in ran else "run" if ran[number] else "not",
             "branches": " ".join(_ways(*ways) for ways in branches.get(number, ())),
             "half": any(one != other for one, other in branches.get(number, ())),
-            "rules": ", ".join(rules[:_RULES]) + more,
-            "count": len(rules),
+            "ran_by": f"{plural(count, 'rule')}: {named}{more}" if count else named,
         }
 
 

@@ -6,17 +6,20 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from errno import ENOSYS
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.cli.coverage import coverage
 from harness.coverage.elf import read_code
 from harness.coverage.measure import CoverageTrace, measure_coverage, pairs_of, read_sources, rules_of, sources_for
 from harness.coverage.model import Branch, Code, CoveragePair, CoverageResult, FunctionCoverage, Way, judge
 from harness.coverage.smallest import parts_of, smallest
-from harness.errors import ImageError, LostGuest
+from harness.errors import ImageError, LostGuest, UsageError
 from harness.explore.program import parse_program
 from harness.explore.source import ProgramSource
 from harness.guests.model import Booted, Event, Exited, Output
@@ -212,22 +215,23 @@ def test_a_trace_that_was_cut_is_said(own: Kernel) -> None:
     assert "ran more than is kept" in "\n".join(coverage_lines(result))
 
 
+class Both(PromisingKernel):
+    """The probes first; the next guest runs programs, a batch of them."""
+
+    def boot(self) -> Booted:
+        return Booted("7.3", "x86_64", 4096, "", "tcg", "", 0.1)
+
+    def run(self, argv: Sequence[str]) -> Iterator[Event]:
+        if "--explore" in argv:
+            yield from super().run(argv)
+            return
+        yield from [Output("out", line) for line in stream(ENTRY, SECOND)]
+        yield Exited(0, None)
+
+
 def test_generated_programs_are_measured_beside_the_probes(
     own: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Both(PromisingKernel):
-        """The probes first; the next guest runs programs, a batch of them."""
-
-        def boot(self) -> Booted:
-            return Booted("7.3", "x86_64", 4096, "", "tcg", "", 0.1)
-
-        def run(self, argv: Sequence[str]) -> Iterator[Event]:
-            if "--explore" in argv:
-                yield from super().run(argv)
-                return
-            yield from [Output("out", line) for line in stream(ENTRY, SECOND)]
-            yield Exited(0, None)
-
     clock = itertools.count()
     monkeypatch.setattr("harness.explore.session.time.monotonic", lambda: next(clock))
     programs = [parse_program(f"window 2 x 1 page, usual: anon 2 rw\nmunmap 0-{n}") for n in (0, 1)]
@@ -240,7 +244,26 @@ def test_generated_programs_are_measured_beside_the_probes(
     told = "\n".join(coverage_lines(result))
     assert "1 probes and 2 generated programs" in told
     assert f"{result.only_explored} lines of these were run by generated programs and by no probe" in told
-    assert "2 generated programs" in coverage_page(result, {FILE: LINES})
+    page = coverage_page(result, {FILE: LINES})
+    assert "2 generated programs" in page
+    # Exploration is no rule, and what only programs reach is not what probes reach.
+    (function,) = [f for f in result.functions if f.reached]
+    assert "exploration" in function.rules
+    assert function.number_of_rules == len(function.rules) - 1
+    assert 'title="exploration"' in page
+    assert "1 rule: exploration, " in page
+    several = "\n".join(coverage_lines(replace(result, smallest=("a", "b"))))
+    assert "2 of the 1 probes reach all that they reach together" in several
+
+
+def test_exploration_that_ran_no_program_is_no_whole_answer(
+    own: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = [parse_program("window 2 x 1 page, usual: anon 2 rw\nmunmap 0-1")]
+    monkeypatch.setattr(ProgramSource, "batch", lambda *_: programs)
+    guest = Both(tmp_path, mseal=ENOSYS)
+    result = measure_coverage(own, DATA / "x86_64.elf", lambda: guest, (PROBE,), lambda _: None, explore=3)
+    assert result.lost == "exploration: no program ran"
 
 
 def test_rules_about_every_probe_say_nothing_of_one() -> None:
@@ -291,3 +314,10 @@ def test_sources_are_those_that_were_built(own: Kernel, tmp_path: Path) -> None:
     assert read_sources(found, [FILE, "mm/vma.c"]) == {FILE: ("one", "two")}
     whose = replace(own, origin=Origin("tree", "linux-source-7.3 1:7.3.4-1"))
     assert sources_for(store, whose, built / "vmlinux") == package
+
+
+def test_a_time_that_is_none_is_refused_by_the_name_of_its_option() -> None:
+    for time in ("soon", ""):
+        answer = CliRunner().invoke(coverage, ["--explore", time])
+        assert isinstance(answer.exception, UsageError)
+        assert str(answer.exception).startswith(f"--explore {time}: write a number")
