@@ -181,7 +181,7 @@ def _telling_how_to_go_on(folder: Path, again: str, *, resumable: bool) -> Itera
         raise Interrupted(f"interrupted{doing(asked)}; what was seen is kept in {folder}{told}") from asked
 
 
-Amount = Annotated[int, Field(ge=0)]
+_Count = Annotated[int, Field(ge=0)]
 
 
 class _Reached(BaseModel):
@@ -190,9 +190,9 @@ class _Reached(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True)
 
     cell: str
-    seed: Amount
-    batches: Amount = 0
-    exhaustive: Amount = 0
+    seed: _Count
+    batches: _Count = 0
+    exhaustive: _Count = 0
 
 
 _REACHED = TypeAdapter(list[_Reached])
