@@ -14,7 +14,7 @@ from harness.compare.sides import loader, pick
 from harness.cost.model import DEFAULT_BY
 from harness.cost.stored import stored_costs
 from harness.errors import UsageError
-from harness.model.atomic_files import write_text
+from harness.model.atomic_files import write_output
 from harness.model.run_record import read_run
 from harness.reports.compare import print_comparison
 from harness.reports.compare_json import comparison_json
@@ -61,7 +61,7 @@ def compare(
     """
     comparison = _compare(names, pair, series, across, results)
     if junit is not None:
-        write_text(junit, comparison_xml(comparison))
+        write_output(junit, comparison_xml(comparison))
     if as_json:
         click.echo(json.dumps(comparison_json(comparison), indent=1))
     else:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from harness.cli import options as shared
-from harness.model.atomic_files import write_text
+from harness.model.atomic_files import write_output
 from harness.nightly.marks import news_of
 from harness.reports.junit import classnames, suite, to_xml
 from harness.reports.kcidb import kcidb
@@ -76,5 +76,5 @@ def report(
     if output is None:
         click.echo(written, nl=False)
     else:
-        write_text(output, written)
+        write_output(output, written)
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from pathlib import Path
 
 from harness.errors import StoreError
@@ -30,5 +31,20 @@ def write_text(path: Path, text: str) -> None:
     """Write a file of a run, or a report, like ``write_atomically``. Raises ``StoreError``."""
     try:
         write_atomically(path, text.encode())
+    except OSError as problem:
+        raise StoreError(f"{path}: cannot be written: {problem.strerror}") from problem
+
+
+def write_output(path: Path, text: str) -> None:
+    """Write a file that a person named. A link stays one and what it leads to is written; a pipe or a device
+    (``/dev/stdout``) is written into, and never replaced. Raises ``StoreError``."""
+    try:
+        if path.exists() and not path.is_file():
+            with path.open("wb") as file:
+                file.write(text.encode())
+        else:
+            target = Path(os.path.realpath(path))
+            mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o644
+            write_atomically(target, text.encode(), mode)
     except OSError as problem:
         raise StoreError(f"{path}: cannot be written: {problem.strerror}") from problem

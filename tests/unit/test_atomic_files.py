@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import StoreError
-from harness.model.atomic_files import write_atomically, write_text
+from harness.model.atomic_files import write_atomically, write_output, write_text
 from harness.model.run_record import read_run, write_run
 from harness.model.stored_files import pack, read_stored
 from tests.builders import run
@@ -66,3 +66,27 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     before = (tmp_path / "run.json").read_bytes()
     assert pack(tmp_path / "run.json")
     assert read_stored(tmp_path / "run.json") == before
+
+
+def test_a_file_that_a_person_named_stays_what_it_is(tmp_path: Path) -> None:
+    """As root a rename would put a file where /dev/null is."""
+    (tmp_path / "real.xml").write_text("a longer text that was there")
+    (tmp_path / "real.xml").chmod(0o600)
+    (tmp_path / "link.xml").symlink_to("real.xml")
+    write_output(tmp_path / "link.xml", "new")
+    assert (tmp_path / "link.xml").is_symlink()
+    assert (tmp_path / "real.xml").read_text() == "new"
+    assert stat.S_IMODE((tmp_path / "real.xml").stat().st_mode) == 0o600
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_output(tmp_path / "pipe", "through a pipe")
+        assert os.read(reader, 100) == b"through a pipe"
+    finally:
+        os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+    write_output(tmp_path / "new" / "file", "made")
+    assert (tmp_path / "new" / "file").read_text() == "made"
+    with pytest.raises(StoreError, match="new: cannot be written: Is a directory"):
+        write_output(tmp_path / "new", "text")
+    assert {path.name for path in tmp_path.iterdir()} == {"real.xml", "link.xml", "pipe", "new"}

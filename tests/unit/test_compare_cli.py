@@ -25,7 +25,8 @@ def test_two_kernels_of_the_newest_run(call: Any) -> None:
 
 
 def test_last_night_against_tonight_and_junit(call: Any, results: Path) -> None:
-    code, out, _ = call("compare", "20261122-000000-aaaa", "20261123-000000-bbbb", "--junit", "c.xml")
+    (results.parent / "link").symlink_to("c.xml")
+    code, out, _ = call("compare", "20261122-000000-aaaa", "20261123-000000-bbbb", "--junit", "link")
     assert (code, "k73 (7.3) x86_64" in out) == (0, True)
     assert 'classname="sealmatrix-compare.k612.x86_64"' in (results.parent / "c.xml").read_text()
 
@@ -54,8 +55,10 @@ def test_a_series_as_json(call: Any) -> None:
 
 @pytest.mark.parametrize("form", ["junit", "kcidb", "ktap", "markdown"])
 def test_every_format_is_written(call: Any, results: Path, form: str) -> None:
-    code, out, _ = call("report", "--format", form, "-o", "report.out")
+    (results.parent / "link").symlink_to("report.out")
+    code, out, _ = call("report", "--format", form, "-o", "link")
     assert (code, out) == (0, "")
+    assert (results.parent / "link").is_symlink()
     written = (results.parent / "report.out").read_text()
     assert "munmap-blocked" in written
     assert call("report", "-F", form)[1] == written
