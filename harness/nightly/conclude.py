@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -38,6 +38,7 @@ from harness.nightly.costs import (
 from harness.nightly.marks import NightRecord, ended_nights, read_mark, write_mark
 from harness.nightly.model import Night, Wanted
 from harness.nightly.news import NightFacts, news
+from harness.runs.causes import shared_causes
 from harness.runs.cells import upstream_version
 from harness.runs.finished_cells import FinishedCells
 from harness.runs.judges import judged_by
@@ -104,6 +105,7 @@ def conclude(
         added=since.added if since.before else (),
         gone=since.gone,
         known=living - len(changed.opened),
+        failing=() if since.before else _failing(done, firsts),
         costs=(*undecided(done, counted, wanted.costs), *costs.missing),
     )
     begun = read_mark(done.folder)
@@ -215,3 +217,11 @@ def shows_in(done: RunDone, costs: CountedKernels, by: float) -> Shows:
         return any(standing(v) == "broken" for v in verdicts)
 
     return shows
+
+
+def _failing(done: RunDone, firsts: Collection[str]) -> tuple[str, ...]:
+    """What fails, by cause, gravest first."""
+    return tuple(
+        f"{one.cause.sentence}, on {one.cells[0]}" + (f" and {len(one.cells) - 1} more" if len(one.cells) > 1 else "")
+        for one in shared_causes(done, firsts)
+    )

@@ -16,7 +16,7 @@ _NAMED = 3
 @dataclass(frozen=True)
 class NightFacts:
     """What the news are made of. ``unclean`` names cells that gave no whole answer, with the reason; ``costs`` says
-    what is not known of costs."""
+    what is not known of costs, ``failing`` by cause what fails where there is no night before."""
 
     run: str
     before: str
@@ -35,6 +35,7 @@ class NightFacts:
     gone: tuple[str, ...] = ()
     known: int = 0
     costs: tuple[str, ...] = ()
+    failing: tuple[str, ...] = ()
 
     @property
     def anything(self) -> bool:
@@ -66,6 +67,7 @@ def news(facts: NightFacts) -> list[str]:
         if one.unsteady
     ]
     body += [f"fixed: {one.name} {one.sentence}, in {one.fixed_in}" for one in facts.changed.fixed]
+    body += _short("fails: ", facts.failing)
     body += _short("no whole answer: ", facts.unclean)
     body += _short("costs: ", facts.costs)
     body += _short("new kernel: ", facts.kernels) if facts.before else []

@@ -73,6 +73,17 @@ def test_the_second_night_runs_only_what_is_new(tmp_path: Path, machines: Machin
     assert {name: statuses(stored, name) for name in "abc"} == {key: ["pass", "pass"] for key in "abc"}
 
 
+def test_the_first_night_tells_what_fails_though_nothing_can_be_new(tmp_path: Path, machines: Machines) -> None:
+    machines.scripts = {"b": [BROKEN, BROKEN]}
+    first = night(tmp_path, "n-00", KEYS, machines)
+    assert first.exit_code == 1
+    (fails,) = [line for line in first.mark.news if line.startswith("fails: ")]
+    assert fails.startswith("fails: munmap no longer looks at the seal") and fails.endswith(", on b")
+    assert first.mark.news[-1] == "the first night: there is nothing to compare with"
+    second = night(tmp_path, "n-01", KEYS | {"c": "x" * 40}, machines)
+    assert not [line for line in second.mark.news if line.startswith("fails: ")]
+
+
 def test_a_night_that_would_only_repeat_the_last_one_makes_no_run(tmp_path: Path, machines: Machines) -> None:
     night(tmp_path, "n-00", KEYS, machines)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and "cache" not in path.parts}
