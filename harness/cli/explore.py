@@ -98,7 +98,7 @@ def explore(
     sealmatrix explore -s nightly --seed 20261128      every kernel, all from one seed
     sealmatrix explore debian-7.2 --resume ID          continue an earlier exploration
     sealmatrix explore debian-7.2 --replay FILE        the programs of a file, and no others
-    sealmatrix explore debian-6.18.5 --against debian-7.2 -a x86_64   how the two differ, in classes
+    sealmatrix explore debian-6.18.5 --against debian-7.2 -a x86_64   how the two differ
     sealmatrix explore own-7.3-kcov --coverage         guided by the code that programs reach
 
     docs/use/exploration.md says what the model knows and how to read a finding. Exit status: 0 no finding, 1 a finding,

@@ -37,7 +37,15 @@ def group() -> None:
 
 @group.command("list")
 @click.option("--all", "everything", is_flag=True, help="Also those that are fixed or closed.")
-@click.option("-F", "--format", "form", type=click.Choice(["text", "json", "junit", "kcidb"]), default="text")
+@click.option(
+    "-F",
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "junit", "kcidb"]),
+    default="text",
+    help="Format to print.",
+    show_default=True,
+)
 @where
 def list_(everything: bool, form: str, results: Path, database: str | None) -> int:
     """List regressions that have not ended. Exit status 1 when an open one is not marked as known."""

@@ -97,7 +97,7 @@ def _split_at(words: list[str], mark: str) -> tuple[list[str], bool, list[str]]:
     "--repeat",
     type=click.IntRange(1, 99),
     default=1,
-    help="Run each cell N times; results that differ are marked flaky.",
+    help="Run each cell N times; results that differ are marked flaky, failures among them unstable.",
 )
 @click.option("--cluster", metavar="ADDRESS", help="Run on the workers of a Dask scheduler (tcp://host:8786).")
 @click.option("--resume", metavar="ID", help="Continue an interrupted run: run the cells that have no verdict yet.")

@@ -67,17 +67,23 @@ def compare_picks(before: Picked, after: Picked) -> Comparison:
     """Compare the cells of two picks. Raises ``UsageError`` when they cannot be matched or have no probe in common."""
     matched = match(before, after)
     remarks = _remarks((before, after))
-    globs = {" ".join(narrowing(picked.done)) for picked in (before, after)} - {""}
+    limits = [" ".join(narrowing(picked.done)) for picked in (before, after)]
+    globs = sorted(set(limits) - {""})
     pairs = matched.pairs
     if globs:
         pairs = tuple(narrowed(old, new) for old, new in pairs)
-        remarks += (
-            f"only probes that both sides planned are compared; one run was limited to {' and '.join(sorted(globs))}",
-        )
+        limited = f"{_limited(before, after, limits)} limited to {' and '.join(globs)}"
+        remarks += (f"only probes that both sides planned are compared; {limited}",)
     if not any(side.results for pair in pairs for side in pair):
         raise UsageError(f"{before.word} and {after.word} have no probe in common")
     found = tuple(compare(old, new) for old, new in pairs)
     return Comparison("sides", found, (), matched.only_before, matched.only_after, (), remarks)
+
+
+def _limited(before: Picked, after: Picked, limits: Sequence[str]) -> str:
+    if before.done.record.id == after.done.record.id:
+        return "the run was"
+    return "both runs were" if all(limits) else "one run was"
 
 
 def compare_versions(picked: Picked) -> Comparison:

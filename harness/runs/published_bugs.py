@@ -12,7 +12,8 @@ from harness.model.verdict import RuleResult
 from harness.runs.cells import upstream_version
 from harness.runs.model import RunDone
 
-PUBLISHED = "affected by published range"
+PUBLISHED = "affected, going by the version"
+_NOTHING = "nothing: "
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Published:
     @property
     def seen(self) -> str:
         """By what it is seen, and whether it was: ``seen here by rule X``."""
+        if not self.here and self.bug.noticed.startswith(_NOTHING):
+            return f"no test of ours sees it: {self.bug.noticed.removeprefix(_NOTHING)}"
         return self.here or f"seen by {self.bug.noticed}"
 
     @property

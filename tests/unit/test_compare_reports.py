@@ -144,7 +144,10 @@ def test_runs_narrowed_to_some_probes_are_compared_on_what_both_planned() -> Non
     two = replace(two, record=two.record.model_copy(update={"options": {"probes": ["munmap*"]}}))
     comparison = compare_picks(whole(one), whole(two))
     assert comparison.exit_code == 0
-    assert "munmap*" in comparison.remarks[0]
+    assert comparison.remarks[0].endswith("; one run was limited to munmap*")
+    other = replace(two, record=two.record.model_copy(update={"id": "latest"}))
+    assert compare_picks(whole(two), whole(other)).remarks[0].endswith("; both runs were limited to munmap*")
+    assert compare_picks(whole(two), whole(two)).remarks[0].endswith("; the run was limited to munmap*")
 
 
 def test_the_same_kernel_on_another_machine() -> None:
