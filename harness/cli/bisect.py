@@ -71,7 +71,13 @@ _COLOURS = {"good": "green", "bad": "bold red", "untestable": "yellow"}
 @click.option(
     "-k", "--kernels", multiple=True, metavar="GLOB", help="Search these kernels of the matrix, in this order."
 )
-@click.option("--flavour", type=click.Choice(list(FLAVOURS)), default="cloud", show_default=True)
+@click.option(
+    "--flavour",
+    type=click.Choice(list(FLAVOURS)),
+    default="cloud",
+    show_default=True,
+    help="Which builds of the distribution to search.",
+)
 @click.option(
     "-p", "--profile", default="standard", show_default=True, metavar="NAME", help="Machine profile to boot on."
 )

@@ -39,7 +39,9 @@ KERNEL = "own-7.3-kcov"
 @click.command()
 @click.argument("kernel", default=KERNEL, metavar="[KERNEL]")
 @shared.TWO_CPUS
-@click.option("-a", "--arch", type=click.Choice(("x86_64", "arm64")), help="[default: this machine's]")
+@click.option(
+    "-a", "--arch", type=click.Choice(("x86_64", "arm64")), help="The architecture [default: this machine's]."
+)
 @shared.PROBES
 @shared.RULES
 @click.option("--explore", metavar="TIME", help="Then run generated programs for this time: 60s.")

@@ -52,6 +52,9 @@ MECHANICAL = click.option(
 )
 
 
+_RESULTS = click.option(
+    "--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True, help="Folder that has the runs."
+)
 _FRAGMENTS = click.option(
     "--fragment",
     "fragments",
@@ -84,7 +87,7 @@ def mutants() -> None:
 @click.option("--source", metavar="debian:X.Y", help="Of --mechanical: a kernel source [default: debian:6.12].")
 @click.option("--tree", type=click.Path(path_type=Path, file_okay=False), help="Of --mechanical: a kernel source tree.")
 @shared.ARCHITECTURE
-@click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+@_RESULTS
 @shared.JSON_TABLE
 def list_mutants(
     only: tuple[str, ...],
@@ -115,7 +118,7 @@ def list_mutants(
 
 @mutants.command("show")
 @click.argument("name", metavar="MUTANT")
-@click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+@_RESULTS
 @shared.JSON
 def show_mutant(name: str, results: Path, as_json: bool) -> None:
     """Show one mutant: what it changes in which sources, and of a mechanical one what noticed it in --results."""
@@ -151,13 +154,21 @@ def show_mutant(name: str, results: Path, as_json: bool) -> None:
     "--suite", "--suite-binary", metavar="SUITE", help="Run a foreign suite instead of ours: a name, or a program."
 )
 @click.option("--suite-arg", "arguments", multiple=True, metavar="ARG", help="Argument for that program; repeatable.")
-@click.option("-p", "--profile", "profile_name", default="two-cpus", show_default=True, metavar="NAME")
+@click.option(
+    "-p",
+    "--profile",
+    "profile_name",
+    default="two-cpus",
+    show_default=True,
+    metavar="NAME",
+    help="Machine profile to boot on.",
+)
 @shared.ACCEL
 @shared.COMPILERS
 @MECHANICAL
 @click.option("--whole", is_flag=True, help="Ask a mechanical mutant every rule, not only until one fails.")
 @click.option("--again", is_flag=True, help="Run mutants again that an earlier run has decided.")
-@click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+@_RESULTS
 @shared.QUIET
 @shared.JSON
 def run_them(
@@ -261,7 +272,7 @@ def build_them(
 @mutants.command("report")
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False), required=False)
 @click.option("--only", multiple=True, metavar="GLOB", help="Mutants by id or kind; repeatable.")
-@click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+@_RESULTS
 @click.option("--all", "every", is_flag=True, help="Every mutant, with all the rules that noticed it.")
 @MECHANICAL
 @shared.JSON

@@ -20,7 +20,9 @@ KERNELS_OF_SELECTION = click.option(
 ARCHITECTURES = click.option(
     "-a", "--arch", "arches", multiple=True, type=click.Choice(ARCHES), help="Only this architecture."
 )
-ARCHITECTURE = click.option("-a", "--arch", type=click.Choice(ARCHES), default="x86_64", show_default=True)
+ARCHITECTURE = click.option(
+    "-a", "--arch", type=click.Choice(ARCHES), default="x86_64", show_default=True, help="The architecture."
+)
 PROFILES = click.option(
     "-p", "--profile", "profiles", multiple=True, metavar="NAME", help="Machine profile to boot on; repeatable."
 )

@@ -48,7 +48,14 @@ BASE, PATCHED = "base", "patched"
     help="A git tree of Linux; it is not modified.",
 )
 @click.option("--base", default="", metavar="REV", help="Base of a series that names no base-commit.")
-@click.option("-a", "--arch", "arches", multiple=True, type=click.Choice(ARCHES), help="[default: this machine's]")
+@click.option(
+    "-a",
+    "--arch",
+    "arches",
+    multiple=True,
+    type=click.Choice(ARCHES),
+    help="An architecture [default: this machine's]; repeatable.",
+)
 @click.option(
     "-r",
     "--run",

@@ -61,3 +61,9 @@ def test_an_explanation_that_does_not_fit_is_wrapped_in_its_column() -> None:
         "  sealmatrix run a \\",
         "      --all",
     ]
+
+
+@pytest.mark.parametrize("path", HELPS)
+def test_every_option_says_what_it_is(path: str) -> None:
+    options = [one for one in HELPS[path].command.params if isinstance(one, click.Option) and not one.hidden]
+    assert [one.opts for one in options if not (one.help or "").partition("[")[0].strip()] == []
