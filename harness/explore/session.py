@@ -117,6 +117,8 @@ class Explorer:
                 break
             outcome.reached(source, time.monotonic() - begun)
             self._on_progress(f"{outcome.programs} programs, {outcome.states} states, {len(outcome.findings)} findings")
+        if self._covered is not None and outcome.judged and not self._covered.pairs and not outcome.lost:
+            outcome.lost = "no program ran any block of instrumented code, so nothing is known of its coverage"
         outcome.plan = self.plan
         outcome.seconds = time.monotonic() - begun
         return outcome

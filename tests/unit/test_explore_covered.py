@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from pathlib import Path
 
@@ -86,3 +87,17 @@ def test_a_kernel_without_kcov_gives_no_answer_and_says_why(tmp_path: Path) -> N
 
     with pytest.raises(LostGuest, match="kcov: No such file"):
         list(Executor(Without(tmp_path), b"elf").run([encode(PROGRAM)], seen=ReachedCode().seen))
+
+
+def test_where_no_block_ran_nothing_guided_it_and_that_is_no_whole_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr("harness.explore.session.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr(ProgramSource, "batch", lambda *_: [PROGRAM])
+    for pairs, lost in ([], "no program ran any block of instrumented code"), ([(0, 1)], ""):
+        kernel = PromisingKernel(tmp_path, covers=lambda _, pairs=pairs: pairs)  # type: ignore[misc]
+        explorer = Explorer(lambda kernel=kernel: kernel, b"elf", lambda _: None, covered=ReachedCode())  # type: ignore[misc]
+        outcome = explorer.explore(ProgramSource(5), 3, Exploration(5))
+        assert outcome.judged and outcome.lost.startswith(lost) and bool(outcome.lost) == bool(lost)
+        assert Explored("k", "x86_64", outcome).exit_code == (3 if lost else 0)
