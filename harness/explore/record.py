@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.errors import UsageError
 from harness.explore.exploration import Exploration, ExploreFinding
+from harness.model.stored_files import read_stored
 
 EXPLORATION = "exploration.json"
 
@@ -123,9 +124,9 @@ def record_of(outcome: Exploration) -> ExplorationRecord:
 
 
 def read_exploration(path: Path) -> ExplorationRecord:
-    """Read ``exploration.json``. Raises ``UsageError`` for a file that is not whole."""
+    """Read ``exploration.json``, packed or not. Raises ``UsageError`` for a file that is not whole."""
     try:
-        return ExplorationRecord.model_validate_json(path.read_bytes())
+        return ExplorationRecord.model_validate_json(read_stored(path))
     except OSError as problem:
         raise UsageError(f"{path}: cannot be read: {problem}") from problem
     except ValidationError as problem:

@@ -144,7 +144,7 @@ def explored_results(record: CellRecord, folder: Path | None = None) -> tuple[Ru
     if record.explore is None:
         return ()
     path = folder / EXPLORATION if folder is not None else None
-    if path is None or not path.is_file():
+    if path is None or not is_stored(path):
         return unexplored(record.reason or "nothing was explored")
     try:
         told = read_exploration(path)

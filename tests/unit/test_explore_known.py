@@ -12,13 +12,16 @@ from harness.explore.corpus import load_corpus
 from harness.explore.exploration import Exploration
 from harness.explore.known import load_known, parse_known
 from harness.explore.program import Program, Step, parse_program
-from harness.explore.record import ExplorationRecord, FindingRecord, read_exploration, record_of
+from harness.explore.record import EXPLORATION, ExplorationRecord, FindingRecord, read_exploration, record_of
 from harness.explore.session import Explorer
 from harness.explore.source import ProgramSource
 from harness.explore.verdicts import EXPLORE_RULES, judge_exploration, unexplored
 from harness.model.rule import KernelFacts
+from harness.model.run_record import CellRecord, ExploreRecord
+from harness.model.stored_files import pack
 from harness.model.verdict import Verdict
 from harness.reports.explore import Explored, explored_json, explored_junit, explored_lines
+from harness.runs.judging import explored_results
 from tests.support.promising_kernel import MUNMAP, Memory, PromisingKernel
 
 HAS_IT, HAS_IT_NOT = "6.16.3+deb13-cloud-amd64", "7.3.4+deb13-cloud-amd64"
@@ -141,3 +144,17 @@ def test_what_was_not_explored_is_not_green(tmp_path: Path) -> None:
     broken.write_text('{"seed": "x"}')
     with pytest.raises(UsageError, match="seed"):
         read_exploration(broken)
+
+
+@pytest.mark.parametrize("how", ["as it is", "packed"])
+def test_an_exploration_taken_from_an_earlier_night_is_judged_as_one(tmp_path: Path, how: str) -> None:
+    """Cells that are taken lie packed. They were told as not explored: a regression of 14 cells that was none."""
+    record = ExplorationRecord(seed=1, judged=9, asked={"munmap": 5})
+    path = tmp_path / EXPLORATION
+    path.write_bytes(record.model_dump_json().encode())
+    if how == "packed":
+        assert pack(path) and not path.exists()
+    assert read_exploration(path) == record
+    cell = CellRecord(id="k", profile="standard", arch="x86_64", explore=ExploreRecord(seconds=60, seed=1))
+    assert {result.status for result in explored_results(cell, tmp_path)} == {"pass", "skip"}
+    assert {result.status for result in explored_results(cell, tmp_path / "nowhere")} == {"miss"}
