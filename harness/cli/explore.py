@@ -150,7 +150,7 @@ def explore(
         for spec in meant.specs:
             for one in run.compared(spec, others.specs) if others else [run.alone(spec)]:
                 explored.append(one)
-                _keep(folder, explored)  # before a line is printed: whatever ends us then, this is there
+                _keep(folder, explored, resumed or "")  # before a line is printed: whatever ends us then, this is there
                 if not as_json:
                     click.echo("\n".join(explored_lines(one)))
             if any(one.outcome.lost == INTERRUPTED for one in explored):
@@ -193,16 +193,29 @@ class _Reached(BaseModel):
     seed: _Count
     batches: _Count = 0
     exhaustive: _Count = 0
+    resumed: str = ""
 
 
 _REACHED = TypeAdapter(list[_Reached])
 
 
 def _reached(results: Path, name: str) -> Mapping[str, _Reached]:
-    """What ``explore.json`` of an earlier run says, by cell. Raises ``UsageError``."""
+    """What ``explore.json`` of an earlier run says, by cell; of cells that it did not come to, what the run says that
+    it resumed, if that is still there. Raises ``UsageError``."""
+    found: dict[str, _Reached] = {}
+    read: set[str] = set()
+    while not read or (name and name not in read and (results / name / _KEPT).is_file()):
+        read.add(name)
+        told = _told(results, name)
+        found = {one.cell: one for one in told} | found
+        name = next((one.resumed for one in told), "")
+    return found
+
+
+def _told(results: Path, name: str) -> list[_Reached]:
     path = results / name / _KEPT
     try:
-        return {one.cell: one for one in _REACHED.validate_json(path.read_bytes())}
+        return _REACHED.validate_json(path.read_bytes())
     except FileNotFoundError:
         there = sorted(folder.parent.name for folder in results.glob(f"*/{_KEPT}"))
         raise UsageError(f"--resume {name}: {results} has no such run{nearest(name, there)}") from None
@@ -231,11 +244,12 @@ class _ExploreRun:
 
     def alone(self, spec: CellSpec) -> Explored:
         """One kernel, judged by the model."""
-        outcome = Exploration(self.seed, arch=spec.arch)
+        came = self.came.get(spec.id, _Reached(cell=spec.id, seed=self.seed))
+        # Where this run comes no further, the next one goes on from there all the same.
+        outcome = Exploration(self.seed, arch=spec.arch, batches=came.batches, exhausted=came.exhaustive)
         explorer = self._explorer(spec, outcome)
         if explorer is not None:
             with _ending(explorer, outcome):
-                came = self.came.get(spec.id, _Reached(cell=spec.id, seed=self.seed))
                 source = ProgramSource(self.seed, batches=came.batches, exhausted=came.exhaustive)
                 explorer.explore(source, self.seconds, outcome, () if came.batches else self.programs)
         return Explored(spec.kernel.name, spec.arch, outcome, cell=spec.id)
@@ -285,11 +299,14 @@ def _ending(explorer: Explorer, outcome: Exploration) -> Iterator[None]:
         explorer.stop()
 
 
-def _keep(folder: Path, explored: list[Explored]) -> None:
-    """Write down what is known of all kernels so far, and the findings of the last one."""
+def _keep(folder: Path, explored: list[Explored], resumed: str = "") -> None:
+    """Write down what is known of all kernels so far, and the findings of the last one.
+
+    ``resumed`` is the run that this one goes on from."""
+    told = [{**explored_json(one), "resumed": resumed} for one in explored]
     with telling(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / _KEPT, json.dumps([explored_json(e) for e in explored], indent=1).encode())
+        write_atomically(folder / _KEPT, json.dumps(told, indent=1).encode())
         write_atomically(folder / "junit.xml", explored_junit(explored).encode())
         for one in explored[-1:]:
             keep_findings(folder / (one.cell or one.kernel), one.outcome)

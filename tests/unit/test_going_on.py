@@ -20,6 +20,7 @@ from harness.cli.run import run as run_command
 from harness.errors import Interrupted, UsageError
 from harness.explore.executor import BatchPlan
 from harness.explore.exploration import Exploration
+from harness.explore.source import ProgramSource
 from harness.kernels.resolve import Resolution
 from harness.matrix.model import CellSpec
 from harness.model.run_record import read_run
@@ -198,3 +199,40 @@ def test_what_was_explored_is_there_before_it_is_printed(
     assert f"--resume {folder.name} --results {tmp_path}" in str(done.exception)
     (kept,) = json.loads((folder / "explore.json").read_text())
     assert kept["programs"] == 10
+
+
+def test_an_exploration_that_is_resumed_twice_goes_on_where_each_kernel_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    came: list[tuple[str, int, int]] = []
+
+    class Stopped:
+        """Stops before its first batch where the tests say so."""
+
+        def explore(self, source: ProgramSource, _seconds: float, outcome: Exploration, _corpus: object) -> None:
+            came.append((outcome.arch, source.batches, source.exhausted))
+            if interrupt:
+                raise KeyboardInterrupt
+            outcome.judged, outcome.batches, outcome.exhausted = 10, source.batches + 2, source.exhausted + 256
+
+        def stop(self) -> None:
+            """There is nothing to end."""
+
+    monkeypatch.setattr(_ExploreRun, "_explorer", lambda *_: Stopped())
+    monkeypatch.setattr("harness.cli.explore.provide", lambda *_, **__: Resolution({}))
+    words = ["debian-6.12", "--seed", "5", "--results", str(tmp_path)]
+    interrupt = False
+    assert CliRunner().invoke(explore, words, standalone_mode=False).return_value == 0
+    (first,) = tmp_path.iterdir()
+    interrupt = True
+    words[1:3] = ["--resume", first.name]
+    again = CliRunner().invoke(explore, words, standalone_mode=False)  # at the first of two architectures, at once
+    assert isinstance(again.exception, Interrupted)
+    (second,) = set(tmp_path.iterdir()) - {first}
+    interrupt = False
+    words[1:3] = ["--resume", second.name]
+    assert CliRunner().invoke(explore, words, standalone_mode=False).return_value == 0
+    fresh, once, twice = came[:2], came[2:3], came[3:]
+    assert [progress for _, *progress in fresh] == [[0, 0], [0, 0]]
+    assert [progress for _, *progress in once] == [[2, 256]]
+    assert [progress for _, *progress in twice] == [[2, 256], [2, 256]]
