@@ -178,12 +178,14 @@ def _is_part(item: News, probe: ProbeChange, one: ReportedCause) -> bool:
 
 
 def _by_cause(page: Page, explained: Mapping[News, Mapping[ReportedCause, int]]) -> None:
-    """What a cause told above has introduced: its name, and the rules."""
+    """What a cause told above has introduced: its name, the rules, and in how many of their probes coverage was lost."""
     groups: dict[tuple[str, str], list[str]] = {}
     for item, told_causes in explained.items():
         where = ", ".join(dict.fromkeys(_place(pair) for pair in item.pairs))
         for one, number in told_causes.items():
-            name = f"{item.change.rule.id} ({of_probes(number, item.change)})"
+            lost = item.change.counts.get("lost coverage", 0)
+            more = f", {lost} lost coverage" if lost else ""
+            name = f"{item.change.rule.id} ({of_probes(number, item.change)}{more})"
             groups.setdefault((one.cause.headline, where), []).append(name)
     for (headline, where), rules in groups.items():
         page.line(f"{page.ink.glyph('fail')} by the cause above: {headline} [{where}]", _IN, _STYLES["introduced"])

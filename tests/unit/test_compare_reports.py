@@ -343,6 +343,21 @@ def test_probes_that_were_gained_otherwise_are_told_apart() -> None:
     assert "  does not apply on 6.12.117, passes on 7.3.117: munmap-across (2 of 3 probes)\n" in text
 
 
+def test_what_a_crash_took_the_answer_of_is_told_beside_what_it_failed() -> None:
+    whole = result(rule("munmap-a", "munmap"))
+    crashed, *others = whole.verdicts
+    crash = replace(crashed, status="fail", kind="crash", reason="the kernel reported while the probe ran: Oops")
+    lost = [replace(verdict, status="miss", reason="the guest is gone") for verdict in others]
+    after = replace(whole, verdicts=(crash, *lost))
+    done = made((cell("debian-6.12"), [whole]), (cell("debian-7.3"), [after]))
+    first, second = sides_of(done)
+    comparison = compare_picks(Picked("a", done, (first,)), Picked("b", done, (second,)))
+    out = io.StringIO()
+    print_comparison(Console(file=out, width=200), comparison, causes=told_causes(done, lambda rule, probe: ""))
+    assert "by the cause above" in out.getvalue()
+    assert f"1 rule: munmap-a (1 of 3 probes, {len(lost)} lost coverage)" in out.getvalue()
+
+
 def test_what_a_cause_above_has_introduced_is_named_by_it() -> None:
     """One broken check shows in three rules: the cause has the evidence, the comparison only the rules."""
     rules = [rule(name, "munmap") for name in ("munmap-a", "munmap-b", "munmap-c")]
