@@ -178,7 +178,7 @@ def _is_part(item: News, probe: ProbeChange, one: ReportedCause) -> bool:
 
 
 def _by_cause(page: Page, explained: Mapping[News, Mapping[ReportedCause, int]]) -> None:
-    """What a cause told above has introduced: its name, the rules, and in how many of their probes coverage was lost."""
+    """What a cause told above has introduced: its name, the rules, and how many of their probes lost coverage."""
     groups: dict[tuple[str, str], list[str]] = {}
     for item, told_causes in explained.items():
         where = ", ".join(dict.fromkeys(_place(pair) for pair in item.pairs))
