@@ -51,12 +51,18 @@ class NoSearch(UsageError):
     """Where a regression began cannot be searched for, and why."""
 
 
+def _ourselves() -> list[str]:
+    """The command that is this program, whatever else is called ``harness`` in the folder that it was started in."""
+    here = Path.cwd() == Path(__file__).resolve().parents[2]
+    return [sys.executable, *([] if here else ["-P"]), "-m", "harness"]
+
+
 def resumed(results: Path, session: str, seconds: float) -> str | None:
     """Go on with a session by `sealmatrix bisect` itself. Returns why it gave no answer, if it gave none; None where
     ``seconds`` did not suffice."""
     words = ("bisect", "--resume", session, "--results", str(results), "--quiet", "--json")
     try:
-        done = run([sys.executable, "-m", "harness", *words], what=f"bisecting ({session})", seconds=seconds)
+        done = run([*_ourselves(), *words], what=f"bisecting ({session})", seconds=seconds)
     except OutOfTime:
         return None
     lines = done.err.decode("utf-8", "replace").splitlines()

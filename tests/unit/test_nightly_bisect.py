@@ -276,3 +276,15 @@ def test_a_search_that_gave_no_answer_tells_the_command_that_goes_on_with_it(
     results = tmp_path / "my results"
     told = resumed(results, "20261129-1", 10.0)
     assert told == f"the mirror does not answer (sealmatrix bisect --resume 20261129-1 --results '{results}')"
+
+
+def test_a_search_runs_this_program_and_nothing_that_lies_in_the_users_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "harness").mkdir()
+    (tmp_path / "harness" / "__main__.py").write_text("open('ran', 'w').close()")
+    (tmp_path / "harness" / "__init__.py").touch()
+    monkeypatch.chdir(tmp_path)
+    told = resumed(Path("results"), "20261129-1", 60.0)
+    assert told is not None and "results/bisect has no bisections" in told
+    assert not (tmp_path / "ran").exists()
