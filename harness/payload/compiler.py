@@ -181,7 +181,7 @@ def compile_given(source: Path, arch: Arch) -> bytes:
 
 def _compile(sources: Sequence[Path], arch: Arch, flags: Sequence[str], output: Path, target: str = "") -> None:
     zig_cache = str(cache_root() / "zig")
-    argv = [sys.executable, "-m", "ziglang", "cc", "-target", target or ARCHITECTURES[arch].zig, *flags]
+    argv = [sys.executable, "-P", "-m", "ziglang", "cc", "-target", target or ARCHITECTURES[arch].zig, *flags]
     argv += ["-o", str(output), *(str(s.resolve()) for s in sources if s.suffix == ".c")]
     environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": zig_cache, "ZIG_LOCAL_CACHE_DIR": zig_cache}
     try:

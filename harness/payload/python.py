@@ -243,7 +243,7 @@ def _merged(*archives: bytes) -> bytes:
 def _zig(arguments: Sequence[str]) -> None:
     cache = str(cache_root() / "zig")
     environment = {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
-    _run([sys.executable, "-m", "ziglang", *arguments], "the interpreter", None, environment)
+    _run([sys.executable, "-P", "-m", "ziglang", *arguments], "the interpreter", None, environment)
 
 
 def _run(argv: Sequence[str], what: str, folder: Path | None, environment: Mapping[str, str] | None = None) -> None:

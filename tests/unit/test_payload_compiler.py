@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import BuildError, StoreError
+from harness.errors import BuildError, StoreError, UsageError
 from harness.payload import compiler
 
 
@@ -163,3 +163,18 @@ class TestCompileStatic:
         sources = write(tmp_path / "src", main_c="int main(void) { return 0; }")
         with pytest.raises(StoreError, match="file"):
             compiler.compile_static(sources, "x86_64", "tiny")
+
+
+def test_the_compiler_is_ours_whatever_lies_in_the_users_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """python -m looks into the current folder first: a random.py of somebody's, or a ziglang, would run."""
+    for folder, text in (tmp_path / "here", "theirs"), (tmp_path / "installed", "ours"):
+        (folder / "ziglang").mkdir(parents=True)
+        (folder / "ziglang" / "__init__.py").touch()
+        (folder / "ziglang" / "__main__.py").write_text(f"raise SystemExit('error: {text}')")
+    (tmp_path / "x.c").write_text("int main(void) { return 0; }")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "installed"))
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(UsageError, match="does not compile: error: ours"):
+        compiler.compile_given(tmp_path / "x.c", "x86_64")
