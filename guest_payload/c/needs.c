@@ -46,6 +46,12 @@ static bool mte(void)
 	return tracing() || ARCH_HWCAP2_MTE & getauxval(AT_HWCAP2);
 }
 
+/* Where there are, executing what needs this crashes the kernel: docs/reference/findings.md. */
+static bool no_mte(void)
+{
+	return tracing() || !mte();
+}
+
 static bool machine(void)
 {
 	return started_by == 1;
@@ -60,6 +66,7 @@ const char *const need_names[NEEDS] = {
 	[TAGS] = "tagged-pointers",
 	[CALL32] = "32-bit-calls",
 	[PROGRAM32_RUNS] = "32-bit-programs",
+	[NO_MTE] = "no-memory-tags",
 	[BTI] = "branch-targets",
 	[MTE] = "memory-tags",
 	[MACHINE] = "own-machine",
@@ -77,6 +84,7 @@ static const struct {
 	[TAGS] = {.there = tags, .what = "tagged pointers", .error = EOPNOTSUPP},
 	[CALL32] = {.there = call32_works, .what = "32-bit system calls", .error = EOPNOTSUPP},
 	[PROGRAM32_RUNS] = {.there = program32_works, .what = "32-bit programs", .error = EOPNOTSUPP},
+	[NO_MTE] = {.there = no_mte, .what = "a processor without memory tags", .error = EOPNOTSUPP},
 	[BTI] = {.there = bti, .what = "branch target identification", .error = EOPNOTSUPP},
 	[MTE] = {.there = mte, .what = "memory tagging", .error = EOPNOTSUPP},
 	[MACHINE] = {.there = machine, .what = "a machine of our own", .error = EPERM},

@@ -178,13 +178,13 @@ static const struct operation operations[] = {
 	{.name = "shadow-stack-mremap", .perform = move_here, .covers = {SHADOW_STACK}},
 	{.name = "shadow-stack-mprotect", .perform = protect_here, .a = PROT_NONE, .covers = {SHADOW_STACK}},
 	{.name = "page-zero-munmap", .perform = new_image_acts, .act = unmap_here, .traits = NEW_IMAGE,
-	 .covers = {{SET(ANON_RW), SET(EXACT)}}},
+	 .needs = NEED(NO_MTE), .covers = {{SET(ANON_RW), SET(EXACT)}}},
 	{.name = "page-zero-mprotect", .perform = new_image_acts, .act = protect_here, .a = PROT_NONE,
-	 .traits = NEW_IMAGE, .covers = {{SET(ANON_RW), SET(EXACT)}}},
+	 .traits = NEW_IMAGE, .needs = NEED(NO_MTE), .covers = {{SET(ANON_RW), SET(EXACT)}}},
 	{.name = "page-zero-mmap-fixed", .perform = new_image_acts, .act = map_here, .traits = NEW_IMAGE,
-	 .covers = {{SET(ANON_RW), SET(EXACT)}}},
+	 .needs = NEED(NO_MTE), .covers = {{SET(ANON_RW), SET(EXACT)}}},
 	{.name = "page-zero-mremap", .perform = new_image_acts, .act = move_here, .traits = NEW_IMAGE,
-	 .covers = {{SET(ANON_RW), SET(EXACT)}}},
+	 .needs = NEED(NO_MTE), .covers = {{SET(ANON_RW), SET(EXACT)}}},
 };
 
 static const struct operation *named(const char *name)

@@ -83,6 +83,7 @@ enum need {
 	TAGS,
 	CALL32,
 	PROGRAM32_RUNS,
+	NO_MTE,
 	BTI, /* of arm64: branch target identification */
 	MTE, /* of arm64: memory tagging */
 	MACHINE, /* a machine of our own, whose settings we may change */

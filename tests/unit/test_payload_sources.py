@@ -70,6 +70,7 @@ def test_a_region_is_one_row_and_a_member_of_sets() -> None:
         ("fork-exec/anon-rw/exact", set(), set(), {"new-image"}),
         ("munmap/anon-bti-rx/exact", {"branch-targets"}, set(), set()),
         ("mte-mprotect/anon-rw/exact", {"memory-tags"}, set(), set()),
+        ("page-zero-munmap/anon-rw/exact", {"no-memory-tags"}, set(), {"new-image"}),
         ("program32-munmap/anon-r/exact", {"32-bit-programs"}, set(), {"new-image"}),
         ("system-munmap/uprobes-x/single", set(), set(), {"kernel-mapping", "unreadable"}),
     ],
