@@ -304,12 +304,15 @@ static long do_mremap(struct x_window *w, const struct x_step *s, uint8_t *extra
 	char *to = how[a].fixed ? x_unit(w, s->b) : NULL;
 	long at;
 
-	if (a == ELSEWHERE) {
+	if (a == ELSEWHERE || a == ELSEWHERE_KEEP) {
 		at = sys(SYS_mmap, NULL, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (at == -1)
 			return -1;
 		to = (char *)at;
 	}
+	/* A hint: else the kernel takes 0 for the destination, and refuses what lies lower than it is long. */
+	if (a == ELSEWHERE_KEEP)
+		sys(SYS_munmap, to, length);
 	at = sys(SYS_mremap, x_unit(w, s->start), old, length, how[a].flags, to);
 	if (a == ELSEWHERE && at == -1) {
 		int error = errno;

@@ -20,11 +20,13 @@ from harness.explore.program import Program
 from harness.explore.refusal import of_another_thread, protected, refusal_of
 from harness.explore.state import (
     ASTRAY,
+    COLLAPSE,
     DONTFORK,
     EMPTY,
     FORK,
     GROWN,
     KIND,
+    MADVISE,
     MREMAP,
     NO_CONTENTS,
     NO_SEAL,
@@ -96,7 +98,7 @@ class Judge:
 
         The problems' ``step`` is 0; whoever asks knows which it was.
         """
-        divided = op[0] == MREMAP and _divided_otherwise(op, before, twin_before)
+        divided = _divided_otherwise(op, before, twin_before)
         key = (op, state, before[2:], after[2:], answer, twin[2:], twin_answer, divided)
         known = self._memory.get(key)
         if known is None:
@@ -107,7 +109,12 @@ class Judge:
 
 
 def _divided_otherwise(op: bytes, before: bytes, twin: bytes) -> bool:
-    """mremap works on one mapping, so its answer depends on how memory is divided, which nobody promises (O8)."""
+    """mremap works on one mapping, and collapsing wants one that has room for a huge page. What they answer depends on
+    how memory is divided, which nobody promises (O8)."""
+    if op[0] == MADVISE and op[3] == COLLAPSE:
+        return before[:2] != twin[:2]
+    if op[0] != MREMAP:
+        return False
     inside = ((1 << op[2]) - 1) << op[1] & ~(1 << op[1])
     return bool(((before[0] | before[1] << 8) ^ (twin[0] | twin[1] << 8)) & inside)
 
@@ -198,6 +205,8 @@ def _contents_may_change(
     op: bytes, operation: Operation, state: State, i: int, before: bytes, after: bytes, twin: bytes, n: int
 ) -> bool:
     attr, was, now = state.attrs[i], before[2 + n + i], after[2 + n + i]
+    if was == 0 and now == BUS:  # nobody wrote there: the kernel may drop the page again, where userfaultfd tells of it
+        return True
     if state.freed >> i & 1 and now in (0, BUS):  # what is empty gives SIGBUS where userfaultfd was asked to tell
         return True
     as_twin = bool(attr & ASTRAY) or now == twin[2 + n + i]

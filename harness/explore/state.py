@@ -15,9 +15,9 @@ from harness.explore.wire import LEFT_OUT, MAPPED, MIX, SEGV, UNREAD
 SEALED, KIND, KEYED, DONTFORK, WIPE, ASTRAY = 0x80, 0x07, 0x08, 0x10, 0x20, 0x40
 ANON, SHARED_ANON, SHARED_FILE, PRIVATE_FILE, ZERO, UNKNOWN, GROWN = 1, 2, 3, 4, 5, 6, 7
 REMOVE, GUARD, UNGUARD = ADVICE["remove"], ADVICE["guard-install"], ADVICE["guard-remove"]
-FREE = ADVICE["free"]
+FREE, COLLAPSE = ADVICE["free"], ADVICE["collapse"]
 NO_CONTENTS = frozenset({ADVICE["dontfork"], ADVICE["wipeonfork"]})
-MMAP, PKEY_MPROTECT, MREMAP, FORK, RIGHTS, REMAP_FILE, SHMAT = 2, 4, 5, 10, 17, 19, 20
+MMAP, PKEY_MPROTECT, MREMAP, MADVISE, FORK, RIGHTS, REMAP_FILE, SHMAT = 2, 4, 5, 6, 10, 17, 19, 20
 USERFAULTFD, BRK, SHMDT = 21, 22, 24
 MAPS = frozenset({MMAP, REMAP_FILE, SHMAT, BRK})
 WHOLE = frozenset({1, BRK})  # refused, it has changed plain memory no more than sealed memory

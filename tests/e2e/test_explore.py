@@ -75,6 +75,13 @@ def test_the_defect_of_the_cve_shows_as_a_division(guest: MakeGuest) -> None:
     assert (found.here, found.there) == ("mappings begin at 0 2 3", "mappings begin at 0")
 
 
+def test_a_window_lower_than_it_is_long_moves_like_its_twin(guest: MakeGuest) -> None:
+    """Without a destination the kernel takes address 0 for it; the twin of a low window of 16 KiB pages lay higher."""
+    program = parse_program("window 9 x 1 page, low: anon 9 rw\nmremap 0-8 elsewhere-keep")
+    ((_, facts),) = executor(guest, "debian-6.12-16k", "arm64").run([encode(program)])
+    assert [errno for errno, _ in facts.sealed.answers] == [errno for errno, _ in facts.twin.answers] == [0]
+
+
 def test_no_window_lies_where_another_has_left_sealed_memory(guest: MakeGuest) -> None:
     """Windows of a place are of all lengths. A hole that a sealed mapping lies in is none: seen on arm64 from 7.0."""
     places = ("usual", "low", "4gib", "top", "tables")

@@ -389,3 +389,26 @@ def test_what_a_move_that_keeps_has_unlocked_beside_it_is_not_compared() -> None
         without, [0, EINVAL], [LEFT_OUT, 0], [start, start, start], [start, start, [(RW, 0xA0), (RW, 0)]], {1}
     )
     assert "same-as-twin" in oracles(other.judge())
+
+
+def test_collapsing_where_the_twins_mappings_are_larger_may_answer_otherwise() -> None:
+    """A huge page fits into the twin's one mapping, and not into what lies between two seals; seen on 7.3.4 arm64."""
+    seen = window(
+        "window 3 x 64 pages, usual: anon rw | anon rw sealed | anon rw\nmadvise 1-1 collapse", answer=EINVAL, twin=0
+    )
+    assert oracles(seen.judge()) == ["same-as-twin"]
+    facts = seen.facts()
+    divided = tuple(b"\x07\0" + look[2:] for look in facts.sealed.looks)
+    facts = replace(facts, sealed=replace(facts.sealed, looks=divided))
+    judged = ProgramJudge().judge(seen.program, [step.to_bytes() for step in seen.program.steps], facts)
+    assert oracles(judged) == []
+
+
+def test_a_page_that_nobody_wrote_may_be_missing_again_and_one_that_somebody_wrote_not() -> None:
+    """Seen on 7.0.4 and 7.1.3 after MADV_PAGEOUT of shared memory, registered with userfaultfd."""
+    seen = window("window 1 x 1 page, usual: shared-anon rw sealed\nmadvise 0-0 pageout")
+    shared = RW | 16
+    seen.looks, seen.twin_looks = [[(shared, 0)], [(shared, 0xF2)]], [[(shared, 0)], [(shared, 0xF2)]]
+    assert oracles(seen.judge()) == []
+    seen.looks[0], seen.twin_looks[0] = [(shared, 0xA0)], [(shared, 0xA0)]
+    assert oracles(seen.judge()) == ["sealed-unchanged"]
