@@ -32,6 +32,7 @@ TRAITS: dict[str, int] = {
     "growsdown": 32,
     "noreserve": 64,
 }
+_SEALED = TRAITS["sealed"]
 FLAGS: dict[str, int] = {"quiet": 1, "crowd": 2}
 
 
@@ -47,7 +48,7 @@ class Segment:
     @property
     def sealed(self) -> bool:
         """Whether it is sealed before the first step."""
-        return bool(self.traits & TRAITS["sealed"]) and self.kind != 0
+        return bool(self.traits & _SEALED) and self.kind != 0
 
     def __str__(self) -> str:
         if self.kind == 0:
@@ -80,6 +81,10 @@ class Step:
     def operation(self) -> Operation:
         """What the operation is."""
         return OPERATIONS[self.op]
+
+    def over(self, start: int, units: int) -> Step:
+        """The same on another range. Programs are made by the thousand a second, and ``replace`` takes its time."""
+        return Step(self.op, start, units, self.a, self.b, self.c, self.times, self.by)
 
     def to_bytes(self) -> bytes:
         """As it travels."""

@@ -111,7 +111,7 @@ class Random:
         around = ((start, end), (start, middle + 1), (middle, end), (middle, middle + 1), (max(0, start - 1), end),
                   (start, min(n, end + 1)), (0, start), (end, n), (0, n))  # fmt: skip
         first, last_one = rng.choice([(a, b) for a, b in around if a < b])
-        return replace(step, start=first, units=last_one - first)
+        return step.over(first, last_one - first)
 
     def _battery(self) -> Program:
         """Mostly sealed memory, something that happens to it, and then everything that has to be refused, on ranges of
@@ -137,7 +137,7 @@ class Random:
                 step = replace(step, b=to) if to != start else replace(step, a=0)
             elif step.op == MREMAP and step.b:
                 step = replace(step, b=units - 1) if units > 1 else replace(step, a=0, b=0)
-            steps.append(replace(step, start=start, units=units, by=thread))
+            steps.append(replace(step.over(start, units), by=1) if thread else step.over(start, units))
         scale, place, flags = self._circumstances(n)
         if not scale and rng.random() < 0.15:
             place = rng.randrange(1, len(PLACES))

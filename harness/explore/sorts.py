@@ -179,7 +179,7 @@ def there_and_back(rng: random.Random) -> Iterator[Program]:
             steps: list[Step] = []
             for (there, back), (first, second) in made[at : at + _CHAIN]:
                 spans = (first, second, (0, _THERE))
-                steps += [replace(s, start=a, units=u) for s, (a, u) in zip((there, back, back), spans, strict=True)]
+                steps += [s.over(a, u) for s, (a, u) in zip((there, back, back), spans, strict=True)]
             steps = [step for step in steps if not (locked and step.op == by_name("mlock").number)]
             traits = WRITTEN | SEALED | locked | (TRAITS["named"] if rng.random() < 0.3 else 0)
             window = (Segment(1, rng.choice((RW, RW, R)), _THERE, traits),)
@@ -220,7 +220,7 @@ def together(rng: random.Random) -> Program:
         step = rng.choice(sort)
         if step.operation.ranged:
             start, units = rng.choice(((0, n), (0, n), (1, 3), (2, 1)))
-            step = replace(step, start=start, units=units)
+            step = step.over(start, units)
         keyed = step.op == PKEY_MPROTECT
         if keyed and prot == R:
             continue
@@ -247,7 +247,7 @@ def _refusable(rng: random.Random, start: int, units: int) -> Step:
         step = replace(step, a=0, b=0)
     elif step.op == MREMAP and step.b:
         step = replace(step, b=units - 1)
-    return replace(step, start=start, units=units)
+    return step.over(start, units)
 
 
 def traits_together(rng: random.Random) -> Iterator[Program]:

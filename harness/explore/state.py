@@ -47,7 +47,7 @@ class State:
 
 def initial(segments: tuple[Segment, ...]) -> State:
     """The state of a window that was just made and sealed."""
-    return State(bytes(s.kind | (SEALED if s.sealed else 0) for s in segments for _ in range(s.units)))
+    return State(b"".join(bytes((s.kind | (SEALED if s.sealed else 0),)) * s.units for s in segments))
 
 
 def errno_text(number: int) -> str:
@@ -64,7 +64,7 @@ def differs(before: bytes, after: bytes, n: int, i: int) -> bool:
 
 def any_astray(attrs: bytes | bytearray, units: range) -> bool:
     """Whether the twin knows nothing of one of the units."""
-    return any(attrs[i] & ASTRAY for i in units)
+    return any(map(ASTRAY.__and__, attrs[units.start : units.stop]))
 
 
 def footprint_of(op: bytes, operation: Operation, n: int) -> range:

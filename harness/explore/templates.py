@@ -136,8 +136,9 @@ def merged(segments: Sequence[Segment]) -> tuple[Segment, ...]:
     """Neighbours of one sort as one segment."""
     out: list[Segment] = []
     for s in segments:
-        if out and replace(out[-1], units=1) == replace(s, units=1):
-            out[-1] = replace(s, units=out[-1].units + s.units)
+        last = out[-1] if out else None
+        if last is not None and (last.kind, last.prot, last.traits) == (s.kind, s.prot, s.traits):
+            out[-1] = Segment(s.kind, s.prot, last.units + s.units, s.traits)
         else:
             out.append(s)
     return tuple(out)
