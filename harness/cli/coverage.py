@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -60,7 +59,7 @@ def coverage(
     probes: tuple[str, ...],
     rules: tuple[str, ...],
     explore: str | None,
-    seed: int | None,
+    seed: int,
     accel: AccelWanted,
     scale: float,
     offline: bool,
@@ -88,7 +87,6 @@ def coverage(
     hush(quiet)
     globs = probes_meant(probes, rules)
     seconds = 0.0 if explore is None else seconds_of(explore, "--explore")
-    seed = int(f"{datetime.now(UTC):%Y%m%d}") if seed is None else seed
     matrix = load_matrix(path or default_path())
     words = Words(
         given=(kernel,),

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from harness.cli.mechanical import print_alone
+from harness.errors import some_of
 from harness.mutants.catalogue import load_mutants
 from harness.mutants.model import Edit, Mutant
 from harness.mutants.ours import OwnSuite
@@ -51,9 +52,7 @@ def _fate(heard: MutationProgress) -> str:
     assert record is not None
     colour = _COLOURS.get(record.state, "dim")
     spent = f" {sum(record.seconds.values()):.1f} s" if record.seconds else ""
-    noticed = ", ".join(f"{name} ({how})" for name, how in list(record.by.items())[:3])
-    more = f" and {len(record.by) - 3} more" if len(record.by) > 3 else ""
-    text = f"{noticed}{more}" or record.reason
+    text = some_of(f"{name} ({how})" for name, how in record.by.items()) or record.reason
     return f"[{heard.done}/{heard.total}] {heard.subject}: [{colour}]{record.state}[/]{spent} {escape(text)}".rstrip()
 
 

@@ -163,7 +163,7 @@ def nightly(
         scale=scale,
         crosscheck=selected_crosscheck(matrix, selection=selection),
         explore=selected_explore(matrix, selection=selection),
-        seed=int(f"{datetime.now(UTC):%Y%m%d}"),
+        seed=shared.todays_seed(),
     )
     began = time.monotonic()
     uncounted: list[str] = []

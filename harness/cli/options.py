@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,7 +45,20 @@ COMPILERS = click.option("-j", "--jobs", type=click.IntRange(1), help="Compilers
 ACCEL = click.option(
     "--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True, help="Acceleration."
 )
-SEED = click.option("--seed", type=click.IntRange(0), help="Seed of --explore [default: the date, such as 20261128].")
+
+
+def todays_seed() -> int:
+    """The date as a number, such as 20261128: all kernels of a day are explored by the same programs."""
+    return int(f"{datetime.now(UTC):%Y%m%d}")
+
+
+SEED = click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=todays_seed,
+    show_default=False,
+    help="Seed of --explore [default: the date, such as 20261128].",
+)
 SCALE = click.option(
     "--scale", type=click.FloatRange(0.01), default=1.0, help="Multiply every deadline by this factor."
 )

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -126,7 +125,7 @@ def run(
     resume: str | None,
     crosscheck: bool,
     explore: str | None,
-    seed: int | None,
+    seed: int,
     trace: bool,
     watch: bool,
     show_all: bool,
@@ -162,7 +161,7 @@ def run(
         choice.options(probes=probes, crosscheck=("*",) if crosscheck else ()),
         repeat=repeat,
         explore=seconds_of(explore, "--explore") if explore is not None else 0.0,
-        seed=int(f"{datetime.now(UTC):%Y%m%d}") if seed is None else seed,
+        seed=seed,
         suites=suites,
         suite_arguments=click.get_current_context().meta.get(_ARGUMENTS, ()),
         suite_files=suite_files,

@@ -59,7 +59,7 @@ class ProgramSource:
     """Where a run's programs come from: so many of each batch from what is exhaustive, as long as there is any.
 
     ``batches`` and ``exhausted`` say how far an earlier run came, which this one goes on from. What that one had kept
-    to be changed further is not there any more.
+    to be changed further, and the windows it had drawn, are not there any more.
     """
 
     def __init__(self, seed: int, *, batches: int = 0, exhausted: int = 0) -> None:

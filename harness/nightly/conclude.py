@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.compare.diff import standing
 from harness.cost.stored import costs_digest, stored_costs
-from harness.errors import StoreError
+from harness.errors import StoreError, some_of
 from harness.history.costs import record_costs
 from harness.history.database import database_url, reading, writing
 from harness.history.record import import_folders
@@ -221,7 +221,4 @@ def shows_in(done: RunDone, costs: CountedKernels, by: float) -> Shows:
 
 def _failing(done: RunDone, firsts: Collection[str]) -> tuple[str, ...]:
     """What fails, by cause, gravest first."""
-    return tuple(
-        f"{one.cause.sentence}, on {one.cells[0]}" + (f" and {len(one.cells) - 1} more" if len(one.cells) > 1 else "")
-        for one in shared_causes(done, firsts)
-    )
+    return tuple(f"{one.cause.sentence}, on {some_of(one.cells)}" for one in shared_causes(done, firsts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from harness.errors import some_of
 from harness.history.regressions import Changed, Regression
 from harness.nightly.broken import Broken
 from harness.runs.cells import plural
@@ -85,8 +86,7 @@ def news(facts: NightFacts) -> list[str]:
 
 
 def _opened(one: Regression) -> str:
-    where = ", ".join(one.cells[:_NAMED]) + (f" and {len(one.cells) - _NAMED} more" if len(one.cells) > _NAMED else "")
-    return f"new: {one.name} {one.sentence}, on {where} ({one.good} → {one.first})"
+    return f"new: {one.name} {one.sentence}, on {some_of(one.cells)} ({one.good} → {one.first})"
 
 
 def _short(what: str, lines: Sequence[str]) -> list[str]:
