@@ -53,13 +53,13 @@ def state_after(
 ) -> State:
     """What is known after a step: of ``said``, and of what the twin shows."""
     n = len(state.attrs)
-    attrs, rights, freed = bytearray(state.attrs), state.rights, state.freed
+    attrs, rights, freed, unlocked = bytearray(state.attrs), state.rights, state.freed, state.unlocked
     inside = range(op[1], op[1] + op[2])
     if operation.nature == "seals":
         if said == 0 and op[3] % len(SEALINGS) != EMPTY:
             for i in inside:
                 attrs[i] |= SEALED
-        return State(bytes(attrs), rights, freed)
+        return State(bytes(attrs), rights, freed, unlocked)
     if op[0] == RIGHTS and said == 0:
         rights = op[3] % 3
     elif op[0] in MAPS and said == 0:
@@ -69,12 +69,14 @@ def state_after(
             attrs[i] |= KEYED
     elif op[0] == MREMAP:
         _moved(attrs, state.attrs, op, before, after, n)
+        if op[3] in KEEPS and said == 0:  # MREMAP_DONTUNMAP may unlock all of the mapping that it moves a part of
+            unlocked |= sum(1 << i for i in _joined(after, n, op[1], op[1] + op[2]))
     elif operation.nature == "discards":
         _advised(attrs, op, said)
         freed |= sum(1 << i for i in inside) if op[3] == FREE else 0
     _come_and_gone(attrs, operation, before, after)
     _astray(attrs, op, operation, after, said, twin, refusal, divided=divided)
-    return State(bytes(attrs), rights, freed)
+    return State(bytes(attrs), rights, freed, unlocked)
 
 
 def _astray(
@@ -97,10 +99,6 @@ def _astray(
     plain = said == EPERM and refusal == "must" and op[0] not in WHOLE
     for i in footprint if whole or plain else ():
         if whole or attrs[i] < SEALED:
-            attrs[i] |= ASTRAY
-    if op[0] == MREMAP and op[3] in KEEPS and said == 0:
-        # MREMAP_DONTUNMAP may unlock all of the mapping that it moves a part of, and beside a seal that ends sooner.
-        for i in _joined(after, n, op[1], op[1] + op[2]):
             attrs[i] |= ASTRAY
     if after[2:] != twin[2:]:
         for i in range(n):

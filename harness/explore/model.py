@@ -98,23 +98,22 @@ class Judge:
 
         The problems' ``step`` is 0; whoever asks knows which it was.
         """
-        divided = _divided_otherwise(op, before, twin_before)
-        key = (op, state, before[2:], after[2:], answer, twin[2:], twin_answer, divided)
+        divided = op[0] == MREMAP and _divided_otherwise(op, before, twin_before)
+        # Whether a huge page has room depends on how memory is divided, too; what is there does not.
+        roomier = op[0] == MADVISE and op[3] == COLLAPSE and before[:2] != twin_before[:2]
+        key = (op, state, before[2:], after[2:], answer, twin[2:], twin_answer, divided, roomier)
         known = self._memory.get(key)
         if known is None:
             if len(self._memory) > 200_000:
                 self._memory.clear()
-            known = self._memory[key] = _step(op, state, before, after, answer, twin, twin_answer, divided=divided)
+            known = self._memory[key] = _step(
+                op, state, before, after, answer, twin, twin_answer, divided=divided, roomier=roomier
+            )
         return known
 
 
 def _divided_otherwise(op: bytes, before: bytes, twin: bytes) -> bool:
-    """mremap works on one mapping, and collapsing wants one that has room for a huge page. What they answer depends on
-    how memory is divided, which nobody promises (O8)."""
-    if op[0] == MADVISE and op[3] == COLLAPSE:
-        return before[:2] != twin[:2]
-    if op[0] != MREMAP:
-        return False
+    """mremap works on one mapping, so its answer depends on how memory is divided, which nobody promises (O8)."""
     inside = ((1 << op[2]) - 1) << op[1] & ~(1 << op[1])
     return bool(((before[0] | before[1] << 8) ^ (twin[0] | twin[1] << 8)) & inside)
 
@@ -129,6 +128,7 @@ def _step(
     twin_answer: int,
     *,
     divided: bool = False,
+    roomier: bool = False,
 ) -> tuple[tuple[StepProblem, ...], State]:
     attrs = state.attrs
     n = len(attrs)
@@ -141,7 +141,7 @@ def _step(
 
     # 1. Sealed units are as they were, but for what may be done to them.
     if not unchanged and max(attrs) >= SEALED:
-        units = _harmed(op, operation, state, before, after, twin, n)
+        units = _harmed(op, operation, state, before, after, said, twin, n)
         if units:
             found.append(
                 StepProblem(
@@ -177,8 +177,8 @@ def _step(
         if said != EPERM and twin_answer == 0 and not (said and unlike):
             text = f"{operation.name} answers {errno_text(said)} instead of EPERM"
             found.append(StepProblem("refused", 0, operation.name, text, operation.clauses, tuple(range(start, end))))
-    elif refusal == "" and not divided:
-        found += _as_twin(op, operation, state, after, answer, twin, twin_answer, n)
+    elif refusal == "" and not divided and not _locked_longer(op, operation, state, said, twin_answer):
+        found += _as_twin(op, operation, state, after, answer, twin, twin_answer, n, any_error=roomier)
 
     # 3. What follows, whatever was right or wrong.
     return tuple(found), state_after(op, operation, state, before, after, said, twin, refusal, divided=divided)
@@ -188,7 +188,7 @@ def _step(
 
 
 def _harmed(
-    op: bytes, operation: Operation, state: State, before: bytes, after: bytes, twin: bytes, n: int
+    op: bytes, operation: Operation, state: State, before: bytes, after: bytes, said: int, twin: bytes, n: int
 ) -> tuple[int, ...]:
     """The sealed units that are not as they may be."""
     attrs = state.attrs
@@ -196,20 +196,29 @@ def _harmed(
     for i in range(n):
         if attrs[i] < SEALED or not differs(before, after, n, i):
             continue
-        if before[2 + i] != after[2 + i] or not _contents_may_change(op, operation, state, i, before, after, twin, n):
+        may = _contents_may_change(op, operation, state, i, before, after, said, twin, n)
+        if before[2 + i] != after[2 + i] or not may:
             harmed.append(i)
     return tuple(harmed)
 
 
 def _contents_may_change(
-    op: bytes, operation: Operation, state: State, i: int, before: bytes, after: bytes, twin: bytes, n: int
+    op: bytes,
+    operation: Operation,
+    state: State,
+    i: int,
+    before: bytes,
+    after: bytes,
+    said: int,
+    twin: bytes,
+    n: int,
 ) -> bool:
     attr, was, now = state.attrs[i], before[2 + n + i], after[2 + n + i]
-    if was == 0 and now == BUS:  # nobody wrote there: the kernel may drop the page again, where userfaultfd tells of it
-        return True
     if state.freed >> i & 1 and now in (0, BUS):  # what is empty gives SIGBUS where userfaultfd was asked to tell
         return True
     as_twin = bool(attr & ASTRAY) or now == twin[2 + n + i]
+    if was == 0 and now == BUS and as_twin and attr & KIND in (SHARED_ANON, SHARED_FILE):
+        return True  # the kernel may drop a page of a file that nobody wrote, and userfaultfd tells of it
     if was == UNREAD:  # a quiet program is looked at only in the end, and the twin may have moved what is astray there
         footprint = footprint_of(op, operation, n)
         if as_twin or (operation.nature == "moves" and i in footprint and any_astray(state.attrs, footprint)):
@@ -221,7 +230,7 @@ def _contents_may_change(
         return bool(before[2 + i] & WRITE) and (now == op[3] or now == MIX or as_twin)
     if operation.nature == "discards" and inside:
         if op[3] in DISCARDS and op[3] not in NO_CONTENTS:
-            kept = was == UNREAD and now != 0
+            kept = was == UNREAD and 0 < now < UNREAD and said != EPERM
             uncertain = of_another_thread(op, attr, before[2 + i])
             return kept or uncertain or not protected(attr, before[2 + i], state.rights)
         return op[3] == UNGUARD and was in (SEGV, MIX)
@@ -242,6 +251,16 @@ def _mseal(op: bytes, before: bytes) -> int:
     return 0 if all(before[2 + i] & MAPPED for i in range(op[1], op[1] + op[2])) else ENOMEM
 
 
+def _locked_longer(op: bytes, operation: Operation, state: State, said: int, twin_answer: int) -> bool:
+    """Whether advice is refused because memory is locked that MREMAP_DONTUNMAP has unlocked in the twin: there it
+    unlocks the whole mapping that it moves a part of, which beside a seal ends sooner."""
+    return (
+        (said, twin_answer) == (EINVAL, 0)
+        and operation.nature == "discards"
+        and bool(state.unlocked >> op[1] & (1 << op[2]) - 1)
+    )
+
+
 def _as_twin(
     op: bytes,
     operation: Operation,
@@ -251,6 +270,8 @@ def _as_twin(
     twin: bytes,
     twin_answer: int,
     n: int,
+    *,
+    any_error: bool = False,
 ) -> list[StepProblem]:
     attrs, said = state.attrs, answer[0]
     footprint = footprint_of(op, operation, n)
@@ -260,7 +281,7 @@ def _as_twin(
     if said == EPERM and twin_answer == LEFT_OUT:
         text = f"{name} is refused with EPERM, and no seal forbids it"
         return [StepProblem("same-as-twin", 0, name, text, (*operation.clauses, "U7"), tuple(footprint))]
-    if said != twin_answer:
+    if said != twin_answer and not (any_error and EPERM not in (said, twin_answer)):
         text = f"{name} answers {errno_text(said)}, without seals {errno_text(twin_answer)}"
         return [StepProblem("same-as-twin", 0, name, text, (*operation.clauses, "U7"), tuple(footprint))]
     if after[2:] == twin[2:]:
@@ -309,7 +330,7 @@ def child_state(state: State, before: bytes, child: Pass, twin_child: Pass) -> t
             f"unit {i}: {unit_text(look, n, i)}, without seals {unit_text(other, n, i)}" for i in units[:3]
         )
         found.append(StepProblem("same-as-twin", 0, "fork", text, ("O3",), units, child=True))
-    return found, State(bytes(attrs), state.rights, state.freed)
+    return found, State(bytes(attrs), state.rights, state.freed, state.unlocked)
 
 
 def problems_of_end(state: State, sealed: Pass, twin: Pass) -> list[StepProblem]:

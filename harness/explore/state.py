@@ -38,11 +38,13 @@ EMPTY = SEALINGS.index("empty")
 @dataclass(frozen=True, slots=True)
 class State:
     """The hidden part: ``attrs`` has a byte for each unit, ``rights`` are those of the protection key; ``freed`` has
-    a bit for each unit that the kernel may empty whenever it likes (MADV_FREE)."""
+    a bit for each unit that the kernel may empty whenever it likes (MADV_FREE), ``unlocked`` one for each that may be
+    locked no more in the twin."""
 
     attrs: bytes
     rights: int = 0
     freed: int = 0
+    unlocked: int = 0
 
 
 def initial(segments: tuple[Segment, ...]) -> State:

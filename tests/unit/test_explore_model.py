@@ -412,3 +412,55 @@ def test_a_page_that_nobody_wrote_may_be_missing_again_and_one_that_somebody_wro
     assert oracles(seen.judge()) == []
     seen.looks[0], seen.twin_looks[0] = [(shared, 0xA0)], [(shared, 0xA0)]
     assert oracles(seen.judge()) == ["sealed-unchanged"]
+
+
+@pytest.mark.parametrize("now", [0, 0xF1, 0xF2, 0xF3, 0x55])
+def test_a_refused_discard_that_did_a_part_is_seen_where_nobody_looked_before(now: int) -> None:
+    seen = window(
+        "window 2 x 2 pages, usual, quiet: anon rw written | anon r sealed written\nmadvise 1-1 dontneed", answer=EPERM
+    )
+    seen.looks = [[(RW, 0xF0), (R, 0xF0)], [(RW, 0xA0), (R, now)]]
+    seen.twin_looks = [[(RW, 0xF0), (R, 0xF0)], [(RW, 0xA0), (R, 0xA1)]]
+    assert "sealed-unchanged" in oracles(seen.judge())
+
+
+@pytest.mark.parametrize(
+    ("step", "answers", "twin", "found"),
+    [
+        ("munmap 1-1", EINVAL, 0, "refused"),
+        ("madvise 1-1 dontneed", EPERM, LEFT_OUT, "same-as-twin"),
+    ],
+)
+def test_what_a_move_that_keeps_may_have_unlocked_is_judged_in_all_else(
+    step: str, answers: int, twin: int, found: str
+) -> None:
+    program = parse_program(f"window 2 x 1 page, usual: anon 2 rw\nmseal 1-1\nmremap 0-0 elsewhere-keep\n{step}")
+    start, moved = [(RW, 0xA0), (RW, 0xA1)], [(RW, 0), (RW, 0xA1)]
+    looks = [start, start, moved, moved]
+    assert found in oracles(Window(program, [0, 0, answers], [LEFT_OUT, 0, twin], looks, looks, {1}).judge())
+
+
+def test_collapsing_may_not_be_refused_by_a_seal_nor_change_what_is_there() -> None:
+    text = (
+        "window 3 x 64 pages, usual: anon rw written | anon rw sealed written | anon rw written\nmadvise 0-0 collapse"
+    )
+
+    def judged(seen: Window) -> list[str]:
+        facts = seen.facts()
+        divided = tuple(b"\x07\0" + look[2:] for look in facts.sealed.looks)
+        facts = replace(facts, sealed=replace(facts.sealed, looks=divided))
+        return oracles(ProgramJudge().judge(seen.program, [step.to_bytes() for step in seen.program.steps], facts))
+
+    assert judged(window(text, answer=EINVAL, twin=0)) == []
+    assert judged(window(text, answer=EPERM)) == ["same-as-twin"]
+    lost = window(text)
+    lost.looks[1][0] = (RW, 0)
+    assert judged(lost) == ["same-as-twin"]
+
+
+def test_a_sealed_page_that_goes_missing_is_seen_where_the_twins_stays_or_memory_is_of_one_process() -> None:
+    seen = window("window 1 x 1 page, usual: anon r sealed\nmprotect 0-0 rw", answer=EPERM)
+    seen.looks, seen.twin_looks = [[(R, 0)], [(R, 0xF2)]], [[(R, 0)], [(R, 0)]]
+    assert "sealed-unchanged" in oracles(seen.judge())
+    seen.twin_looks[1] = [(R, 0xF2)]
+    assert "sealed-unchanged" in oracles(seen.judge())
