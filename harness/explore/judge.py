@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from errno import EPERM
 
-from harness.explore.model import Judge, child_state, problems_of_end, problems_of_window
+from harness.explore.ends import child_state, problems_of_end
+from harness.explore.model import Judge, problems_of_window
 from harness.explore.oracles import StepProblem
 from harness.explore.program import FLAGS, Program
 from harness.explore.state import State, initial

@@ -21,10 +21,8 @@ from harness.explore.refusal import of_another_thread, protected, refusal_of
 from harness.explore.state import (
     ASTRAY,
     COLLAPSE,
-    DONTFORK,
     EMPTY,
     FORK,
-    GROWN,
     KIND,
     MADVISE,
     MREMAP,
@@ -39,7 +37,6 @@ from harness.explore.state import (
     UNKNOWN,
     USERFAULTFD,
     WHOLE,
-    WIPE,
     State,
     any_astray,
     changes_text,
@@ -48,7 +45,7 @@ from harness.explore.state import (
     footprint_of,
     unit_text,
 )
-from harness.explore.wire import BUS, LEFT_OUT, MAPPED, MIX, NOT_TRIED, SEGV, UNREAD, WRITE, Pass
+from harness.explore.wire import BUS, LEFT_OUT, MAPPED, MIX, SEGV, UNREAD, WRITE, Pass
 
 
 def problems_of_window(program: Program, sealed: Pass, twin: Pass) -> list[StepProblem]:
@@ -61,14 +58,15 @@ def problems_of_window(program: Program, sealed: Pass, twin: Pass) -> list[StepP
             )
         )
     if sealed.looks[0][2:] != twin.looks[0][2:]:
-        units = _different(sealed.looks[0], twin.looks[0], program.units, bytes(program.units))
+        units = different(sealed.looks[0], twin.looks[0], program.units, bytes(program.units))
         found.append(
             StepProblem("sealed-unchanged", -1, "mseal", "the window is not what it is without seals", ("A7",), units)
         )
     return found
 
 
-def _different(look: bytes, other: bytes, n: int, attrs: bytes) -> tuple[int, ...]:
+def different(look: bytes, other: bytes, n: int, attrs: bytes) -> tuple[int, ...]:
+    """The units that look otherwise than in the twin, but for those of which it knows nothing."""
     return tuple(
         i
         for i in range(n)
@@ -286,82 +284,10 @@ def _as_twin(
         return [StepProblem("same-as-twin", 0, name, text, (*operation.clauses, "U7"), tuple(footprint))]
     if after[2:] == twin[2:]:
         return []
-    units = _different(after, twin, n, attrs)
+    units = different(after, twin, n, attrs)
     if not units:
         return []
     text = f"after {name}: " + "; ".join(
         f"unit {i}: {unit_text(after, n, i)}, without seals {unit_text(twin, n, i)}" for i in units[:3]
     )
     return [StepProblem("same-as-twin", 0, name, text, (*operation.clauses, "U7"), units)]
-
-
-# ---------------------------------------------------------------------- forks and ends
-
-
-def child_state(state: State, before: bytes, child: Pass, twin_child: Pass) -> tuple[list[StepProblem], State]:
-    """Judge what a child begins with: as its parent, but for what it was told to go without. ``before`` is the
-    parent's look before the fork. userfaultfd is not inherited: what was missing, and gave SIGBUS, is empty there."""
-    n = len(state.attrs)
-    look, other = child.looks[0], twin_child.looks[0]
-    harmed, attrs = [], bytearray(state.attrs)
-    for i in range(n):
-        attr = attrs[i]
-        gone = before[2 + i] & MAPPED and not look[2 + i] & MAPPED
-        if attr & SEALED:
-            allowed = look[2 + i] == before[2 + i] or (attr & DONTFORK and gone)
-            was, now = before[2 + n + i], look[2 + n + i]
-            same = was == now or UNREAD in (was, now) or (was == BUS and now == other[2 + n + i])
-            if not allowed or not (same or gone or (attr & WIPE and look[2 + n + i] == 0)):
-                harmed.append(i)
-        if gone:
-            attrs[i] = attr & ASTRAY
-        if differs(look, other, n, i):
-            attrs[i] |= ASTRAY
-    found = []
-    if harmed:
-        units = tuple(harmed)
-        found.append(
-            StepProblem("sealed-unchanged", 0, "fork", changes_text(before, look, n, units), ("O3",), units, child=True)
-        )
-    units = _different(look, other, n, state.attrs)
-    units = tuple(i for i in units if i not in harmed)
-    if units:
-        text = "a child begins with other memory than without seals: " + "; ".join(
-            f"unit {i}: {unit_text(look, n, i)}, without seals {unit_text(other, n, i)}" for i in units[:3]
-        )
-        found.append(StepProblem("same-as-twin", 0, "fork", text, ("O3",), units, child=True))
-    return found, State(bytes(attrs), state.rights, state.freed, state.unlocked)
-
-
-def problems_of_end(state: State, sealed: Pass, twin: Pass) -> list[StepProblem]:
-    """Exactly what is sealed behaves so, and nothing of the twin does."""
-    attrs, look = state.attrs, sealed.looks[-1]
-    lost, spread, stuck = [], [], []
-    for i, attr in enumerate(attrs):
-        if attr & SEALED:
-            if look[2 + i] & MAPPED and (sealed.mprotect[i] != EPERM or sealed.munmap[i] != EPERM):
-                lost.append(i)
-        elif EPERM in (sealed.mprotect[i], sealed.munmap[i]) and attr & KIND != GROWN:
-            spread.append(i)
-        if twin.munmap[i] not in (0, NOT_TRIED):
-            stuck.append(i)
-    found = []
-    if lost:
-        i = lost[0]
-        text = (
-            f"unit {i} was sealed, and in the end mprotect to its own protection answers "
-            f"{errno_text(sealed.mprotect[i])}, munmap {errno_text(sealed.munmap[i])}"
-        )
-        found.append(StepProblem("exactly-sealed", 0, "end", text, ("O8", "A7"), tuple(lost)))
-    if spread:
-        i = spread[0]
-        text = (
-            f"nobody sealed unit {i}, and in the end mprotect to its own protection answers "
-            f"{errno_text(sealed.mprotect[i])}, munmap {errno_text(sealed.munmap[i])}"
-        )
-        found.append(StepProblem("exactly-sealed", 0, "end", text, ("U7", "A7"), tuple(spread)))
-    if stuck:
-        said = errno_text(twin.munmap[stuck[0]])
-        text = f"in the twin, where nothing is sealed, munmap of unit {stuck[0]} answers {said}"
-        found.append(StepProblem("exactly-sealed", 0, "end", text, ("U7",), tuple(stuck)))
-    return found

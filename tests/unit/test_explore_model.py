@@ -7,8 +7,8 @@ from errno import EINVAL, ENOMEM, EPERM
 
 import pytest
 
+from harness.explore.ends import child_state
 from harness.explore.judge import Judged, ProgramJudge
-from harness.explore.model import child_state
 from harness.explore.program import Program, parse_program
 from harness.explore.state import initial
 from harness.explore.wire import LEFT_OUT, NOT_TRIED, Pass, ProgramFacts
