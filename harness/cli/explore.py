@@ -40,11 +40,12 @@ from harness.model.atomic_files import write_atomically
 from harness.model.verdict import INTERRUPTED
 from harness.payload.build import build
 from harness.processes.children import doing
-from harness.reports.explore import Explored, explored_json, explored_junit, explored_lines
-from harness.runs.commands import resume_command
+from harness.reports.explore import Explored, explored_json, explored_junit
+from harness.reports.explore_text import KEPT, print_explored
+from harness.reports.style import Page, screen
+from harness.runs.commands import replay_finding_command, resume_command
 from harness.runs.run_store import new_run_id
 
-_KEPT = "explore.json"
 RESULTS = "results/explore"
 
 
@@ -146,21 +147,35 @@ def explore(
     words += [*(["--offline"] if offline else []), *(["--coverage"] if covered else []), "--time", duration]
     again = resume_command("explore", folder, words=words, results=results, usual=Path(RESULTS), matrix=path)
     explored: list[Explored] = []
-    with _telling_how_to_go_on(folder, again, resumable=not (replayed or against)):
+    resumable, page = not (replayed or against), Page(screen(highlight=False))
+    with _telling_how_to_go_on(folder, again, resumable=resumable):
         for spec in meant.specs:
             for one in run.compared(spec, others.specs) if others else [run.alone(spec)]:
                 explored.append(one)
                 _keep(folder, explored, resumed or "")  # before a line is printed: whatever ends us then, this is there
                 if not as_json:
-                    click.echo("\n".join(explored_lines(one)))
+                    print_explored(page, one, folder)
             if any(one.outcome.lost == INTERRUPTED for one in explored):
                 raise KeyboardInterrupt
     if as_json:
         click.echo(json.dumps([explored_json(one) for one in explored], indent=1))
     else:
-        click.echo(f"written to {folder}: {_KEPT}, junit.xml")
+        page.whole(f"written to {folder}: {KEPT}, junit.xml")
+        if found := next(((spec, one) for spec in specs for one in explored if one.cell == spec.id and one.news), None):
+            page.whole(f"repeat the finding: {_replay(*found, folder, path)}")
+        elif resumable and any(one.asked for one in explored):
+            page.whole(f"continue: {again}")
     codes = {one.exit_code for one in explored}
     return 1 if 1 in codes else 3 if 3 in codes or not any(one.asked for one in explored) else 0
+
+
+def _replay(spec: CellSpec, one: Explored, folder: Path, matrix: Path | None) -> str:
+    """The command that repeats the first finding that is no known bug."""
+    number = 1 + one.outcome.findings.index(one.news[0])
+    kernel = (spec.kernel.name,) if spec.kernel.listed else spec.kernel.source.words
+    words = _same_kernels(kernel, None, (spec.arch,), spec.profile.name)
+    words += ["-f", str(matrix)] if matrix else []
+    return replay_finding_command(words, folder / spec.id / f"finding-{number}.txt")
 
 
 def _same_kernels(kernels: tuple[str, ...], selection: str | None, arches: tuple[str, ...], profile: str) -> list[str]:
@@ -175,7 +190,7 @@ def _telling_how_to_go_on(folder: Path, again: str, *, resumable: bool) -> Itera
     try:
         yield
     except KeyboardInterrupt as asked:
-        if not (folder / _KEPT).is_file():
+        if not (folder / KEPT).is_file():
             raise
         told = f"; continue with `{again}`" if resumable else ""
         raise Interrupted(f"interrupted{doing(asked)}; what was seen is kept in {folder}{told}") from asked
@@ -204,7 +219,7 @@ def _reached(results: Path, name: str) -> Mapping[str, _Reached]:
     it resumed, if that is still there. Raises ``UsageError``."""
     found: dict[str, _Reached] = {}
     read: set[str] = set()
-    while not read or (name and name not in read and (results / name / _KEPT).is_file()):
+    while not read or (name and name not in read and (results / name / KEPT).is_file()):
         read.add(name)
         told = _told(results, name)
         found = {one.cell: one for one in told} | found
@@ -213,11 +228,11 @@ def _reached(results: Path, name: str) -> Mapping[str, _Reached]:
 
 
 def _told(results: Path, name: str) -> list[_Reached]:
-    path = results / name / _KEPT
+    path = results / name / KEPT
     try:
         return _REACHED.validate_json(path.read_bytes())
     except FileNotFoundError:
-        there = sorted(folder.parent.name for folder in results.glob(f"*/{_KEPT}"))
+        there = sorted(folder.parent.name for folder in results.glob(f"*/{KEPT}"))
         raise UsageError(f"--resume {name}: {results} has no such run{nearest(name, there)}") from None
     except OSError as problem:
         raise UsageError(f"{path}: cannot be read: {problem.strerror}") from problem
@@ -246,7 +261,13 @@ class _ExploreRun:
         """One kernel, judged by the model."""
         came = self.came.get(spec.id, _Reached(cell=spec.id, seed=self.seed))
         # Where this run comes no further, the next one goes on from there all the same.
-        outcome = Exploration(self.seed, arch=spec.arch, batches=came.batches, exhausted=came.exhaustive)
+        outcome = Exploration(
+            self.seed,
+            arch=spec.arch,
+            batches=came.batches,
+            exhausted=came.exhaustive,
+            exhausted_before=came.exhaustive,
+        )
         explorer = self._explorer(spec, outcome)
         if explorer is not None:
             with _ending(explorer, outcome):
@@ -265,8 +286,8 @@ class _ExploreRun:
                 with _ending(here, both.here), _ending(there, both.there):
                     Against(here, there).explore(ProgramSource(self.seed), self.seconds, both, self.programs)
             classes = tuple(both.classes.values())
-            yield Explored(spec.kernel.name, spec.arch, both.here, other.kernel.name, classes)
-            yield Explored(other.kernel.name, other.arch, both.there)
+            yield Explored(spec.kernel.name, spec.arch, both.here, other.kernel.name, classes, cell=spec.id)
+            yield Explored(other.kernel.name, other.arch, both.there, cell=other.id)
 
     def _explorer(self, spec: CellSpec, outcome: Exploration) -> Explorer | None:
         kernel = self.resolution.kernels[spec.kernel.name, spec.arch]
@@ -306,7 +327,7 @@ def _keep(folder: Path, explored: list[Explored], resumed: str = "") -> None:
     told = [{**explored_json(one), "resumed": resumed} for one in explored]
     with telling(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / _KEPT, json.dumps(told, indent=1).encode())
+        write_atomically(folder / KEPT, json.dumps(told, indent=1).encode())
         write_atomically(folder / "junit.xml", explored_junit(explored).encode())
         for one in explored[-1:]:
             keep_findings(folder / (one.cell or one.kernel), one.outcome)

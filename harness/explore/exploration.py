@@ -30,8 +30,9 @@ class ExploreFinding:
 class Exploration:
     """What a run over one kernel came to. ``alarms`` counts suspicions, ``unconfirmed`` those that did not come
     again; ``asked`` has how many steps of each operation were judged; ``well`` are programs of the corpus that showed
-    nothing wrong; ``digest`` is of the generated programs; ``pairs`` counts the pairs of blocks of the kernel's code
-    that ran, where that was gathered; ``lost`` says why there is no whole answer."""
+    nothing wrong; ``exhausted`` counts the exhaustive programs of all parts, ``exhausted_before`` those of the parts
+    before this one; ``digest`` is of the generated programs; ``pairs`` counts the pairs of blocks of the kernel's code
+    that ran, where that was gathered; ``lost`` says why it did not finish."""
 
     seed: int
     programs: int = 0
@@ -39,6 +40,7 @@ class Exploration:
     judged: int = 0
     batches: int = 0
     exhausted: int = 0
+    exhausted_before: int = 0
     states: int = 0
     pairs: int = 0
     seconds: float = 0.0

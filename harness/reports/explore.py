@@ -1,8 +1,8 @@
-"""What exploration found, as text, as JSON, and as JUnit: a suite for each kernel, a case for each oracle."""
+"""What exploration found, as JSON, and as JUnit: a suite for each kernel, a case for each oracle."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,10 @@ from harness.explore.exploration import Exploration, ExploreFinding, finding_lin
 from harness.explore.known import KnownBug, known_as
 from harness.explore.oracles import ORACLES
 from harness.explore.record import json_of, record_of, recorded_finding
-from harness.explore.verdicts import stale_bug, unsealable
+from harness.explore.verdicts import unsealable
 from harness.model.verdict import Judgement
 from harness.reports.junit import document, element, one_line, xml_text
+from harness.runs.cells import plural
 
 
 @dataclass(frozen=True)
@@ -74,53 +75,6 @@ class Explored:
         if self.news or self.refused:
             return 1
         return 3 if self.why_not and not self.skipped else 0
-
-
-def explored_lines(explored: Explored) -> Iterator[str]:
-    """For a person."""
-    outcome = explored.outcome
-    head = f"{explored.kernel} {explored.arch}" + (f" ({outcome.release})" if outcome.release else "")
-    if explored.skipped:
-        yield f"{head}: skipped: {explored.why_not}"
-        return
-    if explored.unsealed is not None:
-        yield f"{head}: {'failed' if explored.refused else 'no answer'}: {explored.why_not}"
-        return
-    rate = f", {outcome.programs / outcome.seconds:.0f} a second" if outcome.seconds else ""
-    yield (
-        f"{head}: {outcome.programs} programs, {outcome.steps} steps, {outcome.states} abstract states, "
-        f"{outcome.exhausted} of the exhaustive ones, in {outcome.seconds:.0f} s{rate}; seed {outcome.seed}"
-    )
-    if outcome.pairs:
-        yield f"  {outcome.pairs} pairs of blocks of the instrumented code ran, one after the other"
-    for finding in outcome.findings:
-        known = explored.known(finding)
-        if known is not None:
-            yield f"  known as {known.id}: {known.cited}"
-        yield from (f"  {line}" for line in finding_lines(finding))
-    if stale := stale_bug(record_of(outcome), outcome.kernel):
-        yield f"  fixed: {stale}"
-    yield from class_lines(explored.classes, explored.other)
-    for what, (count, example) in sorted(outcome.recorded.items()):
-        yield f"  recorded: {what} ({count} times), such as: {'; '.join(example.lines())}"
-    if outcome.unconfirmed:
-        problem, _ = outcome.unconfirmed[0]
-        yield f"  seen once and not again: {len(outcome.unconfirmed)}, the first: {problem.oracle}: {problem.text}"
-    if outcome.lost:
-        yield f"  no whole answer: {outcome.lost}"
-    old = len(outcome.findings) - len(explored.news)
-    told = ", ".join(
-        text for text in (f"{len(explored.news)} findings" * bool(explored.news), f"{old} known" * bool(old)) if text
-    )
-    yield f"  {told or ('stopped' if outcome.lost else 'no finding')}"
-
-
-def class_lines(classes: Sequence[DifferenceClass], other: str) -> Iterator[str]:
-    """What two kernels do otherwise, the most frequent first."""
-    for one in sorted(classes, key=lambda c: -c.count):
-        yield f"  otherwise than {other}: {one.difference.sort} ({one.count} programs)"
-        yield f"    here {one.difference.here}; there {one.difference.there}"
-        yield from (f"    {line}" for line in one.program.lines())
 
 
 def class_json(one: DifferenceClass) -> dict[str, Any]:
@@ -183,7 +137,7 @@ def _suite(explored: Explored) -> TestSuite:
         findings = [f for f in explored.outcome.findings if f.problem.oracle == oracle]
         if status == "fail":
             text = xml_text("\n".join([statement, *(line for f in findings for line in finding_lines(f))]))
-            told = f"{len(findings)} findings; {findings[0].problem.text}" if findings else explored.why_not
+            told = f"{plural(len(findings), 'finding')}; {findings[0].problem.text}" if findings else explored.why_not
             case.add_failure_info(one_line(told), text, oracle)
         elif status == "known":
             said = [line for f in findings if (known := explored.known(f)) for line in (known.cited, *finding_lines(f))]

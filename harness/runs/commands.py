@@ -67,6 +67,11 @@ def resume_command(
     return shlex.join([*told, *(["-f", str(matrix)] if matrix else [])])
 
 
+def replay_finding_command(words: Sequence[str], program: Path) -> str:
+    """The command that runs a program that ``explore`` has found; ``words`` mean the kernel and its machine."""
+    return shlex.join(["sealmatrix", "explore", *words, "--replay", str(program)])
+
+
 def report_command(folder: Path) -> str:
     """The command that writes every report of a stored run."""
     return shlex.join(["sealmatrix", "report", str(folder), "--all"])

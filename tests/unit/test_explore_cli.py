@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shlex
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from harness.cli.explore import _keep, explore
 from harness.config.duration import seconds_of
@@ -16,7 +19,10 @@ from harness.explore.executor import BatchPlan
 from harness.explore.exploration import Exploration, ExploreFinding
 from harness.explore.oracles import ORACLES, StepProblem
 from harness.explore.program import parse_program
-from harness.reports.explore import Explored, explored_lines
+from harness.kernels.resolve import Resolution
+from harness.reports.explore import Explored
+from harness.reports.explore_text import explored_lines, print_explored
+from harness.reports.style import Page
 
 PROGRAM = parse_program("window 2 x 1 page, usual: anon 2 rw sealed\nmunmap 0-1")
 PROBLEM = StepProblem("refused", 0, "munmap", "munmap answers 0 instead of EPERM", ("U1",))
@@ -103,5 +109,69 @@ def test_a_finding_is_kept_to_be_replayed_and_as_c(tmp_path: Path) -> None:
     _keep(tmp_path, [one])
     assert parse_program((tmp_path / "k.x86_64" / "finding-1.txt").read_text()) == PROGRAM
     assert "munmap(at(0), 2 * UNIT)" in (tmp_path / "k.x86_64" / "finding-1.c").read_text()
-    text = "\n".join(explored_lines(one))
-    assert "refused: munmap, step 1: munmap answers 0 instead of EPERM" in text and "1 findings" in text
+    text = "\n".join(explored_lines(one, tmp_path))
+    assert "refused: munmap, step 1: munmap answers 0 instead of EPERM" in text and ": 1 finding" in text
+
+
+def many(findings: int) -> Exploration:
+    """An exploration with as much in it as a real one, and ``findings`` of them."""
+    wide = parse_program("window 12 x 1 page, usual: anon 12 rw sealed written\n" + "munmap 0-1\n" * 12)
+    found = [
+        ExploreFinding(StepProblem("refused", 0, "munmap", f"munmap answers {n} " + "long " * 12, ("U1",)), wide, wide)
+        for n in range(findings)
+    ]
+    told = outcome(*found)
+    told.recorded = {f"refused call-{n} divides mappings otherwise": (n + 1, wide) for n in range(11)}
+    told.steps, told.states, told.seconds, told.exhausted = 8213, 4310, 7.0, 512
+    return told
+
+
+def shown(told: Exploration, width: int = 80) -> list[str]:
+    console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system=None)
+    print_explored(Page(console), Explored("debian-newest", "x86_64", told, cell="c"), Path("results/explore/ID"))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+@pytest.mark.parametrize(("findings", "most"), [(0, 9), (1, 30), (30, 64)])
+@pytest.mark.parametrize("width", [60, 80])
+def test_the_end_of_an_exploration_is_short_and_fits_the_screen(findings: int, most: int, width: int) -> None:
+    lines = shown(many(findings), width)
+    assert max(map(len, lines)) <= width and len(lines) <= most
+    recorded = [line for line in lines if "divides mappings otherwise" in line]
+    assert [line.strip() for line in recorded] == [
+        f"{n + 1} times: refused call-{n} divides mappings otherwise" for n in (10, 9, 8)
+    ]
+    text = " ".join(" ".join(lines).split())
+    assert "8 more, and a program for each: results/explore/ID/explore.json" in text
+    assert ("23 more findings" if findings == 30 else "finding") in text
+
+
+def test_numbers_of_a_part_are_of_that_part_and_the_exhaustive_programs_of_both() -> None:
+    told = many(0)
+    assert "512 of them exhaustive;" in " ".join(shown(told))
+    told.exhausted_before = 384
+    assert "128 of them exhaustive (512 with the parts before);" in " ".join(shown(told))
+
+
+@pytest.mark.parametrize("asked", [[], ["--json"]])
+def test_the_last_line_is_the_next_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: list[str]) -> None:
+    found = outcome(ExploreFinding(PROBLEM, PROGRAM, PROGRAM))
+    results = tmp_path / "my results"
+    words = ["debian-6.12", "debian-7.2", "-a", "x86_64", "--results", str(results), *asked]
+    onwards = "continue: sealmatrix explore debian-6.12 debian-7.2 -a x86_64 --time 60s"
+    replays = "repeat the finding: sealmatrix explore debian-6.12 -a x86_64 --replay "
+    for told, following in ((outcome(), onwards), (found, replays)):
+        monkeypatch.setattr(
+            "harness.cli.explore._ExploreRun.alone",
+            lambda _run, spec, told=told: Explored(spec.kernel.name, spec.arch, told, cell=spec.id),
+        )
+        monkeypatch.setattr("harness.cli.explore.provide", lambda *_, **__: Resolution({}))
+        output = CliRunner().invoke(explore, words, standalone_mode=False).stdout
+        if asked:
+            assert [one["kernel"] for one in json.loads(output)] == ["debian-6.12", "debian-7.2"]
+            continue
+        last = output.splitlines()[-1]
+        assert last.startswith(following)
+        *_, replayed = shlex.split(last)
+        assert told is not found or parse_program(Path(replayed).read_text()) == PROGRAM

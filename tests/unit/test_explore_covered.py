@@ -17,7 +17,8 @@ from harness.explore.session import Explorer
 from harness.explore.source import ProgramSource
 from harness.explore.wire import Reader, WireError, encode, shape_of
 from harness.guests.model import Event, Exited, Output
-from harness.reports.explore import Explored, explored_json, explored_lines
+from harness.reports.explore import Explored, explored_json
+from harness.reports.explore_text import explored_lines
 from tests.support.promising_kernel import PromisingKernel
 
 PAYLOAD = Path(__file__).parents[2] / "guest_payload/c/payload.h"
@@ -72,7 +73,7 @@ def test_programs_that_reach_new_code_are_kept_and_changed_further(
     explorer.batch(programs, source, outcome)
     assert kept == [] and outcome.pairs == 4
     told = Explored("k", "x86_64", outcome)
-    assert "4 pairs of blocks" in "\n".join(explored_lines(told)) and explored_json(told)["pairs"] == 4
+    assert "4 pairs of blocks" in "\n".join(explored_lines(told, tmp_path)) and explored_json(told)["pairs"] == 4
 
 
 def test_a_kernel_without_kcov_gives_no_answer_and_says_why(tmp_path: Path) -> None:

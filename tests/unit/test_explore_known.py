@@ -20,7 +20,8 @@ from harness.model.rule import KernelFacts
 from harness.model.run_record import CellRecord, ExploreRecord
 from harness.model.stored_files import pack
 from harness.model.verdict import Verdict
-from harness.reports.explore import Explored, explored_json, explored_junit, explored_lines
+from harness.reports.explore import Explored, explored_json, explored_junit
+from harness.reports.explore_text import explored_lines
 from harness.runs.judging import explored_results
 from tests.support.promising_kernel import MUNMAP, Memory, PromisingKernel
 
@@ -44,7 +45,7 @@ def test_a_kernel_that_has_a_known_bug_shows_it_as_known(tmp_path: Path) -> None
     (finding,) = one.outcome.findings
     assert finding.cause == "cve-2025-40040" and len(finding.program.steps) == 2
     assert one.exit_code == 0 and one.news == []
-    text = "\n".join(explored_lines(one))
+    text = "\n".join(explored_lines(one, tmp_path))
     assert "known as cve-2025-40040" in text and "1 known" in text and "no finding" not in text
     assert explored_json(one)["oracles"]["exactly-sealed"] == "known"
     (suite,) = ET.fromstring(explored_junit([one])).findall("testsuite")
@@ -75,7 +76,7 @@ def test_a_bug_that_is_gone_makes_its_entry_stale(tmp_path: Path) -> None:
     one = explored(PromisingKernel(tmp_path), HAS_IT, [UNMERGEABLE])
     stale = verdicts(one)["end/generated/exactly-sealed"]
     assert stale.status == "fixed" and "CVE-2025-40040" in stale.reason
-    assert any(line.startswith("  fixed: ") for line in explored_lines(one))
+    assert any(line.startswith("  fixed: ") for line in explored_lines(one, tmp_path))
     other = explored(PromisingKernel(tmp_path), HAS_IT_NOT, [UNMERGEABLE])
     assert verdicts(other)["end/generated/exactly-sealed"].status == "pass"
 

@@ -19,7 +19,8 @@ from harness.explore.verdicts import judge_exploration
 from harness.matrix.model import Profile
 from harness.model.verdict import Status
 from harness.mutants.exploring import summary
-from harness.reports.explore import Explored, explored_json, explored_junit, explored_lines
+from harness.reports.explore import Explored, explored_json, explored_junit
+from harness.reports.explore_text import explored_lines
 from tests.support.promising_kernel import PromisingKernel
 
 OLD, NEW, UNKNOWN = "6.9.12", "7.3.4+deb13-cloud-amd64", "mine"
@@ -50,7 +51,7 @@ def test_a_kernel_that_has_to_have_mseal_and_refuses_it_fails(
     assert told.pop("explore-answer") == "fail"
     assert set(told.values()) == {"miss"}
     assert one.exit_code == 1 and not one.skipped and one.outcome.judged == 0
-    (line,) = explored_lines(one)
+    (line,) = explored_lines(one, tmp_path)
     assert ": failed: " in line and says in line
     assert explored_json(one)["oracles"]["answer"] == "fail"
     (suite,) = ET.fromstring(explored_junit([one])).findall("testsuite")
@@ -63,7 +64,7 @@ def test_a_kernel_that_has_to_have_mseal_and_refuses_it_fails(
 def test_a_kernel_from_before_mseal_is_skipped(tmp_path: Path) -> None:
     one = explored(tmp_path, ENOSYS, OLD)
     assert set(statuses(one).values()) == {"skip"} and one.skipped and one.exit_code == 0
-    assert [line.partition(": ")[2] for line in explored_lines(one)] == ["skipped: no mseal (ENOSYS)"]
+    assert [line.partition(": ")[2] for line in explored_lines(one, tmp_path)] == ["skipped: no mseal (ENOSYS)"]
     assert len(summary(one.outcome).skipped) == len(statuses(one))
 
 

@@ -16,7 +16,8 @@ from harness.explore.session import Explorer
 from harness.explore.source import ProgramSource
 from harness.explore.wire import encode
 from harness.guests.model import Event
-from harness.reports.explore import Explored, explored_json, explored_junit, explored_lines
+from harness.reports.explore import Explored, explored_json, explored_junit
+from harness.reports.explore_text import explored_lines
 from tests.support.promising_kernel import MLOCK, MPROTECT, MSEAL, MUNMAP, WRITE, Memory, PromisingKernel
 
 ANON, RW = 1, 3
@@ -200,8 +201,9 @@ def test_two_kernels_differ_in_classes_with_a_small_program_each(tmp_path: Path,
     sorts = {one.difference.sort: one for one in compared.classes.values()}
     plain = sorts["mlock answers 0 or EINVAL"]
     assert (plain.program.units, len(plain.program.steps)) == (2, 1)
-    text = "\n".join(explored_lines(Explored("a", "x86_64", compared.here, "b", tuple(compared.classes.values()))))
-    assert "otherwise than b: mlock answers 0 or EINVAL" in text
+    told = Explored("a", "x86_64", compared.here, "b", tuple(compared.classes.values()))
+    text = "\n".join(explored_lines(told, tmp_path))
+    assert "differs from b: mlock answers 0 or EINVAL" in text
 
 
 def test_a_damaged_record_loses_the_guest(tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def test_what_was_explored_is_there_before_it_is_printed(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(click, "echo", interrupted)
+    monkeypatch.setattr("harness.cli.explore.print_explored", interrupted)
     done = CliRunner().invoke(explore, [KERNELS[0], "-a", "x86_64", "--results", str(tmp_path)], standalone_mode=False)
     (folder,) = tmp_path.iterdir()
     assert isinstance(done.exception, Interrupted)
