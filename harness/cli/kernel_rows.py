@@ -17,7 +17,7 @@ from harness.kernels.lock import Lock, Locked
 from harness.kernels.model import Kernel
 from harness.kernels.store import Store
 from harness.matrix.model import CellSpec
-from harness.reports.style import print_table, screen
+from harness.reports.style import Page, print_table, screen
 
 OPTIONS = (
     "MSEAL_SYSTEM_MAPPINGS",
@@ -120,13 +120,38 @@ def print_rows(rows: Sequence[Row], as_json: bool = False) -> None:
         return
     if not rows:
         return
-    texts = [[_cell_text(value) for value in row.values()] for row in rows]
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for head in rows[0]:
-        table.add_column(head, overflow="fold", no_wrap=head in ("kernel", "arch", "state"))
-    for line in texts:
+    texts = {head: [_cell_text(row[head]) for row in rows] for head in rows[0]}
+    console = screen()
+    widths = _widths(texts, None if console.soft_wrap else console.width)
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, _GAP, 0, 0))
+    for head, width in widths.items():
+        table.add_column(head, overflow="ellipsis", no_wrap=True, max_width=width)
+    for line in zip(*(texts[head] for head in widths), strict=True):
         table.add_row(*(Text(text) for text in line))
-    print_table(screen(), table)
+    print_table(console, table)
+    if left_out := [head for head in texts if head not in widths]:
+        page = Page(console)
+        page.line(f"not shown, the terminal is too narrow: {', '.join(left_out)} (--json has everything)", style="dim")
+
+
+_GAP = 2
+_LEAST = 10  # narrower than this, a text that is cut says nothing
+_CUT = ("release", "package version", "labels", "suite", "note", "sha256", "asked", "MB", "image")
+"""Columns that are cut, or left out, where the terminal has no room for all; the first is the last to go."""
+
+
+def _widths(texts: Mapping[str, Sequence[str]], room: int | None) -> dict[str, int]:
+    """The columns that have room, and how much: every row stays one line."""
+    needs = {head: max(map(len, (head, *column))) for head, column in texts.items()}
+    if room is None:
+        return needs
+    given = {head: need for head, need in needs.items() if head not in _CUT}
+    room -= sum(given.values()) + _GAP * len(given)
+    for head in _CUT:
+        if head in needs and room >= min(needs[head], _LEAST):
+            given[head] = min(needs[head], room)
+            room -= given[head] + _GAP
+    return {head: given[head] for head in needs if head in given}
 
 
 def _cell_text(value: object) -> str:

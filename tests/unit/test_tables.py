@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.cli.history import _table as history_table
+from harness.cli.kernel_rows import print_rows
 from harness.reports.style import print_table
 
 STATEMENT = "munmap of a range that touches a sealed page fails with EPERM, and nothing in the range changes."
@@ -62,3 +63,38 @@ def test_the_slowest_cells_keep_all_their_columns_in_80() -> None:
     assert tuple(head.split()) == headings
     assert first.endswith("2.7 s")
     assert first.split()[1] + second.strip() == "6.12.117+deb13-cloud-amd64"
+
+
+KERNEL = {
+    "kernel": "debian-6.12-riscv", "arch": "riscv64", "asked": "debian trixie-backports cloud release=6.12",
+    "release": "6.12.117+deb13-cloud-amd64", "state": "changed", "labels": ["stable", "full"],
+}  # fmt: skip
+
+
+def listed(monkeypatch: pytest.MonkeyPatch, width: int, *, terminal: bool = True) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.soft_wrap = not terminal
+    monkeypatch.setattr("harness.cli.kernel_rows.screen", lambda: console)
+    print_rows([KERNEL, {**KERNEL, "release": "", "labels": []}])
+    assert isinstance(console.file, io.StringIO)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
+def test_a_kernel_is_one_line_of_any_terminal_and_no_word_is_broken(
+    monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    head, first, second, *told = listed(monkeypatch, width)
+    assert max(map(len, (head, first, second))) <= width
+    assert {"kernel", "arch", "state", "release"} <= set(head.split())
+    whole = {"debian-6.12-riscv", "riscv64", "changed"}
+    assert whole <= set(first.split()) and whole <= set(second.split())
+    left_out = {"asked", "labels"} - set(head.split())
+    said = " ".join(told)
+    assert all(name in said for name in left_out) and bool(told) == bool(left_out)
+    assert ("…" in first) or width >= 120 or left_out
+
+
+def test_a_list_of_kernels_that_is_piped_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, first, _ = listed(monkeypatch, 60, terminal=False)
+    assert all(str(value) in first for name, value in KERNEL.items() if name != "labels") and "stable,full" in first
