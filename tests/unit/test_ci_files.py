@@ -106,13 +106,23 @@ def test_actionlint_finds_nothing() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
+def compose() -> list[str]:
+    """Compose as a plugin of docker's, or as a program of its own; empty where there is neither."""
+    for argv in (["docker", "compose"], ["docker-compose"]):
+        if (
+            shutil.which(argv[0])
+            and not subprocess.run([*argv, "version"], capture_output=True, check=False).returncode
+        ):
+            return argv
+    return []
+
+
 def test_compose_reads_it(tmp_path: Path) -> None:
-    program = shutil.which("docker")
-    if not program or subprocess.run([program, "compose", "version"], capture_output=True, check=False).returncode:
+    if not (program := compose()):
         pytest.skip("docker compose is not installed")
     (tmp_path / "postgres-password").write_text("x")
     shutil.copy(CI / "compose.yaml", tmp_path)
-    argv = [program, "compose", "-f", str(tmp_path / "compose.yaml"), "config", "--quiet"]
+    argv = [*program, "-f", str(tmp_path / "compose.yaml"), "config", "--quiet"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
