@@ -218,7 +218,7 @@ class Collector:
         if self._over:
             yield from ((probe, "there is a duplicate end") for probe in planned)
             return
-        seen = (*self.observations, self.outcome.probe if self.outcome else "")
+        seen = {*self.observations, self.outcome.probe if self.outcome else ""}
         yield from ((probe, "the end comes before it") for probe in planned if probe not in seen)
 
     def _doubtful_begin(self, record: Begin | Batch) -> Iterator[tuple[str, str]]:

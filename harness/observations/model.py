@@ -94,8 +94,7 @@ class Half:
 
     @model_validator(mode="after")
     def _whole(self) -> Half:
-        for unit in (*self.before, *self.after):
-            Unit.parse(unit)
+        _ = self.units_before, self.units_after  # raises ``ValueError`` for what is no unit
         if self.stage == "done" and self.result is None:
             raise ValueError("a half that is done has a result")
         return self

@@ -172,10 +172,8 @@ def test_journals_in_any_form_read_the_same(tmp_path: Path) -> None:
     assert dict(found.read("gone", tmp_path / "no")) == {}
 
 
-def test_a_probe_that_was_observed_again_has_each_line_parsed_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of each run a few are; it made the whole journal be read another time, and that of every further cell."""
+def test_each_distinct_observation_is_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a probe was observed again, or took no time at all: that made the whole journal be parsed."""
     parsed: list[bytes] = []
 
     def counted(data: bytes) -> object:
@@ -185,12 +183,12 @@ def test_a_probe_that_was_observed_again_has_each_line_parsed_once(
     monkeypatch.setattr("harness.reports.page.seen.parse_line", counted)
     again = line("a", 9, errno=1, result=-1).replace('"control":', '"again":true,"control":')
     path = tmp_path / "j"
-    path.write_text("\n".join([line("a"), line("b"), again]) + "\n")
+    path.write_text("\n".join([line("a"), line("b"), line("c", 0), again]) + "\n")
     found = Sightings()
     for cell_id in ("one", "two"):
         assert dict(found.read(cell_id, path)) == {"a": 7, "b": 7}
-    assert found.of(["one", "two"], ["a", "b"]) == [[0, 0], [0, 0]]
-    assert len(parsed) == 3
+    assert found.of(["one", "two"], ["a", "b", "c"]) == [[0, 0, 0], [0, 0, 0]]
+    assert len(parsed) == 2
 
 
 def test_a_second_probe_hidden_in_a_line_is_not_believed(tmp_path: Path) -> None:

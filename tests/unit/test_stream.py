@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,74 @@ def test_records() -> None:
 )
 def test_what_is_not_a_record_is_garbage(broken: object) -> None:
     assert isinstance(parse_line(json.dumps(broken).encode()), Garbage)
+
+
+COMPACT = json.dumps(SEEN, separators=(",", ":")).encode()
+
+
+def test_halves_that_are_alike_are_read_once() -> None:
+    first, second = (parse_line(COMPACT.replace(b"munmap/", name)) for name in (b"a/", b"b/"))
+    assert isinstance(first, Observation) and isinstance(second, Observation)
+    assert (first.probe, second.probe) == ("a/anon-rw/exact", "b/anon-rw/exact")
+    assert first.control is second.control
+    assert first.sealed is second.sealed
+    assert first == replace(second, probe=first.probe)
+
+
+PIECES = (
+    b'"',
+    b"{",
+    b"}",
+    b",",
+    b"\\",
+    b"0",
+    b"-",
+    b'},"sealed":{',
+    b'"probe":"x",',
+    b'"extra":{"a":1},',
+    b"\xff",
+    b"",
+)
+
+
+@given(st.lists(st.tuples(st.integers(0, len(COMPACT)), st.integers(0, 8), st.sampled_from(PIECES)), max_size=3))
+def test_an_observation_is_read_by_halves_as_it_is_as_a_whole(changes: list[tuple[int, int, bytes]]) -> None:
+    line = COMPACT
+    for place, gone, piece in changes:
+        line = line[:place] + piece + line[place + gone :]
+    by_halves = parse_line(line)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.observations.stream._observation", lambda _line: None)
+        assert by_halves == parse_line(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        COMPACT.replace(b'"unit":4096', b'"unit":04096'),
+        COMPACT.replace(b'"layout":"S"', b'"layout":"SS"'),
+        COMPACT.replace(b'"layout":"S"', b'"layout":"x"'),
+        COMPACT.replace(b'"before":["rw-p anon a0 a -"]', b'"before":["rwx"]'),
+        COMPACT.replace(b"}}", b'},"sealed":{}}'),
+        COMPACT[:-1],
+        COMPACT + b"}",
+    ],
+)
+def test_an_observation_that_is_none_is_garbage_in_the_payloads_form_too(line: bytes) -> None:
+    assert isinstance(parse_line(line), Garbage)
+
+
+def test_the_end_of_a_long_plan_is_looked_at_once() -> None:
+    """It took time by the square of the plan's length."""
+    names = [f"munmap/anon-{i}/exact" for i in range(20_000)]
+    collector = Collector()
+    collector.add(parse_line(json.dumps(PLAN | {"probes": names}).encode()))
+    collector.observations |= dict.fromkeys(names, seen("x"))
+    begun = time.process_time()
+    collector.add(End(len(names)))
+    assert time.process_time() - begun < 1
+    assert collector.ended
+    assert not collector.doubts
 
 
 def test_a_cut_off_record_is_garbage() -> None:

@@ -19,10 +19,10 @@ from harness.observations.journal import journal_lines
 from harness.observations.model import Observation
 from harness.observations.stream import parse_line
 
-# As the C payload writes it. A journal with an observation in any other form takes the slow way, with the same result.
-_OURS = b'{"type":"observation",'
+# As the C payload writes it. An observation in any other form takes the slow way, with the same result.
 _BEGIN = re.compile(
-    rb'\{"type":"observation","probe":"([!#-\[\]-~]{1,200})",("layout":"\w+","unit":\d+),"microseconds":(\d{1,10}),'
+    rb'\{"type":"observation","probe":"([!#-\[\]-~]{1,200})",("layout":"\w+","unit":\d+),'
+    rb'"microseconds":(0|[1-9]\d{0,9}),'
 )
 _WORD = b'"observation"'
 # Microseconds no probe can have taken: an hour.
@@ -49,15 +49,14 @@ class Sightings:
             lines = [line.data for line in journal_lines(journal) if not line.wrong]
         except UsageError:
             lines = []
-        found = self._quick(lines)
-        if found is None:
-            found = _first_ones([self._slow(line) for line in lines if _WORD in line])
-        times, numbers = found
+        found = [self._observation(line) for line in lines if _WORD in line]
+        first = {probe: (spent, number) for probe, spent, number in reversed(found) if number != NONE}
+        numbers = {probe: number for probe, (_, number) in first.items()}
         for probe in numbers:
             self._places.setdefault(probe, len(self._places))
         # Kept as a plain row of numbers: a thousand cells of dictionaries would not fit.
         self._cells[cell] = array("i", [numbers.get(probe, NONE) for probe in self._places])
-        return times
+        return {probe: spent for probe, (spent, _) in first.items() if 0 < spent < _LONGEST}
 
     def of(self, cells: Sequence[str], probes: Sequence[str]) -> list[list[int]]:
         """The numbers of each cell's observations of these probes; -1 where there is none."""
@@ -70,34 +69,16 @@ class Sightings:
             found.append([row[place] for place in places])
         return found
 
-    def _quick(self, lines: Sequence[bytes]) -> tuple[dict[str, int], dict[str, int]] | None:
-        """Times and numbers by probe; None unless every observation is in the payload's form."""
-        ours = [line for line in lines if line.startswith(_OURS)]
-        if any(_WORD in line for line in lines if not line.startswith(_OURS)):
-            return None
-        begins = [match for line in ours if (match := _BEGIN.match(line))]
-        if len(begins) != len(ours):
-            return None
-        parts = [match.groups() for match in begins]
-        keys = [(part[1], line[match.end() :]) for part, line, match in zip(parts, ours, begins, strict=True)]
-        known = [self._numbers.get(key) for key in keys]
-        numbers = [
-            self._new(line, key) if number is None else number
-            for line, key, number in zip(ours, keys, known, strict=True)
-        ]
-        probes = [part[0].decode("ascii") for part in parts]
-        spent = [int(part[2]) for part in parts]
-        if NONE in numbers or (spent and not 0 < min(spent) <= max(spent) < _LONGEST):
-            return None
-        # From the end on: of a probe that was observed again, as a few of each run are, the first stands.
-        return dict(zip(probes[::-1], spent[::-1], strict=True)), dict(zip(probes[::-1], numbers[::-1], strict=True))
-
-    def _new(self, line: bytes, key: tuple[bytes, bytes]) -> int:
-        """Number a line that is new. A second "probe" further on would be another probe's to the parser."""
-        if line.count(b'"probe"') > 1 or not isinstance(parse_line(line), Observation):
-            return NONE
-        number = self._numbers[key] = self._add(line)
-        return number
+    def _observation(self, line: bytes) -> tuple[str, int, int]:
+        """The probe, microseconds and number of a line; the number is -1 where it is no observation."""
+        begin = _BEGIN.match(line)
+        if begin is None:
+            return self._slow(line)
+        probe, frame, spent = begin.groups()
+        key = frame, line[begin.end() :]
+        if (number := self._numbers.get(key)) is None:
+            number = self._numbers[key] = self._slow(line)[2]
+        return probe.decode("ascii"), int(spent), number
 
     def _slow(self, line: bytes) -> tuple[str, int, int]:
         record = parse_line(line)
@@ -112,10 +93,3 @@ class Sightings:
         if number == len(self.distinct):
             self.distinct.append(kept)
         return number
-
-
-def _first_ones(found: Sequence[tuple[str, int, int]]) -> tuple[dict[str, int], dict[str, int]]:
-    """Times and numbers by probe: the first of several observations stands; an impossible time is none."""
-    first = {probe: (spent, number) for probe, spent, number in reversed(found) if number != NONE}
-    times = {probe: spent for probe, (spent, _) in first.items() if 0 < spent < _LONGEST}
-    return times, {probe: number for probe, (_, number) in first.items()}
