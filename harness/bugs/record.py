@@ -45,7 +45,7 @@ class Bug:
     unnoticed: str = ""
 
     def affects(self, version: str) -> bool:
-        """Whether an upstream version has the bug, as published; a distribution may have mended its own. False for
+        """Whether an upstream version has the bug, as published; a distribution may have fixed its own. False for
         what is no version."""
         order = version_order(version)
         if not order or order < version_order(self.since) or order >= version_order(self.upstream):
@@ -75,7 +75,7 @@ class Bug:
     def range(self) -> str:
         """The versions that have it, in words."""
         series = ", ".join(self.mended.values())
-        return f"{self.since} to {self.upstream}" + (f", mended in {series}" if series else "")
+        return f"{self.since} to {self.upstream}" + (f", fixed in {series}" if series else "")
 
 
 class _Commits(Strict):

@@ -68,7 +68,7 @@ def show_bug(bug_id: str, as_json: bool) -> None:
         ("bug", f"{bug.id}: {bug.title}"),
         ("wrong", bug.wrong),
         ("versions", bug.range),
-        ("commits", f"broken by {bug.broken}, mended by {bug.fixed}"),
+        ("commits", f"broken by {bug.broken}, fixed by {bug.fixed}"),
         ("noticed by", bug.noticed),
         ("mutants", ", ".join(bug.mutants) or "none"),
         ("source", bug.source),

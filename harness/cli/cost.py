@@ -303,7 +303,7 @@ class _CostRun:
         say = partial(self._say, spec)
         say("booting")
         table = measure(kernel, spec.profile, lambda: self._guest(kernel, spec), self.rows, say)
-        say(f"no whole answer: {table.lost}" if table.lost else f"{len(table.costs)} costs")
+        say(f"incomplete: {table.lost}" if table.lost else f"{len(table.costs)} costs")
         return replace(table, kernel=spec.kernel.name, sha256=kernel.sha256)
 
     def by_function(self, spec: CellSpec, row: str) -> FunctionCosts:

@@ -30,7 +30,7 @@ def group() -> None:
     sealmatrix regressions list               those that are open
     sealmatrix regressions show R7            one, with the commands that repeat it
     sealmatrix regressions known R7 --link https://…  no longer report it as new
-    sealmatrix regressions digest              what is open, and what ended in a week
+    sealmatrix regressions digest             what is open, and what ended in the last week
     sealmatrix regressions close R7 --note "the test machine was at fault"
     """
 
@@ -89,7 +89,7 @@ def show(name: str, results: Path, database: str | None) -> None:
     ink = Ink.of(screen())
     facts = {
         "state": one.state, "kind": one.kind, "cells": ", ".join(one.cells), "rules": ", ".join(one.rules),
-        "good until": one.good, "first bad": one.first, "last bad": one.last, "bisected": one.bisected,
+        "last good": one.good, "first bad": one.first, "last bad": one.last, "bisected": one.bisected,
         "bisection": one.bisection if one.bisection != NONE else "",
         "fixed in": one.fixed_in, "owner": one.owner, "link": one.link, "note": one.note,
     }  # fmt: skip
@@ -104,7 +104,7 @@ def show(name: str, results: Path, database: str | None) -> None:
 @group.command()
 @click.argument("name", metavar="REGRESSION")
 @click.option("--owner", metavar="WHO", help="Who looks after it.")
-@click.option("--link", metavar="URL", help="Where it is talked about.")
+@click.option("--link", metavar="URL", help="Where it is discussed.")
 @click.option("--note", metavar="TEXT", help="What is known.")
 @where
 def known(
@@ -119,7 +119,7 @@ def known(
 @click.option("--note", metavar="TEXT", required=True, help="Why it is not a regression.")
 @where
 def close(name: str, note: str, results: Path, database: str | None) -> None:
-    """Close a regression that is none. If the same thing breaks again later, a new one is opened."""
+    """Close what is not a regression after all. If the same thing breaks again later, a new one is opened."""
     _change(name, "closed", results, database, note=note)
 
 
@@ -128,7 +128,7 @@ def close(name: str, note: str, results: Path, database: str | None) -> None:
 @click.option("--send", is_flag=True, help="Send it to where `nightly` sends its messages.")
 @where
 def digest_command(days: int, send: bool, results: Path, database: str | None) -> None:
-    """Summarise the regressions that are open or ended lately, for a weekly cron job."""
+    """Summarise the regressions that are open, and of those that ended lately, for a weekly cron job."""
     ways = channels() if send else ()
     if send and not ways:
         raise UsageError("nothing is set up to send with; see docs/use/nightly.md, Messages")
@@ -150,7 +150,7 @@ def _change(name: str, state: str, results: Path, database: str | None, **facts:
     with writing(database_url(results, database)) as connection:
         one = regression(connection, name)
         if one.state not in LIVING:
-            raise UsageError(f"{one.name} is {one.state}: it has ended")
+            raise UsageError(f"{one.name} is {one.state}; only a regression that has not ended can be changed")
         told = state + (f": {said['note']}" if "note" in said else "")
         keep(connection, one.told(now, "", told, state=state, **said))
     click.echo(f"{one.name} is {state}")

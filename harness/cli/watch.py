@@ -56,7 +56,7 @@ def wait_for_change(files: Sequence[Path], before: FileStates, look: Callable[[f
 
 
 def show_change(console: Console, before: RunDone, after: RunDone) -> None:
-    """Say what is otherwise than in the last run, cell by cell."""
+    """Say what differs from the last run, cell by cell."""
     old = {side.cell: side for side in sides_of(before)}
     pairs = tuple(compare(old[side.cell], side) for side in sides_of(after) if side.cell in old)
     if pairs:

@@ -11,7 +11,7 @@ from typing import Literal
 from harness.compare.diff import CHANGES, Change, Pair, ProbeChange, RuleChange, Side, compare, exit_code, flaky_rules
 from harness.compare.series import VersionSeries, compare_series
 from harness.compare.sides import Picked, across_of, apart, match, narrowed, narrowing, series_of, sides_of
-from harness.errors import UsageError
+from harness.errors import UsageError, some_of
 from harness.model.json_text import parse_json
 from harness.model.verdict import EXIT_FAILED, EXIT_NO_ANSWER, Status, Verdict
 from harness.runs.cells import plural
@@ -67,12 +67,12 @@ def compare_picks(before: Picked, after: Picked) -> Comparison:
     """Compare the cells of two picks. Raises ``UsageError`` when they cannot be matched or have no probe in common."""
     matched = match(before, after)
     remarks = _remarks((before, after))
-    limits = [" ".join(narrowing(picked.done)) for picked in (before, after)]
+    limits = [some_of(narrowing(picked.done)) for picked in (before, after)]
     globs = sorted(set(limits) - {""})
     pairs = matched.pairs
     if globs:
         pairs = tuple(narrowed(old, new) for old, new in pairs)
-        limited = f"{_limited(before, after, limits)} limited to {' and '.join(globs)}"
+        limited = f"{_limited(before, after, limits)} limited to {', and to '.join(globs)}"
         remarks += (f"only probes that both sides planned are compared; {limited}",)
     if not any(side.results for pair in pairs for side in pair):
         raise UsageError(f"{before.word} and {after.word} have no probe in common")

@@ -294,7 +294,7 @@ def _probe(
 
 def _worst(counts: Mapping[Change, int], after: RuleResult | None) -> Change:
     worst: Change = min(counts, key=lambda change: ORDER[change], default="unchanged")
-    # Some probe was mended and another still fails: the rule is not fixed.
+    # Some probe was fixed and another still fails: the rule is not fixed.
     return "changed" if worst == "fixed" and after is not None and after.status == "fail" else worst
 
 

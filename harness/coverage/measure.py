@@ -84,7 +84,7 @@ def measure_coverage(
     seed: int = 0,
 ) -> CoverageResult:
     """Boot the guest that ``make`` returns and run the probes that match, then generated programs for ``explore``
-    seconds. A kernel that gives no whole answer is a result that says why; what was seen until then is in it."""
+    seconds. A kernel whose answer is incomplete is a result that says why; what was seen until then is in it."""
     trace = CoverageTrace()
     lost, release = "", kernel.release
     programs, explored = 0, frozenset[CoveragePair]()
@@ -161,7 +161,7 @@ def _run(guest: Guest, work: Workload, trace: CoverageTrace, on_progress: Callab
 def _explored(
     make: Callable[[], Guest], payload: Payload, seconds: float, seed: int, on_progress: Callable[[str], None]
 ) -> tuple[int, frozenset[CoveragePair], str]:
-    """Run programs in guests of their own: how many, what they ran, and why that is no whole answer, or ""."""
+    """Run programs in guests of their own: how many, what they ran, and why that is incomplete, or ""."""
 
     def boot() -> Guest:
         guest = make()

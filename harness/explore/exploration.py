@@ -32,7 +32,7 @@ class Exploration:
     again; ``asked`` has how many steps of each operation were judged; ``well`` are programs of the corpus that showed
     nothing wrong; ``exhausted`` counts the exhaustive programs of all parts, ``exhausted_before`` those of the parts
     before this one; ``digest`` is of the generated programs; ``pairs`` counts the pairs of blocks of the kernel's code
-    that ran, where that was gathered; ``lost`` says why it did not finish."""
+    that ran, where that was gathered; ``lost`` says why it is incomplete."""
 
     seed: int
     programs: int = 0

@@ -51,7 +51,7 @@ class RecordedRecord(_LenientModel):
 
 class ExplorationRecord(_LenientModel):
     """One kernel explored. ``asked`` has the judged steps of each operation, ``well`` the programs of the corpus that
-    showed nothing wrong; ``mseal`` is the error of a kernel that has no mseal, ``lost`` why there is no whole answer.
+    showed nothing wrong; ``mseal`` is the error of a kernel that has no mseal, ``lost`` why it is incomplete.
     """
 
     schema_version: Literal[1] = 1

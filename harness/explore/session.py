@@ -264,7 +264,7 @@ class Explorer:
                 self._on_progress(f"found: console: {crash.title}")
 
     def lost(self, programs: Sequence[Program], lost: GuestError, outcome: Exploration) -> None:
-        """A guest that went away: a finding where its console says why, else no whole answer."""
+        """A guest that went away: a finding where its console says why, else the answer is incomplete."""
         reports = self._guest.reports()
         self.stop()
         if not reports:

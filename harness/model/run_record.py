@@ -19,7 +19,7 @@ SCHEMA = 1
 CellState = Literal["waiting", "running", "finished", "crashed", "lost", "interrupted"]
 # A lost cell has verdicts: what its kernel did to it is an answer.
 LEFT: Final = frozenset({"waiting", "running", "interrupted"})
-"""The states of a cell that has no whole answer yet: what `run --resume` has left to do."""
+"""The states of a cell whose answer is incomplete: what `run --resume` has left to do."""
 RunState = Literal["running", "finished", "interrupted"]
 _WRITTEN_AS_JSON: dict[str, TypeAdapter[Any]] = {
     "given": TypeAdapter(dict[str, list[str]]),
@@ -160,7 +160,7 @@ class CellRecord(Part):
 
     @property
     def clean(self) -> bool:
-        """Whether the cell gave its whole answer, from a kernel that reported no crash of its own accord."""
+        """Whether the cell gave all its answers, from a kernel that reported no crash of its own accord."""
         return self.state == "finished"
 
     @property

@@ -19,7 +19,7 @@ class SuiteResult:
     """One suite on one kernel.
 
     ``failed`` maps what failed (rules, or tests of a suite that is not ours) to how; ``passed`` is what passed and
-    ``skipped`` what does not apply to this kernel. ``lost`` says why there is no whole answer, "" when there is one.
+    ``skipped`` what does not apply to this kernel. ``lost`` says why the answer is incomplete, "" where it is not.
     ``observed`` has a digest of what was recorded for each rule that promises nothing, and of how mappings were
     divided; ``probes`` one probe of each
     rule that failed. ``whole``: everything was asked; a suite may end with the first failure.

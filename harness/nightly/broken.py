@@ -70,9 +70,7 @@ def broken_since(done: RunDone, since: SinceLast) -> tuple[Broken, ...]:
 def _pieces(pair: Pair) -> Iterable[_Piece]:
     if pair.lost:
         reason = pair.after.trouble
-        yield _Piece(
-            NO_ANSWER, _first_words(reason), f"no whole answer: {reason}", (), "", "", pair, _unsteady_cell(pair)
-        )
+        yield _Piece(NO_ANSWER, _first_words(reason), f"incomplete: {reason}", (), "", "", pair, _unsteady_cell(pair))
     changes = {(rule.rule.id, probe.probe): probe for rule in pair.rules for probe in rule.probes}
     failing = {name: c for name, c in changes.items() if c.change in ("introduced", "unstable") and _fails(c.after)}
     if failing:
@@ -116,7 +114,7 @@ def _fails(verdict: Verdict | None) -> bool:
 
 
 def _unsteady_cell(pair: Pair) -> bool:
-    """Whether a second guest gave its whole answer where the first one did not, or the other way round."""
+    """Whether a second guest gave all its answers where the first one did not, or the other way round."""
     answers = [any(standing(v) != "none" for r in results.values() for v in r.verdicts)
                for results in (pair.after.results, *pair.after.repeats)]  # fmt: skip
     return len(set(answers)) > 1

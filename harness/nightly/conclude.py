@@ -161,7 +161,7 @@ def undecided(done: RunDone, costs: CountedKernels, by: float) -> tuple[str, ...
     for one in living:
         told = [still_costs(done.folder.parent, one, cells[name], costs, by) for name in one.cells if name in cells]
         if not any(still.shows for still in told) and (why := next((s.why for s in told if s.shows is None), "")):
-            found.append(f"whether {one.name} ({one.sentence}) lasts is not known: {why}")
+            found.append(f"not known whether {one.name} ({one.sentence}) still holds: {why}")
     return tuple(found)
 
 
@@ -197,7 +197,7 @@ def changes_of(results: Path, run: str) -> tuple[Changed, int]:
 
 
 def shows_in(done: RunDone, costs: CountedKernels, by: float) -> Shows:
-    """Whether a cell of a run shows a regression; None where the cell is not in the run, or gave no whole answer.
+    """Whether a cell of a run shows a regression; None where the cell is not in the run, or its answer is incomplete.
     ``costs`` are those that were counted, and ``by`` the per cent by which one has to grow."""
     cells = {cell.id: cell for cell in done.record.cells}
 

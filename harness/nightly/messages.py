@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness.history.regressions import LIVING, Changed, Regression
+from harness.runs.cells import plural
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,12 @@ def messages(changed: Changed, alarms: Iterable[str], run: str, page: str) -> tu
     ]
     for alarm in alarms:
         cell = alarm.partition(":")[0]
-        lines = ("A cell that had answered before was asked again, and answers otherwise:", alarm, f"run {run}, {page}")
-        subject = f"[sealmatrix] alarm: {cell} answers otherwise than before"
+        lines = (
+            "A cell that had answered before was asked again, and answered differently:",
+            alarm,
+            f"run {run}, {page}",
+        )
+        subject = f"[sealmatrix] alarm: {cell} answers differently than before"
         found.append(Message(f"alarm-{cell}", "alarm", subject, lines, (f"sealmatrix show {run} --cell '{cell}*'",)))
     return tuple(found)
 
@@ -88,7 +93,7 @@ def digest(known: Iterable[Regression], since: str) -> Message:
     everything = list(known)
     living = [one for one in everything if one.state in LIVING]
     ended = [one for one in everything if one.state not in LIVING and one.events and one.events[-1][0] >= since]
-    lines = [f"{len(living)} open, {len(ended)} ended since {since}", ""]
+    lines = [f"{plural(len(living), 'regression')} open, {len(ended)} fixed or closed since {since}", ""]
     lines += [f"{one.name} ({one.state}): {one.sentence}, since {one.first}" for one in living]
     lines += [
         f"{one.name} ({one.state}{f' in {one.fixed_in}' if one.fixed_in else ''}): {one.sentence}" for one in ended

@@ -16,7 +16,7 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class NightFacts:
-    """What the news are made of. ``unclean`` names cells that gave no whole answer, with the reason; ``costs`` says
+    """What the news are made of. ``unclean`` names cells whose answer is incomplete, with the reason; ``costs`` says
     what is not known of costs, ``failing`` by cause what fails where there is no night before."""
 
     run: str
@@ -58,18 +58,18 @@ def head(facts: NightFacts) -> str:
 def news(facts: NightFacts) -> list[str]:
     """The lines, what matters most first; what does not go into them is counted."""
     told = [head(facts)]
-    body = [f"alarm: an answer is not what was kept for it: {alarm}" for alarm in facts.alarms]
+    body = [f"alarm: asked again, a cell answered differently than before: {alarm}" for alarm in facts.alarms]
     body += [_opened(one) for one in facts.changed.opened]
     body += [f"confirmed: {one.name} {one.sentence}" for one in facts.changed.confirmed]
     body += [f"bisected: {one.name} {one.bisected}" for one in facts.changed.bisected]
     body += [
-        f"not steady: {one.sentence}, on {one.where}: a second guest answers otherwise"
+        f"unstable: {one.sentence}, on {one.where}: a second guest answered differently"
         for one in facts.broken
         if one.unsteady
     ]
     body += [f"fixed: {one.name} {one.sentence}, in {one.fixed_in}" for one in facts.changed.fixed]
     body += _short("fails: ", facts.failing)
-    body += _short("no whole answer: ", facts.unclean)
+    body += _short("incomplete: ", facts.unclean)
     body += _short("costs: ", facts.costs)
     body += _short("new kernel: ", facts.kernels) if facts.before else []
     body += _short("new cell: ", facts.added)

@@ -67,7 +67,7 @@ class AllowedUse:
 class QualificationInput:
     """What is to be judged, and the catalogue's ``rules``: one that was not asked was not kept.
 
-    ``unfinished`` says, by cell, why a cell of the candidate gave no whole answer; ``cost_rows`` are all costs that can
+    ``unfinished`` says, by cell, why a cell of the candidate did not finish; ``cost_rows`` are all costs that can
     be measured.
     """
 

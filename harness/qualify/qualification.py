@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.compare.diff import Side, compare
 from harness.compare.sides import Picked, match, narrowing
-from harness.errors import UsageError
+from harness.errors import UsageError, some_of
 from harness.model.atomic_files import write_text
 from harness.model.rule import Rule
 from harness.model.run_record import CellRecord
@@ -71,11 +71,11 @@ def _image(picked: Picked, side: Side) -> str:
 
 
 def unfinished(picked: Picked, policy: Policy) -> Mapping[str, str]:
-    """Why cells of a pick gave no whole answer, by the id of the cell they are or repeat."""
+    """Why cells of a pick did not finish, by the id of the cell they are or repeat."""
     wanted = set(cell_ids(picked))
     if globs := narrowing(picked.done):
         # Probes that were not planned leave no trace in the results.
-        return {first_id(cell): f"the run was limited to {' '.join(globs)}" for cell in wanted}
+        return {first_id(cell): f"the run was limited to {some_of(globs)}" for cell in wanted}
     cells = [cell for cell in picked.done.record.cells if cell.id in wanted]
     why = {first_id(cell.id): _restored(cell) for cell in cells if policy.start == "fresh" and _restored(cell)}
     refused = [c for c in cells if not (c.clean or (c.state == "crashed" and policy.crashed == "accept"))]

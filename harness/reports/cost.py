@@ -13,6 +13,7 @@ from harness.cost.functions import FunctionCosts, largest
 from harness.cost.model import Cost, CostChange, CostTable, changes, slopes
 from harness.model.version import version_order
 from harness.reports.junit import document, element, one_line, xml_text
+from harness.runs.cells import plural
 
 _SHOWN = 20  # changed rows on a screen
 _ALIKE = 0.1  # per cent: what the same kernel may differ by from boot to boot
@@ -40,7 +41,7 @@ class Costed:
 
     @property
     def why_not(self) -> str:
-        """Why there is no whole answer; "" when there is one."""
+        """Why the answer is incomplete, "" where it is not."""
         if self.table.lost:
             return self.table.lost
         if self.other is not None and self.other.lost:
@@ -49,16 +50,16 @@ class Costed:
             return "nothing was measured"
         if self.other is not None and not self.changes:
             return f"no cost was measured both here and on {self.other.kernel}"
-        if troubles := self.table.troubles:
-            return f"{len(troubles)} rows without a cost, the first {troubles[0].row}: {troubles[0].trouble}"
-        if self.other is not None and (troubles := self.other.troubles):
-            first = f"the first {troubles[0].row}: {troubles[0].trouble}"
-            return f"{len(troubles)} rows without a cost on {self.other.kernel}, {first}"
+        here, there = self.table, self.other
+        for table, where in ((here, ""), *([(there, f" on {there.kernel}")] if there else [])):
+            if troubles := table.troubles:
+                rows = f"{plural(len(troubles), 'row')} could not be counted{where}"
+                return f"{rows}, the first {troubles[0].row}: {troubles[0].trouble}"
         return ""
 
     @property
     def exit_code(self) -> int:
-        """3 without a whole answer, 1 when something grew, else 0."""
+        """3 where the answer is incomplete, 1 when something grew, else 0."""
         return 3 if self.why_not else 1 if self.grown else 0
 
 
@@ -67,7 +68,7 @@ def cost_lines(costed: Sequence[Costed]) -> Iterator[str]:
     series = [one for one in costed if one.other is None]
     for one in costed:
         if one.why_not:
-            yield f"{_head(one.table)}: no whole answer: {one.why_not}"
+            yield f"{_head(one.table)}: incomplete: {one.why_not}"
         if one.other is not None:
             yield from _difference(one)
     for arch in dict.fromkeys(one.table.arch for one in series):

@@ -21,7 +21,7 @@ def coverage_lines(result: CoverageResult) -> Iterator[str]:
     more = f" and {result.programs} generated programs" if result.programs else ""
     yield f"{head}: what ran while sealed memory was present, {result.probes} probes{more}"
     if result.lost:
-        yield f"  no whole answer: {result.lost}"
+        yield f"  incomplete: {result.lost}"
     reached = [f for f in result.functions if f.reached]
     width = max((len(f.name) for f in reached), default=0)
     file = ""

@@ -134,7 +134,7 @@ def _missing(page: Page, done: RunDone, laid_out: Grid) -> None:
     if cells:
         page.head("Cells that were lost or interrupted, or whose kernel crashed while no probe ran")
     for cell in cells:
-        page.line(f"{label(cell)} {cell.trouble or 'gave no whole answer'}", _IN, "magenta")
+        page.line(f"{label(cell)} {cell.trouble or 'did not finish'}", _IN, "magenta")
         for reason, rules in gaps.get(cell.id, {}).items():
             why = "" if reason == cell.reason else f": {reason}"
             page.line(f"{rules} of {plural(len(done.results[cell.id]), 'rule')} miss{why}", _DEEP)

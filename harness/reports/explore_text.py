@@ -39,7 +39,7 @@ def explored_lines(explored: Explored, folder: Path) -> Iterator[str]:
     yield f"{head}: {_came_to(explored)}"
     yield from _how_far(outcome)
     if outcome.lost:
-        yield f"  did not finish: {outcome.lost}"
+        yield f"  incomplete: {outcome.lost}"
     yield from _findings(explored, folder)
     if stale := stale_bug(record_of(outcome), outcome.kernel):
         yield f"  fixed: {stale}"
@@ -54,7 +54,7 @@ def _came_to(explored: Explored) -> str:
     """The result in a few words."""
     new, old = len(explored.news), len(explored.outcome.findings) - len(explored.news)
     found = [text for text in (plural(new, "finding") * bool(new), f"{old} known" * bool(old)) if text]
-    return ", ".join([*found, *(["did not finish"] if explored.outcome.lost else [])] or ["no finding"])
+    return ", ".join([*found, *(["incomplete"] if explored.outcome.lost else [])] or ["no finding"])
 
 
 def _how_far(outcome: Exploration) -> Iterator[str]:

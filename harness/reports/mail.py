@@ -64,7 +64,7 @@ def _pair(pair: Pair) -> Iterator[str]:
     changes = counted(pair.counts, "rule", across=False)
     if pair.before.trouble or pair.after.trouble:
         trouble = pair.after.trouble or pair.before.trouble
-        yield from _wrapped(f"{pair.after.arch}: no whole answer: {trouble}")
+        yield from _wrapped(f"{pair.after.arch}: incomplete: {trouble}")
     if not changes:
         yield f"{pair.after.arch}: nothing changed."
         return

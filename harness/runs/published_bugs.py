@@ -55,7 +55,7 @@ class KernelBugs:
 
 def bugs_of(version: str, statuses: Mapping[str, str]) -> KernelBugs:
     """What the record says of a version, and what the rules of its bugs, by their ``statuses``, said of the kernel: a
-    distribution may have mended its own."""
+    distribution may have fixed its own."""
     record = load_bugs()
     found = tuple(Published(bug, _here(bug, statuses)) for bug in record.of(version))
     return KernelBugs(version, found, record.outside(version))
@@ -72,7 +72,7 @@ def _here(bug: Bug, statuses: Mapping[str, str]) -> str:
     keeping = [name for name in bug.rules if statuses.get(name) in ("pass", "fixed")]
     if seeing:
         return f"seen here by rule {', '.join(seeing)}"
-    return f"not seen here by rule {', '.join(keeping)}, so it may be mended" if keeping else ""
+    return f"not seen here by rule {', '.join(keeping)}, so it may be fixed" if keeping else ""
 
 
 def published_bugs(done: RunDone) -> Mapping[str, KernelBugs]:

@@ -127,7 +127,7 @@ def test_compose_reads_it(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(("status", "said"), [(0, "nothing new"), (1, "new: R1"), (3, "no whole answer")])
+@pytest.mark.parametrize(("status", "said"), [(0, "nothing new"), (1, "new: R1"), (3, "incomplete")])
 def test_the_steps_of_the_action_do_what_they_say(tmp_path: Path, status: int, said: str) -> None:
     """In the workspace of another repository, with a sealmatrix that ends as told."""
     ours, workspace, binary = tmp_path / "ours", tmp_path / "workspace", tmp_path / "ours/.venv/bin"

@@ -383,3 +383,11 @@ def test_what_a_cause_above_has_introduced_is_named_by_it() -> None:
     for whole_text in (text(every=True), text(causes=0)):
         assert "by the cause above" not in whole_text
         assert whole_text.count("control 0, sealed 0") >= 3
+
+
+def test_of_many_probes_that_a_run_was_limited_to_three_are_named() -> None:
+    one, two = made((cell("debian-6.12"), results())), made((cell("debian-6.12"), results()), run_id="later")
+    globs = [f"munmap/region-{number}/*" for number in range(20)]
+    two = replace(two, record=two.record.model_copy(update={"options": {"probes": globs}}))
+    (remark,) = compare_picks(whole(one), whole(two)).remarks
+    assert remark.endswith("one run was limited to munmap/region-0/*, munmap/region-1/*, munmap/region-2/* and 17 more")

@@ -114,7 +114,7 @@ def test_a_table_with_a_row_in_trouble_is_no_whole_answer() -> None:
     _, costs = read_costs([PLAN, row("munmap/1/none", [5] * 48, errno=12), b'{"end":1}'])
     one = Costed(replace(table("k"), costs=costs), None, 2.0)
     assert one.exit_code == 3
-    assert "no whole answer: 1 rows without a cost, the first munmap/1/none" in "\n".join(cost_lines([one]))
+    assert "incomplete: 1 row could not be counted, the first munmap/1/none" in "\n".join(cost_lines([one]))
     suite = ET.fromstring(cost_junit([one])).find("testsuite")
     assert suite is not None
     assert suite.get("errors") == "1"
@@ -157,7 +157,7 @@ def test_a_row_without_a_cost_on_the_baseline_is_not_one_that_has_not_grown() ->
     old = replace(old, costs={**old.costs, "munmap/1/none": Cost("munmap/1/none", trouble="it was killed")})
     one = Costed(table("new", munmap=2000, mprotect=100), old, 2.0)
     assert one.exit_code == 3
-    assert one.why_not == "1 rows without a cost on old, the first munmap/1/none: it was killed"
+    assert one.why_not == "1 row could not be counted on old, the first munmap/1/none: it was killed"
     suite = ET.fromstring(cost_junit([one])).find("testsuite")
     assert suite is not None
     assert (suite.get("tests"), suite.get("errors"), suite.get("skipped")) == ("2", "1", "0")

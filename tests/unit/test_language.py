@@ -28,6 +28,10 @@ INSTEAD = {
     r"\bspeaks? of the\b": "reports",
     r"\bout?put and status are ours\b": "exit with its status",
     r"\bmachine did not have\b": "lacks",
+    r"\bmended (by|in|its|another)\b|\bmay be mended\b": "fixed",
+    r"\bno whole answer\b": "incomplete, did not finish",
+    r"\banswers? otherwise\b": "answers differently",
+    r"\bgo(es)? on with [`{]": "continue with",
 }
 
 

@@ -182,7 +182,7 @@ def test_a_flaky_cell_opens_nothing(tmp_path: Path, machines: Machines) -> None:
     assert machines.booted[3:] == ["b", "b~2"]
     assert known(tmp_path) == []
     assert second.exit_code == 3
-    assert second.mark.news[1].startswith("not steady: munmap")
+    assert second.mark.news[1].startswith("unstable: munmap")
     machines.scripts = {}
     third = night(tmp_path, "n-02", KEYS | {"b": "x" * 40}, machines)
     assert machines.booted[5:] == ["b"]  # what only one of two guests said is nobody's answer

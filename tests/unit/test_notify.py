@@ -46,9 +46,9 @@ def test_a_cause_is_one_message_with_the_three_commands_that_repeat_it() -> None
 def test_a_digest_tells_what_is_open_and_what_ended() -> None:
     ended = BROKEN.told("2026-11-27T00:00:00+00:00", "r-0", "fixed in 7.3.5", state="fixed", fixed_in="7.3.5")
     told = digest([BROKEN, ended], "2026-11-21")
-    assert told.lines[0] == "1 open, 1 ended since 2026-11-21"
+    assert told.lines[0] == "1 regression open, 1 fixed or closed since 2026-11-21"
     assert any("fixed in 7.3.5" in line for line in told.lines)
-    assert digest([ended], "2026-11-28").lines[0] == "0 open, 0 ended since 2026-11-28"
+    assert digest([ended], "2026-11-28").lines[0] == "0 regressions open, 0 fixed or closed since 2026-11-28"
 
 
 # --- servers of our own -----------------------------------------------------------------------------------------------

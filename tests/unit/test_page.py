@@ -253,7 +253,7 @@ def test_headlines_are_never_better_than_the_verdicts() -> None:
     one = run(Path("r"), [(cell("k"), [result(rules[0])])])
     assert headline(one) == "No rule fails."
     assert "<span>1 cell</span>\n    <span>1 rule</span>" in page_html(one)
-    assert "no whole answer" in headline(run(Path("r"), [lost_cell("k", rules, "no boot")]))
+    assert "did not finish" in headline(run(Path("r"), [lost_cell("k", rules, "no boot")]))
     assert headline(run(Path("r"), [(cell("k"), [result(rules[0])])], "interrupted")).startswith("Interrupted")
     assert headline(run(Path("r"), [])) == "Nothing was judged."
 

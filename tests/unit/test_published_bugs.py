@@ -38,7 +38,7 @@ def of_version(name: str, version: str) -> CellRecord:
 
 
 def night(folder: Path) -> RunDone:
-    """A kernel with the bug, one whose distribution mended it, one that was not asked, and two the record does not know
+    """A kernel with the bug, one whose distribution fixed it, one that was not asked, and two the record does not know
     or has nothing of."""
     pairs: list[tuple[CellRecord, Sequence[RuleResult]]] = [
         (of_version("old", "6.17.2"), [result(RULE, "known", "known: CVE", "bypass")]),
@@ -60,7 +60,7 @@ def printed(done: RunDone, *, every: bool = False) -> str:
     ("kernel", "says"),
     [
         ("old", "cve-2025-40040 (seen here by rule after-mergeable-unmergeable)"),
-        ("mended", "cve-2025-40040 (not seen here by rule after-mergeable-unmergeable, so it may be mended)"),
+        ("mended", "cve-2025-40040 (not seen here by rule after-mergeable-unmergeable, so it may be fixed)"),
         ("unasked", "cve-2025-40040 (seen by rule after-mergeable-unmergeable; exploration: "),
         ("old", "cve-2026-23077 (no test of ours sees it: "),
     ],

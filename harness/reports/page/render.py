@@ -129,7 +129,7 @@ def headline(done: RunDone) -> str:
     lost = [cell for cell in done.record.cells if not cell.whole]
     crashed = [cell for cell in done.record.cells if cell.whole and not cell.clean]
     if lost:
-        told.append(f"{len(lost)} of {cells} cells gave no whole answer")
+        told.append(f"{len(lost)} of {plural(cells, 'cell')} did not finish")
     elif "miss" in worst:
         told.append(f"{plural(len(worst['miss']), 'rule')} without an answer")
     if crashed:
