@@ -242,7 +242,7 @@ class Rule(Check):
 
         What a payload did not report is there; a kernel's configuration has to be known.
         """
-        return next(filter(None, (_lacking(need, kernel) for need in self.needs)), "")
+        return next(filter(None, (_lacking(need, kernel) for need in self.needs)), "") if self.needs else ""
 
 
 def asked_options(rules: Iterable[Rule]) -> frozenset[str]:

@@ -165,7 +165,7 @@ def _observed(guest: Guest, argv: Sequence[str], work: Workload, cell: Cell, pat
         listener = Listener(work, journal, lambda: None)
         try:
             _, lost = probe(guest, argv, listener)
-            for probes in () if lost else doubtful(cell, work, listener.collector):
+            for probes in () if lost else doubtful(cell, work, listener.collector).again:
                 listener.again(probes)
                 _, lost = probe(guest, alone(argv, probes), listener)
                 if lost:

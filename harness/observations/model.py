@@ -109,7 +109,7 @@ class Half:
         """The window after the operation."""
         return tuple(Unit.parse(text) for text in self.after)
 
-    @property
+    @cached_property
     def said(self) -> str:
         """What the operation answered, for a person: ``0``, ``EPERM``, ``base+2``, or how the process ended."""
         if self.timeout:

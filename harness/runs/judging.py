@@ -27,7 +27,7 @@ from harness.runs.model import JOURNAL, SECOND_JOURNAL
 from harness.suites.definition import SuiteAsked, asked_json, read_asked
 from harness.suites.judge import judge_suites, test_of
 from harness.suites.records import programs_run
-from harness.verdicts.judge import Assignment, Evidence, judge
+from harness.verdicts.judge import Assignment, Evidence, Findings, judge
 from harness.verdicts.scenario import Scenario, expectation, judge_scenario
 
 VERDICTS_SCHEMA = 1
@@ -98,12 +98,16 @@ def judge_cell(
     lost: str,
     crashes: Sequence[Crash],
     second: Journalled | None = None,
+    *,
+    findings: Findings | None = None,
 ) -> tuple[RuleResult, ...]:
-    """Judge one cell; ``second`` is what the other payload said, where there was one."""
+    """Judge one cell; ``second`` is what the other payload said, where there was one, and ``findings`` has what was
+    judged of it before."""
     if isinstance(question, Scenario):
         return judge_scenario(question, journalled, lost, crashes)
     if isinstance(question, WithSuites):
-        rules = judge_cell(question.rules, kernel, journalled, lost, crashes, second) if question.rules else ()
+        asked = question.rules
+        rules = judge_cell(asked, kernel, journalled, lost, crashes, second, findings=findings) if asked else ()
         runs = programs_run(journalled.notes if journalled else ())
         return (*rules, *judge_suites(question.suites, runs, kernel, lost, crashes))
     evidence = Evidence(
@@ -116,6 +120,7 @@ def judge_cell(
         doubts=journalled.doubts if journalled else {},
         among_others=journalled.among_others if journalled else {},
         batched=journalled.batched if journalled else frozenset(),
+        findings=findings,
     )
     return judge(question, evidence)
 

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 
 from harness.errors import UsageError
 from harness.guests.console import Crash
-from harness.model.rule import KernelFacts, Outcome, ProbeName, Rule
+from harness.model.rule import KernelFacts, ProbeName, Rule
 from harness.model.verdict import Follows, Judgement, RuleResult, Status, Verdict, cut_short
 from harness.observations.model import Observation
 from harness.rules.warnings import is_allowed
@@ -40,6 +40,28 @@ class Evidence:
     doubts: Mapping[str, str] = field(default_factory=dict)
     among_others: Mapping[str, Observation] = field(default_factory=dict)
     batched: frozenset[str] = frozenset()
+    findings: Findings | None = None
+
+
+class Findings:
+    """What rules say of the observations of one kernel, whatever is known to differ. Each observation is looked at once
+    by each rule: first to find what is unusual in a cell that still runs, and then for its verdicts."""
+
+    def __init__(self, kernel: KernelFacts) -> None:
+        self._kernel = kernel
+        self._found: dict[tuple[str, str], tuple[Observation, Judgement]] = {}
+
+    def of(self, rule: Rule, probe: ProbeName, seen: Observation) -> Judgement:
+        """What a rule says of an observation of a probe."""
+        found = self._found.get((rule.id, probe.id))
+        if found is None or found[0] is not seen:
+            found = self._found[rule.id, probe.id] = seen, judge_observation(rule, probe, seen, self._kernel)
+        return found[1]
+
+    def are_of(self, kernel: KernelFacts) -> bool:
+        """Whether a rule would say the same of this kernel: nothing that rules may know of it is different."""
+        mine = self._kernel
+        return (mine, mine.features, mine.config) == (kernel, kernel.features, kernel.config)
 
 
 Assignment = tuple[tuple[Rule, tuple[ProbeName, ...]], ...]
@@ -70,9 +92,11 @@ def judge(assignment: Assignment, evidence: Evidence) -> tuple[RuleResult, ...]:
         for probe in crash.suspects if crash.fatal else ():
             fatal.setdefault(probe, crash)
     warned = _warned(evidence)
+    if evidence.kernel and not (evidence.findings and evidence.findings.are_of(evidence.kernel)):
+        evidence = replace(evidence, findings=Findings(evidence.kernel))
     return tuple(
-        RuleResult(rule, tuple(_verdict(rule, probe, evidence, fatal, warned) for probe in probes))
-        for rule, probes in assignment
+        RuleResult(rule, tuple(_verdict(rule, thread, probe, evidence, fatal, warned) for probe in probes))
+        for rule, thread, probes in ((rule, _as_thread_reads(rule), probes) for rule, probes in assignment)
     )
 
 
@@ -87,15 +111,20 @@ def _warned(evidence: Evidence) -> Mapping[str, Crash]:
 
 
 def _verdict(
-    rule: Rule, probe: ProbeName, evidence: Evidence, fatal: Mapping[str, Crash], warned: Mapping[str, Crash]
+    rule: Rule,
+    thread: Rule | None,
+    probe: ProbeName,
+    evidence: Evidence,
+    fatal: Mapping[str, Crash],
+    warned: Mapping[str, Crash],
 ) -> Verdict:
     seen = evidence.observations.get(probe.id)
     finding = _unanswered(rule, probe, evidence, fatal, seen)
     follows: Follows | None = None
     if finding is None:
-        assert seen is not None and evidence.kernel is not None  # _unanswered said so
-        finding = judge_observation(rule, probe, seen, evidence.kernel)
-        follows = _follows(rule, probe, seen, evidence.kernel, finding)
+        assert seen is not None and evidence.kernel is not None and evidence.findings is not None  # _unanswered said so
+        finding = evidence.findings.of(rule, probe, seen)
+        follows = _follows(thread, probe, seen, evidence.kernel, finding)
         finding = _known(rule, probe, evidence.kernel, finding)
     if probe.id in warned and finding.status != "fail" and rule.outcome != "unchanged":
         # What the operation was answered is no excuse: the kernel itself says that its memory management is not right.
@@ -121,13 +150,13 @@ def _verdict(
 _USUAL: frozenset[Status] = frozenset({"pass", "skip", "observed"})
 
 
-def unusual(assignment: Assignment, kernel: KernelFacts, observations: Mapping[str, Observation]) -> tuple[str, ...]:
+def unusual(assignment: Assignment, findings: Findings, observations: Mapping[str, Observation]) -> tuple[str, ...]:
     """Which of these probes were not seen to do what their rules expect, whatever is known of the kernel."""
     found = {
         probe.id: None
         for rule, probes in assignment
         for probe in probes
-        if (seen := observations.get(probe.id)) and judge_observation(rule, probe, seen, kernel).status not in _USUAL
+        if (seen := observations.get(probe.id)) and findings.of(rule, probe, seen).status not in _USUAL
     }
     return tuple(found)
 
@@ -155,8 +184,8 @@ def division(seen: Observation) -> str:
 
     A letter a unit: ``|`` a mapping begins there, ``.`` none does, ``-`` nothing is mapped.
     """
-    halves = (seen.control.divided, seen.sealed.divided)
-    return " ".join(">".join(half) for half in halves) if all(halves) else ""
+    control, sealed = seen.control.divided, seen.sealed.divided
+    return f"{'>'.join(control)} {'>'.join(sealed)}" if control and sealed else ""
 
 
 def _unanswered(
@@ -182,12 +211,13 @@ def _unanswered(
 
 
 def _follows(
-    rule: Rule, probe: ProbeName, seen: Observation, kernel: KernelFacts, upstream: Judgement
+    reading: Rule | None, probe: ProbeName, seen: Observation, kernel: KernelFacts, upstream: Judgement
 ) -> Follows | None:
-    """Which reading the kernel follows, where the mail thread and upstream's documentation differ."""
-    if rule.thread is None or upstream.status == "skip":
+    """Which reading the kernel follows, where the mail thread and upstream's documentation differ: ``reading`` is the
+    rule as the thread has it."""
+    if reading is None or upstream.status == "skip":
         return None
-    thread = judge_observation(_as_thread_reads(rule, rule.thread), probe, seen, kernel)
+    thread = judge_observation(reading, probe, seen, kernel)
     kept = {"pass", "observed"}
     readings: Mapping[tuple[bool, bool], Follows] = {
         (True, True): "both",
@@ -198,8 +228,10 @@ def _follows(
     return readings[upstream.status in kept, thread.status in kept]
 
 
-def _as_thread_reads(rule: Rule, outcome: Outcome) -> Rule:
-    return replace(rule, outcome=outcome, contents="kept" if outcome == "blocked" else rule.contents)
+def _as_thread_reads(rule: Rule) -> Rule | None:
+    if rule.thread is None:
+        return None
+    return replace(rule, outcome=rule.thread, contents="kept" if rule.thread == "blocked" else rule.contents)
 
 
 def _known(rule: Rule, probe: ProbeName, kernel: KernelFacts, finding: Judgement) -> Judgement:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from errno import EPERM
+from functools import lru_cache
 
 from harness.model.rule import KernelFacts, ProbeName, Rule
 from harness.model.verdict import Judgement, Kind
@@ -65,16 +66,22 @@ def _usable(case: Case) -> Judgement | None:
     return _misshapen(case.seen)
 
 
+@lru_cache(maxsize=1024)
+def _shape(layout: str) -> tuple[int, tuple[bool, ...]]:
+    """How many ranges of a layout are sealed, and which of its units are gaps."""
+    return len(re.findall("[sS]+", layout)), tuple(c in "gG" for c in layout)
+
+
 def _misshapen(seen: Observation) -> Judgement | None:
     """Why halves that say they came to their end cannot have: what they tell does not fit what they were to do."""
-    seals = len(re.findall("[sS]+", seen.layout))
+    seals, gaps = _shape(seen.layout)
     if len(seen.sealed.seal) != seals:
         told = len(seen.sealed.seal)
         return Judgement(
             "error", f"the sealed half reports {told} results of mseal, but its layout has {seals} ranges to seal"
         )
-    for i, (c, unit) in enumerate(zip(seen.layout, seen.control.units_before, strict=True)):
-        if (unit is None) is not (c in "gG"):
+    for i, (gap, unit) in enumerate(zip(gaps, seen.control.units_before, strict=True)):
+        if (unit is None) is not gap:
             what = "is not mapped" if unit is None else "is mapped but should be a gap"
             return Judgement("error", f"the control half's window differs from its layout: unit {i} {what}")
     return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import cache
 
 from harness.model.rule import SEALING_OPERATIONS, ProbeName
 from harness.observations.model import Observation, Snapshot, Unit
@@ -22,7 +23,12 @@ _OBJECT = frozenset("fns")
 
 def only_seals(probe: ProbeName) -> bool:
     """Whether a probe's operation has to leave the window of either half as it was."""
-    return any(fnmatchcase(probe.operation, glob) for glob in SEALING_OPERATIONS)
+    return _only_seals(probe.operation)
+
+
+@cache
+def _only_seals(operation: str) -> bool:
+    return any(fnmatchcase(operation, glob) for glob in SEALING_OPERATIONS)
 
 
 def sealing_changes(probe: ProbeName, seen: Observation) -> list[str]:
@@ -39,6 +45,8 @@ def sealing_changes(probe: ProbeName, seen: Observation) -> list[str]:
 
 
 def _differences(probe: ProbeName, before: Snapshot, after: Snapshot) -> list[str]:
+    if before == after:
+        return []
     droppable = fnmatchcase(probe.region, _DROPPABLE)  # the kernel may take its pages away whenever it likes
     found = []
     for i, (old, now) in enumerate(zip(before, after, strict=True)):

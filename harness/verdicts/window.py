@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from errno import EPERM
+from functools import lru_cache
 
 from harness.observations.model import Half, Observation, Unit
 
@@ -17,20 +18,23 @@ class WindowProblem:
     bypass: bool = True
 
 
-def sealed_units(half: Half) -> set[int]:
+def sealed_units(half: Half) -> frozenset[int]:
     """Units that behave as sealed: ``munmap`` or ``mprotect`` of them is refused with EPERM.
 
     Either will do, so that a kernel with one broken check is blamed by the rules for that check and not by all.
     """
-    return {
-        i
-        for i, (protect, unmap) in enumerate(zip(half.mprotect, half.munmap, strict=True))
-        if EPERM in (protect, unmap)
-    }
+    return _refused(half.mprotect, half.munmap)
+
+
+@lru_cache(maxsize=4096)  # thousands of halves tell some hundred different things
+def _refused(mprotect: tuple[int, ...], munmap: tuple[int, ...]) -> frozenset[int]:
+    return frozenset(i for i, errnos in enumerate(zip(mprotect, munmap, strict=True)) if EPERM in errnos)
 
 
 def unit_change(index: int, before: Unit | None, after: Unit | None) -> str | None:
     """What happened to a unit, in words; None when nothing did."""
+    if before is after:  # as nearly all are
+        return None
     match before, after:
         case None, None:
             return None
@@ -95,7 +99,9 @@ def spread_units(seen: Observation) -> list[int]:
 
 def _wanted(before: Unit | None, after: Unit | None, control_after: Unit | None, contents: str) -> Unit | None:
     """What a sealed unit has to look like afterwards: as before, but for the contents it may have."""
-    other = {"kept": None, "as-control": control_after, "read-only-kept": after, "free": after}[contents]
-    if before is None or other is None or (contents == "read-only-kept" and not before.writable):
+    if before is None or contents == "kept" or (contents == "read-only-kept" and not before.writable):
+        return before
+    other = control_after if contents == "as-control" else after
+    if other is None or (other.data, other.presence) == (before.data, before.presence):
         return before
     return replace(before, data=other.data, presence=other.presence)

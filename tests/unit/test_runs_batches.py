@@ -12,17 +12,19 @@ import pytest
 from harness.errors import LostGuest
 from harness.guests.console import find_crashes
 from harness.guests.model import Event
-from harness.model.rule import ProbeName
+from harness.model.rule import KernelFacts, ProbeName, Rule, Where
+from harness.model.verdict import Judgement
 from harness.observations.collector import Collector
 from harness.observations.journal import read_journal
-from harness.observations.model import Garbage, Record
+from harness.observations.model import Garbage, Observation, Record
 from harness.observations.stream import parse_line
 from harness.rules.load import load_catalogue
 from harness.runs.execution.doubt import alone
 from harness.runs.execution.run import execute
 from harness.runs.model import RunDone, Workload
 from harness.runs.run_store import load_run
-from harness.verdicts.judge import assign
+from harness.verdicts.judge import Evidence, Findings, assign, judge
+from harness.verdicts.observation import judge_observation
 from tests.fakes import FakeGuest, Step
 from tests.support.scripted_runs import CONTROL, PLAN, SEALED, cell, encode, run_plan
 
@@ -95,6 +97,34 @@ def test_what_is_as_usual_is_asked_once(tmp_path: Path) -> None:
     assert statuses(done, RULE) == [("pass", None)] * 4
     assert len(guest.asked) == 1
     assert statuses(load_run(tmp_path / "r", CATALOGUE), RULE) == [("pass", None)] * 4
+
+
+def test_each_observation_is_judged_once_by_each_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[tuple[str, str, str]] = []
+
+    def counted(rule: Rule, probe: ProbeName, seen: Observation, kernel: KernelFacts) -> Judgement:
+        judged.append((rule.id, probe.id, seen.sealed.said))
+        return judge_observation(rule, probe, seen, kernel)
+
+    monkeypatch.setattr("harness.verdicts.judge.judge_observation", counted)
+    first = (plan(), batch(0, 4), seen(0), seen(1, BYPASSED), seen(2), seen(3), end())
+    done, _ = run(tmp_path / "r", first, (plan(IDS[1]), begin(1), seen(1), end(1)))
+    assert statuses(done, RULE) == [("pass", None)] * 4
+    assert len(judged) == len(set(judged)), "one that was asked again is another observation"
+    assert {(RULE, IDS[1], "0"), (RULE, IDS[1], "EPERM")} <= set(judged)
+
+
+@pytest.mark.parametrize("config", [{}, {"ANY": "y"}])
+def test_what_was_found_of_another_kernel_does_not_count(config: dict[str, str]) -> None:
+    record = parse_line(seen(0).strip())
+    assert isinstance(record, Observation)
+    before, since = KernelFacts("6.9.0", "x86_64", 4096), KernelFacts("6.12.1", "x86_64", 4096, config=config)
+    rule = replace(CATALOGUE[RULE], where=Where(since=(6, 10, 0)))
+    findings = Findings(before)
+    assert findings.of(rule, PROBES[0], record).status == "skip"
+    evidence = Evidence(since, {IDS[0]: record}, findings=findings)
+    assert [result.status for result in judge(((rule, PROBES[:1]),), evidence)] == ["pass"]
+    assert not Findings(replace(since, config={"OTHER": "y"})).are_of(since)
 
 
 def test_what_is_not_is_asked_again_alone_and_only_that_counts(tmp_path: Path) -> None:

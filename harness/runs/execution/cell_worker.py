@@ -21,6 +21,7 @@ from harness.runs.execution.explorer import CellExplorer
 from harness.runs.execution.payload_stream import Listener, probe, push, read_console
 from harness.runs.execution.suite_runner import run_suites
 from harness.runs.model import JOURNAL, SECOND_JOURNAL, Cell, OnProgress, ProgressEvent, Stage, Workload
+from harness.verdicts.judge import Findings
 
 
 @dataclass
@@ -28,7 +29,8 @@ class CellOutcome:
     """How a cell went. ``lost`` is why its stream is not whole, "" when it is; ``interrupted`` that we ended it.
 
     ``second`` is what the other payload saw, where there was one. ``host`` are facts of the machine that ran it where
-    that is another than ours, ``lost_on`` those that were lost with it before.
+    that is another than ours, ``lost_on`` those that were lost with it before. ``findings`` has what was judged while
+    the cell ran.
     """
 
     cell: Cell
@@ -43,6 +45,7 @@ class CellOutcome:
     second: Journalled | None = None
     host: dict[str, str] = field(default_factory=dict)
     lost_on: tuple[str, ...] = ()
+    findings: Findings | None = None
 
 
 class CellWorker:
@@ -140,7 +143,7 @@ class CellWorker:
         with _timed(outcome.seconds, "payload"):
             outcome.exited, outcome.lost = self._probe(argv, first)
             if not outcome.lost:
-                outcome.exited, outcome.lost = self._probe_again(argv, first, outcome.exited)
+                self._probe_again(argv, first, outcome)
         if second is not None and not outcome.lost:
             with _timed(outcome.seconds, "crosscheck"):
                 _, lost = self._probe(push(self._guest, second.workload), second)
@@ -160,15 +163,15 @@ class CellWorker:
         self._say("probing")
         return probe(self._guest, argv, listener)
 
-    def _probe_again(self, argv: Sequence[str], listener: Listener, exited: Exited) -> tuple[Exited, str]:
+    def _probe_again(self, argv: Sequence[str], listener: Listener, outcome: CellOutcome) -> None:
         """Ask again, alone, what was not as usual among others. A sample of the rest the payload asked both ways."""
-        lost = ""
-        for probes in doubtful(self._cell, listener.workload, listener.collector):
+        second = doubtful(self._cell, listener.workload, listener.collector)
+        outcome.findings = second.findings
+        for probes in second.again:
             listener.again(probes)
-            exited, lost = self._probe(alone(argv, probes), listener)
-            if lost:
+            outcome.exited, outcome.lost = self._probe(alone(argv, probes), listener)
+            if outcome.lost:
                 break
-        return exited, lost
 
     def _observed(self) -> None:
         self._seen += 1

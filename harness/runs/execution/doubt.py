@@ -7,25 +7,37 @@ that passes, that does not apply here, or of which nothing is promised, is as us
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 from harness.model.rule import KernelFacts, ProbeName, asked_options
 from harness.observations.collector import Collector
 from harness.rules.load import load_catalogue
 from harness.runs.model import Cell, Workload
-from harness.verdicts.judge import Assignment, assign, unusual
+from harness.verdicts.judge import Assignment, Findings, assign, unusual
 
 _MOST_AT_ONCE = 400  # a command of the channel has at most 1023 words
 
 
-def doubtful(cell: Cell, workload: Workload, collector: Collector) -> tuple[tuple[str, ...], ...]:
-    """The probes to be asked again, in portions that fit a command."""
+@dataclass(frozen=True)
+class SecondAsking:
+    """The probes to be asked again, in portions that fit a command, and what was found of all that ran among others."""
+
+    again: tuple[tuple[str, ...], ...] = ()
+    findings: Findings | None = None
+
+
+def doubtful(cell: Cell, workload: Workload, collector: Collector) -> SecondAsking:
+    """What is to be asked again, alone."""
     if workload.name != "c" or collector.plan is None:
-        return ()
+        return SecondAsking()
     kernel = _facts(cell, collector)
     among = {probe: seen for probe, seen in collector.observations.items() if probe in collector.batched}
-    found = frozenset(unusual(_assigned(workload.planned), kernel, among)) if kernel and among else frozenset()
-    return tuple(_portions([probe.id for probe in workload.planned if probe.id in found]))
+    if not kernel or not among:
+        return SecondAsking()
+    findings = Findings(kernel)
+    found = frozenset(unusual(_assigned(workload.planned), findings, among))
+    return SecondAsking(tuple(_portions([probe.id for probe in workload.planned if probe.id in found])), findings)
 
 
 def alone(argv: Sequence[str], probes: Sequence[str]) -> list[str]:

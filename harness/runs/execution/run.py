@@ -126,7 +126,13 @@ class _Execution:
         facts = recorded_facts(record, outcome.journalled)
         record = remarked(record, facts)
         results = judge_cell(
-            self._plan.assignment, facts, outcome.journalled, outcome.lost, outcome.crashes, outcome.second
+            self._plan.assignment,
+            facts,
+            outcome.journalled,
+            outcome.lost,
+            outcome.crashes,
+            outcome.second,
+            findings=outcome.findings,
         )
         results = (*results, *explored_results(record, self._folder(cell)))
         state, reason = ended(outcome.lost, outcome.crashes, probes_of(self._plan.assignment))
