@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from harness.errors import StoreError
 from harness.model.atomic_files import write_text
+from harness.model.json_text import pretty_json
 from harness.model.run_record import read_run, write_run
 from harness.model.stored_files import packed
 from harness.nightly.marks import news_of
@@ -48,7 +48,7 @@ def write_reports(done: RunDone, reproduce: Reproduce | None = None, *, page: bo
         reports = {"junit.xml": document(suites)}
         if page:
             reports["report.html"] = page_html(done, sightings, reproduce, news_of(done.folder))
-        reports["verdicts.json"] = json.dumps(summary_json(done), indent=1) + "\n"
+        reports["verdicts.json"] = pretty_json(summary_json(done))
         for name, text in reports.items():
             written.append(pool.submit(_write, done.folder / name, text))
         paths = tuple(future.result() for future in written)
@@ -67,7 +67,7 @@ def write_again(done: RunDone, reproduce: Reproduce | None = None, *, page: bool
             folder = cell_folder(done, cell.id)
             facts = recorded_facts(cell, stored_journal(folder / JOURNAL))
             verdicts = verdicts_json(done.record.id, cell, facts, done.results.get(cell.id, ()))
-            paths.append(_write(folder / "verdicts.json", json.dumps(verdicts, indent=1) + "\n"))
+            paths.append(_write(folder / "verdicts.json", pretty_json(verdicts)))
             packed(paths[-1]).unlink(missing_ok=True)
         return (*paths, *write_reports(done, reproduce, page=page))
 

@@ -167,6 +167,8 @@ def _causes_of_suites(results: Sequence[RuleResult]) -> list[Cause]:
 
 
 def _causes_of_rules(results: Sequence[RuleResult]) -> list[Cause]:
+    if not any(verdict.status == "fail" for result in results for verdict in result.verdicts):
+        return []
     judged = [
         _Judged(result.rule, verdict, features(verdict.probe, _demand(result.rule, verdict)))
         for result in results

@@ -7,13 +7,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from harness.bisect.session import read_trials
 from harness.cost.model import read_costs
 from harness.coverage.measure import CoverageTrace
 from harness.errors import LostGuest, UsageError
 from harness.explore.executor import _plan
-from harness.model.json_text import parse_json
+from harness.model.json_text import parse_json, pretty_json
 from harness.model.run_record import read_run
 from harness.nightly.marks import read_mark
 from harness.observations.journal import journal_notes
@@ -27,6 +29,19 @@ def test_a_text_that_is_nested_too_deeply_is_no_json() -> None:
     assert parse_json('{"a": [1]}') == {"a": [1]}
     with pytest.raises(ValueError, match="nested too deeply"):
         parse_json(DEEP)
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+)
+
+
+@given(PLAIN)
+@example("\x7f\x00\x1f\u2028\u2192\U0001f600\ufeff</script>")
+@example({"half of a pair": "\ud800"})
+def test_large_files_are_written_as_json_writes_them(value: object) -> None:
+    assert pretty_json(value) == json.dumps(value, indent=1) + "\n"
 
 
 def test_everything_that_reads_json_reads_it_there() -> None:

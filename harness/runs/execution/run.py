@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from harness.errors import StoreError
 from harness.model.atomic_files import write_text
+from harness.model.json_text import pretty_json
 from harness.model.run_record import LEFT, CellRecord, RunRecord, RunState, write_run
 from harness.model.verdict import STATUSES, RuleResult
 from harness.observations.journal import read_journal
@@ -96,7 +96,7 @@ class _Execution:
         folder = self._plan.folder / "cells" / record.id
         facts = recorded_facts(record, read_journal(folder / JOURNAL))
         verdicts = verdicts_json(self._record.id, record, facts, results)
-        write_text(folder / "verdicts.json", json.dumps(verdicts, indent=1) + "\n")
+        write_text(folder / "verdicts.json", pretty_json(verdicts))
         self._judged.append(record.id)
         self._update(record)
 
@@ -141,7 +141,7 @@ class _Execution:
         done = finished_cell(record, outcome, "interrupted" if outcome.interrupted else state, reason, statuses)
         done = done.model_copy(update={"evidence": evidence_of(self._folder(cell), done)})
         verdicts = verdicts_json(self._record.id, done, facts, results)
-        write_text(self._folder(cell) / "verdicts.json", json.dumps(verdicts, indent=1) + "\n")
+        write_text(self._folder(cell) / "verdicts.json", pretty_json(verdicts))
         self._judged.append(cell.id)
         self._update(done)
         if key := self._plan.keys.get(cell.id):
