@@ -88,7 +88,7 @@ void make_huge(struct window *w)
 	length = (size_t)w->units * w->unit;
 	map_window(w, length, PROT_READ | PROT_WRITE, w->region->flags);
 	sys(SYS_madvise, w->base, length, ADV_HUGEPAGE); /* a hint: it saves the copying where the policy heeds it */
-	/* A word of each brings its page tables along; the rest comes as zeros, not by hundreds of faults and copies. */
+	/* A word of each brings its page tables along; the rest comes as zeros, without a fault and a copy each. */
 	for (int i = 0; i < w->units; i++)
 		fill(unit_at(w, i), UNIT_FILL + i, sizeof(uint64_t));
 	collapse(w, length);
