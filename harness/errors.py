@@ -60,7 +60,7 @@ class ToolMissing(InfrastructureError):
         self.tool = tool
         self.package = package
         super().__init__(
-            f"{tool} is not installed; its package is {package} on Debian (`sealmatrix doctor` names those of others)"
+            f"{tool} is not installed; its package is {package} on Debian (for other distributions: sealmatrix doctor)"
         )
 
 
@@ -118,7 +118,7 @@ def nearest(name: str, valid: Iterable[str], *, listed_by: str = "") -> str:
         return f" (did you mean {close[0]!r}?)"
     if len(names) <= _FEW and len(", ".join(names)) <= _WIDE:
         return f" (valid: {', '.join(names)})" if names else ""
-    return f" (`{listed_by}` lists all {len(names)})" if listed_by else ""
+    return f" (to list all {len(names)}: {listed_by})" if listed_by else ""
 
 
 def some_of(names: Iterable[str]) -> str:

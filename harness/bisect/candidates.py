@@ -110,7 +110,7 @@ def between(choices: BisectBuilds, matrix: Matrix, good: str, bad: str, *, fixed
     """The builds from one end to the other, oldest first. Raises ``UsageError`` when they are no two ends."""
     builds = choices.builds
     if len(builds) < 2:
-        raise UsageError("fewer than two kernels to search; see `sealmatrix bisect --list`")
+        raise UsageError("fewer than two kernels to search; to list them: sealmatrix bisect --list")
     ends = {"--good": _find(builds, matrix, "--good", good), "--bad": _find(builds, matrix, "--bad", bad)}
     old, new = ("--bad", "--good") if fixed else ("--good", "--bad")
     if ends[old] == ends[new]:

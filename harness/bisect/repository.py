@@ -105,9 +105,9 @@ def open_repository(folder: Path) -> KernelRepository:
     except (InfrastructureError, UsageError) as problem:
         raise UsageError(f"--tree {problem}") from None
     if shallow == "true":
-        raise UsageError(f"--tree {folder}: a shallow clone lacks commits; `git fetch --unshallow` brings them")
+        raise UsageError(f"--tree {folder}: a shallow clone lacks commits; to fetch them: git fetch --unshallow")
     if place.text("config", "--get-regexp", r"^remote\..*\.promisor$"):
-        raise UsageError(f"--tree {folder}: a partial clone lacks files; `git fetch --refetch --no-filter` brings them")
+        raise UsageError(f"--tree {folder}: a partial clone lacks files; to fetch all: git fetch --refetch --no-filter")
     if place.files is not None and (names := _changed(place)):
         more = f" and {len(names) - 1} more" if names[1:] else ""
         raise UsageError(

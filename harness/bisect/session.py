@@ -199,7 +199,7 @@ def resume(results: Path, name: str) -> Iterator[Session]:
     content = read(folder)
     if content["answer"] is not None:
         show = resume_command("bisect", folder, results=results, below=SESSIONS, option="--show")
-        raise UsageError(f"{folder.name} has its answer; `{show}` shows it")
+        raise UsageError(f"{folder.name} has its answer; to show it: {show}")
     with run_lock(folder):
         session = Session(folder, task_of(content, folder), read_trials(folder), str(content["started"]))
         session.mend()

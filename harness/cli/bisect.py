@@ -258,7 +258,7 @@ def _go(prepared: Prepared, session: Session, results: Path, aside: Console, *, 
     except (KeyboardInterrupt, Interrupted) as asked:
         what = doing(asked) if isinstance(asked, KeyboardInterrupt) else ""
         how = resume_command("bisect", session.folder, results=results, below=SESSIONS)
-        raise Interrupted(f"interrupted{what}; continue with `{how}`") from None
+        raise Interrupted(f"interrupted{what}; to continue: {how}") from None
     return _print(done.answer, session.folder, as_json=as_json)
 
 
@@ -276,7 +276,7 @@ def _show(results: Path, name: str, *, as_json: bool) -> int:
     answer = read(folder)["answer"]
     if answer is None:
         how = resume_command("bisect", folder, results=results, below=SESSIONS)
-        raise UsageError(f"{folder.name} has no answer yet; continue with `{how}`")
+        raise UsageError(f"{folder.name} has no answer yet; to continue: {how}")
     return _print(answer, folder, as_json=as_json)
 
 

@@ -96,7 +96,8 @@ def shell(**options: Any) -> int:
     sealmatrix shell ../linux/arch/x86/boot/bzImage --gdb
     echo 'uname -r' | sealmatrix shell debian-6.12
 
-    Exit status: that of the shell, 3 if the guest did not boot or was lost, 130 after Ctrl-].
+    Exit status: that of the shell, 3 if the guest did not boot or was lost, 130 after Ctrl-] or if it is
+    interrupted.
     """
     asked = _asked(options)
     if screen := our_screen():
@@ -137,7 +138,8 @@ def exec_(files: tuple[Path, ...], words: tuple[str, ...], **options: Any) -> in
     \b
     sealmatrix exec debian-6.12 --push repro.c -- repro
 
-    Exit status: that of the command (128 + N for signal N), or 3 if the guest did not boot or was lost.
+    Exit status: that of the command (128 + N for signal N), 3 if the guest did not boot or was lost, 130 if it
+    is interrupted.
     """
     asked = _asked(options)
     sources = [path for path in files if path.suffix == _SOURCE]

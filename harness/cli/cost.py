@@ -113,7 +113,8 @@ def cost(
 
     The guest's clock counts its instructions, so the numbers are the same on a busy machine as on an idle one. They are
     instructions under this emulator, not seconds: docs/use/cost.md explains what they can tell.
-    Exit status: 0 nothing grew, 1 something grew by --by per cent or more, 3 a kernel gave no complete answer.
+    Exit status: 0 nothing grew, 1 something grew by --by per cent or more, 3 a kernel gave no complete answer,
+    130 interrupted.
     """
     names = cost_rows()
     if listing:

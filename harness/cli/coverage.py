@@ -80,7 +80,7 @@ def coverage(
     Of mm/mseal.c, vma.c, mprotect.c, mremap.c, madvise.c, mmap.c and mlock.c: for each function that is reached the
     lines, the branches that went both ways, and how many rules reach it; then what nothing reaches. A page has the
     source beside it. docs/use/coverage.md says what is counted. Exit status: 0 measured, 3 a kernel or a
-    probe gave no answer.
+    probe gave no answer, 130 interrupted.
     """
     quiet = quiet or as_json
     aside = Console(stderr=True)

@@ -36,7 +36,7 @@ def crosscheck(probes: tuple[str, ...], show_all: bool, choice: CellOptions) -> 
     sealmatrix crosscheck --host                        the kernel of this machine
 
     Exit status: 0 all good, 1 a rule failed, 2 no selected probe is in both payloads, 3 the payloads disagree or a
-    kernel gave no answer.
+    kernel gave no answer, 130 interrupted.
     """
     options = choice.options(probes=crosscheck_globs(probes), crosscheck=("*",))
     aside = Console(stderr=True)

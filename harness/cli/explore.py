@@ -103,7 +103,7 @@ def explore(
     sealmatrix explore own-7.3-kcov --coverage         guided by the code that programs reach
 
     docs/use/exploration.md says what the model knows and how to read a finding. Exit status: 0 no finding, 1 a finding,
-    3 a kernel gave no answer.
+    3 a kernel gave no answer, 130 interrupted.
     """
     seconds = 0.0 if replayed else seconds_of(duration)
     programs = [read_kept(file).program for file in replayed] if replayed else [k.program for k in load_corpus()]
@@ -162,9 +162,9 @@ def explore(
     else:
         page.whole(f"written to {folder}: {KEPT}, junit.xml")
         if found := next(((spec, one) for spec in specs for one in explored if one.cell == spec.id and one.news), None):
-            page.whole(f"repeat the finding: {_replay(*found, folder, path)}")
+            page.whole(f"to repeat the finding: {_replay(*found, folder, path)}")
         elif resumable and any(one.asked for one in explored):
-            page.whole(f"continue: {again}")
+            page.whole(f"to continue: {again}")
     codes = {one.exit_code for one in explored}
     return 1 if 1 in codes else 3 if 3 in codes or not any(one.asked for one in explored) else 0
 
@@ -192,7 +192,7 @@ def _telling_how_to_go_on(folder: Path, again: str, *, resumable: bool) -> Itera
     except KeyboardInterrupt as asked:
         if not (folder / KEPT).is_file():
             raise
-        told = f"; continue with `{again}`" if resumable else ""
+        told = f"; to continue: {again}" if resumable else ""
         raise Interrupted(f"interrupted{doing(asked)}; what was seen is kept in {folder}{told}") from asked
 
 

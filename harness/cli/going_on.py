@@ -18,15 +18,15 @@ from harness.runs.model import RunDone
 
 def unwritten(problem: StoreError, folder: Path) -> str:
     """What happened, and how what was seen becomes reports all the same."""
-    return f"{problem}; observations are kept: free some space, then `{report_command(folder)}` writes the reports"
+    return f"{problem}; observations are kept: free some space, then write the reports: {report_command(folder)}"
 
 
 def broken_off(folder: Path, resume: str = "") -> str:
     """What is kept of a run that was interrupted, and the command that makes the rest of it. ``resume`` is the one that
     runs the cells that have no verdicts yet, if there is one."""
     if not any(cell.state in LEFT for cell in read_run(folder).cells):
-        return f"every cell has its verdicts; `{report_command(folder)}` writes the reports that are missing"
-    return f"continue with `{resume}`" if resume else f"what was seen is kept in {folder}"
+        return f"every cell has its verdicts; to write the missing reports: {report_command(folder)}"
+    return f"to continue: {resume}" if resume else f"what was seen is kept in {folder}"
 
 
 @contextmanager

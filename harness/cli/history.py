@@ -179,7 +179,7 @@ def show_cost(row: str, results: Path, database: str | None, as_json: bool) -> N
     for one in found:
         change = "" if one.percent is None else f"{one.percent:+.1f} %"
         _row(table, one.row, one.arch, one.kernel, one.release, f"{one.settled:,.0f}", change)
-    _print(table, found, "no kernel was counted yet; `sealmatrix cost KERNEL` does")
+    _print(table, found, "no kernel was counted yet; to count one: sealmatrix cost KERNEL")
 
 
 @history.command("import")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,7 @@ def show(name: str, path: Path | None, as_json: bool) -> int:
         for kernel in facts:
             print_facts(kernel)
     for failure in failures:
-        click.echo(f"sealmatrix: {failure}; `sealmatrix kernels fetch {entry}` fetches it", err=True)
+        click.echo(f"sealmatrix: {failure}; to fetch it: sealmatrix kernels fetch {shlex.quote(entry)}", err=True)
     return InfrastructureError.exit_code if failures else 0
 
 

@@ -194,7 +194,7 @@ def run_them(
 ) -> int:
     """Build mutants and run a suite against each. Continues an interrupted run.
 
-    Exit status: 0 every mutant was killed, 1 one survived, 3 one gave no answer.
+    Exit status: 0 every mutant was killed, 1 one survived, 3 one gave no answer, 130 interrupted.
     """
     if exploring and (suite or probes):
         raise click.UsageError("--explore cannot be combined with --run or --suite")
@@ -252,7 +252,7 @@ def build_them(
 ) -> int:
     """Build mutants in advance and keep their kernels, so that `run` needs no compiler.
 
-    Exit status: 0 all are there, 3 one does not build.
+    Exit status: 0 all are there, 3 one does not build, 130 interrupted.
     """
     chosen = choose(load_mutants(), only)
     extra = tuple(map(fragment_file, fragments))
@@ -288,7 +288,7 @@ def report(
     if folder is None:
         found = sorted(results.glob("*/session.json"), key=lambda path: path.stat().st_mtime)
         if not found:
-            raise UsageError(f"{results}: has no run of mutants; `sealmatrix mutants run` makes one")
+            raise UsageError(f"{results}: has no run of mutants; to make one: sealmatrix mutants run")
         folder = found[-1].parent
     if mechanical or Records(folder).has_only_mechanical():
         return print_score(Records(folder), only, every=every, as_json=as_json)

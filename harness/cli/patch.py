@@ -88,7 +88,8 @@ def patch(
     sealmatrix patch series.mbox --tree ~/linux
     sealmatrix patch v7.3..my-branch --tree ~/linux --rule 'mprotect-*'
 
-    Exit status, as `sealmatrix compare`: 0 nothing got worse, 1 something did, 3 a kernel gave no answer.
+    Exit status, as `sealmatrix compare`: 0 nothing got worse, 1 something did, 3 a kernel gave no answer, 130
+    interrupted.
     """
     aside = Console(stderr=True)
     quiet = quiet or as_json

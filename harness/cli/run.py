@@ -154,7 +154,7 @@ def run(
 
     Results go to results/RUN-ID/: junit.xml for a CI server, verdicts.json for programs. Ctrl-C ends the guests and
     keeps what was seen. Exit status: 0 all good, 1 a rule failed, 3 a kernel gave no answer, or crashed while no
-    probe ran.
+    probe ran, 130 interrupted.
     """
     probes = probes_meant(probes, rules)
     options = replace(

@@ -36,7 +36,8 @@ def scenario(file: Path, deadline: float | None, choice: CellOptions) -> int:
     sealmatrix scenario question.py --host                    the kernel of this machine
 
     What the script expects (guest.expect) counts as rules do: the run's folder has a junit.xml. Exit status: 0 all
-    as expected, 1 an expectation failed, 2 not a script, 3 the script broke or a kernel gave no answer.
+    as expected, 1 an expectation failed, 2 not a script, 3 the script broke or a kernel gave no answer,
+    130 interrupted.
     """
     script = read_script(file)
     aside = Console(stderr=True)

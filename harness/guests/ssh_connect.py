@@ -180,7 +180,7 @@ class _RefuseUnknown(paramiko.MissingHostKeyPolicy):
     def missing_host_key(self, _client: paramiko.SSHClient, _hostname: str, key: paramiko.PKey) -> None:
         """Refuse, and say what to compare and where to write it."""
         raise BootFailed(
-            f"{self._place}: its host key is unknown: {fingerprint(key)}; compare that with what `ssh-keygen -lf` says "
+            f"{self._place}: its host key is unknown: {fingerprint(key)}; compare that with what ssh-keygen -lf says "
             f"on the machine, then add this line to {self._file}: "
             f"{self._place.known_as} {key.get_name()} {key.get_base64()}"
         )

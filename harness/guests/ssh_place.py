@@ -35,11 +35,11 @@ def ask(client: paramiko.SSHClient, command: str, where: str, seconds: float) ->
             said = _answer(channel)
             status = channel.recv_exit_status()
     except BROKEN as problem:
-        raise Gone(f"{where} cannot run `{command}`: {problem or type(problem).__name__}") from None
+        raise Gone(f"{where} cannot run '{command}': {problem or type(problem).__name__}") from None
     if len(said) > ANSWER:
-        raise Gone(f"{where} answers `{command}` with more than {ANSWER} bytes; is it a Linux machine with a shell?")
+        raise Gone(f"{where} answers '{command}' with more than {ANSWER} bytes; is it a Linux machine with a shell?")
     if status != 0:
-        raise Gone(f"{where} cannot run `{command}`: status {status}; is it a Linux machine with a shell?")
+        raise Gone(f"{where} cannot run '{command}': status {status}; is it a Linux machine with a shell?")
     return said.decode("utf-8", "replace").strip()
 
 

@@ -189,7 +189,7 @@ def regression(connection: Connection, name: str) -> Regression:
     number = name.removeprefix("R").removeprefix("r")
     found = {str(one.number): one for one in regressions(connection)}
     if number not in found:
-        raise UsageError(f"there is no regression {name!r}; `sealmatrix regressions list --all` lists them")
+        raise UsageError(f"there is no regression {name!r}; to list them: sealmatrix regressions list --all")
     return found[number]
 
 

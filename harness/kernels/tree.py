@@ -176,7 +176,7 @@ def check_tree(tree: Path) -> tuple[int, int]:
     if series is None or not (tree / "Kbuild").is_file():
         raise UsageError(f"{tree}: not a kernel source tree; give the folder that has its top Makefile")
     if (tree / ".config").exists() or (tree / "include/config").exists():
-        raise UsageError(f"{tree}: was built in place; run `make mrproper` there, or give a clean checkout")
+        raise UsageError(f"{tree}: was built in place; give a clean checkout, or clean it: make mrproper")
     return series
 
 

@@ -96,7 +96,7 @@ def search(how: Searching, run_id: str, now: str) -> tuple[Regression, ...]:
     ended = []
     for one in sorted((one for one in waiting if not one.bisected), key=lambda one: one.bisection == ""):
         if until - time.monotonic() < LEAST_SECONDS:
-            how.say(f"{one.name}: no time is left to search for where it began; the next night does")
+            how.say(f"{one.name}: no time is left to search for where it began; the next night will")
             continue
         told = _searched(how, one, until, run_id, now)
         if told is not None:
@@ -119,7 +119,7 @@ def _searched(how: Searching, one: Regression, until: float, run_id: str, now: s
         changes = {"state": "bisected"} if answer["exit_code"] == EXIT_OK else {}
         return _keep(how.url, one.told(now, run_id, f"bisected: {words}", bisected=words, **changes))
     if trouble is None:
-        how.say(f"{one.name}: the time for searching is used up; the next night goes on")
+        how.say(f"{one.name}: the time for searching is used up; the next night continues")
         return None
     return _keep(how.url, one.told(now, run_id, f"not bisected: {trouble}", bisection=NONE))
 
@@ -189,14 +189,16 @@ def ends(results: Path, one: Regression) -> tuple[CellRecord, CellRecord]:
         nights = {name: grown.run if (grown := grown_in(mark.grown, one, name)) else mark.before for name in names}
         olds = {night: _by_name(read_run(results / night)) for night in set(nights.values())}
     except UsageError as problem:
-        raise NoSearch(f"the night that opened it, or the one before, is not there: {problem}") from problem
+        raise NoSearch(
+            f"the run of the night that opened it, or of the night before, is missing: {problem}"
+        ) from problem
     for name in names:
         old, new = olds[nights[name]].get(name), news.get(name)
         if old and new and old.kernel and new.kernel:
             if old.kernel.sha256 == new.kernel.sha256:
                 raise NoSearch(f"the kernel of {name} was the same the night before")
             return old, new
-    raise NoSearch("none of its cells has a kernel that the night before had, too")
+    raise NoSearch("none of its cells had a kernel the night before")
 
 
 def _by_name(run: RunRecord) -> dict[str, CellRecord]:

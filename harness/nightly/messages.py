@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from harness.explore.verdicts import is_generated
 from harness.history.regressions import LIVING, Changed, Regression
 from harness.runs.cells import plural
 
@@ -53,7 +55,15 @@ def messages(changed: Changed, alarms: Iterable[str], run: str, page: str) -> tu
             f"run {run}, {page}",
         )
         subject = f"[sealmatrix] alarm: {cell} answers differently than before"
-        found.append(Message(f"alarm-{cell}", "alarm", subject, lines, (f"sealmatrix show {run} --cell '{cell}*'",)))
+        found.append(
+            Message(
+                f"alarm-{cell}",
+                "alarm",
+                subject,
+                lines,
+                (shlex.join(["sealmatrix", "show", run, "--cell", f"{cell}*"]),),
+            )
+        )
     return tuple(found)
 
 
@@ -70,22 +80,23 @@ def _message(event: str, one: Regression, run: str, page: str) -> Message:
 
 
 def repeating(one: Regression) -> tuple[str, ...]:
-    """The commands that repeat a regression: the cell again, its program in C, the search for where it began."""
+    """The commands that repeat a regression: the cell again, its program in C, the search for where it began.
+    What generated programs showed is explored again."""
     kernel, _, arch = one.cells[0].partition("~")[0].rpartition(".") if one.cells else ("", "", "")
     if not kernel:
         return ()
+    cell = [kernel, "-a", arch]
+    ends = ["-a", arch, "--good", one.good, "--bad", one.last]
     if one.kind == "cost":
-        ends = f"--good {one.good} --bad {one.last}"
-        return (
-            f"sealmatrix cost {kernel} -a {arch} --row {one.probe}",
-            f"sealmatrix bisect --cost {one.probe} -a {arch} {ends}",
-        )
-    words = [f"sealmatrix run -k {kernel} -a {arch}" + (f" -r {one.probe}" if one.probe else "")]
-    if one.rule and one.probe:
-        words.append(f"sealmatrix rules show {one.rule} --probe {one.probe} --reproducer")
-        ends = f"--good {one.good} --bad {one.last}"
-        words.append(f"sealmatrix bisect --rule {one.rule} --probe {one.probe} -a {arch} {ends}")
-    return tuple(words)
+        words = [["cost", *cell, "--row", one.probe], ["bisect", "--cost", one.probe, *ends]]
+    elif is_generated(one.probe):
+        words = [["explore", *cell]]
+    else:
+        words = [["run", "-k", *cell, *(["-r", one.probe] if one.probe else [])]]
+        if one.rule and one.probe:
+            words.append(["rules", "show", one.rule, "--probe", one.probe, "--reproducer"])
+            words.append(["bisect", "--rule", one.rule, "--probe", one.probe, *ends])
+    return tuple(shlex.join(["sealmatrix", *line]) for line in words)
 
 
 def digest(known: Iterable[Regression], since: str) -> Message:

@@ -34,7 +34,7 @@ def qualify(policy: Policy, case: QualificationInput, today: date) -> Qualificat
         _answers(policy, case, today),
         _applied(policy, case, today),
         _baseline(case),
-        _checked("Nothing refused has changed since the baseline", refused, policy, case, today),
+        _checked("Nothing has changed since the baseline that the policy refuses", refused, policy, case, today),
     )
     uses = _uses(policy, case, found, today)
     checks = (*found, *_costs(policy, case), _expired(uses))
@@ -166,7 +166,7 @@ def _applied(policy: Policy, case: QualificationInput, today: date) -> PolicyChe
         title = f"At least {wanted} % of the required probes applied on every cell"
         met = met and all(100 * share.applied.total() >= wanted * share.asked.total() for share in shares)
         return PolicyCheck(title, "met" if met else "not met", says)
-    title = "Some required probe of every family applied on every architecture"
+    title = "Required probes of every family applied on every architecture"
     idle = [f"none of {', '.join(found)} on {arch}" for arch, found in _idle(shares).items() if found]
     return PolicyCheck(title, "met" if met and not idle else "not met", "; ".join([says, *idle]))
 

@@ -91,10 +91,10 @@ def _difference(one: Costed) -> Iterator[str]:
     yield (
         f"  {len(one.changes)} costs compared: {len(one.grown)} grew by {one.by:g} % or more, "
         f"{sum(1 for change in moved if change.percent <= -one.by)} shrank by as much, "
-        f"{len(one.changes) - len(moved)} are alike (within {_ALIKE:g} %)"
+        f"{len(one.changes) - len(moved)} are unchanged (within {_ALIKE:g} %)"
     )
     if alone := len(one.table.costs) - len(one.changes):
-        yield f"  {alone} costs were measured on {one.table.kernel} alone, and are compared with nothing"
+        yield f"  {alone} costs were measured on {one.table.kernel} only, so they are not compared"
     if moved:
         yield f"  {'':30} {'there':>11} {'here':>11}"
     for change in moved[:_SHOWN]:
@@ -148,7 +148,7 @@ def _steps(tables: Sequence[CostTable], by: float) -> Iterator[str]:
         yield f"  {row}: {steps[0][0].kernel} {steps[0][1]:,.0f}"
         for table, settled, percent in steps[1:]:
             yield f"      {table.kernel:18} {settled:11,.0f} {percent:+8.1f} %"
-    yield f"  {quiet} costs without such a step"
+    yield f"  {quiet} costs have no such step"
 
 
 def cost_steps(ordered: Sequence[CostTable], row: str, by: float) -> Iterator[tuple[CostTable, float, float]]:

@@ -37,16 +37,16 @@ def coverage_lines(result: CoverageResult) -> Iterator[str]:
         lines, branches = (f"{sums[part]} of {sums[all_of]}" for part, all_of in _SUMS)
         yield f"  {lines} lines, {branches} branches both ways"
         if result.programs:
-            yield f"  {result.only_explored} lines of these were run by generated programs and by no probe"
+            yield f"  {result.only_explored} of these lines were run by generated programs only"
         yield from _next(result.functions)
     if len(result.smallest) > 1:
         few = f"{len(result.smallest)} of the {result.probes} probes"
-        yield f"  {few} reach all that they reach together (`smallest` of coverage.json)"
+        yield f"  {few} reach all that they reach together (the list 'smallest' in coverage.json)"
     if result.cut:
         first = result.cut[0]
-        yield f"  {len(result.cut)} probes ran more than is kept of one, the first {first}: they may have reached more"
+        yield f"  the trace of {plural(len(result.cut), 'probe')} was cut, the first {first}: more code may have run"
     if result.silent:
-        yield f"  {len(result.silent)} probes came to no seal here, the first {result.silent[0]}"
+        yield f"  {plural(len(result.silent), 'probe')} sealed nothing here, the first {result.silent[0]}"
 
 
 def _next(functions: Sequence[FunctionCoverage]) -> Iterator[str]:

@@ -31,7 +31,7 @@ def calls_lines(one: ComparedCalls) -> list[str]:
     if one.here.why or (one.there is not None and one.there.why):
         return [*lines, *_alone(one)]
     if one.there is None:
-        lines.append("  compared with nothing: no kernel of this run kept the rule, and no baseline ran")
+        lines.append("  nothing to compare with: no kernel of this run kept the rule, and no baseline ran")
         return [*lines, *_alone(one)]
     lines += [
         f"  only in {side.cell}: {_some(names)}"

@@ -82,7 +82,7 @@ class CallNames:
         if not self._is_known(address):
             raise UsageError(
                 f"{self._trace.probe} hands the kernel memory that no call of it has made; "
-                f"run it with `sealmatrix run -r {self._trace.probe}` instead"
+                f"to run it: sealmatrix run -r {self._trace.probe}"
             )
         return self.place(address)
 

@@ -28,7 +28,7 @@ def reproducer(rule: Rule, probe: ProbeName, trace: Trace) -> str:
     Raises ``UsageError`` for a probe that is more than a few calls and for which nobody wrote a program.
     """
     if rule.id in NONE:
-        raise UsageError(f"no C program for {rule.id}: {NONE[rule.id]}; run `sealmatrix run -r {probe.id}` instead")
+        raise UsageError(f"no C program for {rule.id}: {NONE[rule.id]}; to run it: sealmatrix run -r {probe.id}")
     if probe.id == written_probe(rule):
         return _as_written(rule, probe)
     calls = list(_acting(trace.calls))
@@ -36,12 +36,12 @@ def reproducer(rule: Rule, probe: ProbeName, trace: Trace) -> str:
     forks = any(call.name == "SYS_clone" for call in calls)
     foreign = any(call.pid != calls[0].pid for call in operation)
     if trace.traits & _MORE_THAN_CALLS or not operation or (foreign and not forks):
-        raise UsageError(f"{probe.id} is not a few system calls; run it with `sealmatrix run -r {probe.id}` instead")
+        raise UsageError(f"{probe.id} is not a few system calls; to run it: sealmatrix run -r {probe.id}")
     if trace.mapping:
         start, length = operation[0].arguments[:2]
         trace = replace(trace, base=start, page=length)
     if len(calls) > _FEW:
-        raise UsageError(f"{probe.id} is {len(calls)} system calls; run it with `sealmatrix run -r {probe.id}` instead")
+        raise UsageError(f"{probe.id} is {len(calls)} system calls; to run it: sealmatrix run -r {probe.id}")
     main = _main(rule, probe, trace, calls)
     helpers = [text for name, text in OPTIONAL.items() if any(name in line for line in main)]
     return "\n".join([_comment(rule, probe), HEAD, HELPERS, *helpers, *main]) + "\n"
@@ -79,8 +79,8 @@ def _comment(rule: Rule, probe: ProbeName) -> str:
         *textwrap.wrap(rule.statement, 108),
         *rule.sources,
         "Build and run here: cc -o repro repro.c && ./repro",
-        "In a guest, static, for a guest has no shared libraries: cc -static -o repro repro.c; or let",
-        "`sealmatrix exec KERNEL --push repro.c -- repro` compile it for the guest's architecture and run it.",
+        "A guest has no shared libraries, so there it has to be static: cc -static -o repro repro.c",
+        "To compile it for a guest and run it there: sealmatrix exec KERNEL --push repro.c -- repro",
         "Exit status: 0 the promise was kept, 1 it was broken, 2 it could not be tried.",
     ]
     return "/*\n" + "\n".join(f" * {line.replace('*/', '* /')}" for line in lines) + "\n */"

@@ -151,7 +151,7 @@ def run_shell(cell: Cell, hold: Hold, screen: Screen, say: Callable[[str], None]
             wishes = replace(hold.wishes, terminal_fd=theirs.fileno())
             guest, booted = stack.enter_context(opened(cell, replace(hold, wishes=wishes), say))
         equip(guest, cell, say)
-        say(f"{booted.release} ({cell.arch}, {booted.acceleration.upper()}); Ctrl-] leaves, `exit` ends")
+        say(f"{booted.release} ({cell.arch}, {booted.acceleration.upper()}); Ctrl-] leaves, exit ends")
         left = threading.Event()
 
         def leave() -> None:

@@ -77,7 +77,7 @@ def find_run(results: Path, name: str | None) -> Path:
         return Path(name)
     folders = run_folders(results)
     if not folders:
-        raise UsageError(f"{results} has no runs; `sealmatrix run` makes one, --results gives another folder")
+        raise UsageError(f"{results} has no runs; give another folder with --results, or make one: sealmatrix run")
     if name is None:
         return folders[-1]
     if back := _BACK.fullmatch(name):

@@ -87,7 +87,7 @@ class _Endless:
 
 def test_a_command_that_answers_too_much() -> None:
     channel = _Endless()
-    with pytest.raises(Gone, match=f"m answers `uname -m` with more than {ANSWER} bytes"):
+    with pytest.raises(Gone, match=f"m answers 'uname -m' with more than {ANSWER} bytes"):
         ask(channel, "uname -m", "m", 5)  # type: ignore[arg-type]
     assert channel.closed
     assert channel.read <= 2 * ANSWER

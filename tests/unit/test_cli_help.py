@@ -39,6 +39,16 @@ def test_no_line_of_a_list_of_commands_is_cut(path: str) -> None:
     assert "..." not in listed
 
 
+GUESTS = ("run", "scenario", "crosscheck", "explore", "cost", "coverage", "shell", "exec", "patch", "bisect", "nightly",
+          "mutants run", "mutants build")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GUESTS)
+def test_a_command_that_boots_guests_says_with_what_status_an_interrupt_ends(name: str) -> None:
+    _, _, statuses = " ".join(HELPS[f"sealmatrix {name}"].get_help().split()).partition("Exit status")
+    assert "130" in statuses.partition("Options:")[0]
+
+
 def test_an_explanation_that_does_not_fit_is_wrapped_in_its_column() -> None:
     @click.command(context_settings={"terminal_width": COLUMNS})
     def command() -> None:

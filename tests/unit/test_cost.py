@@ -138,7 +138,7 @@ def test_what_grew_decides_the_exit_status_and_is_said_first() -> None:
     assert one.exit_code == 1
     assert Costed(here, there, 5.0).exit_code == 0
     text = list(cost_lines([one]))
-    assert "3 costs compared: 1 grew by 2 % or more, 1 shrank by as much, 1 are alike" in text[1]
+    assert "3 costs compared: 1 grew by 2 % or more, 1 shrank by as much, 1 are unchanged" in text[1]
     assert all(len(line) <= 80 for line in text[2:])
     suite = ET.fromstring(cost_junit([one])).find("testsuite")
     assert suite is not None
@@ -431,7 +431,7 @@ def test_a_night_that_is_interrupted_keeps_what_it_counted(tmp_path: Path, monke
 def test_what_only_one_kernel_has_is_not_compared_and_that_is_said() -> None:
     both = Costed(table("new", munmap=1000, mseal=50), table("old", munmap=1000), 2.0)
     assert both.exit_code == 0
-    assert "1 costs were measured on new alone" in "\n".join(cost_lines([both]))
+    assert "1 costs were measured on new only" in "\n".join(cost_lines([both]))
     suite = ET.fromstring(cost_junit([both])).find("testsuite")
     assert suite is not None
     assert suite.get("skipped") == "1"

@@ -212,7 +212,7 @@ def test_probes_that_were_planned_and_told_nothing_are_said(own: Kernel) -> None
 def test_a_trace_that_was_cut_is_said(own: Kernel) -> None:
     result = measured(own, FakeGuest(stream(ENTRY, SECOND, kept=False)))
     assert result.cut == (PROBE,)
-    assert "ran more than is kept" in "\n".join(coverage_lines(result))
+    assert "the trace of 1 probe was cut" in "\n".join(coverage_lines(result))
 
 
 class Both(PromisingKernel):
@@ -243,7 +243,7 @@ def test_generated_programs_are_measured_beside_the_probes(
     assert result.only_explored == coverage_json(result)["lines_only_explored"] >= 1
     told = "\n".join(coverage_lines(result))
     assert "1 probes and 2 generated programs" in told
-    assert f"{result.only_explored} lines of these were run by generated programs and by no probe" in told
+    assert f"{result.only_explored} of these lines were run by generated programs only" in told
     page = coverage_page(result, {FILE: LINES})
     assert "2 generated programs" in page
     # Exploration is no rule, and what only programs reach is not what probes reach.

@@ -21,7 +21,7 @@ def test_what_is_said_of_a_word() -> None:
     assert nearest("name-0071", MANY) == " (did you mean 'name-071'?)"
     assert nearest("qqq", ["b", "a"]) == " (valid: a, b)"
     assert nearest("qqq", []) == ""
-    assert nearest("qqq-7", MANY, listed_by="sealmatrix rules list") == " (`sealmatrix rules list` lists all 98)"
+    assert nearest("qqq-7", MANY, listed_by="sealmatrix rules list") == " (to list all 98: sealmatrix rules list)"
     assert nearest("qqq", MANY) == ""
     # Few names may be wide.
     assert nearest("qqq", [f"{'long-' * 5}{n}" for n in range(12)]) == ""
@@ -30,7 +30,7 @@ def test_what_is_said_of_a_word() -> None:
 @pytest.mark.parametrize("word", ["mainline", "nonsense", "performance", "hello-world", "fedora", "ubuntu-24.04"])
 def test_a_name_that_only_shares_some_letters_is_not_suggested(word: str) -> None:
     for names in (load_catalogue(), load_mutants(), load_matrix(default_path()).kernels):
-        assert nearest(word, names, listed_by="sealmatrix X list") == f" (`sealmatrix X list` lists all {len(names)})"
+        assert nearest(word, names, listed_by="sealmatrix X list") == f" (to list all {len(names)}: sealmatrix X list)"
 
 
 def test_names_in_an_error_are_at_most_three() -> None:
@@ -42,18 +42,18 @@ def test_names_in_an_error_are_at_most_three() -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["rules", "show", "qqq"], f"`sealmatrix rules list` lists all {len(load_catalogue())}"),
-        (["run", "-r", "qqq", "--rule", "qqq"], f"`sealmatrix rules list` lists all {len(load_catalogue())}"),
-        (["mutants", "show", "qqq"], f"`sealmatrix mutants list` lists all {len(load_mutants())}"),
-        (["mutants", "list", "--only", "qqq*"], f"`sealmatrix mutants list` lists all {len(load_mutants())}"),
-        (["bisect", "--rule", "qqq", "--good", "6.12", "--bad", "7.3"], "`sealmatrix rules list` lists all"),
-        (["kernels", "show", "qqq"], "`sealmatrix kernels list` lists all"),
-        (["kernels", "list", "qqq"], "`sealmatrix kernels list` lists all"),
-        (["run", "-k", "qqq"], "`sealmatrix kernels list` lists all"),
-        (["bugs", "show", "*"], "`sealmatrix bugs list` lists all"),
-        (["rules", "show", "*"], "`sealmatrix rules list` lists all"),
-        (["exec", "qqq", "--", "true"], "`sealmatrix kernels list` lists all"),
-        (["rules", "show", "munmap-blocked", "--probe", "qqq"], "`sealmatrix rules show munmap-blocked` lists all"),
+        (["rules", "show", "qqq"], f"(to list all {len(load_catalogue())}: sealmatrix rules list)"),
+        (["run", "-r", "qqq", "--rule", "qqq"], f"(to list all {len(load_catalogue())}: sealmatrix rules list)"),
+        (["mutants", "show", "qqq"], f"(to list all {len(load_mutants())}: sealmatrix mutants list)"),
+        (["mutants", "list", "--only", "qqq*"], f"(to list all {len(load_mutants())}: sealmatrix mutants list)"),
+        (["bisect", "--rule", "qqq", "--good", "6.12", "--bad", "7.3"], ": sealmatrix rules list)"),
+        (["kernels", "show", "qqq"], ": sealmatrix kernels list)"),
+        (["kernels", "list", "qqq"], ": sealmatrix kernels list)"),
+        (["run", "-k", "qqq"], ": sealmatrix kernels list)"),
+        (["bugs", "show", "*"], ": sealmatrix bugs list)"),
+        (["rules", "show", "*"], ": sealmatrix rules list)"),
+        (["exec", "qqq", "--", "true"], ": sealmatrix kernels list)"),
+        (["rules", "show", "munmap-blocked", "--probe", "qqq"], ": sealmatrix rules show munmap-blocked)"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

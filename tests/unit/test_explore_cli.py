@@ -159,8 +159,8 @@ def test_the_last_line_is_the_next_command(tmp_path: Path, monkeypatch: pytest.M
     found = outcome(ExploreFinding(PROBLEM, PROGRAM, PROGRAM))
     results = tmp_path / "my results"
     words = ["debian-6.12", "debian-7.2", "-a", "x86_64", "--results", str(results), *asked]
-    onwards = "continue: sealmatrix explore debian-6.12 debian-7.2 -a x86_64 --time 60s"
-    replays = "repeat the finding: sealmatrix explore debian-6.12 -a x86_64 --replay "
+    onwards = "to continue: sealmatrix explore debian-6.12 debian-7.2 -a x86_64 --time 60s"
+    replays = "to repeat the finding: sealmatrix explore debian-6.12 -a x86_64 --replay "
     for told, following in ((outcome(), onwards), (found, replays)):
         monkeypatch.setattr(
             "harness.cli.explore._ExploreRun.alone",

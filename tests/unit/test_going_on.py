@@ -68,7 +68,7 @@ def test_an_interrupt_while_the_last_cell_is_judged_leaves_nothing_to_resume(
     with pytest.raises(Interrupted) as told, telling_how_to_resume(folder, "sealmatrix run --resume r"):
         execute(run_plan(folder, [cell("a")]), lambda c, _: guest(tmp_path, *WHOLE), lambda _: None)
     assert "resume" not in str(told.value)
-    assert f"`sealmatrix report '{folder}' --all` writes the reports that are missing" in str(told.value)
+    assert f"to write the missing reports: sealmatrix report '{folder}' --all" in str(told.value)
     record = read_run(folder)
     assert (record.state, [c.state for c in record.cells]) == ("finished", ["finished"])
     with pytest.raises(UsageError, match="nothing to resume"):
@@ -85,7 +85,7 @@ def test_an_interrupt_while_another_cell_is_judged_can_be_resumed(
     done = execute(plan, lambda c, _: guest(tmp_path, *scripts[c.id]), lambda _: None)
     assert (done.record.state, done.exit_code) == ("interrupted", 130)
     assert [c.state for c in left_over(folder).cells] == ["finished", "interrupted"]
-    assert broken_off(folder, "sealmatrix run --resume r") == "continue with `sealmatrix run --resume r`"
+    assert broken_off(folder, "sealmatrix run --resume r") == "to continue: sealmatrix run --resume r"
     assert broken_off(folder) == f"what was seen is kept in {folder}"
 
 
@@ -114,7 +114,7 @@ def test_a_run_that_is_interrupted_while_its_reports_are_written_says_how_they_a
     done = CliRunner().invoke(run_command, words, standalone_mode=False)
     assert isinstance(done.exception, Interrupted), done.exception
     (folder,) = (path.parent for path in results.glob("*/run.json"))
-    assert f"`sealmatrix report '{folder}' --all`" in str(done.exception)
+    assert f": sealmatrix report '{folder}' --all" in str(done.exception)
     assert read_run(folder).state == "finished"
 
 
@@ -134,7 +134,7 @@ def test_what_was_interrupted_before_its_reports_is_said_last(
     said = capsys.readouterr()
     assert (said.out, said.err) == (
         "the table\n",
-        "sealmatrix: interrupted; continue with `sealmatrix run --resume r`\n",
+        "sealmatrix: interrupted; to continue: sealmatrix run --resume r\n",
     )
 
 
@@ -147,7 +147,7 @@ def test_a_bisection_is_continued_where_its_results_are(tmp_path: Path) -> None:
     with begin_session(results, task) as session:
         pass
     shown = CliRunner().invoke(bisect, ["--results", str(results), "--show", "last"], standalone_mode=False)
-    assert f"`sealmatrix bisect --resume {session.id} --results '{results}'`" in str(shown.exception)
+    assert f": sealmatrix bisect --resume {session.id} --results '{results}'" in str(shown.exception)
 
 
 # --- an exploration -------------------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ def test_an_interrupted_exploration_tells_the_whole_command(exploring: list[str]
     (folder,) = results.iterdir()
     assert isinstance(done.exception, Interrupted)
     command = f"sealmatrix explore {' '.join(KERNELS)} -a x86_64 --time 5m --resume {folder.name} --results '{results}'"
-    assert str(done.exception).endswith(f"continue with `{command}`")
+    assert str(done.exception).endswith(f"to continue: {command}")
     assert exploring == []
     exploring += ["", "", ""]
     again = CliRunner().invoke(explore, shlex.split(command)[2:], standalone_mode=False)

@@ -70,7 +70,10 @@ def test_asking_makes_no_history_and_a_wrong_folder_is_an_error(tmp_path: Path) 
     with writing(database_url(tmp_path)):
         pass
     nothing = CliRunner().invoke(history, ["cost", "munmap", "--results", str(tmp_path)])
-    assert (nothing.exit_code, nothing.output) == (0, "no kernel was counted yet; `sealmatrix cost KERNEL` does\n")
+    assert (nothing.exit_code, nothing.output) == (
+        0,
+        "no kernel was counted yet; to count one: sealmatrix cost KERNEL\n",
+    )
 
 
 def test_rows_that_another_folder_counted_stay(tmp_path: Path) -> None:

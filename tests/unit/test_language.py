@@ -74,3 +74,35 @@ def test_messages_and_help_are_plain() -> None:
 @pytest.mark.parametrize("text", ["Hold a folder against its sums", "it is judged\nanew", "programs nobody wrote"])
 def test_the_patterns_themselves(text: str) -> None:
     assert found(text.lower())
+
+
+_OTHER = {"markdown.py", "virtme.py"}  # backticks of Markdown, and of a boot parameter
+_COMMAND = re.compile(r"`(sealmatrix |git |make |kernels |\{)")
+
+
+def commands_in_backticks(source: str) -> list[str]:
+    """Commands between backticks in what is printed: in every text that is neither a docstring nor an option's help."""
+    tree = ast.parse(source)
+    said = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr)}
+    helped = [n.value for n in ast.walk(tree) if isinstance(n, ast.keyword) and n.arg in ("help", "short_help")]
+    said |= {id(part) for text in helped for part in ast.walk(text)}
+    found = []
+    for node in (node for node in ast.walk(tree) if id(node) not in said):
+        if isinstance(node, ast.JoinedStr):
+            parts = (part.value if isinstance(part, ast.Constant) else "{" for part in node.values)
+            found += _COMMAND.findall("".join(map(str, parts)))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found += _COMMAND.findall(node.value)
+    return found
+
+
+def test_a_command_to_copy_stands_at_the_end_of_its_line_without_backticks() -> None:
+    """As in ``...; to continue: sealmatrix run --resume ID``."""
+    modules = (path for path in sorted((ROOT / "harness").rglob("*.py")) if path.name not in _OTHER)
+    told = {path.name: found for path in modules if (found := commands_in_backticks(path.read_text(encoding="utf-8")))}
+    assert told == {}
+
+
+def test_the_search_for_commands_itself() -> None:
+    assert commands_in_backticks('print(f"run `sealmatrix show` or `{how}`")') != []
+    assert commands_in_backticks('def f():\n    """As `git show`."""\noption(help="see `git show`")') == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import socketserver
 import threading
 from collections.abc import Iterator
@@ -14,8 +15,9 @@ import pytest
 
 from harness.errors import UsageError
 from harness.history.regressions import Changed, Regression
-from harness.nightly.messages import digest, messages
+from harness.nightly.messages import digest, messages, repeating
 from harness.nightly.notify import FORMS, Message, NotSent, channels, mail_of
+from tests.support.histories import regression
 
 BROKEN = Regression(
     number=7, state="confirmed", kind="bypass", headline="munmap gets at sealed memory",
@@ -190,3 +192,12 @@ def test_a_setting_that_is_none_is_one_line(environment: dict[str, str], said: s
 
 def test_nothing_is_set_up_by_itself() -> None:
     assert channels({}) == ()
+
+
+def test_commands_are_quoted_for_a_shell_and_generated_programs_are_explored_again() -> None:
+    odd = regression(cells=("my kernel.x86_64",), good="/boot/a b", last="c", rule="r", probe="p/q/s")
+    run, _, search = map(shlex.split, repeating(odd))
+    assert run == ["sealmatrix", "run", "-k", "my kernel", "-a", "x86_64", "-r", "p/q/s"]
+    assert search[-4:] == ["--good", "/boot/a b", "--bad", "c"]
+    generated = regression(cells=("debian-6.12.arm64",), rule="explore-refused", probe="munmap/generated/refused")
+    assert repeating(generated) == ("sealmatrix explore debian-6.12 -a arm64",)

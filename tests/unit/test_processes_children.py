@@ -109,7 +109,7 @@ def commands(place: Path) -> dict[str, tuple[list[str], str, str]]:
         "bisect": (
             ["bisect", "--tree", tree, "--rule", "munmap-blocked", *both, *matrix[2:]],
             "make",
-            r"while building the configuration; continue with `sealmatrix bisect --resume \S+ --results \S+`",
+            r"while building the configuration; to continue: sealmatrix bisect --resume \S+ --results \S+",
         ),
     }
 

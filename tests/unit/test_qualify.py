@@ -29,7 +29,7 @@ from tests.builders import cell, result, run
 from tests.support.qualified import HEAD, RULES, TODAY, Cells, dossier, results
 
 ROOT = Path(__file__).parents[2]
-FAMILIES = "Some required probe of every family applied on every architecture"
+FAMILIES = "Required probes of every family applied on every architecture"
 
 
 def waiver(**more: str) -> str:
@@ -67,7 +67,7 @@ def test_what_holds_and_has_not_changed_is_qualified() -> None:
 def test_a_failure_is_not_qualified_and_told_with_its_observation() -> None:
     found = judged(results("fail", "wrong-errno", "sealed EINVAL"))
     assert found.verdict == "not qualified"
-    assert not_met(found) == ["Required rules hold", "Nothing refused has changed since the baseline"]
+    assert not_met(found) == ["Required rules hold", "Nothing has changed since the baseline that the policy refuses"]
     assert "munmap/anon-0/into: fail wrong-errno: sealed EINVAL" in found.checks[1].deviations[0].evidence
 
 
@@ -207,7 +207,7 @@ def test_refusing_what_is_new_refuses_what_is_unstable() -> None:
     old, new = sides_of(done)
     policy = parse_policy((HEAD + "differences: {refuse: [introduced]}\n").encode(), Path("p"), RULES)
     found = judge_picks(Picked("c", done, (new,)), Picked("b", done, (old,)), policy, b"", TODAY, RULES).qualification
-    assert "Nothing refused has changed since the baseline" in not_met(found)
+    assert "Nothing has changed since the baseline that the policy refuses" in not_met(found)
 
 
 def test_lost_coverage_is_refused_and_can_be_expected() -> None:
@@ -233,7 +233,7 @@ def test_only_differences_of_configuration_are_folded_into_a_line() -> None:
     first, second, third = RULES.values()
     needs = "needs a kernel built with CONFIG_SWAP"
     after = [result(first, "skip", needs), result(second, "skip", needs), result(third, "observed")]
-    check = next(check for check in judged(after).checks if check.title.startswith("Nothing refused"))
+    check = next(check for check in judged(after).checks if check.title.startswith("Nothing has changed"))
     assert configured_otherwise(check) == {
         needs: ["munmap-across on debian-7.3.x86_64", "mprotect-mixed on debian-7.3.x86_64"]
     }
@@ -316,7 +316,7 @@ def test_a_failure_in_one_repeat_is_a_failure() -> None:
     old, new = sides_of(done)
     policy = parse_policy(HEAD.encode(), Path("p"), RULES)
     found = judge_picks(Picked("c", done, (new,)), Picked("b", done, (old,)), policy, b"", TODAY, RULES).qualification
-    assert not_met(found) == ["Required rules hold", "Nothing refused has changed since the baseline"]
+    assert not_met(found) == ["Required rules hold", "Nothing has changed since the baseline that the policy refuses"]
     assert "unstable in 3 of 3 probes: fails in 1 of 2 repeats" in found.checks[5].deviations[0].says
 
 

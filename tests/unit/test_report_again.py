@@ -113,7 +113,7 @@ def test_a_run_whose_reports_cannot_be_written_says_so(done: RunDone, name: str)
     assert end(replace(healthy, results=good), aside, as_json=True, show_all=False) == 3
     said = aside.file.getvalue()  # type: ignore[attr-defined]
     assert f"{blocked}: cannot be written" in said
-    assert f"`sealmatrix report {done.folder} --all`" in said
+    assert f": sealmatrix report {done.folder} --all" in said
 
 
 def test_a_disk_that_is_full_while_cells_run_is_told_with_the_way_on(done: RunDone, tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def test_a_locked_commit_is_fetched_again_where_the_store_was_lost(tree: Path, b
     following.store = Store(tmp_path / "third")
     gone, _ = following.resolve()
     assert isinstance(gone, KernelUnavailable)
-    assert "`sealmatrix kernels lock --update` takes the newest one" in str(gone)
+    assert "to take the newest one: sealmatrix kernels lock --update" in str(gone)
     assert released(following.resolve(update=True)[0]) == "6.8.0-own"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 
 from harness.errors import KernelUnavailable, ToolMissing
@@ -95,7 +96,7 @@ def _fetch_exactly(request: Request, source: DebianSource, entry: Locked) -> Bui
     try:
         build = _fetch_selected(request, locked_source)
     except NotOffered as error:
-        remedy = f"`sealmatrix kernels lock --update {request.spec.name}` takes the current build"
+        remedy = f"to take the current build: sealmatrix kernels lock --update {shlex.quote(request.spec.name)}"
         raise NotOffered(f"{what}; {error}; {remedy}") from None
     except KernelUnavailable as error:
         raise KernelUnavailable(f"{what}; {error}") from None

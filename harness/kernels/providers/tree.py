@@ -47,7 +47,7 @@ def _fetch_commit(request: Request, source: TreeSource, commit: str) -> None:
     if not means.offline:
         newest(means.store, source, request.say, offline=False)
     if means.offline or not knows(means.store, source.tree, commit):
-        why = "fetching is off" if means.offline else "`sealmatrix kernels lock --update` takes the newest one"
+        why = "fetching is off" if means.offline else "to take the newest one: sealmatrix kernels lock --update"
         raise KernelUnavailable(
             f"{source.branch_text} does not have commit {commit[:12]}, which {means.lock.path.name} names; {why}"
         )

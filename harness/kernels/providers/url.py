@@ -30,6 +30,7 @@ def provide_url(request: Request, source: UrlSource) -> Provided:
         modules = no_modules(build)
     if locked is not None and (locked.image, locked.triples()) != (build.image, build.packages):
         raise KernelUnavailable(
-            f"{where}: has changed since {means.lock.path.name} was written; `kernels lock --update` accepts that"
+            f"{where}: has changed since {means.lock.path.name} was written; "
+            "to accept that: sealmatrix kernels lock --update"
         )
     return Provided(build, modules, entry=None if locked is not None else request.lock_to(build))

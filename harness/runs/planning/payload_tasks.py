@@ -152,7 +152,7 @@ def workload(payload: Payload, globs: Sequence[str], probe_seconds: float, *, km
     """The payload with its arguments; a glob after ``!`` leaves probes out. ``UsageError`` when no probe is left."""
     planned = chosen(payload.probes, globs)
     if not planned:
-        raise UsageError(f"no probe matches {some_of(globs)}; `sealmatrix rules show RULE` lists a rule's probes")
+        raise UsageError(f"no probe matches {some_of(globs)}; to list a rule's probes: sealmatrix rules show RULE")
     arguments = _options(globs, probe_seconds, kmsg=kmsg)
     return Workload("c", payload.id, payload.sha256, program_bytes(payload.path, payload.sha256), arguments, planned)
 
