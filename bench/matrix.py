@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 SEALMATRIX = [sys.executable, "-m", "harness"]
-SAMPLE_SECONDS = 0.2
+SAMPLE_SECONDS = 0.02
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -41,7 +41,7 @@ class Limit:
 
 
 WALL = Limit("wall time", 90, "s")
-SHARE = Limit("harness CPU / guests' CPU", 10, "%")
+SHARE = Limit("harness CPU / guests' CPU", 4, "%")
 RESIDENT = Limit("largest QEMU, resident", 300, "MB")
 
 

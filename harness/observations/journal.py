@@ -1,7 +1,7 @@
 """The journal: every record of a cell on disk as it arrives, so that nothing that was seen is lost.
 
 One JSON object a line: the payload's own lines, verbatim, and ours, whose ``type`` begins with ``harness-``.
-A line is handed to the operating system before the next is read, so that killing the harness loses nothing, and
+What has come is handed to the operating system before more is read, so that killing the harness loses nothing, and
 is forced to the disk every ``SYNC_SECONDS`` and at the end, so that a power cut loses at most that much.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -39,7 +39,11 @@ class Journal:
 
     def line(self, data: bytes) -> None:
         """Keep one line of the stream, verbatim. Raises ``StoreError`` when the disk refuses."""
-        view = memoryview(data + b"\n")
+        self.lines([data])
+
+    def lines(self, lines: Sequence[bytes]) -> None:
+        """Keep lines that came together, as ``line`` does."""
+        view = memoryview(b"".join(line + b"\n" for line in lines))
         try:
             while view:
                 view = view[os.write(self._fd, view) :]

@@ -21,7 +21,7 @@ _BEGIN = re.compile(
     rb'\{"type":"observation","probe":"([!#-\[\]-~]{1,200})","layout":"(\w{1,64})","unit":([1-9]\d{0,15}),'
     rb'"microseconds":(0|[1-9]\d{0,15}),"control":'
 )
-_LONGEST_KEPT = 4096
+_LONGEST_KEPT = 8192
 
 
 def printable(data: bytes) -> str:
@@ -43,26 +43,28 @@ def parse_line(line: bytes, offset: int = 0) -> Record | Garbage:
 def _observation(line: bytes) -> Observation | None:
     """Read an observation that is written as the C payload writes it; None for every other line.
 
-    Thousands of observations are made of some hundred different halves, so each of these is read once. The line is
-    cut where the second half begins: if both parts are JSON objects, the line cannot be read in another way.
+    What is told of thousands of probes is of some hundred kinds, each of which is read once.
     """
     begin = _BEGIN.match(line)
-    if begin is None or not line.endswith(b"}}"):
-        return None
-    first, _, second = line[begin.end() : -1].partition(b',"sealed":')
-    control, sealed = half_of(first), half_of(second)
-    if control is None or sealed is None:
+    if begin is None or len(line) > _LONGEST_KEPT:
         return None
     probe, layout, unit, microseconds = begin.groups()
+    seen = _seen(layout, unit, line[begin.end() :])
+    return seen and seen.of(probe.decode(), int(microseconds))
+
+
+@lru_cache(maxsize=8192)
+def _seen(layout: bytes, unit: bytes, halves: bytes) -> Observation | None:
+    """An observation of no probe. ``halves`` is cut where the second begins: if both parts are JSON objects, it cannot
+    be read in another way."""
+    first, _, second = halves.removesuffix(b"}").partition(b',"sealed":')
+    control, sealed = _half(first), _half(second)
+    if control is None or sealed is None or not halves.endswith(b"}}"):
+        return None
     try:
-        return Observation(probe.decode(), layout.decode(), int(unit), int(microseconds), control, sealed)
+        return Observation("", layout.decode(), int(unit), 0, control, sealed)
     except ValidationError:  # whoever reads the whole line can say what is wrong
         return None
-
-
-def half_of(text: bytes) -> Half | None:
-    """The half that a JSON text is; None for any other text, and for one too long to be kept."""
-    return _half(text) if len(text) <= _LONGEST_KEPT else None
 
 
 @lru_cache(maxsize=8192)

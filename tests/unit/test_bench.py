@@ -10,7 +10,7 @@ import pytest
 
 from bench.matrix import Emulator, Measured, against_limits, as_json, as_text, emulator, measure, stage_medians
 
-GOOD = Measured(0, 80.0, 5.0, 100.0, (Emulator("debian-6.12.arm64", 100.0, 250.0),))
+GOOD = Measured(0, 80.0, 3.0, 100.0, (Emulator("debian-6.12.arm64", 100.0, 250.0),))
 
 
 def test_a_process_that_is_no_qemu_and_one_that_is_gone_are_none() -> None:
@@ -29,7 +29,7 @@ def test_a_program_is_measured_with_its_status() -> None:
     ("measured", "kept"),
     [
         (GOOD, [True, True, True]),
-        (Measured(0, 90.0, 10.0, 100.0, (Emulator("x", 100.0, 300.0),)), [False, False, False]),
+        (Measured(0, 90.0, 4.0, 100.0, (Emulator("x", 100.0, 300.0),)), [False, False, False]),
         (Measured(3, 1.0, 1.0, 0.0, ()), [True, False, True]),
     ],
 )

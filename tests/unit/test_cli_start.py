@@ -25,6 +25,13 @@ def test_a_run_begins_without_what_only_its_end_needs() -> None:
     assert loaded("import harness.cli.run") & set(HEAVY) == set()
 
 
+def test_the_collector_seldom_walks_through_what_a_run_keeps() -> None:
+    program = "import atexit, gc; from harness.cli.main import main; "
+    program += "atexit.register(lambda: print(gc.get_threshold())); main()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1].startswith("(50000,")
+
+
 def test_help_imports_no_command() -> None:
     modules = loaded("import harness.cli.main")
     assert modules & {*HEAVY, "rich", "pydantic", "yaml"} == set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import StoreError
+from harness.errors import LostGuest, StoreError
 from harness.observations.collector import Collector
 from harness.observations.journal import Journal, read_journal
 from harness.observations.model import Begin, End, Garbage, Observation, Plan, Unit
 from harness.observations.stream import MAX_LINE, StreamParser, parse_line
+from harness.runs.execution.payload_stream import Listener
+from harness.runs.model import Workload
 
 HALF = {
     "stage": "done",
@@ -175,6 +178,26 @@ def test_any_bytes_are_survived_and_excerpts_are_printable(data: bytes, step: in
     for record in parse(data, step):
         if isinstance(record, Garbage):
             assert record.excerpt.isprintable()
+
+
+def test_what_comes_together_is_written_together_and_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[bytes] = []
+    write = os.write
+    monkeypatch.setattr("os.write", lambda fd, data: (written.append(bytes(data)), write(fd, data))[1])
+    path = tmp_path / "observations.jsonl"
+    first, second = encode({"type": "begin", "probe": "a"}), COMPACT + b"\n"
+    workload = Workload("c", "0123456789abcdef", "", b"", (), ())
+    with Journal(path) as journal:
+        listener = Listener(workload, journal, lambda: None)
+        listener.feed(first + second + second[:40])
+        assert written == [first + second], "what has come is on its way to the disk, and an unfinished line waits"
+        listener.feed(second[40:] + b"nonsense\n" + first)
+        with pytest.raises(LostGuest, match="reports id x"):
+            listener.feed(first + encode(PLAN | {"id": "x"}) + second)
+    kept = path.read_bytes().splitlines(keepends=True)
+    assert [kept[0], kept[1], kept[2]] == [first, second, second]
+    assert json.loads(kept[3])["type"] == "harness-garbage"
+    assert kept[4:] == [first, first, encode(PLAN | {"id": "x"})]
 
 
 def test_journal_survives_being_cut(tmp_path: Path) -> None:

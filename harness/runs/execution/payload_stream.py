@@ -91,6 +91,7 @@ class Listener:
         self.workload, self.journal, self.collector = workload, journal, Collector()
         self._parser, self._observed = StreamParser(), observed
         self._patience = Patience()
+        self._lines: list[bytes] = []  # of what is being taken, those not yet in the journal
         self._planned = tuple(probe.id for probe in workload.planned)
 
     def again(self, probes: Sequence[str]) -> None:
@@ -107,22 +108,31 @@ class Listener:
 
     def feed(self, data: bytes) -> None:
         """Take bytes of the stream."""
-        for line, record in self._parser.feed(data):
-            self._take(line, record)
+        try:
+            for line, record in self._parser.feed(data):
+                self._take(line, record)
+        finally:
+            self._flush()
 
     def close(self) -> None:
         """The stream has ended."""
         for line, record in self._parser.close():
             self._take(line, record)
 
+    def _flush(self) -> None:
+        if self._lines:
+            self.journal.lines(self._lines)
+            self._lines.clear()
+
     def _take(self, line: bytes, record: Record | Garbage) -> None:
         if isinstance(record, Garbage):
+            self._flush()
             if len(self.collector.garbage) < MAX_GARBAGE:
                 self.journal.note("garbage", offset=record.offset, excerpt=record.excerpt, reason=record.reason)
                 self.collector.add(record)
                 return
             raise LostGuest(f"the payload wrote more than {MAX_GARBAGE} malformed lines; last: {record.excerpt}")
-        self.journal.line(line)
+        self._lines.append(line)
         self.collector.add(record)
         if isinstance(record, Plan):
             self._check_plan(record)
