@@ -7,6 +7,7 @@
  *	explore.c          the batch: lanes, workers with a budget, deadlines, the stream of records
  *	explore_program.c  one program: its window, its steps, its end; with seals and without
  *	explore_ops.c      the operations: one table
+ *	explore_who.c      who does a step: this process, a thread, another process, one without privilege
  *	explore_look.c     what a window looks like
  */
 #ifndef SEALMATRIX_EXPLORE_H
@@ -42,8 +43,11 @@ enum x_trait {
 	X_GROWSDOWN = 32, X_NORESERVE = 64 /* what mmap is given */
 };
 
-/* Of a step's `by`: another thread of the process does it; the twin does it whatever the other pass was answered. */
-enum { X_BY_THREAD = 1, X_TWIN_TOO = 2 };
+/*
+ * Of a step's `by`: another thread of the process does it; the twin does it whatever the other pass was answered;
+ * another process does it that shares this one's memory; it is done without capabilities.
+ */
+enum { X_BY_THREAD = 1, X_TWIN_TOO = 2, X_BY_PROCESS = 4, X_POWERLESS = 8 };
 
 struct x_step {
 	uint8_t op, start, units, a, b, c, times, by;
@@ -84,6 +88,7 @@ struct x_window {
 	int maps; /* /proc/self/maps of whoever looks */
 	uint8_t rights; /* of the protection key, as the program set them */
 	bool future;    /* mlockall(MCL_FUTURE) is in force */
+	bool merges;    /* PR_SET_MEMORY_MERGE may be */
 	unsigned long persona; /* personality(2), as the program set it */
 	long parked;    /* a child that stays, 0 without */
 };
@@ -118,16 +123,20 @@ bool x_write(char *at, uint8_t value); /* false: it faulted */
 
 /* explore_ops.c */
 long x_map(struct x_window *w, int start, int units, uint8_t kind, uint8_t prot, unsigned long flags);
-long x_perform(struct x_window *w, const struct x_step *step, uint8_t *extra);
+long x_operate(struct x_window *w, const struct x_step *step, uint8_t *extra); /* this thread does */
+long x_key(void); /* the protection key of this worker, -1 where there is none */
 void x_set_rights(uint8_t rights);
 void x_after_fault(void);
 int x_prot(uint8_t prot);
+
+/* explore_who.c */
+long x_perform(struct x_window *w, const struct x_step *step, uint8_t *extra); /* whoever is to do it does */
 void x_thread_gone(void);
 
 enum x_op {
 	X_MUNMAP = 1, X_MMAP, X_MPROTECT, X_PKEY_MPROTECT, X_MREMAP, X_MADVISE, X_MSEAL, X_MLOCK, X_MLOCKALL, X_FORK,
 	X_WRITE, X_READ, X_MBIND, X_MSYNC, X_NAME, X_MINCORE, X_RIGHTS, X_CLEAR_REFS, X_REMAP_FILE, X_SHMAT,
-	X_USERFAULTFD, X_BRK, X_PERSONALITY, X_SHMDT, X_MOVE_PAGES, X_OPS
+	X_USERFAULTFD, X_BRK, X_PERSONALITY, X_SHMDT, X_MOVE_PAGES, X_MERGE_ALL, X_OPS
 };
 
 /* explore_program.c */

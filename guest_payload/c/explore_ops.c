@@ -7,9 +7,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/futex.h>
 #include <linux/userfaultfd.h>
-#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -34,12 +32,15 @@
 #ifndef SHM_REMAP
 #define SHM_REMAP 040000
 #endif
+#ifndef PR_SET_MEMORY_MERGE
+#define PR_SET_MEMORY_MERGE 67
+#endif
 #ifndef UFFD_USER_MODE_ONLY
 #define UFFD_USER_MODE_ONLY 1
 #endif
 /* Memory whose addresses carry tags; of no meaning elsewhere, where mprotect refuses it. */
 enum { TAGGED_PROT = 8, ARM64_PROT_MTE = 0x20 };
-enum { POLICY_DEFAULT = 0, POLICY_BIND = 2, POLICY_MOVE = 2 /* MPOL_MF_MOVE */ };
+enum { POLICY_DEFAULT, POLICY_PREFERRED, POLICY_BIND, POLICY_INTERLEAVE, POLICY_MOVE = 2 /* MPOL_MF_MOVE */ };
 
 int x_prot(uint8_t prot)
 {
@@ -79,7 +80,7 @@ static struct {
 	uint8_t rights;
 } protection;
 
-static long key_of_worker(void)
+long x_key(void)
 {
 	long key = protection.key;
 
@@ -177,11 +178,12 @@ static long do_munmap(struct x_window *w, const struct x_step *s, uint8_t *extra
 	return sys(SYS_munmap, x_unit(w, s->start), bytes(w, s));
 }
 
-/* a: kind, b: protection, c: 0 MAP_FIXED, 1 MAP_FIXED_NOREPLACE, 2 a hint */
+/* a: kind, b: protection, c: 0 MAP_FIXED, 1 MAP_FIXED_NOREPLACE, 2 a hint; from 3 on MAP_FIXED with another flag */
 static long do_mmap(struct x_window *w, const struct x_step *s, uint8_t *extra)
 {
-	static const unsigned long flags[] = {MAP_FIXED, MAP_FIXED_NOREPLACE, 0};
-	long at = x_map(w, s->start, s->units, s->a, s->b, flags[s->c % 3]);
+	static const unsigned long flags[] = {MAP_FIXED, MAP_FIXED_NOREPLACE, 0, MAP_FIXED | MAP_NORESERVE,
+					      MAP_FIXED | MAP_LOCKED, MAP_FIXED | MAP_POPULATE};
+	long at = x_map(w, s->start, s->units, s->a, s->b, flags[s->c % (sizeof(flags) / sizeof(*flags))]);
 
 	return placed(w, at, bytes(w, s), extra);
 }
@@ -193,6 +195,7 @@ static long do_remap_file(struct x_window *w, const struct x_step *s, uint8_t *e
 		   ((size_t)w->file + s->a * w->unit) / w->page, 0);
 }
 
+/* a: 0 to read and write, 1 to read */
 static long do_shmat(struct x_window *w, const struct x_step *s, uint8_t *extra)
 {
 	long id = sys(SYS_shmget, IPC_PRIVATE, bytes(w, s), IPC_CREAT | 0600), at;
@@ -201,7 +204,7 @@ static long do_shmat(struct x_window *w, const struct x_step *s, uint8_t *extra)
 	(void)extra;
 	if (id < 0)
 		return -1;
-	at = sys(SYS_shmat, id, x_unit(w, s->start), SHM_REMAP);
+	at = sys(SYS_shmat, id, x_unit(w, s->start), SHM_REMAP | (s->a ? SHM_RDONLY : 0));
 	error = errno;
 	sys(SYS_shmctl, id, IPC_RMID, NULL);
 	errno = error;
@@ -250,16 +253,17 @@ static long do_brk(struct x_window *w, const struct x_step *s, uint8_t *extra)
 
 /* ------------------------------------------------------------------ protection */
 
+/* c: 1 from where the mapping begins (PROT_GROWSDOWN) */
 static long do_mprotect(struct x_window *w, const struct x_step *s, uint8_t *extra)
 {
 	(void)extra;
-	return sys(SYS_mprotect, x_unit(w, s->start), bytes(w, s), x_prot(s->a));
+	return sys(SYS_mprotect, x_unit(w, s->start), bytes(w, s), x_prot(s->a) | (s->c ? PROT_GROWSDOWN : 0));
 }
 
 /* b: 0 no key (-1), 1 the worker's */
 static long do_pkey_mprotect(struct x_window *w, const struct x_step *s, uint8_t *extra)
 {
-	long key = s->b ? key_of_worker() : -1;
+	long key = s->b ? x_key() : -1;
 
 	(void)extra;
 	if (s->b && key < 0)
@@ -271,7 +275,7 @@ static long do_pkey_mprotect(struct x_window *w, const struct x_step *s, uint8_t
 static long do_rights(struct x_window *w, const struct x_step *s, uint8_t *extra)
 {
 	(void)extra;
-	if (key_of_worker() < 0)
+	if (x_key() < 0)
 		return -1;
 	w->rights = s->a % 3;
 	x_set_rights(w->rights);
@@ -280,7 +284,8 @@ static long do_rights(struct x_window *w, const struct x_step *s, uint8_t *extra
 
 /* ------------------------------------------------------------------ mremap: a: how, b: units, or the unit to go to */
 
-enum { SAME, SHRINK, GROW, GROW_OR_MOVE, MOVE, MOVE_KEEP, ELSEWHERE, ELSEWHERE_KEEP, DOUBLE, MOVES };
+enum { SAME, SHRINK, GROW, GROW_OR_MOVE, MOVE, MOVE_KEEP, ELSEWHERE, ELSEWHERE_KEEP, DOUBLE, MOVE_SHORTER,
+       MOVE_LONGER, MOVES };
 
 static long do_mremap(struct x_window *w, const struct x_step *s, uint8_t *extra)
 {
@@ -297,13 +302,17 @@ static long do_mremap(struct x_window *w, const struct x_step *s, uint8_t *extra
 		[ELSEWHERE] = {MREMAP_MAYMOVE | MREMAP_FIXED, false, false},
 		[ELSEWHERE_KEEP] = {MREMAP_MAYMOVE | MREMAP_DONTUNMAP, false, false},
 		[DOUBLE] = {MREMAP_MAYMOVE | MREMAP_FIXED, false, true},
+		[MOVE_SHORTER] = {MREMAP_MAYMOVE | MREMAP_FIXED, false, true},
+		[MOVE_LONGER] = {MREMAP_MAYMOVE | MREMAP_FIXED, false, true},
 	};
 	unsigned a = s->a % MOVES;
 	size_t old = a == DOUBLE ? 0 : bytes(w, s);
 	size_t length = how[a].resizes ? s->b * w->unit : bytes(w, s);
-	char *to = how[a].fixed ? x_unit(w, s->b) : NULL;
+	char *to = how[a].fixed ? x_unit(w, s->b) : NULL; /* one unit less arrives, or one more */
 	long at;
 
+	length += a == MOVE_LONGER ? w->unit : 0;
+	length -= a == MOVE_SHORTER ? w->unit : 0;
 	if (a == ELSEWHERE || a == ELSEWHERE_KEEP) {
 		at = sys(SYS_mmap, NULL, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (at == -1)
@@ -325,14 +334,22 @@ static long do_mremap(struct x_window *w, const struct x_step *s, uint8_t *extra
 
 /* ------------------------------------------------------------------ advice, seals, locks and the rest */
 
-/* a: advice, c: 1 by process_madvise, where every byte advised counts as 0; 2 by that in two ranges */
+/*
+ * a: advice, c: 1 by process_madvise, where every byte advised counts as 0; 2 by that in two ranges, 3 in one for each
+ * unit
+ */
 static long do_madvise(struct x_window *w, const struct x_step *s, uint8_t *extra)
 {
 	static int self = -1;
 	static pid_t whose;
-	size_t first = s->c == 2 && s->units > 1 ? w->unit : bytes(w, s);
-	struct iovec ranges[] = {{x_unit(w, s->start), first}, {x_unit(w, s->start) + first, bytes(w, s) - first}};
+	struct iovec ranges[X_UNITS] = {{x_unit(w, s->start), bytes(w, s)}};
+	unsigned long count = s->c == 1 || s->units < 2 ? 1 : s->c == 2 ? 2 : s->units;
 	long got;
+
+	for (unsigned long i = 0; count > 1 && i < count; i++)
+		ranges[i] = (struct iovec){x_unit(w, s->start + (int)i), w->unit};
+	if (count == 2)
+		ranges[1].iov_len = bytes(w, s) - w->unit;
 
 	if (!s->c)
 		return sys(SYS_madvise, x_unit(w, s->start), bytes(w, s), s->a);
@@ -342,7 +359,7 @@ static long do_madvise(struct x_window *w, const struct x_step *s, uint8_t *extr
 	}
 	if (self < 0)
 		return -1;
-	got = sys(SYS_process_madvise, self, ranges, ranges[1].iov_len ? 2 : 1, s->a, 0);
+	got = sys(SYS_process_madvise, self, ranges, count, s->a, 0);
 	if (got >= 0 && (size_t)got != bytes(w, s)) {
 		*extra = (uint8_t)((size_t)got / w->unit);
 		got = -1;
@@ -451,16 +468,17 @@ static long do_read(struct x_window *w, const struct x_step *s, uint8_t *extra)
 	return result;
 }
 
+/* a: 0 no policy, 1 to bind, 2 to bind and move, 3 a home node, 4 a preferred node, 5 to interleave */
 static long do_mbind(struct x_window *w, const struct x_step *s, uint8_t *extra)
 {
-	unsigned long node = 1;
+	unsigned long node = 1, mode = s->a == 4 ? POLICY_PREFERRED : s->a == 5 ? POLICY_INTERLEAVE : POLICY_BIND;
 
 	(void)extra;
 	if (s->a == 0)
 		return sys(SYS_mbind, x_unit(w, s->start), bytes(w, s), POLICY_DEFAULT, NULL, 0, 0);
 	if (s->a == 3)
 		return sys(SYS_set_mempolicy_home_node, x_unit(w, s->start), bytes(w, s), 0, 0);
-	return sys(SYS_mbind, x_unit(w, s->start), bytes(w, s), POLICY_BIND, &node, 64,
+	return sys(SYS_mbind, x_unit(w, s->start), bytes(w, s), mode, &node, 64,
 		   s->a == 2 ? POLICY_MOVE : 0);
 }
 
@@ -530,22 +548,25 @@ static long do_clear_refs(struct x_window *w, const struct x_step *s, uint8_t *e
 }
 
 /* Of this process: a child that goes on needs one of its own. What is missing is told by SIGBUS. */
+static struct {
+	int fd;
+	pid_t whose;
+} faults = {.fd = -1};
+
 static int userfaultfd_of_process(void)
 {
-	static int fd = -1;
-	static pid_t whose;
 	struct uffdio_api api = {.api = UFFD_API, .features = UFFD_FEATURE_SIGBUS};
 
-	if (fd >= 0 && whose == getpid())
-		return fd;
-	whose = getpid();
-	fd = (int)sys(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
-	if (fd >= 0 && sys(SYS_ioctl, fd, UFFDIO_API, &api))
+	if (faults.fd >= 0 && faults.whose == getpid())
+		return faults.fd;
+	faults.whose = getpid();
+	faults.fd = (int)sys(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+	if (faults.fd >= 0 && sys(SYS_ioctl, faults.fd, UFFDIO_API, &api))
 		return -1;
-	return fd;
+	return faults.fd;
 }
 
-/* a: 0 what is missing, 1 what is write-protected, 2 nothing any more */
+/* a: 0 what is missing, 1 what is write-protected, 2 nothing any more, 3 whatever was registered: it is closed */
 static long do_userfaultfd(struct x_window *w, const struct x_step *s, uint8_t *extra)
 {
 	int fd = userfaultfd_of_process();
@@ -556,6 +577,10 @@ static long do_userfaultfd(struct x_window *w, const struct x_step *s, uint8_t *
 	(void)extra;
 	if (fd < 0)
 		return -1;
+	if (s->a == 3) {
+		faults.fd = -1;
+		return sys(SYS_close, fd);
+	}
 	return s->a == 2 ? sys(SYS_ioctl, fd, UFFDIO_UNREGISTER, &range) : sys(SYS_ioctl, fd, UFFDIO_REGISTER, &wanted);
 }
 
@@ -565,6 +590,14 @@ static long do_personality(struct x_window *w, const struct x_step *s, uint8_t *
 	(void)extra;
 	w->persona = s->a ? READ_IMPLIES_EXEC : 0;
 	return sys(SYS_personality, w->persona) == -1 ? -1 : 0;
+}
+
+/* a: 0 all memory of the process may be merged with what is alike (KSM), 1 no more */
+static long do_merge_all(struct x_window *w, const struct x_step *s, uint8_t *extra)
+{
+	(void)extra;
+	w->merges = true; /* undone in the end */
+	return sys(SYS_prctl, PR_SET_MEMORY_MERGE, s->a ? 0ul : 1ul, 0ul, 0ul, 0ul);
 }
 
 typedef long operation(struct x_window *w, const struct x_step *s, uint8_t *extra);
@@ -594,83 +627,16 @@ static operation *const operations[X_OPS] = {
 	[X_PERSONALITY] = do_personality,
 	[X_SHMDT] = do_shmdt,
 	[X_MOVE_PAGES] = do_move_pages,
+	[X_MERGE_ALL] = do_merge_all,
 };
 
-/* ------------------------------------------------------------------ by another thread of the process */
-
-static struct {
-	int turn; /* 0: nothing to do, 1: the thread's */
-	bool there;
-	struct x_window *w;
-	const struct x_step *s;
-	uint8_t *extra;
-	long result;
-	int error;
-} other;
-
-static void wait_while(int value)
-{
-	while (__atomic_load_n(&other.turn, __ATOMIC_ACQUIRE) == value)
-		sys(SYS_futex, &other.turn, FUTEX_WAIT, value, NULL);
-}
-
-static void hand_over(int value)
-{
-	__atomic_store_n(&other.turn, value, __ATOMIC_RELEASE);
-	sys(SYS_futex, &other.turn, FUTEX_WAKE, 1);
-}
-
-static void *thread(void *unused)
-{
-	(void)unused;
-	for (;;) {
-		wait_while(0);
-		sys(SYS_personality, other.w->persona); /* each thread has its own */
-		other.result = operations[other.s->op](other.w, other.s, other.extra);
-		other.error = errno;
-		hand_over(0);
-	}
-	return NULL;
-}
-
-void x_thread_gone(void)
-{
-	other.there = false; /* a fork's child has one thread */
-	other.turn = 0;
-}
-
-static long by_thread(struct x_window *w, const struct x_step *s, uint8_t *extra)
-{
-	pthread_t second;
-	int error;
-
-	/* Whoever asks for a key may use it, and this is the thread that looks. */
-	if (s->op == X_PKEY_MPROTECT && s->b)
-		key_of_worker();
-	other.w = w;
-	other.s = s;
-	other.extra = extra;
-	if (!other.there && (error = pthread_create(&second, NULL, thread, NULL))) {
-		errno = error;
-		return -1;
-	}
-	other.there = true;
-	hand_over(1);
-	wait_while(1);
-	errno = other.error;
-	return other.result;
-}
-
-long x_perform(struct x_window *w, const struct x_step *s, uint8_t *extra)
+long x_operate(struct x_window *w, const struct x_step *s, uint8_t *extra)
 {
 	operation *operate = s->op < X_OPS ? operations[s->op] : NULL;
-	/* Touching is guarded, and rights and personality are held, by the thread that looks. */
-	bool elsewhere = s->by & X_BY_THREAD && s->op != X_WRITE && s->op != X_READ && s->op != X_RIGHTS &&
-			 s->op != X_PERSONALITY;
 
 	if (!operate) {
 		errno = ENOSYS;
 		return -1;
 	}
-	return elsewhere ? by_thread(w, s, extra) : operate(w, s, extra);
+	return operate(w, s, extra);
 }

@@ -413,6 +413,8 @@ static void tidy(struct x_window *w)
 		sys(SYS_personality, 0ul);
 	if (w->future)
 		sys(SYS_munlockall);
+	if (w->merges)
+		sys(SYS_prctl, 67 /* PR_SET_MEMORY_MERGE */, 0ul, 0ul, 0ul, 0ul);
 	if (w->parked) {
 		kill((pid_t)w->parked, SIGKILL);
 		await(w->parked);

@@ -12,8 +12,10 @@ from harness.explore.state import (
     BRK,
     DONTFORK,
     EMPTY,
+    EXEC_ONLY,
     FREE,
     GROWN,
+    KEEP_CLEAR,
     KEEPS,
     KEYED,
     KIND,
@@ -21,6 +23,7 @@ from harness.explore.state import (
     MMAP,
     MREMAP,
     PKEY_MPROTECT,
+    PROTECTS,
     REMAP_FILE,
     RESIZES,
     RIGHTS,
@@ -33,6 +36,7 @@ from harness.explore.state import (
     WIPE,
     State,
     any_astray,
+    arriving,
     differs,
     footprint_of,
 )
@@ -67,6 +71,8 @@ def state_after(
     elif op[0] == PKEY_MPROTECT and said == 0 and op[4]:
         for i in inside:
             attrs[i] |= KEYED
+    elif op[0] in PROTECTS and op[3] == EXEC_ONLY:
+        _executable(attrs, op)
     elif op[0] == MREMAP:
         _moved(attrs, state.attrs, op, before, after, n)
         if op[3] in KEEPS and said == 0:  # MREMAP_DONTUNMAP may unlock all of the mapping that it moves a part of
@@ -132,15 +138,22 @@ def _mapped(attrs: bytearray, op: bytes, before: bytes, after: bytes) -> None:
     """What is new has a kind of its own. A hint that was taken is seen; one that was not has mapped nothing here."""
     kind = {MMAP: op[3], BRK: ANON}.get(op[0], SHARED_FILE)
     for i in range(op[1], op[1] + op[2]):
-        if op[0] in (REMAP_FILE, SHMAT) or (op[0] == MMAP and not op[5]) or before[2 + i] != after[2 + i]:
+        if op[0] in (REMAP_FILE, SHMAT) or (op[0] == MMAP and op[5] not in KEEP_CLEAR) or before[2 + i] != after[2 + i]:
             attrs[i] = (attrs[i] & (SEALED | ASTRAY)) | kind
+
+
+def _executable(attrs: bytearray, op: bytes) -> None:
+    """What may only be executed gets a protection key of the kernel's own on some processors, and later none."""
+    for i in range(op[1], op[1] + op[2]):
+        if attrs[i] & KEYED and attrs[i] < SEALED:
+            attrs[i] = attrs[i] & ~(KEYED | KIND) | UNKNOWN
 
 
 def _moved(attrs: bytearray, old: bytes, op: bytes, before: bytes, after: bytes, n: int) -> None:
     """Plain units that came are of the sort of those they came from; whatever did not come is as it was."""
     if op[3] in TO:
-        for k in range(op[2]):
-            i, source = op[4] + k, op[1] + k
+        for k in range(arriving(op[3], op[2])):
+            i, source = op[4] + k, op[1] + min(k, op[2] - 1)
             if i < n and attrs[i] < SEALED and after[2 + i] & MAPPED and before[2 + i] != after[2 + i]:
                 attrs[i] = old[source] & (KIND | KEYED | DONTFORK | WIPE | ASTRAY)
             elif i < n and attrs[i] < SEALED and attrs[i] & KIND != GROWN:

@@ -20,6 +20,7 @@ from harness.explore.program import Program
 from harness.explore.refusal import of_another_thread, protected, refusal_of
 from harness.explore.state import (
     ASTRAY,
+    CLOSE,
     COLLAPSE,
     EMPTY,
     FORK,
@@ -139,7 +140,7 @@ def _step(
 
     # 1. Sealed units are as they were, but for what may be done to them.
     if not unchanged and max(attrs) >= SEALED:
-        units = _harmed(op, operation, state, before, after, said, twin, n)
+        units = _harmed(op, operation, state, before, after, said, twin, n, divided=divided)
         if units:
             found.append(
                 StepProblem(
@@ -186,7 +187,16 @@ def _step(
 
 
 def _harmed(
-    op: bytes, operation: Operation, state: State, before: bytes, after: bytes, said: int, twin: bytes, n: int
+    op: bytes,
+    operation: Operation,
+    state: State,
+    before: bytes,
+    after: bytes,
+    said: int,
+    twin: bytes,
+    n: int,
+    *,
+    divided: bool,
 ) -> tuple[int, ...]:
     """The sealed units that are not as they may be."""
     attrs = state.attrs
@@ -194,7 +204,7 @@ def _harmed(
     for i in range(n):
         if attrs[i] < SEALED or not differs(before, after, n, i):
             continue
-        may = _contents_may_change(op, operation, state, i, before, after, said, twin, n)
+        may = _contents_may_change(op, operation, state, i, before, after, said, twin, n, divided=divided)
         if before[2 + i] != after[2 + i] or not may:
             harmed.append(i)
     return tuple(harmed)
@@ -210,6 +220,8 @@ def _contents_may_change(
     said: int,
     twin: bytes,
     n: int,
+    *,
+    divided: bool,
 ) -> bool:
     attr, was, now = state.attrs[i], before[2 + n + i], after[2 + n + i]
     if state.freed >> i & 1 and now in (0, BUS):  # what is empty gives SIGBUS where userfaultfd was asked to tell
@@ -219,10 +231,13 @@ def _contents_may_change(
         return True  # the kernel may drop a page of a file that nobody wrote, and userfaultfd tells of it
     if was == UNREAD:  # a quiet program is looked at only in the end, and the twin may have moved what is astray there
         footprint = footprint_of(op, operation, n)
-        if as_twin or (operation.nature == "moves" and i in footprint and any_astray(state.attrs, footprint)):
+        unlike = any_astray(state.attrs, footprint) or bool(
+            divided and said
+        )  # it has moved one mapping where here are two
+        if as_twin or (operation.nature == "moves" and i in footprint and unlike):
             return True
     inside = op[1] <= i < op[1] + op[2]
-    if op[0] == USERFAULTFD and inside:  # what is missing gives SIGBUS as long as it is registered
+    if op[0] == USERFAULTFD and (inside or op[3] == CLOSE):  # what is missing gives SIGBUS as long as it is registered
         return as_twin and BUS in (was, now)
     if operation.nature == "writes" and inside:
         return bool(before[2 + i] & WRITE) and (now == op[3] or now == MIX or as_twin)

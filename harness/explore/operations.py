@@ -33,7 +33,10 @@ ADVICE: Mapping[str, int] = {
 DISCARDS = frozenset(ADVICE[n] for n in (
     "dontneed", "free", "remove", "dontfork", "wipeonfork", "dontneed-locked", "guard-install"))  # fmt: skip
 _MAPS = ("anon", "shared-anon", "shared-file", "private-file", "zero")
-MOVES = ("same", "shrink", "grow", "grow-or-move", "to", "to-keep", "elsewhere", "elsewhere-keep", "double")
+MOVES = ("same", "shrink", "grow", "grow-or-move", "to", "to-keep", "elsewhere", "elsewhere-keep", "double",
+         "to-shorter", "to-longer")  # fmt: skip
+# How mmap is asked: from noreserve on MAP_FIXED with another flag, which replaces what is there as MAP_FIXED does.
+MAPPINGS = ("noreplace", "hint", "noreserve", "locked", "populate")
 SEALINGS = ("", "flags", "unaligned", "empty", "rounded", "too-long", "wraps", "tagged", "unaligned-empty")
 
 
@@ -97,31 +100,33 @@ class Operation:
 _PROT = Argument({**{name: n for n, name in enumerate(PROTS)}, "r-tagged": 9, "rw-tagged": 11})
 _TABLE: tuple[Operation, ...] = (
     Operation(1, "munmap", "replaces", ("U1",)),
-    Operation(2, "mmap", "replaces", ("U2", "U3"), (_names(*_MAPS, base=1), _PROT, _names("", "noreplace", "hint"))),
-    Operation(3, "mprotect", "changes", ("P1", "P2"), (_PROT,)),
+    Operation(2, "mmap", "replaces", ("U2", "U3"), (_names(*_MAPS, base=1), _PROT, _names("", *MAPPINGS))),
+    Operation(3, "mprotect", "changes", ("P1", "P2"), (_PROT, _NONE, _names("", "growsdown"))),
     Operation(4, "pkey_mprotect", "changes", ("P1", "P2"), (_PROT, _names("", "key"))),
     Operation(5, "mremap", "moves", ("R1", "R2", "R3", "R4"), (_names(*MOVES), _OPTIONAL)),
     Operation(6, "madvise", "discards", ("M1", "M2", "M3", "M4", "M5", "M6", "M8", "M9"),
-              (Argument(ADVICE), _NONE, _names("", "process", "process-twice"))),
+              (Argument(ADVICE), _NONE, _names("", "process", "process-twice", "process-each"))),
     Operation(7, "mseal", "seals", ("A1", "A2", "A3", "A4", "A5", "A6", "A7", "A9"), (_names(*SEALINGS), _OPTIONAL)),
     Operation(8, "mlock", "harmless", ("O1",), (_names("lock", "onfault", "unlock"),)),
     Operation(9, "mlockall", "process", ("O1",), (_NUMBER,), ranged=False),
     Operation(10, "fork", "process", ("O3",), (_names("goes-on", "stays", "exits"),), ranged=False),
     Operation(11, "write", "writes", ("M2",), (_NUMBER, _NONE, _names("", "vm"))),
     Operation(12, "read", "harmless", ("O1",)),
-    Operation(13, "mbind", "harmless", ("O1",), (_names("default", "bind", "move", "home"),)),
+    Operation(13, "mbind", "harmless", ("O1",),
+              (_names("default", "bind", "move", "home", "preferred", "interleave"),)),
     Operation(14, "msync", "harmless", ("O1",), (_NUMBER,)),
     Operation(15, "name", "harmless", ("O1",), (_names("no", "one", "two"),)),
     Operation(16, "mincore", "harmless", ("O1",)),
     Operation(17, "rights", "process", ("M3",), (_names("open", "closed", "read-only"),), ranged=False),
     Operation(18, "clear_refs", "process", ("O1",), (_NUMBER,), ranged=False),
     Operation(19, "remap_file_pages", "replaces", ("U5",), (_NUMBER,)),
-    Operation(20, "shmat", "replaces", ("U5",)),
-    Operation(21, "userfaultfd", "harmless", ("O6",), (_names("missing", "write-protect", "unregister"),)),
+    Operation(20, "shmat", "replaces", ("U5",), (_names("", "read-only"),)),
+    Operation(21, "userfaultfd", "harmless", ("O6",), (_names("missing", "write-protect", "unregister", "close"),)),
     Operation(22, "brk", "replaces", ("U4", "U7"), (_names("shrink", "grow"),)),
     Operation(23, "personality", "process", ("O1",), (_names("usual", "read-implies-exec"),), ranged=False),
     Operation(24, "shmdt", "replaces", ("U5",)),
     Operation(25, "move_pages", "harmless", ("O1",), (_names("to-0", "to-1"),)),
+    Operation(26, "merge_all", "process", ("O1",), (_names("on", "off"),), ranged=False),
 )  # fmt: skip
 OPERATIONS: Mapping[int, Operation] = {operation.number: operation for operation in _TABLE}
 _BY_NAME = {operation.name: operation for operation in _TABLE}

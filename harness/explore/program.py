@@ -33,6 +33,7 @@ TRAITS: dict[str, int] = {
     "noreserve": 64,
 }
 _SEALED = TRAITS["sealed"]
+BY: dict[str, int] = {"by-thread": 1, "by-process": 4, "without-privilege": 8}
 FLAGS: dict[str, int] = {"quiet": 1, "crowd": 2}
 
 
@@ -65,7 +66,8 @@ def _times(units: int) -> str:
 class Step:
     """One operation on ``units`` units from ``start`` on; ``a``, ``b``, ``c`` are the operation's own arguments.
 
-    It is repeated ``times`` times, and done ``by`` another thread of the process where that is 1.
+    It is repeated ``times`` times. ``by`` are bits of ``BY``: another thread of the process does it, another process
+    that shares the memory does it, or it is done without capabilities.
     """
 
     op: int
@@ -102,8 +104,7 @@ class Step:
         words += self.operation.words(self.a, self.b, self.c)
         if self.times > 1:
             words.append(f"times={self.times}")
-        if self.by:
-            words.append("by-thread")
+        words += [word for word, bit in BY.items() if self.by & bit]
         return " ".join(words)
 
 
@@ -221,8 +222,8 @@ def _step(line: str, width: int) -> Step:
     for word in words:
         if word.startswith("times="):
             times = int(word.removeprefix("times="))
-        elif word == "by-thread":
-            by = 1
+        elif word in BY:
+            by |= BY[word]
         else:
             rest.append(word)
     a, b, c = operation.arguments(rest)
@@ -231,4 +232,4 @@ def _step(line: str, width: int) -> Step:
     return Step(operation.number, start, units, a, b, c, times, by)
 
 
-__all__ = ["ADVICE", "FLAGS", "KINDS", "PLACES", "TRAITS", "Program", "Segment", "Step", "parse_program"]
+__all__ = ["ADVICE", "BY", "FLAGS", "KINDS", "PLACES", "TRAITS", "Program", "Segment", "Step", "parse_program"]

@@ -8,8 +8,10 @@ from dataclasses import replace
 
 from harness.explore.program import FLAGS, PLACES, STEPS_MAX, TRAITS, Program, Segment, Step
 from harness.explore.sorts import THERE_AND_BACK, together
+from harness.explore.state import TO, arriving
 from harness.explore.templates import (
     BRK,
+    BY_ANOTHER,
     COSTLY,
     CUMULATIVE,
     FORBIDDEN,
@@ -24,7 +26,6 @@ from harness.explore.templates import (
     RX,
     SEALED,
     TEMPLATES,
-    TO,
     WRITE,
     WRITTEN,
     R,
@@ -128,16 +129,17 @@ class Random:
             before = [key] if draw < 0.1 else [self._happening(n) for _ in range(rng.choice((1, 1, 2)))]
             sealing = [Step(MSEAL, 0, n)] if draw < 0.18 or n == 1 else [Step(MSEAL, 0, n - 1), Step(MSEAL, n - 1, 1)]
             steps[:0] = [*before, *sealing]
-        thread = int(rng.random() < 0.08)
+        by = rng.choice(BY_ANOTHER) if rng.random() < 0.14 else 0
         for _ in range(rng.choice((4, 6, 8))):
             start, units = self._shape(n)
             step = rng.choice(FORBIDDEN)
             if step.op == MREMAP and step.a in TO:
-                to = rng.randrange(n - units + 1)
+                arrive = arriving(step.a, units)
+                to = rng.randrange(n - arrive + 1) if 0 < arrive <= n else start
                 step = replace(step, b=to) if to != start else replace(step, a=0)
             elif step.op == MREMAP and step.b:
                 step = replace(step, b=units - 1) if units > 1 else replace(step, a=0, b=0)
-            steps.append(replace(step.over(start, units), by=1) if thread else step.over(start, units))
+            steps.append(replace(step.over(start, units), by=by) if by else step.over(start, units))
         scale, place, flags = self._circumstances(n)
         if not scale and rng.random() < 0.15:
             place = rng.randrange(1, len(PLACES))
@@ -211,7 +213,7 @@ class Random:
         if draw < 0.012 and step.op not in COSTLY and step.op != BRK:  # a second brk has nothing left to take
             return replace(step, times=rng.choice((2, 3, 4, 8, 16)))
         if draw < 0.04:
-            return replace(step, by=1)
+            return replace(step, by=rng.choice(BY_ANOTHER))
         if step.op == MSEAL and step.a:
             return replace(step, b=rng.randrange(64))
         if step.op == WRITE:

@@ -9,6 +9,7 @@ from harness.explore.state import (
     ANON,
     BRK,
     GUARD,
+    KEEP_CLEAR,
     KEYED,
     KIND,
     MMAP,
@@ -22,6 +23,7 @@ from harness.explore.state import (
     UNKNOWN,
     ZERO,
     State,
+    arriving,
 )
 from harness.explore.wire import MAPPED, WRITE
 
@@ -41,12 +43,14 @@ def refusal_of(op: bytes, state: State, before: bytes) -> RefusalDemand:
     nature = OPERATIONS[op[0]].nature
     inside = attrs[op[1] : op[1] + op[2]]
     if nature == "replaces":
-        if (op[0] == MMAP and op[5]) or (op[0] == BRK and op[3]):  # MAP_FIXED_NOREPLACE, a hint; a heap that grows
+        if (op[0] == MMAP and op[5] in KEEP_CLEAR) or (op[0] == BRK and op[3]):  # or a heap that grows
             return ""
         if not inside or max(inside) < SEALED:
             return ""
         return "must" if op[0] != REMAP_FILE or min(inside) >= SEALED else "undefined"
     if nature == "changes":
+        if op[5] and inside and min(inside) < SEALED:  # PROT_GROWSDOWN begins where the mapping does
+            return "undefined"
         if not inside or max(inside) < SEALED:
             return ""
         return "must" if min(inside) >= SEALED else "undefined"
@@ -58,15 +62,16 @@ def refusal_of(op: bytes, state: State, before: bytes) -> RefusalDemand:
 
 
 def _mremap_refusal(op: bytes, attrs: bytes, inside: bytes, before: bytes) -> RefusalDemand:
-    onto = attrs[op[4] : op[4] + op[2]] if op[3] in TO else b""
+    arrive = arriving(op[3], op[2])
+    onto = attrs[op[4] : op[4] + arrive] if op[3] in TO else b""
     source, destination = max(inside, default=0) >= SEALED, max(onto, default=0) >= SEALED
     if not source and not destination:
         return ""
     # Mappings are moved one by one (6.17), and where the source has a hole, nothing at the destination goes.
-    goes = [before[2 + op[1] + k] & MAPPED for k in range(len(onto))]
+    goes = [before[2 + op[1] + min(k, op[2] - 1)] & MAPPED for k in range(len(onto))]
     if not source and not any(there and attr >= SEALED for there, attr in zip(goes, onto, strict=True)):
         return "undefined"
-    if op[3] in TO and op[4] + op[2] > len(attrs):
+    if op[3] in TO and op[4] + arrive > len(attrs):
         return "undefined"  # it ends outside the window
     if source and min(inside) < SEALED:
         return "undefined"

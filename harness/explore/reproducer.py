@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from harness.errors import UsageError
 from harness.explore.operations import ADVICE, MOVES, SEALINGS, by_name
 from harness.explore.oracles import StepProblem
-from harness.explore.program import KINDS, TRAITS, Program, Step
+from harness.explore.program import BY, KINDS, TRAITS, Program, Step
+from harness.explore.state import arriving
 
 _PLACES = {
     0: "0x1000000000ul",
@@ -91,8 +92,9 @@ static void *const unused[] = {(void *)store, (void *)told};
 def reproducer(program: Program, problem: StepProblem) -> str:
     """The C source. Raises ``UsageError`` for a program that is more than system calls in a row."""
     for step in program.steps:
-        if step.by & 1 or step.operation.name in ("fork", "rights", "pkey_mprotect"):
-            raise UsageError(f"{step.operation.name}{' by a thread' if step.by & 1 else ''} has no C form yet")
+        who = "".join(f" {word}" for word, bit in BY.items() if step.by & bit)
+        if who or step.operation.name in ("fork", "rights", "pkey_mprotect"):
+            raise UsageError(f"{step.operation.name}{who} has no C form yet")
     return "".join(f"{line}\n" if not line.endswith("\n") else line for line in _lines(program, problem))
 
 
@@ -198,10 +200,20 @@ def _step(program: Program, step: Step, number: int) -> Iterator[str]:
     yield f'\t{times}answer = (int)told({number}, "{name}", {_call(program, step)});'
 
 
+_MAPPINGS = (
+    " | MAP_FIXED",
+    " | MAP_FIXED_NOREPLACE",
+    "",
+    " | MAP_FIXED | MAP_NORESERVE",
+    " | MAP_FIXED | MAP_LOCKED",
+    " | MAP_FIXED | MAP_POPULATE",
+)
+
+
 def _call(program: Program, s: Step) -> str:
     name = s.operation.name
     if name == "mmap":
-        flags = (" | MAP_FIXED", " | MAP_FIXED_NOREPLACE", "")[s.c % 3]
+        flags = _MAPPINGS[s.c % len(_MAPPINGS)]
         return f"{_map(s.start, s.units, s.a, s.b, flags, program.units)} == MAP_FAILED ? -1 : 0"
     if name not in _CALLS or (name == "madvise" and s.c):
         raise UsageError(f"{'process_madvise' if name == 'madvise' else name} has no C form yet")
@@ -227,12 +239,14 @@ def _name(s: Step) -> str:
 
 
 def _shmat(s: Step) -> str:
-    return f"(long)shmat(shmget(IPC_PRIVATE, {s.units} * UNIT, 0600), at({s.start}), SHM_REMAP) == -1 ? -1 : 0"
+    flags = "SHM_REMAP | SHM_RDONLY" if s.a else "SHM_REMAP"
+    return f"(long)shmat(shmget(IPC_PRIVATE, {s.units} * UNIT, 0600), at({s.start}), {flags}) == -1 ? -1 : 0"
 
 
 def _mremap(s: Step) -> str:
     name = MOVES[s.a % len(MOVES)]
-    old, new = f"{s.units} * UNIT", f"{s.b if name in ('shrink', 'grow', 'grow-or-move') else s.units} * UNIT"
+    units = s.b if name in ("shrink", "grow", "grow-or-move") else arriving(s.a % len(MOVES), s.units)
+    old, new = f"{s.units} * UNIT", f"{units} * UNIT"
     flags = {
         "same": "0",
         "shrink": "0",
@@ -262,12 +276,13 @@ def _mseal(s: Step) -> str:
 
 _CALLS: Mapping[str, Callable[[Step], str]] = {
     "munmap": lambda s: f"munmap({_range(s)})",
-    "mprotect": lambda s: f"mprotect({_range(s)}, {_prot(s.a)})",
+    "mprotect": lambda s: f"mprotect({_range(s)}, {_prot(s.a)}{' | PROT_GROWSDOWN' if s.c else ''})",
     "mremap": lambda s: f"(long){_mremap(s)} == -1 ? -1 : 0",
     "madvise": _madvise,
     "mseal": _mseal,
     "mlock": _mlock,
     "mlockall": lambda s: f"mlockall({s.a})" if s.a else "munlockall()",
+    "merge_all": lambda s: f"prctl(67 /* PR_SET_MEMORY_MERGE */, {0 if s.a else 1}, 0, 0, 0)",
     "msync": lambda s: f"msync({_range(s)}, {s.a})",
     "name": _name,
     "remap_file_pages": lambda s: f"remap_file_pages({_range(s)}, 0, {s.a} * UNIT / PAGE, 0)",

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from harness.explore.operations import MOVES, by_name
-from harness.explore.program import FLAGS, KINDS, TRAITS, Program, Segment, Step
+from harness.explore.operations import by_name
+from harness.explore.program import BY, FLAGS, KINDS, TRAITS, Program, Segment, Step
+from harness.explore.state import TO
 from harness.explore.templates import merged
 
 _MREMAP, _MSEAL = by_name("mremap").number, by_name("mseal").number
-_TO = frozenset(MOVES.index(name) for name in ("to", "to-keep", "double"))
 _RW = 3
 
 
@@ -86,8 +86,9 @@ def _plainer_steps(step: Step) -> Iterator[Step]:
         yield replace(step, times=1)
         yield replace(step, times=step.times // 2)
         yield replace(step, times=step.times - 1)
-    if step.by & 1:
-        yield replace(step, by=step.by & ~1)
+    for bit in BY.values():
+        if step.by & bit:
+            yield replace(step, by=step.by & ~bit)
     if step.operation.ranged and step.units > 1:
         yield replace(step, units=step.units - 1)
         yield replace(step, start=step.start + 1, units=step.units - 1)
@@ -121,7 +122,7 @@ def _step_without(step: Step, unit: int) -> Step | None:
     if not units:
         return None
     b = step.b
-    if step.op == _MREMAP and step.a in _TO:
+    if step.op == _MREMAP and step.a in TO:
         b -= unit < b
         if b == start:
             return None

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 
-from harness.explore.operations import ADVICE, DISCARDS, MOVES, by_name
-from harness.explore.program import PLACES, STEPS_MAX, TRAITS, UNITS_MAX, Program, Segment, Step
+from harness.explore.operations import ADVICE, MOVES, by_name
+from harness.explore.program import PLACES, STEPS_MAX, TRAITS, Program, Segment, Step
 from harness.explore.refusal import refusal_of as refusal
-from harness.explore.state import initial
+from harness.explore.state import TO, initial
 from harness.explore.templates import (
+    AFTER,
+    BY_ANOTHER,
     COSTLY,
     FORBIDDEN,
     FORK,
@@ -25,10 +27,8 @@ from harness.explore.templates import (
     NONE,
     PKEY_MPROTECT,
     RW,
-    RWX,
     SEALED,
     TEMPLATES,
-    TO,
     WRITE,
     WRITTEN,
     R,
@@ -77,11 +77,8 @@ def exhaustive(n: int, rng: random.Random) -> Iterator[Program]:
             yield Program(segments, tuple(refused))
 
 
-_AFTER = 5  # units of a window in which something happens and then everything is forbidden
-
-
 @cache
-def _battery_of(prot: int, thread: int) -> tuple[Step, ...]:
+def _battery_of(prot: int, by: int) -> tuple[Step, ...]:
     """What has to be refused of sealed memory in units 1 to 3, whatever has happened to it."""
     munmap, mmap, mprotect = (by_name(name).number for name in ("munmap", "mmap", "mprotect"))
     steps = [
@@ -91,11 +88,11 @@ def _battery_of(prot: int, thread: int) -> tuple[Step, ...]:
         Step(mprotect, 2, 1, R if prot == RW else RW),
         Step(munmap, 2, 1),
         Step(mmap, 1, 2, 1, RW),
-        Step(munmap, 0, _AFTER),
+        Step(munmap, 0, AFTER),
     ]
     if prot != RW:
         steps[2:2] = [Step(MADVISE, 1, 3, ADVICE["dontneed-locked"]), Step(MADVISE, 2, 1, ADVICE["dontfork"])]
-    return tuple(replace(step, by=thread) for step in steps)
+    return tuple(replace(step, by=by) for step in steps)
 
 
 _LASTING = tuple(
@@ -103,7 +100,19 @@ _LASTING = tuple(
     for t in TEMPLATES
     if (t.op == MADVISE and not t.c and t.a not in (3, 4, 8, 9, 20, 21, 22, 23, 24, 25, 102, 103))
     or Step(t.op).operation.name
-    in ("mlock", "mlockall", "fork", "mbind", "name", "write", "mseal", "clear_refs", "userfaultfd", "personality")
+    in (
+        "mlock",
+        "mlockall",
+        "fork",
+        "mbind",
+        "name",
+        "write",
+        "mseal",
+        "clear_refs",
+        "userfaultfd",
+        "personality",
+        "merge_all",
+    )
 )
 """What leaves something behind in a mapping or a process that a later check may stumble over."""
 
@@ -116,19 +125,25 @@ def _happened(template: Template, start: int, units: int) -> Step:
 
 
 def consequences(rng: random.Random) -> Iterator[Program]:
-    """One thing that happens to sealed memory, to all of it or to its middle, alone or beside a fork, a second thread
-    or another trait, at every place; then everything that has to be refused. After that, two things that happen."""
+    """One thing that happens to sealed memory, to all of it or to its middle, alone or beside a fork, somebody else who
+    asks, or another trait, at every place; then everything that has to be refused. After that, two things that
+    happen."""
     fork = Step(FORK)
     made: list[Program] = []
     for i, (t, (start, units), prot, how) in enumerate(
-        itertools.product(_LASTING, ((1, 3), (2, 1), (0, _AFTER)), (RW, R), range(6))
+        itertools.product(_LASTING, ((1, 3), (2, 1), (0, AFTER)), (RW, R), range(6))
     ):
         before = (Step(FORK, a=1), Step(WRITE, 1, 3, 0x11)) if how == 2 else ()
         after = (fork,) if how == 1 else ()
         traits = WRITTEN | (TRAITS["locked"] if how in (4, 5) else 0) | (TRAITS["named"] if how == 5 else 0)
         end = Segment(1, prot, 1, WRITTEN | (SEALED if i % 2 else 0))
         window = merged((end, Segment(1, prot, 3, traits | SEALED), end))
-        steps = (*before, _happened(t, start, units), *after, *_battery_of(prot, int(how == 3)))
+        steps = (
+            *before,
+            _happened(t, start, units),
+            *after,
+            *_battery_of(prot, BY_ANOTHER[i // 6 % 4] if how == 3 else 0),
+        )
         made.append(Program(window, steps, (0, 0, 0, 2, 4)[i % 5], i % len(PLACES)))
     rng.shuffle(made)
     yield from made
@@ -136,8 +151,8 @@ def consequences(rng: random.Random) -> Iterator[Program]:
     rng.shuffle(twice)
     for i, (first, second) in enumerate(twice):
         prot = (RW, R)[i % 2]
-        window = (Segment(1, prot, _AFTER, WRITTEN | SEALED),)
-        steps = (_happened(first, 1, 3), _happened(second, *rng.choice(((1, 3), (2, 1), (0, _AFTER)))))
+        window = (Segment(1, prot, AFTER, WRITTEN | SEALED),)
+        steps = (_happened(first, 1, 3), _happened(second, *rng.choice(((1, 3), (2, 1), (0, AFTER)))))
         yield Program(window, (*steps, *_battery_of(prot, 0)))
 
 
@@ -158,8 +173,9 @@ THERE_AND_BACK: tuple[tuple[Step, Step], ...] = (
         ("random", "normal"), ("sequential", "random"), ("dontdump", "dodump"), ("wipeonfork", "keeponfork"),
         ("dontfork", "dofork"), ("hugepage", "nohugepage"), ("mergeable", "unmergeable"))),
     *((_way(name, there), _way(name, back)) for name, there, back in (
-        ("mbind", 1, 0), ("mbind", 1, 0), ("mlock", 0, 2), ("mlock", 1, 0), ("mlock", 2, 0), ("name", 1, 0),
-        ("name", 1, 2), ("userfaultfd", 0, 2), ("userfaultfd", 1, 2))),
+        ("mbind", 1, 0), ("mbind", 1, 0), ("mlock", 0, 2), ("mlock", 1, 0), ("mlock", 2, 0), ("mlock", 1, 2),
+        ("name", 1, 0), ("name", 1, 2), ("mbind", 4, 0), ("mbind", 5, 1), ("userfaultfd", 0, 2), ("userfaultfd", 1, 2),
+        ("userfaultfd", 0, 3))),
 )  # fmt: skip
 
 
@@ -196,13 +212,14 @@ _SORTS_OF_TRAITS: tuple[tuple[Step, ...], ...] = (
     (_advice("mergeable"),),
     (_way("mlock", 0), _way("mlock", 1)),
     (_way("name", 1),),
-    (_way("mbind", 1), _way("mbind", 3)),
+    (_way("mbind", 1), _way("mbind", 3), _way("mbind", 4), _way("mbind", 5)),
     (_way("userfaultfd", 0), _way("userfaultfd", 1)),
     (Step(PKEY_MPROTECT, a=RW, b=1),),
     (_advice("guard-install"),),
     (_way("fork", 1), _way("fork", 0)),
     (_way("mseal", 0),),
-    (_way("mlockall", 2),),
+    (_way("mlockall", 2), _way("mlockall", 5)),
+    (_way("merge_all", 0),),
     (_way("personality", 1),),
 )
 
@@ -211,7 +228,7 @@ def together(rng: random.Random) -> Program:
     """Memory that is many things at once, each by the toss of a coin, some before it is sealed and some after; then
     everything that has to be refused. A defect that asks for two things, or for one without another, shows in one of
     four such programs, for three in one of eight."""
-    n, prot = _AFTER, rng.choice((RW, RW, R))
+    n, prot = AFTER, rng.choice((RW, RW, R))
     before: list[Step] = []
     after: list[Step] = []
     for sort in rng.sample(_SORTS_OF_TRAITS, len(_SORTS_OF_TRAITS)):
@@ -232,8 +249,8 @@ def together(rng: random.Random) -> Program:
     traits = WRITTEN if rng.random() < 0.8 else 0
     for name, often in (("noreserve", 0.3), ("growsdown", 0.3), ("comb", 0.15)):
         traits |= TRAITS[name] if rng.random() < often else 0
-    thread = int(rng.random() < 0.15)
-    forbidden = [replace(step, by=thread) for step in _battery_of(prot, 0)]
+    by = rng.choice(BY_ANOTHER) if rng.random() < 0.2 else 0
+    forbidden = [replace(step, by=by) for step in _battery_of(prot, 0)]
     more = [_refusable(rng, *rng.choice(((1, 3), (2, 1), (1, 1), (3, 1), (1, 2), (2, 2)))) for _ in range(8)]
     steps = [*before, Step(MSEAL, 1, 3), *after, *forbidden[:-1], *more, forbidden[-1]][-STEPS_MAX:]
     place = rng.choice((0, 0, 0, *range(1, len(PLACES))))
@@ -264,64 +281,6 @@ def in_turn(*sources: Iterator[Program]) -> Iterator[Program]:
                 yield next(source)
             except StopIteration:
                 left.remove(source)
-
-
-def positions() -> Iterator[Program]:
-    """One sealed unit at each place of a row of many mappings, under ranges that begin before it and end behind, in one
-    range or in two; mseal of such a row; and mremap onto a row whose one sealed unit is anywhere in it."""
-    munmap, mmap = by_name("munmap").number, by_name("mmap").number
-    for n in (4, 8, 16):
-        row = [Segment(1, RW if i % 2 else R, 1, WRITTEN) for i in range(n)]
-        yield Program(tuple(row), (Step(MSEAL, 0, n),))
-        for k in range(n):
-            sealed = replace(row[k], traits=WRITTEN | SEALED)
-            spans = ((0, n), (0, k + 1), (k, n - k), (max(0, k - 1), min(n, k + 2) - max(0, k - 1)))
-            steps = [step for a, u in spans for step in (Step(munmap, a, u), Step(mmap, a, u, 1, RW))]
-            steps += [Step(MADVISE, a, u, ADVICE["dontneed"], c=by) for a, u in spans for by in (0, 1, 2)]
-            yield Program((*row[:k], sealed, *row[k + 1 :]), tuple(steps))
-    for units in range(1, UNITS_MAX // 2 + 1):
-        for k, how in itertools.product(range(units), (MOVES.index("to"), MOVES.index("to-keep"))):
-            onto = [Segment(1, R, 1, WRITTEN | (SEALED if i == k else 0)) for i in range(units)]
-            source = Segment(1, RW, units, WRITTEN)
-            yield Program(merged((source, *onto)), (Step(MREMAP, 0, units, how, units),))
-
-
-def growing() -> Iterator[Program]:
-    """Sealed memory that may grow down, and does, with nothing below it: by a unit and then to the end of the window,
-    in the process and in a child. Then everything that has to be refused of what was sealed."""
-    write, read, munmap = WRITE, by_name("read").number, by_name("munmap").number
-    for sealed, prot, traits, how in itertools.product((3, 1, 2), (RW, R), (WRITTEN, 0, WRITTEN | 4), range(3)):
-        low = _AFTER - 3
-        above: tuple[Segment, ...] = (Segment(1, prot, sealed, traits | SEALED | TRAITS["growsdown"]),)
-        above += (Segment(1, prot, 3 - sealed, traits | TRAITS["growsdown"]),) if sealed < 3 else ()
-        touch = Step(write, low - 1, 1, 0x31) if prot == RW else Step(read, low - 1, 1)
-        further = replace(touch, start=0)
-        steps = [Step(FORK), touch] if how == 1 else [touch, further] if how == 2 else [touch]
-        refused = (Step(by_name("mprotect").number, low, sealed, NONE), Step(MREMAP, low, sealed, 0))
-        yield Program((Segment(0, 0, low), *above), (*steps, *refused, Step(munmap, low, 1)), 0, PLACES.index("4gib"))
-
-
-def attached() -> Iterator[Program]:
-    """A segment of shared memory, all of it or a part sealed, is detached, and then has to be refused what must be."""
-    shmat, shmdt, munmap = (by_name(name).number for name in ("shmat", "shmdt", "munmap"))
-    for (start, units), by in itertools.product(((1, 3), (2, 1), (0, _AFTER)), (0, 1)):
-        for first, count in ((start, units), (start, 1), (start + units - 1, 1)):
-            steps = (Step(shmat, start, units), Step(MSEAL, first, count), Step(shmdt, start, units, by=by))
-            yield Program(
-                (Segment(1, RW, _AFTER, WRITTEN),), (*steps, Step(MREMAP, first, count, 0), Step(munmap, first, 1))
-            )
-
-
-def keyed() -> Iterator[Program]:
-    """Sealed memory that could be written but for a protection key, whose rights the program has taken away: discarding
-    it has to be refused, of all of it and of a part. And with its rights again it may be discarded."""
-    closed, advice = by_name("rights").number, sorted(DISCARDS - {ADVICE["remove"]})
-    for prot, rights, by, written in itertools.product((RW, RWX), (1, 2), (0, 1), (0, WRITTEN)):
-        steps = [Step(PKEY_MPROTECT, 0, 3, prot, 1), Step(MSEAL, 0, 3), Step(closed, a=rights)]
-        steps += [Step(MADVISE, a, u, which, c=by) for which in advice for a, u in ((0, 3), (1, 1))]
-        yield Program(
-            (Segment(1, prot, 3, written),), (*steps, Step(closed), Step(MADVISE, 0, 3, ADVICE["dontneed"], c=by))
-        )
 
 
 def pairs(n: int, rng: random.Random) -> Iterator[Program]:

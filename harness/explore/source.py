@@ -17,18 +17,15 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
+from harness.explore.fixed_sorts import attached, growing, keyed, positions
 from harness.explore.operations import by_name
 from harness.explore.program import FLAGS, Program
 from harness.explore.random_programs import Random
 from harness.explore.sorts import (
-    attached,
     consequences,
     exhaustive,
-    growing,
     in_turn,
-    keyed,
     pairs,
-    positions,
     there_and_back,
     traits_together,
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from errno import errorcode
 
-from harness.explore.operations import ADVICE, MOVES, SEALINGS, Operation
+from harness.explore.operations import ADVICE, MOVES, PROTS, SEALINGS, Operation
 from harness.explore.program import Segment
 from harness.explore.wire import LEFT_OUT, MAPPED, MIX, SEGV, UNREAD
 
@@ -20,11 +20,16 @@ NO_CONTENTS = frozenset({ADVICE["dontfork"], ADVICE["wipeonfork"]})
 MMAP, PKEY_MPROTECT, MREMAP, MADVISE, FORK, RIGHTS, REMAP_FILE, SHMAT = 2, 4, 5, 6, 10, 17, 19, 20
 USERFAULTFD, BRK, SHMDT = 21, 22, 24
 MAPS = frozenset({MMAP, REMAP_FILE, SHMAT, BRK})
+PROTECTS = frozenset({3, PKEY_MPROTECT})
+EXEC_ONLY = PROTS.index("x")
+CLOSE = 3  # of userfaultfd: whatever was registered
+KEEP_CLEAR = (1, 2)  # mmap with MAP_FIXED_NOREPLACE, or a hint: nothing that is there goes
 WHOLE = frozenset({1, BRK})  # refused, it has changed plain memory no more than sealed memory
-TO = {MOVES.index("to"), MOVES.index("to-keep"), MOVES.index("double")}
+SHORTER, LONGER = MOVES.index("to-shorter"), MOVES.index("to-longer")
+TO = frozenset({MOVES.index("to"), MOVES.index("to-keep"), MOVES.index("double"), SHORTER, LONGER})
 RESIZES = {MOVES.index("shrink"), MOVES.index("grow"), MOVES.index("grow-or-move")}
 KEEPS = {MOVES.index("to-keep"), MOVES.index("elsewhere-keep")}
-UNMAPS = {MOVES.index("to"), MOVES.index("elsewhere"), MOVES.index("grow-or-move")}
+UNMAPS = {SHORTER, LONGER, MOVES.index("to"), MOVES.index("elsewhere"), MOVES.index("grow-or-move")}
 NO_SEAL = {
     SEALINGS.index("flags"),
     SEALINGS.index("unaligned"),
@@ -69,13 +74,18 @@ def any_astray(attrs: bytes | bytearray, units: range) -> bool:
     return any(map(ASTRAY.__and__, attrs[units.start : units.stop]))
 
 
+def arriving(how: int, units: int) -> int:
+    """How many units there are where mremap moves so many to."""
+    return units + (how == LONGER) - (how == SHORTER)
+
+
 def footprint_of(op: bytes, operation: Operation, n: int) -> range:
     """The units whose state decides what an operation does."""
     if operation.nature != "moves":
         return range(op[1], op[1] + op[2])
     low, high = op[1], op[1] + op[2]
     if op[3] in TO:
-        low, high = min(low, op[4]), max(high, op[4] + op[2])
+        low, high = min(low, op[4]), max(high, op[4] + arriving(op[3], op[2]))
     if op[3] in RESIZES:
         high = max(high, op[1] + op[4])
     return range(low, min(high + 1, n))

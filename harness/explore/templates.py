@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from harness.explore.operations import ADVICE, DISCARDS, MOVES, OPERATIONS, SEALINGS, by_name
-from harness.explore.program import PLACES, TRAITS, Program, Segment, Step
+from harness.explore.program import BY, PLACES, TRAITS, Program, Segment, Step
+from harness.explore.state import TO, arriving
 
 EXHAUSTIVE_UNITS = 5
+AFTER = 5  # units of a window in which something happens and then everything is forbidden
 PAGES_MAX = 512  # of a window
 KEPT = 4096  # programs that were worth keeping
 SEALED, WRITTEN = TRAITS["sealed"], TRAITS["written"]
-NONE, R, RW, RX, RWX = 0, 1, 3, 5, 7
+NONE, R, W, RW, X, RX, RWX = 0, 1, 2, 3, 4, 5, 7
 
 
 @dataclass(frozen=True)
@@ -33,37 +35,50 @@ def _templates() -> tuple[Template, ...]:
     found = [Template(number["munmap"], weight=9)]
     found += [Template(number["mmap"], kind, prot, c, w) for kind, prot, c, w in (
         (1, RW, 0, 3), (1, R, 0, 2), (1, NONE, 0, 1), (2, RW, 0, 1), (3, RW, 0, 2), (4, R, 0, 1), (4, RW, 0, 1),
-        (5, RW, 0, 0.5), (1, RW, 1, 1), (1, RW, 2, 0.5))]  # fmt: skip
-    found += [Template(number["mprotect"], prot, weight=w) for prot, w in ((0, 3), (1, 5), (3, 6), (5, 1), (7, 1))]
+        (5, RW, 0, 0.5), (1, RW, 1, 1), (1, RW, 2, 0.5), (1, NONE, 3, 0.3),
+        (1, RW, 4, 0.3), (1, R, 5, 0.3))]  # fmt: skip
+    found += [
+        Template(number["mprotect"], prot, weight=w)
+        for prot, w in ((0, 3), (1, 5), (3, 6), (5, 1), (7, 1), (2, 0.3), (4, 0.3))
+    ]
     found += [
         Template(number["pkey_mprotect"], prot, b, weight=w) for prot, b, w in ((3, 1, 1.5), (1, 1, 0.7), (3, 0, 0.4))
     ]
-    found += [Template(number["mremap"], a, weight=w) for a, w in enumerate((0.7, 2, 2, 1, 3, 1, 1, 1, 1))]
+    found += [Template(number["mremap"], a, weight=w) for a, w in enumerate((0.7, 2, 2, 1, 3, 1, 1, 1, 1, 0.7, 0.7))]
     found += [Template(number["madvise"], advice, 0, c, (1.0 if advice in DISCARDS else 0.5) * (0.3 if c else 1))
               for advice in ADVICE.values() for c in (0, 1)]  # fmt: skip
     found += [
         Template(number["madvise"], ADVICE[name], 0, 2, 0.15)
         for name in ("cold", "dontneed", "free", "wipeonfork", "dontfork")
     ]
+    found += [
+        Template(number["madvise"], ADVICE[name], 0, 3, 0.15) for name in ("cold", "dontneed", "free", "dontfork")
+    ]
     found += [Template(number["mseal"], a, weight=12 if a == 0 else 0.35) for a in range(len(SEALINGS))]
     found += [Template(number["mlock"], a, weight=w) for a, w in ((0, 2), (1, 1), (2, 2.5))]
-    found += [Template(number["mlockall"], a, weight=0.12) for a in (0, 1, 2, 3, 6)]
+    found += [Template(number["mlockall"], a, weight=0.12) for a in (0, 1, 2, 3, 5, 6, 7)]
     found += [Template(number["fork"], a, weight=w) for a, w in ((0, 0.35), (1, 0.25), (2, 0.25))]
     found += [Template(number["write"], 0, 0, c, w) for c, w in ((0, 6), (1, 0.7))]
     found += [Template(number["read"], weight=0.5)]
-    found += [Template(number["mbind"], a, weight=0.4) for a in range(4)]
+    found += [Template(number["mbind"], a, weight=0.4) for a in range(6)]
     found += [Template(number["msync"], a, weight=0.3) for a in (1, 2, 4)]
     found += [Template(number["name"], a, weight=0.5) for a in range(3)]
     found += [Template(number["mincore"], weight=0.3)]
     found += [Template(number["rights"], a, weight=0.6) for a in (0, 1, 2)]
     found += [Template(number["clear_refs"], a, weight=0.05) for a in (0, 3)]
-    found += [Template(number["remap_file_pages"], 1, weight=1), Template(number["shmat"], weight=0.6)]
-    found += [Template(number["userfaultfd"], a, weight=0.4) for a in (0, 1, 2)]
+    found += [
+        Template(number["remap_file_pages"], 1, weight=1),
+        Template(number["shmat"], weight=0.6),
+        Template(number["shmat"], 1, weight=0.2),
+    ]
+    found += [Template(number["userfaultfd"], a, weight=0.4) for a in (0, 1, 2, 3)]
+    found += [Template(number["merge_all"], a, weight=0.1) for a in (0, 1)]
     found += [Template(number["shmdt"], weight=0.4)]
     found += [Template(number["move_pages"], a, weight=0.3) for a in (0, 1)]
     found += [Template(number["brk"], a, weight=w) for a, w in ((0, 2), (1, 1))]
     found += [Template(number["personality"], a, weight=0.2) for a in (0, 1)]
     found += [Template(number["mprotect"], prot, weight=0.1) for prot in (9, 11)]
+    found += [Template(number["mprotect"], prot, 0, 1, 0.2) for prot in (R, RW)]
     return tuple(found)
 
 
@@ -72,19 +87,22 @@ CUMULATIVE = tuple(itertools.accumulate(t.weight for t in TEMPLATES))
 MREMAP, WRITE, MADVISE = by_name("mremap").number, by_name("write").number, by_name("madvise").number
 FORK, _MLOCKALL, MSEAL = by_name("fork").number, by_name("mlockall").number, by_name("mseal").number
 COSTLY = frozenset({FORK, _MLOCKALL, by_name("clear_refs").number, by_name("shmat").number})
-TO = frozenset(MOVES.index(name) for name in ("to", "to-keep", "double"))
 
 
+BY_ANOTHER = (BY["by-thread"], BY["by-thread"], BY["by-process"], BY["without-privilege"])
 PKEY_MPROTECT, BRK = by_name("pkey_mprotect").number, by_name("brk").number
 # What has to be refused, wherever it lies; ranges come later.
 FORBIDDEN: tuple[Step, ...] = (
     *[Step(by_name("munmap").number)] * 4,
     *(Step(by_name("mmap").number, a=kind, b=prot) for kind, prot in ((1, RW), (1, NONE), (3, RW), (4, R))),
-    *(Step(by_name("mprotect").number, a=prot) for prot in (NONE, R, RW, RX)),
+    *(Step(by_name("mmap").number, a=1, b=prot, c=how) for prot, how in ((NONE, 3), (RW, 4), (R, 5))),
+    *(Step(by_name("mprotect").number, a=prot) for prot in (NONE, R, RW, RX, W, X)),
+    *(Step(by_name("mprotect").number, a=prot, c=1) for prot in (R, RW)),
     Step(PKEY_MPROTECT, a=RW, b=1),
     *(Step(MREMAP, a=how, b=int(MOVES[how] == "shrink")) for how in range(len(MOVES)) if "grow" not in MOVES[how]),
     *(Step(MADVISE, a=advice) for advice in sorted(DISCARDS)),
     Step(by_name("shmat").number),
+    Step(by_name("shmat").number, a=1),
     Step(by_name("brk").number),
 )
 # What may happen to sealed memory; a fork as often as all of an operation's ways together.
@@ -92,7 +110,7 @@ HAPPENINGS: tuple[int, ...] = tuple(
     i
     for i, t in enumerate(TEMPLATES)
     for _ in range(4 if t.op == FORK else 3 if t.op == by_name("mlock").number else 1)
-    if (Step(t.op).operation.nature in ("harmless", "process", "writes") and (t.op != _MLOCKALL or t.a == 2))
+    if (Step(t.op).operation.nature in ("harmless", "process", "writes") and (t.op != _MLOCKALL or t.a in (2, 5)))
     or (t.op == MADVISE and not t.c and t.a not in (4, 8, 9, 24, 102))
     or (t.op == MSEAL and t.a == 0)
     or t.op == by_name("mprotect").number
@@ -122,7 +140,11 @@ def variants_at(index: int, n: int) -> tuple[Step, ...]:
         if t.op != MREMAP:
             steps.append(Step(t.op, start, units, t.a or (0 if t.op != WRITE else 1 + start), t.b, t.c))
         elif t.a in TO:
-            steps += [Step(t.op, start, units, t.a, to) for to in range(n - units + 1) if to != start]
+            steps += [
+                Step(t.op, start, units, t.a, to)
+                for to in range(n - arriving(t.a, units) + 1)
+                if to != start and arriving(t.a, units)
+            ]
         elif t.a == MOVES.index("shrink"):
             steps += [Step(t.op, start, units, t.a, new) for new in range(1, units)]
         elif t.a in (MOVES.index("grow"), MOVES.index("grow-or-move")):

@@ -11,10 +11,10 @@ from harness.explore.corpus import load_corpus
 from harness.explore.difference import behaviour, first_difference
 from harness.explore.executor import Executor
 from harness.explore.exploration import Exploration
+from harness.explore.fixed_sorts import attached, growing, keyed
 from harness.explore.judge import ProgramJudge
 from harness.explore.program import parse_program
 from harness.explore.session import Explorer
-from harness.explore.sorts import attached, growing, keyed
 from harness.explore.source import ProgramSource
 from harness.explore.verdicts import EXPLORE_RULES
 from harness.explore.wire import NO_WINDOW, ProgramFacts, encode

@@ -464,3 +464,81 @@ def test_a_sealed_page_that_goes_missing_is_seen_where_the_twins_stays_or_memory
     assert "sealed-unchanged" in oracles(seen.judge())
     seen.twin_looks[1] = [(R, 0xF2)]
     assert "sealed-unchanged" in oracles(seen.judge())
+
+
+@pytest.mark.parametrize("how", ["noreserve", "locked", "populate"])
+def test_mmap_with_another_flag_replaces_sealed_memory_no_more_than_without(how: str) -> None:
+    step = f"mmap 0-2 anon rw {how}"
+    assert oracles(window(SEALED_MIDDLE + step, answer=EPERM).judge()) == []
+    assert "refused" in oracles(window(SEALED_MIDDLE + step, answer=0, twin=0).judge())
+
+
+@pytest.mark.parametrize("how", ["noreplace", "hint"])
+def test_mmap_that_keeps_clear_of_what_is_there_may_succeed_elsewhere(how: str) -> None:
+    assert oracles(window(SEALED_MIDDLE + f"mmap 0-2 anon rw {how}", answer=0, twin=0).judge()) == []
+
+
+def test_protecting_what_grows_down_begins_below_the_range_so_beside_a_seal_nothing_is_promised() -> None:
+    """PROT_GROWSDOWN takes all of the mapping below, and in the twin that is a longer one."""
+    one = window(SEALED_MIDDLE + "mprotect 2-2 r growsdown", answer=0, twin=0)
+    one.looks[1][2] = (R, 0xA2)
+    one.twin_looks[1] = [(R, 0xA0), (R, 0xA1), (R, 0xA2)]
+    assert oracles(one.judge()) == []
+    one.looks[1][1] = (R, 0xA1)
+    assert oracles(one.judge()) == ["sealed-unchanged"]
+    assert "refused" in oracles(window(SEALED_MIDDLE + "mprotect 1-1 rw growsdown", answer=0, twin=0).judge())
+
+
+@pytest.mark.parametrize(("step", "wanted"), [("to-longer", "refused"), ("to-shorter", ""), ("to", "")])
+def test_what_mremap_makes_longer_must_not_replace_what_is_sealed_behind_the_old_length(step: str, wanted: str) -> None:
+    kinds = "anon rw 2 written | anon r 2 written | anon r sealed written"
+    one = window(f"window 5 x 1 page, usual: {kinds}\nmremap 0-1 {step} 2", answer=0, twin=0)
+    for looks in (one.looks, one.twin_looks):
+        looks[1][0] = looks[1][1] = (GONE, 0xF0)
+        looks[1][2], looks[1][3] = (RW, 0xA0), (RW, 0xA1)
+    assert [o for o in oracles(one.judge()) if o != "same-as-twin"] == ([wanted] if wanted else [])
+
+
+def test_a_key_is_not_known_of_what_was_made_executable_only_in_between() -> None:
+    """Some processors have a key of their own for that, and afterwards memory has none."""
+    steps = (
+        "pkey_mprotect 0-0 rw key",
+        "mprotect 0-0 x",
+        "mprotect 0-0 rw",
+        "mseal 0-0",
+        "rights closed",
+        "madvise 0-0 dontneed",
+    )
+    program = parse_program("\n".join(("window 1 x 1 page, usual: anon rw written", *steps)))
+    full, empty, executable = [(RW, 0xA0)], [(RW, 0)], [(1 | 8, 0xF1)]
+    looks = [full, full, executable, full, full, full, empty]
+    said = [0] * 6
+    seen = Window(program, said, [0, 0, 0, LEFT_OUT, 0, 0], looks, looks, {0})
+    assert oracles(seen.judge()) == []
+    without = Window(
+        program.with_steps([s for s in program.steps if "x" not in str(s).split()]), said[1:], [0, 0, LEFT_OUT, 0, 0],
+        [full] * 5 + [empty], [full] * 5 + [empty], {0},
+    )  # fmt: skip
+    assert "refused" in oracles(without.judge())
+
+
+def test_closing_a_userfaultfd_is_about_whatever_was_registered() -> None:
+    for step, fine in (("close", True), ("unregister", False)):
+        one = window(SEALED_MIDDLE + f"userfaultfd 2-2 {step}")
+        one.looks[0][1] = one.twin_looks[0][1] = (RW, 0xF2)
+        one.looks[1][1] = one.twin_looks[1][1] = (RW, 0)
+        assert ("sealed-unchanged" not in oracles(one.judge())) is fine
+
+
+def test_a_quiet_program_reads_what_the_twin_has_moved_away() -> None:
+    """mremap moves one mapping: where there are two because one is sealed, it is refused, and in the twin it is not."""
+    kinds = "private-file rw | private-file rw sealed written"
+    one = window(f"window 2 x 1 page, usual, quiet: {kinds}\nmremap 0-1 elsewhere-keep", answer=14, twin=0)
+    one.looks[0] = one.twin_looks[0] = [(RW, 0xF0)] * 2
+    one.looks[1], one.twin_looks[1] = [(RW, 0x50), (RW, 0xA1)], [(RW, 0x50), (RW, 0x51)]
+    assert oracles(one.judge()) == ["sealed-unchanged"]
+    facts = one.facts()
+    looks = tuple(b"\x03\0" + look[2:] for look in facts.sealed.looks)
+    divided = replace(facts, sealed=replace(facts.sealed, looks=looks))
+    steps = [step.to_bytes() for step in one.program.steps]
+    assert oracles(ProgramJudge().judge(one.program, steps, divided)) == []

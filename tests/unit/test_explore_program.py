@@ -10,11 +10,12 @@ import pytest
 from bench.explore import SixSteps
 from harness.errors import UsageError
 from harness.explore.corpus import load_corpus
+from harness.explore.fixed_sorts import attached, growing, keyed, positions
 from harness.explore.operations import ADVICE, DISCARDS, OPERATIONS, by_name
-from harness.explore.program import KINDS, PLACES, STEPS_MAX, TRAITS, Program, Step, parse_program
+from harness.explore.program import BY, KINDS, PLACES, STEPS_MAX, TRAITS, Program, Step, parse_program
 from harness.explore.random_programs import Random
 from harness.explore.shrink import size, smaller
-from harness.explore.sorts import attached, growing, in_turn, keyed, there_and_back, together
+from harness.explore.sorts import in_turn, there_and_back, together
 from harness.explore.source import ProgramSource, whole_process_first
 from harness.explore.templates import TEMPLATES, variants
 from harness.explore.wire import encode, shape_of
@@ -225,3 +226,23 @@ def test_a_program_that_is_changed_further_stays_where_its_memory_can_grow() -> 
 
 def _grows(program: Program) -> bool:
     return any(s.traits & TRAITS["growsdown"] for s in program.segments)
+
+
+def test_who_does_a_step_survives_its_text_and_becomes_plainer() -> None:
+    text = "window 1 x 1 page, usual: anon rw sealed\nmunmap 0-0 by-process without-privilege"
+    program = parse_program(text)
+    assert str(program) == text
+    assert program.steps[0].by == BY["by-process"] | BY["without-privilege"]
+    plainer = {smaller.steps[0].by for smaller in smaller(program) if smaller.steps}
+    assert plainer >= {BY["by-process"], BY["without-privilege"]}
+
+
+def test_everybody_who_can_do_a_step_does_some() -> None:
+    seen = {step.by for program in ProgramSource(1).batch(4096, 64) for step in program.steps}
+    assert seen >= {0, *BY.values()}
+
+
+def test_what_is_moved_and_made_shorter_has_its_sealed_unit_anywhere() -> None:
+    shorter = [p for p in positions() if str(p.steps[0]).split()[2:3] == ["to-shorter"]]
+    assert {tuple(p.sealed_units()[: p.steps[0].units]).index(True) for p in shorter} == set(range(5))
+    assert all(p.steps[0].b + p.steps[0].units - 1 <= p.units for p in shorter)

@@ -1,0 +1,92 @@
+"""Sorts of programs that no seed changes: rows with a seal anywhere, and what grows, is attached, or has a key."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+
+from harness.explore.operations import ADVICE, DISCARDS, MOVES, by_name
+from harness.explore.program import PLACES, TRAITS, UNITS_MAX, Program, Segment, Step
+from harness.explore.templates import (
+    AFTER,
+    FORK,
+    MADVISE,
+    MREMAP,
+    MSEAL,
+    NONE,
+    PKEY_MPROTECT,
+    RW,
+    RWX,
+    SEALED,
+    WRITE,
+    WRITTEN,
+    R,
+    merged,
+)
+
+
+def positions() -> Iterator[Program]:
+    """One sealed unit at each place of a row of many mappings, under ranges that begin before it and end behind, in one
+    range, in two or in one for each unit; mseal of such a row; mremap of memory with one sealed unit anywhere in it, to
+    move it, to shrink it or both; and mremap onto a row whose one sealed unit is anywhere in it."""
+    munmap, mmap = by_name("munmap").number, by_name("mmap").number
+    for units in range(2, 6):
+        there = Segment(1, R, units, WRITTEN)
+        for k, way in itertools.product(range(units), ("to-shorter", "shrink", "to", "elsewhere")):
+            row = [Segment(1, RW, 1, WRITTEN | (SEALED if i == k else 0)) for i in range(units)]
+            to = units if way.startswith("to") else k if way == "shrink" else 0
+            if to or way == "elsewhere":
+                yield Program(merged((*row, there)), (Step(MREMAP, 0, units, MOVES.index(way), to),))
+    for n in (4, 8, 16):
+        row = [Segment(1, RW if i % 2 else R, 1, WRITTEN) for i in range(n)]
+        yield Program(tuple(row), (Step(MSEAL, 0, n),))
+        for k in range(n):
+            sealed = replace(row[k], traits=WRITTEN | SEALED)
+            spans = ((0, n), (0, k + 1), (k, n - k), (max(0, k - 1), min(n, k + 2) - max(0, k - 1)))
+            steps = [step for a, u in spans for step in (Step(munmap, a, u), Step(mmap, a, u, 1, RW))]
+            steps += [Step(MADVISE, a, u, ADVICE["dontneed"], c=by) for a, u in spans for by in (0, 1, 2, 3)]
+            yield Program((*row[:k], sealed, *row[k + 1 :]), tuple(steps))
+    for units in range(1, UNITS_MAX // 2 + 1):
+        for k, how in itertools.product(range(units), (MOVES.index("to"), MOVES.index("to-keep"))):
+            onto = [Segment(1, R, 1, WRITTEN | (SEALED if i == k else 0)) for i in range(units)]
+            source = Segment(1, RW, units, WRITTEN)
+            yield Program(merged((source, *onto)), (Step(MREMAP, 0, units, how, units),))
+
+
+def growing() -> Iterator[Program]:
+    """Sealed memory that may grow down, and does, with nothing below it: by a unit and then to the end of the window,
+    in the process and in a child. Then everything that has to be refused of what was sealed."""
+    write, read, munmap = WRITE, by_name("read").number, by_name("munmap").number
+    for sealed, prot, traits, how in itertools.product((3, 1, 2), (RW, R), (WRITTEN, 0, WRITTEN | 4), range(3)):
+        low = AFTER - 3
+        above: tuple[Segment, ...] = (Segment(1, prot, sealed, traits | SEALED | TRAITS["growsdown"]),)
+        above += (Segment(1, prot, 3 - sealed, traits | TRAITS["growsdown"]),) if sealed < 3 else ()
+        touch = Step(write, low - 1, 1, 0x31) if prot == RW else Step(read, low - 1, 1)
+        further = replace(touch, start=0)
+        steps = [Step(FORK), touch] if how == 1 else [touch, further] if how == 2 else [touch]
+        refused = (Step(by_name("mprotect").number, low, sealed, NONE), Step(MREMAP, low, sealed, 0))
+        yield Program((Segment(0, 0, low), *above), (*steps, *refused, Step(munmap, low, 1)), 0, PLACES.index("4gib"))
+
+
+def attached() -> Iterator[Program]:
+    """A segment of shared memory, all of it or a part sealed, is detached, and then has to be refused what must be."""
+    shmat, shmdt, munmap = (by_name(name).number for name in ("shmat", "shmdt", "munmap"))
+    for (start, units), by in itertools.product(((1, 3), (2, 1), (0, AFTER)), (0, 1)):
+        for first, count in ((start, units), (start, 1), (start + units - 1, 1)):
+            steps = (Step(shmat, start, units), Step(MSEAL, first, count), Step(shmdt, start, units, by=by))
+            yield Program(
+                (Segment(1, RW, AFTER, WRITTEN),), (*steps, Step(MREMAP, first, count, 0), Step(munmap, first, 1))
+            )
+
+
+def keyed() -> Iterator[Program]:
+    """Sealed memory that could be written but for a protection key, whose rights the program has taken away: discarding
+    it has to be refused, of all of it and of a part. And with its rights again it may be discarded."""
+    closed, advice = by_name("rights").number, sorted(DISCARDS - {ADVICE["remove"]})
+    for prot, rights, by, written in itertools.product((RW, RWX), (1, 2), (0, 1), (0, WRITTEN)):
+        steps = [Step(PKEY_MPROTECT, 0, 3, prot, 1), Step(MSEAL, 0, 3), Step(closed, a=rights)]
+        steps += [Step(MADVISE, a, u, which, c=by) for which in advice for a, u in ((0, 3), (1, 1))]
+        yield Program(
+            (Segment(1, prot, 3, written),), (*steps, Step(closed), Step(MADVISE, 0, 3, ADVICE["dontneed"], c=by))
+        )
