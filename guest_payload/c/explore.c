@@ -38,9 +38,17 @@ struct batch {
 	uint8_t *seen; /* which pairs of blocks are known (coverage_unseen()); NULL: nobody asks */
 };
 
-static _Noreturn void give_up(const char *what)
+/* A call that failed, with what it was about and its errno. */
+static _Noreturn void call_failed(const char *call, const char *about)
 {
-	dprintf(STDERR_FILENO, "payload: explore: %s\n", what);
+	dprintf(STDERR_FILENO, "payload: explore: %s %s: %s\n", call, about, strerror(errno));
+	_exit(CANNOT);
+}
+
+/* A file that is not what it should be. */
+static _Noreturn void bad_file(const char *path, const char *why)
+{
+	dprintf(STDERR_FILENO, "payload: explore: %s: %s\n", path, why);
 	_exit(CANNOT);
 }
 
@@ -188,7 +196,7 @@ static void run_chunk(struct batch *b, uint32_t from, uint32_t until)
 		int status;
 
 		if (pid < 0)
-			give_up("fork of a worker failed");
+			call_failed("fork", "a worker");
 		if (pid == 0)
 			be_worker(b, from, until);
 		status = wait_for(b, (pid_t)pid);
@@ -225,7 +233,7 @@ static _Noreturn void be_lane(struct batch *b)
 	b->progress = mmap(NULL, sizeof(*b->progress) + RECORDS_SIZE, PROT_READ | PROT_WRITE,
 			   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (b->progress == MAP_FAILED)
-		give_up("no memory for records");
+		call_failed("mmap", "records");
 	if (b->seen)
 		coverage_open();
 	while ((from = atomic_fetch_add(b->next, chunk)) < count)
@@ -233,7 +241,7 @@ static _Noreturn void be_lane(struct batch *b)
 	_exit(0);
 }
 
-static const struct x_program **index_programs(const struct x_batch *head, size_t size)
+static const struct x_program **index_programs(const struct x_batch *head, size_t size, const char *path)
 {
 	const uint8_t *at = (const uint8_t *)(head + 1), *end = (const uint8_t *)head + size;
 	const struct x_program **programs;
@@ -241,19 +249,19 @@ static const struct x_program **index_programs(const struct x_batch *head, size_
 
 	if (size < sizeof(*head) || memcmp(head->magic, "SMXP", 4) || head->version != X_VERSION || !head->chunk ||
 	    !head->deadline_ms)
-		give_up("not a batch of version 1");
+		bad_file(path, "not a batch of version 1");
 	programs = mmap(NULL, head->count * sizeof(*programs) + 1, PROT_READ | PROT_WRITE,
 			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (programs == MAP_FAILED)
-		give_up("no memory");
+		call_failed("mmap", "an index of programs");
 	for (uint32_t i = 0; i < head->count; i++) {
 		const struct x_program *p = (const struct x_program *)at;
 
 		if (!x_valid(p, (size_t)(end - at)))
-			give_up("a program is not valid");
+			bad_file(path, "a program is not valid");
 		records = (i % head->chunk ? records : 0) + x_record_size(p);
 		if (records > RECORDS_SIZE)
-			give_up("a chunk says too much");
+			bad_file(path, "a chunk says too much");
 		programs[i] = p;
 		at += p->size;
 	}
@@ -293,12 +301,16 @@ static void *map_file(const char *path, size_t *size)
 	struct stat facts;
 	void *at;
 
-	if (fd < 0 || fstat(fd, &facts))
-		give_up("cannot read a file");
+	if (fd < 0)
+		call_failed("open", path);
+	if (fstat(fd, &facts))
+		call_failed("fstat", path);
 	*size = (size_t)facts.st_size;
+	if (*size == 0)
+		bad_file(path, "the file is empty");
 	at = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
 	if (at == MAP_FAILED)
-		give_up("a file is empty");
+		call_failed("mmap", path);
 	close(fd);
 	return at;
 }
@@ -310,15 +322,15 @@ int explore(const char *path, const char *seen)
 	struct batch b = {.name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path};
 
 	b.head = map_file(path, &size);
-	b.programs = index_programs(b.head, size);
+	b.programs = index_programs(b.head, size, path);
 	if (seen) {
 		b.seen = map_file(seen, &size);
 		if (size != (1 << COVERAGE_SEEN_BITS) / 8)
-			give_up("what is known of the coverage has another size");
+			bad_file(seen, "what is known of the coverage has another size");
 	}
 	b.next = mmap(NULL, sizeof(*b.next), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if ((void *)b.next == MAP_FAILED)
-		give_up("no memory");
+		call_failed("mmap", "the number of the next program");
 	b.kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	lanes = cpus() < LANES ? 1 : LANES;
@@ -327,7 +339,7 @@ int explore(const char *path, const char *seen)
 		long pid = child_process();
 
 		if (pid < 0)
-			give_up("fork of a lane failed");
+			call_failed("fork", "a lane");
 		if (pid == 0)
 			be_lane(&b);
 	}

@@ -506,6 +506,28 @@ class TestOptions:
         assert done.stderr.count(b"\n") == 1
         assert b"--help" in done.stderr
 
+    @pytest.mark.parametrize(
+        ("content", "told"),
+        [
+            (None, "open {path}: No such file or directory"),
+            (b"", "{path}: the file is empty"),
+            (b"no batch", "{path}: not a batch of version 1"),
+        ],
+    )
+    def test_a_batch_that_cannot_be_read_is_named_with_the_call_and_its_error(
+        self, content: bytes | None, told: str, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "batch"
+        if content is not None:
+            path.write_bytes(content)
+        done = run("--explore", str(path), cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (3, b"")
+        assert done.stderr.decode() == f"payload: explore: {told.format(path=path)}\n"
+
+    def test_a_folder_is_no_batch(self, tmp_path: Path) -> None:
+        done = run("--explore", str(tmp_path), cwd=tmp_path)
+        assert done.stderr.decode() == f"payload: explore: mmap {tmp_path}: No such device\n"
+
     def test_help_and_id(self, tmp_path: Path) -> None:
         usage = run("--help", cwd=tmp_path)
         assert (usage.returncode, usage.stderr) == (0, b"")
