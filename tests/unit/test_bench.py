@@ -47,6 +47,6 @@ def test_medians_are_of_finished_cells_by_architecture() -> None:
 
 
 def test_both_forms_say_what_is_over() -> None:
-    over = Measured(0, 120.0, 5.0, 100.0, GOOD.emulators)
+    over = Measured(0, 120.0, 3.0, 100.0, GOOD.emulators)
     assert "OVER (under 90 s)" in as_text(over, {"arm64": {"boot": 2.0}})
     assert [limit["ok"] for limit in json.loads(as_json(over, {}))["limits"]] == [False, True, True]
