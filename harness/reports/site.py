@@ -36,6 +36,7 @@ from harness.reports.page import stylesheet
 from harness.reports.style import MARKS
 from harness.reports.write import page_of
 from harness.runs.published_bugs import bugs_of
+from harness.runs.repeats import first_id, repeat_of
 from harness.runs.run_store import NIGHTLY, load_run
 
 # Runs a rule's page shows side by side.
@@ -245,12 +246,13 @@ def rule_page(found: RuleHistory, newest: Sequence[RunLine], pages: set[str]) ->
             mark = TrendMark(point.stands, MARKS[point.stands].glyph, says, point.run)  # type: ignore[index]
             cells.setdefault(point.cell, {})[point.run] = mark
     rows = [(cell, [marks.get(run.id) for run in shown]) for cell, marks in sorted(cells.items(), key=_by_version)]
-    return _render("rule.html.j2", rule=found, runs=shown, rows=rows, pages=pages)
+    statuses = {mark.status for _, found_marks in rows for mark in found_marks if mark is not None}
+    return _render("rule.html.j2", rule=found, runs=shown, rows=rows, pages=pages, statuses=statuses)
 
 
 def _by_version(row: tuple[str, object]) -> Any:
-    """Cells by their names, and numbers in them as numbers: 6.12.43 before 6.12.117."""
-    return version_key(row[0])
+    """Cells by their names, and numbers in them as numbers: 6.12.43 before 6.12.117; repeats behind their cell."""
+    return version_key(first_id(row[0])), repeat_of(row[0])
 
 
 @cache

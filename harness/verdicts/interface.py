@@ -40,7 +40,8 @@ def _divided(case: Case) -> Judgement | None:
     before, after = half.divided
     if before == after:
         return None
-    told = f"sealing what is sealed already divided the mappings otherwise: {before} before, {after} afterwards"
+    told = f"sealing what is sealed already changed how mappings are divided: {before} before, {after} afterwards "
+    told += "(a sign for each unit: | a mapping begins there, . it continues, - nothing is mapped)"
     return Judgement("fail", f"the sealed half: {told}", "interface")
 
 

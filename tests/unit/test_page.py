@@ -211,6 +211,16 @@ def test_a_nightly_run_stays_under_three_megabytes(tmp_path: Path) -> None:
     assert len(page_html(done, found).encode()) < 3_000_000
 
 
+def test_the_columns_of_a_cell_and_of_its_repeat_are_told_apart() -> None:
+    cells = [cell("debian-6.12"), cell("debian-6.12").model_copy(update={"id": "debian-6.12.x86_64~2"})]
+    repeated = run(Path("r"), [(one, [result(rule("munmap-blocked"), "pass")]) for one in cells])
+    page = page_html(repeated)
+    heads = re.findall(r'<th scope="col"[^>]*>(.*?)</th>', page)
+    told = [re.sub(r"<[^>]+>", "", head).split() for head in heads]
+    assert ["#2" in words for words in told].count(True) == 1
+    assert len({tuple(words) for words in told}) == len(told)
+
+
 def test_columns_go_by_architecture_and_version() -> None:
     names = ["debian-6.12.43", "debian-6.12.117", "debian-6.9.7", "debian-7.3"]
     pairs = [(cell(n, a).model_copy(), []) for n in names for a in ("arm64", "x86_64")]

@@ -131,6 +131,16 @@ def test_a_repeat_is_no_cell_of_its_own_and_its_failure_counts(tmp_path: Path) -
         ]
 
 
+def test_a_rules_page_has_repeats_behind_their_cell_and_says_what_its_marks_mean(tmp_path: Path) -> None:
+    first, again = cell("debian-7.3"), cell("debian-7.3").model_copy(update={"id": "debian-7.3.x86_64~2"})
+    of = rule("munmap-across")
+    pairs = [(first, [result(of)]), (again, [result(of, "fail", "r", "bypass")])]
+    assert remember(on_disk(run(tmp_path / "r-00", pairs), "r-00").folder) == ""
+    page = (site_of(tmp_path) / "rules/munmap-across.html").read_text()
+    assert page.index('scope="row">debian-7.3.x86_64<') < page.index('scope="row">debian-7.3.x86_64~2<')
+    assert "✗ fail, ✓ pass</small>" in page
+
+
 def test_a_repeat_that_was_lost_makes_its_cell_unclean(tmp_path: Path) -> None:
     again = cell("debian-7.3", state="lost", reason="gone").model_copy(update={"id": "debian-7.3.x86_64~2"})
     pairs = [
@@ -150,7 +160,7 @@ def test_ended_regressions_are_listed_beside_those_that_have_not(tmp_path: Path)
         keep(connection, regression(state="fixed", fixed_in="7.3.5"))
     page = (site_of(tmp_path) / "regressions/index.html").read_text()
     assert page.index('href="R1.html"') < page.index("Ended") < page.index('href="R2.html"')
-    assert "1 regression that has not ended" in page
+    assert "1 open regression<" in page
 
 
 def test_the_feed_has_an_entry_for_each_event_newest_first() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.model.architectures import ARCHES
 from harness.model.run_record import CellRecord, RunRecord
 from harness.model.version import version_order
-from harness.runs.cells import kernel_name, profile_suffix, ran_on, release, upstream_version
+from harness.runs.cells import kernel_name, profile_suffix, ran_on, release, repeat_suffix, upstream_version
 from harness.runs.commands import repeat_command
 
 _COMMON_PAGE = 4096
@@ -16,13 +16,15 @@ _COMMON_PAGE = 4096
 
 @dataclass(frozen=True)
 class Column:
-    """One cell as a column. ``variety`` tells what sets it apart from another cell of the same kernel; may be empty."""
+    """One cell as a column. ``variety`` tells what sets it apart from another cell of the same kernel; may be empty.
+    ``which`` says which of the repeats of a cell it is, "" for the first."""
 
     cell: CellRecord
     name: str
     version: str
     release: str
     variety: str
+    which: str
     repeat: str
 
     @property
@@ -61,5 +63,6 @@ def _column(run: RunRecord, cell: CellRecord) -> Column:
         version=upstream_version(cell),
         release=release(cell),
         variety=profile_suffix(cell),
+        which=repeat_suffix(cell),
         repeat=repeat_command(run, cell),
     )

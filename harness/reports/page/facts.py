@@ -133,7 +133,7 @@ def kernel_facts(column: Column) -> dict[str, Any]:
         "version": column.version,
         "release": column.release,
         "arch": cell.arch,
-        "variety": column.variety,
+        "variety": " ".join(filter(None, (column.variety, column.which))),
         "page": machine.page_size if machine else 0,
         "state": cell.state,
         "reason": cell.reason,
