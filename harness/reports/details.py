@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
+from harness.errors import some_of
 from harness.model.run_record import CellRecord, CrashRecord
 from harness.reports.findings import Finding, differences, findings, missing, readings
 from harness.reports.grid import Grid, skipped_rules
@@ -49,7 +51,7 @@ def print_details(page: Page, done: RunDone, laid_out: Grid, *, every: bool) -> 
     _consoles(page, done)
     _kernels(page, done, name, every=every)
     _bugs(page, done, name, every=every)
-    _machines(page, done, name)
+    _machines(page, done, name, every=every)
 
 
 CellNames = Callable[[Sequence[str]], str]
@@ -59,13 +61,35 @@ CellNames = Callable[[Sequence[str]], str]
 def _findings(page: Page, done: RunDone, *, every: bool) -> None:
     """Rule by rule: what is no failure (those stand in the causes), and with ``every`` the failures, too."""
     found = [f for f in findings(done) if every or f.first.status != "fail"]
-    shown = found if every else found[:FULL]
+    known = [f for f in found if f.first.status == "known"] if _many(done, every) else []
+    alone = [f for f in found if f not in known]
+    shown = alone if every else alone[:FULL]
     if found:
         page.head("Findings by rule, worst first")
     for finding in shown:
         _finding(page, done, finding)
-    if len(found) > len(shown):
-        page.line(f"… and {len(found) - len(shown)} more: sealmatrix show {done.record.id} --all", _IN)
+    if len(alone) > len(shown):
+        page.line(f"… and {len(alone) - len(shown)} more: sealmatrix show {done.record.id} --all", _IN)
+    _known(page, done, known)
+
+
+def _many(done: RunDone, every: bool) -> bool:
+    """Whether sections are to say only how many, so that all of them fit on two screens."""
+    return not every and len(done.record.cells) > MANY
+
+
+def _known(page: Page, done: RunDone, found: Sequence[Finding]) -> None:
+    """What is known, by its cause: only where it is seen and by which rules, without the probe that shows it."""
+    causes: dict[str, list[Finding]] = {}
+    for finding in found:
+        causes.setdefault(finding.first.reason.rpartition("known: ")[2].partition(";")[0].rstrip("]"), []).append(
+            finding
+        )
+    for cause, findings_ in causes.items():
+        seen = {cell for finding in findings_ for cell in finding.cells}
+        where = together(done.record, [cell.id for cell in done.record.cells if cell.id in seen])
+        page.line(f"{page.ink.glyph('known')} known: {cause}{']' * ('[' in cause)}", _IN, MARKS["known"].style)
+        page.line(f"on {where}, by {', '.join(finding.rule.id for finding in findings_)}", _DEEP)
 
 
 def _finding(page: Page, done: RunDone, finding: Finding) -> None:
@@ -86,12 +110,9 @@ def _differences(page: Page, done: RunDone, name: CellNames, *, every: bool) -> 
     found = differences(done)
     if found:
         page.head("Observed differently (nothing is promised here)")
-    if not every and len(done.record.cells) > MANY:
-        for difference in found:
-            ways = f"{len(difference.observed)} ways, {plural(difference.probes, 'probe')}"
-            page.line(f"{page.ink.glyph('observed')} {difference.rule.id}: {ways}", _IN)
-        if found:
-            page.line(f"which cells in which way: sealmatrix show {done.record.id} --all", _IN)
+    if found and _many(done, every):
+        page.line(", ".join(f"{one.rule.id} ({plural(one.probes, 'probe')})" for one in found), _IN)
+        page.line(f"which cells in which way: sealmatrix show {done.record.id} --all", _IN)
         return
     for difference in found:
         more = f" (and {plural(difference.probes - 1, 'more probe')})" if difference.probes > 1 else ""
@@ -105,15 +126,28 @@ def _readings(page: Page, done: RunDone, name: CellNames, *, every: bool) -> Non
     found = {rule: cells for rule, cells in readings(done).items() if every or set(cells) != {"both"}}
     if found:
         page.head("Rules that the mail thread and upstream's documentation read differently")
+    said: dict[str, list[str]] = {}
     for rule, cells in found.items():
-        said = "; ".join(f"{follows}: {name(ids)}" for follows, ids in cells.items())
-        page.line(f"{rule} follows {said}", _IN)
+        said.setdefault("; ".join(f"{follows}: {name(ids)}" for follows, ids in cells.items()), []).append(rule)
+    for how, rules in said.items():
+        page.line(f"{', '.join(rules)} {'follows' if len(rules) == 1 else 'follow'} {how}", _IN)
 
 
 def _skips(page: Page, done: RunDone, laid_out: Grid, name: CellNames, *, every: bool) -> None:
-    """Why which rules were skipped: rules that were skipped for one reason on the same cells stand together."""
+    """Why which rules were skipped: rules that were skipped for one reason on the same cells stand together; of many
+    cells, all that were skipped for one reason."""
+    skipped = skipped_rules(laid_out, done)
+    if skipped and _many(done, every):
+        page.head("Skipped")
+        where = {reason: {cell for cells in rules.values() for cell in cells} for reason, rules in skipped.items()}
+        widest = sorted(skipped, key=lambda reason: -len(where[reason]))
+        for reason in widest[:_NAMED]:
+            page.line(f"{some_of(skipped[reason])} on {plural(len(where[reason]), 'cell')}: {reason}", _IN)
+        more = f"{plural(len(widest) - _NAMED, 'more reason')}, and " if len(widest) > _NAMED else ""
+        page.line(f"{more}which on which cell: sealmatrix show {done.record.id} --all", _IN)
+        return
     found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    for reason, rules in skipped_rules(laid_out, done).items():
+    for reason, rules in skipped.items():
         for rule, cells in rules.items():
             found.setdefault((reason, cells), []).append(rule)
     if found:
@@ -188,7 +222,7 @@ def _bugs(page: Page, done: RunDone, name: CellNames, *, every: bool) -> None:
     """What is published of the kernels: of each kernel, or where they are many, of each bug."""
     found = published_bugs(done)
     by_sentence: dict[str, list[str]] = {}
-    many = not every and len(done.record.cells) > MANY
+    many = _many(done, every)
     for cell, bugs in found.items():
         if bugs.sentence and not (many and bugs.found):
             by_sentence.setdefault(bugs.sentence, []).append(cell)
@@ -238,7 +272,8 @@ def _filter(cell: CellRecord) -> str:
     return cell.machine.filter if cell.machine else ""
 
 
-def _machines(page: Page, done: RunDone, name: CellNames) -> None:
+def _machines(page: Page, done: RunDone, name: CellNames, *, every: bool) -> None:
+    many = _many(done, every)
     facts = (
         ("Acceleration", _acceleration),
         ("Start", _start),
@@ -251,6 +286,12 @@ def _machines(page: Page, done: RunDone, name: CellNames) -> None:
         told = _grouped(done.record.cells, fact)
         if told:
             page.head(title)
+        if many and fact in (_acceleration, _start):
+            counts = Counter[str]()
+            for text, cells in told.items():
+                counts[text.partition(":")[0]] += len(cells)
+            page.line(", ".join(f"{plural(number, 'cell')} {word}" for word, number in counts.items()), _IN)
+            continue
         for text, cells in told.items():
             alike = fact in (_acceleration, _start) and len(told) == 1 and len(cells) > 1
             who = "all cells that booted" if alike else name(cells)

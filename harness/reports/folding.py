@@ -1,4 +1,4 @@
-"""A grid too wide for its page, folded: columns that look alike stand once, rows alike everywhere in one line. Pure."""
+"""A grid too wide for its page, folded: what is no news stands in a few lines, columns that look alike once. Pure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.model.run_record import CellRecord
-from harness.model.verdict import Status
-from harness.reports.grid import Grid, GridRow
+from harness.model.verdict import STATUSES, Status
+from harness.reports.grid import QUIET, Grid, GridRow
+from harness.runs.cells import plural
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,29 @@ class Everywhere:
     rules: int
     families: tuple[str, ...]
 
+    @property
+    def says(self) -> str:
+        """As a line of a report."""
+        return f"{self.status} on every cell: {plural(self.rules, 'rule')} of {', '.join(self.families)}"
+
+
+@dataclass(frozen=True)
+class Varying:
+    """Rules that have several statuses, none of which is news: passed, observed or skipped, by the cell."""
+
+    statuses: tuple[Status, ...]
+    rules: int
+
+    @property
+    def status(self) -> Status:
+        """The first of them."""
+        return self.statuses[0]
+
+    @property
+    def says(self) -> str:
+        """As a line of a report."""
+        return f"{' or '.join(self.statuses)}, by the cell: {plural(self.rules, 'rule')}"
+
 
 @dataclass(frozen=True)
 class Folded:
@@ -34,26 +58,40 @@ class Folded:
     grid: Grid
     agreeing: tuple[Agreeing, ...]
     everywhere: tuple[Everywhere, ...]
+    varying: tuple[Varying, ...]
+
+    @property
+    def counted(self) -> tuple[Everywhere | Varying, ...]:
+        """All that has no row."""
+        return *self.everywhere, *self.varying
 
 
 def folded(whole: Grid) -> Folded:
-    """Fold a grid. Nothing is lost: a cell stands in a column or agrees with one, a rule in a row or everywhere."""
+    """Fold a grid. Nothing is lost: a cell stands in a column or agrees with one, and a rule has a row or is counted.
+
+    A rule has a row where some cell has news of it, or was not asked.
+    """
+    rows = [row for row in whole.rows if not _no_news(row)]
     groups: dict[tuple[object, ...], list[int]] = {}
     for column in range(len(whole.cells)):
-        look = (whole.cells[column].clean, *(_look(row, column) for row in whole.rows))
+        look = (whole.cells[column].clean, *(_look(row, column) for row in rows))
         groups.setdefault(look, []).append(column)
     kept = [columns[0] for columns in groups.values()]
-    rows = [row for row in whole.rows if not _uniform(row)]
-    told: dict[Status, list[GridRow]] = {}
-    for row in whole.rows:
-        if _uniform(row):
-            told.setdefault(next(r.status for r in row.results if r), []).append(row)
+    told: dict[tuple[Status, ...], list[GridRow]] = {}
+    for row in filter(_no_news, whole.rows):
+        seen = {status for status in row.statuses if status}
+        told.setdefault(tuple(status for status in STATUSES if status in seen), []).append(row)
     grid = Grid(tuple(whole.cells[i] for i in kept), tuple(_only(row, kept) for row in rows), whole.flats)
     cells = whole.cells
     agreeing = tuple(
         Agreeing(cells[first], tuple(cells[i] for i in others)) for first, *others in groups.values() if others
     )
-    return Folded(grid, agreeing, tuple(_everywhere(status, found) for status, found in told.items()))
+    return Folded(
+        grid,
+        agreeing,
+        everywhere=tuple(_everywhere(statuses[0], found) for statuses, found in told.items() if len(statuses) == 1),
+        varying=tuple(Varying(statuses, _rules(found)) for statuses, found in told.items() if len(statuses) > 1),
+    )
 
 
 def _look(row: GridRow, column: int) -> tuple[object, ...]:
@@ -61,8 +99,8 @@ def _look(row: GridRow, column: int) -> tuple[object, ...]:
     return (result.status, result.kind, row.variants[column] if row.variants else "") if result else ()
 
 
-def _uniform(row: GridRow) -> bool:
-    return row.quiet and None not in row.statuses and len(set(row.statuses)) == 1
+def _no_news(row: GridRow) -> bool:
+    return all(status in QUIET for status in row.statuses)
 
 
 def _only(row: GridRow, columns: Sequence[int]) -> GridRow:
@@ -72,4 +110,8 @@ def _only(row: GridRow, columns: Sequence[int]) -> GridRow:
 
 def _everywhere(status: Status, rows: Sequence[GridRow]) -> Everywhere:
     families = tuple(dict.fromkeys(rule.family for row in rows for rule in row.rules))
-    return Everywhere(status, sum(len(row.rules) for row in rows), families)
+    return Everywhere(status, _rules(rows), families)
+
+
+def _rules(rows: Sequence[GridRow]) -> int:
+    return sum(len(row.rules) for row in rows)

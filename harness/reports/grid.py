@@ -11,8 +11,8 @@ from harness.model.run_record import CellRecord
 from harness.model.verdict import RuleResult, Status
 from harness.runs.model import RunDone
 
-# A row of these only is not news, and is shown together with its family's other rows that look the same.
-_QUIET: frozenset[Status] = frozenset({"pass", "observed", "skip"})
+# A row of these only is no news, and is shown together with its family's other rows that look the same.
+QUIET: frozenset[Status] = frozenset({"pass", "observed", "skip"})
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class GridRow:
     @property
     def quiet(self) -> bool:
         """Whether the row is no news."""
-        return not self.variants and all(s is None or s in _QUIET for s in self.statuses)
+        return not self.variants and all(s is None or s in QUIET for s in self.statuses)
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def _causes(done: RunDone) -> Iterator[str]:
 
 
 def _grid(done: RunDone, laid_out: Grid) -> Iterator[str]:
-    """All cells where they are few. Of many only what differs, then who agrees, then what is alike everywhere."""
+    """All cells where they are few. Of many the rules that are news, then who agrees, then all other rules, counted."""
     if len(laid_out.cells) <= MANY:
         yield from _table(laid_out)
         return
@@ -118,9 +118,8 @@ def _grid(done: RunDone, laid_out: Grid) -> Iterator[str]:
     for group in found.agreeing:
         names = few(done.record, [cell.id for cell in group.others])
         yield f"- {plural(len(group.others), 'cell')} like **{text(label(group.first))}**: {text(names)}"
-    for one in found.everywhere:
-        what = f"{one.status} on every cell: {plural(one.rules, 'rule')} of {', '.join(one.families)}"
-        yield f"- {MARKS[one.status].glyph} {text(what)}"
+    for one in found.counted:
+        yield f"- {MARKS[one.status].glyph} {text(one.says)}"
     yield ""
 
 

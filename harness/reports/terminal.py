@@ -105,17 +105,17 @@ def _print_grid(console: Console, ink: Ink, laid_out: Grid) -> None:
 
 
 def _print_folded(console: Console, page: Page, done: RunDone, found: Folded) -> None:
-    """A grid that does not fit: only what differs, then which cells agree, then what is alike everywhere."""
+    """A grid that does not fit: the rules that are news, then which cells agree, then all other rules, counted."""
     _print_grid(console, page.ink, found.grid)
     ink = page.ink
     page.blank()
     for group in found.agreeing:
         names = few(done.record, [cell.id for cell in group.others])
         page.line(f"{plural(len(group.others), 'cell')} like {label(group.first)}: {names}")
-    for one in found.everywhere:
-        families = ", ".join(one.families)
-        text = Text(f"{ink.glyph(one.status)} ", style=MARKS[one.status].style)
-        page.line(text.append(f"{one.status} on every cell: {plural(one.rules, 'rule')} of {families}"))
+    for one in found.counted:
+        page.line(Text(f"{ink.glyph(one.status)} ", style=MARKS[one.status].style).append(one.says))
+    if found.varying:
+        page.line(f"each rule on each cell: sealmatrix show {done.record.id} --all")
 
 
 def _blocks(console: Console, ink: Ink, laid_out: Grid) -> Iterator[tuple[range, bool]]:

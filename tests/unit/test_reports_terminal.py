@@ -297,3 +297,48 @@ def test_what_a_night_ended_with_stands_above_what_failed() -> None:
     text = raw.getvalue()
     assert text.index("Since last night") < text.index("new: R7 munmap") < text.index("What failed, by cause")
     assert "Since last night" not in printed(default_matrix(FOLDER))
+
+
+def night_of_many_kinds(folder: Path) -> RunDone:
+    """Sixty cells: three with a known bug that two rules see, some that skip, some observed to behave otherwise."""
+    bug = "known: the seal goes missing [CVE-1"
+    pairs = []
+    for number in range(60):
+        kept = [result(rule(f"munmap-{n}")) for n in range(20)]
+        ways = result(rule("madvise-zero", "madvise", "open", "M6"), "observed")
+        seen = replace(ways, verdicts=tuple(replace(v, observed=str(number % 2)) for v in ways.verdicts))
+        cpus = rule("race-unmap", "races")
+        raced = result(cpus) if number > 50 else result(cpus, "skip", "needs two CPUs")
+        known = [result(rule("after-ksm", "sequences")), result(rule("explore-refused", "exploration"))]
+        if number < 3:
+            known = [
+                result(known[0].rule, "known", f"answered 0; {bug}]", "bypass"),
+                result(known[1].rule, "known", f"answers 0; {bug}; seen on 6.12.1]", "bypass"),
+            ]
+        pairs.append((cell(f"debian-6.12.{number}"), [*kept, seen, raced, *known]))
+    return run(folder, pairs)
+
+
+def test_a_night_in_which_all_is_well_goes_on_two_screens_and_every_rule_is_counted() -> None:
+    text = printed(night_of_many_kinds(FOLDER), 80)
+    assert len(text.splitlines()) < 60
+    assert "✓ pass on every cell: 20 rules of munmap" in text
+    assert "○ observed on every cell: 1 rule of madvise" in text
+    assert "✓ pass or skip, by the cell: 1 rule\n" in text
+    assert "race-unmap on 51 cells: needs two CPUs" in text
+    assert "each rule on each cell: sealmatrix show" in text
+    rows = [line for line in text.splitlines() if "≈ bypass" in line]
+    assert [row.split()[0] for row in rows] == ["after-ksm", "explore-refused"]
+
+
+def test_what_is_known_of_many_cells_is_told_once_for_each_cause() -> None:
+    text = printed(night_of_many_kinds(FOLDER), 200)
+    assert text.count("≈ known: the seal goes missing [CVE-1]") == 1
+    assert "on debian-6.12.0, debian-6.12.1, debian-6.12.2 (x86_64), by after-ksm, explore-refused" in text
+
+
+def test_all_names_what_a_long_night_only_counts() -> None:
+    text = printed(night_of_many_kinds(FOLDER), 1000, every=True)
+    assert "race-unmap" in text
+    assert "○ madvise-zero: " in text
+    assert "answered 0; known: the seal goes missing [CVE-1]" in text
