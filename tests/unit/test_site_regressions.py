@@ -33,7 +33,7 @@ def test_what_is_new_stands_first_and_each_regression_has_its_page(tmp_path: Pat
     with reading(database_url(tmp_path)) as connection:
         build_site(connection, tmp_path / "site", load_catalogue(), 10)
     index = (tmp_path / "site/index.html").read_text()
-    assert index.index("Since last night") < index.index("Regressions <small") < index.index("Trend")
+    assert index.index("Since last night") < index.index("Open regressions <small") < index.index("Trend")
     assert 'new: <a href="regressions/R1.html">R1</a> &lt;script&gt;' in index
     assert 'href="regressions/R1.html"' in index
     assert 'href="regressions/R2.html"' not in index
