@@ -12,6 +12,7 @@ must be at least 1,000 programs a second, and the host below 25 % of one core.
 from __future__ import annotations
 
 import argparse
+import gc
 import tempfile
 import time
 from contextlib import closing
@@ -19,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.payload import cpu_seconds
+from harness.cli.main import ALLOCATIONS
 from harness.explore.exploration import Exploration
 from harness.explore.program import Program
 from harness.explore.session import Explorer
@@ -53,6 +55,7 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=20.0)
     options.add_argument("--seed", type=int, default=1)
     chosen = options.parse_args()
+    gc.set_threshold(ALLOCATIONS)  # as in `sealmatrix explore`
     matrix = load_matrix(default_path())
     (spec,) = plan_cells(matrix, kernels=[chosen.kernel], arches=[chosen.arch], profiles=["two-cpus"])
     kernel = provide(matrix, [spec]).kernels[spec.kernel.name, spec.arch]

@@ -24,7 +24,7 @@ from harness.secret_urls import masked_text
 
 # What a run keeps is plain data by the hundred thousand, hardly any of it in cycles: looking for those after every 700
 # allocations, which is Python's way, is a tenth of the CPU that a run takes.
-_ALLOCATIONS = 50_000
+ALLOCATIONS = 50_000
 # The order is that of use; what stands here is what `--help` shows.
 COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "run": ("harness.cli.run", "run", "Boot kernels, run the payload in each, judge the results."),
@@ -114,7 +114,7 @@ def _defect(kind: type[BaseException], error: BaseException, trace: TracebackTyp
 def main(signals: Signals | None = None) -> None:
     """Run the command line that the process was given, and exit. Without ``signals`` these are the caller's."""
     signals = signals or Signals(leave_alone)
-    gc.set_threshold(_ALLOCATIONS)
+    gc.set_threshold(ALLOCATIONS)
     open_missing()
     forget_empty_sizes()
     streams = Streams()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import replace
 
 from harness.explore.operations import ADVICE, DISCARDS, MOVES, by_name
 from harness.explore.program import PLACES, TRAITS, UNITS_MAX, Program, Segment, Step
@@ -42,7 +41,7 @@ def positions() -> Iterator[Program]:
         row = [Segment(1, RW if i % 2 else R, 1, WRITTEN) for i in range(n)]
         yield Program(tuple(row), (Step(MSEAL, 0, n),))
         for k in range(n):
-            sealed = replace(row[k], traits=WRITTEN | SEALED)
+            sealed = row[k]._replace(traits=WRITTEN | SEALED)
             spans = ((0, n), (0, k + 1), (k, n - k), (max(0, k - 1), min(n, k + 2) - max(0, k - 1)))
             steps = [step for a, u in spans for step in (Step(munmap, a, u), Step(mmap, a, u, 1, RW))]
             steps += [Step(MADVISE, a, u, ADVICE["dontneed"], c=by) for a, u in spans for by in (0, 1, 2, 3)]
@@ -63,7 +62,7 @@ def growing() -> Iterator[Program]:
         above: tuple[Segment, ...] = (Segment(1, prot, sealed, traits | SEALED | TRAITS["growsdown"]),)
         above += (Segment(1, prot, 3 - sealed, traits | TRAITS["growsdown"]),) if sealed < 3 else ()
         touch = Step(write, low - 1, 1, 0x31) if prot == RW else Step(read, low - 1, 1)
-        further = replace(touch, start=0)
+        further = touch._replace(start=0)
         steps = [Step(FORK), touch] if how == 1 else [touch, further] if how == 2 else [touch]
         refused = (Step(by_name("mprotect").number, low, sealed, NONE), Step(MREMAP, low, sealed, 0))
         yield Program((Segment(0, 0, low), *above), (*steps, *refused, Step(munmap, low, 1)), 0, PLACES.index("4gib"))

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
 
 from harness.errors import UsageError
 from harness.explore.operations import ADVICE, OPERATIONS, PROTS, Operation, by_name
@@ -37,8 +37,7 @@ BY: dict[str, int] = {"by-thread": 1, "by-process": 4, "without-privilege": 8}
 FLAGS: dict[str, int] = {"quiet": 1, "crowd": 2}
 
 
-@dataclass(frozen=True)
-class Segment:
+class Segment(NamedTuple):
     """Neighbouring units of one sort. ``traits`` are bits of ``TRAITS``."""
 
     kind: int
@@ -62,8 +61,7 @@ def _times(units: int) -> str:
     return f" {units}" if units > 1 else ""
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One operation on ``units`` units from ``start`` on; ``a``, ``b``, ``c`` are the operation's own arguments.
 
     It is repeated ``times`` times. ``by`` are bits of ``BY``: another thread of the process does it, another process
@@ -85,12 +83,12 @@ class Step:
         return OPERATIONS[self.op]
 
     def over(self, start: int, units: int) -> Step:
-        """The same on another range. Programs are made by the thousand a second, and ``replace`` takes its time."""
+        """The same on another range. Programs are made by the thousand a second, and ``_replace`` takes its time."""
         return Step(self.op, start, units, self.a, self.b, self.c, self.times, self.by)
 
     def to_bytes(self) -> bytes:
         """As it travels."""
-        return bytes((self.op, self.start, self.units, self.a, self.b, self.c, self.times, self.by))
+        return bytes(self)
 
     @staticmethod
     def from_bytes(data: bytes) -> Step:
@@ -129,7 +127,7 @@ class Program:
 
     def with_steps(self, steps: Sequence[Step]) -> Program:
         """The same window with other steps."""
-        return replace(self, steps=tuple(steps))
+        return Program(self.segments, tuple(steps), self.scale, self.place, self.flags)
 
     def __str__(self) -> str:
         return "\n".join(self.lines())

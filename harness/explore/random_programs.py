@@ -104,7 +104,7 @@ class Random:
         last = rng.choice(before)
         back = _BACK.get((last.op, last.a))
         if back is not None and rng.random() < 0.4:
-            step = replace(last, a=back, times=1)
+            step = last._replace(a=back, times=1)
         elif step.op == MREMAP:
             return step
         start, end = last.start, last.start + last.units
@@ -124,7 +124,7 @@ class Random:
             steps.append(self._after(steps, self._happening(n), n))
         draw = rng.random()
         if draw < 0.25:  # something that was there before the seal: a key, advice, a lock, a policy
-            segments = tuple(replace(s, traits=s.traits & ~SEALED) for s in segments)
+            segments = tuple(s._replace(traits=s.traits & ~SEALED) for s in segments)
             key = Step(PKEY_MPROTECT, 0, n, rng.choice((RW, R)), 1)
             before = [key] if draw < 0.1 else [self._happening(n) for _ in range(rng.choice((1, 1, 2)))]
             sealing = [Step(MSEAL, 0, n)] if draw < 0.18 or n == 1 else [Step(MSEAL, 0, n - 1), Step(MSEAL, n - 1, 1)]
@@ -136,10 +136,10 @@ class Random:
             if step.op == MREMAP and step.a in TO:
                 arrive = arriving(step.a, units)
                 to = rng.randrange(n - arrive + 1) if 0 < arrive <= n else start
-                step = replace(step, b=to) if to != start else replace(step, a=0)
+                step = step._replace(b=to) if to != start else step._replace(a=0)
             elif step.op == MREMAP and step.b:
-                step = replace(step, b=units - 1) if units > 1 else replace(step, a=0, b=0)
-            steps.append(replace(step.over(start, units), by=by) if by else step.over(start, units))
+                step = step._replace(b=units - 1) if units > 1 else step._replace(a=0, b=0)
+            steps.append(step.over(start, units)._replace(by=by) if by else step.over(start, units))
         scale, place, flags = self._circumstances(n)
         if not scale and rng.random() < 0.15:
             place = rng.randrange(1, len(PLACES))
@@ -211,13 +211,13 @@ class Random:
         step = rng.choice(variants_at(index, n))
         draw = rng.random()
         if draw < 0.012 and step.op not in COSTLY and step.op != BRK:  # a second brk has nothing left to take
-            return replace(step, times=rng.choice((2, 3, 4, 8, 16)))
+            return step._replace(times=rng.choice((2, 3, 4, 8, 16)))
         if draw < 0.04:
-            return replace(step, by=rng.choice(BY_ANOTHER))
+            return step._replace(by=rng.choice(BY_ANOTHER))
         if step.op == MSEAL and step.a:
-            return replace(step, b=rng.randrange(64))
+            return step._replace(b=rng.randrange(64))
         if step.op == WRITE:
-            return replace(step, a=rng.randrange(1, 0x50))
+            return step._replace(a=rng.randrange(1, 0x50))
         return step
 
     def _window(self, n: int) -> tuple[Segment, ...]:
@@ -274,6 +274,6 @@ class Random:
             i = rng.randrange(len(segments))
             if segments[i].kind:
                 bit = rng.choice((SEALED, SEALED, WRITTEN, TRAITS["locked"], TRAITS["comb"]))
-                segments[i] = replace(segments[i], traits=segments[i].traits ^ bit)
+                segments[i] = segments[i]._replace(traits=segments[i].traits ^ bit)
             changed = replace(changed, segments=tuple(segments))
         return placed(changed)

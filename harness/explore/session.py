@@ -182,7 +182,7 @@ class Explorer:
         doubted = problem.oracle == "same-as-twin" and problem.step >= 0
         if doubted and facts is not None and left_out(facts, problem.step):
             steps = list(program.steps)
-            steps[problem.step] = replace(steps[problem.step], by=steps[problem.step].by | _TWIN_TOO)
+            steps[problem.step] = steps[problem.step]._replace(by=steps[problem.step].by | _TWIN_TOO)
             program = program.with_steps(steps)
         finding = self._confirm(program, programs[suspect.index - suspect.index % CHUNK : suspect.index], problem)
         if finding is None:

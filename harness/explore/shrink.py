@@ -61,9 +61,9 @@ def smaller(program: Program) -> Iterator[Program]:
 
 def _sealed(program: Program, step: Step) -> tuple[Segment, ...]:
     """The window as a first step seals it."""
-    units = [replace(segment, units=1) for segment in program.segments for _ in range(segment.units)]
+    units = [segment._replace(units=1) for segment in program.segments for _ in range(segment.units)]
     for i in (i for i in range(step.start, step.start + step.units) if units[i].kind):
-        units[i] = replace(units[i], traits=units[i].traits | TRAITS["sealed"])
+        units[i] = units[i]._replace(traits=units[i].traits | TRAITS["sealed"])
     return merged(units)
 
 
@@ -74,24 +74,24 @@ def _plainer(segment: Segment) -> Iterator[Segment]:
     last = ("sealed", "written")
     for bit in (*(b for name, b in TRAITS.items() if name not in last), *(TRAITS[name] for name in last)):
         if segment.traits & bit:
-            yield replace(segment, traits=segment.traits & ~bit)
+            yield segment._replace(traits=segment.traits & ~bit)
     if segment.kind != KINDS.index("anon"):
-        yield replace(segment, kind=KINDS.index("anon"))
+        yield segment._replace(kind=KINDS.index("anon"))
     if segment.prot != _RW:
-        yield replace(segment, prot=_RW)
+        yield segment._replace(prot=_RW)
 
 
 def _plainer_steps(step: Step) -> Iterator[Step]:
     if step.times > 1:
-        yield replace(step, times=1)
-        yield replace(step, times=step.times // 2)
-        yield replace(step, times=step.times - 1)
+        yield step._replace(times=1)
+        yield step._replace(times=step.times // 2)
+        yield step._replace(times=step.times - 1)
     for bit in BY.values():
         if step.by & bit:
-            yield replace(step, by=step.by & ~bit)
+            yield step._replace(by=step.by & ~bit)
     if step.operation.ranged and step.units > 1:
-        yield replace(step, units=step.units - 1)
-        yield replace(step, start=step.start + 1, units=step.units - 1)
+        yield step._replace(units=step.units - 1)
+        yield step._replace(start=step.start + 1, units=step.units - 1)
 
 
 def _without_unit(program: Program, unit: int) -> Program | None:
@@ -101,7 +101,7 @@ def _without_unit(program: Program, unit: int) -> Program | None:
         units = segment.units - (at <= unit < at + segment.units)
         at += segment.units
         if units:
-            segments.append(replace(segment, units=units))
+            segments.append(segment._replace(units=units))
     steps = []
     for step in program.steps:
         cut = _step_without(step, unit)
@@ -128,7 +128,7 @@ def _step_without(step: Step, unit: int) -> Step | None:
             return None
     elif step.op == _MREMAP and b:
         b = max(1, b - (step.start <= unit < step.start + step.units))
-    return replace(step, start=start, units=units, b=b)
+    return step._replace(start=start, units=units, b=b)
 
 
 def shrink(program: Program, shows: Callable[[Sequence[Program]], list[bool]], *, rounds: int = 60) -> Program:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cache
 
 from harness.explore.operations import ADVICE, MOVES, by_name
@@ -92,7 +91,7 @@ def _battery_of(prot: int, by: int) -> tuple[Step, ...]:
     ]
     if prot != RW:
         steps[2:2] = [Step(MADVISE, 1, 3, ADVICE["dontneed-locked"]), Step(MADVISE, 2, 1, ADVICE["dontfork"])]
-    return tuple(replace(step, by=by) for step in steps)
+    return tuple(step._replace(by=by) for step in steps)
 
 
 _LASTING = tuple(
@@ -120,8 +119,8 @@ _LASTING = tuple(
 def _happened(template: Template, start: int, units: int) -> Step:
     step = Step(template.op, start, units, template.a, template.b, template.c)
     if not step.operation.ranged:
-        return replace(step, start=0, units=0)
-    return replace(step, a=0x21) if template.op == WRITE else step
+        return step._replace(start=0, units=0)
+    return step._replace(a=0x21) if template.op == WRITE else step
 
 
 def consequences(rng: random.Random) -> Iterator[Program]:
@@ -243,14 +242,14 @@ def together(rng: random.Random) -> Program:
             continue
         (before if keyed or rng.random() < 0.4 else after).append(step)
         if step.op == MADVISE and step.a == ADVICE["guard-install"]:
-            (before if before[-1:] == [step] else after).append(replace(step, a=ADVICE["guard-remove"]))
+            (before if before[-1:] == [step] else after).append(step._replace(a=ADVICE["guard-remove"]))
         if step.op == FORK:
             (before if before[-1:] == [step] else after).append(Step(WRITE, 0, n, 0x21))
     traits = WRITTEN if rng.random() < 0.8 else 0
     for name, often in (("noreserve", 0.3), ("growsdown", 0.3), ("comb", 0.15)):
         traits |= TRAITS[name] if rng.random() < often else 0
     by = rng.choice(BY_ANOTHER) if rng.random() < 0.2 else 0
-    forbidden = [replace(step, by=by) for step in _battery_of(prot, 0)]
+    forbidden = [step._replace(by=by) for step in _battery_of(prot, 0)]
     more = [_refusable(rng, *rng.choice(((1, 3), (2, 1), (1, 1), (3, 1), (1, 2), (2, 2)))) for _ in range(8)]
     steps = [*before, Step(MSEAL, 1, 3), *after, *forbidden[:-1], *more, forbidden[-1]][-STEPS_MAX:]
     place = rng.choice((0, 0, 0, *range(1, len(PLACES))))
@@ -261,9 +260,9 @@ def _refusable(rng: random.Random, start: int, units: int) -> Step:
     """Something that has to be refused, on a range inside sealed memory."""
     step = rng.choice(FORBIDDEN)
     if step.op == MREMAP and (step.a in TO or (step.b and units == 1)):
-        step = replace(step, a=0, b=0)
+        step = step._replace(a=0, b=0)
     elif step.op == MREMAP and step.b:
-        step = replace(step, b=units - 1)
+        step = step._replace(b=units - 1)
     return step.over(start, units)
 
 

@@ -5,8 +5,8 @@ Looking does not show what is sealed, what kind of memory it is, or what its twi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from errno import errorcode
+from typing import NamedTuple
 
 from harness.explore.operations import ADVICE, MOVES, PROTS, SEALINGS, Operation
 from harness.explore.program import Segment
@@ -40,8 +40,7 @@ NO_SEAL = {
 EMPTY = SEALINGS.index("empty")
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """The hidden part: ``attrs`` has a byte for each unit, ``rights`` are those of the protection key; ``freed`` has
     a bit for each unit that the kernel may empty whenever it likes (MADV_FREE), ``unlocked`` one for each that may be
     locked no more in the twin."""

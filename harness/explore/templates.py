@@ -174,5 +174,5 @@ def placed(program: Program) -> Program:
         return program
     if {s.kind for s in itertools.dropwhile(lambda s: s.kind == 0, program.segments)} == {1}:
         return replace(program, place=PLACES.index("4gib"))
-    plain = tuple(replace(s, traits=s.traits & ~bit) for s in program.segments)
+    plain = tuple(s._replace(traits=s.traits & ~bit) for s in program.segments)
     return replace(program, segments=merged(plain))

@@ -10,8 +10,9 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
-from harness.explore.program import Program, Segment, Step
+from harness.explore.program import Program
 
 VERSION = 1
 MAPPED, READ, WRITE, EXEC, SHARED, FILE, RAGGED = 1, 2, 4, 8, 16, 32, 128
@@ -31,20 +32,10 @@ class WireError(Exception):
     """Bytes that are no record of the programs sent."""
 
 
-@lru_cache(65536)
-def _segments(segments: tuple[Segment, ...]) -> bytes:
-    return b"".join(bytes((s.kind, s.prot, s.units, s.traits)) for s in segments)
-
-
-@lru_cache(262144)
-def _step(step: Step) -> bytes:
-    return step.to_bytes()
-
-
 def encode(program: Program) -> bytes:
     """One program as it travels."""
-    segments = _segments(program.segments)
-    steps = b"".join(map(_step, program.steps))
+    segments = b"".join(map(bytes, program.segments))
+    steps = b"".join(map(bytes, program.steps))
     size = _HEAD.size + len(segments) + len(steps)
     return (
         _HEAD.pack(size, program.units, program.scale, program.place, program.flags, len(program.segments),
@@ -57,8 +48,7 @@ def encode_batch(programs: Sequence[bytes], *, chunk: int, deadline_ms: int) -> 
     return _BATCH.pack(b"SMXP", VERSION, chunk, len(programs), deadline_ms) + b"".join(programs)
 
 
-@dataclass(frozen=True, slots=True)
-class Pass:
+class Pass(NamedTuple):
     """What one pass saw. ``first`` is the result of sealing, of a child how it ended.
 
     ``looks`` has one more entry than there are steps; each is division, seen and contents. ``answers`` are (errno or
@@ -72,8 +62,7 @@ class Pass:
     munmap: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ProgramFacts:
+class ProgramFacts(NamedTuple):
     """What one program saw: with its seals and without, and the child's where it forks and both go on."""
 
     status: int

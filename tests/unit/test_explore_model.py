@@ -62,7 +62,7 @@ def window(text: str, *, answer: int = 0, twin: int | None = None, sealed: set[i
 
 
 def _units(program: Program):
-    return [replace(s, units=1) for s in program.segments for _ in range(s.units)]
+    return [s._replace(units=1) for s in program.segments for _ in range(s.units)]
 
 
 def oracles(judged: Judged) -> list[str]:
@@ -192,7 +192,7 @@ def test_mremap_over_a_division_that_the_twin_has_not_may_answer_otherwise() -> 
     assert oracles(seen.judge()) == ["same-as-twin"]
     facts = seen.facts()
     divided = b"\x07\0" + facts.sealed.looks[0][2:]
-    facts = replace(facts, sealed=replace(facts.sealed, looks=(divided, divided)))
+    facts = facts._replace(sealed=facts.sealed._replace(looks=(divided, divided)))
     judged = ProgramJudge().judge(seen.program, [step.to_bytes() for step in seen.program.steps], facts)
     assert oracles(judged) == []
 
@@ -200,9 +200,9 @@ def test_mremap_over_a_division_that_the_twin_has_not_may_answer_otherwise() -> 
 def test_a_process_that_was_killed_is_a_finding_and_one_without_room_is_none() -> None:
     seen = window(SEALED_MIDDLE + "munmap 0-2", answer=EPERM)
     steps = [step.to_bytes() for step in seen.program.steps]
-    killed = ProgramJudge().judge(seen.program, steps, replace(seen.facts(), status=2, detail=9))
+    killed = ProgramJudge().judge(seen.program, steps, seen.facts()._replace(status=2, detail=9))
     assert oracles(killed) == ["console"] and "signal 9" in killed.problems[0].text
-    unasked = ProgramJudge().judge(seen.program, steps, replace(seen.facts(), status=1))
+    unasked = ProgramJudge().judge(seen.program, steps, seen.facts()._replace(status=1))
     assert not unasked.problems and not unasked.asked
 
 
@@ -399,7 +399,7 @@ def test_collapsing_where_the_twins_mappings_are_larger_may_answer_otherwise() -
     assert oracles(seen.judge()) == ["same-as-twin"]
     facts = seen.facts()
     divided = tuple(b"\x07\0" + look[2:] for look in facts.sealed.looks)
-    facts = replace(facts, sealed=replace(facts.sealed, looks=divided))
+    facts = facts._replace(sealed=facts.sealed._replace(looks=divided))
     judged = ProgramJudge().judge(seen.program, [step.to_bytes() for step in seen.program.steps], facts)
     assert oracles(judged) == []
 
@@ -448,7 +448,7 @@ def test_collapsing_may_not_be_refused_by_a_seal_nor_change_what_is_there() -> N
     def judged(seen: Window) -> list[str]:
         facts = seen.facts()
         divided = tuple(b"\x07\0" + look[2:] for look in facts.sealed.looks)
-        facts = replace(facts, sealed=replace(facts.sealed, looks=divided))
+        facts = facts._replace(sealed=facts.sealed._replace(looks=divided))
         return oracles(ProgramJudge().judge(seen.program, [step.to_bytes() for step in seen.program.steps], facts))
 
     assert judged(window(text, answer=EINVAL, twin=0)) == []
@@ -539,6 +539,6 @@ def test_a_quiet_program_reads_what_the_twin_has_moved_away() -> None:
     assert oracles(one.judge()) == ["sealed-unchanged"]
     facts = one.facts()
     looks = tuple(b"\x03\0" + look[2:] for look in facts.sealed.looks)
-    divided = replace(facts, sealed=replace(facts.sealed, looks=looks))
+    divided = facts._replace(sealed=facts.sealed._replace(looks=looks))
     steps = [step.to_bytes() for step in one.program.steps]
     assert oracles(ProgramJudge().judge(one.program, steps, divided)) == []
