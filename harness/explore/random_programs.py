@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
+from typing import NamedTuple
 
 from harness.explore.program import FLAGS, PLACES, STEPS_MAX, TRAITS, Program, Segment, Step
 from harness.explore.sorts import THERE_AND_BACK, together
@@ -34,16 +37,31 @@ from harness.explore.templates import (
     variants_at,
 )
 
-_KIND_WEIGHTS = ((1, 60), (2, 7), (3, 10), (4, 12), (5, 6), (0, 5))
-_PROT_WEIGHTS = ((RW, 45), (R, 35), (NONE, 12), (RX, 8))
 _WIDTHS = (2, 3, 3, 4, 4, 4, 5, 5, 5, 5, 6, 6, 7, 8, 10, 12, 16)
 _LENGTHS = (3, 4, 5, 6, 6, 6, 6, 7, 8, 9)
 
 
-def _draw(rng: random.Random, weighted: Sequence[tuple[int, int]]) -> int:
-    return rng.choices([value for value, _ in weighted], [weight for _, weight in weighted])[0]
+class Weighted(NamedTuple):
+    """Values and their weights added up."""
+
+    values: Sequence[int]
+    sums: Sequence[float]
+
+    @staticmethod
+    def of(*weights: tuple[int, int]) -> Weighted:
+        """From pairs of a value and its weight."""
+        return Weighted([value for value, _ in weights], list(accumulate(weight for _, weight in weights)))
+
+    def draw(self, rng: random.Random) -> int:
+        """One value, the one that ``rng.choices`` would draw."""
+        return self.values[bisect(self.sums, rng.random() * self.sums[-1], 0, len(self.values) - 1)]
 
 
+_MAPPED = ((1, 60), (2, 7), (3, 10), (4, 12), (5, 6))
+_KINDS, _KINDS_OR_HOLE = Weighted.of(*_MAPPED), Weighted.of(*_MAPPED, (0, 5))
+_SEALED_KINDS = Weighted.of((1, 70), (2, 6), (3, 8), (4, 12), (5, 4))
+_PROTS = Weighted.of((RW, 45), (R, 35), (NONE, 12), (RX, 8))
+_TEMPLATES = Weighted(range(len(TEMPLATES)), CUMULATIVE)
 _BACK = {(there.op, there.a): back.a for there, back in THERE_AND_BACK}
 
 
@@ -167,7 +185,7 @@ class Random:
 
     def _sealed_window(self, n: int) -> tuple[Segment, ...]:
         rng, segments, left = self._rng, [], n
-        kind, prot = rng.choices((1, 2, 3, 4, 5), (70, 6, 8, 12, 4))[0], _draw(rng, _PROT_WEIGHTS)
+        kind, prot = _SEALED_KINDS.draw(rng), _PROTS.draw(rng)
         base = WRITTEN if rng.random() < 0.75 else 0
         for name, often in (
             ("locked", 0.15),
@@ -181,7 +199,7 @@ class Random:
             units = min(left, rng.choice((1, 2, 3, 4, 8, 16)))
             sealed = SEALED if rng.random() < 0.75 else 0
             if rng.random() < 0.3:
-                prot = _draw(rng, _PROT_WEIGHTS)
+                prot = _PROTS.draw(rng)
             segments.append(Segment(kind, prot, units, base | sealed))
             left -= units
         return merged(segments)
@@ -207,7 +225,7 @@ class Random:
 
     def _step(self, n: int) -> Step:
         rng = self._rng
-        index = rng.choices(range(len(TEMPLATES)), cum_weights=CUMULATIVE)[0]
+        index = _TEMPLATES.draw(rng)
         step = rng.choice(variants_at(index, n))
         draw = rng.random()
         if draw < 0.012 and step.op not in COSTLY and step.op != BRK:  # a second brk has nothing left to take
@@ -233,15 +251,15 @@ class Random:
     def _new_window(self, n: int) -> tuple[Segment, ...]:
         rng, segments, left = self._rng, [], n
         alike = rng.random() < 0.6
-        first = (_draw(rng, _KIND_WEIGHTS[:-1]), _draw(rng, _PROT_WEIGHTS))
+        first = (_KINDS.draw(rng), _PROTS.draw(rng))
         base = WRITTEN if rng.random() < 0.75 else 0
         while left:
             units = min(left, rng.choice((1, 1, 1, 1, 2, 2, 3, 4, 8)))
             kind, prot = first
             if not alike:
-                kind, prot = _draw(rng, _KIND_WEIGHTS), _draw(rng, _PROT_WEIGHTS)
+                kind, prot = _KINDS_OR_HOLE.draw(rng), _PROTS.draw(rng)
             elif rng.random() < 0.2:
-                prot = _draw(rng, _PROT_WEIGHTS)
+                prot = _PROTS.draw(rng)
             traits = base if rng.random() < 0.85 else base ^ WRITTEN
             traits |= SEALED if rng.random() < 0.45 else 0
             traits |= TRAITS["locked"] if rng.random() < 0.06 else 0

@@ -249,7 +249,7 @@ def together(rng: random.Random) -> Program:
     for name, often in (("noreserve", 0.3), ("growsdown", 0.3), ("comb", 0.15)):
         traits |= TRAITS[name] if rng.random() < often else 0
     by = rng.choice(BY_ANOTHER) if rng.random() < 0.2 else 0
-    forbidden = [step._replace(by=by) for step in _battery_of(prot, 0)]
+    forbidden = _battery_of(prot, by)
     more = [_refusable(rng, *rng.choice(((1, 3), (2, 1), (1, 1), (3, 1), (1, 2), (2, 2)))) for _ in range(8)]
     steps = [*before, Step(MSEAL, 1, 3), *after, *forbidden[:-1], *more, forbidden[-1]][-STEPS_MAX:]
     place = rng.choice((0, 0, 0, *range(1, len(PLACES))))

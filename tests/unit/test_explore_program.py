@@ -13,7 +13,7 @@ from harness.explore.corpus import load_corpus
 from harness.explore.fixed_sorts import attached, growing, keyed, positions
 from harness.explore.operations import ADVICE, DISCARDS, OPERATIONS, by_name
 from harness.explore.program import BY, KINDS, PLACES, STEPS_MAX, TRAITS, Program, Step, parse_program
-from harness.explore.random_programs import Random
+from harness.explore.random_programs import Random, Weighted
 from harness.explore.shrink import size, smaller
 from harness.explore.sorts import in_turn, there_and_back, together
 from harness.explore.source import ProgramSource, whole_process_first
@@ -246,3 +246,12 @@ def test_what_is_moved_and_made_shorter_has_its_sealed_unit_anywhere() -> None:
     shorter = [p for p in positions() if str(p.steps[0]).split()[2:3] == ["to-shorter"]]
     assert {tuple(p.sealed_units()[: p.steps[0].units]).index(True) for p in shorter} == set(range(5))
     assert all(p.steps[0].b + p.steps[0].units - 1 <= p.units for p in shorter)
+
+
+def test_a_value_is_drawn_as_the_library_draws_it() -> None:
+    """So a seed gives the programs it gave when ``choices`` added the weights up for each draw."""
+    values, weights = (3, 1, 4, 0), (7, 1, 2, 5)
+    ours, theirs = random.Random("7/1"), random.Random("7/1")
+    drawn = [Weighted.of(*zip(values, weights, strict=True)).draw(ours) for _ in range(1000)]
+    assert drawn == [theirs.choices(values, weights)[0] for _ in range(1000)]
+    assert set(drawn) == set(values)
