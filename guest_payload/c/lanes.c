@@ -27,6 +27,7 @@ enum { LANES_MAX = 2, STACK_SIZE = 256 << 10 };
 struct counts {
 	_Atomic size_t next_batch, next_free, observed;
 	_Atomic long half_ns, operation_ns, bytes;
+	_Atomic int turn; /* to write */
 };
 
 struct run {
@@ -199,7 +200,7 @@ static void be_lane(void *argument)
 		prctl(PR_SET_NAME, name);
 	}
 	engine_start(run.how->deadline_ms, run.lane == NO_LANE ? 0 : run.lane);
-	report_start();
+	report_start(&run.counts->turn);
 	if (run.how->coverage)
 		coverage_open();
 	observe_share(&run);

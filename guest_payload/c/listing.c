@@ -23,7 +23,7 @@ bool begins(const char *text, const char *prefix)
 
 void open_listing(struct listing *l, bool smaps)
 {
-	l->next = l->have = l->between = l->flags = l->last = 0;
+	l->next = l->have = l->at = l->between = l->flags = l->last = 0;
 	l->broken = l->amid = l->rest = false;
 	l->fd = smaps ? (int)sys(SYS_openat, AT_FDCWD, "/proc/self/smaps", O_RDONLY | O_CLOEXEC) : -1;
 	l->smaps = l->fd >= 0;
@@ -33,9 +33,8 @@ void open_listing(struct listing *l, bool smaps)
 
 void rewind_listing(struct listing *l)
 {
-	l->next = l->have = 0;
+	l->next = l->have = l->at = 0;
 	l->amid = l->rest = false;
-	sys(SYS_lseek, l->fd, 0, SEEK_SET);
 }
 
 void close_listing(struct listing *l)
@@ -53,11 +52,12 @@ static bool read_more(struct listing *l, size_t bytes)
 	l->next = 0;
 	if (l->have + bytes > sizeof(l->buffer))
 		l->have = 0;
-	got = sys(SYS_read, l->fd, l->buffer + l->have, bytes);
+	got = sys(SYS_pread64, l->fd, l->buffer + l->have, bytes, l->at);
 	l->broken |= got < 0;
 	if (got <= 0)
 		return false;
 	l->have += (size_t)got;
+	l->at += (size_t)got;
 	return true;
 }
 

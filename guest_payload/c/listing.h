@@ -14,6 +14,7 @@ struct listing {
 	bool amid;  /* a mapping's first line was read, and its flags were not */
 	bool rest;  /* they were, but for the end of their line */
 	size_t next, have;
+	size_t at; /* in the file, of what is read next: 0 is the lowest mapping, as things are then */
 	/*
 	 * Of smaps, once a mapping was read: how many bytes lie between its first line and its flags, how many told of
 	 * its seal, and how many are asked for of the next one's, the fewer of the last two.

@@ -265,7 +265,7 @@ int main(int argc, char **argv)
 	if (argc == 5 && !strcmp(argv[1], "--explore") && !strcmp(argv[3], "--seen"))
 		return explore(argv[2], argv[4]);
 	parse_options(argc, argv, &o);
-	report_start();
+	report_start(NULL);
 	if (o.trace)
 		trace_probe(o.trace);
 	plan = make_plan(&o.selection);

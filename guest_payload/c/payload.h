@@ -415,7 +415,7 @@ struct system {
 	char capabilities[24]; /* effective, in hexadecimal digits */
 	char cmdline[2048];
 };
-void report_start(void); /* in each process that reports */
+void report_start(_Atomic int *turn); /* in each process that reports; shared by those that run at once, or NULL */
 void report_list(const struct plan *plan);
 void report_trace(const struct probe *probe); /* the head of a trace */
 void report_plan(const struct plan *plan, const struct system *system, int lanes);

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Facts to JSON lines on standard output. No line is spread over two write(2)s, and lanes that share a pipe cannot cut
- * into each other's lines: what is written while they run is no longer than a pipe takes at once (pipe(7), PIPE_BUF).
- */
+/* Facts to JSON lines on standard output. Lanes that share it take turns, and cannot cut into each other's lines. */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <limits.h>
+#include <linux/futex.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,10 +24,11 @@
 static struct output {
 	size_t used, size; /* of text */
 	long sent; /* bytes, so far */
+	_Atomic int *turn; /* to write; of all lanes, or NULL where nobody else writes */
 	char text[];
 } *out;
 
-enum { OUTPUT_SIZE = 16384 };
+enum { OUTPUT_SIZE = 16384, TURN_FREE = 0, TURN_TAKEN, TURN_WANTED };
 
 static void *map_output(size_t size)
 {
@@ -39,9 +38,10 @@ static void *map_output(size_t size)
 	return at;
 }
 
-void report_start(void)
+void report_start(_Atomic int *turn)
 {
 	out = map_output(OUTPUT_SIZE);
+	out->turn = turn;
 	out->used = 0;
 	out->sent = 0;
 	out->size = OUTPUT_SIZE - sizeof(*out);
@@ -150,21 +150,33 @@ static void end_line(void)
 	put("}\n");
 }
 
-/* As many whole lines as a pipe takes at once; a line that is longer than that is sent while nobody else writes. */
-static size_t portion(const char *text, size_t length)
+/* Lanes share a pipe, which keeps together no more than PIPE_BUF: one writes while the others wait (futex(2)). */
+static void take_turn(_Atomic int *turn)
 {
-	size_t end = length < PIPE_BUF ? length : PIPE_BUF;
+	int free = TURN_FREE;
 
-	while (end && text[end - 1] != '\n')
-		end--;
-	return end ? end : length;
+	if (!turn || atomic_compare_exchange_strong(turn, &free, TURN_TAKEN))
+		return;
+	while (atomic_exchange(turn, TURN_WANTED) != TURN_FREE)
+		sys(SYS_futex, turn, FUTEX_WAIT, TURN_WANTED, NULL);
 }
 
-/* Write what has been put, complete lines all of it. */
+static void give_turn(_Atomic int *turn)
+{
+	if (turn && atomic_exchange(turn, TURN_FREE) == TURN_WANTED)
+		sys(SYS_futex, turn, FUTEX_WAKE, 1);
+}
+
+/*
+ * Write what has been put, complete lines all of it: all that a batch has to say at once, for each write wakes who
+ * reads, and where CPUs are emulated a change of processes costs as much as a dozen system calls.
+ */
 static void send(void)
 {
+	if (out->used)
+		take_turn(out->turn);
 	for (const char *p = out->text; out->used;) {
-		ssize_t wrote = write(STDOUT_FILENO, p, portion(p, out->used));
+		ssize_t wrote = write(STDOUT_FILENO, p, out->used);
 
 		if (wrote < 0 && errno == EINTR)
 			continue;
@@ -173,6 +185,8 @@ static void send(void)
 		p += wrote;
 		out->used -= (size_t)wrote;
 		out->sent += wrote;
+		if (!out->used)
+			give_turn(out->turn);
 	}
 }
 
@@ -291,16 +305,6 @@ void report_plan(const struct plan *plan, const struct system *system, int lanes
 	end_line();
 	send();
 }
-
-/*
- * The longest line there can be of a probe: a half has two snapshots, three lists and the extras, of which one is
- * a text.
- */
-enum {
-	HALF_MAX = 2 * UNITS_MAX * (UNIT_TEXT + 3) + 2 * UNITS_MAX * 6 + 2 * (UNITS_MAX + 3) + EXTRA_TEXT +
-		   EXTRAS_MAX * 48 + 256
-};
-_Static_assert(2 * HALF_MAX + 256 <= PIPE_BUF, "an observation fits into one write to a pipe");
 
 void report_begin(const char *probe, int lane)
 {

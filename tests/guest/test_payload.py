@@ -6,10 +6,12 @@ import json
 import os
 import platform
 import resource
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from errno import EINVAL, ENOMEM, ENOSYS, EOPNOTSUPP, EPERM
 from functools import cache
@@ -69,6 +71,25 @@ def test_the_plan_tells_the_mode_of_seccomp(tmp_path: Path) -> None:
         plan = records(subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60, check=True).stdout)[0]
         assert isinstance(plan, Plan)
         assert plan.features["seccomp"] == mode
+
+
+def test_a_batch_is_told_in_one_write(whole: Stream, tmp_path: Path) -> None:
+    """Each write wakes the reader, and each change of processes flushes a TLB. A socket keeps writes apart."""
+    reader, writer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    writer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    command = [str(program()), "--run", "mprotect-*", "--run", "madvise-*"]
+    with reader, writer, ThreadPoolExecutor(1) as pool:
+        packets = pool.submit(lambda: list(iter(lambda: reader.recv(1 << 20), b"")))
+        try:
+            subprocess.run(command, cwd=tmp_path, stdout=writer, timeout=60, check=True)
+        finally:
+            writer.shutdown(socket.SHUT_WR)
+        written = packets.result(timeout=60)
+    found = [records(packet) for packet in written]  # each of whole lines
+    batched = {record.probe for packet in found for record in packet if isinstance(record, Batch)}
+    alone = {record.probe for packet in found for record in packet if isinstance(record, Begin)}
+    assert sum(isinstance(record, Observation) for packet in found for record in packet) > 1000
+    assert len(found) <= len(batched) + len(alone) + 4, "and of the plan, the end, and one of each lane"
 
 
 def test_the_plan_tells_the_capabilities(tmp_path: Path) -> None:
