@@ -299,6 +299,7 @@ _Noreturn void halves(struct probe_batch *batch, int count, bool sealed)
 	if (i == count)
 		_exit(0);
 	be_named(batch->first + (size_t)i);
-	keep_table(window_of(i + 1));
+	if (!(batch->probes[i].region->traits & (FAR | FARTHEST))) /* whose page tables are elsewhere */
+		keep_table(window_of(i + 1));
 	run(&batch->probes[i], sealed, &batch->facts[sealed][i], i + 1);
 }
