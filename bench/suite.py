@@ -4,11 +4,13 @@
     bench/suite.py                                  both architectures, two CPUs and so two lanes
     bench/suite.py -a x86_64 --cpus 1 -s default    the probes of a selection, on one CPU
     bench/suite.py --against DIR -n 5               beside another checkout's payload and guests, in turn, with ratios
+    bench/suite.py --counted --against DIR -n 1     instructions in place of time: the same on a busy machine
     bench/suite.py --json suite.json
 
 Every measurement has a guest of its own, freshly booted, as a cell has; the ways take turns, and each round another
 begins, so that whatever else the machine does falls on all alike. Seconds are on the wall and of QEMU's CPU: of a busy
-machine the latter tell more. The share of the calls under test is from the guest's own clock, as are the medians by
+machine the latter tell more, and instructions are the same on any (those of the halves; a nanosecond in which the guest
+waits counts as one). The share of the calls under test is from the guest's own clock, as are the medians by
 family.
 """
 
@@ -65,11 +67,11 @@ def ways(against: Path | None) -> list[Way]:
     return [*found, Way("against", against)] if against else found
 
 
-def measure(kernel: str, arch: str, cpus: int, way: Way, options: Sequence[str]) -> Took:
+def measure(kernel: str, arch: str, cpus: str, way: Way, options: Sequence[str]) -> Took:
     """Boot a guest with the way's own harness and run its suite in it."""
     with tempfile.TemporaryDirectory(prefix="sealmatrix-bench-") as folder:
         stream = Path(folder) / "stream"
-        argv = [sys.executable, str(ONCE), kernel, arch, str(cpus), str(stream), *way.options, *options]
+        argv = [sys.executable, str(ONCE), kernel, arch, cpus, str(stream), *way.options, *options]
         environment = {**os.environ, "PYTHONPATH": str(way.root)}
         done = subprocess.run(argv, cwd=way.root, env=environment, stdout=subprocess.PIPE, text=True, check=True)
         seconds = json.loads(done.stdout.splitlines()[-1])
@@ -92,7 +94,7 @@ def took(said: bytes, wall: float, cpu: float) -> Took:
 
 
 def rounds(
-    kernel: str, arch: str, cpus: int, compared: Sequence[Way], options: Sequence[str], count: int
+    kernel: str, arch: str, cpus: str, compared: Sequence[Way], options: Sequence[str], count: int
 ) -> Iterator[tuple[str, Took]]:
     """All measurements, each round beginning with another way."""
     for number in range(count):
@@ -141,6 +143,7 @@ def main() -> None:
     parser.add_argument("-k", "--kernel", default="debian-6.12")
     parser.add_argument("-a", "--arch", action="append", choices=ARCHES, help="[default: all]")
     parser.add_argument("--cpus", type=int, choices=(1, 2), default=2, help="of the guest, and so lanes")
+    parser.add_argument("--counted", action="store_true", help="one CPU, and a clock that counts instructions")
     parser.add_argument("-s", "--selection", help="only the probes of this selection of kernels.yaml")
     parser.add_argument(
         "-r", "--run", action="append", default=[], metavar="GLOB", help="only these probes, or all but !GLOB"
@@ -152,12 +155,14 @@ def main() -> None:
     matrix = load_matrix(default_path())
     compared = ways(options.against)
     globs = globs_of(matrix, options.selection, options.run)
+    cpus = "counted" if options.counted else str(options.cpus)
     written: dict[str, dict[str, list[dict[str, object]]]] = {}
     for arch in options.arch or ARCHES:
         found: dict[str, list[Took]] = {way.name: [] for way in compared}
-        for name, one in rounds(options.kernel, arch, options.cpus, compared, globs, options.rounds):
+        for name, one in rounds(options.kernel, arch, cpus, compared, globs, options.rounds):
             found[name].append(one)
-            print(f"  {arch} {name}: {one.wall:.2f} s, {one.cpu:.2f} s of CPU", flush=True)
+            counted = f", {1e9 * one.halves / max(1, one.probes):,.0f} instructions a probe" if options.counted else ""
+            print(f"  {arch} {name}: {one.wall:.2f} s, {one.cpu:.2f} s of CPU{counted}", flush=True)
         report(f"{options.kernel} {arch}", found)
         written[arch] = {name: [asdict(one) for one in runs] for name, runs in found.items()}
     if options.json:

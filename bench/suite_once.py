@@ -2,7 +2,7 @@
 """One run of the suite in a guest of its own, for bench/suite.py: a program of its own, because it is run with another
 checkout's harness as well, and so uses only what they have in common.
 
-    PYTHONPATH=DIR bench/suite_once.py KERNEL ARCH CPUS STREAM [PAYLOAD OPTION ...]
+    PYTHONPATH=DIR bench/suite_once.py KERNEL ARCH CPUS|counted STREAM [PAYLOAD OPTION ...]
 
 Writes the payload's stream to STREAM, and prints seconds on the wall and of QEMU's CPU.
 """
@@ -39,7 +39,10 @@ def main() -> None:
     if not isinstance(kernel, Kernel):
         raise kernel
     payload = build(cell.arch)
-    profile = replace(cell.profile, smp=int(cpus), memory=256 * int(cpus))
+    if cpus == "counted":  # the guest's clock counts its instructions
+        profile = replace(cell.profile, smp=1, memory=512, counted=True)
+    else:
+        profile = replace(cell.profile, smp=int(cpus), memory=256 * int(cpus))
     with tempfile.TemporaryDirectory(prefix="sealmatrix-bench-") as folder, Path(stream).open("wb") as said:
         guest = QemuGuest(kernel, profile, Path(folder), Wishes(acceleration="tcg", scale=10))
         try:
