@@ -139,7 +139,7 @@ def nightly(
     today's rules. Once a day a sample of them is run all the same, and a difference is an alarm. A cell that fails is
     run once more in a fresh guest. Where everything is answered and the last night says all of it, no run is made. A
     night that was killed is continued by the same command. Exit status: 0 nothing got worse, 1 something did, 2 usage,
-    3 a kernel gave no answer or a kept answer is in doubt, 130 interrupted.
+    3 a kernel gave no answer or a stored answer is in doubt, 130 interrupted.
     """
     aside = Console(stderr=True)
     hush(quiet)

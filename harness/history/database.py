@@ -64,7 +64,7 @@ def reading(url: URL) -> Iterator[Connection]:
     """Open the history to ask it. Raises ``UsageError`` when there is none, ``StoreError`` when it does not answer."""
     if _is_missing(url):
         raise UsageError(
-            f"there is no history in {url.database}; a run makes one; "
+            f"there is no history in {url.database}. A run makes one; "
             "to make it from a results folder: sealmatrix history rebuild"
         )
     with _engine(url, "BEGIN") as engine:
