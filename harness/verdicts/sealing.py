@@ -61,10 +61,12 @@ def _differences(probe: ProbeName, before: Snapshot, after: Snapshot) -> list[st
 
 def _moved(index: int, old: Unit, new: Unit) -> str | None:
     """Whether another page is there, one where none was, or none where one was."""
+    if old.presence == new.presence:
+        return None
     pair = {old.presence, new.presence}
     anonymous = old.backing in ("anon", "heap", "stack")
     allowed = _OBJECT if not anonymous else frozenset("fn")
-    if len(pair) == 1 or "?" in pair or pair <= _ANONYMOUS or pair <= allowed:
+    if "?" in pair or pair <= _ANONYMOUS or pair <= allowed:
         return None
     return f"unit {index}: its page went from {_PRESENCE[old.presence]} to {_PRESENCE[new.presence]}"
 
