@@ -49,6 +49,9 @@ enum x_trait {
  */
 enum { X_BY_THREAD = 1, X_TWIN_TOO = 2, X_BY_PROCESS = 4, X_POWERLESS = 8 };
 
+/* Of a fork's `a`: the child forks again, and its child goes on. */
+enum { X_GRANDCHILD = 3 };
+
 struct x_step {
 	uint8_t op, start, units, a, b, c, times, by;
 } __attribute__((packed));

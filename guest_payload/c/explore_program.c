@@ -33,7 +33,7 @@ static const struct x_step *steps(const struct x_program *p)
 static int first_fork(const struct x_program *p)
 {
 	for (int i = 0; i < p->steps; i++)
-		if (steps(p)[i].op == X_FORK && steps(p)[i].a == 0)
+		if (steps(p)[i].op == X_FORK && (steps(p)[i].a == 0 || steps(p)[i].a == X_GRANDCHILD))
 			return i;
 	return -1;
 }
@@ -317,6 +317,8 @@ static long do_fork(struct pass *pass, int at, const struct x_step *step, uint8_
 		coverage_leave();
 	if (pid == 0 && goes_on) {
 		pass->fork = -1;
+		if (step->a == X_GRANDCHILD && (pid = child_process()))
+			_exit(pid < 0 ? 1 : await(pid));
 		be_child(pass, at + 1);
 	}
 	if (pid == 0) {

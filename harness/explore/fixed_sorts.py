@@ -6,9 +6,10 @@ import itertools
 from collections.abc import Iterator
 
 from harness.explore.operations import ADVICE, DISCARDS, MOVES, by_name
-from harness.explore.program import PLACES, TRAITS, UNITS_MAX, Program, Segment, Step
+from harness.explore.program import FLAGS, PLACES, TRAITS, UNITS_MAX, Program, Segment, Step
 from harness.explore.templates import (
     AFTER,
+    BRK,
     FORK,
     MADVISE,
     MREMAP,
@@ -55,7 +56,8 @@ def positions() -> Iterator[Program]:
 
 def growing() -> Iterator[Program]:
     """Sealed memory that may grow down, and does, with nothing below it: by a unit and then to the end of the window,
-    in the process and in a child. Then everything that has to be refused of what was sealed."""
+    in the process and in a child. Then everything that has to be refused of what was sealed, and mseal of all of it,
+    which a hole that is left below forbids."""
     write, read, munmap = WRITE, by_name("read").number, by_name("munmap").number
     for sealed, prot, traits, how in itertools.product((3, 1, 2), (RW, R), (WRITTEN, 0, WRITTEN | 4), range(3)):
         low = AFTER - 3
@@ -64,8 +66,35 @@ def growing() -> Iterator[Program]:
         touch = Step(write, low - 1, 1, 0x31) if prot == RW else Step(read, low - 1, 1)
         further = touch._replace(start=0)
         steps = [Step(FORK), touch] if how == 1 else [touch, further] if how == 2 else [touch]
+        last = (Step(munmap, low, 1), Step(MSEAL, 0, AFTER))
         refused = (Step(by_name("mprotect").number, low, sealed, NONE), Step(MREMAP, low, sealed, 0))
-        yield Program((Segment(0, 0, low), *above), (*steps, *refused, Step(munmap, low, 1)), 0, PLACES.index("4gib"))
+        yield Program((Segment(0, 0, low), *above), (*steps, *refused, *last), 0, PLACES.index("4gib"))
+
+
+def hindered() -> Iterator[Program]:
+    """Memory that may grow down and must not, sealed or above what is sealed: the kernel keeps a gap below it."""
+    write, read, grows = WRITE, by_name("read").number, WRITTEN | TRAITS["growsdown"]
+    for (under, over), prot in itertools.product(((SEALED, 0), (0, SEALED), (SEALED, SEALED)), (RW, R)):
+        near = (Segment(1, prot, 1, WRITTEN | under), Segment(0, 0, 2), Segment(1, RW, 2, grows | over))
+        touches = (Step(write, 2, 1, 0x31), Step(write, 1, 1, 0x31), Step(read, 2, 1))
+        yield Program(near, touches, 0, PLACES.index("4gib"))
+
+
+def filling() -> Iterator[Program]:
+    """A hole beside sealed memory, or between it and plain memory, is filled exactly: by something new, by the mapping
+    before it, which grows, by something that moves there, and by the heap. What is new may merge with either side; what
+    moves, only where nothing has touched it yet."""
+    mmap, to, grow = by_name("mmap").number, MOVES.index("to"), MOVES.index("grow")
+    for (left, right), width, traits in itertools.product(((0, 1), (1, 0), (1, 1)), (1, 2), (WRITTEN, 0)):
+        before, behind = (Segment(1, RW, 1, traits | SEALED * sealed) for sealed in (left, right))
+        row, flags = (before, Segment(0, 0, width), behind), 0 if traits else FLAGS["quiet"]
+        yield Program(row, (Step(mmap, 1, width, 1, RW, 1),), flags=flags)
+        heap = (before, Segment(0, 0, width + 1), behind)  # which keeps a page away from what is behind it
+        yield Program(heap, (Step(BRK, 1, width, 1),), flags=flags)
+        if not left:
+            yield Program(row, (Step(MREMAP, 0, 1, grow, 1 + width),), flags=flags)
+        moved = (Segment(0, 0, 1), Segment(1, RW, width, traits))
+        yield Program((*row, *moved), (Step(MREMAP, width + 3, width, to, 1),), flags=flags)
 
 
 def attached() -> Iterator[Program]:

@@ -109,7 +109,7 @@ _TABLE: tuple[Operation, ...] = (
     Operation(7, "mseal", "seals", ("A1", "A2", "A3", "A4", "A5", "A6", "A7", "A9"), (_names(*SEALINGS), _OPTIONAL)),
     Operation(8, "mlock", "harmless", ("O1",), (_names("lock", "onfault", "unlock"),)),
     Operation(9, "mlockall", "process", ("O1",), (_NUMBER,), ranged=False),
-    Operation(10, "fork", "process", ("O3",), (_names("goes-on", "stays", "exits"),), ranged=False),
+    Operation(10, "fork", "process", ("O3",), (_names("goes-on", "stays", "exits", "grandchild"),), ranged=False),
     Operation(11, "write", "writes", ("M2",), (_NUMBER, _NONE, _names("", "vm"))),
     Operation(12, "read", "harmless", ("O1",)),
     Operation(13, "mbind", "harmless", ("O1",),

@@ -38,6 +38,7 @@ from harness.explore.templates import (
     variants,
     variants_at,
 )
+from harness.explore.wire import GOES_ON
 
 _SORTS = tuple(
     Segment(1, prot, 1, (SEALED if sealed else 0) | WRITTEN) for sealed in (False, True) for prot in (RW, R, NONE)
@@ -127,13 +128,12 @@ def consequences(rng: random.Random) -> Iterator[Program]:
     """One thing that happens to sealed memory, to all of it or to its middle, alone or beside a fork, somebody else who
     asks, or another trait, at every place; then everything that has to be refused. After that, two things that
     happen."""
-    fork = Step(FORK)
     made: list[Program] = []
     for i, (t, (start, units), prot, how) in enumerate(
         itertools.product(_LASTING, ((1, 3), (2, 1), (0, AFTER)), (RW, R), range(6))
     ):
         before = (Step(FORK, a=1), Step(WRITE, 1, 3, 0x11)) if how == 2 else ()
-        after = (fork,) if how == 1 else ()
+        after = (Step(FORK, a=GOES_ON[i // 6 % 2]),) if how == 1 else ()
         traits = WRITTEN | (TRAITS["locked"] if how in (4, 5) else 0) | (TRAITS["named"] if how == 5 else 0)
         end = Segment(1, prot, 1, WRITTEN | (SEALED if i % 2 else 0))
         window = merged((end, Segment(1, prot, 3, traits | SEALED), end))
@@ -215,7 +215,7 @@ _SORTS_OF_TRAITS: tuple[tuple[Step, ...], ...] = (
     (_way("userfaultfd", 0), _way("userfaultfd", 1)),
     (Step(PKEY_MPROTECT, a=RW, b=1),),
     (_advice("guard-install"),),
-    (_way("fork", 1), _way("fork", 0)),
+    (_way("fork", 1), _way("fork", 0), _way("fork", 3)),
     (_way("mseal", 0),),
     (_way("mlockall", 2), _way("mlockall", 5)),
     (_way("merge_all", 0),),

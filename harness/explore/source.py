@@ -17,7 +17,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from harness.explore.fixed_sorts import attached, growing, keyed, positions
+from harness.explore.fixed_sorts import attached, filling, growing, hindered, keyed, positions
 from harness.explore.operations import by_name
 from harness.explore.program import FLAGS, Program
 from harness.explore.random_programs import Random
@@ -71,6 +71,8 @@ class ProgramSource:
                 traits_together(rng),
                 consequences(rng),
                 growing(),
+                hindered(),
+                filling(),
                 attached(),
                 keyed(),
             ),

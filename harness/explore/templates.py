@@ -57,7 +57,7 @@ def _templates() -> tuple[Template, ...]:
     found += [Template(number["mseal"], a, weight=12 if a == 0 else 0.35) for a in range(len(SEALINGS))]
     found += [Template(number["mlock"], a, weight=w) for a, w in ((0, 2), (1, 1), (2, 2.5))]
     found += [Template(number["mlockall"], a, weight=0.12) for a in (0, 1, 2, 3, 5, 6, 7)]
-    found += [Template(number["fork"], a, weight=w) for a, w in ((0, 0.35), (1, 0.25), (2, 0.25))]
+    found += [Template(number["fork"], a, weight=w) for a, w in ((0, 0.35), (1, 0.25), (2, 0.25), (3, 0.2))]
     found += [Template(number["write"], 0, 0, c, w) for c, w in ((0, 6), (1, 0.7))]
     found += [Template(number["read"], weight=0.5)]
     found += [Template(number["mbind"], a, weight=0.4) for a in range(6)]

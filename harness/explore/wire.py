@@ -22,6 +22,7 @@ DONE, NO_WINDOW, SIGNAL, TIMEOUT, CHILD = range(5)
 STATUSES = ("done", "no window", "signal", "out of time", "child")
 
 FORK = 10
+GOES_ON = (0, 3)  # a fork's first argument where the child, or its child, goes on with the program
 _BATCH = struct.Struct("<4sHHII")
 _HEAD = struct.Struct("<HBBBBBB")
 _RECORD = struct.Struct("<IBBBB")
@@ -106,7 +107,7 @@ def shape_of(data: bytes) -> Shape:
     at = _HEAD.size + 4 * segments
     fork = -1
     for i in range(steps):
-        if data[at + 8 * i] == FORK and data[at + 8 * i + 3] == 0:
+        if data[at + 8 * i] == FORK and data[at + 8 * i + 3] in GOES_ON:
             fork = i
             break
     return _shape(units, steps, fork)

@@ -10,7 +10,7 @@ import pytest
 from bench.explore import SixSteps
 from harness.errors import UsageError
 from harness.explore.corpus import load_corpus
-from harness.explore.fixed_sorts import attached, growing, keyed, positions
+from harness.explore.fixed_sorts import attached, filling, growing, hindered, keyed, positions
 from harness.explore.operations import ADVICE, DISCARDS, OPERATIONS, by_name
 from harness.explore.program import BY, KINDS, PLACES, STEPS_MAX, TRAITS, Program, Step, parse_program
 from harness.explore.random_programs import Random, Weighted
@@ -110,6 +110,15 @@ def test_a_first_step_that_seals_becomes_the_window() -> None:
     assert small in set(smaller(program))
 
 
+def test_a_childs_child_tells_what_it_saw_as_a_child_does() -> None:
+    head = "window 2 x 1 page, usual: anon 2 rw sealed written\n"
+    shapes = [
+        shape_of(encode(parse_program(f"{head}fork {how}\nmunmap 0-1"))) for how in ("goes-on", "grandchild", "stays")
+    ]
+    assert [shape.fork for shape in shapes] == [0, 0, -1]
+    assert shapes[0].size == shapes[1].size > shapes[2].size
+
+
 def test_a_record_is_as_long_as_both_passes_and_their_children() -> None:
     program = parse_program("window 2 x 1 page, usual: anon 2 rw sealed\nmunmap 0-1\nfork goes-on\nmunmap 0-0")
     look = 2 + 2 * 2
@@ -158,11 +167,12 @@ def test_what_is_taken_back_is_taken_back_on_every_part_of_it() -> None:
 
 
 def test_where_memory_may_grow_down_nothing_else_lies_near() -> None:
-    bit = TRAITS["growsdown"]
+    """But for the programs in which it must not grow, for just that reason."""
+    bit, not_to = TRAITS["growsdown"], set(hindered())
     source = ProgramSource(5)
     growing = [p for _ in range(6) for p in source.batch(1024, 64) if any(s.traits & bit for s in p.segments)]
     assert len(growing) > 20
-    for program in growing:
+    for program in set(growing) - not_to:
         kinds = [KINDS[s.kind] for s in program.segments]
         assert PLACES[program.place] == "4gib" and set(kinds[kinds[0] == "hole" :]) == {"anon"}
 
@@ -255,3 +265,22 @@ def test_a_value_is_drawn_as_the_library_draws_it() -> None:
     drawn = [Weighted.of(*zip(values, weights, strict=True)).draw(ours) for _ in range(1000)]
     assert drawn == [theirs.choices(values, weights)[0] for _ in range(1000)]
     assert set(drawn) == set(values)
+
+
+def test_a_hole_beside_sealed_memory_is_filled_exactly_in_every_way() -> None:
+    filled = list(filling())
+    assert {str(p.steps[0]).split()[0] for p in filled} == {"mmap", "mremap", "brk"}
+    for program in filled:
+        (step,) = program.steps
+        hole = program.segments[1]
+        assert hole.kind == 0 and any(s.sealed for s in (program.segments[0], program.segments[2]))
+        grown, heap = step.operation.name == "mremap" and not step.start, step.operation.name == "brk"
+        assert (step.b - 1 if grown else step.units) == hole.units - heap, str(program)
+
+
+def test_what_must_not_grow_has_something_near_below_and_one_of_the_two_is_sealed() -> None:
+    for program in hindered():
+        below, hole, above = program.segments
+        assert below.kind and not hole.kind and above.traits & TRAITS["growsdown"]
+        assert below.sealed or above.sealed
+        assert {step.start for step in program.steps} == {1, 2}
