@@ -246,7 +246,7 @@ def _start(cell: CellRecord) -> str:
     """How it came up. What a restored guest came from differs from cell to cell, and stands in ``run.json``."""
     machine = cell.machine
     if cell.taken_from:
-        return f"not booted: taken from run {cell.taken_from}, which asked the same of the same bytes"
+        return f"taken from an earlier run: {cell.taken_from}, which asked the same of the same bytes"
     if machine is None or not machine.start:
         return ""
     if machine.start == "warm":

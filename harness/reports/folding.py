@@ -21,16 +21,20 @@ class Agreeing:
 
 @dataclass(frozen=True)
 class Everywhere:
-    """Rules that have one status in every column. ``families`` are theirs, in the catalogue's order."""
+    """Rules that have one status on each of ``cells``: those of the grid, not those that are told whole below it.
+    ``families`` are the rules', in the catalogue's order."""
 
     status: Status
     rules: int
     families: tuple[str, ...]
+    cells: int
 
     @property
     def says(self) -> str:
         """As a line of a report."""
-        return f"{self.status} on every cell: {plural(self.rules, 'rule')} of {', '.join(self.families)}"
+        return (
+            f"{self.status} on each of {self.cells} cells: {plural(self.rules, 'rule')} of {', '.join(self.families)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,9 @@ def folded(whole: Grid) -> Folded:
     return Folded(
         grid,
         agreeing,
-        everywhere=tuple(_everywhere(statuses[0], found) for statuses, found in told.items() if len(statuses) == 1),
+        everywhere=tuple(
+            _everywhere(statuses[0], found, len(cells)) for statuses, found in told.items() if len(statuses) == 1
+        ),
         varying=tuple(Varying(statuses, _rules(found)) for statuses, found in told.items() if len(statuses) > 1),
     )
 
@@ -108,9 +114,9 @@ def _only(row: GridRow, columns: Sequence[int]) -> GridRow:
     return GridRow(row.rules, tuple(row.results[i] for i in columns), variants)
 
 
-def _everywhere(status: Status, rows: Sequence[GridRow]) -> Everywhere:
+def _everywhere(status: Status, rows: Sequence[GridRow], cells: int) -> Everywhere:
     families = tuple(dict.fromkeys(rule.family for row in rows for rule in row.rules))
-    return Everywhere(status, _rules(rows), families)
+    return Everywhere(status, _rules(rows), families, cells)
 
 
 def _rules(rows: Sequence[GridRow]) -> int:

@@ -255,9 +255,21 @@ def test_the_bisection_of_a_kernel_that_was_given(version: str, ends: str) -> No
 
 def test_fifty_cells_that_agree_are_one_column_and_go_on_a_screen() -> None:
     text = printed(fifty_cells(FOLDER), 80)
-    assert "✓ pass on every cell: 20 rules of munmap, mprotect, madvise, mremap" in text
+    assert "✓ pass on each of 50 cells: 20 rules of munmap, mprotect, madvise, mremap" in text
     assert "49 cells like debian-6.12.43 x86_64" in text
     assert len(text.splitlines()) < 25
+
+
+def test_a_cell_that_was_asked_nothing_is_none_of_those_on_which_all_rules_pass() -> None:
+    whole = fifty_cells(FOLDER)
+    rules = [one.rule for one in next(iter(whole.results.values()))]
+    old = cell("debian-6.1")
+    record = whole.record.model_copy(update={"cells": (*whole.record.cells, old)})
+    skipped = tuple(result(one, "skip", "no mseal") for one in rules)
+    text = printed(replace(whole, record=record, results={**whole.results, old.id: skipped}), 80)
+    assert "51 cells, 20 rules: 0 fail" in text
+    assert "✓ pass on each of 50 cells: 20 rules of munmap" in text
+    assert "debian-6.1 (x86_64): all 20 rules skip: no mseal" in text
 
 
 def test_the_cell_that_differs_has_its_column_and_every_rule_that_differs_its_row() -> None:
@@ -322,8 +334,8 @@ def night_of_many_kinds(folder: Path) -> RunDone:
 def test_a_night_in_which_all_is_well_goes_on_two_screens_and_every_rule_is_counted() -> None:
     text = printed(night_of_many_kinds(FOLDER), 80)
     assert len(text.splitlines()) < 60
-    assert "✓ pass on every cell: 20 rules of munmap" in text
-    assert "○ observed on every cell: 1 rule of madvise" in text
+    assert "✓ pass on each of 60 cells: 20 rules of munmap" in text
+    assert "○ observed on each of 60 cells: 1 rule of madvise" in text
     assert "✓ pass or skip, by the cell: 1 rule\n" in text
     assert "race-unmap on 51 cells: needs two CPUs" in text
     assert "each rule on each cell: sealmatrix show" in text
@@ -342,3 +354,10 @@ def test_all_names_what_a_long_night_only_counts() -> None:
     assert "race-unmap" in text
     assert "○ madvise-zero: " in text
     assert "answered 0; known: the seal goes missing [CVE-1]" in text
+
+
+def test_a_night_says_how_many_cells_it_took_from_earlier_runs() -> None:
+    whole = fifty_cells(FOLDER)
+    taken = tuple(one.model_copy(update={"taken_from": f"r{n % 3}"}) for n, one in enumerate(whole.record.cells))
+    text = printed(replace(whole, record=whole.record.model_copy(update={"cells": taken})), 80)
+    assert "Start\n  50 cells taken from an earlier run\n" in text
