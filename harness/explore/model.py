@@ -140,7 +140,8 @@ def _step(
 
     # 1. Sealed units are as they were, but for what may be done to them.
     if not unchanged and max(attrs) >= SEALED:
-        units = _harmed(op, operation, state, before, after, said, twin, n, divided=divided)
+        moved = divided and said != 0 and twin_answer != LEFT_OUT
+        units = _harmed(op, operation, state, before, after, said, twin, n, twin_moved=moved)
         if units:
             found.append(
                 StepProblem(
@@ -196,15 +197,16 @@ def _harmed(
     twin: bytes,
     n: int,
     *,
-    divided: bool,
+    twin_moved: bool,
 ) -> tuple[int, ...]:
-    """The sealed units that are not as they may be."""
+    """The sealed units that are not as they may be. ``twin_moved``: it has moved what is one mapping there, and is
+    divided and was not moved here."""
     attrs = state.attrs
     harmed = []
     for i in range(n):
         if attrs[i] < SEALED or not differs(before, after, n, i):
             continue
-        may = _contents_may_change(op, operation, state, i, before, after, said, twin, n, divided=divided)
+        may = _contents_may_change(op, operation, state, i, before, after, said, twin, n, twin_moved=twin_moved)
         if before[2 + i] != after[2 + i] or not may:
             harmed.append(i)
     return tuple(harmed)
@@ -221,7 +223,7 @@ def _contents_may_change(
     twin: bytes,
     n: int,
     *,
-    divided: bool,
+    twin_moved: bool,
 ) -> bool:
     attr, was, now = state.attrs[i], before[2 + n + i], after[2 + n + i]
     if state.freed >> i & 1 and now in (0, BUS):  # what is empty gives SIGBUS where userfaultfd was asked to tell
@@ -231,9 +233,7 @@ def _contents_may_change(
         return True  # the kernel may drop a page of a file that nobody wrote, and userfaultfd tells of it
     if was == UNREAD:  # a quiet program is looked at only in the end, and the twin may have moved what is astray there
         footprint = footprint_of(op, operation, n)
-        unlike = any_astray(state.attrs, footprint) or bool(
-            divided and said
-        )  # it has moved one mapping where here are two
+        unlike = twin_moved or any_astray(state.attrs, footprint)
         if as_twin or (operation.nature == "moves" and i in footprint and unlike):
             return True
     inside = op[1] <= i < op[1] + op[2]

@@ -542,3 +542,16 @@ def test_a_quiet_program_reads_what_the_twin_has_moved_away() -> None:
     divided = facts._replace(sealed=facts.sealed._replace(looks=looks))
     steps = [step.to_bytes() for step in one.program.steps]
     assert oracles(ProgramJudge().judge(one.program, steps, divided)) == []
+
+
+def test_a_quiet_program_in_which_the_twin_has_moved_nothing_reads_what_is_there() -> None:
+    """Where mremap is refused with EPERM the twin is left out, so however memory is divided, it tells the contents."""
+    kinds = "private-file rw | private-file rw sealed written"
+    one = window(f"window 2 x 1 page, usual, quiet: {kinds}\nmremap 0-1 elsewhere-keep", answer=EPERM)
+    one.looks[0] = one.twin_looks[0] = [(RW, 0xF0)] * 2
+    one.looks[1], one.twin_looks[1] = [(RW, 0x50), (RW, 0)], [(RW, 0x50), (RW, 0xA1)]
+    facts = one.facts()
+    looks = tuple(b"\x03\0" + look[2:] for look in facts.sealed.looks)
+    divided = facts._replace(sealed=facts.sealed._replace(looks=looks))
+    steps = [step.to_bytes() for step in one.program.steps]
+    assert oracles(ProgramJudge().judge(one.program, steps, divided)) == ["sealed-unchanged"]
