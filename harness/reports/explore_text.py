@@ -54,7 +54,8 @@ def _came_to(explored: Explored) -> str:
     """The result in a few words."""
     new, old = len(explored.news), len(explored.outcome.findings) - len(explored.news)
     found = [text for text in (plural(new, "finding") * bool(new), f"{old} known" * bool(old)) if text]
-    return ", ".join([*found, *(["incomplete"] if explored.outcome.lost else [])] or ["no finding"])
+    without = "no finding" if explored.asked else explored.why_not
+    return ", ".join([*found, *(["incomplete"] if explored.outcome.lost else [])] or [without])
 
 
 def _how_far(outcome: Exploration) -> Iterator[str]:

@@ -94,6 +94,7 @@ def outcome(*findings: ExploreFinding, judged: int = 10, lost: str = "", mseal: 
 def test_nothing_that_was_not_judged_passes(tmp_path: Path, told: Exploration, code: int, statuses: set[str]) -> None:
     one = Explored("debian-6.12", "x86_64", told, cell="debian-6.12.x86_64.two-cpus")
     assert one.exit_code == code
+    assert ("no finding" in next(explored_lines(one, tmp_path))) == (code == 0)
     _keep(tmp_path, [one])
     (kept,) = json.loads((tmp_path / "explore.json").read_text())
     assert set(kept["oracles"]) == set(ORACLES) and set(kept["oracles"].values()) == statuses
