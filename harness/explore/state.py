@@ -29,7 +29,6 @@ SHORTER, LONGER = MOVES.index("to-shorter"), MOVES.index("to-longer")
 TO = frozenset({MOVES.index("to"), MOVES.index("to-keep"), MOVES.index("double"), SHORTER, LONGER})
 RESIZES = {MOVES.index("shrink"), MOVES.index("grow"), MOVES.index("grow-or-move")}
 KEEPS = {MOVES.index("to-keep"), MOVES.index("elsewhere-keep")}
-UNMAPS = {SHORTER, LONGER, MOVES.index("to"), MOVES.index("elsewhere"), MOVES.index("grow-or-move")}
 NO_SEAL = {
     SEALINGS.index("flags"),
     SEALINGS.index("unaligned"),
