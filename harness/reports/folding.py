@@ -8,15 +8,20 @@ from dataclasses import dataclass
 from harness.model.run_record import CellRecord
 from harness.model.verdict import STATUSES, Status
 from harness.reports.grid import QUIET, Grid, GridRow
-from harness.runs.cells import plural
+from harness.runs.cells import label, plural
 
 
 @dataclass(frozen=True)
 class Agreeing:
-    """Cells that look like ``first`` in every row."""
+    """Cells of the same state that look like ``first`` in every row."""
 
     first: CellRecord
     others: tuple[CellRecord, ...]
+
+    @property
+    def like(self) -> str:
+        """The first, with its state unless that is clean."""
+        return label(self.first) if self.first.clean else f"{label(self.first)}, {self.first.state}"
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ def folded(whole: Grid) -> Folded:
     rows = [row for row in whole.rows if not _no_news(row)]
     groups: dict[tuple[object, ...], list[int]] = {}
     for column in range(len(whole.cells)):
-        look = (whole.cells[column].clean, *(_look(row, column) for row in rows))
+        look = (whole.cells[column].state, *(_look(row, column) for row in rows))
         groups.setdefault(look, []).append(column)
     kept = [columns[0] for columns in groups.values()]
     told: dict[tuple[Status, ...], list[GridRow]] = {}

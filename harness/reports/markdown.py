@@ -117,7 +117,7 @@ def _grid(done: RunDone, laid_out: Grid) -> Iterator[str]:
     yield from _table(found.grid)
     for group in found.agreeing:
         names = few(done.record, [cell.id for cell in group.others])
-        yield f"- {plural(len(group.others), 'cell')} like **{text(label(group.first))}**: {text(names)}"
+        yield f"- {plural(len(group.others), 'cell')} like **{text(group.like)}**: {text(names)}"
     for one in found.counted:
         yield f"- {MARKS[one.status].glyph} {text(one.says)}"
     yield ""

@@ -19,7 +19,7 @@ from harness.reports.grid import Flat, Grid, GridRow, grid, grouped_flats
 from harness.reports.nouns import noun
 from harness.reports.style import MARKS, SHORT_KINDS, Ink, Page
 from harness.runs.causes import told_causes
-from harness.runs.cells import few, kernel_name, label, plural, profile_suffix, repeat_suffix, status_counts, together
+from harness.runs.cells import few, kernel_name, plural, profile_suffix, repeat_suffix, status_counts, together
 from harness.runs.model import RunDone
 
 _GAP = 2
@@ -111,7 +111,7 @@ def _print_folded(console: Console, page: Page, done: RunDone, found: Folded) ->
     page.blank()
     for group in found.agreeing:
         names = few(done.record, [cell.id for cell in group.others])
-        page.line(f"{plural(len(group.others), 'cell')} like {label(group.first)}: {names}")
+        page.line(f"{plural(len(group.others), 'cell')} like {group.like}: {names}")
     for one in found.counted:
         page.line(Text(f"{ink.glyph(one.status)} ", style=MARKS[one.status].style).append(one.says))
     if found.varying:

@@ -284,6 +284,16 @@ def test_the_cell_that_differs_has_its_column_and_every_rule_that_differs_its_ro
     assert "debian-6.12.67" in text.replace("\n", "")
 
 
+def test_cells_that_are_not_clean_agree_with_cells_of_their_state_only_and_it_is_named() -> None:
+    """Where no rule is news there are no columns, whose heads would name it."""
+    states: dict[int, CellState] = {3: "crashed", 5: "lost", 7: "crashed", 9: "lost"}
+    cells = [cell(f"debian-6.12.{n}").model_copy(update={"state": states.get(n, "finished")}) for n in range(20)]
+    text = printed(run(FOLDER, [(one, [result(rule("munmap-0"))]) for one in cells]), 120)
+    assert "15 cells like debian-6.12.0 x86_64: " in text
+    assert "1 cell like debian-6.12.3 x86_64, crashed: debian-6.12.7 (x86_64)" in text
+    assert "1 cell like debian-6.12.5 x86_64, lost: debian-6.12.9 (x86_64)" in text
+
+
 def test_skipped_names_the_rules() -> None:
     rules = [rule(f"munmap-{n}") for n in range(9)]
     results = [result(r, "skip", "needs two CPUs") if n < 2 else result(r) for n, r in enumerate(rules)]
