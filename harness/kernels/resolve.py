@@ -85,12 +85,14 @@ def provide(
 
     ``offline`` uses only what is stored; ``refresh`` reads the suites' indexes anew; ``update`` disregards the lock.
     What a machine runs is nobody's to provide. One kernel that cannot be had is an error in its own place and does not
-    stop the others. Raises ``ConfigError`` for a damaged lock file and for a file of an entry that is not there. That
-    the lock cannot be written is remarked: what was resolved can be run all the same.
+    stop the others. Raises ``ConfigError`` for a damaged lock file and for a file of an entry that is not there, and
+    ``StoreError`` where there can be no store. That the lock cannot be written is remarked: what was resolved can be
+    run all the same.
     """
     cells = tuple(cells)
     refuse_missing(matrix, cells)
     store = store or Store()
+    store.prepare()
     path = lock_path(matrix)
     wanted = tuple(
         dict.fromkeys(

@@ -31,13 +31,16 @@ from harness.processes.children import go_on
 SETTING = "SEALMATRIX_CACHE"
 _LOCK_SECONDS = 0.1  # between two attempts at a lock
 _STALE_SECONDS = 24 * 3600
+_ROOM, _PLACE = "a directory with room", "a directory you may write"
 _REMEDIES = {
-    errno.ENOSPC: f"no space left; free some, or set {SETTING} to a directory with room",
-    errno.EDQUOT: f"disk quota exceeded; free some, or set {SETTING} to a directory with room",
-    errno.EFBIG: f"file size limit exceeded (ulimit -f); raise it, or set {SETTING} elsewhere",
-    errno.EACCES: f"permission denied; set {SETTING} to a directory you may write",
-    errno.EPERM: f"not permitted; set {SETTING} to a directory you may write",
-    errno.EROFS: f"read-only file system; set {SETTING} to a directory you may write",
+    errno.ENOSPC: ("no space left", "free some, or ", _ROOM),
+    errno.EDQUOT: ("disk quota exceeded", "free some, or ", _ROOM),
+    errno.EFBIG: ("file size limit exceeded (ulimit -f)", "raise it, or ", _ROOM),
+    errno.EACCES: ("permission denied", "", _PLACE),
+    errno.EPERM: ("not permitted", "", _PLACE),
+    errno.EROFS: ("read-only file system", "", _PLACE),
+    errno.EEXIST: ("a file is there, not a directory", "", _PLACE),
+    errno.ENOTDIR: ("not a directory", "", _PLACE),
 }
 
 
@@ -49,12 +52,23 @@ def default_root() -> Path:
 
 @contextmanager
 def telling(path: Path) -> Iterator[None]:
-    """Turn an ``OSError`` into one ``StoreError`` line about ``path`` with the remedy."""
+    """Turn an ``OSError`` into one ``StoreError`` line about ``path`` with the remedy. Only of what lies in the store
+    the setting is named: it moves no results folder."""
     try:
         yield
     except OSError as error:
-        reason = _REMEDIES.get(error.errno or 0, error.strerror or str(error))
-        raise StoreError(f"{path}: {reason}") from None
+        raise StoreError(f"{path}: {_what_to_do(path, error)}") from None
+
+
+def _what_to_do(path: Path, error: OSError) -> str:
+    code, root = error.errno or 0, default_root()
+    ours = path.absolute().is_relative_to(root)
+    if ours and code == errno.ENOENT and not root.is_dir():
+        return f"{root} cannot be made; set {SETTING} to {_PLACE}"
+    if code not in _REMEDIES:
+        return error.strerror or str(error)
+    what, first, other = _REMEDIES[code]
+    return f"{what}; {first}{f'set {SETTING} to' if ours else 'name'} {other}"
 
 
 class Store:
@@ -62,6 +76,11 @@ class Store:
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or default_root()
+
+    def prepare(self) -> None:
+        """Make its directory. Raises ``StoreError`` where there can be none: better once than for each kernel."""
+        with telling(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
 
     def find(self, digest: str) -> Path | None:
         """Return the file with this sha256, or None. A damaged file counts as absent and is removed."""

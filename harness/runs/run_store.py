@@ -33,7 +33,8 @@ def run_lock(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as problem:
-        raise StoreError(f"{folder}: cannot be written: {problem.strerror}") from problem
+        told = f"{folder}: cannot be written: {problem.strerror}; name another folder with --results"
+        raise StoreError(told) from problem
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as problem:
@@ -84,6 +85,10 @@ def find_run(results: Path, name: str | None) -> Path:
         number, what = int(back[2] or 0), "runs"
         if back[1] == "nightly":
             folders, what = nightly_folders(results), "nightly runs"
+        if not folders:
+            raise UsageError(
+                f"{results} has no nightly run; give another folder with --results, or make one: sealmatrix nightly"
+            )
         if number >= len(folders):
             raise UsageError(f"{results} holds {len(folders)} {what}; {name} is further back")
         return folders[-1 - number]

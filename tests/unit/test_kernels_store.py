@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import StoreError
+from harness.kernels.resolve import provide
 from harness.kernels.store import (
     Store,
     default_root,
@@ -21,6 +22,8 @@ from harness.kernels.store import (
     made,
     telling,
 )
+from harness.matrix.load import default_path, load_matrix
+from harness.matrix.plan import plan_cells
 
 
 def test_put_and_find(tmp_path: Path) -> None:
@@ -145,11 +148,37 @@ def test_take_moves(tmp_path: Path) -> None:
         assert store.take(folder / "deb", digest) == store.find(digest)
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS])
-def test_faults_of_the_disk_are_one_line_with_the_remedy(code: int) -> None:
+@pytest.mark.parametrize(
+    "code",
+    [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT],
+)
+def test_faults_of_the_disk_are_one_line_with_the_remedy(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEALMATRIX_CACHE", "/cache")
     with pytest.raises(StoreError, match=r"^/cache/x: .*SEALMATRIX_CACHE") as caught, telling(Path("/cache/x")):
         raise OSError(code, os.strerror(code))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS])
+def test_of_a_results_folder_the_setting_of_the_store_is_not_named(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEALMATRIX_CACHE", "/cache")
+    with pytest.raises(StoreError, match=r"^/results/r: .*; .*name a directory") as caught, telling(Path("/results/r")):
+        raise OSError(code, os.strerror(code))
+    assert "SEALMATRIX_CACHE" not in str(caught.value)
+
+
+def test_where_there_can_be_no_store_is_said_once_and_before_any_kernel_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SEALMATRIX_CACHE", str(tmp_path / "file"))
+    matrix = load_matrix(default_path())
+    asked: list[str] = []
+    with pytest.raises(
+        StoreError, match=r"/file: a file is there.*; set SEALMATRIX_CACHE to a directory you may write$"
+    ):
+        provide(matrix, plan_cells(matrix), progress=lambda *words: asked.append(" ".join(words)))
+    assert asked == []
 
 
 def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -167,7 +196,7 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_a_cache_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("")
-    with pytest.raises(StoreError, match=r"Not a directory|File exists"):
+    with pytest.raises(StoreError, match=r"a file is there|not a directory"):
         Store(tmp_path / "cache").put(b"x")
 
 

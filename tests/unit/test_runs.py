@@ -251,6 +251,8 @@ def test_finding_runs(tmp_path: Path) -> None:
     assert find_run(tmp_path, None).name == names[1]
     assert find_run(tmp_path, names[0]).name == names[0]
     assert [find_run(tmp_path, word).name for word in ("last", "last~0", "last~1")] == [names[1], names[1], names[0]]
+    with pytest.raises(UsageError, match="has no nightly run; give another folder with --results, or make one: seal"):
+        find_run(tmp_path, "nightly")
     with pytest.raises(UsageError, match="holds 2 runs; last~2 is further back"):
         find_run(tmp_path, "last~2")
     with pytest.raises(UsageError, match="did you mean '20260101-000000-aaaa'"):
