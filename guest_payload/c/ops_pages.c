@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -106,6 +107,76 @@ static long name_range(struct window *w, const struct operation *op)
 {
 	(void)op;
 	return sys(SYS_prctl, PR_SET_VMA, 0, w->start, w->length, "sealmatrix");
+}
+
+/* ------------------------------------------------------------------ what smaps says of mappings */
+
+/* a: advice, given to the whole window before it is sealed */
+static void advise_first(struct window *w, const struct operation *op)
+{
+	if (sys(SYS_madvise, w->base, (size_t)w->units * w->unit, op->a))
+		fail_step(w, "advised", errno);
+}
+
+/* All that a mapping is marked with but for its seal, and what a program does not do to it ("sd", soft-dirty). */
+static char *put_flags(char *to, const char *end, const char *line)
+{
+	const char *begin = to;
+
+	for (const char *p = line; *p && *p != '\n'; p++) {
+		bool apart = strncmp(p, " sl", 3) == 0 || strncmp(p, " sd", 3) == 0;
+
+		if (apart && (p[3] == ' ' || p[3] == '\n'))
+			p += 2;
+		else if (to < end)
+			*to++ = *p;
+	}
+	while (to > begin && to[-1] == ' ')
+		to--;
+	return to;
+}
+
+/* The line of flags of the mapping that an address belongs to, or NULL. */
+static const char *flags_of(const char *smaps, const char *address)
+{
+	static const char flags[] = "\nVmFlags:";
+
+	for (const char *p = smaps; p && *p;) {
+		char *rest;
+		const char *start = (const char *)strtoul(p, &rest, 16);
+		const char *end = (const char *)strtoul(rest + 1, NULL, 16), *found = strstr(p, flags);
+
+		if (!found)
+			return NULL;
+		found += sizeof(flags) - 1;
+		if (address >= start && address < end)
+			return found;
+		p = strchr(found, '\n');
+		p = p ? p + 1 : p;
+	}
+	return NULL;
+}
+
+static long list_flags(struct window *w, const struct operation *op)
+{
+	static char smaps[262144];
+	char text[EXTRA_TEXT] = "", *to = text, *end = text + sizeof(text) - 1;
+
+	(void)op;
+	if (!read_text("/proc/self/smaps", smaps, sizeof(smaps)))
+		fail_step(w, "open of /proc/self/smaps", ENOENT);
+	for (char *at = w->start; at < w->start + w->length; at += w->unit) {
+		const char *line = flags_of(smaps, at);
+
+		if (!line)
+			fail_step(w, "a mapping in /proc/self/smaps", ENODATA);
+		if (to > text && to < end)
+			*to++ = ';';
+		to = put_flags(to, end, to > text ? line : line + 1);
+	}
+	*to = 0;
+	add_text(w, "flags", text);
+	return 0;
 }
 
 /* ------------------------------------------------------------------ placement */
@@ -212,6 +283,11 @@ static long take_out_of_use(struct window *w, const struct operation *op)
 #define HUGELY {{R_HERE | SET(HUGE_R) | SET(HUGETLB_PRIVATE_RW), SET(EXACT)}, {SET(ANON_R), S_THREE}}
 #define NARROWLY {{R_PAIR | SET(SHARED_ANON_RW), SET(EXACT)}, {SET(ANON_R), S_THREE}}
 
+/* What was said of memory before it was sealed; and the same again where nothing was said. */
+#define LISTED(what, advice) \
+	{.name = "listed-flags-" what, .prepare = advise_first, .perform = list_flags, .a = advice, \
+	 .covers = {{R_PAIR, SET(EXACT) | SET(INTO)}, {SET(SHARED_ANON_RW), SET(EXACT)}}}
+
 static const struct operation operations[] = {
 	{.name = "mlock", .perform = lock, .covers = HUGELY},
 	{.name = "mlock-onfault", .perform = lock_on_fault, .covers = WIDELY},
@@ -243,6 +319,17 @@ static const struct operation operations[] = {
 	{.name = "clear-refs-peak", .perform = clear_refs, .a = '5',
 	 .covers = {{SET(ANON_R), SET(EXACT)}}},
 	{.name = "prctl-name", .perform = name_range, .covers = {{R_PAIR | SET(SHARED_ANON_RW), S_THREE}}},
+	{.name = "listed-flags", .perform = list_flags,
+	 .covers = {{R_ALL | R_SPECIAL | R_HUGE, SET(EXACT)}, {SET(ANON_R), S_THREE}}},
+	LISTED("dontdump", ADV_DONTDUMP),
+	LISTED("dontfork", ADV_DONTFORK),
+	LISTED("random", ADV_RANDOM),
+	LISTED("sequential", ADV_SEQUENTIAL),
+	LISTED("hugepage", ADV_HUGEPAGE),
+	LISTED("nohugepage", ADV_NOHUGEPAGE),
+	LISTED("mergeable", ADV_MERGEABLE),
+	{.name = "listed-flags-wipeonfork", .prepare = advise_first, .perform = list_flags, .a = ADV_WIPEONFORK,
+	 .covers = {{R_PAIR, SET(EXACT) | SET(INTO)}}},
 	{.name = "mbind-preferred", .perform = bind_range, .a = POLICY_PREFERRED, .covers = WIDELY},
 	{.name = "mbind-bind", .perform = bind_range, .a = POLICY_BIND, .covers = WIDELY},
 	{.name = "mbind-migrate", .perform = bind_range, .a = POLICY_BIND, .b = 1, .needs = NEED(TWO_NODES),

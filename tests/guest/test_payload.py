@@ -255,6 +255,15 @@ class TestFacts:
                 for told, units in zip(half.divided, (half.units_before, half.units_after), strict=False):
                     assert [c == "-" for c in told] == [unit is None for unit in units], seen
 
+    def test_the_flags_of_mappings_are_told_without_the_seal(self, whole: Stream) -> None:
+        seen = whole.observations["listed-flags-dontdump/anon-r/exact"]
+        for half in (seen.control, seen.sealed):
+            flags = [told.split() for told in str(half.extra["flags"]).split("; ")]
+            assert [("dd" in told, "sl" in told, "sd" in told) for told in flags] == [(True, False, False)] * 3
+            assert flags[0][0] == "rd"
+        plain = whole.observations["listed-flags/anon-r/into"].sealed
+        assert "dd" not in str(plain.extra["flags"]).split()
+
     def test_windows_of_other_sizes_and_mappings(self, whole: Stream) -> None:
         page = whole.plan.page_size
         assert whole.observations["munmap/anon-wide-r/exact"].unit == 12 * page

@@ -41,6 +41,20 @@ def judged(
     return results[-1].worst
 
 
+@pytest.mark.parametrize(
+    ("flags", "status"), [("rd mr mw me ac dd", "pass"), ("rd mr mw me ac", "fail"), ("rd mr mw me ac dd nh", "fail")]
+)
+def test_a_flag_of_the_mapping_that_sealing_takes_or_gives_is_a_failure(flags: str, status: str) -> None:
+    the_rule = load_catalogue()["pages-flags"]
+    name = "listed-flags-dontdump/anon-rw/into"
+    control = half(LAYOUT, sealed=False, extra={"flags": "rd mr mw me ac dd"})
+    sealed = half(LAYOUT, sealed=True, result=0, errno=0, extra={"flags": flags})
+    seen = replace(observation(LAYOUT, control, sealed), probe=name)
+    evidence = Evidence(KERNEL, {name: seen})
+    results = judge(assign({"r": the_rule}, [ProbeName(*name.split("/"), LAYOUT)]), evidence)
+    assert results[-1].worst.status == status
+
+
 def test_it_speaks_for_every_probe_and_leaves_none_without_a_rule_of_its_own() -> None:
     probe = ProbeName("an-operation-of-tomorrow", "anon-rw", "exact", "SSS")
     assert SEALING.speaks_for(probe)
