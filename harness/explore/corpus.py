@@ -29,7 +29,11 @@ def read_kept(path: Path) -> Kept:
     """One file: lines that begin with ``#`` say why, the rest is a program. Raises ``UsageError``."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from error
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path}: this is no text; a program is lines, the first of which begins with 'window'"
+        ) from error
     why = " ".join(line.lstrip("# ").strip() for line in text.splitlines() if line.startswith("#"))
     return Kept(path.stem, why, parse_program(text, str(path)))

@@ -59,6 +59,10 @@ def read_arguments(matrix: Matrix, words: Sequence[str], reading: Reading) -> tu
     names: list[str] = []
     packages: list[_Place] = []
     for word in words:
+        if not word.strip():  # a variable of a script that is not set; as a path it would be this folder
+            raise UsageError(
+                "a KERNEL is empty; name one (to list them: sealmatrix kernels list), or '.' for this folder"
+            )
         if _is_name(word, matrix):
             names.append(word)
             continue

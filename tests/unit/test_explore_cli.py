@@ -53,6 +53,18 @@ def test_bad_input_is_one_line_before_anything_boots(tmp_path: Path, words: list
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_replay_of_what_is_no_text_names_the_file_once_and_no_codec(tmp_path: Path) -> None:
+    image = tmp_path / "bzImage"
+    image.write_bytes(b"MZ\xff\xfe")
+    for path, said in [
+        (image, f"{image}: this is no text; "),
+        (tmp_path, f"{tmp_path}: cannot be read: Is a directory"),
+    ]:
+        done = CliRunner().invoke(explore, ["debian-6.12", "--replay", str(path)])
+        assert isinstance(done.exception, UsageError) and str(done.exception).startswith(said)
+        assert str(done.exception).count(str(path)) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [

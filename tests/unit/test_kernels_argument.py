@@ -311,6 +311,16 @@ def test_a_path_that_is_not_there_is_not_taken_for_the_name_of_a_kernel(desk: De
     assert str(caught.value) == f"{word}: no such file or folder"
 
 
+@pytest.mark.parametrize("word", ["", " "])
+def test_an_empty_word_is_not_the_folder_it_was_written_in(
+    desk: Desk, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`run "$KERNEL"` in a kernel tree, with a variable that is not set, would test that tree."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"^a KERNEL is empty; name one"):
+        desk.read(word)
+
+
 def test_a_url_that_answers_404(desk: Desk, server: FileServer) -> None:
     with pytest.raises(UsageError, match="the server answered 404"):
         desk.read(server.url("/absent/Image"))
