@@ -34,7 +34,7 @@
 		SET(ONFAULT_R) | SET(WIPED_R) | SET(GUARDED_R) | R_SHAPED)
 #define R_SPECIAL \
 	(R_READ_ONLY_SPECIAL | R_TRAITS | R_PROCESSOR | R_KEYS | R_STACKS | R_UFFD | R_SYSV | SET(LOCKED_RW) | \
-	 SET(UNTOUCHED_RW) | \
+	 SET(UNTOUCHED_RW) | SET(FILE_SHARED_READ_ONLY_R) | \
 		SET(HEAP_RW) | \
 	 SET(ZERO_RW) | SET(ZERO_R) | SET(DROPPABLE_RW) | SET(SECRETMEM_RW) | SET(TEXT_RX))
 /* A probe of them covers all of a ring. A process with AIO's ends slowly: a grace period passes first. */

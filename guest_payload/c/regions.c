@@ -82,7 +82,8 @@ void make_window(struct window *w)
 		protect_window(w);
 }
 
-static int anonymous_file(struct window *w, const char *name)
+/* reader: where a second descriptor goes, for reading only, or NULL */
+static int anonymous_file(struct window *w, const char *name, int *reader)
 {
 	char path[32] = "sealmatrix.";
 	char *p = path + strlen(path);
@@ -96,6 +97,8 @@ static int anonymous_file(struct window *w, const char *name)
 	fd = (int)sys(SYS_openat, AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		fail_step(w, "create a file in the working directory", errno);
+	if (reader)
+		*reader = (int)sys(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
 	if (sys(SYS_unlinkat, AT_FDCWD, path, 0))
 		fail_step(w, "unlink", errno);
 	return fd;
@@ -122,26 +125,43 @@ static bool fill_object(int fd, int i, int value, size_t unit)
 	return sys(SYS_munmap, at, unit) == 0;
 }
 
-/* A file or a memfd of so many units, unit i holding 50+i. The name is what a snapshot calls it: keep it short. */
-int open_object(struct window *w, const char *kind, const char *name, int units)
+static void fill_units(struct window *w, int fd, int units)
 {
-	size_t length = (size_t)units * w->unit;
-	bool memfd = strcmp(kind, "memfd") == 0;
-	int fd = memfd ? (int)sys(SYS_memfd_create, name, 2 /* MFD_ALLOW_SEALING */) : anonymous_file(w, name);
-
-	if (fd < 0)
-		fail_step(w, "memfd_create", errno);
-	if (sys(SYS_ftruncate, fd, length))
+	if (sys(SYS_ftruncate, fd, (size_t)units * w->unit))
 		fail_step(w, "ftruncate", errno);
 	for (int i = 0; i < units; i++)
 		if (!fill_object(fd, i, FILE_FILL + i, w->unit))
 			fail_step(w, "write to a new file", errno);
+}
+
+/* A file or a memfd of so many units, unit i holding 50+i. The name is what a snapshot calls it: keep it short. */
+int open_object(struct window *w, const char *kind, const char *name, int units)
+{
+	bool memfd = strcmp(kind, "memfd") == 0;
+	int fd = memfd ? (int)sys(SYS_memfd_create, name, 2 /* MFD_ALLOW_SEALING */) : anonymous_file(w, name, NULL);
+
+	if (fd < 0)
+		fail_step(w, "memfd_create", errno);
+	fill_units(w, fd, units);
 	return fd;
 }
 
 void make_file(struct window *w)
 {
 	w->object = open_object(w, "file", "file", w->units);
+	make_window(w);
+}
+
+/* By a descriptor that is for reading only, so that no mapping of it can ever be made writable. */
+void make_read_only_file(struct window *w)
+{
+	int fd = anonymous_file(w, "file", &w->object);
+
+	if (w->object < 0)
+		fail_step(w, "open of a new file", errno);
+	fill_units(w, fd, w->units);
+	if (sys(SYS_close, fd))
+		fail_step(w, "close", errno);
 	make_window(w);
 }
 

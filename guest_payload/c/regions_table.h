@@ -18,6 +18,8 @@ REGION(COPIED_R, make_file, .name = "file-private-copied-r", .prot = PROT_READ, 
 REGION(COPIED_RW, make_file, .name = "file-private-copied-rw", .prot = RW, .flags = MAP_PRIVATE, .traits = FILLED)
 REGION(FILE_SHARED_RW, make_file, .name = "file-shared-rw", .prot = RW, .flags = MAP_SHARED)
 REGION(FILE_SHARED_R, make_file, .name = "file-shared-r", .prot = PROT_READ, .flags = MAP_SHARED)
+REGION(FILE_SHARED_READ_ONLY_R, make_read_only_file, .name = "file-shared-read-only-r", .prot = PROT_READ,
+	.flags = MAP_SHARED)
 REGION(MEMFD_SHARED_RW, make_memfd, .name = "memfd-shared-rw", .prot = RW, .flags = MAP_SHARED)
 REGION(MEMFD_PRIVATE_RW, make_memfd, .name = "memfd-private-rw", .prot = RW, .flags = MAP_PRIVATE)
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from errno import EINVAL, ENOMEM, ENOSYS, EOPNOTSUPP, EPERM
+from errno import EACCES, EINVAL, ENOMEM, ENOSYS, EOPNOTSUPP, EPERM
 from functools import cache
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def contents(region: str, unit: int) -> str | None:
             return "."
         case ["anon", "none"] | ["anon", "guarded", _] | ["pkey", "no", "access", _]:
             return "segv"
-        case ["file", _, "clean", _] | ["file", "shared", _] | ["memfd", *_]:
+        case ["file", _, "clean", _] | ["file", "shared", *_] | ["memfd", *_]:
             return f"{0x50 + unit:02x}"
         case ["text", _]:
             return "50"
@@ -263,6 +263,12 @@ class TestFacts:
             assert flags[0][0] == "rd"
         plain = whole.observations["listed-flags/anon-r/into"].sealed
         assert "dd" not in str(plain.extra["flags"]).split()
+
+    def test_what_was_opened_for_reading_can_never_be_written(self, whole: Stream) -> None:
+        for span in ("exact", "into"):
+            refused = whole.observations[f"mprotect-rw/file-shared-read-only-r/{span}"].control
+            assert (refused.errno, refused.units_before) == (EACCES, refused.units_after)
+            assert all(unit and unit.perms == "r--s" for unit in refused.units_before)
 
     def test_windows_of_other_sizes_and_mappings(self, whole: Stream) -> None:
         page = whole.plan.page_size
