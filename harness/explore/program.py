@@ -227,6 +227,8 @@ def _step(line: str, width: int) -> Step:
     a, b, c = operation.arguments(rest)
     if not 1 <= times <= 255:
         raise ValueError("times is 1 to 255")
+    if by & BY["by-thread"] and by != BY["by-thread"]:
+        raise ValueError("a second thread has the process's memory and its privileges: write by-thread alone")
     return Step(operation.number, start, units, a, b, c, times, by)
 
 

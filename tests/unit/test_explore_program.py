@@ -52,6 +52,8 @@ def test_generated_programs_survive_their_text() -> None:
         ("window 2 x 1 page, usual: anon 2 rw\nmprotect 0-1 quickly", "mprotect wants"),
         ("window 2 x 1 page, usual: anon 2 rw\nmprotect 0-1 r 3", "does not know '3'"),
         ("window 2 x 1 page, usual: silk 2 rw", "begins with its kind"),
+        ("window 2 x 1 page, usual: anon 2 rw\nmunmap 0-1 by-thread without-privilege", "write by-thread alone"),
+        ("window 2 x 1 page, usual: anon 2 rw\nmunmap 0-1 by-process by-thread", "write by-thread alone"),
     ],
 )
 def test_what_is_no_program_is_refused_in_one_line_that_names_its_line(text: str, complaint: str) -> None:
