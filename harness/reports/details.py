@@ -13,6 +13,7 @@ from harness.reports.grid import Grid, skipped_rules
 from harness.reports.style import MARKS, Page
 from harness.runs.causes import ReportedCause, command_line
 from harness.runs.cells import few, kernel_name, label, plural, ran_on, release, together
+from harness.runs.commands import again_command
 from harness.runs.crashes import shared_crashes
 from harness.runs.model import RunDone
 from harness.runs.published_bugs import PUBLISHED, by_bug, published_bugs
@@ -26,6 +27,11 @@ _NAMED = 6  # rules that were skipped for one reason
 _IN, _DEEP = 2, 6  # columns of indentation
 
 
+def show_again(done: RunDone) -> str:
+    """The command that shows all of a run."""
+    return again_command(done.folder, "show", "--all")
+
+
 def print_causes(page: Page, done: RunDone, found: Sequence[ReportedCause]) -> None:
     """What failed, by cause: what broke, where, the plainest probe that shows it, and what to do next."""
     if found:
@@ -37,7 +43,7 @@ def print_causes(page: Page, done: RunDone, found: Sequence[ReportedCause]) -> N
         for command in one.commands:
             page.whole(command_line(command), _DEEP)
     if len(found) > FULL:
-        page.line(f"… and {plural(len(found) - FULL, 'more cause')}: sealmatrix report {done.record.id}", _IN)
+        page.whole(f"… and {plural(len(found) - FULL, 'more cause')}: {done.folder / 'report.html'}", _IN)
 
 
 def print_details(page: Page, done: RunDone, laid_out: Grid, *, every: bool) -> None:
@@ -69,7 +75,7 @@ def _findings(page: Page, done: RunDone, *, every: bool) -> None:
     for finding in shown:
         _finding(page, done, finding)
     if len(alone) > len(shown):
-        page.line(f"… and {len(alone) - len(shown)} more: sealmatrix show {done.record.id} --all", _IN)
+        page.whole(f"… and {len(alone) - len(shown)} more: {show_again(done)}", _IN)
     _known(page, done, known)
 
 
@@ -112,7 +118,7 @@ def _differences(page: Page, done: RunDone, name: CellNames, *, every: bool) -> 
         page.head("Observed differently (nothing is promised here)")
     if found and _many(done, every):
         page.line(", ".join(f"{one.rule.id} ({plural(one.probes, 'probe')})" for one in found), _IN)
-        page.line(f"which cells in which way: sealmatrix show {done.record.id} --all", _IN)
+        page.whole(f"which cells in which way: {show_again(done)}", _IN)
         return
     for difference in found:
         more = f" (and {plural(difference.probes - 1, 'more probe')})" if difference.probes > 1 else ""
@@ -144,7 +150,7 @@ def _skips(page: Page, done: RunDone, laid_out: Grid, name: CellNames, *, every:
         for reason in widest[:_NAMED]:
             page.line(f"{some_of(skipped[reason])} on {plural(len(where[reason]), 'cell')}: {reason}", _IN)
         more = f"{plural(len(widest) - _NAMED, 'more reason')}, and " if len(widest) > _NAMED else ""
-        page.line(f"{more}which on which cell: sealmatrix show {done.record.id} --all", _IN)
+        page.whole(f"{more}which on which cell: {show_again(done)}", _IN)
         return
     found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for reason, rules in skipped.items():
@@ -157,7 +163,7 @@ def _skips(page: Page, done: RunDone, laid_out: Grid, name: CellNames, *, every:
         more = f" and {len(named) - len(shown)} more" if len(shown) < len(named) else ""
         page.line(f"{', '.join(shown)}{more} on {name(cells)}: {reason}", _IN)
     if any(len(named) > _NAMED for named in found.values()) and not every:
-        page.line(f"all of them: sealmatrix show {done.record.id} --all", _IN)
+        page.whole(f"all of them: {show_again(done)}", _IN)
 
 
 def _missing(page: Page, done: RunDone, laid_out: Grid) -> None:
@@ -211,7 +217,7 @@ def _kernels(page: Page, done: RunDone, name: CellNames, *, every: bool) -> None
     for arch, names in builds.items():
         distinct = [*dict.fromkeys(names)]
         if not every and len(distinct) > MANY:
-            page.line(f"{arch}: {len(distinct)} kernels; sealmatrix show {done.record.id} --all names them", _IN)
+            page.whole(f"{arch}: {len(distinct)} kernels, by name: {show_again(done)}", _IN)
         else:
             page.line(f"{arch}: {', '.join(distinct)}", _IN)
     for text, cells in notes.items():

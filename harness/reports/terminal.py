@@ -13,7 +13,7 @@ from harness.compare.comparison import Comparison
 from harness.model.run_record import CellRecord
 from harness.model.verdict import STATUSES, Status
 from harness.reports.compare import print_comparison
-from harness.reports.details import FULL, MANY, print_causes, print_details
+from harness.reports.details import FULL, MANY, print_causes, print_details, show_again
 from harness.reports.folding import Folded, folded
 from harness.reports.grid import Flat, Grid, GridRow, grid, grouped_flats
 from harness.reports.nouns import noun
@@ -115,7 +115,7 @@ def _print_folded(console: Console, page: Page, done: RunDone, found: Folded) ->
     for one in found.counted:
         page.line(Text(f"{ink.glyph(one.status)} ", style=MARKS[one.status].style).append(one.says))
     if found.varying:
-        page.line(f"each rule on each cell: sealmatrix show {done.record.id} --all")
+        page.whole(f"each rule on each cell: {show_again(done)}")
 
 
 def _blocks(console: Console, ink: Ink, laid_out: Grid) -> Iterator[tuple[range, bool]]:

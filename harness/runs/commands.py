@@ -67,6 +67,11 @@ def resume_command(
     return shlex.join([*told, *(["-f", str(matrix)] if matrix else [])])
 
 
+def again_command(folder: Path, command: str, *words: str) -> str:
+    """The command that reads a run again: by its id where that is found without --results, and else by its folder."""
+    return shlex.join(["sealmatrix", command, folder.name if folder.parent == RESULTS else str(folder), *words])
+
+
 def replay_finding_command(words: Sequence[str], program: Path) -> str:
     """The command that runs a program that ``explore`` has found; ``words`` mean the kernel and its machine."""
     return shlex.join(["sealmatrix", "explore", *words, "--replay", str(program)])

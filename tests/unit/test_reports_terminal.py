@@ -14,12 +14,15 @@ from rich.console import Console
 
 from harness.model.run_record import CellState, CrashRecord
 from harness.model.verdict import STATUSES, Kind, RuleResult, Status, Verdict
+from harness.reports.details import print_causes
 from harness.reports.findings import findings
 from harness.reports.folding import folded
 from harness.reports.grid import flatten, grid
-from harness.reports.style import MARKS, Ink
+from harness.reports.style import MARKS, Ink, Page
 from harness.reports.terminal import print_run
 from harness.rules.load import load_catalogue
+from harness.runs.causes import told_causes
+from harness.runs.commands import again_command
 from harness.runs.model import RunDone
 from tests.builders import cell, default_matrix, fifty_cells, lost_cell, result, rule, run
 
@@ -307,7 +310,7 @@ def test_skipped_rules_that_are_too_many_to_name_are_told_where_all_stand() -> N
     done = run(FOLDER, [(cell("debian-6.12"), results), (cell("debian-7.3"), [*map(result, rules)])])
     text = printed(done, 200)
     assert "munmap-5 and 3 more on debian-6.12 (x86_64): needs two CPUs" in text
-    assert f"all of them: sealmatrix show {done.record.id} --all" in text
+    assert f"all of them: {again_command(done.folder, 'show', '--all')}" in text
     whole = printed(done, 400, every=True)
     assert "munmap-8 on debian-6.12 (x86_64): needs two CPUs" in whole
     assert "all of them" not in whole
@@ -371,3 +374,19 @@ def test_a_night_says_how_many_cells_it_took_from_earlier_runs() -> None:
     taken = tuple(one.model_copy(update={"taken_from": f"r{n % 3}"}) for n, one in enumerate(whole.record.cells))
     text = printed(replace(whole, record=whole.record.model_copy(update={"cells": taken})), 80)
     assert "Start\n  50 cells taken from an earlier run\n" in text
+
+
+@pytest.mark.parametrize(
+    ("folder", "named"), [("results/r1", "r1"), ("/srv/nights/r1", "/srv/nights/r1"), ("my runs/r1", "'my runs/r1'")]
+)
+def test_a_command_that_shows_the_run_again_finds_it_and_is_copied_whole(folder: str, named: str) -> None:
+    text = printed(night_of_many_kinds(Path(folder)), 60)
+    assert f"each rule on each cell: sealmatrix show {named} --all\n" in text
+    assert f"which on which cell: sealmatrix show {named} --all\n" in text
+
+
+def test_the_causes_that_are_not_told_are_in_a_file_that_is_named() -> None:
+    done = fifty_cells(FOLDER, "munmap-2")
+    file = io.StringIO()
+    print_causes(Page(Console(file=file, width=80)), done, [*told_causes(done)] * 22)
+    assert "… and 2 more causes: results/20261123-214500-3fa2/report.html\n" in file.getvalue()
