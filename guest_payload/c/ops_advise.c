@@ -52,10 +52,11 @@ static long advise_process_ranges(struct window *w, const struct operation *op)
 /* What reclaims or rebuilds pages would make facts depend on the weather; those are probed where contents stay put. */
 #define R_QUIET (SET(ANON_RW) | SET(ANON_R) | SET(CLEAN_R) | SET(COPIED_R) | SET(SHARED_ANON_RW))
 
-#define DISCARD(what, advice) \
+#define DISCARD(what, advice) DISCARD_OF(what, advice, SET(UNTOUCHED_GIGABYTES_R))
+#define DISCARD_OF(what, advice, also) \
 	{.name = "madvise-" what, .perform = advise, .a = advice, \
 	 .covers = {{R_ALL | SET(ANON_MIXED), SET(EXACT) | SET(INTO)}, {SET(ANON_R), S_ALL | S_GAPS | S_AMONG}, \
-		    {R_SHAPED, SET(INTO) | SET(AROUND)}, \
+		    {R_SHAPED, SET(INTO) | SET(AROUND)}, {also, SET(EXACT) | SET(INTO)}, \
 		    {R_TYPICAL, SET(MIDDLE) | SET(BESIDE)}, {R_SPECIAL | R_HUGE, SET(EXACT)}}}
 #define HARMLESS(what, advice, more...) \
 	{.name = "madvise-" what, .perform = advise, .a = advice, \
@@ -68,7 +69,7 @@ static const struct operation operations[] = {
 	DISCARD("remove", ADV_REMOVE),
 	DISCARD("dontfork", ADV_DONTFORK),
 	DISCARD("wipeonfork", ADV_WIPEONFORK),
-	DISCARD("guard-install", ADV_GUARD_INSTALL),
+	DISCARD_OF("guard-install", ADV_GUARD_INSTALL, 0), /* a page table for each 2 MiB */
 	{.name = "madvise-guard-remove", .perform = advise, .a = ADV_GUARD_REMOVE,
 	 .covers = {{R_QUIET | SET(ANON_NONE), SET(EXACT)}, {SET(ANON_R), SET(INTO)},
 		    {SET(GUARDED_R) | SET(GUARDED_RW), S_KEY | SET(MIDDLE)}}},

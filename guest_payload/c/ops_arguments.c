@@ -239,6 +239,7 @@ static const struct operation operations[] = {
 	{.name = "mseal", .perform = seal_range, .traits = SEALS,
 	 .covers = {{R_ALL | R_SPECIAL | R_HUGE_ALL | SET(SHADOW_STACK_RW), SET(PLAIN) | SET(EXACT)},
 		    {SET(ANON_RW) | SET(FILE_SHARED_RW), S_ALL | S_HOLES | S_GAPS | SET(UNMAPPED)},
+		    {SET(UNTOUCHED_GIGABYTES_R), SET(PLAIN) | SET(EXACT) | SET(AROUND)},
 		    {R_TYPICAL | R_TRAITS, S_AMONG}, {SET(PIECES_R) | SET(WIDE_R), S_ALL | S_HOLES},
 		    {SET(ANON_MIXED), SET(PLAIN_WIDE) | SET(PLAIN) | SET(HOLE_MIDDLE) | SET(HOLE_END) | SET(EXACT) |
 		    	SET(INTO)}}},

@@ -63,7 +63,7 @@ static long protect_with_new_key(struct window *w, const struct operation *op)
 #define EVERYWHERE_SPECIAL \
 	{SET(ANON_RW) | SET(ANON_R), S_ALL | S_GAPS}, {R_TYPICAL, S_KEY}, \
 	{R_ALL | SET(ANON_MIXED), SET(EXACT) | SET(INTO)}, {R_SPECIAL | R_HUGE, SET(EXACT) | SET(INTO)}, \
-	{R_TYPICAL, S_AMONG}, {R_SHAPED, S_KEY}
+	{R_TYPICAL, S_AMONG}, {R_SHAPED | SET(UNTOUCHED_GIGABYTES_R), S_KEY}
 #define RX (PROT_READ | PROT_EXEC)
 #define SOME (SET(EXACT) | SET(MIDDLE) | SET(INTO) | SET(BESIDE))
 #define BY_KEY {R_TYPICAL | SET(ANON_NONE) | R_KEYS, SET(EXACT) | SET(INTO)}, {SET(ANON_R), SET(BESIDE) | SET(MIDDLE)}

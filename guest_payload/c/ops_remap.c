@@ -79,6 +79,7 @@ static const struct operation operations[] = {
 	 .covers = {{SET(ANON_RW) | SET(ANON_R), S_ALL}, {R_ALL, SET(EXACT) | SET(INTO) | SET(OUT_OF)},
 		    {SET(ANON_MIXED) | (R_SPECIAL & ~SET(STACK_GROWING_RW)) | R_HUGE | SET(HUGE_R), SET(EXACT) |
 		    	SET(INTO)},
+		    {SET(UNTOUCHED_GIGABYTES_R), SET(EXACT) | SET(INTO)},
 		    {R_TYPICAL, SET(GAP_AMID) | S_AMONG}}},
 	{.name = "mremap-move-shrink", .perform = remap, .a = MOVE, .b = SHORTER, .traits = ADDRESS,
 	 .covers = {{R_TYPICAL, S_TWO}}},

@@ -91,6 +91,8 @@ REGION(WIDE_R, make_wide, .name = "anon-wide-r", .prot = PROT_READ, .flags = PRI
 REGION(PIECES_R, make_pieces, .name = "anon-pieces-r", .prot = PROT_READ, .flags = PRIVATE_ANON, .traits = FILLED)
 REGION(UNTOUCHED_VAST_R, make_vast, .name = "anon-untouched-vast-r", .prot = PROT_READ,
 	.flags = PRIVATE_ANON | MAP_NORESERVE, .traits = UNREAD | FARTHEST)
+REGION(UNTOUCHED_GIGABYTES_R, make_gigabytes, .name = "anon-untouched-gigabytes-r", .prot = PROT_READ,
+	.flags = PRIVATE_ANON | MAP_NORESERVE, .traits = UNREAD | FARTHEST)
 REGION(LOW_R, make_low, .name = "anon-low-r", .prot = PROT_READ, .flags = PRIVATE_ANON, .traits = FILLED)
 REGION(HIGH_R, make_high, .name = "anon-high-r", .prot = PROT_READ, .flags = PRIVATE_ANON,
 	.traits = FILLED | FAR)

@@ -106,6 +106,7 @@ void make_guarded(struct window *w)
 
 enum { WIDE = 12, PIECES = 12 }; /* pages of a unit; a few units fit into a slot */
 #define VAST (16ul << 20)
+#define GIGABYTE (1ul << 30)
 
 void make_wide(struct window *w)
 {
@@ -152,15 +153,35 @@ void make_high(struct window *w)
 	make_window(w);
 }
 
-/* Two such windows, and where they go, are a gigabyte apart; none of it is ever touched. */
-void make_vast(struct window *w)
+/* How far such windows are apart: 16 GiB where addresses have 47 bits. */
+static uintptr_t far_apart(void)
+{
+	uintptr_t apart = high_place() >> 12;
+
+	return apart > GIGABYTE ? apart : GIGABYTE;
+}
+
+/* Where they go is half-way to the next; none of it is ever touched. */
+static void make_untouched_units(struct window *w, size_t unit)
 {
 	uintptr_t top = high_place();
 
-	w->base = (char *)(top + top / 2 + (number_of(w) << 30) - w->unit);
-	w->destination = w->base + (1ul << 29);
-	w->unit = VAST;
+	w->base = (char *)(top + top / 2 + number_of(w) * far_apart() - w->unit);
+	w->destination = w->base + far_apart() / 2;
+	w->unit = unit;
 	map_window(w, window_length(w), w->region->prot, w->region->flags);
+}
+
+void make_vast(struct window *w)
+{
+	make_untouched_units(w, VAST);
+}
+
+void make_gigabytes(struct window *w)
+{
+	if (far_apart() < 16 * GIGABYTE)
+		fail_step(w, "addresses for gigabytes", EOPNOTSUPP);
+	make_untouched_units(w, GIGABYTE);
 }
 
 /* From where an ordinary user may map (vm.mmap_min_addr), seven units apart: all of them are below other windows. */

@@ -25,7 +25,7 @@ from harness.payload import ProbeInfo, build, compile_static, probe_list
 from tests import seccomp
 from tests.support.payload_here import ARCH, WEATHER, Stream, facts, observe, program, records, run
 
-LARGE = ("huge", "-wide-", "-pieces-", "-vast-")
+LARGE = ("huge", "-wide-", "-pieces-", "-vast-", "-gigabytes-")
 
 
 def contents(region: str, unit: int) -> str | None:
@@ -274,6 +274,7 @@ class TestFacts:
         page = whole.plan.page_size
         assert whole.observations["munmap/anon-wide-r/exact"].unit == 12 * page
         assert whole.observations["munmap/anon-untouched-vast-r/exact"].unit == 16 << 20
+        assert whole.observations["munmap/anon-untouched-gigabytes-r/exact"].unit == 1 << 30
         pieces = whole.observations["munmap/anon-pieces-r/exact"]
         assert (pieces.unit, pieces.control.divided[0]) == (12 * page, "+++"), "many mappings in each unit"
         assert whole.observations["mseal/anon-rw/enclosed"].control.munmap == (0, EPERM, EPERM, EPERM, 0)
