@@ -58,9 +58,12 @@ static long advise_process_ranges(struct window *w, const struct operation *op)
 	 .covers = {{R_ALL | SET(ANON_MIXED), SET(EXACT) | SET(INTO)}, {SET(ANON_R), S_ALL | S_GAPS | S_AMONG}, \
 		    {R_SHAPED, SET(INTO) | SET(AROUND)}, {also, SET(EXACT) | SET(INTO)}, \
 		    {R_TYPICAL, SET(MIDDLE) | SET(BESIDE)}, {R_SPECIAL | R_HUGE, SET(EXACT)}}}
-#define HARMLESS(what, advice, more...) \
+#define HARMLESS(what, advice, more...) HARMLESS_TO(what, advice, 0, ##more)
+/* also: of which a part is treated, so that the mapping is split */
+#define HARMLESS_TO(what, advice, also, more...) \
 	{.name = "madvise-" what, .perform = advise, .a = advice, \
-	 .covers = {{R_QUIET | SET(ANON_NONE), SET(EXACT)}, {SET(ANON_R), SET(INTO)}}, ##more}
+	 .covers = {{R_QUIET | SET(ANON_NONE), SET(EXACT)}, {SET(ANON_R), SET(INTO)}, {also, SET(HEAD) | SET(TAIL)}}, \
+	 ##more}
 
 static const struct operation operations[] = {
 	DISCARD("dontneed", ADV_DONTNEED),
@@ -88,7 +91,7 @@ static const struct operation operations[] = {
 	HARMLESS("collapse", ADV_COLLAPSE),
 	HARMLESS("mergeable", ADV_MERGEABLE),
 	HARMLESS("unmergeable", ADV_UNMERGEABLE),
-	HARMLESS("dontdump", ADV_DONTDUMP),
+	HARMLESS_TO("dontdump", ADV_DONTDUMP, SET(HUGETLB_PRIVATE_R) | SET(HUGETLB_SHARED_RW)),
 	HARMLESS("dodump", ADV_DODUMP),
 	HARMLESS("invalid", ADV_INVALID),
 	{.name = "madvise-dontneed-tagged", .perform = advise_tagged, .a = ADV_DONTNEED, .needs = NEED(TAGS),

@@ -330,7 +330,11 @@ static const struct operation operations[] = {
 	LISTED("mergeable", ADV_MERGEABLE),
 	{.name = "listed-flags-wipeonfork", .prepare = advise_first, .perform = list_flags, .a = ADV_WIPEONFORK,
 	 .covers = {{R_PAIR, SET(EXACT) | SET(INTO)}}},
-	{.name = "mbind-preferred", .perform = bind_range, .a = POLICY_PREFERRED, .covers = WIDELY},
+	/* For a part of it, a mapping of huge pages is split; in the end each of them is tried. */
+	{.name = "mbind-preferred", .perform = bind_range, .a = POLICY_PREFERRED,
+	 .covers = {{R_HERE | SET(HUGE_PART_R), SET(EXACT)}, {SET(ANON_R), S_THREE},
+		    {SET(HUGETLB_PRIVATE_R), SET(HEAD) | SET(MIDDLE) | SET(TAIL)},
+		    {SET(HUGETLB_SHARED_RW), SET(MIDDLE)}}},
 	{.name = "mbind-bind", .perform = bind_range, .a = POLICY_BIND, .covers = WIDELY},
 	{.name = "mbind-migrate", .perform = bind_range, .a = POLICY_BIND, .b = 1, .needs = NEED(TWO_NODES),
 	 .covers = HUGELY},

@@ -115,6 +115,7 @@ def test_a_reproducer_says_when_a_promise_is_broken(probe_id: str, said: str, tm
         ("mremap-source-blocked", "mremap-move/anon-untouched-vast-r/exact", lambda seen: seen.errno == EPERM),
         ("munmap-blocked", "munmap/anon-huge-part-r/exact", lambda seen: seen.errno == EPERM),
         ("munmap-blocked", "munmap/anon-untouched-gigabytes-r/into", lambda seen: seen.errno == EPERM),
+        ("pages-placement", "mbind-preferred/hugetlb-private-r/middle", lambda seen: seen.errno == 0),
         ("munmap-blocked", "munmap/file-shared-read-only-r/into", lambda seen: seen.errno == EPERM),
         (
             "system-smaps-shows",
