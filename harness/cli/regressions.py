@@ -59,13 +59,13 @@ def list_(everything: bool, form: str, results: Path, database: str | None) -> i
         case "kcidb":
             click.echo(json.dumps(regressions_kcidb(found), indent=1))
         case _:
-            _print(found)
+            _print(found, everything=everything)
     return 1 if any(one.state in OPEN for one in found) else 0
 
 
-def _print(found: Sequence[Regression]) -> None:
+def _print(found: Sequence[Regression], *, everything: bool) -> None:
     if not found:
-        click.echo("no regression")
+        click.echo(f"no {'' if everything else 'open '}regression; sealmatrix nightly opens them, other runs do not")
         return
     console = screen()
     ink = Ink.of(console)

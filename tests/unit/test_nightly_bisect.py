@@ -164,7 +164,7 @@ def test_no_search_without_two_ends(results: Path, gone: str, monkeypatch: pytes
         case _:
             monkeypatch.setattr(bisecting, "prepare", refuse)
     (found,) = search(how(results, Work()), "n-01", "2")
-    said = {"the same kernel": "the same the night before", "the night before": "not there", "no builds": "fewer than"}
+    said = {"the same kernel": "the same the night before", "the night before": "is missing", "no builds": "fewer than"}
     assert said[gone] in found.events[-1][2]
     assert not list((results / "bisect").glob("*")) if (results / "bisect").exists() else True
 

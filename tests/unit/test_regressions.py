@@ -145,6 +145,13 @@ def test_people_say_what_they_know(tmp_path: Path) -> None:
     assert [r["state"] for r in told["regressions"]] == ["known", "closed"]
 
 
+def test_where_no_night_has_run_the_list_says_who_opens_regressions(tmp_path: Path) -> None:
+    kept(tmp_path)
+    listed = CliRunner().invoke(cli, ["regressions", "list", "--results", str(tmp_path)], standalone_mode=False)
+    assert listed.output == "no open regression; sealmatrix nightly opens them, other runs do not\n"
+    assert listed.return_value == 0
+
+
 def test_junit_and_kcidb_read_back() -> None:
     found = [
         regression(number=1),
