@@ -40,7 +40,8 @@ enum x_kind { X_HOLE, X_ANON, X_SHARED_ANON, X_SHARED_FILE, X_PRIVATE_FILE, X_ZE
 
 enum x_trait {
 	X_SEALED = 1, X_WRITTEN = 2, X_LOCKED = 4, X_NAMED = 8, X_COMB = 16,
-	X_GROWSDOWN = 32, X_NORESERVE = 64 /* what mmap is given */
+	X_GROWSDOWN = 32, X_NORESERVE = 64, /* what mmap is given */
+	X_UNWRITABLE = 128, /* the shared file was opened for reading only; nothing where the protection lets write */
 };
 
 /*
@@ -125,6 +126,8 @@ uint8_t x_read(const char *at);
 bool x_write(char *at, uint8_t value); /* false: it faulted */
 
 /* explore_ops.c */
+/* Of the file by a descriptor that is for reading only. */
+long x_map_unwritable(struct x_window *w, int start, int units, uint8_t prot, unsigned long flags);
 long x_map(struct x_window *w, int start, int units, uint8_t kind, uint8_t prot, unsigned long flags);
 long x_operate(struct x_window *w, const struct x_step *step, uint8_t *extra); /* this thread does */
 long x_key(void); /* the protection key of this worker, -1 where there is none */

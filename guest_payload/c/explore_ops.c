@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/ipc.h>
@@ -62,6 +63,18 @@ static int file_of_worker(void)
 		fd = (int)sys(SYS_memfd_create, "explore", 1u); /* MFD_CLOEXEC */
 		if (fd >= 0 && sys(SYS_ftruncate, fd, 1l << 40))
 			return -1;
+	}
+	return fd;
+}
+
+static int reader_of_worker(void)
+{
+	static int fd = -1;
+	char path[32];
+
+	if (fd < 0) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", file_of_worker());
+		fd = (int)sys(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
 	}
 	return fd;
 }
@@ -153,6 +166,16 @@ long x_map(struct x_window *w, int start, int units, uint8_t kind, uint8_t prot,
 			return -1;
 	}
 	return sys(SYS_mmap, x_unit(w, start), length, x_prot(prot), sharing | flags, fd, offset);
+}
+
+long x_map_unwritable(struct x_window *w, int start, int units, uint8_t prot, unsigned long flags)
+{
+	long offset = w->file + (long)((size_t)start * w->unit);
+
+	if (!stamp(w, file_of_worker(), start, units))
+		return -1;
+	return sys(SYS_mmap, x_unit(w, start), (size_t)units * w->unit, x_prot(prot), MAP_SHARED | flags,
+		   reader_of_worker(), offset);
 }
 
 static long placed(const struct x_window *w, long result, size_t length, uint8_t *extra)

@@ -164,7 +164,8 @@ static bool fill_units(const struct x_window *w, int start, int units)
 
 static bool make_segment(struct x_window *w, const struct x_segment *s, int start)
 {
-	bool written = s->traits & X_WRITTEN;
+	bool unwritable = s->traits & X_UNWRITABLE && s->kind == X_SHARED_FILE && !(s->prot & PROT_WRITE);
+	bool written = s->traits & X_WRITTEN && !unwritable;
 	char *at = x_unit(w, start);
 	size_t length = s->units * w->unit;
 	uint8_t prot = written ? PROT_READ | PROT_WRITE : s->prot;
@@ -176,7 +177,9 @@ static bool make_segment(struct x_window *w, const struct x_segment *s, int star
 	/* What is touched at once anyway costs a tenth of its faults so. */
 	if (w->unit == w->page && (written || (!w->quiet && prot & PROT_READ)))
 		flags |= MAP_POPULATE;
-	if (x_map(w, start, s->units, s->kind, prot, MAP_FIXED_NOREPLACE | flags) != (long)at)
+	flags |= MAP_FIXED_NOREPLACE;
+	if ((unwritable ? x_map_unwritable(w, start, s->units, prot, flags)
+			: x_map(w, start, s->units, s->kind, prot, flags)) != (long)at)
 		return false;
 	if (written && !fill_units(w, start, s->units))
 		return false;
@@ -253,9 +256,12 @@ struct pass {
 	int fork;
 };
 
+/* userfaultfd has an EPERM of its own, for shared memory that can never be written, and no seal forbids it. */
 static bool left_out(const struct pass *pass, const struct x_step *step, const uint8_t *other)
 {
-	return pass->other && (step->op == X_MSEAL || (other[0] == EPERM && !(step->by & X_TWIN_TOO)));
+	bool refused = other && other[0] == EPERM && step->op != X_USERFAULTFD;
+
+	return pass->other && (step->op == X_MSEAL || (refused && !(step->by & X_TWIN_TOO)));
 }
 
 static void end_pass(struct pass *pass, const uint8_t *last, uint8_t *end)

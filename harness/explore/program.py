@@ -31,8 +31,10 @@ TRAITS: dict[str, int] = {
     "comb": 16,
     "growsdown": 32,
     "noreserve": 64,
+    "unwritable": 128,
 }
 _SEALED = TRAITS["sealed"]
+_WRITE = 2
 BY: dict[str, int] = {"by-thread": 1, "by-process": 4, "without-privilege": 8}
 FLAGS: dict[str, int] = {"quiet": 1, "crowd": 2}
 
@@ -49,6 +51,12 @@ class Segment(NamedTuple):
     def sealed(self) -> bool:
         """Whether it is sealed before the first step."""
         return bool(self.traits & _SEALED) and self.kind != 0
+
+    @property
+    def unwritable(self) -> bool:
+        """Whether it is a shared mapping of a file that was opened for reading only: nobody can make it writable."""
+        shared = KINDS[self.kind] == "shared-file"
+        return bool(self.traits & TRAITS["unwritable"]) and shared and not self.prot & _WRITE
 
     def __str__(self) -> str:
         if self.kind == 0:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import accumulate
 from typing import NamedTuple
 
-from harness.explore.program import FLAGS, PLACES, STEPS_MAX, TRAITS, Program, Segment, Step
+from harness.explore.program import FLAGS, KINDS, PLACES, STEPS_MAX, TRAITS, Program, Segment, Step
 from harness.explore.sorts import THERE_AND_BACK, together
 from harness.explore.state import TO, arriving
 from harness.explore.templates import (
@@ -200,7 +200,8 @@ class Random:
             sealed = SEALED if rng.random() < 0.75 else 0
             if rng.random() < 0.3:
                 prot = _PROTS.draw(rng)
-            segments.append(Segment(kind, prot, units, base | sealed))
+            unwritable = TRAITS["unwritable"] if KINDS[kind] == "shared-file" and rng.random() < 0.4 else 0
+            segments.append(Segment(kind, prot, units, base | sealed | unwritable))
             left -= units
         return merged(segments)
 
@@ -265,6 +266,7 @@ class Random:
             traits |= TRAITS["locked"] if rng.random() < 0.06 else 0
             traits |= TRAITS["named"] if rng.random() < 0.04 else 0
             traits |= TRAITS["comb"] if rng.random() < 0.03 else 0
+            traits |= TRAITS["unwritable"] if KINDS[kind] == "shared-file" and rng.random() < 0.3 else 0
             segments.append(Segment(kind, prot, units, traits) if kind else Segment(0, 0, units))
             left -= units
         return merged(segments)

@@ -110,6 +110,9 @@ def _lines(program: Program, problem: StepProblem) -> Iterator[str]:
     yield "int main(void)"
     yield "{"
     yield "\tint broken = 0, answer = 0;"
+    if any(s.unwritable for s in program.segments):
+        yield "\tchar path[32];"
+        yield "\tint reader;"
     yield ""
     yield "\tPAGE = (size_t)sysconf(_SC_PAGESIZE);"
     yield f"\tUNIT = PAGE * {1 << program.scale};"
@@ -162,9 +165,13 @@ def _window(program: Program) -> Iterator[str]:
     sealed: list[tuple[int, int]] = []
     for s in program.segments:
         if s.kind:
-            written = s.traits & TRAITS["written"]
+            written = s.traits & TRAITS["written"] and not s.unwritable
             flags = "".join(f" | MAP_{name.upper()}" for name in ("growsdown", "noreserve") if s.traits & TRAITS[name])
             made = _map(start, s.units, s.kind, 3 if written else s.prot, f" | MAP_FIXED_NOREPLACE{flags}", 0)
+            if s.unwritable:
+                yield '\tsprintf(path, "/proc/self/fd/%d", file);'
+                yield "\treader = open(path, O_RDONLY);"
+                made = made.replace(", file, ", ", reader, ")
             yield f'\tneed({made} != MAP_FAILED, "mmap");'
             if written:
                 yield f"\tfor (int i = {start}; i < {start + s.units}; i++)"

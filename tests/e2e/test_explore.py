@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from errno import EACCES, EPERM
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,15 @@ def test_every_place_and_every_trait_can_be_had(guest: MakeGuest, arch: Arch) ->
         assert facts.child is not None and facts.child.answers == ((0, 0),)
         assert facts.sealed.munmap == b"\1" * 5 and facts.twin.munmap == b"\0" * 5
         assert "EPERM" in behaviour(programs[i], facts)[1]
+
+
+@pytest.mark.parametrize("arch", ["x86_64", "arm64"])
+def test_what_was_opened_for_reading_only_cannot_be_made_writable(guest: MakeGuest, arch: Arch) -> None:
+    window = "window 3 x 1 page, usual: shared-file r{} | shared-file r written sealed{} | shared-file none{}"
+    steps = "\nmprotect 2-2 rw\nmprotect 0-0 rw\nmunmap 0-1"
+    programs = [parse_program(window.format(*[word] * 3) + steps) for word in ("", " unwritable")]
+    told = dict(executor(guest, "debian-newest", arch).run([encode(program) for program in programs]))
+    assert [[errno for errno, _ in told[i].sealed.answers] for i in (0, 1)] == [[0, 0, EPERM], [EACCES, EACCES, EPERM]]
 
 
 def test_a_program_that_hangs_or_dies_costs_itself_only(guest: MakeGuest, tmp_path: Path) -> None:

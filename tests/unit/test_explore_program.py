@@ -11,7 +11,7 @@ from bench.explore import SixSteps
 from harness.errors import UsageError
 from harness.explore.corpus import load_corpus
 from harness.explore.fixed_sorts import attached, filling, growing, hindered, keyed, positions
-from harness.explore.operations import ADVICE, DISCARDS, OPERATIONS, by_name
+from harness.explore.operations import ADVICE, DISCARDS, OPERATIONS, PROTS, by_name
 from harness.explore.program import BY, KINDS, PLACES, STEPS_MAX, TRAITS, Program, Step, parse_program
 from harness.explore.random_programs import Random, Weighted
 from harness.explore.shrink import size, smaller
@@ -95,6 +95,15 @@ def test_the_corpus_says_why() -> None:
     corpus = load_corpus()
     assert len(corpus) >= 5
     assert all(len(kept.why) > 40 and kept.program.steps for kept in corpus)
+
+
+def test_sealed_files_that_were_opened_for_reading_only_are_generated() -> None:
+    drawn = Random(1)
+    drawn.begin(0)
+    found = [s for _ in range(2000) for s in drawn.program().segments if s.unwritable and s.sealed]
+    assert len(found) > 20
+    assert {PROTS[s.prot] for s in found} >= {"r", "none"} and not any(s.prot & 2 for s in found)
+    assert not parse_program("window 1 x 1 page, usual: shared-file rw unwritable\nmunmap 0-0").segments[0].unwritable
 
 
 def test_whatever_is_smaller_is_a_program_and_is_smaller() -> None:

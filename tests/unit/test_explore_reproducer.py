@@ -14,7 +14,7 @@ from harness.explore.reproducer import reproducer
 from harness.explore.templates import TEMPLATES, variants
 from harness.payload.compiler import compile_static
 
-KINDS = "anon rw written sealed growsdown noreserve | zero r | private-file 2 r comb"
+KINDS = "anon rw written sealed growsdown noreserve | zero r | private-file r comb | shared-file r sealed unwritable"
 PROBLEM = StepProblem("refused", 0, "munmap", "munmap answers 0 instead of EPERM", ("U1",))
 
 
