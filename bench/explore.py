@@ -24,7 +24,7 @@ from harness.cli.main import ALLOCATIONS
 from harness.explore.exploration import Exploration
 from harness.explore.program import Program
 from harness.explore.session import Explorer
-from harness.explore.source import ProgramSource, whole_process_first
+from harness.explore.source import Drawn, ProgramSource, whole_process_first
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.kernels.model import Kernel
 from harness.kernels.resolve import provide
@@ -39,13 +39,13 @@ STEPS, LANES = 6, 2
 class SixSteps(ProgramSource):
     """The random part of what a run draws, every program cut or filled to six steps."""
 
-    def _draw(self, size: int, chunk: int) -> tuple[list[Program], int]:
+    def _draw(self, size: int, chunk: int) -> Drawn:
         programs: list[Program] = []
         while len(programs) < size:
             program = self.random.program()
             if len(program.steps) >= STEPS:
                 programs.append(program.with_steps(program.steps[:STEPS]))
-        return whole_process_first(programs, chunk), 0
+        return Drawn(whole_process_first(programs, chunk), 0, "")
 
 
 def main() -> None:

@@ -208,6 +208,7 @@ class _Reached(BaseModel):
     seed: _Count
     batches: _Count = 0
     exhaustive: _Count = 0
+    exhaustive_at: str = ""
     resumed: str = ""
 
 
@@ -260,6 +261,12 @@ class _ExploreRun:
     def alone(self, spec: CellSpec) -> Explored:
         """One kernel, judged by the model."""
         came = self.came.get(spec.id, _Reached(cell=spec.id, seed=self.seed))
+        source = ProgramSource(self.seed, batches=came.batches, exhausted=came.exhaustive)
+        if source.at != came.exhaustive_at:
+            raise UsageError(
+                f"--resume: {spec.id}: another version of sealmatrix made that exploration, and its list of exhaustive "
+                "programs was another one; explore anew, without --resume"
+            )
         # Where this run comes no further, the next one goes on from there all the same.
         outcome = Exploration(
             self.seed,
@@ -267,11 +274,11 @@ class _ExploreRun:
             batches=came.batches,
             exhausted=came.exhaustive,
             exhausted_before=came.exhaustive,
+            exhausted_at=came.exhaustive_at,
         )
         explorer = self._explorer(spec, outcome)
         if explorer is not None:
             with _ending(explorer, outcome):
-                source = ProgramSource(self.seed, batches=came.batches, exhausted=came.exhaustive)
                 explorer.explore(source, self.seconds, outcome, () if came.batches else self.programs)
         return Explored(spec.kernel.name, spec.arch, outcome, cell=spec.id)
 

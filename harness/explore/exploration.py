@@ -31,8 +31,9 @@ class Exploration:
     """What a run over one kernel came to. ``alarms`` counts suspicions, ``unconfirmed`` those that did not come
     again; ``asked`` has how many steps of each operation were judged; ``well`` are programs of the corpus that showed
     nothing wrong; ``exhausted`` counts the exhaustive programs of all parts, ``exhausted_before`` those of the parts
-    before this one; ``digest`` is of the generated programs; ``pairs`` counts the pairs of blocks of the kernel's code
-    that ran, where that was gathered; ``lost`` says why it is incomplete."""
+    before this one, ``exhausted_at`` is of the last of them (``ProgramSource.at``); ``digest`` is of the generated
+    programs; ``pairs`` counts the pairs of blocks of the kernel's code that ran, where that was gathered; ``lost`` says
+    why it is incomplete."""
 
     seed: int
     programs: int = 0
@@ -41,6 +42,7 @@ class Exploration:
     batches: int = 0
     exhausted: int = 0
     exhausted_before: int = 0
+    exhausted_at: str = ""
     states: int = 0
     pairs: int = 0
     seconds: float = 0.0
@@ -64,7 +66,8 @@ class Exploration:
 
     def reached(self, source: ProgramSource, seconds: float) -> None:
         """Say how far it came."""
-        self.batches, self.exhausted, self.seconds = source.batches, source.exhausted, seconds
+        self.batches, self.exhausted, self.exhausted_at = source.batches, source.exhausted, source.at
+        self.seconds = seconds
         self.states, self.digest = source.random.states, source.digest.hexdigest()[:16]
 
 

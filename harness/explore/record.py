@@ -62,6 +62,7 @@ class ExplorationRecord(_LenientModel):
     steps: int = 0
     batches: int = 0
     exhaustive: int = 0
+    exhaustive_at: str = ""
     programs_sha256: str = ""
     states: int = 0
     pairs: int = 0
@@ -103,6 +104,7 @@ def record_of(outcome: Exploration) -> ExplorationRecord:
         steps=outcome.steps,
         batches=outcome.batches,
         exhaustive=outcome.exhausted,
+        exhaustive_at=outcome.exhausted_at,
         programs_sha256=outcome.digest,
         states=outcome.states,
         pairs=outcome.pairs,

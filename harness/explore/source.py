@@ -14,8 +14,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import random
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from harness.explore.fixed_sorts import attached, filling, growing, hindered, keyed, positions
 from harness.explore.operations import by_name
@@ -52,11 +54,20 @@ def whole_process_first(programs: Sequence[Program], chunk: int) -> list[Program
     return [*ordered, *others]
 
 
+class Drawn(NamedTuple):
+    """A batch: how many of its programs are exhaustive, and what the last of these is."""
+
+    programs: list[Program]
+    exhaustive: int
+    at: str
+
+
 class ProgramSource:
     """Where a run's programs come from: so many of each batch from what is exhaustive, as long as there is any.
 
     ``batches`` and ``exhausted`` say how far an earlier run came, which this one goes on from. What that one had kept
-    to be changed further, and the windows it had drawn, are not there any more.
+    to be changed further, and the windows it had drawn, are not there any more. ``at`` is of the last exhaustive
+    program that was asked for: where it is another's, the list was another one.
     """
 
     def __init__(self, seed: int, *, batches: int = 0, exhausted: int = 0) -> None:
@@ -83,9 +94,12 @@ class ProgramSource:
             exhaustive(EXHAUSTIVE_UNITS, rng),
         )
         self.batches = batches
-        self.exhausted = sum(1 for _ in itertools.islice(self._exhaustive, exhausted))
+        passed = deque(enumerate(itertools.islice(self._exhaustive, exhausted), 1), maxlen=1)
+        self.exhausted, self.at = 0, ""
+        for self.exhausted, last in passed:
+            self.at = _digest(last)
         self.digest = hashlib.sha256()
-        self._prepared: tuple[list[Program], int] = [], 0
+        self._prepared = Drawn([], 0, "")
 
     @property
     def next_size(self) -> int:
@@ -98,26 +112,30 @@ class ProgramSource:
         They are those that ``prepare`` drew, where it did.
         """
         self.prepare(size, chunk)
-        programs, exhaustive = self._prepared
-        self._prepared = [], 0
+        programs, exhaustive, at = self._prepared
+        self._prepared = Drawn([], 0, "")
         self.batches += 1
         self.exhausted += exhaustive
+        self.at = at or self.at
         self.digest.update(b"".join(map(encode, programs)))
         return programs
 
     def prepare(self, size: int, chunk: int) -> None:
         """Draw the next batch from what has been learned until now. It counts only when it is asked for."""
-        if not self._prepared[0]:
+        if not self._prepared.programs:
             self.random.begin(self.batches)
             self._prepared = self._draw(size, chunk)
 
-    def _draw(self, size: int, chunk: int) -> tuple[list[Program], int]:
-        """The programs of a batch, and how many of them are exhaustive."""
+    def _draw(self, size: int, chunk: int) -> Drawn:
         programs = list(itertools.islice(self._exhaustive, size // 2))
-        exhaustive = len(programs)
+        exhaustive, last = len(programs), _digest(programs[-1]) if programs else ""
         while len(programs) < size:
             programs.append(self.random.program())
         programs = whole_process_first(programs, chunk)
         at = chunk * self.random.below(-(-size // chunk))
         programs[at : at + chunk] = [replace(p, flags=p.flags | FLAGS["crowd"]) for p in programs[at : at + chunk]]
-        return programs, exhaustive
+        return Drawn(programs, exhaustive, last)
+
+
+def _digest(program: Program) -> str:
+    return hashlib.sha256(encode(program)).hexdigest()[:16]

@@ -74,6 +74,7 @@ def test_a_run_goes_on_where_it_stopped() -> None:
     expected = [whole.batch(256, 64) for _ in range(3)]
     first.batch(256, 64)
     rest = ProgramSource(11, batches=first.batches, exhausted=first.exhausted)
+    assert rest.at == first.at != ""
     assert [len(b) for b in expected[1:]] == [256, 256]
     assert rest.batch(256, 64)[:128] == expected[1][:128]
     assert (rest.batches, rest.exhausted) == (2, 256)

@@ -214,6 +214,7 @@ def test_an_exploration_that_is_resumed_twice_goes_on_where_each_kernel_stopped(
             if interrupt:
                 raise KeyboardInterrupt
             outcome.judged, outcome.batches, outcome.exhausted = 10, source.batches + 2, source.exhausted + 256
+            outcome.exhausted_at = ProgramSource(5, exhausted=outcome.exhausted).at
 
         def stop(self) -> None:
             """There is nothing to end."""
@@ -236,3 +237,19 @@ def test_an_exploration_that_is_resumed_twice_goes_on_where_each_kernel_stopped(
     assert [progress for _, *progress in fresh] == [[0, 0], [0, 0]]
     assert [progress for _, *progress in once] == [[2, 256]]
     assert [progress for _, *progress in twice] == [[2, 256], [2, 256]]
+
+
+def test_an_exploration_of_a_version_with_another_list_is_not_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.cli.explore.provide", lambda *_, **__: Resolution({}))
+    (tmp_path / "earlier").mkdir()
+    told = [
+        {"cell": "debian-6.12.x86_64.two-cpus", "seed": 5, "batches": 2, "exhaustive": 256, "exhaustive_at": "0" * 16}
+    ]
+    (tmp_path / "earlier/explore.json").write_text(json.dumps(told))
+    words = ["debian-6.12", "-a", "x86_64", "--resume", "earlier", "--results", str(tmp_path)]
+    done = CliRunner().invoke(explore, words, standalone_mode=False)
+    assert isinstance(done.exception, UsageError)
+    assert "explore anew, without --resume" in str(done.exception)
+    assert [folder.name for folder in tmp_path.iterdir()] == ["earlier"]
