@@ -60,17 +60,17 @@ def broken_since(done: RunDone, since: SinceLast) -> tuple[Broken, ...]:
     """What got worse from the last night to this one, gravest first; nothing where there was no night before."""
     pairs = since.comparison.pairs if since.comparison else ()
     groups: dict[tuple[str, str, tuple[str, ...]], list[_Piece]] = {}
-    for piece in (piece for pair in pairs for piece in _pieces(pair)):
+    for piece in (piece for pair in pairs for piece in _pieces(done, pair)):
         groups.setdefault((piece.kind, piece.headline, piece.rules if piece.kind == LOST_COVERAGE else ()), []).append(
             piece
         )
     return tuple(_broken(done, group) for group in groups.values())
 
 
-def _pieces(pair: Pair) -> Iterable[_Piece]:
+def _pieces(done: RunDone, pair: Pair) -> Iterable[_Piece]:
     if pair.lost:
-        reason = pair.after.trouble
-        yield _Piece(NO_ANSWER, _first_words(reason), f"incomplete: {reason}", (), "", "", pair, _unsteady_cell(pair))
+        reason, unsteady = pair.after.trouble, _unsteady_cell(done, pair.after.cell)
+        yield _Piece(NO_ANSWER, _first_words(reason), f"incomplete: {reason}", (), "", "", pair, unsteady)
     changes = {(rule.rule.id, probe.probe): probe for rule in pair.rules for probe in rule.probes}
     failing = {name: c for name, c in changes.items() if c.change in ("introduced", "unstable") and _fails(c.after)}
     if failing:
@@ -113,11 +113,10 @@ def _fails(verdict: Verdict | None) -> bool:
     return standing(verdict) == "broken"
 
 
-def _unsteady_cell(pair: Pair) -> bool:
+def _unsteady_cell(done: RunDone, cell: str) -> bool:
     """Whether a second guest gave all its answers where the first one did not, or the other way round."""
-    answers = [any(standing(v) != "none" for r in results.values() for v in r.verdicts)
-               for results in (pair.after.results, *pair.after.repeats)]  # fmt: skip
-    return len(set(answers)) > 1
+    tries = [one for one in done.record.cells if first_id(one.id) == cell and one.state != "interrupted"]
+    return len({one.clean for one in tries}) > 1
 
 
 def _first_words(reason: str) -> str:

@@ -189,6 +189,19 @@ def test_a_flaky_cell_opens_nothing(tmp_path: Path, machines: Machines) -> None:
     assert (third.exit_code, known(tmp_path)) == (0, [])
 
 
+def test_a_cell_that_was_lost_half_way_and_answers_in_a_fresh_guest_opens_nothing(
+    tmp_path: Path, machines: Machines
+) -> None:
+    """The first guest gave an answer, too: to a part of what it was asked."""
+    night(tmp_path, "n-00", KEYS, machines)
+    machines.scripts = {"b": [LOST, LOST, WHOLE]}
+    second = night(tmp_path, "n-01", KEYS | {"b": "x" * 40}, machines)
+    assert machines.booted[3:] == ["b", "b~2"]
+    assert known(tmp_path) == []
+    assert second.exit_code == 3
+    assert second.mark.news[1].startswith("unstable: incomplete: ")
+
+
 def test_a_cell_without_an_answer_is_repeated_and_a_regression(tmp_path: Path, machines: Machines) -> None:
     night(tmp_path, "n-00", KEYS, machines)
     machines.scripts = {"b": [LOST]}
