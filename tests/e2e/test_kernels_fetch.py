@@ -127,8 +127,9 @@ def _mounted(path: Path, *options: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("size", ["1m", "20m", "80m"], ids=["index", "package", "image"])
-def test_no_space(tmp_path: Path, size: str) -> None:
+def test_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str) -> None:
     place = Place(tmp_path)
+    monkeypatch.setenv("SEALMATRIX_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache").mkdir()
     with _mounted(tmp_path / "cache", "-o", f"size={size}"):
         found = place.get("stable")
@@ -138,8 +139,9 @@ def test_no_space(tmp_path: Path, size: str) -> None:
         assert list((tmp_path / "cache" / "work").glob("*")) == []
 
 
-def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = Place(tmp_path)
+    monkeypatch.setenv("SEALMATRIX_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache").mkdir()
     with _mounted(tmp_path / "cache", "-o", "ro"):
         found = place.get("newest")
