@@ -212,6 +212,9 @@ def _harmed(
     return tuple(harmed)
 
 
+_OF_FILES = (SHARED_ANON, SHARED_FILE, PRIVATE_FILE, UNKNOWN)  # shared memory without a name is a file's, too
+
+
 def _contents_may_change(
     op: bytes,
     operation: Operation,
@@ -240,7 +243,11 @@ def _contents_may_change(
     if op[0] == USERFAULTFD and (inside or op[3] == CLOSE):  # what is missing gives SIGBUS as long as it is registered
         return as_twin and BUS in (was, now)
     if operation.nature == "writes" and inside:
-        return bool(before[2 + i] & WRITE) and (now == op[3] or now == MIX or as_twin)
+        if before[2 + i] & WRITE:
+            return now == op[3] or now == MIX or as_twin
+        others = (k for k in range(op[1], op[1] + op[2]) if before[2 + k] & WRITE and after[2 + n + k] == now)
+        of_file = attr & KIND in _OF_FILES and now == twin[2 + n + i]
+        return of_file and any(state.attrs[k] & KIND in _OF_FILES for k in others)
     if operation.nature == "discards" and inside:
         if op[3] in DISCARDS and op[3] not in NO_CONTENTS:
             kept = was == UNREAD and 0 < now < UNREAD and said != EPERM
@@ -249,7 +256,7 @@ def _contents_may_change(
         return op[3] == UNGUARD and was in (SEGV, MIX)
     # The same page of a file may be mapped twice.
     touches = operation.nature == "writes" or (operation.nature == "discards" and op[3] == REMOVE) or op[0] == FORK
-    return touches and attr & KIND in (SHARED_ANON, SHARED_FILE, PRIVATE_FILE, UNKNOWN) and as_twin
+    return touches and attr & KIND in _OF_FILES and as_twin
 
 
 # ---------------------------------------------------------------------- mseal, and what is permitted

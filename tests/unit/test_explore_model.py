@@ -415,6 +415,19 @@ def test_collapsing_may_answer_otherwise_below_two_mebibytes() -> None:
     assert oracles(window(other, answer=0, twin=EINVAL).judge()) == ["same-as-twin"]
 
 
+def test_a_page_of_a_file_is_written_through_another_unit_of_the_range() -> None:
+    """remap_file_pages has mapped the page of a sealed unit a second time; seen on 6.12."""
+    seen = window("window 2 x 1 page, usual: shared-file r sealed | shared-file rw\nwrite 0-1 1")
+    shared_r, shared_rw = R | 16, RW | 16
+    written = [(shared_r, 1), (shared_rw, 1)]
+    seen.looks[1], seen.twin_looks[1] = written, list(written)
+    assert oracles(seen.judge()) == []
+    seen.twin_looks[1] = [(shared_r, 0xA0), (shared_rw, 1)]
+    assert "sealed-unchanged" in oracles(seen.judge())
+    seen.looks[1] = seen.twin_looks[1] = [(shared_r, 1), (shared_rw, 2)]
+    assert "sealed-unchanged" in oracles(seen.judge())
+
+
 def test_a_page_that_nobody_wrote_may_be_missing_again_and_one_that_somebody_wrote_not() -> None:
     """Seen on 7.0.4 and 7.1.3 after MADV_PAGEOUT of shared memory, registered with userfaultfd."""
     seen = window("window 1 x 1 page, usual: shared-anon rw sealed\nmadvise 0-0 pageout")
