@@ -70,20 +70,14 @@ def problems_of_end(state: State, sealed: Pass, twin: Pass) -> list[StepProblem]
         if twin.munmap[i] not in (0, NOT_TRIED):
             stuck.append(i)
     found = []
-    if lost:
-        i = lost[0]
-        text = (
-            f"unit {i} was sealed, and in the end mprotect to its own protection answers "
-            f"{errno_text(sealed.mprotect[i])}, munmap {errno_text(sealed.munmap[i])}"
-        )
-        found.append(StepProblem("exactly-sealed", 0, "end", text, ("O8", "A7"), tuple(lost)))
-    if spread:
-        i = spread[0]
-        text = (
-            f"nobody sealed unit {i}, and in the end mprotect to its own protection answers "
-            f"{errno_text(sealed.mprotect[i])}, munmap {errno_text(sealed.munmap[i])}"
-        )
-        found.append(StepProblem("exactly-sealed", 0, "end", text, ("U7", "A7"), tuple(spread)))
+    for units, clause, was in ((lost, "O8", "unit {} was sealed"), (spread, "U7", "nobody sealed unit {}")):
+        if units:
+            i = units[0]
+            text = (
+                f"{was.format(i)}, and in the end mprotect to its own protection answers "
+                f"{errno_text(sealed.mprotect[i])}, munmap {errno_text(sealed.munmap[i])}"
+            )
+            found.append(StepProblem("exactly-sealed", 0, "end", text, (clause, "A7"), tuple(units)))
     if stuck:
         said = errno_text(twin.munmap[stuck[0]])
         text = f"in the twin, where nothing is sealed, munmap of unit {stuck[0]} answers {said}"
