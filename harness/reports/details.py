@@ -67,8 +67,9 @@ CellNames = Callable[[Sequence[str]], str]
 def _findings(page: Page, done: RunDone, *, every: bool) -> None:
     """Rule by rule: what is no failure (those stand in the causes), and with ``every`` the failures, too."""
     found = [f for f in findings(done) if every or f.first.status != "fail"]
-    known = [f for f in found if f.first.status == "known"] if _many(done, every) else []
-    alone = [f for f in found if f not in known]
+    folded = {"known"} if _many(done, every) else set()
+    known = [f for f in found if f.first.status in folded]
+    alone = [f for f in found if f.first.status not in folded]
     shown = alone if every else alone[:FULL]
     if found:
         page.head("Findings by rule, worst first")
@@ -88,14 +89,12 @@ def _known(page: Page, done: RunDone, found: Sequence[Finding]) -> None:
     """What is known, by its cause: only where it is seen and by which rules, without the probe that shows it."""
     causes: dict[str, list[Finding]] = {}
     for finding in found:
-        causes.setdefault(finding.first.reason.rpartition("known: ")[2].partition(";")[0].rstrip("]"), []).append(
-            finding
-        )
-    for cause, findings_ in causes.items():
-        seen = {cell for finding in findings_ for cell in finding.cells}
-        where = together(done.record, [cell.id for cell in done.record.cells if cell.id in seen])
-        page.line(f"{page.ink.glyph('known')} known: {cause}{']' * ('[' in cause)}", _IN, MARKS["known"].style)
-        page.line(f"on {where}, by {', '.join(finding.rule.id for finding in findings_)}", _DEEP)
+        cause, seen_on, _ = finding.first.reason.rpartition("known: ")[2].partition("; seen on ")
+        causes.setdefault(cause + ("]" if seen_on else ""), []).append(finding)
+    for cause, alike in causes.items():
+        where = together(done.record, (cell for finding in alike for cell in finding.cells))
+        page.line(f"{page.ink.glyph('known')} known: {cause}", _IN, MARKS["known"].style)
+        page.line(f"on {where}, by {', '.join(finding.rule.id for finding in alike)}", _DEEP)
 
 
 def _finding(page: Page, done: RunDone, finding: Finding) -> None:
