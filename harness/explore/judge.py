@@ -13,6 +13,8 @@ from harness.explore.program import FLAGS, PLACES, Program
 from harness.explore.state import COLLAPSE, MADVISE, State, initial
 from harness.explore.wire import CHILD, DONE, LEFT_OUT, NO_WINDOW, SIGNAL, STATUSES, TIMEOUT, Pass, ProgramFacts
 
+_HUGE_PAGE = 512  # pages
+
 
 @dataclass(frozen=True, slots=True)
 class Judged:
@@ -43,8 +45,8 @@ class ProgramJudge:
             return Judged(tuple(problems_of_window(program, facts.sealed, facts.twin)), ())
         found: list[StepProblem] = []
         states: list[int] = []
-        self._pass(state, 0, step_bytes, facts.sealed, facts.twin, facts, found, states)
-        found = [problem for problem in found if not _of_where_it_lies(program, problem, facts)]
+        low = PLACES[program.place] == "low" and program.units << program.scale < _HUGE_PAGE
+        self._pass(state, 0, step_bytes, facts.sealed, facts.twin, facts, found, states, low=low)
         if facts.status == CHILD and not found:
             found.append(_broken(program, facts))
         return Judged(tuple(found), tuple(states), recorded=tuple(recorded(program, facts.sealed)))
@@ -59,6 +61,8 @@ class ProgramJudge:
         facts: ProgramFacts | None,
         found: list[StepProblem],
         states: list[int],
+        *,
+        low: bool,
     ) -> None:
         step = self._judge.step
         looks, twin_looks, answers, twin_answers = sealed.looks, twin.looks, sealed.answers, twin.answers
@@ -67,6 +71,8 @@ class ProgramJudge:
             problems, after = step(
                 op, state, looks[k], looks[k + 1], answers[k], twin_looks[k + 1], twin_answers[k][0], twin_looks[k]
             )
+            if low and _of_where_it_lies(op, answers[k][0], twin_answers[k][0]):
+                problems = tuple(problem for problem in problems if problem.oracle != "same-as-twin")
             states.append(hash((op[0], op[3], state.attrs, looks[k + 1][2 : 2 + len(state.attrs)], answers[k][0])))
             if problems:
                 found += [replace(problem, step=first + k) for problem in problems]
@@ -99,7 +105,7 @@ class ProgramJudge:
             found += [replace(problem, step=at) for problem in problems]
             return False
         mine: list[StepProblem] = []
-        self._pass(begun, at + 1, step_bytes, child, twin, None, mine, states)
+        self._pass(begun, at + 1, step_bytes, child, twin, None, mine, states, low=False)
         found += [replace(problem, child=True) for problem in mine]
         return not mine
 
@@ -129,17 +135,13 @@ def _broken(program: Program, facts: ProgramFacts) -> StepProblem:
     return StepProblem("console", step, name, f"the process {how[facts.status]}", ("O8",))
 
 
-def _of_where_it_lies(program: Program, problem: StepProblem, facts: ProgramFacts) -> bool:
-    """Whether MADV_COLLAPSE answered the twin otherwise because of its address.
+def _of_where_it_lies(op: bytes, said: int, twin: int) -> bool:
+    """Whether MADV_COLLAPSE of memory at low addresses answered the twin otherwise because of its address.
 
     A mapping that ends below 2 MiB is taken for one with room for a huge page: ``thp_vma_suitable_order`` (6.12, 7.3)
-    computes an address below zero.
+    computes an address below zero. The twin's window lies higher.
     """
-    if problem.oracle != "same-as-twin" or problem.child or PLACES[program.place] != "low":
-        return False
-    step = program.steps[problem.step]
-    answers = {pass_.answers[problem.step][0] for pass_ in (facts.sealed, facts.twin)}
-    return (step.op, step.a) == (MADVISE, COLLAPSE) and answers == {0, EINVAL}
+    return (op[0], op[3]) == (MADVISE, COLLAPSE) and (said, twin) == (0, EINVAL)
 
 
 def left_out(facts: ProgramFacts, step: int) -> bool:

@@ -413,6 +413,18 @@ def test_collapsing_may_answer_otherwise_below_two_mebibytes() -> None:
     assert oracles(window(text.format("low"), answer=0, twin=EBUSY).judge()) == ["same-as-twin"]
     other = text.format("low").replace("collapse", "populate-read")
     assert oracles(window(other, answer=0, twin=EINVAL).judge()) == ["same-as-twin"]
+    assert oracles(window(text.format("low"), answer=EINVAL, twin=0).judge()) == ["same-as-twin"]
+
+
+def test_what_follows_a_collapse_below_two_mebibytes_is_judged() -> None:
+    """Its answer is not compared, and neither what comes after it nor the end is left out."""
+    text = "window 2 x 1 page, low: private-file 2 r sealed written\nmadvise 0-1 collapse"
+    spread = window(text, answer=0, twin=EINVAL, sealed=set())
+    assert oracles(spread.judge()) == ["exactly-sealed"]
+    program = parse_program(text + "\nmunmap 0-1")
+    there, gone = spread.looks[0], [(GONE, 0xF0)] * 2
+    lost = Window(program, [0, 0], [EINVAL, 0], [there, there, gone], [there, there, gone], set())
+    assert "sealed-unchanged" in oracles(lost.judge())
 
 
 def test_a_page_of_a_file_is_written_through_another_unit_of_the_range() -> None:
