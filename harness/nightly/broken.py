@@ -116,7 +116,7 @@ def _fails(verdict: Verdict | None) -> bool:
 def _unsteady_cell(done: RunDone, cell: str) -> bool:
     """Whether a second guest gave all its answers where the first one did not, or the other way round."""
     tries = [one for one in done.record.cells if first_id(one.id) == cell and one.state != "interrupted"]
-    return len({one.clean for one in tries}) > 1
+    return len({one.whole for one in tries}) > 1
 
 
 def _first_words(reason: str) -> str:
