@@ -45,7 +45,7 @@ class SixSteps(ProgramSource):
             program = self.random.program()
             if len(program.steps) >= STEPS:
                 programs.append(program.with_steps(program.steps[:STEPS]))
-        return Drawn(whole_process_first(programs, chunk), 0, "")
+        return Drawn(whole_process_first(programs, chunk), [])
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ class Exploration:
     """What a run over one kernel came to. ``alarms`` counts suspicions, ``unconfirmed`` those that did not come
     again; ``asked`` has how many steps of each operation were judged; ``well`` are programs of the corpus that showed
     nothing wrong; ``exhausted`` counts the exhaustive programs of all parts, ``exhausted_before`` those of the parts
-    before this one, ``exhausted_at`` is of the last of them (``ProgramSource.at``); ``digest`` is of the generated
+    before this one, ``exhausted_at`` is of all of them (``ProgramSource.at``); ``digest`` is of the generated
     programs; ``pairs`` counts the pairs of blocks of the kernel's code that ran, where that was gathered; ``lost`` says
     why it is incomplete."""
 

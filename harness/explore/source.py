@@ -14,8 +14,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import random
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -55,19 +54,18 @@ def whole_process_first(programs: Sequence[Program], chunk: int) -> list[Program
 
 
 class Drawn(NamedTuple):
-    """A batch: how many of its programs are exhaustive, and what the last of these is."""
+    """A batch, and those of its programs that are exhaustive, as they are listed."""
 
     programs: list[Program]
-    exhaustive: int
-    at: str
+    exhaustive: list[Program]
 
 
 class ProgramSource:
     """Where a run's programs come from: so many of each batch from what is exhaustive, as long as there is any.
 
     ``batches`` and ``exhausted`` say how far an earlier run came, which this one goes on from. What that one had kept
-    to be changed further, and the windows it had drawn, are not there any more. ``at`` is of the last exhaustive
-    program that was asked for: where it is another's, the list was another one.
+    to be changed further, and the windows it had drawn, are not there any more. Where ``at`` is
+    not what that run said, the list was another one.
     """
 
     def __init__(self, seed: int, *, batches: int = 0, exhausted: int = 0) -> None:
@@ -94,12 +92,20 @@ class ProgramSource:
             exhaustive(EXHAUSTIVE_UNITS, rng),
         )
         self.batches = batches
-        passed = deque(enumerate(itertools.islice(self._exhaustive, exhausted), 1), maxlen=1)
-        self.exhausted, self.at = 0, ""
-        for self.exhausted, last in passed:
-            self.at = _digest(last)
+        self.exhausted, self._passed = 0, hashlib.sha256()
+        self._pass_over(itertools.islice(self._exhaustive, exhausted))
         self.digest = hashlib.sha256()
-        self._prepared = Drawn([], 0, "")
+        self._prepared = Drawn([], [])
+
+    def _pass_over(self, exhaustive: Iterable[Program]) -> None:
+        for program in exhaustive:
+            self.exhausted += 1
+            self._passed.update(encode(program))
+
+    @property
+    def at(self) -> str:
+        """What the exhaustive programs were that have been asked for; "" for none."""
+        return self._passed.hexdigest()[:16] if self.exhausted else ""
 
     @property
     def next_size(self) -> int:
@@ -112,11 +118,10 @@ class ProgramSource:
         They are those that ``prepare`` drew, where it did.
         """
         self.prepare(size, chunk)
-        programs, exhaustive, at = self._prepared
-        self._prepared = Drawn([], 0, "")
+        programs, exhaustive = self._prepared
+        self._prepared = Drawn([], [])
         self.batches += 1
-        self.exhausted += exhaustive
-        self.at = at or self.at
+        self._pass_over(exhaustive)
         self.digest.update(b"".join(map(encode, programs)))
         return programs
 
@@ -127,15 +132,11 @@ class ProgramSource:
             self._prepared = self._draw(size, chunk)
 
     def _draw(self, size: int, chunk: int) -> Drawn:
-        programs = list(itertools.islice(self._exhaustive, size // 2))
-        exhaustive, last = len(programs), _digest(programs[-1]) if programs else ""
+        exhaustive = list(itertools.islice(self._exhaustive, size // 2))
+        programs = [*exhaustive]
         while len(programs) < size:
             programs.append(self.random.program())
         programs = whole_process_first(programs, chunk)
         at = chunk * self.random.below(-(-size // chunk))
         programs[at : at + chunk] = [replace(p, flags=p.flags | FLAGS["crowd"]) for p in programs[at : at + chunk]]
-        return Drawn(programs, exhaustive, last)
-
-
-def _digest(program: Program) -> str:
-    return hashlib.sha256(encode(program)).hexdigest()[:16]
+        return Drawn(programs, exhaustive)

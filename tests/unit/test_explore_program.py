@@ -80,6 +80,13 @@ def test_a_run_goes_on_where_it_stopped() -> None:
     assert (rest.batches, rest.exhausted) == (2, 256)
 
 
+def test_where_an_exploration_came_to_tells_every_program_that_was_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = ProgramSource(11, exhausted=3000).at
+    rows = [*positions()]
+    monkeypatch.setattr("harness.explore.source.positions", lambda: iter([rows[1], rows[0], *rows[2:]]))
+    assert ProgramSource(11, exhausted=3000).at != whole
+
+
 def test_a_batch_that_was_prepared_is_the_next_one_and_counts_when_it_is_asked_for() -> None:
     plain, ahead = ProgramSource(11), ProgramSource(11)
     expected = [plain.batch(256, 64) for _ in range(2)]
