@@ -21,7 +21,7 @@ from pathlib import Path
 
 from harness.errors import BuildError, ToolMissing, UsageError
 from harness.kernels.config import parse_config
-from harness.kernels.images import BZIMAGE, survives_pvh
+from harness.kernels.images import BZIMAGE, VMLINUX, survives_pvh
 from harness.kernels.model import Kernel, Origin
 from harness.kernels.store import file_sha256, telling
 from harness.model.architectures import ARCHITECTURES, Arch, host_arch
@@ -102,6 +102,17 @@ class BuiltTree:
         )
 
 
+@dataclass(frozen=True)
+class ConfiguredTree:
+    """A tree that has its configuration: how make is called there, and what the fragments give it beside that."""
+
+    make: tuple[str, ...]
+    variables: tuple[str, ...]
+    config: Mapping[str, str] = field(repr=False)
+    log: Path
+    notes: tuple[str, ...]
+
+
 def own_fragments(arch: Arch, series: tuple[int, int] = (0, 0)) -> tuple[Path, ...]:
     """The fragments of our minimal kernel for ``arch``, with what a tree of ``series`` (``check_tree``) can have."""
     fragments = OWN / "base.config", OWN / f"{arch}.config"
@@ -126,18 +137,10 @@ def build_tree(
     a folder that is no clean kernel tree, ``ToolMissing``, ``BuildError`` with the decisive lines, ``StoreError``.
     """
     begun = time.monotonic()
-    check_tree(tree)
-    argv = [*_make(arch), "-C", str(tree.resolve()), f"O={out.resolve()}", f"ARCH={arch}"]
-    text = "".join(_read(path) for path in fragments or own_fragments(arch))
-    log = out / "build.log"
-    with telling(out):
-        out.mkdir(parents=True, exist_ok=True)
-        log.write_bytes(b"")
-    _configure(argv, out, text, log, reconfigure=reconfigure)
-    config = parse_config(_bytes(out / ".config"))
-    notes = check_options(parse_fragment(text), config)
-    target, place, image_format = _target(arch) if survives_pvh(config) else _WITHOUT_PVH
-    argv = [*argv, *make_variables(text)]
+    configured = configured_tree(tree, arch, out, fragments, reconfigure=reconfigure)
+    config, log = configured.config, configured.log
+    target, place, image_format = _target(arch, config)
+    argv = [*configured.make, *configured.variables]
     if commands:
         argv.append("V=1")
         with telling(out):
@@ -156,9 +159,26 @@ def build_tree(
         config=config,
         config_sha256=hashlib.sha256(_bytes(out / ".config")).hexdigest(),
         log=log,
-        notes=notes,
+        notes=configured.notes,
         seconds=round(time.monotonic() - begun, 3),
     )
+
+
+def configured_tree(
+    tree: Path, arch: Arch, out: Path, fragments: Sequence[Path] = (), *, reconfigure: bool = True
+) -> ConfiguredTree:
+    """Configure the kernel of ``tree`` in ``out`` and compile nothing; arguments and errors as in ``build_tree``."""
+    check_tree(tree)
+    make = (*_make(arch), "-C", str(tree.resolve()), f"O={out.resolve()}", f"ARCH={arch}")
+    text = "".join(_read(path) for path in fragments or own_fragments(arch))
+    log = out / "build.log"
+    with telling(out):
+        out.mkdir(parents=True, exist_ok=True)
+        log.write_bytes(b"")
+    _configure(make, out, text, log, reconfigure=reconfigure)
+    config = parse_config(_bytes(out / ".config"))
+    notes = check_options(parse_fragment(text), config)
+    return ConfiguredTree(make=make, variables=make_variables(text), config=config, log=log, notes=notes)
 
 
 def series_of(makefile: str) -> tuple[int, int] | None:
@@ -246,8 +266,11 @@ def _configure(argv: Sequence[str], out: Path, text: str, log: Path, *, reconfig
         (out / "wanted.config").replace(kept)
 
 
-def _target(arch: Arch) -> tuple[str, str, str]:
+def _target(arch: Arch, config: Mapping[str, str]) -> tuple[str, str, str]:
+    """What make is asked for, where it leaves that, and its format."""
     facts = ARCHITECTURES[arch]
+    if facts.image == VMLINUX and not survives_pvh(config):
+        return _WITHOUT_PVH
     return facts.make_target, facts.make_image, facts.image
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness.kernels.sources import debian_source
+from harness.kernels.tree import OWN, check_tree, configured_tree, own_fragments
+from harness.model.architectures import Arch
 
 BUILDS = "SEALMATRIX_BUILD_KERNELS"
 SEALMATRIX = [sys.executable, "-m", "harness"]
@@ -36,3 +38,16 @@ def test_a_tree_is_built_and_booted_with_and_without_a_root(tmp_path: Path) -> N
     lock = (tmp_path / "kernels.lock").read_text()
     assert '"asked": "tree linux-source-6.12' in lock
     assert "-sealmatrix" in lock
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("arch", ["x86_64", "arm64"])
+@pytest.mark.parametrize("series", ["6.12", "7.3"])
+def test_our_configuration_survives_in_every_series(series: str, arch: Arch, tmp_path: Path) -> None:
+    """Its dependencies change from series to series: memory tags of arm64 need ARM64_PAN in 6.12, which 7.3 lacks."""
+    if not os.environ.get(BUILDS):
+        pytest.skip(f"fetches the kernel's source, which takes minutes: set {BUILDS}=1")
+    tree = debian_source(series, lambda text: None).path
+    fragments = own_fragments(arch, check_tree(tree))
+    for extra in ("debug", "kasan"):
+        configured_tree(tree, arch, tmp_path / extra, [*fragments, OWN / f"{extra}.config"])

@@ -186,3 +186,9 @@ def test_every_fragment_of_the_shipped_matrix_is_ours() -> None:
     fragments = {f.name for source in sources if isinstance(source, DebianTreeSource) for f in source.fragments}
     assert {"debug", "kasan", "kcsan", "kmemleak", "kcov"} <= fragments
     assert {name for name in fragments if not (OWN / f"{name}.config").is_file()} == set()
+
+
+def test_a_sanitizer_changes_the_image_of_x86_alone(desk: Desk) -> None:
+    """QEMU cannot enter a vmlinux with KASAN, so make is asked for a bzImage there; other architectures have none."""
+    kernel = desk.resolve("kasan").kernels["own", "arm64"]
+    assert (kernel.flavour, kernel.image_format, desk.built) == ("kasan", "Image", 1)
