@@ -5,6 +5,7 @@
  * changing, and gives back the lock that another thread holds. Nobody gets it after that, and the process never ends.
  *
  * So a child keeps the lock busy with one thread and seals with another, and is killed as soon as the latter waits.
+ * The mappings that keep it busy are made once: each child has them from its parent.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -72,16 +73,14 @@ static int make_crowd(size_t unit, size_t *length)
  * The lock is held for reading: who waits for a writer spins as long as that one runs, and for a reader hardly at all
  * (kernel/locking/rwsem.c: rwsem_optimistic_spin()).
  */
-static _Noreturn void contend(struct window *w, struct told *told, const int cpus[2])
+static _Noreturn void contend(struct window *w, struct told *told, const int cpus[2], size_t length)
 {
 	struct sealer sealer = {.w = w, .told = told};
 	pthread_t thread;
-	size_t length = 0;
-	int error = make_crowd(w->unit, &length);
+	int error;
 
 	use_cpu(cpus[1]); /* the thread inherits it */
-	if (!error)
-		error = pthread_create(&thread, NULL, seal_on, &sealer);
+	error = pthread_create(&thread, NULL, seal_on, &sealer);
 	use_cpu(cpus[0]);
 	if (error) {
 		__atomic_store_n(&told->error, error, __ATOMIC_RELEASE);
@@ -109,11 +108,15 @@ long kill_in_mseal(struct window *w, const struct operation *op)
 {
 	struct told *told = map_memory(sizeof(*told), MAP_SHARED);
 	long began = now_ms();
-	int cpus[2];
+	size_t length = 0;
+	int cpus[2], error;
 
 	(void)op;
 	if (!first_two_cpus(cpus))
 		fail_step(w, "two CPUs", EOPNOTSUPP);
+	error = make_crowd(w->unit, &length);
+	if (error)
+		fail_step(w, "a crowd", error);
 	use_cpu(cpus[1]); /* that of the thread that seals: it is free to look when that one waits */
 	for (int i = 0; i < KILLS; i++) {
 		long pid;
@@ -123,12 +126,11 @@ long kill_in_mseal(struct window *w, const struct operation *op)
 		if (pid < 0)
 			fail_step(w, "fork", errno);
 		if (pid == 0)
-			contend(w, told, cpus);
+			contend(w, told, cpus, length);
 		while (!waits(pid, told)) {
-			int error = __atomic_load_n(&told->error, __ATOMIC_ACQUIRE);
-
+			error = __atomic_load_n(&told->error, __ATOMIC_ACQUIRE);
 			if (error)
-				fail_step(w, "a crowd and a thread that seals", error);
+				fail_step(w, "a thread that seals", error);
 			if (now_ms() - began > half_deadline_ms / 2)
 				fail_step(w, "a thread that waits in mseal", EAGAIN);
 		}

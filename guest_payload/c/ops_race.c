@@ -32,6 +32,7 @@ enum {
 	RANGE = 2,            /* units */
 	LARGE = 512 << 10,    /* bytes of a unit; see below */
 	CROWD = 4000, SMALL_CROWD = 2500, /* mappings; see below */
+	CONTROL_CROWD = 2 * CROWD_ROUNDS / CONTROL_SHARE, /* nobody is to come second there */
 	OUTCOMES_MAX = 8,
 	STEP = 8, JITTER = 32, LEAD_MAX = 1 << 20, /* turns of an idle loop */
 	PATIENT_STREAK = 6,   /* from then on steps double; they are halved when the other side comes first */
@@ -77,6 +78,7 @@ struct race {
 	int round, done; /* handed over with acquire and release; the rest of this struct goes with them */
 	char *from, *at, *spare; /* acted on from the first, sealed and looked at from the second on, to the same end */
 	int units;		 /* sealed and looked at */
+	int crowd;		 /* mappings */
 	int error;
 	int delay; /* turns */
 	int lead;  /* turns the sealing thread waits more than the other */
@@ -211,17 +213,21 @@ static void *compete(void *argument)
 	}
 }
 
-/* A unit that can be written to gets what it is to have; 0 or the errno. */
+/* A unit that can be written to gets what it is to have; 0 or the errno. Of a large one the last page is looked at. */
 static int make_ready(const struct race *race, char *unit, int prot)
 {
+	size_t filled = race->contest->large ? (size_t)sysconf(_SC_PAGESIZE) : race->unit;
+
 	if (race->contest->filled)
-		memset(unit, FILL, race->unit);
+		memset(unit + race->unit - filled, FILL, filled);
 	return prot != RW && sys(SYS_mprotect, unit, race->unit, prot) ? errno : 0;
 }
 
 static int set_up_range(struct race *race, int round)
 {
 	size_t distance = (size_t)round * 2 * RANGE * race->unit; /* a hole behind each, so that none merge */
+	/* What takes long to discard are pages, and the kernel brings in many at once in less time than a program. */
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | (race->contest->large ? MAP_POPULATE : 0);
 	int error;
 
 	race->from = race->at = ARENA + distance;
@@ -230,7 +236,7 @@ static int set_up_range(struct race *race, int round)
 	for (int i = 0; i < RANGE; i++) {
 		char *unit = race->at + (size_t)i * race->unit;
 
-		if (sys(SYS_mmap, unit, race->unit, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == -1)
+		if (sys(SYS_mmap, unit, race->unit, RW, flags, -1, 0) == -1)
 			return errno;
 		error = make_ready(race, unit, race->contest->prot[i]);
 		if (error)
@@ -242,14 +248,14 @@ static int set_up_range(struct race *race, int round)
 /* Neighbours that differ in MAP_NORESERVE do not merge. */
 static int set_up_crowd(struct race *race, int round)
 {
-	for (int i = 0; round == 1 && i < race->contest->crowd; i++) {
+	for (int i = 0; round == 1 && i < race->crowd; i++) {
 		int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | (i % 2 ? MAP_NORESERVE : 0);
 
 		if (sys(SYS_mmap, ARENA + (size_t)i * race->unit, race->unit, PROT_READ, flags, -1, 0) == -1)
 			return errno;
 	}
 	race->from = ARENA;
-	race->at = ARENA + (size_t)(race->contest->crowd - round) * race->unit;
+	race->at = ARENA + (size_t)(race->crowd - round) * race->unit;
 	race->units = 1;
 	if (sys(SYS_mprotect, race->at, race->unit, RW))
 		return errno;
@@ -353,7 +359,7 @@ static bool goes_on(const struct race *race, long round, long rounds, bool seale
 
 	if (!round)
 		return true; /* on a busy host all the time may have gone by before the first */
-	if (race->contest->crowd && round == race->contest->crowd)
+	if (race->crowd && round == race->crowd)
 		return false;
 	if (!sealed || both)
 		return round < rounds && ms < PATIENCE_MS;
@@ -365,8 +371,9 @@ static long race(struct window *w, const struct operation *op)
 {
 	size_t large = op->contest->large;
 	struct race race = {.contest = op->contest, .unit = large > w->unit ? large : w->unit};
-	long most = race.contest->crowd || large ? CROWD_ROUNDS : ROUNDS;
+	long most = op->contest->crowd || large ? CROWD_ROUNDS : ROUNDS;
 	long rounds = w->sealed ? most : most / CONTROL_SHARE;
+	int crowd = race.contest->crowd;
 	long began = now_ms();
 	int round = 0;
 	pthread_t competitor;
@@ -379,11 +386,12 @@ static long race(struct window *w, const struct operation *op)
 	if (error)
 		fail_step(w, "a second thread", error);
 	use_cpu(cpus[0]);
-	if (race.contest->crowd)
+	race.crowd = w->sealed || !crowd ? crowd : CONTROL_CROWD;
+	if (crowd)
 		sys(SYS_sched_setscheduler, 0, SCHED_FIFO, &(int){1}); /* who may not does what it can */
 	while (goes_on(&race, round, rounds, w->sealed, now_ms() - began)) {
 		round++;
-		error = race.contest->crowd ? set_up_crowd(&race, round) : set_up_range(&race, round);
+		error = crowd ? set_up_crowd(&race, round) : set_up_range(&race, round);
 		if (error)
 			fail_step(w, "a fresh range", error);
 		count_outcome(&race, run_round(&race, round, w->sealed));

@@ -106,7 +106,7 @@ def test_boot_parameters_keep_away_from_memory(arch):
     ours = [parameter.partition("=")[0] for parameter in ARCHITECTURES[arch].boot]
     assert set(ours) <= {
         "console", "earlyprintk", "earlycon", "panic", "oops", "nokaslr", "cryptomgr.notests", "initcall_blacklist",
-        "loglevel", "no_timer_check",
+        "loglevel", "no_timer_check", "rcupdate.rcu_expedited",
     }  # fmt: skip
 
 
