@@ -157,6 +157,19 @@ def test_what_comments_and_strings_say_is_no_code() -> None:
         ("x += b;", {("arithmetic", "x += b", "x -= b")}),
         ("switch (a) { case A: case B: return 1; }", {("case", "case A:", ""), ("case", "case B:", "")}),
         ("switch (a) { case A: return 1; case B: return 2; }", {("case", "case A: return 1;", "")}),
+        ("g(a, 3);", {("constant", "g(a, 3);", "g(a, 4);"), ("constant", "g(a, 3);", "g(a, 2);")}),
+        ("if (g(a, true)) h();", {("constant", "if (g(a, true)) h();", "if (g(a, false)) h();")}),
+        ("g(0, PAGE_SIZE);", {("constant", "g(0, PAGE_SIZE);", "g(0, (2 * PAGE_SIZE));")}),
+        ("int a, b; char c; g(a);", {("other-name", "g(a);", "g(b);")}),
+        ("for_each(x, y) { int a = 1; int b = a; g(b); }", {("other-name", "g(b);", "g(a);")}),
+        ("x = v->vm_start;", {("other-name", "x = v->vm_start;", "x = v->vm_end;")}),
+        ("g(v->prev, c);", {("other-name", "g(v->prev, c);", "g(v->next, c);")}),
+        ("int a, b; g(1, a, b);", {("swap-arguments", "g(1, a, b)", "g(1, b, a)")}),
+        ("while (a) { if (b) break; continue; }", {("jump", "if (b) break;", "if (b) continue;")}),
+        ("for_each(x, y) { if (b) continue; }", {("jump", "if (b) continue;", "if (b) break;")}),
+        ("for_each(x, y) { if (b) break; }", {("jump", "if (b) break;", "if (b) continue;")}),
+        ("if (a) goto one; g(); one: h(); two: i();", {("jump", "if (a) goto one;", "if (a) goto two;")}),
+        ("g(); if (a) h();", {("early-return", "if (a) h();", "return 0; if (a) h();")}),
         ('char *n[] = { [0] = "a", [VM_SEALED] = "sl", };', {("case", '[VM_SEALED] = "sl"', "")}),
     ],
 )
@@ -173,6 +186,16 @@ def test_each_operator_changes_what_it_says(body: str, expected: set[tuple[str, 
         ("for_each(x) g();", "delete", "g();"),  # the body, without which the loop has another
         ("while (a) g();", "drop-condition", "1"),  # never ends
         ("x = a | b->c(d) + 1;", "flag", "a | b->c(d) + 1"),
+        ("return 1;", "constant", "return 1;"),  # a result
+        ("int a, b; a = g();", "other-name", "a = g();"),  # assigned to
+        ("g(b); int b, c;", "other-name", "g(b);"),  # c is declared later
+        ("int a; char b; g(a, b);", "swap-arguments", "g(a, b)"),  # of two types
+        ("int a, b; a = min(a, b);", "swap-arguments", "min(a, b)"),
+        ("int a, b; for_each(a, b) { g(); }", "swap-arguments", "for_each(a, b)"),  # takes names
+        ("switch (a) { case A: g(); break; }", "jump", "break;"),
+        ("one: if (a) goto one;", "jump", "if (a) goto one;"),  # nowhere else to go
+        ("VMA_ITERATOR(vmi, mm, start);", "early-return", "VMA_ITERATOR(vmi, mm, start);"),
+        ("g(); return x;", "early-return", "return x;"),  # a result
     ],
 )
 def test_what_would_be_another_change_or_no_code_is_left_out(body: str, operator: str, was: str) -> None:
@@ -181,17 +204,39 @@ def test_what_would_be_another_change_or_no_code_is_left_out(body: str, operator
 
 def test_the_preprocessors_conditions_are_left_alone() -> None:
     body = "g();\n#if A > 3 && B\n\th();\n#endif\n\ti();"
-    assert {(o, w) for o, w, _ in made(body, "void f(void)")} == {
-        ("delete", "g();"),
-        ("delete", "h();"),
-        ("delete", "i();"),
-    }
+    changed = {w for _, w, _ in made(body, "void f(void)")}
+    assert changed == {"g();", "h();", "i();"}
+
+
+@pytest.mark.parametrize(
+    ("result", "before"),
+    [
+        ("void", {"return;"}),
+        ("bool", {"return false;", "return true;"}),
+        ("long", {"return 0;"}),
+        ("struct vma *", set()),
+    ],
+)
+def test_a_function_ends_early_with_what_it_may_return(result: str, before: set[str]) -> None:
+    assert {b for o, _, b in made("g();", f"{result} f(void)") if o == "early-return"} == {f"{x} g();" for x in before}
+
+
+def test_names_are_those_of_the_parameters_too_and_of_a_system_call() -> None:
+    assert ("other-name", "g(a);", "g(b);") in made("g(a);", "int f(struct mm *a, struct mm *b, struct vma *c)")
+    assert ("other-name", "g(a);", "g(c);") not in made("g(a);", "int f(struct mm *a, struct mm *b, struct vma *c)")
+    call = "SYSCALL_DEFINE3(mseal, unsigned long, start, size_t, len, unsigned long, flags)"
+    assert {b for o, _, b in made("g(start);", call) if o == "other-name"} == {"g(flags);"}
+
+
+def test_a_name_that_two_blocks_declare_with_two_types_is_left_alone() -> None:
+    assert not {w for o, w, _ in made("int a; { char b; g(b); } { int b; g(b); }") if o == "other-name"}
 
 
 def test_every_operator_that_is_described_is_made_by_something() -> None:
     (function,) = functions(
         "f.c",
-        b"int f(void)\n{\n\tif (a < b && c)\n\t\treturn -EPERM;\n\tx = min(p, q) + (A | B);\n\tg();\n"
+        b"int f(int p, int q)\n{\n\tif (a < b && c)\n\t\treturn -EPERM;\n\tx = min(p, q) + (A | B);\n\tg(1, p, q);\n"
+        b"\twhile (p)\n\t\tbreak;\n"
         b"\tswitch (d) { case E: g(); break; }\n\treturn 0;\n}\n",
     )
     assert {change.operator for change in changes(function)} == set(OPERATORS)
@@ -233,16 +278,23 @@ def test_a_tree_has_its_mutants_sealing_first_and_each_applies(tree: Path) -> No
 
 def test_what_a_seal_test_does_is_sealing_and_the_rest_of_its_function_is_beside(tree: Path) -> None:
     mutants = mechanical_mutants(tree, "x86_64", Reviewed())
-    where = {m.about.was: m.about.part for m in mutants if m.about.function == "advise_one"}
+    advise = [m.about for m in mutants if m.about.function == "advise_one"]
+    where = {about.was: about.part for about in advise if about.operator != "early-return"}
     assert where["!may_advise(vma, advice)"] == "sealing"
     assert where["if (!may_advise(vma, advice)) { counted++; return -EPERM; }"] == "sealing"
+    early = {about.was: about.part for about in advise if about.operator == "early-return"}
+    assert early["counted++;"] == "sealing"
+    assert early["if (!may_advise(vma, advice)) { counted++; return -EPERM; }"] == "beside"
 
 
 def test_of_several_flags_only_the_one_that_seals_is_sealing(tree: Path) -> None:
     (tree / "mm/map.c").write_bytes(
-        b"static int map_code(struct mm *mm)\n{\n\treturn install(mm, VM_READ | VM_EXEC | VM_SEALED_SYSMAP);\n}\n"
+        b"static int map_code(struct mm *mm, struct mm *of)\n{\n"
+        b"\treturn install(mm, of, 1, VM_READ | VM_EXEC | VM_SEALED_SYSMAP);\n}\n"
     )
     mutants = [m for m in mechanical_mutants(tree, "x86_64", Reviewed()) if m.about.function == "map_code"]
+    others = {m.about.part for m in mutants if m.about.operator in ("constant", "other-name", "swap-arguments")}
+    assert others == {"beside"}
     parts = {m.about.becomes: m.about.part for m in mutants if m.about.operator == "flag"}
     assert parts == {
         "VM_EXEC | VM_SEALED_SYSMAP": "beside",

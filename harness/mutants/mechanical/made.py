@@ -14,14 +14,18 @@ from tree_sitter import Node
 from harness.errors import UsageError
 from harness.kernels.tree import check_tree
 from harness.model.architectures import ARCHITECTURES, Arch
+from harness.mutants.mechanical.change import SourceChange
 from harness.mutants.mechanical.find import MENTIONS, FoundFunction, called_from, find, predicates
 from harness.mutants.mechanical.model import PARTS, About, CodePart, MechanicalMutant
-from harness.mutants.mechanical.operators import OPERATORS, SourceChange, changes
+from harness.mutants.mechanical.operators import OPERATORS, changes
 from harness.mutants.mechanical.reviewed import Review, Reviewed
 from harness.mutants.mechanical.source import Function, functions, walk
 from harness.mutants.model import Edit
 
 _WORD = re.compile(r"[A-Za-z_]\w*")
+_WITHIN = frozenset(
+    {"constant", "other-name", "swap-arguments", "early-return"}
+)  # what is beside a flag is not about it
 _FOLDERS = ("mm", "kernel", "ipc", "fs", "lib", "include/linux")
 
 
@@ -113,7 +117,8 @@ def _name(function: Function, change: SourceChange, nth: int) -> str:
 
 def _part(found: FoundFunction, change: SourceChange) -> CodePart:
     """Beside the whole functions, only a statement that mentions sealing is there for it: with what depends on it.
-    Of several flags, only the one that seals."""
+    Of several flags, only the one that seals; of constants and names in such a statement, those that are asked about
+    sealing."""
     if found.whole or found.part == "callers":
         return found.part
     if change.operator == "flag":
@@ -125,6 +130,11 @@ def _part(found: FoundFunction, change: SourceChange) -> CodePart:
             told = condition if condition is not None and _says(condition, found.words) else None
             consequence = node.child_by_field_name("consequence")
             spans = [told, consequence] if told is not None else []
+        elif node.type == "call_expression":
+            called = node.child_by_field_name("function")
+            spans = [node] if called is not None and _says(called, found.words) else []
+        elif change.operator in _WITHIN:
+            continue
         elif node.type in ("expression_statement", "return_statement", "init_declarator", "initializer_pair"):
             if any(child.type == "initializer_list" for child in node.children):
                 continue  # each entry of a table speaks for itself

@@ -7,10 +7,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from tree_sitter import Node
 
+from harness.mutants.mechanical.change import (
+    SourceChange,
+    bare,
+    change_of,
+    declares,
+    lacks_semicolon,
+    operator_of,
+    told_of,
+)
+from harness.mutants.mechanical.exchanges import arguments, constant, early_return, jump, other_field, other_name
 from harness.mutants.mechanical.source import Function, flat, text
 
 OPERATORS = {
@@ -25,33 +34,18 @@ OPERATORS = {
     "min-max": "min and max are exchanged",
     "flag": "one flag of several is left out",
     "arithmetic": "+ and - are exchanged",
+    "constant": "a number is another, true is false, a size is doubled",
+    "other-name": "a variable is another of its type; of a structure start is end, next is prev, old is new",
+    "swap-arguments": "two arguments of a call change places",
+    "jump": "continue and break are exchanged; goto goes to the next label",
+    "early-return": "the function ends before a statement",
 }
 
 _BOUNDARY = {"<": "<=", "<=": "<", ">": ">=", ">=": ">"}
-_SIMPLE = ("expression_statement", "goto_statement", "break_statement", "continue_statement", "return_statement")
-_LOOPS = ("while_statement", "do_statement", "for_statement")
 _ERRNO = re.compile(r"E[A-Z0-9]+\Z")
 _BIT = re.compile(r"[A-Z][A-Z0-9_]*_BIT\Z")
 _MIN_MAX = re.compile(r"(?P<way>min|max)(?P<rest>_t|3|_array)?\Z")
-_SHORT = 160
 _COMPARING = ("==", "!=", "<", "<=", ">", ">=", "&&", "||")
-
-
-@dataclass(frozen=True)
-class SourceChange:
-    """One change: ``start`` and ``end`` are offsets in the file's bytes, ``put`` what comes there instead.
-
-    ``was`` and ``becomes`` say it in one line each, and with the function and the operator they name the change
-    wherever it stands; ``line`` is where it stands now.
-    """
-
-    operator: str
-    start: int
-    end: int
-    put: str
-    was: str
-    becomes: str
-    line: int
 
 
 def changes(function: Function) -> tuple[SourceChange, ...]:
@@ -81,30 +75,8 @@ def _of(node: Node, function: Function) -> Iterator[SourceChange]:
         yield from make(node, function)
 
 
-def _change(operator: str, node: Node, put: str, *, what: Node | None = None) -> SourceChange:
-    """Put ``put`` in the place of ``node``; told as what happens to ``what``, which holds it."""
-    was, whole = text(node), what or node
-    padded = put + "\n" * max(0, was.count("\n") - put.count("\n"))
-    before = (whole.text or b"")[: node.start_byte - whole.start_byte].decode("utf-8", "surrogateescape")
-    after = (whole.text or b"")[node.end_byte - whole.start_byte :].decode("utf-8", "surrogateescape")
-    becomes = flat(before + put + after)
-    return SourceChange(
-        operator, node.start_byte, node.end_byte, padded, flat(text(whole)), becomes, node.start_point[0] + 1
-    )
-
-
-def _inner(node: Node) -> Node:
-    """A condition without its parentheses."""
-    while node.type == "parenthesized_expression" and node.named_children:
-        inner = [child for child in node.named_children if child.type != "comment"]
-        if len(inner) != 1:
-            return node
-        node = inner[0]
-    return node
-
-
 def _negated(node: Node) -> str:
-    inner = _inner(node)
+    inner = bare(node)
     if inner.type == "unary_expression" and text(inner).startswith("!"):
         return text(inner)[1:].lstrip()
     return f"!({text(inner)})"
@@ -115,11 +87,11 @@ def _condition(node: Node, _function: Function) -> Iterator[SourceChange]:
     condition = node.child_by_field_name("condition")
     if condition is None:
         return
-    inner = _inner(condition)
-    yield _change("negate", inner, _negated(inner))
-    yield _change("drop-condition", inner, "0")
+    inner = bare(condition)
+    yield change_of("negate", inner, _negated(inner))
+    yield change_of("drop-condition", inner, "0")
     if node.type in ("if_statement", "conditional_expression"):
-        yield _change("drop-condition", inner, "1")
+        yield change_of("drop-condition", inner, "1")
 
 
 def _binary(node: Node, _function: Function) -> Iterator[SourceChange]:
@@ -128,86 +100,68 @@ def _binary(node: Node, _function: Function) -> Iterator[SourceChange]:
         return
     word = text(operator)
     if word in ("&&", "||"):
-        yield _change("and-or", operator, "||" if word == "&&" else "&&", what=node)
+        yield change_of("and-or", operator, "||" if word == "&&" else "&&", what=node)
         for side in (left, right):
-            yield _change("drop-condition", node, text(side))
-            inner = _inner(side)
-            if not (inner.type == "binary_expression" and text_of_operator(inner) in ("&&", "||")):
-                yield _change("negate", inner, _negated(inner), what=node)
+            yield change_of("drop-condition", node, text(side))
+            inner = bare(side)
+            if not (inner.type == "binary_expression" and operator_of(inner) in ("&&", "||")):
+                yield change_of("negate", inner, _negated(inner), what=node)
     elif word in _BOUNDARY:
-        yield _change("boundary", operator, _BOUNDARY[word], what=node)
+        yield change_of("boundary", operator, _BOUNDARY[word], what=node)
     elif word in ("+", "-"):
-        yield _change("arithmetic", operator, "-" if word == "+" else "+", what=node)
-    elif word == "|" and (node.parent is None or text_of_operator(node.parent) != "|"):
+        yield change_of("arithmetic", operator, "-" if word == "+" else "+", what=node)
+    elif word == "|" and (node.parent is None or operator_of(node.parent) != "|"):
         flags = _joined(node)
         if all(_is_flag(flag) for flag in flags):
             for flag in flags:
-                yield _change("flag", node, " | ".join(text(other) for other in flags if other != flag))
-
-
-def text_of_operator(node: Node) -> str:
-    """The operator of a binary expression."""
-    operator = node.child_by_field_name("operator")
-    return text(operator) if operator is not None else ""
+                yield change_of("flag", node, " | ".join(text(other) for other in flags if other != flag))
 
 
 def _joined(node: Node) -> list[Node]:
     """What ``|`` joins."""
     left, right = node.child_by_field_name("left"), node.child_by_field_name("right")
-    if text_of_operator(node) != "|" or left is None or right is None:
+    if operator_of(node) != "|" or left is None or right is None:
         return [node]
     return [*_joined(left), *_joined(right)]
 
 
 def _is_flag(node: Node) -> bool:
     """Whether it is a flag, some flags of a variable, or a variable that takes them."""
-    inner = _inner(node)
-    return text_of_operator(inner) == "&" or inner.type in ("identifier", "field_expression", "call_expression")
+    inner = bare(node)
+    return operator_of(inner) == "&" or inner.type in ("identifier", "field_expression", "call_expression")
 
 
 def _unary(node: Node, _function: Function) -> Iterator[SourceChange]:
     argument = node.child_by_field_name("argument")
     if argument is None or not text(node).startswith("-") or not _ERRNO.match(text(argument)):
         return
-    told = _told(node)
-    yield _change("errno", node, "-EACCES" if text(argument) == "EPERM" else "-EPERM", what=told)
-    yield _change("errno", node, "0", what=told)
-
-
-def _told(node: Node) -> Node:
-    """What is shown of the text around a change: the ``if`` it depends on where that is short, else its statement."""
-    statement = above = node
-    while above.parent is not None and above.type not in ("function_definition", *_LOOPS):
-        above = above.parent
-        if statement == node and node.type not in _SIMPLE and above.type in (*_SIMPLE, "declaration"):
-            statement = above
-        if above.type == "if_statement":
-            return above if len(flat(text(above))) <= _SHORT else statement
-    return statement
+    told = told_of(node)
+    yield change_of("errno", node, "-EACCES" if text(argument) == "EPERM" else "-EPERM", what=told)
+    yield change_of("errno", node, "0", what=told)
 
 
 def _return(node: Node, function: Function) -> Iterator[SourceChange]:
     values = node.named_children
     if not values:
         return
-    value = _inner(values[0])
+    value = bare(values[0])
     said = text(value)
     if said in ("true", "false"):
-        yield _change("result", value, "false" if said == "true" else "true", what=_told(node))
+        yield change_of("result", value, "false" if said == "true" else "true", what=told_of(node))
     elif said == "0" and function.result in ("int", "long", "unsigned long", "ssize_t"):
-        yield _change("result", value, "-EPERM", what=_told(node))
-    elif function.result == "bool" or text_of_operator(value) in _COMPARING:
-        yield _change("negate", value, _negated(value), what=node)
+        yield change_of("result", value, "-EPERM", what=told_of(node))
+    elif function.result == "bool" or operator_of(value) in _COMPARING:
+        yield change_of("negate", value, _negated(value), what=node)
 
 
 def _delete(node: Node, function: Function) -> Iterator[SourceChange]:
     """A statement, unless leaving it out is another change already, or makes nothing that compiles."""
-    if node.children and node.children[-1].is_missing:
+    if lacks_semicolon(node):
         yield from _delete_macro_loop(node)
         return
-    if _is_only(node) or _declares(node) or _is_last(node, function):
+    if _is_only(node) or declares(node) or _is_last(node, function):
         return
-    yield _change("delete", node, ";", what=_told(node))
+    yield change_of("delete", node, ";", what=told_of(node))
 
 
 def _delete_macro_loop(head: Node) -> Iterator[SourceChange]:
@@ -245,21 +199,11 @@ def _is_only(node: Node) -> bool:
     if above.type == "if_statement":
         return above.child_by_field_name("alternative") is None and alone != above.child_by_field_name("condition")
     before = alone.prev_named_sibling
-    return before is not None and bool(before.children) and before.children[-1].is_missing
+    return before is not None and lacks_semicolon(before)
 
 
 def _statements(block: Node) -> list[Node]:
     return [child for child in block.named_children if child.type != "comment"]
-
-
-def _declares(node: Node) -> bool:
-    """A macro that declares: its name is in capitals, and statements may follow it that need what it declares."""
-    call = node.named_children[0] if node.named_children else None
-    if node.type != "expression_statement" or call is None or call.type != "call_expression":
-        return False
-    function = call.child_by_field_name("function")
-    name = text(function) if function is not None else ""
-    return name.isupper() and not name.startswith(("BUG_ON", "WARN"))
 
 
 def _is_last(node: Node, function: Function) -> bool:
@@ -276,7 +220,7 @@ def _is_last(node: Node, function: Function) -> bool:
 
 
 def _else(node: Node, _function: Function) -> Iterator[SourceChange]:
-    yield _change("delete", node, "")
+    yield change_of("delete", node, "")
 
 
 def _case(node: Node, _function: Function) -> Iterator[SourceChange]:
@@ -310,38 +254,45 @@ def _call(node: Node, _function: Function) -> Iterator[SourceChange]:
         return
     if named := _MIN_MAX.match(text(function)):
         other = "max" if named["way"] == "min" else "min"
-        yield _change("min-max", function, other + (named["rest"] or ""), what=node)
+        yield change_of("min-max", function, other + (named["rest"] or ""), what=node)
     bits = [child for child in arguments.named_children if _BIT.match(text(child))]
     if len(bits) > 1:
         for bit in bits:
             rest = [text(child) for child in arguments.named_children if child != bit and child.type != "comment"]
-            yield _change("flag", arguments, f"({', '.join(rest)})", what=node)
+            yield change_of("flag", arguments, f"({', '.join(rest)})", what=node)
 
 
 def _assignment(node: Node, _function: Function) -> Iterator[SourceChange]:
     """Flags that are added or taken away in one go are a statement, and left out as one; here the two ways change."""
     operator = node.child_by_field_name("operator")
     if operator is not None and text(operator) in ("+=", "-="):
-        yield _change("arithmetic", operator, "-=" if text(operator) == "+=" else "+=", what=node)
+        yield change_of("arithmetic", operator, "-=" if text(operator) == "+=" else "+=", what=node)
 
 
 _Maker = Callable[[Node, Function], Iterator[SourceChange]]
+_STATEMENT = (early_return,)
 _MAKERS: dict[str, tuple[_Maker, ...]] = {
-    "if_statement": (_condition,),
-    "while_statement": (_condition, _delete),
-    "do_statement": (_condition, _delete),
-    "for_statement": (_condition, _delete),
+    "if_statement": (_condition, *_STATEMENT),
+    "while_statement": (_condition, _delete, *_STATEMENT),
+    "do_statement": (_condition, _delete, *_STATEMENT),
+    "for_statement": (_condition, _delete, *_STATEMENT),
+    "switch_statement": _STATEMENT,
     "conditional_expression": (_condition,),
     "binary_expression": (_binary,),
     "unary_expression": (_unary,),
-    "expression_statement": (_delete,),
-    "goto_statement": (_delete,),
-    "break_statement": (_delete,),
-    "continue_statement": (_delete,),
+    "expression_statement": (_delete, *_STATEMENT),
+    "goto_statement": (_delete, jump, *_STATEMENT),
+    "break_statement": (_delete, jump, *_STATEMENT),
+    "continue_statement": (_delete, jump, *_STATEMENT),
     "return_statement": (_return, _delete),
     "else_clause": (_else,),
     "case_statement": (_case,),
     "initializer_pair": (_entry,),
-    "call_expression": (_call,),
+    "call_expression": (_call, arguments),
     "assignment_expression": (_assignment,),
+    "identifier": (other_name, constant),
+    "field_expression": (other_field,),
+    "number_literal": (constant,),
+    "true": (constant,),
+    "false": (constant,),
 }
