@@ -36,11 +36,6 @@ class GridRow:
         """What the row looks like."""
         return tuple(r.status if r else None for r in self.results)
 
-    @property
-    def quiet(self) -> bool:
-        """Whether the row is no news."""
-        return not self.variants and all(s is None or s in QUIET for s in self.statuses)
-
 
 @dataclass(frozen=True)
 class Flat:
@@ -72,7 +67,7 @@ def grid(done: RunDone, every: bool = False) -> Grid:
     flats = {cell.id: flat for cell in cells if (flat := flatten(cell, done.results.get(cell.id, ())))}
     columns = tuple(cell for cell in cells if cell.id not in flats and done.results.get(cell.id))
     rows = _rows([done.results[cell.id] for cell in columns])
-    return Grid(columns, tuple(rows if every else _folded(rows)), tuple(flats.values()))
+    return Grid(columns, tuple(rows if every else _folded(rows, columns)), tuple(flats.values()))
 
 
 def _arch_order(arch: str) -> int:
@@ -148,13 +143,19 @@ def _letter(number: int) -> str:
     return chr(ord("A") + number) if number < 26 else f"Z{number}"
 
 
-def _folded(rows: Sequence[GridRow]) -> list[GridRow]:
-    """Put quiet rows of one family that look the same into one."""
+def _folded(rows: Sequence[GridRow], cells: Sequence[CellRecord]) -> list[GridRow]:
+    """Put rows of one family that look the same into one, where none is news."""
     groups: dict[object, list[GridRow]] = {}
     for row in rows:
-        key = (row.rules[0].family, row.statuses) if row.quiet else row.rules[0].id
+        key = (row.rules[0].family, row.statuses) if _is_no_news(row, cells) else row.rules[0].id
         groups.setdefault(key, []).append(row)
     return [GridRow(tuple(r.rules[0] for r in group), group[0].results, group[0].variants) for group in groups.values()]
+
+
+def _is_no_news(row: GridRow, cells: Sequence[CellRecord]) -> bool:
+    """What never ran because its cell was lost or interrupted is no news of the rule: it is told of the cell."""
+    told = (not cell.whole and status == "miss" for cell, status in zip(cells, row.statuses, strict=True))
+    return not row.variants and all(s is None or s in QUIET or lost for s, lost in zip(row.statuses, told, strict=True))
 
 
 def skipped_rules(grid: Grid, done: RunDone) -> Mapping[str, Mapping[str, tuple[str, ...]]]:

@@ -131,6 +131,15 @@ def test_a_cell_that_broke_off_keeps_its_column_and_says_how_much_is_missing() -
     assert "debian-7.3 x86_64 lost: the guest went away\n      4 of 6 rules miss\n" in text
 
 
+@pytest.mark.parametrize(("state", "rows"), [("interrupted", 1), ("lost", 1), ("finished", 3)])
+def test_rules_that_never_ran_have_a_row_each_only_where_the_cell_does_not_say_why(state: CellState, rows: int) -> None:
+    """103 rows said "? miss" of a run that was interrupted in its third second."""
+    passed = [result(rule(f"munmap-{n}")) for n in range(3)]
+    missing = [result(rule(f"munmap-late-{n}"), "miss", "") for n in range(3)]
+    text = printed(one_cell([*passed, *missing], state=state))
+    assert sum(line.endswith("? miss") for line in map(str.rstrip, text.splitlines())) == rows
+
+
 def test_an_interrupted_run_says_so_in_its_last_line() -> None:
     done = run(FOLDER, [lost_cell("debian-7.3", [rule("a")], "interrupted")], state="interrupted")
     assert "; interrupted" in printed(done)
