@@ -67,6 +67,11 @@ def resume_command(
     return shlex.join([*told, *(["-f", str(matrix)] if matrix else [])])
 
 
+def runs_command(results: Path) -> str:
+    """The command that lists the runs of a folder of results."""
+    return shlex.join(["sealmatrix", "history", "runs", *(["--results", str(results)] if results != RESULTS else [])])
+
+
 def again_command(folder: Path, command: str, *words: str) -> str:
     """The command that reads a run again: by its id where that is found without --results, and else by its folder."""
     return shlex.join(["sealmatrix", command, folder.name if folder.parent == RESULTS else str(folder), *words])

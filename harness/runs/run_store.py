@@ -16,6 +16,7 @@ from harness.model.json_text import parse_json
 from harness.model.rule import Rule
 from harness.model.run_record import RunRecord, read_run
 from harness.model.stored_files import read_stored
+from harness.runs.commands import runs_command
 from harness.runs.judging import Question, WithSuites, judge_stored, planned_by, read_scenario, read_suites
 from harness.runs.model import RunDone
 from harness.verdicts.judge import assign
@@ -94,7 +95,7 @@ def find_run(results: Path, name: str | None) -> Path:
         return folders[-1 - number]
     by_id = {folder.name: folder for folder in folders}
     if name not in by_id:
-        near = nearest(name, by_id, listed_by="sealmatrix history runs")
+        near = nearest(name, by_id, listed_by=runs_command(results))
         raise UsageError(f"there is no run {name!r} in {results}{near}")
     return by_id[name]
 

@@ -25,10 +25,11 @@ from harness.kernels.resolve import Resolution
 from harness.matrix.model import CellSpec
 from harness.model.run_record import read_run
 from harness.reports.explore import Explored
-from harness.runs.commands import report_command, resume_command
+from harness.runs.commands import RESULTS, report_command, resume_command, runs_command
 from harness.runs.execution import run as engine
 from harness.runs.execution.run import execute
 from harness.runs.planning.resume import left_over
+from harness.runs.run_store import find_run
 from tests.support.scripted_runs import PLAN, WHOLE, begin, cell, guest, run_plan, seen
 
 
@@ -42,6 +43,15 @@ def test_the_command_to_continue_is_quoted_and_finds_what_it_names() -> None:
     below = resume_command("bisect", Path("r/bisect/x"), results=Path("r"), below=SESSIONS)
     assert below == "sealmatrix bisect --resume x --results r"
     assert report_command(Path("my results/x")) == "sealmatrix report 'my results/x' --all"
+
+
+def test_a_run_that_is_not_there_is_looked_for_in_the_folder_that_was_given(tmp_path: Path) -> None:
+    for day in range(10, 30):
+        (tmp_path / f"202611{day}-120000-aaaa").mkdir()
+        (tmp_path / f"202611{day}-120000-aaaa" / "run.json").touch()
+    with pytest.raises(UsageError, match=f"to list all 20: sealmatrix history runs --results {tmp_path}"):
+        find_run(tmp_path, "zz")
+    assert runs_command(RESULTS) == "sealmatrix history runs"
 
 
 # --- a run ----------------------------------------------------------------------------------------------------------
