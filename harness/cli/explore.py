@@ -155,11 +155,13 @@ def explore(
                 _keep(folder, explored, resumed or "")  # before a line is printed: whatever ends us then, this is there
                 if not as_json:
                     print_explored(page, one, folder)
-            if any(one.outcome.lost == INTERRUPTED for one in explored):
-                raise KeyboardInterrupt
-    if as_json:
-        click.echo(json.dumps([explored_json(one) for one in explored], indent=1))
-    else:
+            if _was_interrupted(explored):
+                break
+        if as_json:
+            click.echo(json.dumps([explored_json(one) for one in explored], indent=1))
+        if _was_interrupted(explored):
+            raise KeyboardInterrupt
+    if not as_json:
         page.whole(f"written to {folder}: {KEPT}, junit.xml")
         if found := next(((spec, one) for spec in specs for one in explored if one.cell == spec.id and one.news), None):
             page.whole(f"to repeat the finding: {_replay(*found, folder, path)}")
@@ -167,6 +169,10 @@ def explore(
             page.whole(f"to continue: {again}")
     codes = {one.exit_code for one in explored}
     return 1 if 1 in codes else 3 if 3 in codes or not any(one.asked for one in explored) else 0
+
+
+def _was_interrupted(explored: Sequence[Explored]) -> bool:
+    return any(one.outcome.lost == INTERRUPTED for one in explored)
 
 
 def _replay(spec: CellSpec, one: Explored, folder: Path, matrix: Path | None) -> str:

@@ -196,6 +196,17 @@ def test_an_interrupted_exploration_tells_the_whole_command(exploring: list[str]
     assert (again.exception, again.return_value) == (None, 0)
 
 
+def test_an_interrupted_exploration_prints_what_it_has_as_json(exploring: list[str], tmp_path: Path) -> None:
+    words = [*KERNELS, "-a", "x86_64", "--json", "--results", str(tmp_path)]
+    done = CliRunner().invoke(explore, words, standalone_mode=False)
+    assert isinstance(done.exception, Interrupted)
+    (folder,) = tmp_path.iterdir()
+    told = json.loads(done.stdout)
+    assert [one["lost"] for one in told] == ["", "", "interrupted"]
+    kept = json.loads((folder / "explore.json").read_text())
+    assert [one["kernel"] for one in kept] == [one["kernel"] for one in told]
+
+
 def test_what_was_explored_is_there_before_it_is_printed(
     exploring: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
