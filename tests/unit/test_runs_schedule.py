@@ -37,6 +37,13 @@ def test_the_longest_goes_first_and_the_unknown_counts_as_the_longest() -> None:
     assert longest_first(cells, {}) == tuple(cells)
 
 
+def test_a_kernel_that_has_no_mseal_goes_last_from_the_first_run_on() -> None:
+    """The matrix begins with them: in a first run the last of the others then ran alone, for longer than they take."""
+    old, new = replace(cell("old"), before_mseal=True), cell("new")
+    assert longest_first([old, new], {}) == (new, old)
+    assert longest_first([old, new], {"old": 9.0, "new": 1.0}) == (old, new)
+
+
 @pytest.mark.parametrize(
     ("running", "free", "fits"),
     [

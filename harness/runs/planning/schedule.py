@@ -85,11 +85,12 @@ def available_memory() -> int:
 def longest_first(cells: Iterable[Cell], expected: Mapping[str, float]) -> tuple[Cell, ...]:
     """Order cells by the seconds they are expected to take.
 
-    Of a cell that never ran nothing is known. It is taken for as long as the longest: to begin early what turns out
-    short costs nothing, to begin late what turns out long costs the whole run. Equals keep the order of the matrix.
+    Of a cell that never ran little is known. It is taken for as long as the longest: to begin early what turns out
+    short costs nothing, to begin late what turns out long costs the whole run. But where a kernel is said to have no
+    mseal there is next to nothing to ask. Equals keep the order of the matrix.
     """
-    longest = max(expected.values(), default=0.0)
-    return tuple(sorted(cells, key=lambda cell: -expected.get(cell.id, longest)))
+    longest = max(expected.values(), default=1.0)
+    return tuple(sorted(cells, key=lambda cell: -expected.get(cell.id, 0.0 if cell.before_mseal else longest)))
 
 
 def typical(seconds: Mapping[str, Sequence[float]]) -> dict[str, float]:
