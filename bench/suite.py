@@ -9,9 +9,10 @@
 
 Every measurement has a guest of its own, freshly booted, as a cell has; the ways take turns, and each round another
 begins, so that whatever else the machine does falls on all alike. Seconds are on the wall and of QEMU's CPU: of a busy
-machine the latter tell more, and instructions are the same on any (those of the halves; a nanosecond in which the guest
-waits counts as one). The share of the calls under test is from the guest's own clock, as are the medians by
-family.
+machine the latter tell more, and instructions are the same on any: those of the halves, and what the guest runs
+outside of them, from the first probe's mark in the kernel's log to the end. A nanosecond in which the guest waits
+counts as one, so races differ from run to run; -r '!race-*' leaves them out. The share of the calls under test is from
+the guest's own clock, as are the medians by family.
 """
 
 from __future__ import annotations
@@ -49,7 +50,10 @@ class Way:
 
 @dataclass(frozen=True)
 class Took:
-    """One run of the suite. Seconds; ``operations`` is the part of the halves' time that the calls under test took."""
+    """One run of the suite. Seconds; ``operations`` is the part of the halves' time that the calls under test took.
+
+    ``guest`` is by the guest's clock, and has what happens between halves as well.
+    """
 
     wall: float
     cpu: float
@@ -58,6 +62,7 @@ class Took:
     in_batches: int
     halves: float
     operations: float
+    guest: float
     families: dict[str, float] = field(default_factory=dict)
 
 
@@ -75,10 +80,10 @@ def measure(kernel: str, arch: str, cpus: str, way: Way, options: Sequence[str])
         environment = {**os.environ, "PYTHONPATH": str(way.root)}
         done = subprocess.run(argv, cwd=way.root, env=environment, stdout=subprocess.PIPE, text=True, check=True)
         seconds = json.loads(done.stdout.splitlines()[-1])
-        return took(stream.read_bytes(), seconds["wall"], seconds["cpu"])
+        return took(stream.read_bytes(), seconds["wall"], seconds["cpu"], seconds["guest"])
 
 
-def took(said: bytes, wall: float, cpu: float) -> Took:
+def took(said: bytes, wall: float, cpu: float, guest: float) -> Took:
     """What a stream says of its own time."""
     records = [record for _, record in StreamParser().feed(said)]
     plan = next(r for r in records if isinstance(r, Plan))
@@ -90,7 +95,7 @@ def took(said: bytes, wall: float, cpu: float) -> Took:
             times.setdefault(families.get(seen.probe, "?"), []).append(seen.microseconds)
     shared = sum(r.probes for r in records if isinstance(r, Batch))
     medians = {name: statistics.median(values) / 1000 for name, values in times.items()}
-    return Took(wall, cpu, end.probes, plan.lanes, shared, end.half_ns / 1e9, end.operation_ns / 1e9, medians)
+    return Took(wall, cpu, end.probes, plan.lanes, shared, end.half_ns / 1e9, end.operation_ns / 1e9, guest, medians)
 
 
 def rounds(
@@ -101,6 +106,11 @@ def rounds(
         first = number % len(compared)
         for way in (*compared[first:], *compared[:first]):
             yield way.name, measure(kernel, arch, cpus, way, options)
+
+
+def _counted(one: Took) -> str:
+    halves, others = (1e9 * seconds / max(1, one.probes) for seconds in (one.halves, one.guest - one.halves))
+    return f"instructions a probe: {halves:,.0f} in its halves, {others:,.0f} outside"
 
 
 def _ratio(ones: Sequence[float], others: Sequence[float]) -> float:
@@ -161,7 +171,7 @@ def main() -> None:
         found: dict[str, list[Took]] = {way.name: [] for way in compared}
         for name, one in rounds(options.kernel, arch, cpus, compared, globs, options.rounds):
             found[name].append(one)
-            counted = f", {1e9 * one.halves / max(1, one.probes):,.0f} instructions a probe" if options.counted else ""
+            counted = f", {_counted(one)}" if options.counted else ""
             print(f"  {arch} {name}: {one.wall:.2f} s, {one.cpu:.2f} s of CPU{counted}", flush=True)
         report(f"{options.kernel} {arch}", found)
         written[arch] = {name: [asdict(one) for one in runs] for name, runs in found.items()}

@@ -4,12 +4,14 @@ checkout's harness as well, and so uses only what they have in common.
 
     PYTHONPATH=DIR bench/suite_once.py KERNEL ARCH CPUS|counted STREAM [PAYLOAD OPTION ...]
 
-Writes the payload's stream to STREAM, and prints seconds on the wall and of QEMU's CPU.
+Writes the payload's stream to STREAM, and prints seconds on the wall, of QEMU's CPU, and by the guest's clock from the
+mark of its first probe to that of its end.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tempfile
 import time
@@ -29,6 +31,12 @@ from harness.payload.build import build
 def _cpu(guest: QemuGuest) -> float:
     found = emulator(guest.pid or 0)
     return found.cpu_seconds if found else 0.0
+
+
+def between_marks(console: str) -> float:
+    """Seconds of the kernel's clock from the first mark to the last; 0 where there are no two."""
+    times = re.findall(r"^\[ *(\d+\.\d+)\].* sealmatrix: (?:begin|end)\b", console, re.MULTILINE)
+    return float(times[-1]) - float(times[0]) if times else 0.0
 
 
 def main() -> None:
@@ -52,7 +60,9 @@ def main() -> None:
             for event in guest.run([program, "--kmsg", *options]):
                 if isinstance(event, Output) and event.stream == "out":
                     said.write(event.data)
-            print(json.dumps({"wall": time.monotonic() - begun, "cpu": _cpu(guest) - before}))
+            seconds = {"wall": time.monotonic() - begun, "cpu": _cpu(guest) - before}
+            console = guest.console.read_text(errors="replace") if guest.console else ""
+            print(json.dumps({**seconds, "guest": between_marks(console)}))
         finally:
             guest.stop()
 

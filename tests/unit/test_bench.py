@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from bench.matrix import Emulator, Measured, against_limits, as_json, as_text, emulator, measure, stage_medians
+from bench.suite_once import between_marks
 
 GOOD = Measured(0, 80.0, 3.0, 100.0, (Emulator("debian-6.12.arm64", 100.0, 250.0),))
 
@@ -50,3 +51,15 @@ def test_both_forms_say_what_is_over() -> None:
     over = Measured(0, 120.0, 3.0, 100.0, GOOD.emulators)
     assert "OVER (under 90 s)" in as_text(over, {"arm64": {"boot": 2.0}})
     assert [limit["ok"] for limit in json.loads(as_json(over, {}))["limits"]] == [False, True, True]
+
+
+def test_a_suites_time_by_the_guests_clock_is_between_its_marks() -> None:
+    console = (
+        "[    1.5] Run /init as init process\n"
+        "[    2.250000] sealmatrix: begin munmap/anon-rw/exact and 63 more\n"
+        "[   3.000000][   T12] sealmatrix: begin munmap/anon-rw/head\n"
+        "[    4.750000] sealmatrix: end\n"
+        "[    9.000000] reboot: Power down\n"
+    )
+    assert between_marks(console) == 2.5
+    assert between_marks("[    1.5] Run /init as init process\n") == 0
