@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -64,45 +63,79 @@ static void grow(size_t wanted)
 	out->size = after - sizeof(*out);
 }
 
-static void put_bytes(const char *bytes, size_t length)
+/* Where there is room for so many bytes more. */
+static inline char *room_for(size_t length)
 {
-	grow(out->used + length);
-	memcpy(out->text + out->used, bytes, length);
+	if (length > out->size - out->used)
+		grow(out->used + length);
+	return out->text + out->used;
+}
+
+static inline void put_until(const char *end)
+{
+	out->used = (size_t)(end - out->text);
+}
+
+static inline void put_bytes(const char *bytes, size_t length)
+{
+	memcpy(room_for(length), bytes, length);
 	out->used += length;
 }
 
-static void put(const char *text)
+/*
+ * Inline, so that of a literal the compiler knows the length, and copies it with a store or two: keys are written out
+ * where a record is made of many.
+ */
+static inline void put(const char *text)
 {
 	put_bytes(text, strlen(text));
 }
 
-static const char *digits_of(long value, char room[24])
+/*
+ * What is named copy_... goes to where there is room, and returns where it ends: most of a record is pieces of a few
+ * bytes, for each of which to ask for room costs as much as the copy.
+ */
+static inline char *copy(char *to, const char *text)
 {
-	char *p = room + 23;
-	unsigned long rest = value < 0 ? -(unsigned long)value : (unsigned long)value;
+	return (char *)memcpy(to, text, strlen(text)) + strlen(text);
+}
 
-	*p = 0;
+enum { NUMBER_TEXT = 24 };
+
+static char *copy_digits(char *to, unsigned long value)
+{
+	char digits[NUMBER_TEXT], *from = digits + sizeof(digits);
+	size_t length;
+
 	do
-		*--p = (char)('0' + rest % 10);
-	while (rest /= 10);
-	if (value < 0)
-		*--p = '-';
-	return p;
+		*--from = (char)('0' + value % 10);
+	while (value /= 10);
+	length = (size_t)(digits + sizeof(digits) - from);
+	memcpy(to, from, length);
+	return to + length;
+}
+
+static inline char *copy_number(char *to, long value)
+{
+	if (value >= 0 && value <= 9) { /* nearly all are */
+		*to = (char)('0' + value);
+		return to + 1;
+	}
+	if (value >= 0)
+		return copy_digits(to, (unsigned long)value);
+	*to = '-';
+	return copy_digits(to + 1, -(unsigned long)value);
 }
 
 static void put_number(long value)
 {
-	char room[24];
-
-	put(digits_of(value, room));
+	put_until(copy_number(room_for(NUMBER_TEXT), value));
 }
 
 static void put_string(const char *text)
 {
-	char *to;
+	char *to = room_for(2 * strlen(text) + 2);
 
-	grow(out->used + 2 * strlen(text) + 2);
-	to = out->text + out->used;
 	*to++ = '"';
 	for (const char *p = text; *p; p++) {
 		if (*p == '"' || *p == '\\')
@@ -110,7 +143,7 @@ static void put_string(const char *text)
 		*to++ = *p >= ' ' && *p <= '~' ? *p : '?';
 	}
 	*to++ = '"';
-	out->used = (size_t)(to - out->text);
+	put_until(to);
 }
 
 static void put_key(const char *key)
@@ -131,18 +164,6 @@ static void put_number_field(const char *key, long value)
 {
 	put_key(key);
 	put_number(value);
-}
-
-static void put_numbers(const char *key, const int *values, int count)
-{
-	put_key(key);
-	put("[");
-	for (int i = 0; i < count; i++) {
-		if (i)
-			put(",");
-		put_number(values[i]);
-	}
-	put("]");
 }
 
 static void end_line(void)
@@ -333,60 +354,84 @@ long report_flush(void)
 	return out->sent;
 }
 
-/* "PERMS BACKING[+OFFSET] DATA PRESENCE SEAL". By hand: a probe has a dozen of them, and snprintf() is slow. */
-void describe_unit(const struct unit_fact *fact, char text[UNIT_TEXT])
+/* Of a field so short that it is copied before its length is found. Halves write them: one may have no end. */
+static inline char *copy_field(char *to, const char *field, size_t size)
 {
-	char digits[24], *to = stpcpy(text, fact->mapped ? fact->perms : "-");
-
-	if (!fact->mapped)
-		return;
-	*to++ = ' ';
-	to = stpcpy(to, fact->backing);
-	if (fact->offset >= 0) {
-		*to++ = '+';
-		to = stpcpy(to, digits_of(fact->offset, digits));
-	}
-	*to++ = ' ';
-	to = stpcpy(to, fact->data);
-	*to++ = ' ';
-	*to++ = fact->presence;
-	*to++ = ' ';
-	*to++ = fact->seal;
-	*to = 0;
+	for (size_t i = 0; i < size && field[i]; i++)
+		*to++ = field[i];
+	return to;
 }
 
-static void put_snapshot(const char *key, const struct unit_fact *facts, int units)
+/* "PERMS BACKING[+OFFSET] DATA PRESENCE SEAL": no byte of it has to be escaped. */
+static char *copy_unit(char *to, const struct unit_fact *fact)
 {
-	char text[UNIT_TEXT];
-
-	put_key(key);
-	put("[");
-	for (int i = 0; i < units; i++) {
-		if (i)
-			put(",");
-		describe_unit(&facts[i], text);
-		put_string(text);
+	if (!fact->mapped)
+		return copy(to, "-");
+	memcpy(to, fact->perms, 4);
+	to[4] = ' ';
+	to = copy_field(to + 5, fact->backing, sizeof(fact->backing));
+	if (fact->offset >= 0) {
+		*to++ = '+';
+		to = copy_number(to, fact->offset);
 	}
-	put("]");
+	*to++ = ' ';
+	to = copy_field(to, fact->data, sizeof(fact->data));
+	to[0] = ' ';
+	to[1] = fact->presence;
+	to[2] = ' ';
+	to[3] = fact->seal;
+	return to + 4;
+}
+
+void describe_unit(const struct unit_fact *fact, char text[UNIT_TEXT])
+{
+	*copy_unit(text, fact) = 0;
+}
+
+static void put_units(const struct unit_fact *facts, int units)
+{
+	char *to = room_for(UNITS_MAX * (UNIT_TEXT + 3) + 4);
+
+	to = copy(to, "[");
+	for (int i = 0; i < units; i++) {
+		to = i ? copy(to, ",\"") : copy(to, "\"");
+		to = copy(copy_unit(to, &facts[i]), "\"");
+	}
+	put_until(copy(to, "]"));
+}
+
+static void put_numbers(const int *values, int count)
+{
+	char *to = room_for(UNITS_MAX * (NUMBER_TEXT + 1) + 2);
+
+	to = copy(to, "[");
+	for (int i = 0; i < count && i < UNITS_MAX; i++) {
+		if (i)
+			*to++ = ',';
+		to = copy_number(to, values[i]);
+	}
+	put_until(copy(to, "]"));
+}
+
+static char *copy_division(char *to, const struct unit_fact *facts, int units)
+{
+	*to++ = '"';
+	for (int i = 0; i < units; i++)
+		*to++ = facts[i].mapped ? facts[i].division : '-';
+	*to++ = '"';
+	return to;
 }
 
 /* Before and after, a letter a unit. Whether mappings are merged or not is no promise: it is told, and that is all. */
 static void put_divisions(const struct facts *f, int units)
 {
-	const struct unit_fact *sides[] = {f->before, f->after};
+	char *to = room_for(32 + 2 * (UNITS_MAX + 2));
 
-	put_key("divided");
-	put("[");
-	for (int side = 0; side < (f->stage >= STAGE_DONE ? 2 : 1); side++) {
-		char text[UNITS_MAX + 1] = "";
-
-		for (int i = 0; i < units; i++)
-			text[i] = sides[side][i].mapped ? sides[side][i].division : '-';
-		if (side)
-			put(",");
-		put_string(text);
-	}
-	put("]");
+	to = copy(to, ",\"divided\":[");
+	to = copy_division(to, f->before, units);
+	if (f->stage >= STAGE_DONE)
+		to = copy_division(copy(to, ","), f->after, units);
+	put_until(copy(to, "]"));
 }
 
 static void put_extras(const struct facts *f)
@@ -406,44 +451,55 @@ static void put_extras(const struct facts *f)
 	put("}");
 }
 
+static void put_result(const struct facts *f, bool address)
+{
+	put(",\"result\":");
+	if (address && f->result != -1)
+		put_string(f->where);
+	else
+		put_number(f->result);
+	put(",\"errno\":");
+	put_number(f->error);
+}
+
 /* Only what was reached is written: a fact that is absent was never seen. */
-static void put_half(const char *key, const struct facts *f, bool sealed, int units, bool address)
+static void put_half(const struct facts *f, bool sealed, int units, bool address)
 {
 	static const char *const stages[] = {"setup", "seal", "before", "operation", "after", "done"};
 
-	put_key(key);
-	put("{");
-	put_string_field("stage", stages[f->stage]);
+	put("{\"stage\":");
+	put_string(stages[f->stage]);
 	if (f->step) {
 		put_string_field("step", f->step);
 		put_number_field("step_errno", f->step_errno);
 	}
-	if (sealed && f->stage >= STAGE_SEAL)
-		put_numbers("seal", f->seal, f->seals);
-	if (f->stage >= STAGE_OPERATION)
-		put_snapshot("before", f->before, units);
-	if (f->stage >= STAGE_AFTER) {
-		if (address && f->result != -1)
-			put_string_field("result", f->where);
-		else
-			put_number_field("result", f->result);
-		put_number_field("errno", f->error);
+	if (sealed && f->stage >= STAGE_SEAL) {
+		put(",\"seal\":");
+		put_numbers(f->seal, f->seals);
 	}
+	if (f->stage >= STAGE_OPERATION) {
+		put(",\"before\":");
+		put_units(f->before, units);
+	}
+	if (f->stage >= STAGE_AFTER)
+		put_result(f, address);
 	put_extras(f);
 	if (f->stage >= STAGE_DONE) {
-		put_snapshot("after", f->after, units);
-		put_string_field("write", f->write);
-		put_numbers("mprotect", f->mprotect, units);
-		put_numbers("munmap", f->munmap, units);
+		put(",\"after\":");
+		put_units(f->after, units);
+		put(",\"write\":");
+		put_string(f->write);
+		put(",\"mprotect\":");
+		put_numbers(f->mprotect, units);
+		put(",\"munmap\":");
+		put_numbers(f->munmap, units);
 	}
 	if (f->stage >= STAGE_OPERATION)
 		put_divisions(f, units);
 	if (f->signal)
 		put_number_field("signal", f->signal);
-	if (f->timeout) {
-		put_key("timeout");
-		put("true");
-	}
+	if (f->timeout)
+		put(",\"timeout\":true");
 	put("}");
 }
 
@@ -453,17 +509,20 @@ void report_observation(const struct probe *probe, const struct facts *control, 
 	int units = (int)strlen(probe->span->layout);
 	bool address = probe->operation->traits & ADDRESS;
 
-	put("{\"type\":\"observation\"");
-	put_id(probe);
-	put_string_field("layout", probe->span->layout);
-	put_number_field("unit", (long)control->unit);
-	put_number_field("microseconds", microseconds);
-	if (again) {
-		put_key("again");
-		put("true");
-	}
-	put_half("control", control, false, units, address);
-	put_half("sealed", sealed, true, units, address);
+	put("{\"type\":\"observation\",\"probe\":");
+	put_string(probe->id);
+	put(",\"layout\":");
+	put_string(probe->span->layout);
+	put(",\"unit\":");
+	put_number((long)control->unit);
+	put(",\"microseconds\":");
+	put_number(microseconds);
+	if (again)
+		put(",\"again\":true");
+	put(",\"control\":");
+	put_half(control, false, units, address);
+	put(",\"sealed\":");
+	put_half(sealed, true, units, address);
 	end_line(); /* sent with the next probe's begin, or the end: one write, one wake-up of the reader */
 }
 

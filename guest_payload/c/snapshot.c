@@ -152,6 +152,14 @@ bool try_call(void (*act)(void))
 
 /* ------------------------------------------------------------------ what the kernel lists */
 
+/* A name as it can stand in a record: what would have to be escaped there is told as '?'. */
+static void copy_name(char *to, const char *name, size_t length)
+{
+	for (size_t i = 0; i < length; i++)
+		to[i] = name[i] > ' ' && name[i] <= '~' && name[i] != '"' && name[i] != '\\' ? name[i] : '?';
+	to[length] = 0;
+}
+
 /*
  * A short name for what backs a mapping. Objects of our own have the name they were created with as the last part of
  * their path, before or after a dot ("sealmatrix.123.other (deleted)", "/memfd:memfd (deleted)").
@@ -185,8 +193,7 @@ static void name_backing(const struct mapping *m, struct unit_fact *fact)
 	length = strcspn(name, " ");
 	if (length >= sizeof(fact->backing))
 		length = sizeof(fact->backing) - 1;
-	memcpy(fact->backing, name, length);
-	fact->backing[length] = 0;
+	copy_name(fact->backing, name, length);
 }
 
 static void note_seal(const struct window *w, struct unit_fact *facts, const struct mapping *m)

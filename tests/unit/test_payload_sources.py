@@ -32,6 +32,12 @@ def test_only_one_header_knows_the_architectures() -> None:
     assert "#else\n#error " in (payload_root() / "c" / "arch.h").read_text()
 
 
+@pytest.mark.parametrize("name", ["half", "listing", "process", "raw", "regions", "report", "snapshot", "text"])
+def test_what_runs_for_every_probe_formats_by_hand(name: str) -> None:
+    """printf() and its like take a thousand instructions for a number; docs/internals/speed.md counts them."""
+    assert "stdio.h" not in (payload_root() / "c" / f"{name}.c").read_text()
+
+
 def test_a_region_is_one_row_and_a_member_of_sets() -> None:
     """Its id, its row and the declaration of what makes it are made of regions_table.h, and an operation covers it."""
     rows = re.findall(r'^REGION\((\w+), (\w+),\s+\.name = "([a-z-]+)"', TABLE.read_text(), re.MULTILINE)
