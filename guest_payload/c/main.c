@@ -153,6 +153,7 @@ static const char help[] =
 	"  --trace PROBE    run the control half of one probe and print its system calls\n"
 	"  --explore BATCH  run the programs of a file and write what they saw (docs/use/exploration.md)\n"
 	"  --seen FILE      also the pairs of blocks they ran through that the file has no bit for (CONFIG_KCOV)\n"
+	"  --leaks          have the kernel look for memory it has lost, and log it (CONFIG_DEBUG_KMEMLEAK)\n"
 	"  --id             print the payload's id and stop\n"
 	"Exit status: 0 the stream is complete, whatever the kernel did; 2 usage; 3 nobody reads the stream.\n";
 
@@ -264,6 +265,8 @@ int main(int argc, char **argv)
 		return explore(argv[2], NULL);
 	if (argc == 5 && !strcmp(argv[1], "--explore") && !strcmp(argv[3], "--seen"))
 		return explore(argv[2], argv[4]);
+	if (argc == 2 && !strcmp(argv[1], "--leaks"))
+		return tell_leaks();
 	parse_options(argc, argv, &o);
 	report_start(NULL);
 	if (o.trace)

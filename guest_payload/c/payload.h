@@ -443,6 +443,9 @@ struct how {
 };
 void run_plan(const struct plan *plan, const struct system *system, const struct how *how);
 
+/* leaks.c */
+int tell_leaks(void); /* what the payload ends with */
+
 /* main.c */
 extern long started_by;       /* the process that started the payload */
 extern long half_deadline_ms; /* how long one half of a probe may take */

@@ -13,7 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-CrashKind = Literal["panic", "oops", "bug", "sanitizer", "warning", "hung-task", "lockup", "oom"]
+from harness.guests import lost_memory
+
+CrashKind = Literal["panic", "oops", "bug", "sanitizer", "warning", "hung-task", "lockup", "oom", "leak"]
 
 MAX_QUOTED = 20
 _IN_MM = re.compile(r"^WARNING: (?:.* at )?(?:arch/\w+/)?mm/[\w./-]+:\d+")
@@ -109,6 +111,7 @@ _TRIGGERS: tuple[_Trigger, ...] = (
     _trigger("bug", r"BUG: "),
     _trigger("hung-task", r"INFO: task \S.* blocked (?:for more than|in I/O wait)", fatal=False),
     _trigger("oom", r"Out of memory: Killed process|Memory cgroup out of memory", fatal=False),
+    _trigger("leak", lost_memory.BEGIN, fatal=False),
     _trigger("warning", r"WARNING: |INFO: (?:possible|suspicious|inconsistent) ", fatal=False),
 )
 
@@ -189,7 +192,8 @@ class Running:
 
 
 def find_crashes(text: str, planned: Sequence[str] = ()) -> tuple[Crash, ...]:
-    """Return the reports on a console, oldest first: every crash, and the first ``MAX_REPORTS`` of the notes.
+    """Return the reports on a console, oldest first: every crash, and the first ``MAX_REPORTS`` of the notes. Of what
+    was lost alike there is one.
 
     ``planned`` are the ids of the payload's plan, in which marks and the names of processes count. Any text is valid
     input.
@@ -198,14 +202,15 @@ def find_crashes(text: str, planned: Sequence[str] = ()) -> tuple[Crash, ...]:
     notes = 0
     for crash in _reports(text, planned):
         notes += not crash.fatal
-        if crash.fatal or notes <= MAX_REPORTS:
+        told = crash.kind == "leak" and any((c.title, c.during) == (crash.title, crash.during) for c in found)
+        if not told and (crash.fatal or notes <= MAX_REPORTS):
             found.append(crash)
     return tuple(found)
 
 
 def _reports(text: str, planned: Sequence[str]) -> Iterator[Crash]:
     """Every report on a console, oldest first."""
-    report: _Report | None = None
+    report: _Report | _Leak | None = None
     running = Running(planned)
     for number, message in messages(text):
         if running.take(message):
@@ -214,12 +219,13 @@ def _reports(text: str, planned: Sequence[str]) -> Iterator[Crash]:
         if trigger is None:
             if report is not None:
                 report.add(message)
-        elif report is not None and report.takes(trigger, running):
+        elif isinstance(report, _Report) and report.takes(trigger, running):
             report.follow(trigger, message)
         else:
             if report is not None:
                 yield report.crash()
-            report = _Report(trigger, message, number, running)
+            leak = trigger.kind == "leak"
+            report = _Leak(message, number, planned) if leak else _Report(trigger, message, number, running)
     if report is not None:
         yield report.crash()
 
@@ -235,6 +241,21 @@ def unplaced(text: str, crashes: Sequence[Crash]) -> str:
         return "the console log has no probe marks, so its reports cannot be assigned to probes"
     late = [crash for crash in crashes if crash.fatal and not crash.suspects and crash.line > first]
     return f"{late[0].title}, when no probe ran" if late else ""
+
+
+class _Leak:
+    """An object that kmemleak lists, in place of a report: it stands for itself."""
+
+    def __init__(self, message: str, number: int, planned: Sequence[str]) -> None:
+        self._lost, self._number, self._planned = lost_memory.LostMemory(message), number, planned
+
+    def add(self, message: str) -> None:
+        self._lost.add(message, self._planned)
+
+    def crash(self) -> Crash:
+        lost = self._lost
+        lines = tuple(lost.lines[:MAX_QUOTED])
+        return Crash("leak", lost.title, lines, lost.probe or None, lost.ours, self._number)
 
 
 class _Report:
@@ -271,8 +292,8 @@ class _Report:
         Nothing is new after a panic. A consequence belongs to the report before it, unless that is long past; a
         crash not yet at its end takes whatever else is said, by another CPU or about the same thing.
         """
-        if self._dead:
-            return True
+        if self._dead or trigger.kind == "leak":
+            return self._dead
         now, then = set(running.probes), {probe for running in self._running.values() for probe in running}
         if trigger.follow and self._running and not now & then:
             return False  # every probe that ran when it began has ended

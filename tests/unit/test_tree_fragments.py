@@ -41,7 +41,7 @@ def test_our_fragments_are_read_and_name_what_the_rules_need() -> None:
     assert {p.name for p in OWN.glob("*.config")} == {
         "base.config", "virtme.config", SYSTEM_MAPPINGS.name, *(f"{arch}.config" for arch in ARCHES),
         "debug.config", "kasan.config", "kcsan.config", "kmemleak.config", "kcov.config",
-        "fault-injection.config", "uprobes.config",
+        "fault-injection.config", "uprobes.config", "32-bit.config",
     }  # fmt: skip
 
 

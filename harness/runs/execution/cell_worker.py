@@ -18,6 +18,7 @@ from harness.observations.collector import Journalled
 from harness.observations.journal import Journal
 from harness.runs.execution.doubt import alone, doubtful
 from harness.runs.execution.explorer import CellExplorer
+from harness.runs.execution.leaks import look_for_leaks, looks_for_leaks
 from harness.runs.execution.payload_stream import Listener, probe, push, read_console
 from harness.runs.execution.suite_runner import run_suites
 from harness.runs.model import JOURNAL, SECOND_JOURNAL, Cell, OnProgress, ProgressEvent, Stage, Workload
@@ -148,6 +149,10 @@ class CellWorker:
             with _timed(outcome.seconds, "crosscheck"):
                 _, lost = self._probe(push(self._guest, second.workload), second)
             outcome.lost = f"in the second payload: {lost}" if lost else ""
+        if not outcome.lost and looks_for_leaks(self._cell, self._guest):
+            with _timed(outcome.seconds, "leaks"):
+                self._say("probing", "looking for lost memory")
+                outcome.lost = look_for_leaks(self._guest, argv[0])
         if not outcome.lost:
             self._run_suites(outcome, first)
 

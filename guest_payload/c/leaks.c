@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Memory that the kernel has allocated and nothing points to any more. A kernel with kmemleak looks for it when it is
+ * told to, and names what two searches have found: what is about to be stored somewhere is not there in both. It names
+ * nothing younger than five seconds (mm/kmemleak.c: MSECS_MIN_AGE). What it names is written to the kernel's log, as
+ * it stands, where the host looks for whatever the kernel says of itself.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "payload.h"
+
+#define LIST "/sys/kernel/debug/kmemleak"
+
+enum { OLD_ENOUGH_S = 6, LINES_MAX = 3000 };
+
+static int cannot(const char *what)
+{
+	dprintf(STDERR_FILENO, "payload: %s: %s\n", what, strerror(errno));
+	return 3;
+}
+
+static bool search(int list)
+{
+	return write(list, "scan", 4) == 4;
+}
+
+/* Each line of the list as one of the log; what is more than anybody reads is left out, and that is said. */
+static bool tell(int list, int log)
+{
+	char text[4096], line[160];
+	size_t length = 0;
+	int lines = 0;
+	ssize_t got;
+
+	while ((got = read(list, text, sizeof(text))) > 0)
+		for (ssize_t i = 0; i < got; i++) {
+			if (text[i] != '\n' && length < sizeof(line) - 1) {
+				line[length++] = text[i];
+				continue;
+			}
+			if (text[i] != '\n')
+				continue;
+			line[length] = 0;
+			length = 0;
+			if (lines++ < LINES_MAX && dprintf(log, "<1>kmemleak: %s\n", line) < 0)
+				return false;
+		}
+	if (lines > LINES_MAX)
+		dprintf(log, "<1>kmemleak: and %d more lines\n", lines - LINES_MAX);
+	return got == 0;
+}
+
+int tell_leaks(void)
+{
+	const struct timespec wait = {.tv_sec = OLD_ENOUGH_S};
+	int list, log = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+
+	if (log < 0)
+		return cannot("/dev/kmsg");
+	if (mount("debugfs", "/sys/kernel/debug", "debugfs", 0, NULL) && errno != EBUSY)
+		return cannot("mounting debugfs");
+	list = open(LIST, O_RDWR | O_CLOEXEC);
+	if (list < 0)
+		return cannot(LIST);
+	if (!search(list))
+		return cannot("the first search for lost memory");
+	nanosleep(&wait, NULL);
+	if (!search(list))
+		return cannot("the second search for lost memory");
+	return tell(list, log) ? 0 : cannot(LIST);
+}
