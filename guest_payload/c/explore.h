@@ -46,9 +46,10 @@ enum x_trait {
 
 /*
  * Of a step's `by`: another thread of the process does it; the twin does it whatever the other pass was answered;
- * another process does it that shares this one's memory; it is done without capabilities.
+ * another process does it that shares this one's memory; it is done without capabilities. And how: with a length
+ * that is no multiple of a page, and rounds up to one.
  */
-enum { X_BY_THREAD = 1, X_TWIN_TOO = 2, X_BY_PROCESS = 4, X_POWERLESS = 8 };
+enum { X_BY_THREAD = 1, X_TWIN_TOO = 2, X_BY_PROCESS = 4, X_POWERLESS = 8, X_UNROUNDED = 16 };
 
 /* Of a fork's `a`: the child forks again, and its child goes on. */
 enum { X_GRANDCHILD = 3 };
@@ -95,6 +96,8 @@ struct x_window {
 	bool merges;    /* PR_SET_MEMORY_MERGE may be */
 	unsigned long persona; /* personality(2), as the program set it */
 	long parked;    /* a child that stays, 0 without */
+	/* forks, and has the child go on with this pass: explore_program.c */
+	long (*fork)(struct x_window *w, const struct x_step *step, uint8_t *extra);
 };
 
 static inline char *x_unit(const struct x_window *w, int i)

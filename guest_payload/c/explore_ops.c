@@ -48,9 +48,10 @@ int x_prot(uint8_t prot)
 	return (prot & (PROT_READ | PROT_WRITE | PROT_EXEC)) | (prot & TAGGED_PROT ? ARM64_PROT_MTE : 0);
 }
 
+/* What is unrounded ends in the first byte of its last page. mseal has a way of its own to be so. */
 static size_t bytes(const struct x_window *w, const struct x_step *s)
 {
-	return (size_t)s->units * w->unit;
+	return (size_t)s->units * w->unit - (s->by & X_UNROUNDED && s->op != X_MSEAL ? w->page - 1 : 0);
 }
 
 /* ------------------------------------------------------------------ what a worker has once */
@@ -88,40 +89,60 @@ static int zero_of_worker(void)
 	return fd;
 }
 
+enum { KEYS_OF_WORKER = 4 };
+
 static struct {
-	long key; /* 0: not asked for yet */
+	long keys[KEYS_OF_WORKER]; /* the first is 0: not asked for yet; the others: there is none */
 	uint8_t rights;
 } protection;
 
+/* Asks for all at once: whoever asks for a key may use it, and that is to be the thread that looks. */
 long x_key(void)
 {
-	long key = protection.key;
+	if (!protection.keys[0] && (protection.keys[0] = sys(SYS_pkey_alloc, 0, 0)) > 0)
+		for (int i = 1; i < KEYS_OF_WORKER; i++) {
+			long key = sys(SYS_pkey_alloc, 0, 0);
 
-	if (!key && (key = sys(SYS_pkey_alloc, 0, 0)) > 0)
-		protection.key = key;
-	return key;
+			protection.keys[i] = key > 0 ? key : 0;
+		}
+	return protection.keys[0];
 }
 
-/* To this thread's rights alone. */
+static long last_key(void)
+{
+	long last = x_key();
+
+	for (int i = 1; i < KEYS_OF_WORKER; i++)
+		last = protection.keys[i] ? protection.keys[i] : last;
+	return last;
+}
+
+/* To this thread's rights alone, of all keys alike. */
 static void set_register(void)
 {
-	unsigned shift = 2 * (unsigned)protection.key;
+	unsigned long all = ARCH_HAS_KEY_RIGHTS ? arch_key_rights() : 0;
 
+	for (int i = 0; i < KEYS_OF_WORKER; i++)
+		if (protection.keys[i] > 0) {
+			unsigned shift = 2 * (unsigned)protection.keys[i];
+
+			all = (all & ~(3ul << shift)) | (unsigned long)protection.rights << shift;
+		}
 	if (ARCH_HAS_KEY_RIGHTS)
-		arch_set_key_rights((arch_key_rights() & ~(3u << shift)) | (unsigned)protection.rights << shift);
+		arch_set_key_rights((unsigned)all);
 }
 
 void x_set_rights(uint8_t rights)
 {
 	protection.rights = rights;
-	if (protection.key > 0)
+	if (protection.keys[0] > 0)
 		set_register();
 }
 
 /* A signal's handler begins with the kernel's own rights, and we leave it by a jump. */
 void x_after_fault(void)
 {
-	if (protection.key > 0)
+	if (protection.keys[0] > 0)
 		set_register();
 }
 
@@ -283,10 +304,10 @@ static long do_mprotect(struct x_window *w, const struct x_step *s, uint8_t *ext
 	return sys(SYS_mprotect, x_unit(w, s->start), bytes(w, s), x_prot(s->a) | (s->c ? PROT_GROWSDOWN : 0));
 }
 
-/* b: 0 no key (-1), 1 the worker's */
+/* b: 0 no key (-1), 1 the worker's, 2 another of the worker's, with a higher number */
 static long do_pkey_mprotect(struct x_window *w, const struct x_step *s, uint8_t *extra)
 {
-	long key = s->b ? x_key() : -1;
+	long key = s->b == 2 ? last_key() : s->b ? x_key() : -1;
 
 	(void)extra;
 	if (s->b && key < 0)
@@ -371,8 +392,8 @@ static long do_madvise(struct x_window *w, const struct x_step *s, uint8_t *extr
 
 	for (unsigned long i = 0; count > 1 && i < count; i++)
 		ranges[i] = (struct iovec){x_unit(w, s->start + (int)i), w->unit};
-	if (count == 2)
-		ranges[1].iov_len = bytes(w, s) - w->unit;
+	if (count > 1)
+		ranges[count - 1].iov_len = bytes(w, s) - (count - 1) * w->unit;
 
 	if (!s->c)
 		return sys(SYS_madvise, x_unit(w, s->start), bytes(w, s), s->a);
@@ -432,14 +453,17 @@ static long do_mseal(struct x_window *w, const struct x_step *s, uint8_t *extra)
 	return sys(SYS_mseal, at, length, flags);
 }
 
+/* Locks may begin anywhere in a page, too. */
 static long do_mlock(struct x_window *w, const struct x_step *s, uint8_t *extra)
 {
+	char *at = x_unit(w, s->start) + (s->by & X_UNROUNDED ? 1 : 0);
+
 	(void)extra;
 	if (s->a == 0)
-		return sys(SYS_mlock, x_unit(w, s->start), bytes(w, s));
+		return sys(SYS_mlock, at, bytes(w, s));
 	if (s->a == 1)
-		return sys(SYS_mlock2, x_unit(w, s->start), bytes(w, s), MLOCK_ONFAULT);
-	return sys(SYS_munlock, x_unit(w, s->start), bytes(w, s));
+		return sys(SYS_mlock2, at, bytes(w, s), MLOCK_ONFAULT);
+	return sys(SYS_munlock, at, bytes(w, s));
 }
 
 /* a: MCL_CURRENT 1, MCL_FUTURE 2, MCL_ONFAULT 4; 0 is munlockall */
@@ -537,10 +561,11 @@ static long do_msync(struct x_window *w, const struct x_step *s, uint8_t *extra)
 
 static long do_name(struct x_window *w, const struct x_step *s, uint8_t *extra)
 {
-	static const char *const names[] = {NULL, "one", "two"};
+	static const char *const names[] = {NULL, "one", "two",
+		"a name nearly as long as a name may be, which is 79 letters and no more, ever"};
 
 	(void)extra;
-	return sys(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, x_unit(w, s->start), bytes(w, s), names[s->a % 3]);
+	return sys(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, x_unit(w, s->start), bytes(w, s), names[s->a % 4]);
 }
 
 static long do_mincore(struct x_window *w, const struct x_step *s, uint8_t *extra)
@@ -589,13 +614,17 @@ static int userfaultfd_of_process(void)
 	return faults.fd;
 }
 
-/* a: 0 what is missing, 1 what is write-protected, 2 nothing any more, 3 whatever was registered: it is closed */
+/*
+ * a: 0 what is missing, 1 what is write-protected, 2 nothing any more, 3 whatever was registered: it is closed,
+ * 4 what is missing and what is write-protected
+ */
 static long do_userfaultfd(struct x_window *w, const struct x_step *s, uint8_t *extra)
 {
 	int fd = userfaultfd_of_process();
 	struct uffdio_range range = {(uintptr_t)x_unit(w, s->start), bytes(w, s)};
-	struct uffdio_register wanted = {.range = range, .mode = s->a ? UFFDIO_REGISTER_MODE_WP :
-									UFFDIO_REGISTER_MODE_MISSING};
+	uint64_t modes[] = {UFFDIO_REGISTER_MODE_MISSING, UFFDIO_REGISTER_MODE_WP, 0, 0,
+			    UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP};
+	struct uffdio_register wanted = {.range = range, .mode = modes[s->a % 5]};
 
 	(void)extra;
 	if (fd < 0)
@@ -623,6 +652,11 @@ static long do_merge_all(struct x_window *w, const struct x_step *s, uint8_t *ex
 	return sys(SYS_prctl, PR_SET_MEMORY_MERGE, s->a ? 0ul : 1ul, 0ul, 0ul, 0ul);
 }
 
+static long do_fork(struct x_window *w, const struct x_step *s, uint8_t *extra)
+{
+	return w->fork(w, s, extra);
+}
+
 typedef long operation(struct x_window *w, const struct x_step *s, uint8_t *extra);
 
 static operation *const operations[X_OPS] = {
@@ -635,6 +669,7 @@ static operation *const operations[X_OPS] = {
 	[X_MSEAL] = do_mseal,
 	[X_MLOCK] = do_mlock,
 	[X_MLOCKALL] = do_mlockall,
+	[X_FORK] = do_fork,
 	[X_WRITE] = do_write,
 	[X_READ] = do_read,
 	[X_MBIND] = do_mbind,

@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <signal.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/wait.h>
 
@@ -256,6 +257,11 @@ struct pass {
 	int fork;
 };
 
+static struct pass *pass_of(struct x_window *w)
+{
+	return (struct pass *)((char *)w - offsetof(struct pass, w));
+}
+
 /* userfaultfd has an EPERM of its own, for shared memory that can never be written, and no seal forbids it. */
 static bool left_out(const struct pass *pass, const struct x_step *step, const uint8_t *other)
 {
@@ -304,6 +310,7 @@ static void be_child(struct pass *pass, int from)
 	uint8_t *facts = pass->child;
 
 	x_thread_gone();
+	x_after_fault(); /* a thread that forked may have had other rights */
 	w->maps = x_open_maps();
 	w->parked = 0;
 	x_look(w, facts + 2);
@@ -311,8 +318,10 @@ static void be_child(struct pass *pass, int from)
 	_exit(0);
 }
 
-static long do_fork(struct pass *pass, int at, const struct x_step *step, uint8_t *extra)
+static long do_fork(struct x_window *w, const struct x_step *step, uint8_t *extra)
 {
+	struct pass *pass = pass_of(w);
+	int at = (int)(step - steps(pass->p));
 	bool goes_on = at == pass->fork && pass->child;
 	long pid = child_process();
 	int status;
@@ -398,7 +407,7 @@ static void go_on(struct pass *pass, int from, uint8_t *facts, const uint8_t *ot
 			errno = 0;
 			now[1] = 0;
 			follow(w);
-			result = step->op == X_FORK ? do_fork(pass, i, step, &now[1]) : x_perform(w, step, &now[1]);
+			result = x_perform(w, step, &now[1]);
 			unfollow(w);
 			now[0] = result == -1 ? (uint8_t)errno : 0;
 		}
@@ -445,7 +454,8 @@ static bool run_pass(struct pass *pass)
 	struct x_window *w = &pass->w;
 
 	*w = (struct x_window){.page = (size_t)sysconf(_SC_PAGESIZE), .units = p->units, .seals = !pass->other,
-			       .quiet = p->flags & X_QUIET, .maps = maps_of_worker(), .file = file};
+			       .quiet = p->flags & X_QUIET, .maps = maps_of_worker(), .file = file,
+			       .fork = do_fork};
 	w->unit = w->page << p->scale;
 	file += 2 * (long)((size_t)p->units * w->unit);
 	if (p->flags & X_CROWD)

@@ -147,8 +147,8 @@ long x_perform(struct x_window *w, const struct x_step *s, uint8_t *extra)
 {
 	/* Touching is guarded, and rights and personality are held, by the thread that looks. */
 	bool ours = s->op == X_WRITE || s->op == X_READ || s->op == X_RIGHTS || s->op == X_PERSONALITY;
-	/* A userfaultfd belongs to the process that made it. */
-	bool shared = s->by & X_BY_PROCESS && !ours && s->op != X_USERFAULTFD;
+	/* A userfaultfd belongs to the process that made it, and a child to the one that awaits it. */
+	bool shared = s->by & X_BY_PROCESS && !ours && s->op != X_USERFAULTFD && s->op != X_FORK;
 	capabilities had;
 	bool powerless;
 	long result;
@@ -156,7 +156,7 @@ long x_perform(struct x_window *w, const struct x_step *s, uint8_t *extra)
 
 	if (s->by & X_BY_THREAD && !ours)
 		return by_thread(w, s, extra);
-	powerless = s->by & X_POWERLESS && give_up_privilege(had);
+	powerless = s->by & X_POWERLESS && s->op != X_FORK && give_up_privilege(had); /* a child would go on so */
 	errno = 0;
 	result = shared ? by_process(w, s, extra) : x_operate(w, s, extra);
 	error = errno;

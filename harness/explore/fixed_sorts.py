@@ -15,6 +15,7 @@ from harness.explore.templates import (
     MREMAP,
     MSEAL,
     NONE,
+    OTHERWISE,
     PKEY_MPROTECT,
     RW,
     RWX,
@@ -22,6 +23,7 @@ from harness.explore.templates import (
     WRITE,
     WRITTEN,
     R,
+    X,
     merged,
 )
 
@@ -30,7 +32,7 @@ def positions() -> Iterator[Program]:
     """One sealed unit at each place of a row of many mappings, under ranges that begin before it and end behind, in one
     range, in two or in one for each unit; mseal of such a row; mremap of memory with one sealed unit anywhere in it, to
     move it, to shrink it or both; and mremap onto a row whose one sealed unit is anywhere in it."""
-    munmap, mmap = by_name("munmap").number, by_name("mmap").number
+    munmap, mmap, shmat = (by_name(name).number for name in ("munmap", "mmap", "shmat"))
     for units in range(2, 6):
         there = Segment(1, R, units, WRITTEN)
         for k, way in itertools.product(range(units), ("to-shorter", "shrink", "to", "elsewhere")):
@@ -40,12 +42,14 @@ def positions() -> Iterator[Program]:
                 yield Program(merged((*row, there)), (Step(MREMAP, 0, units, MOVES.index(way), to),))
     for n in (4, 8, 16):
         row = [Segment(1, RW if i % 2 else R, 1, WRITTEN) for i in range(n)]
-        yield Program(tuple(row), (Step(MSEAL, 0, n),))
+        for by in (0, *OTHERWISE):
+            yield Program(tuple(row), (Step(MSEAL, 0, n, by=by),))
         for k in range(n):
             sealed = row[k]._replace(traits=WRITTEN | SEALED)
             spans = ((0, n), (0, k + 1), (k, n - k), (max(0, k - 1), min(n, k + 2) - max(0, k - 1)))
             steps = [step for a, u in spans for step in (Step(munmap, a, u), Step(mmap, a, u, 1, RW))]
             steps += [Step(MADVISE, a, u, ADVICE["dontneed"], c=by) for a, u in spans for by in (0, 1, 2, 3)]
+            steps += [Step(shmat, *spans[0])] if n == 4 else []
             yield Program((*row[:k], sealed, *row[k + 1 :]), tuple(steps))
     for units in range(1, UNITS_MAX // 2 + 1):
         for k, how in itertools.product(range(units), (MOVES.index("to"), MOVES.index("to-keep"))):
@@ -95,6 +99,12 @@ def filling() -> Iterator[Program]:
             yield Program(row, (Step(MREMAP, 0, 1, grow, 1 + width),), flags=flags)
         moved = (Segment(0, 0, 1), Segment(1, RW, width, traits))
         yield Program((*row, *moved), (Step(MREMAP, width + 3, width, to, 1),), flags=flags)
+        for kind in (2, 3, 4):  # what continues a file beside a sealed part of it
+            parts = [Step(mmap, i, 1, kind, RW) for i, seal in ((0, left), (width + 1, right)) if seal]
+            seals = [Step(MSEAL, part.start, 1) for part in parts]
+            ends = Segment(1, RW, 1, traits)
+            steps = (*parts, *seals, Step(mmap, 1, width, kind, RW, 1))
+            yield Program((ends, Segment(0, 0, width), ends), steps, flags=flags)
 
 
 def attached() -> Iterator[Program]:
@@ -112,9 +122,57 @@ def keyed() -> Iterator[Program]:
     """Sealed memory that could be written but for a protection key, whose rights the program has taken away: discarding
     it has to be refused, of all of it and of a part. And with its rights again it may be discarded."""
     closed, advice = by_name("rights").number, sorted(DISCARDS - {ADVICE["remove"]})
-    for prot, rights, by, written in itertools.product((RW, RWX), (1, 2), (0, 1), (0, WRITTEN)):
-        steps = [Step(PKEY_MPROTECT, 0, 3, prot, 1), Step(MSEAL, 0, 3), Step(closed, a=rights)]
+    for i, (prot, rights, by, written) in enumerate(itertools.product((RW, RWX), (1, 2), (0, 1), (0, WRITTEN))):
+        steps = [Step(PKEY_MPROTECT, 0, 3, prot, 1 + i % 3 % 2), Step(MSEAL, 0, 3), Step(closed, a=rights)]
         steps += [Step(MADVISE, a, u, which, c=by) for which in advice for a, u in ((0, 3), (1, 1))]
         yield Program(
             (Segment(1, prot, 3, written),), (*steps, Step(closed), Step(MADVISE, 0, 3, ADVICE["dontneed"], c=by))
         )
+
+
+def holes() -> Iterator[Program]:
+    """Every layout of three units with a hole in it and something sealed, under ranges that cover both: what is said of
+    a hole must not stand for what comes behind it."""
+    munmap, mmap, mprotect, mlock = (by_name(name).number for name in ("munmap", "mmap", "mprotect", "mlock"))
+    sorts = (
+        Segment(0, 0, 1),
+        Segment(1, R, 1, WRITTEN | SEALED),
+        Segment(1, RW, 1, WRITTEN | SEALED),
+        Segment(1, R, 1, WRITTEN),
+    )
+    for row in itertools.product(sorts, repeat=3):
+        if all(s.kind for s in row) or not any(s.sealed for s in row):
+            continue
+        window = merged(row)
+        spans = [(a, u) for a, u in ((0, 3), (0, 2), (1, 2)) if any(s.sealed for s in row[a : a + u])]
+        whole = [step for a, u in spans for step in (Step(munmap, a, u), Step(mmap, a, u, 1, RW), Step(mlock, a, u))]
+        yield Program(window, (*whole, *(Step(mprotect, a, u, NONE) for a, u in spans)))
+        for by in (0, 1):
+            steps = [Step(MADVISE, a, u, advice, c=by) for advice in sorted(DISCARDS) for a, u in spans]
+            yield Program(window, tuple(steps))
+
+
+def whole_tables() -> Iterator[Program]:
+    """Sealed memory that is exactly what one page of a page table maps, or half of it: as long as a huge page, and
+    where one fits."""
+    places = PLACES.index("tables")
+    for prot, written, scale in itertools.product((R, NONE, RW), (WRITTEN, 0), (9, 8)):
+        row = (Segment(1, prot, 1 << (9 - scale), written | SEALED),)
+        units = row[0].units
+        refused = [Step(MREMAP, 0, units, MOVES.index("elsewhere")), Step(by_name("mprotect").number, 0, units, X)]
+        refused += [Step(by_name("munmap").number, 0, units), Step(by_name("mmap").number, 0, units, 1, RW)]
+        refused += [Step(MADVISE, 0, units, advice) for advice in sorted(DISCARDS)] if prot != RW else []
+        yield Program(row, tuple(refused), scale, places, 0 if written else FLAGS["quiet"])
+
+
+def files() -> Iterator[Program]:
+    """Shared and private memory of a file, all of it sealed or a part; everything that has to be refused, and
+    remap_file_pages to what is there already and to another part."""
+    remap, munmap = by_name("remap_file_pages").number, by_name("munmap").number
+    for kind, prot, sealed in itertools.product((2, 3, 4), (RW, R), ((0, 4), (1, 2), (0, 2), (2, 2))):
+        inside = range(sealed[0], sum(sealed))
+        row = merged([Segment(kind, prot, 1, WRITTEN | (SEALED if i in inside else 0)) for i in range(4)])
+        first, last = inside[0], inside[-1]
+        steps = [Step(remap, a, u, to) for a, u in ((last, 1), (first, 1), sealed) for to in (a, (a + 1) % 4)]
+        steps += [Step(MREMAP, first, 1, MOVES.index("elsewhere")), Step(by_name("mprotect").number, last, 1, NONE)]
+        yield Program(row, (*steps, Step(munmap, last, 1), Step(munmap, 0, 4)))

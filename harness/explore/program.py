@@ -35,7 +35,8 @@ TRAITS: dict[str, int] = {
 }
 _SEALED = TRAITS["sealed"]
 _WRITE = 2
-BY: dict[str, int] = {"by-thread": 1, "by-process": 4, "without-privilege": 8}
+UNROUNDED = 16
+BY: dict[str, int] = {"by-thread": 1, "by-process": 4, "without-privilege": 8, "unrounded": UNROUNDED}
 FLAGS: dict[str, int] = {"quiet": 1, "crowd": 2}
 
 
@@ -73,7 +74,8 @@ class Step(NamedTuple):
     """One operation on ``units`` units from ``start`` on; ``a``, ``b``, ``c`` are the operation's own arguments.
 
     It is repeated ``times`` times. ``by`` are bits of ``BY``: another thread of the process does it, another process
-    that shares the memory does it, or it is done without capabilities.
+    that shares the memory does it, or it is done without capabilities; and its length is no multiple of a page
+    (``unrounded``), which comes to the same pages.
     """
 
     op: int
@@ -235,7 +237,7 @@ def _step(line: str, width: int) -> Step:
     a, b, c = operation.arguments(rest)
     if not 1 <= times <= 255:
         raise ValueError("times is 1 to 255")
-    if by & BY["by-thread"] and by != BY["by-thread"]:
+    if by & BY["by-thread"] and by & ~UNROUNDED != BY["by-thread"]:
         raise ValueError("a second thread has the process's memory and its privileges: write by-thread alone")
     return Step(operation.number, start, units, a, b, c, times, by)
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import accumulate
 from typing import NamedTuple
 
-from harness.explore.program import BY, FLAGS, KINDS, PLACES, STEPS_MAX, TRAITS, Program, Segment, Step
+from harness.explore.program import BY, FLAGS, KINDS, PLACES, STEPS_MAX, TRAITS, UNROUNDED, Program, Segment, Step
 from harness.explore.sorts import THERE_AND_BACK, together
 from harness.explore.state import TO, arriving
 from harness.explore.templates import (
@@ -62,7 +62,7 @@ _KINDS, _KINDS_OR_HOLE = Weighted.of(*_MAPPED), Weighted.of(*_MAPPED, (0, 5))
 _SEALED_KINDS = Weighted.of((1, 70), (2, 6), (3, 8), (4, 12), (5, 4))
 _PROTS = Weighted.of((RW, 45), (R, 35), (NONE, 12), (RX, 8))
 # A process of its own for a step takes as long as a program of six.
-_OTHERS = Weighted.of((BY["by-thread"], 9), (BY["by-process"], 1), (BY["without-privilege"], 4))
+_OTHERS = Weighted.of((BY["by-thread"], 9), (BY["by-process"], 1), (BY["without-privilege"], 4), (UNROUNDED, 6))
 _TEMPLATES = Weighted(range(len(TEMPLATES)), CUMULATIVE)
 _BACK = {(there.op, there.a): back.a for there, back in THERE_AND_BACK}
 
@@ -145,11 +145,11 @@ class Random:
         draw = rng.random()
         if draw < 0.25:  # something that was there before the seal: a key, advice, a lock, a policy
             segments = tuple(s._replace(traits=s.traits & ~SEALED) for s in segments)
-            key = Step(PKEY_MPROTECT, 0, n, rng.choice((RW, R)), 1)
+            key = Step(PKEY_MPROTECT, 0, n, rng.choice((RW, R)), rng.choice((1, 2)))
             before = [key] if draw < 0.1 else [self._happening(n) for _ in range(rng.choice((1, 1, 2)))]
             sealing = [Step(MSEAL, 0, n)] if draw < 0.18 or n == 1 else [Step(MSEAL, 0, n - 1), Step(MSEAL, n - 1, 1)]
             steps[:0] = [*before, *sealing]
-        by = _OTHERS.draw(rng) if rng.random() < 0.14 else 0
+        by = _OTHERS.draw(rng) if rng.random() < 0.2 else 0
         for _ in range(rng.choice((4, 6, 8))):
             start, units = self._shape(n)
             step = rng.choice(FORBIDDEN)
@@ -235,6 +235,8 @@ class Random:
             return step._replace(times=rng.choice((2, 3, 4, 8, 16)))
         if draw < 0.04:
             return step._replace(by=rng.choice(BY_ANOTHER))
+        if draw < 0.055 and step.operation.ranged:
+            return step._replace(by=UNROUNDED)
         if step.op == MSEAL and step.a:
             return step._replace(b=rng.randrange(64))
         if step.op == WRITE:

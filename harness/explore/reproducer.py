@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from harness.errors import UsageError
 from harness.explore.operations import ADVICE, MOVES, SEALINGS, by_name
 from harness.explore.oracles import StepProblem
-from harness.explore.program import BY, KINDS, TRAITS, Program, Step
+from harness.explore.program import BY, KINDS, TRAITS, UNROUNDED, Program, Step
 from harness.explore.state import arriving
 
 _PLACES = {
@@ -92,7 +92,8 @@ static void *const unused[] = {(void *)store, (void *)told};
 def reproducer(program: Program, problem: StepProblem) -> str:
     """The C source. Raises ``UsageError`` for a program that is more than system calls in a row."""
     for step in program.steps:
-        who = "".join(f" {word}" for word, bit in BY.items() if step.by & bit)
+        by = step.by & ~UNROUNDED if step.operation.name in _UNROUNDED else step.by
+        who = "".join(f" {word}" for word, bit in BY.items() if by & bit)
         if who or step.operation.name in ("fork", "rights", "pkey_mprotect"):
             raise UsageError(f"{step.operation.name}{who} has no C form yet")
     return "".join(f"{line}\n" if not line.endswith("\n") else line for line in _lines(program, problem))
@@ -227,8 +228,11 @@ def _call(program: Program, s: Step) -> str:
     return _CALLS[name](s)
 
 
+_UNROUNDED = frozenset({"munmap", "mprotect", "madvise", "mlock", "msync", "name"})  # what is written by ``_range``
+
+
 def _range(s: Step) -> str:
-    return f"at({s.start}), {s.units} * UNIT"
+    return f"at({s.start}), {s.units} * UNIT" + (" - PAGE + 1" if s.by & UNROUNDED else "")
 
 
 def _madvise(s: Step) -> str:
@@ -237,11 +241,13 @@ def _madvise(s: Step) -> str:
 
 
 def _mlock(s: Step) -> str:
-    return (f"mlock({_range(s)})", f"mlock2({_range(s)}, 1)", f"munlock({_range(s)})")[s.a % 3]
+    where = _range(s).replace("),", ") + 1,") if s.by & UNROUNDED else _range(s)
+    return (f"mlock({where})", f"mlock2({where}, 1)", f"munlock({where})")[s.a % 3]
 
 
 def _name(s: Step) -> str:
-    name = ("(char *)0", '"one"', '"two"')[s.a % 3]
+    long = '"a name nearly as long as a name may be, which is 79 letters and no more, ever"'
+    name = ("(char *)0", '"one"', '"two"', long)[s.a % 4]
     return f"prctl(0x53564d41, 0, {_range(s)}, {name})"
 
 

@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from functools import cache
 
 from harness.explore.operations import ADVICE, MOVES, by_name
-from harness.explore.program import PLACES, STEPS_MAX, TRAITS, Program, Segment, Step
+from harness.explore.program import BY, FLAGS, PLACES, STEPS_MAX, TRAITS, UNROUNDED, Program, Segment, Step
 from harness.explore.refusal import refusal_of as refusal
 from harness.explore.state import TO, initial
 from harness.explore.templates import (
     AFTER,
-    BY_ANOTHER,
     COSTLY,
     FORBIDDEN,
     FORK,
@@ -24,6 +23,7 @@ from harness.explore.templates import (
     MREMAP,
     MSEAL,
     NONE,
+    OTHERWISE,
     PKEY_MPROTECT,
     RW,
     SEALED,
@@ -78,7 +78,7 @@ def exhaustive(n: int, rng: random.Random) -> Iterator[Program]:
 
 
 @cache
-def _battery_of(prot: int, by: int) -> tuple[Step, ...]:
+def battery_of(prot: int, by: int) -> tuple[Step, ...]:
     """What has to be refused of sealed memory in units 1 to 3, whatever has happened to it."""
     munmap, mmap, mprotect = (by_name(name).number for name in ("munmap", "mmap", "mprotect"))
     steps = [
@@ -133,7 +133,7 @@ def consequences(rng: random.Random) -> Iterator[Program]:
         itertools.product(_LASTING, ((1, 3), (2, 1), (0, AFTER)), (RW, R), range(6))
     ):
         before = (Step(FORK, a=1), Step(WRITE, 1, 3, 0x11)) if how == 2 else ()
-        after = (Step(FORK, a=GOES_ON[i // 6 % 2]),) if how == 1 else ()
+        after = (Step(FORK, a=GOES_ON[i // 6 % 2], by=BY["by-thread"] * (i // 12 % 2)),) if how == 1 else ()
         traits = WRITTEN | (TRAITS["locked"] if how in (4, 5) else 0) | (TRAITS["named"] if how == 5 else 0)
         end = Segment(1, prot, 1, WRITTEN | (SEALED if i % 2 else 0))
         window = merged((end, Segment(1, prot, 3, traits | SEALED), end))
@@ -141,7 +141,7 @@ def consequences(rng: random.Random) -> Iterator[Program]:
             *before,
             _happened(t, start, units),
             *after,
-            *_battery_of(prot, BY_ANOTHER[i // 6 % 4] if how == 3 else 0),
+            *battery_of(prot, OTHERWISE[i // 6 % len(OTHERWISE)] if how == 3 else 0),
         )
         made.append(Program(window, steps, (0, 0, 0, 2, 4)[i % 5], i % len(PLACES)))
     rng.shuffle(made)
@@ -152,7 +152,7 @@ def consequences(rng: random.Random) -> Iterator[Program]:
         prot = (RW, R)[i % 2]
         window = (Segment(1, prot, AFTER, WRITTEN | SEALED),)
         steps = (_happened(first, 1, 3), _happened(second, *rng.choice(((1, 3), (2, 1), (0, AFTER)))))
-        yield Program(window, (*steps, *_battery_of(prot, 0)))
+        yield Program(window, (*steps, *battery_of(prot, 0)))
 
 
 _THERE, _CHAIN = 4, 9  # units of such a window, and how often something is done and taken back in it
@@ -172,9 +172,9 @@ THERE_AND_BACK: tuple[tuple[Step, Step], ...] = (
         ("random", "normal"), ("sequential", "random"), ("dontdump", "dodump"), ("wipeonfork", "keeponfork"),
         ("dontfork", "dofork"), ("hugepage", "nohugepage"), ("mergeable", "unmergeable"))),
     *((_way(name, there), _way(name, back)) for name, there, back in (
-        ("mbind", 1, 0), ("mbind", 1, 0), ("mlock", 0, 2), ("mlock", 1, 0), ("mlock", 2, 0), ("mlock", 1, 2),
+        ("mbind", 1, 0), ("mbind", 1, 3), ("mlock", 0, 2), ("mlock", 1, 0), ("mlock", 2, 0), ("mlock", 1, 2),
         ("name", 1, 0), ("name", 1, 2), ("mbind", 4, 0), ("mbind", 5, 1), ("userfaultfd", 0, 2), ("userfaultfd", 1, 2),
-        ("userfaultfd", 0, 3))),
+        ("userfaultfd", 0, 3), ("userfaultfd", 4, 2), ("name", 3, 1))),
 )  # fmt: skip
 
 
@@ -195,10 +195,20 @@ def there_and_back(rng: random.Random) -> Iterator[Program]:
             for (there, back), (first, second) in made[at : at + _CHAIN]:
                 spans = (first, second, (0, _THERE))
                 steps += [s.over(a, u) for s, (a, u) in zip((there, back, back), spans, strict=True)]
+                if rng.random() < 0.3:
+                    steps[-2] = steps[-2]._replace(by=UNROUNDED)
             steps = [step for step in steps if not (locked and step.op == by_name("mlock").number)]
             traits = WRITTEN | SEALED | locked | (TRAITS["named"] if rng.random() < 0.3 else 0)
-            window = (Segment(1, rng.choice((RW, RW, R)), _THERE, traits),)
-            yield Program(window, (*steps, Step(by_name("munmap").number, 0, _THERE)))
+            prot, draw = rng.choice((RW, RW, R)), rng.random()
+            window: tuple[Segment, ...] = (Segment(1, prot, _THERE, traits),)
+            if draw < 0.4:  # a part is plain, and merges with no other
+                units = range(_THERE)
+                plain = rng.choice(((0,), (1,), (3,), (0, 1), (2, 3), (0, 2)))
+                window = merged([Segment(1, prot, 1, traits & ~(SEALED if i in plain else 0)) for i in units])
+            flags = 0
+            if draw < 0.1 or draw > 0.9:  # nothing has touched it: what merges need not agree on what is there
+                window, flags = tuple(s._replace(traits=s.traits & ~WRITTEN) for s in window), FLAGS["quiet"]
+            yield Program(window, (*steps, Step(by_name("munmap").number, 0, _THERE)), flags=flags)
 
 
 _TOGETHER = 480  # of such programs, before what is random has more of them
@@ -210,14 +220,14 @@ _SORTS_OF_TRAITS: tuple[tuple[Step, ...], ...] = (
     (_advice("hugepage"), _advice("nohugepage")),
     (_advice("mergeable"),),
     (_way("mlock", 0), _way("mlock", 1)),
-    (_way("name", 1),),
+    (_way("name", 1), _way("name", 3)),
     (_way("mbind", 1), _way("mbind", 3), _way("mbind", 4), _way("mbind", 5)),
-    (_way("userfaultfd", 0), _way("userfaultfd", 1)),
-    (Step(PKEY_MPROTECT, a=RW, b=1),),
+    (_way("userfaultfd", 0), _way("userfaultfd", 1), _way("userfaultfd", 4)),
+    (Step(PKEY_MPROTECT, a=RW, b=1), Step(PKEY_MPROTECT, a=RW, b=2)),
     (_advice("guard-install"),),
     (_way("fork", 1), _way("fork", 0), _way("fork", 3)),
     (_way("mseal", 0),),
-    (_way("mlockall", 2), _way("mlockall", 5)),
+    (_way("mlockall", 2), _way("mlockall", 5), _way("mlockall", 0)),
     (_way("merge_all", 0),),
     (_way("personality", 1),),
 )
@@ -227,7 +237,7 @@ def together(rng: random.Random) -> Program:
     """Memory that is many things at once, each by the toss of a coin, some before it is sealed and some after; then
     everything that has to be refused. A defect that asks for two things, or for one without another, shows in one of
     four such programs, for three in one of eight."""
-    n, prot = AFTER, rng.choice((RW, RW, R))
+    n, prot = AFTER, rng.choice((RW, RW, RW, R, R, NONE))
     before: list[Step] = []
     after: list[Step] = []
     for sort in rng.sample(_SORTS_OF_TRAITS, len(_SORTS_OF_TRAITS)):
@@ -238,7 +248,7 @@ def together(rng: random.Random) -> Program:
             start, units = rng.choice(((0, n), (0, n), (1, 3), (2, 1)))
             step = step.over(start, units)
         keyed = step.op == PKEY_MPROTECT
-        if keyed and prot == R:
+        if keyed and prot != RW:
             continue
         (before if keyed or rng.random() < 0.4 else after).append(step)
         if step.op == MADVISE and step.a == ADVICE["guard-install"]:
@@ -248,8 +258,8 @@ def together(rng: random.Random) -> Program:
     traits = WRITTEN if rng.random() < 0.8 else 0
     for name, often in (("noreserve", 0.3), ("growsdown", 0.3), ("comb", 0.15)):
         traits |= TRAITS[name] if rng.random() < often else 0
-    by = rng.choice(BY_ANOTHER) if rng.random() < 0.2 else 0
-    forbidden = _battery_of(prot, by)
+    by = rng.choice(OTHERWISE) if rng.random() < 0.25 else 0
+    forbidden = battery_of(prot, by)
     more = [_refusable(rng, *rng.choice(((1, 3), (2, 1), (1, 1), (3, 1), (1, 2), (2, 2)))) for _ in range(8)]
     steps = [*before, Step(MSEAL, 1, 3), *after, *forbidden[:-1], *more, forbidden[-1]][-STEPS_MAX:]
     place = rng.choice((0, 0, 0, *range(1, len(PLACES))))

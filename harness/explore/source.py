@@ -18,8 +18,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from harness.explore.fixed_sorts import attached, filling, growing, hindered, keyed, positions
+from harness.explore.fixed_sorts import (
+    attached,
+    files,
+    filling,
+    growing,
+    hindered,
+    holes,
+    keyed,
+    positions,
+    whole_tables,
+)
 from harness.explore.operations import by_name
+from harness.explore.pasts import pasts
 from harness.explore.program import FLAGS, Program
 from harness.explore.random_programs import Random
 from harness.explore.sorts import (
@@ -84,6 +95,10 @@ class ProgramSource:
                 filling(),
                 attached(),
                 keyed(),
+                holes(),
+                pasts(rng),
+                files(),
+                whole_tables(),
             ),
             exhaustive(2, rng),
             pairs(3, rng),

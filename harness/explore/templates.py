@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from harness.explore.operations import ADVICE, DISCARDS, MOVES, OPERATIONS, SEALINGS, by_name
-from harness.explore.program import BY, PLACES, TRAITS, Program, Segment, Step
-from harness.explore.state import TO, arriving
+from harness.explore.program import BY, PLACES, TRAITS, UNROUNDED, Program, Segment, Step
+from harness.explore.state import REMAP_FILE, TO, arriving
 
 EXHAUSTIVE_UNITS = 5
 AFTER = 5  # units of a window in which something happens and then everything is forbidden
@@ -42,7 +42,8 @@ def _templates() -> tuple[Template, ...]:
         for prot, w in ((0, 3), (1, 5), (3, 6), (5, 1), (7, 1), (2, 0.3), (4, 0.3))
     ]
     found += [
-        Template(number["pkey_mprotect"], prot, b, weight=w) for prot, b, w in ((3, 1, 1.5), (1, 1, 0.7), (3, 0, 0.4))
+        Template(number["pkey_mprotect"], prot, b, weight=w)
+        for prot, b, w in ((3, 1, 1.2), (1, 1, 0.7), (3, 0, 0.4), (3, 2, 0.4))
     ]
     found += [Template(number["mremap"], a, weight=w) for a, w in enumerate((0.7, 2, 2, 1, 3, 1, 1, 1, 1, 0.7, 0.7))]
     found += [Template(number["madvise"], advice, 0, c, (1.0 if advice in DISCARDS else 0.5) * (0.3 if c else 1))
@@ -62,16 +63,17 @@ def _templates() -> tuple[Template, ...]:
     found += [Template(number["read"], weight=0.5)]
     found += [Template(number["mbind"], a, weight=0.4) for a in range(6)]
     found += [Template(number["msync"], a, weight=0.3) for a in (1, 2, 4)]
-    found += [Template(number["name"], a, weight=0.5) for a in range(3)]
+    found += [Template(number["name"], a, weight=w) for a, w in enumerate((0.5, 0.5, 0.5, 0.3))]
     found += [Template(number["mincore"], weight=0.3)]
     found += [Template(number["rights"], a, weight=0.6) for a in (0, 1, 2)]
     found += [Template(number["clear_refs"], a, weight=0.05) for a in (0, 3)]
     found += [
         Template(number["remap_file_pages"], 1, weight=1),
+        Template(number["remap_file_pages"], weight=0.5),
         Template(number["shmat"], weight=0.6),
         Template(number["shmat"], 1, weight=0.2),
     ]
-    found += [Template(number["userfaultfd"], a, weight=0.4) for a in (0, 1, 2, 3)]
+    found += [Template(number["userfaultfd"], a, weight=w) for a, w in enumerate((0.4, 0.4, 0.4, 0.4, 0.3))]
     found += [Template(number["merge_all"], a, weight=0.1) for a in (0, 1)]
     found += [Template(number["shmdt"], weight=0.4)]
     found += [Template(number["move_pages"], a, weight=0.3) for a in (0, 1)]
@@ -90,6 +92,7 @@ COSTLY = frozenset({FORK, _MLOCKALL, by_name("clear_refs").number, by_name("shma
 
 
 BY_ANOTHER = (BY["by-thread"], BY["by-thread"], BY["by-process"], BY["without-privilege"])
+OTHERWISE = (*BY_ANOTHER, UNROUNDED)
 PKEY_MPROTECT, BRK = by_name("pkey_mprotect").number, by_name("brk").number
 # What has to be refused, wherever it lies; ranges come later.
 FORBIDDEN: tuple[Step, ...] = (
@@ -98,7 +101,7 @@ FORBIDDEN: tuple[Step, ...] = (
     *(Step(by_name("mmap").number, a=1, b=prot, c=how) for prot, how in ((NONE, 3), (RW, 4), (R, 5))),
     *(Step(by_name("mprotect").number, a=prot) for prot in (NONE, R, RW, RX, W, X)),
     *(Step(by_name("mprotect").number, a=prot, c=1) for prot in (R, RW)),
-    Step(PKEY_MPROTECT, a=RW, b=1),
+    *(Step(PKEY_MPROTECT, a=RW, b=key) for key in (1, 2)),
     *(Step(MREMAP, a=how, b=int(MOVES[how] == "shrink")) for how in range(len(MOVES)) if "grow" not in MOVES[how]),
     *(Step(MADVISE, a=advice) for advice in sorted(DISCARDS)),
     Step(by_name("shmat").number),
@@ -138,7 +141,8 @@ def variants_at(index: int, n: int) -> tuple[Step, ...]:
     steps = []
     for start, units in ranges(n):
         if t.op != MREMAP:
-            steps.append(Step(t.op, start, units, t.a or (0 if t.op != WRITE else 1 + start), t.b, t.c))
+            own = {WRITE: 1 + start, REMAP_FILE: start}  # a value of its own; what is mapped there already
+            steps.append(Step(t.op, start, units, t.a or own.get(t.op, 0), t.b, t.c))
         elif t.a in TO:
             steps += [
                 Step(t.op, start, units, t.a, to)

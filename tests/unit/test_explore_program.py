@@ -10,14 +10,26 @@ import pytest
 from bench.explore import SixSteps
 from harness.errors import UsageError
 from harness.explore.corpus import load_corpus
-from harness.explore.fixed_sorts import attached, filling, growing, hindered, keyed, positions
+from harness.explore.fixed_sorts import (
+    attached,
+    files,
+    filling,
+    growing,
+    hindered,
+    holes,
+    keyed,
+    positions,
+    whole_tables,
+)
 from harness.explore.operations import ADVICE, DISCARDS, OPERATIONS, PROTS, by_name
-from harness.explore.program import BY, KINDS, PLACES, STEPS_MAX, TRAITS, Program, Step, parse_program
+from harness.explore.pasts import pasts
+from harness.explore.program import BY, FLAGS, KINDS, PLACES, STEPS_MAX, TRAITS, Program, Step, parse_program
 from harness.explore.random_programs import Random, Weighted
 from harness.explore.shrink import size, smaller
 from harness.explore.sorts import in_turn, there_and_back, together
 from harness.explore.source import ProgramSource, whole_process_first
-from harness.explore.templates import TEMPLATES, variants
+from harness.explore.state import REMAP_FILE
+from harness.explore.templates import MSEAL, TEMPLATES, variants
 from harness.explore.wire import encode, shape_of
 
 
@@ -171,11 +183,14 @@ def test_what_memory_can_be_is_generated_in_pairs_and_one_without_the_other() ->
 
 
 def test_what_is_taken_back_is_taken_back_on_every_part_of_it() -> None:
-    """So mappings merge to the left, to the right and on both sides, locked or not."""
-    seen = set()
+    """So mappings merge to the left, to the right and on both sides, locked or not, all sealed or beside plain ones,
+    and where nothing has touched them."""
+    seen, windows = set(), set()
     for program in there_and_back(random.Random(1)):
         steps = program.steps
-        assert len(steps) <= STEPS_MAX and all(program.sealed_units())
+        assert len(steps) <= STEPS_MAX and any(program.sealed_units())
+        untouched = program.flags == FLAGS["quiet"] and not program.segments[0].traits & TRAITS["written"]
+        windows.add((all(program.sealed_units()), untouched))
         locked = bool(program.segments[0].traits & TRAITS["locked"])
         for there, back in itertools.pairwise(steps):
             seen.add((_words(there), there.start, there.units, _words(back), back.start, back.units, locked))
@@ -183,6 +198,36 @@ def test_what_is_taken_back_is_taken_back_on_every_part_of_it() -> None:
         for start, units in ((0, 1), (1, 1), (0, 2), (2, 1), (1, 2), (0, 4)):  # of units 0 and 1, or beside and around
             assert ("mbind bind", 0, 2, "mbind default", start, units, locked) in seen, (start, units)
             assert ("madvise mergeable", 0, 2, "madvise unmergeable", start, units, locked) in seen, (start, units)
+    assert len(windows) == 4
+
+
+def test_what_covers_a_hole_covers_something_sealed_on_either_side_of_it() -> None:
+    rows = {tuple(bool(s.kind) for s in p.segments for _ in range(s.units)) for p in holes()}
+    assert rows == {row for row in itertools.product((False, True), repeat=3) if any(row) and not all(row)}
+    for program in holes():
+        sealed = program.sealed_units()
+        assert all(any(sealed[s.start : s.start + s.units]) for s in program.steps)
+    assert {s.a for p in holes() for s in p.steps if s.operation.name == "madvise"} == DISCARDS
+
+
+def test_memory_has_a_past_before_it_is_sealed_and_a_child_may_go_on_with_it() -> None:
+    drawn = list(pasts(random.Random(1)))
+    for program in drawn:
+        names = [step.operation.name for step in program.steps]
+        assert "mseal" in names[1:] and not any(program.sealed_units())
+    before = {" ".join(str(s) for s in p.steps[: [s.op for s in p.steps].index(MSEAL)]) for p in drawn}
+    assert {"mremap 5-7 to 1", "mremap 6-6 to 2", "mremap 5-6 to-longer 1"} <= before
+    assert {s.by for p in drawn for s in p.steps if s.operation.name == "fork"} == {0, BY["by-thread"]}
+
+
+def test_files_are_mapped_again_where_they_are_mapped_already() -> None:
+    same = {(p.segments[0].kind, s.start == s.a) for p in files() for s in p.steps if s.op == REMAP_FILE}
+    assert same == set(itertools.product((2, 3, 4), (False, True)))
+
+
+def test_a_whole_page_table_is_sealed_where_a_huge_page_fits() -> None:
+    assert {p.units << p.scale for p in whole_tables()} == {512}
+    assert {PLACES[p.place] for p in whole_tables()} == {"tables"}
 
 
 def test_where_memory_may_grow_down_nothing_else_lies_near() -> None:
@@ -264,6 +309,7 @@ def test_who_does_a_step_survives_its_text_and_becomes_plainer() -> None:
     assert program.steps[0].by == BY["by-process"] | BY["without-privilege"]
     plainer = {smaller.steps[0].by for smaller in smaller(program) if smaller.steps}
     assert plainer >= {BY["by-process"], BY["without-privilege"]}
+    assert parse_program("window 1 x 1 page, usual: anon rw sealed\nmunmap 0-0 by-thread unrounded").steps[0].by == 17
 
 
 def test_everybody_who_can_do_a_step_does_some() -> None:
@@ -290,9 +336,10 @@ def test_a_hole_beside_sealed_memory_is_filled_exactly_in_every_way() -> None:
     filled = list(filling())
     assert {str(p.steps[0]).split()[0] for p in filled} == {"mmap", "mremap", "brk"}
     for program in filled:
-        (step,) = program.steps
+        *first, step = program.steps
         hole = program.segments[1]
-        assert hole.kind == 0 and any(s.sealed for s in (program.segments[0], program.segments[2]))
+        seals = any(s.op == MSEAL for s in first) or any(s.sealed for s in program.segments)
+        assert hole.kind == 0 and seals
         grown, heap = step.operation.name == "mremap" and not step.start, step.operation.name == "brk"
         assert (step.b - 1 if grown else step.units) == hole.units - heap, str(program)
 

@@ -51,6 +51,18 @@ def test_every_operation_that_has_a_c_form_compiles(tmp_path: Path) -> None:
     compile_static([source], "x86_64", "all")
 
 
+def test_a_length_that_is_no_multiple_of_a_page_is_written_so(tmp_path: Path) -> None:
+    head = "window 2 x 1 page, usual: anon 2 rw sealed\n"
+    text = reproducer(parse_program(f"{head}munmap 0-1 unrounded\nmlock 1-1 unlock unrounded\nname 0-0 long"), PROBLEM)
+    assert "munmap(at(0), 2 * UNIT - PAGE + 1)" in text
+    assert "munlock(at(1) + 1, 1 * UNIT - PAGE + 1)" in text
+    source = tmp_path / "unrounded.c"
+    source.write_text(text)
+    compile_static([source], "x86_64", "unrounded")
+    with pytest.raises(UsageError, match="mremap unrounded has no C form"):
+        reproducer(parse_program(f"{head}mremap 0-0 same unrounded"), PROBLEM)
+
+
 def test_what_is_more_than_calls_in_a_row_is_refused() -> None:
     program = parse_program("window 1 x 1 page, usual: anon rw sealed\nfork stays\nmunmap 0-0")
     with pytest.raises(UsageError, match="fork has no C form"):
