@@ -41,7 +41,8 @@
 #endif
 /* Memory whose addresses carry tags; of no meaning elsewhere, where mprotect refuses it. */
 enum { TAGGED_PROT = 8, ARM64_PROT_MTE = 0x20 };
-enum { POLICY_DEFAULT, POLICY_PREFERRED, POLICY_BIND, POLICY_INTERLEAVE, POLICY_MOVE = 2 /* MPOL_MF_MOVE */ };
+enum { POLICY_DEFAULT, POLICY_PREFERRED, POLICY_BIND, POLICY_INTERLEAVE, POLICY_LOCAL, POLICY_PREFERRED_MANY,
+       POLICY_MOVE = 2 /* MPOL_MF_MOVE */ };
 
 int x_prot(uint8_t prot)
 {
@@ -92,20 +93,24 @@ static int zero_of_worker(void)
 enum { KEYS_OF_WORKER = 4 };
 
 static struct {
-	long keys[KEYS_OF_WORKER]; /* the first is 0: not asked for yet; the others: there is none */
+	long keys[KEYS_OF_WORKER]; /* the first is 0: the kernel has not given any; the others: no more */
 	uint8_t rights;
 } protection;
 
 /* Asks for all at once: whoever asks for a key may use it, and that is to be the thread that looks. */
 long x_key(void)
 {
-	if (!protection.keys[0] && (protection.keys[0] = sys(SYS_pkey_alloc, 0, 0)) > 0)
-		for (int i = 1; i < KEYS_OF_WORKER; i++) {
-			long key = sys(SYS_pkey_alloc, 0, 0);
+	long key = protection.keys[0];
 
-			protection.keys[i] = key > 0 ? key : 0;
-		}
-	return protection.keys[0];
+	if (key || (key = sys(SYS_pkey_alloc, 0, 0)) < 0)
+		return key;
+	protection.keys[0] = key;
+	for (int i = 1; i < KEYS_OF_WORKER; i++) {
+		long another = sys(SYS_pkey_alloc, 0, 0);
+
+		protection.keys[i] = another > 0 ? another : 0;
+	}
+	return key;
 }
 
 static long last_key(void)
@@ -239,7 +244,7 @@ static long do_remap_file(struct x_window *w, const struct x_step *s, uint8_t *e
 		   ((size_t)w->file + s->a * w->unit) / w->page, 0);
 }
 
-/* a: 0 to read and write, 1 to read */
+/* a: 0 to read and write, 1 to read, 2 to execute, too. What is unrounded is attached at an address that rounds down. */
 static long do_shmat(struct x_window *w, const struct x_step *s, uint8_t *extra)
 {
 	long id = sys(SYS_shmget, IPC_PRIVATE, bytes(w, s), IPC_CREAT | 0600), at;
@@ -248,7 +253,8 @@ static long do_shmat(struct x_window *w, const struct x_step *s, uint8_t *extra)
 	(void)extra;
 	if (id < 0)
 		return -1;
-	at = sys(SYS_shmat, id, x_unit(w, s->start), SHM_REMAP | (s->a ? SHM_RDONLY : 0));
+	at = sys(SYS_shmat, id, x_unit(w, s->start) + (s->by & X_UNROUNDED ? 1 : 0),
+		 SHM_REMAP | SHM_RND | (s->a == 1 ? SHM_RDONLY : 0) | (s->a == 2 ? SHM_EXEC : 0));
 	error = errno;
 	sys(SYS_shmctl, id, IPC_RMID, NULL);
 	errno = error;
@@ -515,14 +521,17 @@ static long do_read(struct x_window *w, const struct x_step *s, uint8_t *extra)
 	return result;
 }
 
-/* a: 0 no policy, 1 to bind, 2 to bind and move, 3 a home node, 4 a preferred node, 5 to interleave */
+/* a: 0 no policy, 1 to bind, 2 to bind and move, 3 a home node, 4 a preferred node, 5 to interleave, 6 the node that
+   asks, 7 several preferred nodes */
 static long do_mbind(struct x_window *w, const struct x_step *s, uint8_t *extra)
 {
-	unsigned long node = 1, mode = s->a == 4 ? POLICY_PREFERRED : s->a == 5 ? POLICY_INTERLEAVE : POLICY_BIND;
+	static const unsigned long modes[] = {POLICY_DEFAULT, POLICY_BIND, POLICY_BIND, POLICY_BIND, POLICY_PREFERRED,
+					      POLICY_INTERLEAVE, POLICY_LOCAL, POLICY_PREFERRED_MANY};
+	unsigned long node = 1, mode = modes[s->a % 8];
 
 	(void)extra;
-	if (s->a == 0)
-		return sys(SYS_mbind, x_unit(w, s->start), bytes(w, s), POLICY_DEFAULT, NULL, 0, 0);
+	if (s->a == 0 || s->a == 6)
+		return sys(SYS_mbind, x_unit(w, s->start), bytes(w, s), mode, NULL, 0, 0);
 	if (s->a == 3)
 		return sys(SYS_set_mempolicy_home_node, x_unit(w, s->start), bytes(w, s), 0, 0);
 	return sys(SYS_mbind, x_unit(w, s->start), bytes(w, s), mode, &node, 64,

@@ -49,7 +49,7 @@ def positions() -> Iterator[Program]:
             spans = ((0, n), (0, k + 1), (k, n - k), (max(0, k - 1), min(n, k + 2) - max(0, k - 1)))
             steps = [step for a, u in spans for step in (Step(munmap, a, u), Step(mmap, a, u, 1, RW))]
             steps += [Step(MADVISE, a, u, ADVICE["dontneed"], c=by) for a, u in spans for by in (0, 1, 2, 3)]
-            steps += [Step(shmat, *spans[0])] if n == 4 else []
+            steps += [Step(shmat, *spans[0], k % 3)] if n == 4 else []
             yield Program((*row[:k], sealed, *row[k + 1 :]), tuple(steps))
     for units in range(1, UNITS_MAX // 2 + 1):
         for k, how in itertools.product(range(units), (MOVES.index("to"), MOVES.index("to-keep"))):

@@ -53,7 +53,8 @@ def pasts(rng: random.Random) -> Iterator[Program]:
         (Step(by_name("name").number, 2, 2, 3),),
     )
     made: list[Program] = []
-    for past, happened, prot, (start, units) in itertools.product(_PASTS, happens, (RW, R), ((1, 3), (2, 1))):
+    for past, happened in itertools.product(_PASTS, happens):
+        prot, (start, units) = rng.choice((RW, R)), rng.choice(((1, 3), (1, 3), (2, 1)))
         protect = () if prot == RW else (Step(by_name("mprotect").number, 1, 3, prot),)
         battery = battery_of(prot, 0)
         refused = [s for s in battery if start <= s.start and s.start + s.units <= start + units]

@@ -252,7 +252,7 @@ def _name(s: Step) -> str:
 
 
 def _shmat(s: Step) -> str:
-    flags = "SHM_REMAP | SHM_RDONLY" if s.a else "SHM_REMAP"
+    flags = ("SHM_REMAP", "SHM_REMAP | SHM_RDONLY", "SHM_REMAP | SHM_EXEC")[s.a % 3]
     return f"(long)shmat(shmget(IPC_PRIVATE, {s.units} * UNIT, 0600), at({s.start}), {flags}) == -1 ? -1 : 0"
 
 

@@ -174,7 +174,8 @@ THERE_AND_BACK: tuple[tuple[Step, Step], ...] = (
     *((_way(name, there), _way(name, back)) for name, there, back in (
         ("mbind", 1, 0), ("mbind", 1, 3), ("mlock", 0, 2), ("mlock", 1, 0), ("mlock", 2, 0), ("mlock", 1, 2),
         ("name", 1, 0), ("name", 1, 2), ("mbind", 4, 0), ("mbind", 5, 1), ("userfaultfd", 0, 2), ("userfaultfd", 1, 2),
-        ("userfaultfd", 0, 3), ("userfaultfd", 4, 2), ("name", 3, 1))),
+        ("userfaultfd", 0, 3), ("userfaultfd", 4, 2), ("name", 3, 1),
+        ("mbind", 7, 3), ("mbind", 6, 0))),
 )  # fmt: skip
 
 

@@ -61,8 +61,8 @@ def _templates() -> tuple[Template, ...]:
     found += [Template(number["fork"], a, weight=w) for a, w in ((0, 0.3), (1, 0.2), (2, 0.2), (3, 0.1))]
     found += [Template(number["write"], 0, 0, c, w) for c, w in ((0, 6), (1, 0.7))]
     found += [Template(number["read"], weight=0.5)]
-    found += [Template(number["mbind"], a, weight=0.4) for a in range(6)]
-    found += [Template(number["msync"], a, weight=0.3) for a in (1, 2, 4)]
+    found += [Template(number["mbind"], a, weight=w) for a, w in enumerate((0.4, 0.4, 0.4, 0.4, 0.3, 0.3, 0.2, 0.2))]
+    found += [Template(number["msync"], a, weight=0.3) for a in (1, 2, 4, 6)]
     found += [Template(number["name"], a, weight=w) for a, w in enumerate((0.5, 0.5, 0.5, 0.3))]
     found += [Template(number["mincore"], weight=0.3)]
     found += [Template(number["rights"], a, weight=0.6) for a in (0, 1, 2)]
@@ -70,8 +70,9 @@ def _templates() -> tuple[Template, ...]:
     found += [
         Template(number["remap_file_pages"], 1, weight=1),
         Template(number["remap_file_pages"], weight=0.5),
-        Template(number["shmat"], weight=0.6),
+        Template(number["shmat"], weight=0.5),
         Template(number["shmat"], 1, weight=0.2),
+        Template(number["shmat"], 2, weight=0.1),
     ]
     found += [Template(number["userfaultfd"], a, weight=w) for a, w in enumerate((0.4, 0.4, 0.4, 0.4, 0.3))]
     found += [Template(number["merge_all"], a, weight=0.1) for a in (0, 1)]

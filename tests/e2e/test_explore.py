@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from errno import EACCES, EPERM
+from errno import EACCES, EFAULT, EPERM
 from pathlib import Path
 
 import pytest
@@ -189,3 +189,25 @@ def test_the_window_can_be_the_heap_and_the_process_have_another_personality(gue
     assert [told[i].sealed.looks[-1][2] & ~4 for i in (1, 2)] == [readable | executable, readable]
     assert told[1].sealed.looks[-1][3] & executable
     assert told[0].twin.munmap == told[1].twin.munmap == bytes(4)
+
+
+def test_a_length_may_be_no_multiple_of_a_page_and_a_thread_may_fork(guest: MakeGuest) -> None:
+    """Each is answered as what it rounds up to, and a thread's child, too, goes on with the program."""
+    window = "window 3 x 1 page, usual: anon 3 rw written"
+    calls = (
+        "munmap 0-1", "mprotect 0-1 r", "madvise 0-1 dontneed", "madvise 0-2 cold process-each", "mlock 0-1 lock",
+        "mlock 0-1 unlock", "mremap 0-1 elsewhere", "mmap 0-1 anon r", "msync 0-1 4", "mbind 0-1 local",
+        "shmat 0-1 executable", "brk 1-2 shrink",
+    )  # fmt: skip
+    lines = [f"{window}\n{call}{how}" for call in calls for how in ("", " unrounded")]
+    lines.append(f"{window}\nmseal 0-0\nfork goes-on by-thread\nwrite 1-1 7\nmunmap 0-2")
+    lines.append(f"{window}\nuserfaultfd 0-2 both\npkey_mprotect 0-2 rw last-key\nrights closed\nread 1-1")
+    programs = [parse_program(line) for line in lines]
+    told = dict(executor(guest, "debian-6.12", "x86_64").run([encode(program) for program in programs]))
+    for i, call in enumerate(calls):
+        exact, rounded = (told[2 * i + k].sealed for k in (0, 1))
+        assert [a for a, _ in exact.answers] == [a for a, _ in rounded.answers] == [0], call
+        assert exact.looks[1][2:] == rounded.looks[1][2:], call
+    forked, keyed_ = told[len(lines) - 2], told[len(lines) - 1]
+    assert forked.child is not None and [errno for errno, _ in forked.child.answers] == [0, EPERM]
+    assert [errno for errno, _ in keyed_.sealed.answers] == [0, 0, 0, EFAULT]
