@@ -176,3 +176,16 @@ def files() -> Iterator[Program]:
         steps = [Step(remap, a, u, to) for a, u in ((last, 1), (first, 1), sealed) for to in (a, (a + 1) % 4)]
         steps += [Step(MREMAP, first, 1, MOVES.index("elsewhere")), Step(by_name("mprotect").number, last, 1, NONE)]
         yield Program(row, (*steps, Step(munmap, last, 1), Step(munmap, 0, 4)))
+
+
+def lengths() -> Iterator[Program]:
+    """Every number of units from 1 to 16: so many are sealed of one mapping, and everything that has to be refused is
+    asked of so many."""
+    munmap, mmap, mprotect = (by_name(name).number for name in ("munmap", "mmap", "mprotect"))
+    for units, prot in itertools.product(range(1, UNITS_MAX + 1), (RW, R)):
+        start = (UNITS_MAX - units) // 2 if prot == R else 0
+        yield Program((Segment(1, prot, UNITS_MAX, WRITTEN),), (Step(MSEAL, start, units),))
+        refused = [Step(munmap, start, units), Step(mmap, start, units, 1, RW), Step(mprotect, start, units, NONE)]
+        refused += [Step(MREMAP, start, units, MOVES.index(how)) for how in ("elsewhere", "same", "elsewhere-keep")]
+        refused += [Step(MADVISE, start, units, advice) for advice in sorted(DISCARDS)] if prot == R else []
+        yield Program((Segment(1, prot, UNITS_MAX, WRITTEN | SEALED),), tuple(refused))

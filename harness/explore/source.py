@@ -26,6 +26,7 @@ from harness.explore.fixed_sorts import (
     hindered,
     holes,
     keyed,
+    lengths,
     positions,
     whole_tables,
 )
@@ -99,6 +100,7 @@ class ProgramSource:
                 pasts(rng),
                 files(),
                 whole_tables(),
+                lengths(),
             ),
             exhaustive(2, rng),
             pairs(3, rng),

@@ -18,6 +18,7 @@ from harness.explore.fixed_sorts import (
     hindered,
     holes,
     keyed,
+    lengths,
     positions,
     whole_tables,
 )
@@ -223,6 +224,12 @@ def test_memory_has_a_past_before_it_is_sealed_and_a_child_may_go_on_with_it() -
 def test_files_are_mapped_again_where_they_are_mapped_already() -> None:
     same = {(p.segments[0].kind, s.start == s.a) for p in files() for s in p.steps if s.op == REMAP_FILE}
     assert same == set(itertools.product((2, 3, 4), (False, True)))
+
+
+def test_every_length_is_sealed_and_refused() -> None:
+    for operation in ("mseal", "munmap", "mmap", "mprotect", "mremap", "madvise"):
+        asked = {s.units for p in lengths() for s in p.steps if s.operation.name == operation}
+        assert asked == set(range(1, 17)), operation
 
 
 def test_a_whole_page_table_is_sealed_where_a_huge_page_fits() -> None:
