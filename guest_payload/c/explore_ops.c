@@ -244,7 +244,7 @@ static long do_remap_file(struct x_window *w, const struct x_step *s, uint8_t *e
 		   ((size_t)w->file + s->a * w->unit) / w->page, 0);
 }
 
-/* a: 0 to read and write, 1 to read, 2 to execute, too. What is unrounded is attached at an address that rounds down. */
+/* a: 0 to read and write, 1 to read, 2 to execute, too. What is unrounded is attached where the address rounds down. */
 static long do_shmat(struct x_window *w, const struct x_step *s, uint8_t *extra)
 {
 	long id = sys(SYS_shmget, IPC_PRIVATE, bytes(w, s), IPC_CREAT | 0600), at;
