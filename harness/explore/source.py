@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -72,6 +72,26 @@ class Drawn(NamedTuple):
     exhaustive: list[Program]
 
 
+def _sorts(rng: random.Random) -> tuple[Iterator[Program], ...]:
+    """The sorts of which one each is taken in turn."""
+    return (
+        positions(),
+        there_and_back(rng),
+        traits_together(rng),
+        consequences(rng),
+        growing(),
+        hindered(),
+        filling(),
+        attached(),
+        keyed(),
+        holes(),
+        pasts(rng),
+        files(),
+        whole_tables(),
+        lengths(),
+    )
+
+
 class ProgramSource:
     """Where a run's programs come from: so many of each batch from what is exhaustive, as long as there is any.
 
@@ -86,22 +106,7 @@ class ProgramSource:
         rng = random.Random(f"exhaustive {seed}")
         self._exhaustive = itertools.chain(
             exhaustive(1, rng),
-            in_turn(
-                positions(),
-                there_and_back(rng),
-                traits_together(rng),
-                consequences(rng),
-                growing(),
-                hindered(),
-                filling(),
-                attached(),
-                keyed(),
-                holes(),
-                pasts(rng),
-                files(),
-                whole_tables(),
-                lengths(),
-            ),
+            in_turn(*_sorts(rng)),
             exhaustive(2, rng),
             pairs(3, rng),
             exhaustive(3, rng),
