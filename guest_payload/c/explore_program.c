@@ -310,7 +310,6 @@ static void be_child(struct pass *pass, int from)
 	uint8_t *facts = pass->child;
 
 	x_thread_gone();
-	x_after_fault(); /* a thread that forked may have had other rights */
 	w->maps = x_open_maps();
 	w->parked = 0;
 	x_look(w, facts + 2);

@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <signal.h>
 
+#include "arch.h"
 #include "explore.h"
 #include "payload.h"
 #include "sys.h"
@@ -23,6 +24,8 @@ static struct {
 	struct x_window *w;
 	const struct x_step *s;
 	uint8_t *extra;
+	bool keys;       /* there are protection keys, and these are the rights of the thread that looks */
+	unsigned rights; /* of all keys, those that the kernel keeps for memory that may only be executed, too */
 	long result;
 	int error;
 } other;
@@ -43,10 +46,18 @@ static void *thread(void *unused)
 {
 	(void)unused;
 	for (;;) {
+		unsigned own = 0;
+
 		wait_while(0);
 		sys(SYS_personality, other.w->persona); /* each thread has its own */
+		if (other.keys) {
+			own = arch_key_rights();
+			arch_set_key_rights(other.rights);
+		}
 		other.result = x_operate(other.w, other.s, other.extra);
 		other.error = errno;
+		if (other.keys)
+			arch_set_key_rights(own);
 		hand_over(0);
 	}
 	return NULL;
@@ -66,6 +77,9 @@ static long by_thread(struct x_window *w, const struct x_step *s, uint8_t *extra
 	/* Whoever asks for a key may use it, and this is the thread that looks. */
 	if (s->op == X_PKEY_MPROTECT && s->b)
 		x_key();
+	/* A child has the rights of the thread that forks, and looks as the other one does. */
+	other.keys = s->op == X_FORK && ARCH_HAS_KEY_RIGHTS && x_key() > 0;
+	other.rights = other.keys ? arch_key_rights() : 0;
 	other.w = w;
 	other.s = s;
 	other.extra = extra;
