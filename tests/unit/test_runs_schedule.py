@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from harness.runs.execution.pool import Begun, Events
 from harness.runs.execution.run import execute, execute_in
 from harness.runs.model import Cell, ProgressEvent
 from harness.runs.planning.estimates import expected_seconds
-from harness.runs.planning.schedule import GuestNeed, Room, default_jobs, longest_first, need
+from harness.runs.planning.schedule import GuestNeed, Room, default_jobs, longest_first, need, room
 from harness.runs.run_store import load_run
 from tests.fakes import FakeGuest
 from tests.support.scripted_runs import CRASH, END, PLAN, RULES, WHOLE, begin, cell, guest, run_plan, seen, statuses
@@ -61,16 +62,56 @@ def test_room(running: list[GuestNeed], free: int, *, fits: bool) -> None:
     assert Room(guests=2, cores=2, memory=1200).fits(need(sized("a"), 2), running, free) is fits
 
 
+TWO = [GuestNeed(1, 406, up=True), GuestNeed(1, 406, up=True)]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "running", "last", "fits"),
+    [
+        (sized("a"), TWO, True, True),
+        (sized("a"), TWO, False, False),  # who comes next will have a core of its own
+        (sized("a"), [*TWO, GuestNeed(1, 406, up=True)], True, False),  # one shares, no more
+        (sized("a", smp=2), TWO, True, False),  # its processors wait for each other
+        (sized("a"), [GuestNeed(2, 406, up=True)], True, False),
+        (sized("a", memory=4096), TWO, True, False),  # memory is not shared
+    ],
+)
+def test_the_last_cell_shares_the_cores_of_the_others(
+    wanted: Cell, running: list[GuestNeed], *, last: bool, fits: bool
+) -> None:
+    space = Room(guests=2, cores=2, memory=4096, shares=True)
+    assert space.fits(need(wanted, 2), running, 8 * GIB, last=last) is fits
+    assert not replace(space, shares=False).fits(need(wanted, 2), running, 8 * GIB, last=last)
+
+
+def test_nobody_gets_more_guests_than_were_asked_for() -> None:
+    cores = os.cpu_count() or 1
+    assert room(cores, asked=False).shares
+    assert not room(cores, asked=True).shares
+    assert not room(cores + 1, asked=False).shares  # as memory allows, which others need
+
+
+def test_of_an_odd_number_of_cells_the_last_runs_beside_the_others(tmp_path: Path) -> None:
+    going_on = {name: threading.Event() for name in ("one", "two", "three")}
+    guests = {name: guest(tmp_path, PLAN, wait, seen(0), seen(1), END) for name, wait in going_on.items()}
+    shared = Room(guests=2, cores=2, memory=8 * GIB, shares=True)
+    with pool_of(guests, tmp_path / "r", shared, {}) as pool:
+        pool.start([sized(name) for name in going_on])
+        assert set(begun(pool, 3)) == set(going_on)  # none has ended
+        for wait in going_on.values():
+            wait.set()
+
+
 def test_a_guest_with_more_processors_than_the_machine_runs_alone() -> None:
     assert need(sized("a", smp=8), 2).cores == 2
 
 
 def test_one_machine_has_one_cell_at_a_time() -> None:
     board, other = (Cell("a", "arm64", Profile("ssh", 0, 0, guest=OverSsh(host)), None) for host in ("board", "other"))
-    room = Room(guests=4, cores=2, memory=100)
+    space = Room(guests=4, cores=2, memory=100)
     running = [replace(need(board, 2), up=True)]
-    assert not room.fits(need(board, 2), running, 1000)
-    assert room.fits(need(other, 2), running, 1000)
+    assert not space.fits(need(board, 2), running, 1000)
+    assert space.fits(need(other, 2), running, 1000)
 
 
 def test_jobs_are_for_the_smallest_cells() -> None:
@@ -102,8 +143,8 @@ def test_a_pool_starts_the_longest_that_fits(tmp_path: Path) -> None:
     going_on = {name: threading.Event() for name in ("long", "wide", "short")}
     guests = {name: guest(tmp_path, PLAN, wait, seen(0), seen(1), END) for name, wait in going_on.items()}
     cells = [sized("short"), sized("wide", smp=2), sized("long")]
-    room = Room(guests=2, cores=2, memory=8 * GIB)
-    with pool_of(guests, tmp_path / "r", room, {"long": 9.0, "wide": 5.0, "short": 1.0}) as pool:
+    space = Room(guests=2, cores=2, memory=8 * GIB)
+    with pool_of(guests, tmp_path / "r", space, {"long": 9.0, "wide": 5.0, "short": 1.0}) as pool:
         pool.start(cells)
         assert set(begun(pool, 2)) == {"long", "short"}
         assert guests["wide"].calls == []

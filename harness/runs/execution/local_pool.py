@@ -46,7 +46,7 @@ class LocalPool:
         self._make_guest, self._workloads, self._folder = make_guest, workloads, folder
         self._room, self._expected, self._on_progress, self._free = room, expected, on_progress, free
         self._until = until
-        self._threads = ThreadPoolExecutor(room.guests, "cell")
+        self._threads = ThreadPoolExecutor(room.guests + room.shares, "cell")
         self._events = Events()
         # Guards what follows. ``_live`` has a worker once its guest is made.
         self._lock = threading.RLock()
@@ -101,7 +101,8 @@ class LocalPool:
         while self._waiting and not self._stopping:
             free = self._free()
             wants = [(cell, need(cell, self._room.cores)) for cell in self._waiting]
-            fitting = next(((c, n) for c, n in wants if self._room.fits(n, self._running.values(), free)), None)
+            running, last = self._running.values(), len(wants) == 1
+            fitting = next(((c, n) for c, n in wants if self._room.fits(n, running, free, last=last)), None)
             if fitting is None:
                 return
             cell, takes = fitting

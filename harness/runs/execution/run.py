@@ -192,7 +192,8 @@ _OUT_OF_TIME = {"state": "interrupted", "reason": "the run's time was used up be
 def execute(plan: RunPlan, make_guest: MakeGuest, on_progress: OnProgress) -> RunDone:
     """Run a plan on this machine. What a guest does becomes verdicts; ``StoreError`` when results cannot be kept."""
     cells = plan.folder / "cells"
-    local = LocalPool(make_guest, plan.workloads, cells, room(plan.jobs), plan.expected, on_progress, until=plan.until)
+    space = room(plan.jobs, asked=plan.record.options.get("jobs", plan.jobs) is not None)
+    local = LocalPool(make_guest, plan.workloads, cells, space, plan.expected, on_progress, until=plan.until)
     return execute_in(local, plan, on_progress)
 
 

@@ -32,13 +32,18 @@ class GuestNeed:
 
 @dataclass(frozen=True)
 class Room:
-    """What the guests of a run may take together: so many at once, processors, MiB that were free before the first."""
+    """What the guests of a run may take together: so many at once, processors, MiB that were free before the first.
+
+    ``shares``: the last cell does not wait for a processor of its own, where each guest has one. It shares those of
+    the others, and none is idle while it would run alone at the end.
+    """
 
     guests: int
     cores: int
     memory: int
+    shares: bool = False
 
-    def fits(self, need: GuestNeed, running: Collection[GuestNeed], free: int) -> bool:
+    def fits(self, need: GuestNeed, running: Collection[GuestNeed], free: int, *, last: bool = False) -> bool:
         """Whether one more guest may start while ``free`` MiB are free now. The first always may.
 
         Memory has two sides. What was free at first bounds our own guests, also those that have not yet touched what
@@ -47,10 +52,11 @@ class Room:
         if not running:
             return True
         booting = sum(other.memory for other in running if not other.up)
+        more = int(self.shares and last and all(guest.cores == 1 for guest in (need, *running)))
         return (
             not (need.machine and any(other.machine == need.machine for other in running))
-            and len(running) < self.guests
-            and need.cores + sum(other.cores for other in running) <= self.cores
+            and len(running) < self.guests + more
+            and need.cores + sum(other.cores for other in running) <= self.cores + more
             and need.memory + sum(other.memory for other in running) <= self.memory
             and need.memory + booting <= free
         )
@@ -63,9 +69,11 @@ def need(cell: Cell, cores: int) -> GuestNeed:
     return GuestNeed(min(cell.profile.smp, cores), cell.profile.memory + QEMU_OVERHEAD)
 
 
-def room(jobs: int) -> Room:
-    """This machine's room for ``jobs`` guests. Whoever asks for more guests than there are cores gets them."""
-    return Room(jobs, max(os.cpu_count() or 1, jobs), available_memory())
+def room(jobs: int, *, asked: bool) -> Room:
+    """This machine's room for ``jobs`` guests. Whoever asks for more guests than there are cores gets them, and nobody
+    gets more than were asked for."""
+    cores = os.cpu_count() or 1
+    return Room(jobs, max(cores, jobs), available_memory(), shares=not asked and jobs == cores)
 
 
 def default_jobs(cells: Sequence[Cell]) -> int:
