@@ -154,11 +154,17 @@ def holes() -> Iterator[Program]:
 
 def whole_tables() -> Iterator[Program]:
     """Sealed memory that is exactly what one page of a page table maps, or half of it: as long as a huge page, and
-    where one fits."""
+    where one fits; and several times as much that nothing has touched."""
     places = PLACES.index("tables")
-    for prot, written, scale in itertools.product((R, NONE, RW), (WRITTEN, 0), (9, 8)):
-        row = (Segment(1, prot, 1 << (9 - scale), written | SEALED),)
-        units = row[0].units
+    rows = [
+        (prot, written, scale, 1 << (9 - scale))
+        for prot in (R, NONE, RW)
+        for written in (WRITTEN, 0)
+        for scale in (9, 8)
+    ]
+    rows += [(prot, 0, 9, units) for prot in (R, NONE) for units in (2, 5, UNITS_MAX)]
+    for prot, written, scale, units in rows:
+        row = (Segment(1, prot, units, written | SEALED),)
         refused = [Step(MREMAP, 0, units, MOVES.index("elsewhere")), Step(by_name("mprotect").number, 0, units, X)]
         refused += [Step(by_name("munmap").number, 0, units), Step(by_name("mmap").number, 0, units, 1, RW)]
         refused += [Step(MADVISE, 0, units, advice) for advice in sorted(DISCARDS)] if prot != RW else []

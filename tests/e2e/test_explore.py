@@ -202,8 +202,9 @@ def test_a_length_may_be_no_multiple_of_a_page_and_a_thread_may_fork(guest: Make
     lines = [f"{window}\n{call}{how}" for call in calls for how in ("", " unrounded")]
     lines.append(f"{window}\nmseal 0-0\nfork goes-on by-thread\nwrite 1-1 7\nmunmap 0-2")
     lines.append(f"{window}\nuserfaultfd 0-2 both\npkey_mprotect 0-2 rw last-key\nrights closed\nread 1-1")
-    # Reading what may only be executed asks for a right that the kernel gives to one thread and not to another.
-    lines.append(f"{window}\nmprotect 0-0 x\nmseal 0-0\nfork goes-on by-thread\nread 0-0")
+    # The second thread began before there was a key, and may not read what has it; its child looks as the first does.
+    keyed_steps = "msync 2-2 4 by-thread\npkey_mprotect 1-1 rw key\nmprotect 0-0 x\nmseal 0-1"
+    lines.append(f"{window}\n{keyed_steps}\nfork goes-on by-thread\nread 1-1")
     programs = [parse_program(line) for line in lines]
     told = dict(executor(guest, "debian-6.12", "x86_64").run([encode(program) for program in programs]))
     for index, program in enumerate(programs):
