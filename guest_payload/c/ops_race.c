@@ -403,6 +403,66 @@ static long race(struct window *w, const struct operation *op)
 	return 0;
 }
 
+/* ------------------------------------------------------------------ two that seal */
+
+/*
+ * Each must be told what became of its own call. One seals a crowd and the hole behind it, again and again, which takes
+ * long and is refused. The other, on the same CPU and with a real-time priority, sleeps and then seals a mapping: it
+ * finds the lock taken, and is woken by a call that has let go of the lock and has yet to return.
+ */
+static const struct contest contest_mseal = {.prot = {RW}, .crowd = SMALL_CROWD, .look = is_mapped};
+
+static void *seal_hole(void *argument)
+{
+	struct race *race = argument;
+	size_t length = (size_t)(race->crowd + 1) * race->unit;
+
+	while (!__atomic_load_n(&race->done, __ATOMIC_ACQUIRE)) {
+		int error = sys_mseal(ARENA, length, 0) == -1 ? errno : 0;
+
+		if (error != ENOMEM)
+			__atomic_store_n(&race->error, error, __ATOMIC_RELEASE);
+	}
+	return NULL;
+}
+
+static long race_of_answers(struct window *w, const struct operation *op)
+{
+	struct race race = {.contest = &contest_mseal, .unit = w->unit, .crowd = SMALL_CROWD, .error = ENOMEM};
+	long rounds = w->sealed ? CROWD_ROUNDS : CROWD_ROUNDS / CONTROL_SHARE, began = now_ms();
+	int round = 0, cpus[2] = {0}, error;
+	pthread_t other;
+
+	(void)op;
+	first_two_cpus(cpus);
+	use_cpu(cpus[0]); /* the thread inherits it */
+	error = set_up_crowd(&race, 1);
+	if (error)
+		fail_step(w, "a fresh range", error);
+	error = pthread_create(&other, NULL, seal_hole, &race);
+	if (error)
+		fail_step(w, "a second thread", error);
+	sys(SYS_sched_setscheduler, 0, SCHED_FIFO, &(int){1}); /* who may not does what it can */
+	while (round < WINS || (round < rounds && now_ms() - began < half_deadline_ms / 8)) {
+		struct timespec pause = {.tv_nsec = 200000 + ++round * 37 % JITTER * 10000};
+		struct outcome o = {.seal = -1, .then = NOT_SEEN, .count = 1, .first = round};
+
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+		if (w->sealed) {
+			o.seal = sys_mseal(race.at, race.unit, 0) ? errno : 0;
+			o.then = look(&race);
+		}
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL); /* it returns, too */
+		o.error = __atomic_exchange_n(&race.error, ENOMEM, __ATOMIC_ACQ_REL);
+		o.end = look(&race);
+		count_outcome(&race, o);
+	}
+	__atomic_store_n(&race.done, 1, __ATOMIC_RELEASE);
+	pthread_join(other, NULL);
+	tell(w, &race, round);
+	return 0;
+}
+
 #define RACE(what, between) \
 	{.name = "race-" what, .perform = race, .contest = &between, .traits = ALONE | IN_ROUNDS, \
 	 .needs = NEED(TWO_CPUS), \
@@ -417,6 +477,8 @@ static const struct operation operations[] = {
 	RACE("mprotect-crowd", contest_mprotect_crowd),
 	RACE("madvise-crowd", contest_madvise_crowd),
 	RACE("madvise-large", contest_madvise_large),
+	{.name = "race-mseal", .perform = race_of_answers, .traits = ALONE | IN_ROUNDS,
+	 .covers = {{SET(ANON_RW), SET(EXACT)}}},
 };
 
 const struct family family_races = {.name = "races", .operations = operations, .count = COUNT(operations)};

@@ -20,6 +20,7 @@ NONE: Mapping[str, str] = MappingProxyType(
         "program32-writes-to-another": "it takes a 64-bit program and a 32-bit one that is told an address of it",
         "race-unmap": "the race needs thousands of rounds on two CPUs before either side has come first often enough",
         "race-change": "the race needs thousands of rounds on two CPUs before either side has come first often enough",
+        "race-answers": "the race needs a crowd of mappings, and a call that is interrupted as it lets go of a lock",
         "threads-killed": "the process has to be killed just when a thread of it waits, which takes several tries",
         "sealing-changes-nothing": "it compares all that the payload sees of a window before and after mseal",
     }

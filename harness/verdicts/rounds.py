@@ -36,10 +36,11 @@ class RoundOutcome:
         then = "" if self.then == "-" else f"{self.then} when mseal had returned and "
         return f"{seal}the operation {self.operation}, the range was {then}{self.end} in the end"
 
-    @property
-    def bypass(self) -> bool:
-        """Whether something was done to a range after it had been sealed, or both calls claim to have come first."""
-        return self.seal == "0" and (self.then != self.end or (self.operation == "0") == (self.end == "kept"))
+    def bypasses(self, *, changing: bool) -> bool:
+        """Whether something was done to a range after it had been sealed; or, of an operation that is ``changing`` the
+        range, both calls claim to have come first."""
+        claimed = changing and (self.operation == "0") == (self.end == "kept")
+        return self.seal == "0" and (self.then != self.end or claimed)
 
 
 def read_outcomes(half: Half) -> tuple[RoundOutcome, ...]:

@@ -14,7 +14,7 @@ from harness.verdicts.observation import judge_observation
 from harness.verdicts.rounds import read_outcomes
 
 KERNEL = KernelFacts("6.12.1", "x86_64", 4096)
-UNMAP, CHANGE = (load_catalogue()[name] for name in ("race-unmap", "race-change"))
+UNMAP, CHANGE, ANSWERS = (load_catalogue()[name] for name in ("race-unmap", "race-change", "race-answers"))
 UNIT = "rw-p anon a0 a "
 
 
@@ -35,7 +35,7 @@ def half(outcomes: str, *, sealed: bool = True, **extra: int) -> Half:
 def judged(operation: str, sealed: str, control: str = "- 0 - changed 10 1", **extra: int):
     probe = ProbeName(operation, "anon-rw", "exact", "SSS")
     seen = Observation(probe.id, "SSS", 4096, 1, half(control, sealed=False), half(sealed, **extra))
-    rule = UNMAP if UNMAP.speaks_for(probe) else CHANGE
+    rule = next(rule for rule in (UNMAP, CHANGE, ANSWERS) if rule.speaks_for(probe))
     finding = judge_observation(rule, probe, seen, KERNEL)
     return finding.status, finding.kind
 
@@ -65,6 +65,19 @@ def judged(operation: str, sealed: str, control: str = "- 0 - changed 10 1", **e
 )
 def test_rounds(operation, outcomes, status, kind):
     assert judged(operation, outcomes) == (status, kind)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "status", "kind"),
+    [
+        ("0 12 kept kept 30 1", "pass", None),
+        ("0 12 kept kept 24 1", "skip", None),
+        ("0 12 kept kept 300 1; 0 0 kept kept 1 7", "fail", "interface"),  # the hole was told nothing
+        ("0 12 kept kept 300 1; 12 12 kept kept 1 7", "fail", "interface"),  # one was told of the other's hole
+    ],
+)
+def test_each_of_two_calls_of_mseal_is_told_its_own_answer(outcomes, status, kind):
+    assert judged("race-mseal", outcomes, control="- 12 - kept 30 1") == (status, kind)
 
 
 @pytest.mark.parametrize("extra", [{"rounds": 66}, {"outcomes_left_out": 1}])
