@@ -38,7 +38,8 @@ _BOOT = (
 )
 
 # Where instructions are counted: addresses of programs, and the place of the stack in a system call, which are drawn.
-_COUNTED = ("norandmaps", "randomize_kstack_offset=off")
+# And each call begins after a grace period, which is to be a whole one: what waits to be freed is gone then.
+_COUNTED = ("norandmaps", "randomize_kstack_offset=off", "rcupdate.rcu_expedited=0")
 
 
 @dataclass(frozen=True, kw_only=True)
