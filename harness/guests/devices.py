@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.guests.channel import PORT
 from harness.kernels.model import Kernel
 from harness.matrix.model import Profile
-from harness.model.architectures import ARCHITECTURES, Arch
+from harness.model.architectures import ARCHITECTURES, QUICK, Arch
 
 Argv = tuple[str, ...]
 
@@ -200,7 +200,7 @@ def boot(machine: Machine) -> Argv:
     """Kernel, initial RAM file system, kernel parameters; the profile's come last, where they win."""
     parameters: Sequence[str] = (
         *ARCHITECTURES[machine.kernel.arch].boot,
-        *(ARCHITECTURES[machine.kernel.arch].counted if machine.profile.counted else ()),
+        *(ARCHITECTURES[machine.kernel.arch].counted if machine.profile.counted else QUICK),
         *wanted(machine.profile, machine.swap_disk),
         *machine.profile.boot,
         *(machine.root.parameters if machine.root else ()),
