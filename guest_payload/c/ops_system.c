@@ -6,6 +6,8 @@
 #define _GNU_SOURCE
 #include <elf.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/personality.h>
@@ -18,19 +20,37 @@
 
 /* ------------------------------------------------------------------ a new image and its page zero */
 
-enum { NOT_EXECUTED = 126, NO_PAGE_ZERO = 127 }; /* exit statuses; those below are errors */
+enum { CHANGED = 125, NOT_EXECUTED = 126, NO_PAGE_ZERO = 127 }; /* exit statuses; those below are errors */
 
 static const struct operation *named(const char *name);
+
+/* The first of all mappings is the page, whole and as the kernel made it. */
+static bool page_zero_is_whole(void)
+{
+	char line[32] = "", *dash;
+	int fd = (int)sys(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	bool told = read(fd, line, sizeof(line) - 1) > 0;
+
+	sys(SYS_close, fd);
+	return told && !strtoul(line, &dash, 16) && *dash == '-' &&
+	       strtoul(dash + 1, &dash, 16) == (unsigned long)sysconf(_SC_PAGESIZE) && !strncmp(dash, " r-xp", 5);
+}
 
 int at_page_zero(const char *name)
 {
 	unsigned char resident;
+	int error;
 	struct window zero = {.length = (size_t)sysconf(_SC_PAGESIZE), .destination = DESTINATION_BASE};
 	const struct operation *op = named(name);
 
 	if (sys(SYS_mincore, 0, zero.length, &resident))
 		return NO_PAGE_ZERO;
-	return !op ? NOT_EXECUTED : op->act(&zero, op) == -1 ? errno : 0;
+	if (!op)
+		return NOT_EXECUTED;
+	if (!page_zero_is_whole())
+		return CHANGED;
+	error = op->act(&zero, op) == -1 ? errno : 0;
+	return error && !page_zero_is_whole() ? CHANGED : error;
 }
 
 /* A child with the personality runs this program anew (main.c), which acts on the page. */
@@ -54,9 +74,9 @@ static long new_image_acts(struct window *w, const struct operation *op)
 		fail_step(w, "exec", w->facts->error);
 	if (status == NO_PAGE_ZERO)
 		fail_step(w, "page zero", EPERM); /* vm.mmap_min_addr; the kernel does not say more */
-	if (status > NO_PAGE_ZERO)
+	if (status > NO_PAGE_ZERO || status == CHANGED)
 		add_extra(w, "child_status", status);
-	errno = status > NO_PAGE_ZERO ? ECHILD : status;
+	errno = status > NO_PAGE_ZERO || status == CHANGED ? ECHILD : status;
 	return status ? -1 : 0;
 }
 
