@@ -16,7 +16,7 @@ from itertools import combinations
 
 from harness.model.rule import Check, Outcome, Test
 from harness.model.verdict import KINDS, Kind, RuleResult, Verdict
-from harness.verdicts.crash_reason import shared_crash
+from harness.verdicts.crash_reason import is_of_lost_memory, shared_crash
 from harness.verdicts.features import PLACES, Features, features, plainness, where_of
 
 PURE = 0.75
@@ -87,6 +87,8 @@ class Cause:
         if self.kind == "crash" and (title := shared_crash(self.first.reason)):
             return f"the kernel crashes while one of several probes runs: {title}"
         text = _HEADLINES[self.kind].format(call=self._subject) if self.kind else f"{self._subject} fails"
+        if self.kind == "crash" and is_of_lost_memory(self.first.reason):
+            text = f"the kernel loses memory in {self._subject}"
         if self.kind == "bypass" and (self.unmaps or len(self.calls) <= _NAMED) and "sealed 0" in self.first.observed:
             text = f"{self._subject} no longer looks at the seal"
         if self.judged == 1:

@@ -14,8 +14,13 @@ from harness.guests.console import Crash
 _SHARED = re.compile(r"the kernel reported while the probe ran, and beside it [^:]*: (.*)", re.DOTALL)
 
 
+_LOST = "memory that the probe's process had asked for is lost: "
+
+
 def crash_reason(crash: Crash, probe: str) -> str:
     """The reason of the verdict on a probe."""
+    if crash.kind == "leak":
+        return f"{_LOST}{crash.title}"
     others = [other for other in crash.suspects if other != probe]
     ran = f"ran, and beside it {some_of(others)}" if others else "ran"
     return f"the kernel reported while the probe {ran}: {crash.title}"
@@ -25,3 +30,8 @@ def shared_crash(reason: str) -> str:
     """What was reported, where a verdict's reason says that other probes ran beside; else ""."""
     match = _SHARED.fullmatch(reason)
     return match[1] if match else ""
+
+
+def is_of_lost_memory(reason: str) -> bool:
+    """Whether a verdict's reason is that the kernel has lost memory, and not that it crashed."""
+    return reason.startswith(_LOST)

@@ -15,8 +15,8 @@ from harness.model.rule import ProbeName
 from harness.model.verdict import Kind, RuleResult, Verdict
 from harness.payload.build import probe_list
 from harness.rules.load import load_catalogue
-from harness.verdicts.causes import causes
-from harness.verdicts.crash_reason import crash_reason, shared_crash
+from harness.verdicts.causes import Cause, causes
+from harness.verdicts.crash_reason import crash_reason, is_of_lost_memory, shared_crash
 from harness.verdicts.features import LAYOUTS, call_of, features
 from harness.verdicts.judge import assign
 
@@ -184,5 +184,18 @@ def test_a_report_that_falls_on_many_probes_is_one_cause_in_the_kernels_words() 
     assert second.headline.startswith("mprotect gets at sealed memory")
     reason = crash_reason(crash, ran[0].id)
     assert f"and {len(ran) - 4} more: " in reason and shared_crash(reason) == title
+    lost = crash_reason(replace(crash, kind="leak", also=()), ran[0].id)
+    assert is_of_lost_memory(lost) and not is_of_lost_memory(reason)
     alone = crash_reason(replace(crash, also=()), ran[0].id)
     assert alone == f"the kernel reported while the probe ran: {title}" and not shared_crash(alone)
+
+
+def test_memory_that_is_lost_is_no_crash_in_the_headline() -> None:
+    probe = "mseal-end-is-zero/anon-rw/unmapped"
+    reason = crash_reason(Crash("leak", "kmemleak: unreferenced object (size 192) in do_mseal", (), probe, True), probe)
+    verdict = Verdict("args-overflow", probe, "fail", reason, "crash")
+    cause = Cause(
+        call="mseal", calls=("mseal",), kind="crash", where="", spared="", unmaps=False, failed=1, judged=1,
+        rules=("args-overflow",), probes=(probe,), kinds={"crash": 1}, verdicts=(verdict,),
+    )  # fmt: skip
+    assert cause.headline == f"the kernel loses memory in mseal: only in {probe}"
