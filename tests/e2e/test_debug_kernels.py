@@ -42,13 +42,23 @@ def _not_kept(_arch: Arch) -> None:
 
 
 @pytest.mark.parametrize("arch", ["x86_64", "arm64"])
-@pytest.mark.parametrize("name", ["own-7.3-debug", "own-7.3-kasan"])
+@pytest.mark.parametrize("name", ["own-7.3-debug", "own-7.3-kasan", "own-6.12-debug", "own-6.12-kasan"])
 def test_a_kernel_that_asserts_is_clean(name: str, arch: Arch, kept, tmp_path: Path) -> None:
     kept(name, arch)
     probes = [word for probe in PROBES for word in ("-r", probe)]
     words = ["run", name, "-a", arch, *probes, "--against", "none", "--offline", "-q", "--results", str(tmp_path)]
     done = CliRunner().invoke(cli, words)
     assert done.exit_code == 0, done.output
+
+
+def test_a_kernel_with_kmemleak_looks_for_what_it_has_lost(kept, tmp_path: Path) -> None:
+    kept("own-7.3-kmemleak", "x86_64")
+    words = ["run", "own-7.3-kmemleak", "-a", "x86_64", "-r", "mseal/anon-rw/*", "--against", "none", "--offline"]
+    done = CliRunner().invoke(cli, [*words, "-q", "--results", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    (record,) = tmp_path.glob("*/run.json")
+    (cell,) = json.loads(record.read_text())["cells"]
+    assert cell["seconds"]["leaks"] > 6  # two searches, and what is younger than six seconds is not named
 
 
 def test_what_probes_reach_is_measured(kept, tmp_path: Path) -> None:
