@@ -21,6 +21,20 @@
 
 enum { OLD_ENOUGH_S = 6, LINES_MAX = 3000, STACKS = 16 };
 
+static bool starts(const char *line, const char *with)
+{
+	return !strncmp(line, with, strlen(with));
+}
+
+/* The log drops lines that come fast unless it was told not to, and says that they were written. */
+static bool log_takes_all(void)
+{
+	char setting[32];
+
+	read_text("/proc/sys/kernel/printk_devkmsg", setting, sizeof(setting));
+	return starts(setting, "on");
+}
+
 static int cannot(const char *what)
 {
 	dprintf(STDERR_FILENO, "payload: %s: %s\n", what, strerror(errno));
@@ -56,7 +70,13 @@ static bool search(int list)
 	return write(list, "scan", 4) == 4;
 }
 
-/* Each line of the list as one of the log; what is more than anybody reads is left out, and that is said. */
+/* Of each object the first bytes are shown, which nobody reads. */
+static bool shows_bytes(const char *line)
+{
+	return starts(line, "  hex dump") || (starts(line, "    ") && line[4] && line[5] && line[6] == ' ');
+}
+
+/* Each line of the list as one of the log. What was lost last stands last: a list that is cut would not tell it. */
 static bool tell(int list, int log)
 {
 	char text[4096], line[160];
@@ -66,19 +86,22 @@ static bool tell(int list, int log)
 
 	while ((got = read(list, text, sizeof(text))) > 0)
 		for (ssize_t i = 0; i < got; i++) {
-			if (text[i] != '\n' && length < sizeof(line) - 1) {
-				line[length++] = text[i];
+			if (text[i] != '\n') {
+				if (length < sizeof(line) - 1)
+					line[length++] = text[i];
 				continue;
 			}
-			if (text[i] != '\n')
-				continue;
 			line[length] = 0;
 			length = 0;
-			if (lines++ < LINES_MAX && dprintf(log, "<1>kmemleak: %s\n", line) < 0)
+			if (shows_bytes(line))
+				continue;
+			if (lines++ == LINES_MAX) {
+				errno = E2BIG;
+				return false;
+			}
+			if (dprintf(log, "<1>kmemleak: %s\n", line) < 0)
 				return false;
 		}
-	if (lines > LINES_MAX)
-		dprintf(log, "<1>kmemleak: and %d more lines\n", lines - LINES_MAX);
 	return got == 0;
 }
 
@@ -89,6 +112,10 @@ int tell_leaks(void)
 
 	if (log < 0)
 		return cannot("/dev/kmsg");
+	if (!log_takes_all()) {
+		errno = EBUSY;
+		return cannot("/proc/sys/kernel/printk_devkmsg is not \"on\"");
+	}
 	if (mount("debugfs", "/sys/kernel/debug", "debugfs", 0, NULL) && errno != EBUSY)
 		return cannot("mounting debugfs");
 	list = open(LIST, O_RDWR | O_CLOEXEC);

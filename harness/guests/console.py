@@ -65,6 +65,10 @@ class Crash:
             return _IN_MM.search(self.title) is not None
         return any(_ON_MEMORY.match(line) for line in self.lines)
 
+    def is_like(self, other: Crash) -> bool:
+        """Whether both tell the same of the same probe."""
+        return (self.title, self.during, self.fatal) == (other.title, other.during, other.fatal)
+
     @property
     def suspects(self) -> tuple[str, ...]:
         """The probes it may have come from."""
@@ -201,9 +205,10 @@ def find_crashes(text: str, planned: Sequence[str] = ()) -> tuple[Crash, ...]:
     found: list[Crash] = []
     notes = 0
     for crash in _reports(text, planned):
+        if crash.kind == "leak" and any(crash.is_like(other) for other in found):
+            continue
         notes += not crash.fatal
-        told = crash.kind == "leak" and any((c.title, c.during) == (crash.title, crash.during) for c in found)
-        if not told and (crash.fatal or notes <= MAX_REPORTS):
+        if crash.fatal or notes <= MAX_REPORTS:
             found.append(crash)
     return tuple(found)
 
@@ -239,8 +244,11 @@ def unplaced(text: str, crashes: Sequence[Crash]) -> str:
     first = next((number for number, message in messages(text) if _MARK.match(message)), None)
     if first is None:
         return "the console log has no probe marks, so its reports cannot be assigned to probes"
-    late = [crash for crash in crashes if crash.fatal and not crash.suspects and crash.line > first]
-    return f"{late[0].title}, when no probe ran" if late else ""
+    late = next((crash for crash in crashes if crash.fatal and not crash.suspects and crash.line > first), None)
+    if late is None:
+        return ""
+    how = "asked for by a process that runs several probes" if late.kind == "leak" else "when no probe ran"
+    return f"{late.title}, {how}"
 
 
 class _Leak:

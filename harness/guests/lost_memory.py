@@ -10,8 +10,11 @@ from collections.abc import Sequence
 
 BEGIN = r"kmemleak: unreferenced object "
 
-# The names of our own processes: a batch's, a lane's, the payload's.
-_BY = re.compile(r'  comm "(?P<ours>probe-(?P<place>\d+)|sealmatrix-\d+|payload[\w-]*)?')
+# The names of our own processes: a batch's, a lane's, the payload's; of the payload once it has executed itself, and of
+# its 32-bit program, which older kernels call by the number of a descriptor.
+_BY = re.compile(
+    r'  comm "(?P<ours>(?:probe-(?P<place>\d+)|sealmatrix-\d+|payload[\w-]*|exe|\d+|memfd:program3\w*)(?="))?'
+)
 _FRAME = re.compile(r"    (?:\[<[0-9a-f]+>\] )?(?P<frame>(?P<function>[A-Za-z_]\w*)[\w.]*\+0x[0-9a-f]+/0x.*)")
 _ALLOCATOR = re.compile(r"_*(?:kmem_cache_alloc|kmalloc|kzalloc|kvmalloc|kcalloc|vmalloc|slab_|kmemleak|alloc_pages)")
 

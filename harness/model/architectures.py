@@ -34,13 +34,13 @@ _BOOT = (
     "initcall_blacklist=jent_mod_init,crypto_kdf108_init,trace_eval_init",
 )
 
-# Where time counts. Who waits until every CPU has let go of what it read (uprobes, rings, mounts, modules) waits 10 to
-# 20 ms each time otherwise, with nothing else to do: a tenth of the whole suite. What is only to be freed then waits as
-# always.
+# Where time counts. A grace period of RCU takes 10 to 20 ms, and the kernel waits for one whenever uprobes, rings,
+# mounts or modules go; an expedited one interrupts the other CPUs instead. That is a tenth of the whole suite's time.
+# What is freed after a grace period without anybody waiting (call_rcu()) is freed as always.
 QUICK = ("rcupdate.rcu_expedited=1",)
 
-# Where instructions are counted, and each call begins after a grace period that is a whole one: what waits to be freed
-# is gone then. Addresses of programs, and the place of the stack in a system call, are not drawn.
+# Where instructions are counted. Addresses of programs, and the place of the stack in a system call, are not drawn.
+# Grace periods are whole ones: each counted call begins after one, and what waited to be freed is gone then.
 _COUNTED = ("norandmaps", "randomize_kstack_offset=off")
 
 

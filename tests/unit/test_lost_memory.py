@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from harness.guests.model import Exited, Output
 from harness.kernels.model import Kernel, Origin
 from harness.matrix.model import Profile
 from harness.runs.execution.leaks import look_for_leaks, looks_for_leaks
-from harness.runs.model import Cell
+from harness.runs.model import Cell, Workload
 from tests.fakes import FakeGuest
+from tests.support.scripted_runs import WORKLOAD
 
 PLANNED = ["mseal/anon-rw/exact", "munmap/anon-rw/exact"]
 LIST = """\
@@ -43,15 +45,15 @@ def test_the_probe_that_asked_for_it_is_named(at: str) -> None:
     )
 
 
-@pytest.mark.parametrize("comm", ["sealmatrix-0", "payload-c", "probe-7"])
+@pytest.mark.parametrize("comm", ["sealmatrix-0", "payload-c", "probe-7", "exe", "3", "memfd:program32"])
 def test_what_a_process_of_ours_lost_that_ran_more_than_one_probe_is_none_of_theirs(comm: str) -> None:
     text = LIST.format(comm=comm, at="")
     crashes = find_crashes(text, PLANNED)
     assert [(c.kind, c.fatal, c.suspects) for c in crashes] == [("leak", True, ())]
-    assert "when no probe ran" in unplaced(text, crashes)
+    assert unplaced(text, crashes).endswith(", asked for by a process that runs several probes")
 
 
-@pytest.mark.parametrize("comm", ["swapper/0", "kworker/0:1", "init", "modprobe"])
+@pytest.mark.parametrize("comm", ["swapper/0", "kworker/0:1", "init", "modprobe", "executor", "3d"])
 def test_what_the_machine_lost_by_itself_is_a_note(comm: str) -> None:
     text = LIST.format(comm=comm, at="")
     crashes = find_crashes(text, PLANNED)
@@ -66,6 +68,22 @@ def test_what_was_lost_alike_is_told_once_for_each_probe() -> None:
     assert [crash.during for crash in crashes] == [PLANNED[1], PLANNED[0]]
 
 
+@pytest.mark.parametrize("order", [("kworker/0:1", "sealmatrix-0"), ("sealmatrix-0", "kworker/0:1")])
+def test_what_the_machine_lost_alike_hides_nothing(order: tuple[str, str]) -> None:
+    begin, item = LIST.split("[  19.100000]", 1)
+    text = begin + "".join(f"[  19.100000]{item}".format(comm=comm, at="") for comm in order)
+    crashes = find_crashes(text, PLANNED)
+    assert sorted(crash.fatal for crash in crashes) == [False, True]
+    assert unplaced(text, crashes)
+
+
+def test_notes_that_are_alike_are_one_of_those_that_are_heard() -> None:
+    begin, item = LIST.split("[  19.100000]", 1)
+    alike = f"[  19.100000]{item}".format(comm="init", at="") * 60
+    text = begin + alike + "[   20.000000] WARNING: CPU: 0 PID: 1 at mm/x.c:1 x+0x1/0x2\n"
+    assert [crash.kind for crash in find_crashes(text, PLANNED)] == ["leak", "warning"]
+
+
 def test_another_report_behind_the_list_is_its_own() -> None:
     text = LIST.format(comm="probe-0", at="") + "[  20.000000] BUG: kernel NULL pointer dereference, address: 8\n"
     assert [crash.kind for crash in find_crashes(text, PLANNED)] == ["leak", "oops"]
@@ -78,12 +96,26 @@ def kernel(**config: str) -> Kernel:
     )  # fmt: skip
 
 
-def test_only_a_kernel_that_can_look_is_asked_and_on_a_console_of_its_own(tmp_path: Path) -> None:
-    able = Cell("c", "x86_64", Profile("standard"), kernel(DEBUG_KMEMLEAK="y"))
-    assert looks_for_leaks(able, FakeGuest(console=tmp_path / "console"))
-    assert not looks_for_leaks(able, FakeGuest())
-    unable = Cell("c", "x86_64", Profile("standard"), kernel())
-    assert not looks_for_leaks(unable, FakeGuest(console=tmp_path / "console"))
+C = replace(WORKLOAD, name="c")
+
+
+@pytest.mark.parametrize(
+    ("config", "boot", "workload", "looks"),
+    [
+        ({"DEBUG_KMEMLEAK": "y"}, (), C, True),
+        ({}, (), C, False),
+        ({"DEBUG_KMEMLEAK": "y", "DEBUG_KMEMLEAK_DEFAULT_OFF": "y"}, (), C, False),
+        ({"DEBUG_KMEMLEAK": "y", "DEBUG_KMEMLEAK_DEFAULT_OFF": "y"}, ("kmemleak=on",), C, True),
+        ({"DEBUG_KMEMLEAK": "y"}, ("kmemleak=on", "kmemleak=off"), C, False),
+        ({"DEBUG_KMEMLEAK": "y"}, (), replace(C, name="python"), False),  # a scenario: its program is an interpreter
+    ],
+)
+def test_only_a_kernel_that_can_look_is_asked_and_on_a_console_of_its_own(
+    config: dict[str, str], boot: tuple[str, ...], workload: Workload, tmp_path: Path, *, looks: bool
+) -> None:
+    asked = Cell("c", "x86_64", Profile("standard", boot=boot), kernel(**config))
+    assert looks_for_leaks(asked, FakeGuest(console=tmp_path / "console"), workload) is looks
+    assert not looks_for_leaks(asked, FakeGuest(), workload)
 
 
 def test_a_search_that_failed_is_told_and_is_no_clean_answer() -> None:

@@ -149,7 +149,7 @@ class CellWorker:
             with _timed(outcome.seconds, "crosscheck"):
                 _, lost = self._probe(push(self._guest, second.workload), second)
             outcome.lost = f"in the second payload: {lost}" if lost else ""
-        if not outcome.lost and looks_for_leaks(self._cell, self._guest):
+        if not outcome.lost and looks_for_leaks(self._cell, self._guest, first.workload):
             with _timed(outcome.seconds, "leaks"):
                 self._say("probing", "looking for lost memory")
                 outcome.lost = look_for_leaks(self._guest, argv[0])

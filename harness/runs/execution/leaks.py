@@ -5,12 +5,20 @@ from __future__ import annotations
 from harness.guests.model import Exited, Guest, Output
 from harness.kernels.model import Kernel
 from harness.observations.stream import printable
-from harness.runs.model import Cell
+from harness.runs.model import Cell, Workload
 
 
-def looks_for_leaks(cell: Cell, guest: Guest) -> bool:
-    """Whether a cell's kernel can look, and has a console of its own to say on what it finds."""
-    return isinstance(cell.kernel, Kernel) and cell.kernel.config.get("DEBUG_KMEMLEAK") == "y" and bool(guest.console)
+def looks_for_leaks(cell: Cell, guest: Guest, workload: Workload) -> bool:
+    """Whether a cell's kernel can look, has a console of its own to say on what it finds, and is told by our payload.
+
+    A kernel may have kmemleak and leave it off until a boot parameter turns it on.
+    """
+    if not isinstance(cell.kernel, Kernel) or cell.kernel.config.get("DEBUG_KMEMLEAK") != "y":
+        return False
+    off = cell.kernel.config.get("DEBUG_KMEMLEAK_DEFAULT_OFF") == "y"
+    for parameter in cell.profile.boot:
+        off = {"kmemleak=on": False, "kmemleak=off": True}.get(parameter, off)
+    return not off and workload.name == "c" and guest.console is not None
 
 
 def look_for_leaks(guest: Guest, program: str) -> str:
