@@ -35,10 +35,12 @@ NAMED = sorted({error for entry in load_refusals() for error in entry.errnos})
 Answers = Mapping[int, str]
 """The verdicts of one probe under one rule, error by error."""
 
+Facts = tuple[tuple[str, str], ...]
+
 
 @cache
-def refused(layout: str, error: int) -> Observation:
-    """Both halves refused with the same error; nothing else happened."""
+def refused(layout: str, error: int, facts: tuple[Facts, Facts] = ((), ())) -> Observation:
+    """Both halves refused with the same error; nothing else happened, and the halves tell these facts."""
     window = tuple("-" if c in "gG" else "rw-p anon a0 a ?" for c in layout)
     sealed = tuple(EPERM if c in "sS" else 0 for c in layout)
     common = {"stage": "done", "result": -1, "errno": error, "before": window, "after": window}
@@ -50,14 +52,18 @@ def refused(layout: str, error: int) -> Observation:
         layout=layout,
         unit=4096,
         microseconds=1,
-        control=Half(**common, mprotect=plain, munmap=plain),  # type: ignore[arg-type]
-        sealed=Half(**common, seal=(0,) * runs, mprotect=sealed, munmap=sealed),  # type: ignore[arg-type]
+        control=Half(**common, extra=dict(facts[0]), mprotect=plain, munmap=plain),  # type: ignore[arg-type]
+        sealed=Half(  # type: ignore[arg-type]
+            **common, extra=dict(facts[1]), seal=(0,) * runs, mprotect=sealed, munmap=sealed
+        ),
     )
 
 
 def answers(rule: Rule, probe: ProbeName, kernel: KernelFacts, errors: Iterable[int]) -> Answers:
     """What the judge says of each error."""
-    found = {error: judge_observation(rule, probe, refused(probe.layout, error), kernel) for error in errors}
+    control, sealed = (expect.facts if expect else () for expect in (rule.expect_control, rule.expect_sealed))
+    seen = {error: refused(probe.layout, error, (control, sealed)) for error in errors}
+    found = {error: judge_observation(rule, probe, one, kernel) for error, one in seen.items()}
     return {error: f"{f.status} {f.kind}" if f.kind else f.status for error, f in found.items()}
 
 

@@ -80,7 +80,7 @@ long advise_here(struct window *w, const struct operation *op);  /* a: advice */
 long seal_here(struct window *w, const struct operation *op);
 
 /* Of races (ops_race.c): the calling thread on this CPU only, and the time. */
-void use_cpu(int cpu);
+int use_cpu(int cpu); /* 0 or the errno */
 long now_ms(void);
 
 /* Kills a child, some times, while a thread of it waits in mseal (ops_killed.c). */

@@ -79,9 +79,11 @@ static _Noreturn void contend(struct window *w, struct told *told, const int cpu
 	pthread_t thread;
 	int error;
 
-	use_cpu(cpus[1]); /* the thread inherits it */
-	error = pthread_create(&thread, NULL, seal_on, &sealer);
-	use_cpu(cpus[0]);
+	error = use_cpu(cpus[1]); /* the thread inherits it */
+	if (!error)
+		error = pthread_create(&thread, NULL, seal_on, &sealer);
+	if (!error)
+		error = use_cpu(cpus[0]);
 	if (error) {
 		__atomic_store_n(&told->error, error, __ATOMIC_RELEASE);
 		_exit(1);
@@ -117,7 +119,9 @@ long kill_in_mseal(struct window *w, const struct operation *op)
 	error = make_crowd(w->unit, &length);
 	if (error)
 		fail_step(w, "a crowd", error);
-	use_cpu(cpus[1]); /* that of the thread that seals: it is free to look when that one waits */
+	error = use_cpu(cpus[1]); /* that of the thread that seals: it is free to look when that one waits */
+	if (error)
+		fail_step(w, "sched_setaffinity", error);
 	for (int i = 0; i < KILLS; i++) {
 		long pid;
 

@@ -45,7 +45,7 @@ enum {
 enum state { KEPT, CHANGED, PARTLY, NOT_SEEN };
 
 struct outcome {
-	int seal, error; /* errno; -1 for an mseal that was not tried */
+	int seal, error; /* errno; -1 for an mseal that was not tried, and for an answer that was not seen */
 	enum state then, end;
 	long count, first;
 };
@@ -173,13 +173,21 @@ static enum state look(const struct race *race)
 
 /* ------------------------------------------------------------------ the two threads */
 
-void use_cpu(int cpu)
+int use_cpu(int cpu)
 {
 	cpu_set_t set;
 
 	CPU_ZERO(&set);
 	CPU_SET(cpu, &set);
-	sched_setaffinity(0, sizeof(set), &set);
+	return sched_setaffinity(0, sizeof(set), &set) ? errno : 0;
+}
+
+static void stay_on_cpu(struct window *w, int cpu)
+{
+	int error = use_cpu(cpu);
+
+	if (error)
+		fail_step(w, "sched_setaffinity", error);
 }
 
 /* Both spin: whoever slept would always come second. On a host that is busy the other may be away for long. */
@@ -333,19 +341,20 @@ long now_ms(void)
 	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* "MSEAL OPERATION THEN END COUNT FIRST; ...": errnos, "-" for an mseal that was not tried, the number of the first. */
+/* "MSEAL OPERATION THEN END COUNT FIRST; ...": errnos, "-" for -1, the number of the first. */
 static void tell(struct window *w, const struct race *race, long rounds)
 {
 	static const char *const states[] = {"kept", "changed", "partly", "-"};
-	char text[EXTRA_TEXT] = "", seal[16];
+	char text[EXTRA_TEXT] = "", seal[16], error[16];
 	size_t used = 0;
 
 	for (int i = 0; i < race->outcome_count; i++) {
 		const struct outcome *o = &race->outcomes[i];
 
 		snprintf(seal, sizeof(seal), o->seal < 0 ? "-" : "%d", o->seal);
-		used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s %d %s %s %ld %ld", i ? "; " : "", seal,
-					 o->error, states[o->then], states[o->end], o->count, o->first);
+		snprintf(error, sizeof(error), o->error < 0 ? "-" : "%d", o->error);
+		used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s %s %s %s %ld %ld", i ? "; " : "", seal,
+					 error, states[o->then], states[o->end], o->count, o->first);
 	}
 	add_extra(w, "rounds", rounds);
 	add_text(w, "outcomes", text);
@@ -381,11 +390,11 @@ static long race(struct window *w, const struct operation *op)
 
 	if (!first_two_cpus(cpus))
 		fail_step(w, "two CPUs", EOPNOTSUPP);
-	use_cpu(cpus[1]); /* the thread inherits it */
+	stay_on_cpu(w, cpus[1]); /* the thread inherits it */
 	error = pthread_create(&competitor, NULL, compete, &race);
 	if (error)
 		fail_step(w, "a second thread", error);
-	use_cpu(cpus[0]);
+	stay_on_cpu(w, cpus[0]);
 	race.crowd = w->sealed || !crowd ? crowd : CONTROL_CROWD;
 	if (crowd)
 		sys(SYS_sched_setscheduler, 0, SCHED_FIFO, &(int){1}); /* who may not does what it can */
@@ -409,57 +418,99 @@ static long race(struct window *w, const struct operation *op)
  * Each must be told what became of its own call. One seals a crowd and the hole behind it, again and again, which takes
  * long and is refused. The other, on the same CPU and with a real-time priority, sleeps and then seals a mapping: it
  * finds the lock taken, and is woken by a call that has let go of the lock and has yet to return.
+ *
+ * A round in which no call of the first was under way when the other called, or in which that call did not return,
+ * tells no answer of it. A thread that may not have the priority may have more such rounds.
  */
 static const struct contest contest_mseal = {.prot = {RW}, .crowd = SMALL_CROWD, .look = is_mapped};
 
+enum { NO_ANSWER = -1, PAUSES = 100 };
+
+struct holes {
+	const struct race *race;
+	int begun, returned; /* calls */
+	int answer; /* of the calls since it was last taken: the first that is not ENOMEM, else that; or NO_ANSWER */
+	bool done;
+};
+
 static void *seal_hole(void *argument)
 {
-	struct race *race = argument;
-	size_t length = (size_t)(race->crowd + 1) * race->unit;
+	struct holes *holes = argument;
+	size_t length = (size_t)(holes->race->crowd + 1) * holes->race->unit;
 
-	while (!__atomic_load_n(&race->done, __ATOMIC_ACQUIRE)) {
-		int error = sys_mseal(ARENA, length, 0) == -1 ? errno : 0;
+	while (!__atomic_load_n(&holes->done, __ATOMIC_ACQUIRE)) {
+		int error, none = NO_ANSWER;
 
+		__atomic_add_fetch(&holes->begun, 1, __ATOMIC_ACQ_REL);
+		error = sys_mseal(ARENA, length, 0) == -1 ? errno : 0;
 		if (error != ENOMEM)
-			__atomic_store_n(&race->error, error, __ATOMIC_RELEASE);
+			__atomic_store_n(&holes->answer, error, __ATOMIC_RELEASE);
+		else
+			__atomic_compare_exchange_n(&holes->answer, &none, error, false, __ATOMIC_ACQ_REL,
+						    __ATOMIC_ACQUIRE);
+		__atomic_add_fetch(&holes->returned, 1, __ATOMIC_ACQ_REL);
 	}
 	return NULL;
 }
 
+static int calls_returned(const struct holes *holes)
+{
+	return __atomic_load_n(&holes->returned, __ATOMIC_ACQUIRE);
+}
+
+static struct outcome run_answers(struct holes *holes, int round, bool seal)
+{
+	const struct race *race = holes->race;
+	struct timespec pause = {.tv_nsec = 200000 + round * 37 % JITTER * 10000};
+	struct outcome o = {.seal = -1, .then = NOT_SEEN, .count = 1, .first = round};
+	int call;
+	bool under_way;
+
+	clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+	call = __atomic_load_n(&holes->begun, __ATOMIC_ACQUIRE);
+	under_way = calls_returned(holes) < call;
+	if (seal) {
+		o.seal = sys_mseal(race->at, race->unit, 0) ? errno : 0;
+		o.then = look(race);
+	}
+	for (int i = 0; i < PAUSES && calls_returned(holes) < call; i++) /* it returns, too */
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+	o.error = __atomic_exchange_n(&holes->answer, NO_ANSWER, __ATOMIC_ACQ_REL);
+	if (o.error == ENOMEM && (!under_way || calls_returned(holes) < call))
+		o.error = NO_ANSWER; /* that of an earlier call */
+	o.end = look(race);
+	return o;
+}
+
 static long race_of_answers(struct window *w, const struct operation *op)
 {
-	struct race race = {.contest = &contest_mseal, .unit = w->unit, .crowd = SMALL_CROWD, .error = ENOMEM};
-	long rounds = w->sealed ? CROWD_ROUNDS : CROWD_ROUNDS / CONTROL_SHARE, began = now_ms();
-	int round = 0, cpus[2] = {0}, error;
+	struct race race = {.contest = &contest_mseal, .unit = w->unit, .crowd = SMALL_CROWD};
+	struct holes holes = {.race = &race, .answer = NO_ANSWER};
+	long rounds = w->sealed ? CROWD_ROUNDS : CROWD_ROUNDS / CONTROL_SHARE, began = now_ms(), ms = 0;
+	int round = 0, answered = 0, cpus[2] = {0}, error;
 	pthread_t other;
 
 	(void)op;
 	first_two_cpus(cpus);
-	use_cpu(cpus[0]); /* the thread inherits it */
+	stay_on_cpu(w, cpus[0]); /* the thread inherits it */
 	error = set_up_crowd(&race, 1);
 	if (error)
 		fail_step(w, "a fresh range", error);
-	error = pthread_create(&other, NULL, seal_hole, &race);
+	error = pthread_create(&other, NULL, seal_hole, &holes);
 	if (error)
 		fail_step(w, "a second thread", error);
 	sys(SYS_sched_setscheduler, 0, SCHED_FIFO, &(int){1}); /* who may not does what it can */
-	while (round < WINS || (round < rounds && now_ms() - began < half_deadline_ms / 8)) {
-		struct timespec pause = {.tv_nsec = 200000 + ++round * 37 % JITTER * 10000};
-		struct outcome o = {.seal = -1, .then = NOT_SEEN, .count = 1, .first = round};
+	while (!round || (answered < WINS ? ms < half_deadline_ms / 2 : round < rounds && ms < half_deadline_ms / 8)) {
+		struct outcome o = run_answers(&holes, ++round, w->sealed);
 
-		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
-		if (w->sealed) {
-			o.seal = sys_mseal(race.at, race.unit, 0) ? errno : 0;
-			o.then = look(&race);
-		}
-		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL); /* it returns, too */
-		o.error = __atomic_exchange_n(&race.error, ENOMEM, __ATOMIC_ACQ_REL);
-		o.end = look(&race);
+		answered += o.error != NO_ANSWER;
 		count_outcome(&race, o);
+		ms = now_ms() - began;
 	}
-	__atomic_store_n(&race.done, 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&holes.done, true, __ATOMIC_RELEASE);
 	pthread_join(other, NULL);
 	tell(w, &race, round);
+	add_extra(w, "mprotect_after", sys(SYS_mprotect, race.at, race.unit, RW) ? errno : 0);
 	return 0;
 }
 

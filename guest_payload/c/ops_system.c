@@ -20,26 +20,33 @@
 
 /* ------------------------------------------------------------------ a new image and its page zero */
 
-enum { CHANGED = 125, NOT_EXECUTED = 126, NO_PAGE_ZERO = 127 }; /* exit statuses; those below are errors */
+/* Exit statuses; those below are errors. */
+enum { UNREADABLE = 123, NOT_WHOLE, CHANGED, NOT_EXECUTED, NO_PAGE_ZERO };
 
 static const struct operation *named(const char *name);
 
-/* The first of all mappings is the page, whole and as the kernel made it. */
-static bool page_zero_is_whole(void)
+/* Whether the first of all mappings is the page, in its range and protection: 0, UNREADABLE, or what was asked for. */
+static int look_at_page_zero(int otherwise)
 {
 	char line[32] = "", *dash;
 	int fd = (int)sys(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC);
-	bool told = read(fd, line, sizeof(line) - 1) > 0;
+	bool told, whole;
 
+	if (fd == -1)
+		return UNREADABLE;
+	told = read(fd, line, sizeof(line) - 1) == sizeof(line) - 1;
 	sys(SYS_close, fd);
-	return told && !strtoul(line, &dash, 16) && *dash == '-' &&
-	       strtoul(dash + 1, &dash, 16) == (unsigned long)sysconf(_SC_PAGESIZE) && !strncmp(dash, " r-xp", 5);
+	if (!told)
+		return UNREADABLE;
+	whole = !strtoul(line, &dash, 16) && *dash == '-' &&
+		strtoul(dash + 1, &dash, 16) == (unsigned long)sysconf(_SC_PAGESIZE) && !strncmp(dash, " r-xp ", 6);
+	return whole ? 0 : otherwise;
 }
 
 int at_page_zero(const char *name)
 {
 	unsigned char resident;
-	int error;
+	int error, seen;
 	struct window zero = {.length = (size_t)sysconf(_SC_PAGESIZE), .destination = DESTINATION_BASE};
 	const struct operation *op = named(name);
 
@@ -47,10 +54,12 @@ int at_page_zero(const char *name)
 		return NO_PAGE_ZERO;
 	if (!op)
 		return NOT_EXECUTED;
-	if (!page_zero_is_whole())
-		return CHANGED;
+	seen = look_at_page_zero(NOT_WHOLE);
+	if (seen)
+		return seen;
 	error = op->act(&zero, op) == -1 ? errno : 0;
-	return error && !page_zero_is_whole() ? CHANGED : error;
+	seen = error ? look_at_page_zero(CHANGED) : 0;
+	return seen ? seen : error;
 }
 
 /* A child with the personality runs this program anew (main.c), which acts on the page. */
@@ -74,9 +83,14 @@ static long new_image_acts(struct window *w, const struct operation *op)
 		fail_step(w, "exec", w->facts->error);
 	if (status == NO_PAGE_ZERO)
 		fail_step(w, "page zero", EPERM); /* vm.mmap_min_addr; the kernel does not say more */
-	if (status > NO_PAGE_ZERO || status == CHANGED)
+	if (status == UNREADABLE)
+		fail_step(w, "read of /proc/self/maps", EIO);
+	if (status > NO_PAGE_ZERO)
 		add_extra(w, "child_status", status);
-	errno = status > NO_PAGE_ZERO || status == CHANGED ? ECHILD : status;
+	else if (status) /* of a call that worked there is nothing to compare */
+		add_text(w, "page_zero", status == NOT_WHOLE ? "not whole before" :
+			status == CHANGED ? "changed by a refused call" : "kept");
+	errno = status >= UNREADABLE ? ECHILD : status;
 	return status ? -1 : 0;
 }
 

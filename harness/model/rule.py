@@ -150,7 +150,8 @@ class Expect:
     where the answer is success, else perhaps some of those asked for), ``any``. ``shown``: smaps has to say of each
     unit what its behaviour says. ``rounds``: of a race that was run many times, how a round may go, as
     ``"MSEAL OPERATION THEN END"`` (docs/reference/protocol.md), and ``wins`` how often each of these must have been
-    seen for the race to prove anything.
+    seen for the race to prove anything. ``facts``: what the half's ``extra`` has to say, by key; a number there is an
+    error number.
     """
 
     errnos: tuple[str, ...]
@@ -158,6 +159,7 @@ class Expect:
     shown: bool = False
     rounds: tuple[str, ...] = ()
     wins: int = 0
+    facts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

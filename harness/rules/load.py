@@ -75,9 +75,10 @@ class _Expect(Strict):
     shown: bool = False
     rounds: tuple[str, ...] = ()
     wins: int = 0
+    facts: Annotated[dict[str, str], Field(default_factory=dict)]
 
     def noun(self) -> Expect:
-        return Expect(self.errnos, self.seals, self.shown, self.rounds, self.wins)
+        return Expect(self.errnos, self.seals, self.shown, self.rounds, self.wins, tuple(self.facts.items()))
 
 
 class _KnownDifference(_Where):

@@ -21,12 +21,13 @@ def judge_interface(case: Case) -> Judgement:
     rule, seen = case.rule, case.seen
     if lacking := _lacking(case):
         return lacking
-    for name, half, expect in (
-        ("control", seen.control, rule.expect_control),
-        ("sealed", seen.sealed, rule.expect_sealed),
-    ):
+    halves = (("control", seen.control, rule.expect_control), ("sealed", seen.sealed, rule.expect_sealed))
+    for name, half, expect in halves:
         if expect is not None and (finding := _expected(name, half, expect, seen.layout)):
             return finding
+    for name, half, expect in halves:
+        if expect is not None and (missing := [key for key, _ in expect.facts if key not in half.extra]):
+            return Judgement("error", f"the {name} half does not tell {', '.join(missing)}")
     return _divided(case) or invariant(rule, seen) or PASS
 
 
@@ -67,6 +68,8 @@ def _answers(half: Half) -> set[str]:
 
 
 def _expected(name: str, half: Half, expect: Expect, layout: str) -> Judgement | None:
+    if finding := _contradicted(name, half, expect):
+        return finding
     if errno_name(half.errno) not in expect.errnos:
         wanted = " or ".join("success" if e == "0" else e for e in expect.errnos)
         kind: Kind = "wrong-errno" if half.errno and expect.errnos != ("0",) else "interface"
@@ -86,6 +89,16 @@ def _expected(name: str, half: Half, expect: Expect, layout: str) -> Judgement |
         return Judgement("fail", f"the {name} half: {units_told(lost)} not sealed afterwards", "seal-lost")
     if spread := sorted(found - before - may):
         return Judgement("fail", f"the {name} half: {units_told(spread)} sealed without a request", "interface")
+    return None
+
+
+def _contradicted(name: str, half: Half, expect: Expect) -> Judgement | None:
+    """A fact the half tells that is not the one the rule names, or None."""
+    for key, wanted in expect.facts:
+        told = half.extra.get(key, wanted)
+        found = errno_name(told) if isinstance(told, int) else told
+        if found != wanted:
+            return Judgement("fail", f"the {name} half tells {key} {found!r} instead of {wanted!r}", "interface")
     return None
 
 
@@ -111,7 +124,7 @@ def _rounds(name: str, half: Half, expect: Expect) -> Judgement | None:
         return Judgement("error", f"the {name} half: {problem}")
     if not outcomes:
         return Judgement("error", f"the {name} half ran no round")
-    broken = [outcome for outcome in outcomes if outcome.told not in expect.rounds]
+    broken = [outcome for outcome in outcomes if outcome.breaks(expect.rounds)]
     if not broken:
         return _untold(name, half, outcomes) or _one_sided(name, expect, outcomes)
     told = "; ".join(

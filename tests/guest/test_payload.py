@@ -609,3 +609,15 @@ def executable(entry: Path) -> Path | None:
         return (entry / "exe").readlink() if entry.name.isdigit() else None
     except OSError:
         return None
+
+
+def test_a_list_of_mappings_that_cannot_be_read_is_no_fact_of_page_zero(tmp_path: Path) -> None:
+    """The new image says so with a status of its own (ops_system.c), and not that the page was changed."""
+    command = f"setarch -Z {program()} --at-page-zero page-zero-munmap; echo $?"
+    hidden = ["unshare", "-m", "sh", "-c", f"mount -t tmpfs none /proc && {command}"]
+    if subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "none", str(tmp_path)], check=False).returncode:
+        pytest.skip("no mounts of one's own without CAP_SYS_ADMIN")
+    seen = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout.strip()
+    if seen == "127":  # NO_PAGE_ZERO
+        pytest.skip("this user has no page at address zero")
+    assert subprocess.run(hidden, capture_output=True, text=True, check=True).stdout.strip() == "123"

@@ -35,7 +35,7 @@ def half(outcomes: str, *, sealed: bool = True, **extra: int) -> Half:
 def judged(operation: str, sealed: str, control: str = "- 0 - changed 10 1", **extra: int):
     probe = ProbeName(operation, "anon-rw", "exact", "SSS")
     seen = Observation(probe.id, "SSS", 4096, 1, half(control, sealed=False), half(sealed, **extra))
-    rule = next(rule for rule in (UNMAP, CHANGE, ANSWERS) if rule.speaks_for(probe))
+    rule = next(rule for rule in (UNMAP, CHANGE) if rule.speaks_for(probe))
     finding = judge_observation(rule, probe, seen, KERNEL)
     return finding.status, finding.kind
 
@@ -67,6 +67,14 @@ def test_rounds(operation, outcomes, status, kind):
     assert judged(operation, outcomes) == (status, kind)
 
 
+def answers(sealed: str, control: str = "- 12 - kept 30 1", *, after: tuple[int | None, int | None] = (0, 1)):
+    """What is said of race-mseal, and what ``mprotect`` answered in the end in the two halves (None: not told)."""
+    probe = ProbeName("race-mseal", "anon-rw", "exact", "SSS")
+    control_after, sealed_after = ({} if one is None else {"mprotect_after": one} for one in after)
+    halves = half(control, sealed=False, **control_after), half(sealed, **sealed_after)
+    return judge_observation(ANSWERS, probe, Observation(probe.id, "SSS", 4096, 1, *halves), KERNEL)
+
+
 @pytest.mark.parametrize(
     ("outcomes", "status", "kind"),
     [
@@ -74,10 +82,76 @@ def test_rounds(operation, outcomes, status, kind):
         ("0 12 kept kept 24 1", "skip", None),
         ("0 12 kept kept 300 1; 0 0 kept kept 1 7", "fail", "interface"),  # the hole was told nothing
         ("0 12 kept kept 300 1; 12 12 kept kept 1 7", "fail", "interface"),  # one was told of the other's hole
+        # No answer of the other was seen, or too few: that is no win.
+        ("0 - kept kept 300 1", "skip", None),
+        ("0 - kept kept 300 1; 0 12 kept kept 24 2", "skip", None),
+        ("0 - kept kept 300 1; 0 12 kept kept 25 2", "pass", None),
+        ("0 12 kept kept 30 1; 12 - kept kept 1 7", "fail", "interface"),  # whatever the other was told
     ],
 )
 def test_each_of_two_calls_of_mseal_is_told_its_own_answer(outcomes, status, kind):
-    assert judged("race-mseal", outcomes, control="- 12 - kept 30 1") == (status, kind)
+    finding = answers(outcomes)
+    assert (finding.status, finding.kind) == (status, kind)
+
+
+def test_a_control_in_which_no_call_returned_proves_nothing():
+    finding = answers("0 12 kept kept 30 1", "- - - kept 30 1")
+    assert (finding.status, finding.reason) == (
+        "skip", "inconclusive race: outcome '- ENOMEM - kept' in 0 of 30 control rounds, at least 1 needed",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("after", "status", "reason"),
+    [
+        ((0, 0), "fail", "the sealed half tells mprotect_after '0' instead of 'EPERM'"),
+        ((1, 1), "fail", "the control half tells mprotect_after 'EPERM' instead of '0'"),
+        ((0, None), "error", "the sealed half does not tell mprotect_after"),
+        ((None, 1), "error", "the control half does not tell mprotect_after"),
+    ],
+)
+def test_whether_the_mapping_is_sealed_in_the_end_is_asked(after, status, reason):
+    finding = answers("0 12 kept kept 30 1", after=after)
+    assert (finding.status, finding.reason) == (status, reason)
+
+
+def page_zero(errno: int, **extra: str | int) -> Half:
+    whole = (UNIT + "-",)
+    return Half("done", result=-1 if errno else 0, errno=errno, before=whole, after=whole, write="w", extra=extra,
+                mprotect=(0,), munmap=(0,))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("errno", "extra", "status", "reason"),
+    [
+        (1, {"page_zero": "kept"}, "pass", ""),
+        (10, {"page_zero": "not whole before"}, "fail", "tells page_zero 'not whole before' instead of 'kept'"),
+        (
+            10,
+            {"page_zero": "changed by a refused call"},
+            "fail",
+            "tells page_zero 'changed by a refused call' instead of 'kept'",
+        ),
+        (0, {}, "fail", "answered 0 instead of EPERM"),
+        (13, {"page_zero": "kept"}, "fail", "answered EACCES instead of EPERM"),
+        (1, {}, "error", "does not tell page_zero"),
+    ],
+)
+def test_what_became_of_the_page_at_address_zero_is_told_apart(errno, extra, status, reason):
+    rule = load_catalogue()["system-page-zero-sealed"]
+    probe = ProbeName("page-zero-munmap", "anon-rw", "exact", "P")
+    seen = page_zero(errno, **extra)
+    finding = judge_observation(rule, probe, Observation(probe.id, "P", 4096, 1, seen, seen), KERNEL)
+    assert finding.status == status
+    assert finding.reason.removeprefix("the control half ") == reason
+
+
+def test_a_list_of_mappings_that_cannot_be_read_gives_no_verdict():
+    rule = load_catalogue()["system-page-zero-sealed"]
+    probe = ProbeName("page-zero-munmap", "anon-rw", "exact", "P")
+    unread = Half("operation", "read of /proc/self/maps", 5, before=(UNIT + "-",))
+    finding = judge_observation(rule, probe, Observation(probe.id, "P", 4096, 1, unread, unread), KERNEL)
+    assert finding.status == "error"
 
 
 @pytest.mark.parametrize("extra", [{"rounds": 66}, {"outcomes_left_out": 1}])
