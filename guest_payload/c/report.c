@@ -354,20 +354,30 @@ long report_flush(void)
 	return out->sent;
 }
 
-/* Of a field so short that it is copied before its length is found. Halves write them: one may have no end. */
+/*
+ * Halves write what follows, into memory that they share with us. A broken kernel, or whatever ran wild in a half, may
+ * have put any byte there: what would spoil the line becomes '?'.
+ */
+static inline char printable(char byte)
+{
+	return byte >= ' ' && byte <= '~' && byte != '"' && byte != '\\' ? byte : '?';
+}
+
+/* Of a field so short that it is copied before its length is found. It may have no end. */
 static inline char *copy_field(char *to, const char *field, size_t size)
 {
 	for (size_t i = 0; i < size && field[i]; i++)
-		*to++ = field[i];
+		*to++ = printable(field[i]);
 	return to;
 }
 
-/* "PERMS BACKING[+OFFSET] DATA PRESENCE SEAL": no byte of it has to be escaped. */
+/* "PERMS BACKING[+OFFSET] DATA PRESENCE SEAL" */
 static char *copy_unit(char *to, const struct unit_fact *fact)
 {
 	if (!fact->mapped)
 		return copy(to, "-");
-	memcpy(to, fact->perms, 4);
+	for (int i = 0; i < 4; i++)
+		to[i] = printable(fact->perms[i]);
 	to[4] = ' ';
 	to = copy_field(to + 5, fact->backing, sizeof(fact->backing));
 	if (fact->offset >= 0) {
@@ -377,9 +387,9 @@ static char *copy_unit(char *to, const struct unit_fact *fact)
 	*to++ = ' ';
 	to = copy_field(to, fact->data, sizeof(fact->data));
 	to[0] = ' ';
-	to[1] = fact->presence;
+	to[1] = printable(fact->presence);
 	to[2] = ' ';
-	to[3] = fact->seal;
+	to[3] = printable(fact->seal);
 	return to + 4;
 }
 
@@ -400,24 +410,26 @@ static void put_units(const struct unit_fact *facts, int units)
 	put_until(copy(to, "]"));
 }
 
+/* A half that claims more numbers than it has room for, or less than none, is told with one more than there can be. */
 static void put_numbers(const int *values, int count)
 {
-	char *to = room_for(UNITS_MAX * (NUMBER_TEXT + 1) + 2);
+	char *to = room_for((UNITS_MAX + 1) * (NUMBER_TEXT + 1) + 2);
+	bool damaged = count < 0 || count > UNITS_MAX;
 
 	to = copy(to, "[");
-	for (int i = 0; i < count && i < UNITS_MAX; i++) {
+	for (int i = 0; i < (damaged ? UNITS_MAX : count); i++) {
 		if (i)
 			*to++ = ',';
 		to = copy_number(to, values[i]);
 	}
-	put_until(copy(to, "]"));
+	put_until(copy(to, damaged ? ",0]" : "]"));
 }
 
 static char *copy_division(char *to, const struct unit_fact *facts, int units)
 {
 	*to++ = '"';
 	for (int i = 0; i < units; i++)
-		*to++ = facts[i].mapped ? facts[i].division : '-';
+		*to++ = facts[i].mapped ? printable(facts[i].division) : '-';
 	*to++ = '"';
 	return to;
 }
