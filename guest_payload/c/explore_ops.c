@@ -171,13 +171,15 @@ static bool stamp(struct x_window *w, int fd, int start, int units)
 }
 
 /*
- * A file's part for unit i is where unit i's is, so that neighbours merge. What a step maps is another part than
- * what the window was made of, for nothing but the program's own stores may change what is mapped already.
+ * The range a step names, of so many bytes. A file's part for unit i is where unit i's is, so that neighbours merge.
+ * What a step maps is another part than what the window was made of, for nothing but the program's own stores may
+ * change what is mapped already.
  */
-long x_map(struct x_window *w, int start, int units, uint8_t kind, uint8_t prot, unsigned long flags)
+static long map_step(struct x_window *w, const struct x_step *s, size_t length, uint8_t kind, uint8_t prot,
+		     unsigned long flags)
 {
+	int start = s->start, units = s->units;
 	unsigned long sharing = kind == X_SHARED_ANON || kind == X_SHARED_FILE ? MAP_SHARED : MAP_PRIVATE;
-	size_t length = (size_t)units * w->unit;
 	long offset = 0;
 	int fd = -1;
 
@@ -192,6 +194,13 @@ long x_map(struct x_window *w, int start, int units, uint8_t kind, uint8_t prot,
 			return -1;
 	}
 	return sys(SYS_mmap, x_unit(w, start), length, x_prot(prot), sharing | flags, fd, offset);
+}
+
+long x_map(struct x_window *w, int start, int units, uint8_t kind, uint8_t prot, unsigned long flags)
+{
+	struct x_step step = {.start = (uint8_t)start, .units = (uint8_t)units};
+
+	return map_step(w, &step, bytes(w, &step), kind, prot, flags);
 }
 
 long x_map_unwritable(struct x_window *w, int start, int units, uint8_t prot, unsigned long flags)
@@ -232,7 +241,7 @@ static long do_mmap(struct x_window *w, const struct x_step *s, uint8_t *extra)
 {
 	static const unsigned long flags[] = {MAP_FIXED, MAP_FIXED_NOREPLACE, 0, MAP_FIXED | MAP_NORESERVE,
 					      MAP_FIXED | MAP_LOCKED, MAP_FIXED | MAP_POPULATE};
-	long at = x_map(w, s->start, s->units, s->a, s->b, flags[s->c % (sizeof(flags) / sizeof(*flags))]);
+	long at = map_step(w, s, bytes(w, s), s->a, s->b, flags[s->c % (sizeof(flags) / sizeof(*flags))]);
 
 	return placed(w, at, bytes(w, s), extra);
 }

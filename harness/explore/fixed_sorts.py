@@ -5,17 +5,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from harness.explore.operations import ADVICE, DISCARDS, MOVES, by_name
+from harness.explore.operations import ADVICE, DISCARDS, MOVES, SEALINGS, by_name
 from harness.explore.program import FLAGS, PLACES, TRAITS, UNITS_MAX, Program, Segment, Step
 from harness.explore.templates import (
     AFTER,
     BRK,
+    BY_ANOTHER,
     FORK,
     MADVISE,
     MREMAP,
     MSEAL,
     NONE,
-    OTHERWISE,
     PKEY_MPROTECT,
     RW,
     RWX,
@@ -42,7 +42,8 @@ def positions() -> Iterator[Program]:
                 yield Program(merged((*row, there)), (Step(MREMAP, 0, units, MOVES.index(way), to),))
     for n in (4, 8, 16):
         row = [Segment(1, RW if i % 2 else R, 1, WRITTEN) for i in range(n)]
-        for by in (0, *OTHERWISE):
+        yield Program(tuple(row), (Step(MSEAL, 0, n, SEALINGS.index("rounded")),))
+        for by in (0, *BY_ANOTHER):
             yield Program(tuple(row), (Step(MSEAL, 0, n, by=by),))
         for k in range(n):
             sealed = row[k]._replace(traits=WRITTEN | SEALED)

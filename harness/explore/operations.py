@@ -39,6 +39,13 @@ MOVES = ("same", "shrink", "grow", "grow-or-move", "to", "to-keep", "elsewhere",
 MAPPINGS = ("noreplace", "hint", "noreserve", "locked", "populate")
 SEALINGS = ("", "flags", "unaligned", "empty", "rounded", "too-long", "wraps", "tagged", "unaligned-empty")
 
+# Those whose length the kernel rounds up to whole pages. Of the other ranged ones, remap_file_pages rounds down,
+# userfaultfd refuses with EINVAL, mseal has ways of its own to be asked, and the rest are given no length.
+ROUNDING_UP = frozenset({
+    "munmap", "mmap", "mprotect", "pkey_mprotect", "mremap", "madvise", "mlock", "mbind", "msync", "name", "mincore",
+    "shmat", "brk",
+})  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Argument:
@@ -69,6 +76,11 @@ class Operation:
     clauses: tuple[str, ...]
     takes: tuple[Argument, ...] = ()
     ranged: bool = True
+
+    @property
+    def rounds_up(self) -> bool:
+        """Whether the kernel rounds its length up to whole pages, so that a step of it may be ``unrounded``."""
+        return self.name in ROUNDING_UP
 
     def words(self, a: int, b: int, c: int) -> list[str]:
         """The arguments as a person reads them."""

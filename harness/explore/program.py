@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 from harness.errors import UsageError
-from harness.explore.operations import ADVICE, OPERATIONS, PROTS, Operation, by_name
+from harness.explore.operations import ADVICE, OPERATIONS, PROTS, ROUNDING_UP, Operation, by_name
 
 UNITS_MAX, STEPS_MAX, SEGMENTS_MAX = 16, 32, 16
 SegmentKind = Literal["hole", "anon", "shared-anon", "shared-file", "private-file", "zero"]
@@ -75,7 +75,7 @@ class Step(NamedTuple):
 
     It is repeated ``times`` times. ``by`` are bits of ``BY``: another thread of the process does it, another process
     that shares the memory does it, or it is done without capabilities; and its length is no multiple of a page
-    (``unrounded``), which comes to the same pages.
+    (``unrounded``), which the kernel rounds up to the same pages. Only some operations do: ``ROUNDING_UP``.
     """
 
     op: int
@@ -95,6 +95,10 @@ class Step(NamedTuple):
     def over(self, start: int, units: int) -> Step:
         """The same on another range. Programs are made by the thousand a second, and ``_replace`` takes its time."""
         return Step(self.op, start, units, self.a, self.b, self.c, self.times, self.by)
+
+    def unrounded(self) -> Step:
+        """The same with a length that is no multiple of a page, where the kernel rounds that up; else as it is."""
+        return self._replace(by=self.by | UNROUNDED) if self.operation.rounds_up else self
 
     def to_bytes(self) -> bytes:
         """As it travels."""
@@ -239,6 +243,10 @@ def _step(line: str, width: int) -> Step:
         raise ValueError("times is 1 to 255")
     if by & BY["by-thread"] and by & ~UNROUNDED != BY["by-thread"]:
         raise ValueError("a second thread has the process's memory and its privileges: write by-thread alone")
+    if by & UNROUNDED and not operation.rounds_up:
+        raise ValueError(
+            f"{name} cannot be unrounded, only what rounds its length up: {', '.join(sorted(ROUNDING_UP))}"
+        )
     return Step(operation.number, start, units, a, b, c, times, by)
 
 

@@ -235,8 +235,8 @@ class Random:
             return step._replace(times=rng.choice((2, 3, 4, 8, 16)))
         if draw < 0.04:
             return step._replace(by=rng.choice(BY_ANOTHER))
-        if draw < 0.055 and step.operation.ranged:
-            return step._replace(by=UNROUNDED)
+        if draw < 0.055 and step.operation.rounds_up:
+            return step.unrounded()
         if step.op == MSEAL and step.a:
             return step._replace(b=rng.randrange(64))
         if step.op == WRITE:

@@ -92,7 +92,7 @@ static void *const unused[] = {(void *)store, (void *)told};
 def reproducer(program: Program, problem: StepProblem) -> str:
     """The C source. Raises ``UsageError`` for a program that is more than system calls in a row."""
     for step in program.steps:
-        by = step.by & ~UNROUNDED if step.operation.name in _UNROUNDED else step.by
+        by = step.by & ~UNROUNDED
         who = "".join(f" {word}" for word, bit in BY.items() if by & bit)
         if who or step.operation.name in ("fork", "rights", "pkey_mprotect"):
             raise UsageError(f"{step.operation.name}{who} has no C form yet")
@@ -152,13 +152,15 @@ def _prot(prot: int) -> str:
     return " | ".join(words) or "PROT_NONE"
 
 
-def _map(start: int, units: int, kind: int, prot: int, flags: str, shift: int) -> str:
+def _map(start: int, units: int, kind: int, prot: int, flags: str, shift: int, less: str = "") -> str:
     name = KINDS[kind]
     sharing = "MAP_SHARED" if name.startswith("shared") else "MAP_PRIVATE"
     anonymous = " | MAP_ANONYMOUS" if name in ("anon", "shared-anon") else ""
     descriptor = "-1" if anonymous else "zero" if name == "zero" else "file"
     offset = f"(off_t)({start + shift} * UNIT)" if descriptor == "file" else "0"
-    return f"mmap(at({start}), {units} * UNIT, {_prot(prot)}, {sharing}{anonymous}{flags}, {descriptor}, {offset})"
+    return (
+        f"mmap(at({start}), {units} * UNIT{less}, {_prot(prot)}, {sharing}{anonymous}{flags}, {descriptor}, {offset})"
+    )
 
 
 def _window(program: Program) -> Iterator[str]:
@@ -222,17 +224,18 @@ def _call(program: Program, s: Step) -> str:
     name = s.operation.name
     if name == "mmap":
         flags = _MAPPINGS[s.c % len(_MAPPINGS)]
-        return f"{_map(s.start, s.units, s.a, s.b, flags, program.units)} == MAP_FAILED ? -1 : 0"
+        return f"{_map(s.start, s.units, s.a, s.b, flags, program.units, _less(s))} == MAP_FAILED ? -1 : 0"
     if name not in _CALLS or (name == "madvise" and s.c):
         raise UsageError(f"{'process_madvise' if name == 'madvise' else name} has no C form yet")
     return _CALLS[name](s)
 
 
-_UNROUNDED = frozenset({"munmap", "mprotect", "madvise", "mlock", "msync", "name"})  # what is written by ``_range``
+def _less(s: Step) -> str:
+    return " - PAGE + 1" if s.by & UNROUNDED else ""
 
 
 def _range(s: Step) -> str:
-    return f"at({s.start}), {s.units} * UNIT" + (" - PAGE + 1" if s.by & UNROUNDED else "")
+    return f"at({s.start}), {s.units} * UNIT{_less(s)}"
 
 
 def _madvise(s: Step) -> str:
@@ -253,13 +256,16 @@ def _name(s: Step) -> str:
 
 def _shmat(s: Step) -> str:
     flags = ("SHM_REMAP", "SHM_REMAP | SHM_RDONLY", "SHM_REMAP | SHM_EXEC")[s.a % 3]
-    return f"(long)shmat(shmget(IPC_PRIVATE, {s.units} * UNIT, 0600), at({s.start}), {flags}) == -1 ? -1 : 0"
+    where = f"at({s.start}) + 1, SHM_RND | " if s.by & UNROUNDED else f"at({s.start}), "
+    return f"(long)shmat(shmget(IPC_PRIVATE, {s.units} * UNIT{_less(s)}, 0600), {where}{flags}) == -1 ? -1 : 0"
 
 
 def _mremap(s: Step) -> str:
     name = MOVES[s.a % len(MOVES)]
-    units = s.b if name in ("shrink", "grow", "grow-or-move") else arriving(s.a % len(MOVES), s.units)
-    old, new = f"{s.units} * UNIT", f"{units} * UNIT"
+    old = f"{s.units} * UNIT{_less(s)}"
+    new = f"{arriving(s.a % len(MOVES), s.units)} * UNIT{_less(s)}"
+    if name in ("shrink", "grow", "grow-or-move"):
+        new = f"{s.b} * UNIT"
     flags = {
         "same": "0",
         "shrink": "0",

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from harness.explore.operations import ADVICE, MOVES, by_name
-from harness.explore.program import BY, FLAGS, PLACES, STEPS_MAX, TRAITS, UNROUNDED, Program, Segment, Step
+from harness.explore.program import BY, FLAGS, PLACES, STEPS_MAX, TRAITS, Program, Segment, Step
 from harness.explore.refusal import refusal_of as refusal
 from harness.explore.state import TO, initial
 from harness.explore.templates import (
@@ -79,7 +79,8 @@ def exhaustive(n: int, rng: random.Random) -> Iterator[Program]:
 
 @cache
 def battery_of(prot: int, by: int) -> tuple[Step, ...]:
-    """What has to be refused of sealed memory in units 1 to 3, whatever has happened to it."""
+    """What has to be refused of sealed memory in units 1 to 3, whatever has happened to it. All of it may be
+    ``unrounded``."""
     munmap, mmap, mprotect = (by_name(name).number for name in ("munmap", "mmap", "mprotect"))
     steps = [
         Step(MREMAP, 1, 3, MOVES.index("elsewhere")),
@@ -197,7 +198,7 @@ def there_and_back(rng: random.Random) -> Iterator[Program]:
                 spans = (first, second, (0, _THERE))
                 steps += [s.over(a, u) for s, (a, u) in zip((there, back, back), spans, strict=True)]
                 if rng.random() < 0.3:
-                    steps[-2] = steps[-2]._replace(by=UNROUNDED)
+                    steps[-2] = steps[-2].unrounded()
             steps = [step for step in steps if not (locked and step.op == by_name("mlock").number)]
             traits = WRITTEN | SEALED | locked | (TRAITS["named"] if rng.random() < 0.3 else 0)
             prot, draw = rng.choice((RW, RW, R)), rng.random()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -22,15 +23,26 @@ from harness.explore.fixed_sorts import (
     positions,
     whole_tables,
 )
-from harness.explore.operations import ADVICE, DISCARDS, OPERATIONS, PROTS, by_name
+from harness.explore.operations import ADVICE, DISCARDS, OPERATIONS, PROTS, ROUNDING_UP, by_name
 from harness.explore.pasts import pasts
-from harness.explore.program import BY, FLAGS, KINDS, PLACES, STEPS_MAX, TRAITS, Program, Step, parse_program
+from harness.explore.program import (
+    BY,
+    FLAGS,
+    KINDS,
+    PLACES,
+    STEPS_MAX,
+    TRAITS,
+    UNROUNDED,
+    Program,
+    Step,
+    parse_program,
+)
 from harness.explore.random_programs import Random, Weighted
 from harness.explore.shrink import size, smaller
-from harness.explore.sorts import in_turn, there_and_back, together
+from harness.explore.sorts import consequences, in_turn, there_and_back, together
 from harness.explore.source import ProgramSource, whole_process_first
 from harness.explore.state import REMAP_FILE
-from harness.explore.templates import MSEAL, TEMPLATES, variants
+from harness.explore.templates import FORBIDDEN, MSEAL, TEMPLATES, variants
 from harness.explore.wire import encode, shape_of
 
 
@@ -244,7 +256,7 @@ def test_where_memory_may_grow_down_nothing_else_lies_near() -> None:
     source = ProgramSource(5)
     growing = [p for _ in range(6) for p in source.batch(1024, 64) if any(s.traits & bit for s in p.segments)]
     assert len(growing) > 20
-    for program in set(growing) - not_to:
+    for program in {replace(p, flags=0) for p in growing} - not_to:  # some come among a crowd
         kinds = [KINDS[s.kind] for s in program.segments]
         assert PLACES[program.place] == "4gib" and set(kinds[kinds[0] == "hole" :]) == {"anon"}
 
@@ -318,6 +330,29 @@ def test_who_does_a_step_survives_its_text_and_becomes_plainer() -> None:
     plainer = {smaller.steps[0].by for smaller in smaller(program) if smaller.steps}
     assert plainer >= {BY["by-process"], BY["without-privilege"]}
     assert parse_program("window 1 x 1 page, usual: anon rw sealed\nmunmap 0-0 by-thread unrounded").steps[0].by == 17
+
+
+@pytest.mark.parametrize(
+    "step",
+    ("write 0-0 7", "read 0-0", "mseal 0-0", "remap_file_pages 0-0 1", "userfaultfd 0-0 missing", "shmdt 0-0",
+     "move_pages 0-0 to-0", "fork stays"),
+)  # fmt: skip
+def test_only_what_rounds_a_length_up_can_be_unrounded(step: str) -> None:
+    name = step.split(maxsplit=1)[0]
+    with pytest.raises(UsageError, match=f"program:2: {name} cannot be unrounded, only .*brk, .*munmap"):
+        parse_program(f"window 1 x 1 page, usual: anon rw sealed\n{step} unrounded")
+
+
+def test_no_generated_step_is_unrounded_that_cannot_be() -> None:
+    """What the bit would change nothing of looks as if it asked more than it does, and is not read back."""
+    drawn = Random(1)
+    by_chance = [drawn.program() for _ in range(10000)]
+    listed = [positions(), consequences(random.Random(1)), there_and_back(random.Random(1))]
+    steps = {step for program in itertools.chain(by_chance, *listed) for step in program.steps}
+    unrounded = {step.operation.name for step in steps if step.by & UNROUNDED}
+    assert {"munmap", "mmap", "mprotect", "mremap", "madvise", "mlock", "mbind", "name", "shmat"} <= unrounded
+    assert unrounded <= ROUNDING_UP
+    assert {step.operation.name for step in FORBIDDEN} <= ROUNDING_UP  # of which all steps are made so together
 
 
 def test_everybody_who_can_do_a_step_does_some() -> None:

@@ -59,8 +59,33 @@ def test_a_length_that_is_no_multiple_of_a_page_is_written_so(tmp_path: Path) ->
     source = tmp_path / "unrounded.c"
     source.write_text(text)
     compile_static([source], "x86_64", "unrounded")
-    with pytest.raises(UsageError, match="mremap unrounded has no C form"):
-        reproducer(parse_program(f"{head}mremap 0-0 same unrounded"), PROBLEM)
+
+
+def test_whatever_can_be_unrounded_is_written_so(tmp_path: Path) -> None:
+    """What the executor does with each, and nothing that has a C form is without this one."""
+    head = "window 4 x 2 pages, usual: anon 4 rw sealed\n"
+    calls = {
+        "mmap 0-1 anon r": "mmap(at(0), 2 * UNIT - PAGE + 1, PROT_READ,",
+        "mremap 0-1 same": "mremap(at(0), 2 * UNIT - PAGE + 1, 2 * UNIT - PAGE + 1, 0)",
+        "mremap 0-1 shrink 1": "mremap(at(0), 2 * UNIT - PAGE + 1, 1 * UNIT, 0)",
+        "mremap 0-0 to-longer 2": "mremap(at(0), 1 * UNIT - PAGE + 1, 2 * UNIT - PAGE + 1, ",
+        "mremap 0-0 double 2": "mremap(at(0), 0, 1 * UNIT - PAGE + 1, ",
+        "shmat 1-1": "shmat(shmget(IPC_PRIVATE, 1 * UNIT - PAGE + 1, 0600), at(1) + 1, SHM_RND | SHM_REMAP)",
+    }
+    for call, written in calls.items():
+        assert written in reproducer(parse_program(f"{head}{call} unrounded"), PROBLEM)
+    source = tmp_path / "unrounded.c"
+    source.write_text(reproducer(parse_program(head + "".join(f"{call} unrounded\n" for call in calls)), PROBLEM))
+    compile_static([source], "x86_64", "unrounded")
+    for template in TEMPLATES:
+        step = variants(template, 4)[-1]
+        try:
+            rounded = reproducer(parse_program(f"{head}{step}"), PROBLEM)
+        except UsageError:
+            continue
+        if step.operation.rounds_up:
+            assert "- PAGE + 1" in reproducer(parse_program(f"{head}{step} unrounded"), PROBLEM)
+        assert "- PAGE + 1" not in rounded
 
 
 def test_what_is_more_than_calls_in_a_row_is_refused() -> None:
