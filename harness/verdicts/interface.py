@@ -27,7 +27,7 @@ def judge_interface(case: Case) -> Judgement:
             return finding
     for name, half, expect in halves:
         if expect is not None and (missing := [key for key, _ in expect.facts if key not in half.extra]):
-            return Judgement("error", f"the {name} half does not tell {', '.join(missing)}")
+            return Judgement("miss", f"the {name} half does not tell {', '.join(missing)}, as payloads once did not")
     return _divided(case) or invariant(rule, seen) or PASS
 
 
