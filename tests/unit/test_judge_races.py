@@ -106,8 +106,8 @@ def test_a_control_in_which_no_call_returned_proves_nothing():
     [
         ((0, 0), "fail", "the sealed half tells mprotect_after '0' instead of 'EPERM'"),
         ((1, 1), "fail", "the control half tells mprotect_after 'EPERM' instead of '0'"),
-        ((0, None), "miss", "the sealed half does not tell mprotect_after"),
-        ((None, 1), "miss", "the control half does not tell mprotect_after"),
+        ((0, None), "miss", "the sealed half does not tell mprotect_after, as payloads once did not"),
+        ((None, 1), "miss", "the control half does not tell mprotect_after, as payloads once did not"),
     ],
 )
 def test_whether_the_mapping_is_sealed_in_the_end_is_asked(after, status, reason):
@@ -134,7 +134,7 @@ def page_zero(errno: int, **extra: str | int) -> Half:
         ),
         (0, {}, "fail", "answered 0 instead of EPERM"),
         (13, {"page_zero": "kept"}, "fail", "answered EACCES instead of EPERM"),
-        (1, {}, "miss", "does not tell page_zero"),
+        (1, {}, "miss", "does not tell page_zero, as payloads once did not"),
     ],
 )
 def test_what_became_of_the_page_at_address_zero_is_told_apart(errno, extra, status, reason):
