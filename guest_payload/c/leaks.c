@@ -15,16 +15,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "listing.h"
 #include "payload.h"
 
 #define LIST "/sys/kernel/debug/kmemleak"
 
 enum { OLD_ENOUGH_S = 6, LINES_MAX = 3000, STACKS = 16 };
-
-static bool starts(const char *line, const char *with)
-{
-	return !strncmp(line, with, strlen(with));
-}
 
 /* The log drops lines that come fast unless it was told not to, and says that they were written. */
 static bool log_takes_all(void)
@@ -32,7 +28,7 @@ static bool log_takes_all(void)
 	char setting[32];
 
 	read_text("/proc/sys/kernel/printk_devkmsg", setting, sizeof(setting));
-	return starts(setting, "on");
+	return begins(setting, "on");
 }
 
 static int cannot(const char *what)
@@ -73,7 +69,7 @@ static bool search(int list)
 /* Of each object the first bytes are shown, which nobody reads. */
 static bool shows_bytes(const char *line)
 {
-	return starts(line, "  hex dump") || (starts(line, "    ") && line[4] && line[5] && line[6] == ' ');
+	return begins(line, "  hex dump") || (begins(line, "    ") && line[4] && line[5] && line[6] == ' ');
 }
 
 /* Each line of the list as one of the log. What was lost last stands last: a list that is cut would not tell it. */

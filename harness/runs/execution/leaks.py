@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.guests.model import Exited, Guest, Output
 from harness.kernels.model import Kernel
-from harness.observations.stream import printable
+from harness.runs.execution.payload_stream import error_tail
 from harness.runs.model import Cell, Workload
 
 
@@ -33,5 +33,4 @@ def look_for_leaks(guest: Guest, program: str) -> str:
                 status = event.status
     if status == 0:
         return ""
-    said = " | ".join(printable(line) for line in bytes(errors).splitlines() if line.strip())
-    return f"the kernel did not look for memory it has lost: {said or 'the guest did not say why'}"
+    return f"the kernel did not look for memory it has lost: {error_tail(bytes(errors)) or 'it did not say why'}"

@@ -171,5 +171,10 @@ def why_incomplete(workload: Workload, collector: Collector, exited: Exited, err
         ending = f"the payload exited with status {exited.status}"
     else:
         ending = f"the payload ended after {len(collector.observations)} of {len(workload.planned)} observations"
-    tail = [printable(line) for line in errors.splitlines() if line.strip()][-_STDERR_LINES:]
-    return f"{ending}: {' | '.join(tail)}" if tail else ending
+    said = error_tail(errors)
+    return f"{ending}: {said}" if said else ending
+
+
+def error_tail(errors: bytes) -> str:
+    """The last lines of what a program wrote about its errors, as one."""
+    return " | ".join([printable(line) for line in errors.splitlines() if line.strip()][-_STDERR_LINES:])
