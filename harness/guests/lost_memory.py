@@ -20,12 +20,14 @@ _ALLOCATOR = re.compile(r"_*(?:kmem_cache_alloc|kmalloc|kzalloc|kvmalloc|kcalloc
 
 
 class LostMemory:
-    """One object while its lines are read. ``ours`` says that a process of ours had asked for it, ``probe`` which one's
-    that was, "" where it ran more than one; ``lines`` are those worth quoting."""
+    """One object while its lines are read. ``ours`` says that a process of ours may have asked for it: nothing is told
+    of a process that is not named. ``probe`` is which one's that was, "" where it ran more than one; ``lines`` are
+    those worth quoting."""
 
     def __init__(self, message: str) -> None:
         self.lines: list[str] = []
-        self.ours, self.probe, self._function = False, "", ""
+        self.ours, self.probe, self._function = True, "", ""
+        self._named = False
         self._object = re.sub(r"0x[0-9a-f]+ |:$", "", message)  # the same wherever it lay
 
     @property
@@ -37,7 +39,9 @@ class LostMemory:
         """Take one more line. ``planned`` are the ids of the payload's plan, in which processes are named."""
         line = message.removeprefix("kmemleak: ")
         if by := _BY.match(line):
-            self.ours = by["ours"] is not None
+            if self._named:  # of another object, whose first line is lost
+                return
+            self._named, self.ours = True, by["ours"] is not None
             self.probe = planned[int(by["place"])] if by["place"] and int(by["place"]) < len(planned) else ""
             self.lines.append(line.strip())
         elif frame := _FRAME.match(line):

@@ -101,6 +101,11 @@ def test_a_control_in_which_no_call_returned_proves_nothing():
     )  # fmt: skip
 
 
+def test_what_a_control_leaves_open_excuses_no_wrong_answer_beside_it():
+    finding = answers("0 0 kept kept 200 1", "- - - kept 20 1")
+    assert (finding.status, finding.kind) == ("fail", "interface")
+
+
 @pytest.mark.parametrize(
     ("after", "status", "reason"),
     [

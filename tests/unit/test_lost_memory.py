@@ -96,6 +96,23 @@ def kernel(**config: str) -> Kernel:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("kept", [1, 2], ids=["cut after its first line", "another report in between"])
+def test_an_object_whose_process_is_not_told_may_be_ours(kept: int) -> None:
+    marks, item = LIST.format(comm="probe-1", at="").split("[  19.100000]", 1)
+    first, *more = f"[  19.100000]{item}".splitlines(keepends=True)
+    torn = "" if kept == 1 else "[  19.100000] WARNING: CPU: 0 PID: 1 at x.c:1 x+0x1/0x2\n" + "".join(more)
+    text = marks + first + torn
+    crashes = find_crashes(text, PLANNED)
+    assert (crashes[0].kind, crashes[0].fatal) == ("leak", True)
+    assert unplaced(text, crashes)
+
+
+def test_an_object_whose_first_line_is_lost_takes_nothing_from_the_one_before() -> None:
+    _, *more = LIST.format(comm="init", at="").splitlines(keepends=True)[2:]
+    (crash,) = find_crashes(LIST.format(comm="probe-1", at="") + "".join(more), PLANNED)
+    assert (crash.fatal, crash.during) == (True, PLANNED[1])
+
+
 C = replace(WORKLOAD, name="c")
 
 
