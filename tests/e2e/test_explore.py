@@ -152,7 +152,7 @@ def test_a_run_explores_after_its_probes(tmp_path: Path, name: str, status: str)
     results = {r.rule.id: r for r in load_run(only_run(tmp_path), load_catalogue()).results[f"{name}.x86_64"]}
     assert set(EXPLORE_RULES) <= set(results)
     assert results["explore-exactly-sealed"].status == status
-    assert results["explore-refused"].status == "pass"
+    assert results["explore-refused"].status in {"pass", status}  # a second's programs may meet the same defect there
 
 
 @pytest.mark.parametrize("arch", ["x86_64", "arm64"])
