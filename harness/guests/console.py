@@ -127,6 +127,7 @@ _MARK = re.compile(
 _LANE = re.compile(r"(?:Comm: |in process |by task )sealmatrix-(?P<lane>\d+)(?:/| |$)")
 # A process that runs many probes is named for the one it runs, by its place in the plan (guest_payload/c/half.c).
 _PLACE = re.compile(r"(?:Comm: |in process |by task )probe-(?P<place>\d+)(?:/| |$)")
+_DROPPED = re.compile(r"\*\* \d+ printk messages? dropped \*\*")  # kernel/printk/: the console was too slow
 _STAMP = re.compile(r"(?:<\d+>)?\[ *\d+\.\d{6}\](?:\[ *[TC]\d+[^\]]{0,32}\])? ?")
 _GLUED = re.compile(r"(?<=.)(?=\[ *\d+\.\d{6}\])")
 _CONTROL = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|c)?|[^\t\x20-\x7e\u00a1-\uffff]")
@@ -196,11 +197,8 @@ class Running:
 
 
 def find_crashes(text: str, planned: Sequence[str] = ()) -> tuple[Crash, ...]:
-    """Return the reports on a console, oldest first: every crash, and the first ``MAX_REPORTS`` of the notes. Of what
-    was lost alike there is one.
-
-    ``planned`` are the ids of the payload's plan, in which marks and the names of processes count. Any text is valid
-    input.
+    """Return the reports on any text, oldest first: every crash, and the first ``MAX_REPORTS`` of the notes. Of what
+    was lost alike there is one. ``planned`` is the payload's plan, in which marks and the names of processes count.
     """
     found: list[Crash] = []
     notes = 0
@@ -239,16 +237,18 @@ def unplaced(text: str, crashes: Sequence[Crash]) -> str:
     """Say why what a console tells cannot be put down to the probes that ran, "" when it can.
 
     Without a mark nothing can. A crash after the first mark that belongs to no probe came from one nevertheless, or
-    from what one left behind. One before it is the boot's own, which no probe is to blame for.
+    from what one left behind; one before it is the boot's own. What was dropped after it may have been a report.
     """
-    first = next((number for number, message in messages(text) if _MARK.match(message)), None)
+    told = list(messages(text))
+    first = next((number for number, message in told if _MARK.match(message)), None)
     if first is None:
         return "the console log has no probe marks, so its reports cannot be assigned to probes"
-    late = next((crash for crash in crashes if crash.fatal and not crash.suspects and crash.line > first), None)
-    if late is None:
-        return ""
-    how = "asked for by a process that runs several probes" if late.kind == "leak" else "when no probe ran"
-    return f"{late.title}, {how}"
+    if late := next((crash for crash in crashes if crash.fatal and not crash.suspects and crash.line > first), None):
+        how = "asked for by a process that runs several probes" if late.kind == "leak" else "when no probe ran"
+        return f"{late.title}, {how}"
+    if any(number > first and _DROPPED.match(message) for number, message in told):
+        return "the kernel dropped messages while probes ran, and a report may have been among them"
+    return ""
 
 
 class _Leak:

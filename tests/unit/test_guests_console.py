@@ -306,6 +306,8 @@ def test_a_report_that_goes_on_in_another_lane_suspects_both() -> None:
         (KASAN + "sealmatrix: begin a\nsealmatrix: end\n", ""),  # the boot's own
         ("sealmatrix: begin a\n" + KASAN + "sealmatrix: end\n", ""),  # the probe's verdict tells it
         ("sealmatrix: begin a\nsealmatrix: end\nWARNING: at f+0x1/0x2\n", ""),
+        ("sealmatrix: begin a\n** 12 printk messages dropped **\nsealmatrix: end\n", "dropped messages while probes ran"),
+        ("** 12 printk messages dropped **\nsealmatrix: begin a\nsealmatrix: end\n", ""),
     ],
 )
 def test_what_a_console_tells_must_be_some_probes(console: str, why: str) -> None:
