@@ -18,7 +18,7 @@ from harness.kernels.resolve import provide
 from harness.kernels.store import Store
 from harness.matrix.load import default_path, load_matrix, lock_path
 from harness.matrix.model import CellSpec, Matrix
-from harness.matrix.plan import DEFAULT, plan_cells, selected_crosscheck, selected_explore, selected_probes
+from harness.matrix.plan import plan_cells, selected_crosscheck, selected_explore, selected_probes
 from harness.model.architectures import ARCHES, this_arch
 
 NONE = "none"
@@ -59,7 +59,7 @@ class Meant:
 
 
 def meant_cells(matrix: Matrix, words: Words, say: Progress) -> Meant:
-    """Read the words. A kernel that was given is asked the default probes, and stands beside a selection.
+    """Read the words. A kernel that was given is asked every probe, or those of the selection that is named with it.
 
     Raises ``UsageError`` for a word that names nothing.
     """
@@ -85,16 +85,14 @@ def meant_cells(matrix: Matrix, words: Words, say: Progress) -> Meant:
     specs = _once(specs)
     matrix, baselines, against = _baselines(matrix, specs, words, reading)
     specs = _once((*specs, *baselines))
-    selection = words.selection or (DEFAULT if given and DEFAULT in matrix.selections else None)
-    if given and selection is None:
-        return Meant(matrix=matrix, specs=specs, probes=(), crosscheck=(), against=against)
+    asked = (*given, *globs)
     return Meant(
         matrix=matrix,
         specs=specs,
         against=against,
-        probes=selected_probes(matrix, selection=selection, kernels=() if given else globs),
-        crosscheck=selected_crosscheck(matrix, selection=selection, kernels=() if given else globs),
-        explore=selected_explore(matrix, selection=selection, kernels=() if given else globs),
+        probes=selected_probes(matrix, selection=words.selection, kernels=asked),
+        crosscheck=selected_crosscheck(matrix, selection=words.selection, kernels=asked),
+        explore=selected_explore(matrix, selection=words.selection, kernels=asked),
     )
 
 

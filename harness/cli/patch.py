@@ -23,7 +23,7 @@ from harness.kernels.series import Series, read_series
 from harness.kernels.store import Store
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import KernelSpec, Matrix
-from harness.matrix.plan import plan_cells, selected_probes
+from harness.matrix.plan import plan_cells
 from harness.model.architectures import ARCHES, Arch, this_arch
 from harness.reports.compare_json import comparison_json
 from harness.reports.mail import SeriesTested, mail_text
@@ -62,7 +62,7 @@ BASE, PATCHED = "base", "patched"
     "probes",
     multiple=True,
     metavar="GLOB",
-    help="Select probes by id [default: those of the selection default].",
+    help="Select probes by id [default: all].",
 )
 @shared.RULES
 @shared.results()
@@ -100,9 +100,7 @@ def patch(
         found = read_series(series, tree.expanduser().absolute(), store, lambda text: say("", "", text), base)
         matrix = _matrix(load_matrix(default_path()), found, arches or (this_arch(),))
         specs = plan_cells(matrix, kernels=[BASE, PATCHED])
-        options = Options(
-            results, ("sealmatrix", *masked_words(sys.argv[1:])), probes=probes or selected_probes(matrix)
-        )
+        options = Options(results, ("sealmatrix", *masked_words(sys.argv[1:])), probes=probes)
         against = {s.id: s.id.replace(PATCHED, BASE, 1) for s in specs if s.kernel.name == PATCHED}
         composed = compose_matrix(options, matrix, specs, say, against=against)
     folder, cells = composed.plan.folder, [cell.id for cell in composed.plan.cells]

@@ -130,10 +130,13 @@ def _also(matrix: Matrix) -> Mapping[str, tuple[str, ...]]:
 
 
 def _beside_default(own: Mapping[str, KernelSpec], default: Selection) -> Selection:
-    """What a person's file without selections means: his kernels, on every architecture they have, and the default."""
+    """What a person's file without selections means: his kernels, on every architecture they have, and the default's.
+
+    They are asked everything, like every kernel that somebody names.
+    """
     kernels = (*own, *(name for name in default.kernels if name not in own))
     arches = tuple(a for a in ARCHES if a in default.arches or any(a in spec.arches for spec in own.values()))
-    return replace(default, kernels=kernels, arches=arches)
+    return replace(default, kernels=kernels, arches=arches, probes=())
 
 
 def _kernel(name: str, entry: KernelEntry, folder: Path) -> KernelSpec:

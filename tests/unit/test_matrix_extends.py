@@ -9,7 +9,7 @@ import pytest
 from harness.errors import ConfigError, UsageError
 from harness.matrix.load import load_matrix, shipped_path
 from harness.matrix.model import Matrix
-from harness.matrix.plan import plan_cells
+from harness.matrix.plan import plan_cells, selected_probes
 
 MINE = "  mine: {source: file, image: Image, architectures: [arm64]}\n"
 
@@ -35,8 +35,9 @@ def test_own_kernels_stand_beside_the_shipped_ones(tmp_path: Path) -> None:
 
 def test_without_selections_the_default_is_the_own_kernels_beside_the_shipped_default(tmp_path: Path) -> None:
     shipped = load_matrix(shipped_path())
-    cells = plan_cells(load(tmp_path, f"kernels:\n{MINE}"))
-    assert {cell.id for cell in cells} == {"mine.arm64"} | {cell.id for cell in plan_cells(shipped)}
+    matrix = load(tmp_path, f"kernels:\n{MINE}")
+    assert {cell.id for cell in plan_cells(matrix)} == {"mine.arm64"} | {cell.id for cell in plan_cells(shipped)}
+    assert selected_probes(matrix) == (), "own kernels are asked everything, as those that are named are"
 
 
 def test_an_own_selection_wins_and_may_name_shipped_kernels(tmp_path: Path) -> None:
