@@ -29,6 +29,7 @@ from harness.kernels.store import default_root
 from harness.kernels.tree_source import fragment_file
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import Profile
+from harness.matrix.plan import selected_probes
 from harness.model.architectures import Arch
 from harness.mutants.catalogue import choose, load_mutants
 from harness.mutants.exploring import ExploreSuite
@@ -143,6 +144,7 @@ def show_mutant(name: str, results: Path, as_json: bool) -> None:
 @click.option(
     "-r", "--run", "probes", multiple=True, metavar="GLOB", help="Only these probes of our suite; repeatable."
 )
+@click.option("-s", "--selection", metavar="NAME", help="Only the probes of this selection of kernels.yaml.")
 @click.option(
     "--explore",
     "exploring",
@@ -178,6 +180,7 @@ def run_them(
     fragments: tuple[Path, ...],
     only: tuple[str, ...],
     probes: tuple[str, ...],
+    selection: str | None,
     exploring: str | None,
     seed: int,
     suite: str | None,
@@ -196,10 +199,13 @@ def run_them(
 
     Exit status: 0 every mutant was killed, 1 one survived, 3 one gave no answer, 130 interrupted.
     """
-    if exploring and (suite or probes):
-        raise click.UsageError("--explore cannot be combined with --run or --suite")
-    if suite and probes:
-        raise click.UsageError("--run selects probes of our own suite; a --suite takes --suite-arg")
+    if exploring and (suite or probes or selection):
+        raise click.UsageError("--explore cannot be combined with --run, --selection or --suite")
+    if suite and (probes or selection):
+        raise click.UsageError("--run and --selection mean probes of our own suite; a --suite takes --suite-arg")
+    if probes and selection:
+        raise click.UsageError("--run and --selection exclude each other; give one")
+    probes = selected_probes(load_matrix(default_path()), selection=selection) if selection else probes
     if whole and not mechanical:
         raise click.UsageError("--whole belongs to --mechanical; the catalogue's mutants are asked every rule anyway")
     hush(quiet or as_json)

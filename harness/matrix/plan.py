@@ -48,10 +48,13 @@ def plan_cells(
 
 
 def selected_probes(matrix: Matrix, *, selection: str | None = None, kernels: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the globs of the probes that ``plan_cells`` with the same words means; none for all of them."""
+    """Return the globs of the probes that ``plan_cells`` with the same words means; none for all of them.
+
+    Raises ``UsageError`` for a selection that there is not.
+    """
     if kernels and selection is None:
         return ()
-    return matrix.selections[selection or DEFAULT].probes
+    return _named(matrix, selection or DEFAULT).probes
 
 
 def selected_crosscheck(
@@ -103,10 +106,14 @@ def _chosen(matrix: Matrix, selection: str | None, patterns: Sequence[str]) -> t
     return pool if not patterns else _matching(pool, patterns, where)
 
 
-def _selected(matrix: Matrix, name: str) -> tuple[_Choice, ...]:
+def _named(matrix: Matrix, name: str) -> Selection:
     if name not in matrix.selections:
         raise UsageError(f"{matrix.path}: unknown selection {name!r}{nearest(name, matrix.selections)}")
-    wish = matrix.selections[name]
+    return matrix.selections[name]
+
+
+def _selected(matrix: Matrix, name: str) -> tuple[_Choice, ...]:
+    wish = _named(matrix, name)
     own = _wished(matrix, wish)
     return own + tuple(choice for other in wish.also for choice in _wished(matrix, matrix.selections[other]))
 
