@@ -49,6 +49,10 @@ def test_globs(payload: Payload, globs: tuple[str, ...], planned: tuple[str, ...
 def test_no_probe_left_is_bad_input(payload: Payload) -> None:
     with pytest.raises(UsageError, match="no probe matches"):
         workload(payload, ("!*",), 1, kmsg=True)
+    with pytest.raises(UsageError, match="no probe matches munmapp/"):
+        workload(payload, ("munmap/*", "munmapp/*"), 1, kmsg=True)  # what was meant would not have been asked
+    with pytest.raises(UsageError, match="no probe matches !race/"):
+        workload(payload, ("!race/*",), 1, kmsg=True)
 
 
 @pytest.mark.parametrize(("need", "least"), [("hugepages", 10), ("swap", 2)])

@@ -149,10 +149,17 @@ def probes_meant(globs: Sequence[str], rules: Sequence[str]) -> tuple[str, ...]:
 
 
 def workload(payload: Payload, globs: Sequence[str], probe_seconds: float, *, kmsg: bool) -> Workload:
-    """The payload with its arguments; a glob after ``!`` leaves probes out. ``UsageError`` when no probe is left."""
+    """The payload with its arguments; a glob after ``!`` leaves probes out.
+
+    ``UsageError`` for a glob that means no probe, and when none is left.
+    """
     planned = chosen(payload.probes, globs)
-    if not planned:
-        raise UsageError(f"no probe matches {some_of(globs)}; to list a rule's probes: sealmatrix rules show RULE")
+    ids = {ProbeName(p.operation, p.region, p.span, p.layout).id for p in payload.probes}
+    words = {glob: glob.removeprefix("!") for glob in globs}
+    vain = [glob for glob, word in words.items() if word not in ids and not any(map(matcher([word]), ids))]
+    if vain or not planned:
+        word = some_of(vain or globs)
+        raise UsageError(f"no probe matches {word}; to list a rule's probes: sealmatrix rules show RULE")
     arguments = _options(globs, probe_seconds, kmsg=kmsg)
     return Workload("c", payload.id, payload.sha256, program_bytes(payload.path, payload.sha256), arguments, planned)
 
