@@ -6,8 +6,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from harness.errors import GuestError
 from harness.explore.executor import Executor
-from harness.guests.console import Crash, find_crashes
+from harness.guests.console import DROPPED, Crash, find_crashes
 from harness.guests.model import Guest
 
 BootGuest = Callable[[], Guest]
@@ -38,10 +39,16 @@ class ProgramGuest:
         return self._executor
 
     def reports(self) -> list[Crash]:
-        """What the console says that it did not say before, and that counts."""
+        """What the console says that it did not say before, and that counts.
+
+        Raises ``GuestError`` where the kernel dropped messages, and what is left of them is no report.
+        """
         text = self._console()
         news, self._read = text[self._read :], len(text)
-        return [crash for crash in find_crashes(news) if counts(crash)]
+        found = [crash for crash in find_crashes(news) if counts(crash)]
+        if not found and DROPPED.search(news):
+            raise GuestError("the kernel dropped messages, and a report may have been among them")
+        return found
 
     def _console(self) -> str:
         path: Path | None = self._guest.console if self._guest else None

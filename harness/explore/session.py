@@ -265,7 +265,9 @@ class Explorer:
 
     def lost(self, programs: Sequence[Program], lost: GuestError, outcome: Exploration) -> None:
         """A guest that went away: a finding where its console says why, else the answer is incomplete."""
-        reports = self._guest.reports()
+        reports: Sequence[Crash] = ()
+        with suppress(GuestError):
+            reports = self._guest.reports()
         self.stop()
         if not reports:
             outcome.lost = str(lost)

@@ -127,7 +127,7 @@ _MARK = re.compile(
 _LANE = re.compile(r"(?:Comm: |in process |by task )sealmatrix-(?P<lane>\d+)(?:/| |$)")
 # A process that runs many probes is named for the one it runs, by its place in the plan (guest_payload/c/half.c).
 _PLACE = re.compile(r"(?:Comm: |in process |by task )probe-(?P<place>\d+)(?:/| |$)")
-_DROPPED = re.compile(r"\*\* \d+ printk messages? dropped \*\*")  # kernel/printk/: the console was too slow
+DROPPED = re.compile(r"\*\* \d+ printk messages? dropped \*\*")  # kernel/printk/: the console was too slow
 _STAMP = re.compile(r"(?:<\d+>)?\[ *\d+\.\d{6}\](?:\[ *[TC]\d+[^\]]{0,32}\])? ?")
 _GLUED = re.compile(r"(?<=.)(?=\[ *\d+\.\d{6}\])")
 _CONTROL = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|c)?|[^\t\x20-\x7e\u00a1-\uffff]")
@@ -246,7 +246,7 @@ def unplaced(text: str, crashes: Sequence[Crash]) -> str:
     if late := next((crash for crash in crashes if crash.fatal and not crash.suspects and crash.line > first), None):
         how = "asked for by a process that runs several probes" if late.kind == "leak" else "when no probe ran"
         return f"{late.title}, {how}"
-    if any(number > first and _DROPPED.match(message) for number, message in told):
+    if any(number > first and DROPPED.match(message) for number, message in told):
         return "the kernel dropped messages while probes ran, and a report may have been among them"
     return ""
 

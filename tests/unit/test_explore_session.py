@@ -165,6 +165,13 @@ def test_a_warning_on_the_console_is_a_finding_with_its_program(tmp_path: Path, 
     assert str(finding.program) == "window 3 x 1 page, usual: anon 3 rw\nmseal 0-2"
 
 
+def test_where_the_kernel_dropped_messages_nobody_knows(tmp_path: Path, clock: list[float]) -> None:
+    kernel = PromisingKernel(tmp_path, shouts=lambda program: "** 7 printk messages dropped **\n")
+    outcome = explored(kernel, clock)
+    assert "dropped messages" in outcome.lost and not outcome.findings
+    assert Explored("k", "x86_64", outcome).exit_code == 3
+
+
 def test_a_guest_that_goes_away_without_a_word_is_no_answer(tmp_path: Path, clock: list[float]) -> None:
     outcome = explored(PromisingKernel(tmp_path, dies=lambda program: True), clock)
     assert outcome.lost and not outcome.findings
