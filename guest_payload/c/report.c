@@ -334,7 +334,6 @@ void report_begin(const char *probe, int lane)
 	if (lane != NO_LANE)
 		put_number_field("lane", lane);
 	end_line();
-	send();
 }
 
 void report_batch(const char *first, int probes, int lane)
