@@ -51,8 +51,7 @@ def test_no_probe_left_is_bad_input(payload: Payload) -> None:
         workload(payload, ("!*",), 1, kmsg=True)
     with pytest.raises(UsageError, match="no probe matches munmapp/"):
         workload(payload, ("munmap/*", "munmapp/*"), 1, kmsg=True)  # what was meant would not have been asked
-    with pytest.raises(UsageError, match="no probe matches !race/"):
-        workload(payload, ("!race/*",), 1, kmsg=True)
+    assert workload(payload, ("!race/*",), 1, kmsg=True).planned
 
 
 @pytest.mark.parametrize(("need", "least"), [("hugepages", 10), ("swap", 2)])

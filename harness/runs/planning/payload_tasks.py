@@ -151,12 +151,11 @@ def probes_meant(globs: Sequence[str], rules: Sequence[str]) -> tuple[str, ...]:
 def workload(payload: Payload, globs: Sequence[str], probe_seconds: float, *, kmsg: bool) -> Workload:
     """The payload with its arguments; a glob after ``!`` leaves probes out.
 
-    ``UsageError`` for a glob that means no probe, and when none is left.
+    ``UsageError`` for a glob that means no probe (one that leaves none out does no harm), and when none is left.
     """
     planned = chosen(payload.probes, globs)
     ids = {ProbeName(p.operation, p.region, p.span, p.layout).id for p in payload.probes}
-    words = {glob: glob.removeprefix("!") for glob in globs}
-    vain = [glob for glob, word in words.items() if word not in ids and not any(map(matcher([word]), ids))]
+    vain = [glob for glob in _sorted(globs)[0] if glob not in ids and not any(map(matcher([glob]), ids))]
     if vain or not planned:
         word = some_of(vain or globs)
         raise UsageError(f"no probe matches {word}; to list a rule's probes: sealmatrix rules show RULE")
