@@ -16,7 +16,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "payload.h"
@@ -39,14 +38,6 @@ struct run {
 	char *stack; /* of each lane, at the same place */
 	struct counts *counts; /* shared by the lanes */
 };
-
-static long now_us(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
 
 /*
  * A log that cannot be written is said once, and then let be: the stream tells the same. At the level of an alert:
@@ -92,15 +83,15 @@ static void observe(struct run *run, size_t index, bool again)
 	if (!run->nothing || index % BATCH_MAX == 0) /* where nothing runs, nothing can be lost: a write wakes PID 1 */
 		report_flush();
 	if (!run->nothing) {
-		started = now_us();
+		started = now_ns();
 		run_halves(&probe, &control, &sealed);
-		took = now_us() - started;
+		took = now_ns() - started;
 	}
-	report_observation(&probe, control, sealed, took, again);
+	report_observation(&probe, control, sealed, took / 1000, again);
 	if (run->how->coverage && !run->nothing)
 		report_coverage(&probe);
 	if (!again)
-		add_up(run, took * 1000, control, sealed);
+		add_up(run, took, control, sealed);
 }
 
 static void observe_all(struct run *run, size_t from, size_t until)

@@ -335,10 +335,7 @@ static struct outcome run_round(struct race *race, int round, bool seal)
 
 long now_ms(void)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+	return now_ns() / 1000000;
 }
 
 /* "MSEAL OPERATION THEN END COUNT FIRST; ...": errnos, "-" for -1, the number of the first. */

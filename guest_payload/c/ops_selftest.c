@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "ops.h"
@@ -103,13 +102,11 @@ enum { TIMES = 200 };
 
 static long mean_ns(struct window *w, void (*act)(struct window *w))
 {
-	struct timespec from, to;
+	long from = now_ns();
 
-	clock_gettime(CLOCK_MONOTONIC, &from);
 	for (int i = 0; i < TIMES; i++)
 		act(w);
-	clock_gettime(CLOCK_MONOTONIC, &to);
-	return ((to.tv_sec - from.tv_sec) * 1000000000 + to.tv_nsec - from.tv_nsec) / TIMES;
+	return (now_ns() - from) / TIMES;
 }
 
 static void fork_and_wait(struct window *w)

@@ -306,6 +306,7 @@ _Noreturn void half(const struct probe *probe, bool sealed, struct facts *facts)
 /* there is nothing more to do for it: its process ends, or does the next of its batch */
 _Noreturn void leave_half(void);
 _Noreturn void fail_step(struct window *w, const char *step, int error);
+long now_ns(void); /* of CLOCK_MONOTONIC */
 void add_extra(struct window *w, const char *key, long number);
 void add_text(struct window *w, const char *key, const char *text); /* one of them in each half */
 

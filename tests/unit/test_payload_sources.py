@@ -38,6 +38,12 @@ def test_what_runs_for_every_probe_formats_by_hand(name: str) -> None:
     assert "stdio.h" not in (payload_root() / "c" / f"{name}.c").read_text()
 
 
+def test_the_time_is_asked_by_the_system_call() -> None:
+    """On a kernel whose children lack what is sealed they may lack the vdso: such a payload died and told nothing."""
+    ours = [path for path in SOURCES if path.parent.name == "c" and path.suffix == ".c"]
+    assert [path.name for path in ours if re.search(r"\bclock_gettime\(C", path.read_text())] == []
+
+
 def test_a_region_is_one_row_and_a_member_of_sets() -> None:
     """Its id, its row and the declaration of what makes it are made of regions_table.h, and an operation covers it."""
     rows = re.findall(r'^REGION\((\w+), (\w+),\s+\.name = "([a-z-]+)"', TABLE.read_text(), re.MULTILINE)
