@@ -157,13 +157,14 @@ class Explorer:
             elif of_corpus and judged.asked:
                 outcome.well += (str(program),)
         outcome.asked = {OPERATIONS[op].name: times for op, times in sorted(self._asked.items())}
-        reports = self._guest.reports()
+        reports, dropped = self._guest.reports(), self._guest.dropped
         for suspect in with_causes(suspects, self._known, lambda programs: self.run(programs, chunk=1)):
             if self._first_only and outcome.findings:
                 break
             self._suspect(programs, suspect, outcome)
-        if reports:
-            self._reported(programs, reports, outcome)
+        self._reported(programs, reports, outcome)
+        if dropped and not reports:
+            raise GuestError("the kernel dropped messages while programs ran, and a report may have been among them")
         return [facts for _, facts in results]
 
     # ------------------------------------------------------------------ alarms
@@ -265,9 +266,7 @@ class Explorer:
 
     def lost(self, programs: Sequence[Program], lost: GuestError, outcome: Exploration) -> None:
         """A guest that went away: a finding where its console says why, else the answer is incomplete."""
-        reports: Sequence[Crash] = ()
-        with suppress(GuestError):
-            reports = self._guest.reports()
+        reports = self._guest.reports()
         self.stop()
         if not reports:
             outcome.lost = str(lost)

@@ -50,27 +50,24 @@ def plan_cells(
 def selected_probes(matrix: Matrix, *, selection: str | None = None, kernels: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the globs of the probes that ``plan_cells`` with the same words means; none for all of them.
 
-    Raises ``UsageError`` for a selection that there is not.
+    Raises ``UsageError`` for a selection that there is not, as the two below do.
     """
-    if kernels and selection is None:
-        return ()
-    return _named(matrix, selection or DEFAULT).probes
+    meant = _meant(matrix, selection, kernels)
+    return meant.probes if meant else ()
 
 
 def selected_crosscheck(
     matrix: Matrix, *, selection: str | None = None, kernels: Sequence[str] = ()
 ) -> tuple[str, ...]:
     """Return the globs of the probes that the second payload observes too, meant by the same words; none for none."""
-    if kernels and selection is None:
-        return ()
-    return matrix.selections[selection or DEFAULT].crosscheck
+    meant = _meant(matrix, selection, kernels)
+    return meant.crosscheck if meant else ()
 
 
 def selected_explore(matrix: Matrix, *, selection: str | None = None, kernels: Sequence[str] = ()) -> float:
     """Return for how many seconds each cell meant by the same words is explored; 0 for not at all."""
-    if kernels and selection is None:
-        return 0.0
-    return matrix.selections[selection or DEFAULT].explore
+    meant = _meant(matrix, selection, kernels)
+    return meant.explore if meant else 0.0
 
 
 def refuse_impossible(cells: Iterable[CellSpec]) -> None:
@@ -104,6 +101,11 @@ def _chosen(matrix: Matrix, selection: str | None, patterns: Sequence[str]) -> t
         pool = _selected(matrix, name)
         where = f"in the selection {name} of {matrix.path}"
     return pool if not patterns else _matching(pool, patterns, where)
+
+
+def _meant(matrix: Matrix, selection: str | None, kernels: Sequence[str]) -> Selection | None:
+    """None where kernels are named, and no selection: they are asked everything."""
+    return None if kernels and selection is None else _named(matrix, selection or DEFAULT)
 
 
 def _named(matrix: Matrix, name: str) -> Selection:

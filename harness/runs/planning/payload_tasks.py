@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from fnmatch import fnmatchcase, translate
 from typing import Protocol
 
 from harness.errors import UsageError, nearest, some_of
@@ -207,5 +208,6 @@ def _sorted(globs: Sequence[str]) -> tuple[list[str], list[str]]:
 def matcher(globs: Sequence[str]) -> Callable[[str], bool]:
     """Say of a name whether any of the globs matches it; most selections name many probes one by one."""
     exact = frozenset(glob for glob in globs if not any(c in glob for c in "*?["))
-    patterns = [glob for glob in globs if glob not in exact]
-    return lambda name: name in exact or any(fnmatchcase(name, glob) for glob in patterns)
+    patterns = "|".join(translate(glob) for glob in globs if glob not in exact)
+    matches = re.compile(patterns).match if patterns else lambda _name: None
+    return lambda name: name in exact or matches(name) is not None
