@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.explore.executor import Executor
-from harness.guests.console import DROPPED, Crash, find_crashes
+from harness.guests.console import Crash, find_crashes
+from harness.guests.console_lines import DROPPED
 from harness.guests.model import Guest
 
 BootGuest = Callable[[], Guest]
 _MM = ("mm/", "mseal", "vma", "mmap", "mremap", "mprotect", "madvise", "mlock", "munmap", "fork.c", "maple")
+
+
+@dataclass(frozen=True)
+class ConsoleNews:
+    """What a console says that it did not say before: the reports that count, and whether the kernel dropped messages,
+    among which there may have been another."""
+
+    reports: tuple[Crash, ...] = ()
+    dropped: bool = False
 
 
 class ProgramGuest:
@@ -21,37 +32,40 @@ class ProgramGuest:
         self._boot, self._payload, self._deadline_ms = boot, payload, deadline_ms
         self._guest: Guest | None = None
         self._executor: Executor | None = None
-        self._read = 0
-        self.dropped = False  # messages of the kernel, when the console was read last
+        self._read = 0  # bytes of its console
 
-    def stop(self) -> None:
-        """End the guest."""
-        if self._guest is not None:
-            self._guest.stop()
-        self._guest = self._executor = None
+    def stop(self) -> ConsoleNews:
+        """End the guest. Returns its last words."""
+        guest, self._guest, self._executor = self._guest, None, None
+        if guest is None:
+            return ConsoleNews()
+        guest.stop()
+        return self._news(guest.console, whole=True)
 
     def executor(self) -> Executor:
         """One that is alive."""
         if self._executor is None:
             self._guest = self._boot()
             self._executor = Executor(self._guest, self._payload, deadline_ms=self._deadline_ms)
-            self._read = len(self._console())
+            self._read = 0
+            self._news(self._guest.console)  # what it said when it booted
         return self._executor
 
-    def reports(self) -> list[Crash]:
-        """What the console says that it did not say before, and that counts."""
-        text = self._console()
-        news, self._read = text[self._read :], len(text)
-        self.dropped = DROPPED.search(news) is not None
-        return [crash for crash in find_crashes(news) if counts(crash)]
+    def news(self, *, whole: bool = False) -> ConsoleNews:
+        """What the console says in lines that have ended; with ``whole`` in the one that has not, too."""
+        return self._news(self._guest.console, whole=whole) if self._guest else ConsoleNews()
 
-    def _console(self) -> str:
-        path: Path | None = self._guest.console if self._guest else None
-        if path is None:
-            return ""
-        with suppress(OSError):
-            return path.read_text(encoding="utf-8", errors="replace")
-        return ""
+    def _news(self, console: Path | None, *, whole: bool = False) -> ConsoleNews:
+        said = b""
+        if console is not None:
+            with suppress(FileNotFoundError), console.open("rb") as file:
+                file.seek(self._read)
+                said = file.read()
+        said = said if whole else said[: said.rfind(b"\n") + 1]
+        self._read += len(said)
+        text = said.decode("utf-8", "replace")
+        reports = tuple(crash for crash in find_crashes(text) if counts(crash))
+        return ConsoleNews(reports, DROPPED.search(text) is not None)
 
 
 def counts(crash: Crash) -> bool:

@@ -13,7 +13,7 @@ from harness.errors import GuestError, LostGuest
 from harness.explore.covered import ReachedCode
 from harness.explore.executor import CHUNK, BatchPlan, Executor
 from harness.explore.exploration import Exploration, ExploreFinding
-from harness.explore.guest import BootGuest, ProgramGuest
+from harness.explore.guest import BootGuest, ConsoleNews, ProgramGuest
 from harness.explore.judge import Judged, ProgramJudge, left_out
 from harness.explore.known import KnownBug, load_known
 from harness.explore.operations import OPERATIONS
@@ -24,6 +24,7 @@ from harness.explore.source import ProgramSource
 from harness.explore.suspects import Suspect, length, same_problem, with_causes
 from harness.explore.wire import ProgramFacts, encode
 from harness.guests.console import Crash
+from harness.guests.console_lines import DROPPED_WORDS
 
 _EXAMPLES = 3  # programs of one sort of alarm that are looked into
 _TWIN_TOO = 2
@@ -100,6 +101,7 @@ class Explorer:
         self.executor()  # booting is no part of exploring
         begun = time.monotonic()
         first = list(corpus)
+        programs: Sequence[Program] = ()
         while first or time.monotonic() - begun < seconds:
             if self._first_only and outcome.findings:
                 break
@@ -117,6 +119,7 @@ class Explorer:
                 break
             outcome.reached(source, time.monotonic() - begun)
             self._on_progress(f"{outcome.programs} programs, {outcome.states} states, {len(outcome.findings)} findings")
+        self._said(programs, self._guest.news(whole=True), outcome)
         if self._covered is not None and outcome.judged and not self._covered.pairs and not outcome.lost:
             outcome.lost = "no program ran any block of instrumented code, so nothing is known of its coverage"
         outcome.plan = self.plan
@@ -157,14 +160,14 @@ class Explorer:
             elif of_corpus and judged.asked:
                 outcome.well += (str(program),)
         outcome.asked = {OPERATIONS[op].name: times for op, times in sorted(self._asked.items())}
-        reports, dropped = self._guest.reports(), self._guest.dropped
+        news = self._guest.news()
         for suspect in with_causes(suspects, self._known, lambda programs: self.run(programs, chunk=1)):
             if self._first_only and outcome.findings:
                 break
             self._suspect(programs, suspect, outcome)
-        self._reported(programs, reports, outcome)
-        if dropped and not reports:
-            raise GuestError("the kernel dropped messages while programs ran, and a report may have been among them")
+        self._said(programs, news, outcome)
+        if suspects:
+            self._said(programs, self._guest.news(), outcome, repeated=True)
         return [facts for _, facts in results]
 
     # ------------------------------------------------------------------ alarms
@@ -249,29 +252,38 @@ class Explorer:
 
     # ------------------------------------------------------------------ what the console says, and lost guests
 
-    def _reported(self, programs: Sequence[Program], reports: Sequence[Crash], outcome: Exploration) -> None:
-        """A report that left the guest alive. It may come once a boot only: each trial has a guest of its own."""
-        for crash in reports[:1]:
-            name = f"console/{crash.title}"
-            outcome.alarms[name] = outcome.alarms.get(name, 0) + 1
-            if any(f.problem.text == crash.title for f in outcome.findings):
-                continue
-            finding = self._blame(programs, crash)
-            if finding is None:
-                self._on_progress(f"on the console, and not again: {crash.title}")
-                outcome.unconfirmed.append((StepProblem("console", -1, "batch", crash.title, ("O8",)), programs[0]))
-            else:
-                outcome.findings.append(finding)
-                self._on_progress(f"found: console: {crash.title}")
+    def _said(
+        self, programs: Sequence[Program], news: ConsoleNews, outcome: Exploration, *, repeated: bool = False
+    ) -> None:
+        """What the console said while ``programs`` ran, or, with ``repeated``, while some of them were repeated."""
+        if news.dropped:
+            outcome.lost = outcome.lost or DROPPED_WORDS
+        for crash in news.reports:
+            self._reported(programs, replace(crash, during=None, also=()) if repeated else crash, outcome)
+
+    def _reported(self, programs: Sequence[Program], crash: Crash, outcome: Exploration) -> None:
+        """A report of the kernel. It may come once a boot only: each trial has a guest of its own. One that does not
+        come again is no finding, and the kernel did not stay silent."""
+        name = f"console/{crash.title}"
+        outcome.alarms[name] = outcome.alarms.get(name, 0) + 1
+        told = [*(f.problem for f in outcome.findings), *(problem for problem, _ in outcome.unconfirmed)]
+        if any(problem.text == crash.title for problem in told):
+            return
+        finding = self._blame(programs, crash)
+        if finding is None:
+            self._on_progress(f"on the console, and not again: {crash.title}")
+            outcome.unconfirmed.append((StepProblem("console", -1, "batch", crash.title, ("O8",)), programs[0]))
+            outcome.lost = outcome.lost or f"on the console, and not again when its programs were: {crash.title}"
+        else:
+            outcome.findings.append(finding)
+            self._on_progress(f"found: console: {crash.title}")
 
     def lost(self, programs: Sequence[Program], lost: GuestError, outcome: Exploration) -> None:
         """A guest that went away: a finding where its console says why, else the answer is incomplete."""
-        reports = self._guest.reports()
-        self.stop()
-        if not reports:
-            outcome.lost = str(lost)
-            return
-        self._reported(programs, reports, outcome)
+        news = self._guest.stop()
+        if not news.reports:
+            outcome.lost = outcome.lost or str(lost)
+        self._said(programs, news, outcome)
 
     def _blame(self, programs: Sequence[Program], crash: Crash) -> ExploreFinding | None:
         """The program that makes the kernel say it: the chunk that ran, then one after another in processes of their
@@ -311,21 +323,25 @@ class Explorer:
         shown = [False] * len(candidates)
         if time.monotonic() > until:
             return shown
-        trial = self._trial(candidates)
-        for i in trial[1] if trial else ():
-            if i < len(candidates) and self._trial([candidates[i]]) is not None:
-                shown[i] = True
-                break
+        with suppress(GuestError):  # then nobody knows, and what is known to show it stays
+            trial = self._trial(candidates)
+            for i in trial[1] if trial else ():
+                if i < len(candidates) and self._trial([candidates[i]]) is not None:
+                    shown[i] = True
+                    break
         return shown
 
     def _trial(self, programs: Sequence[Program]) -> tuple[Crash, list[int]] | None:
-        """Run programs one a process in a guest of their own: the first report, and the programs that ran then."""
+        """Run programs one a process in a guest of their own: the first report, and the programs that ran then. Raises
+        ``GuestError`` where nobody knows whether there was one."""
         self.stop()
         self.executor()
         with suppress(LostGuest):
             self.run(programs, chunk=1)
-        reports = self._guest.reports()
-        self.stop()
+        news = self._guest.stop()
+        reports = news.reports
+        if not reports and news.dropped:
+            raise GuestError(DROPPED_WORDS)
         if not reports:
             return None
         places = [suspect.rpartition("/")[2] for suspect in reports[0].suspects]

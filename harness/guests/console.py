@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.guests import lost_memory
+from harness.guests.console_lines import Running, messages
 
 CrashKind = Literal["panic", "oops", "bug", "sanitizer", "warning", "hung-task", "lockup", "oom", "leak"]
 
@@ -27,7 +28,6 @@ _ON_MEMORY = re.compile(
 MAX_REPORTS = 50  # notes; a kernel that complains without end has said enough, but a crash is always told
 _TRACE_HEAD = 8  # lines quoted after "Call Trace:"
 _REPORT_LINES = 150  # a report without an end mark ends here
-_MAX_LINE = 1000
 
 
 @dataclass(frozen=True)
@@ -119,37 +119,16 @@ _TRIGGERS: tuple[_Trigger, ...] = (
     _trigger("warning", r"WARNING: |INFO: (?:possible|suspicious|inconsistent) ", fatal=False),
 )
 
-_MARK = re.compile(
-    r"sealmatrix: (?:begin (?P<probe>\S+)(?: and (?P<more>\d+) more)?(?: in lane (?P<lane>\d+))?|end)\s*$"
-)
 # A lane's processes have its name (guest_payload/c/lanes.c), and a report that of the process it happened in:
 # dump_stack_print_info(), mm/page_alloc.c: bad_page(), mm/kasan/report.c.
 _LANE = re.compile(r"(?:Comm: |in process |by task )sealmatrix-(?P<lane>\d+)(?:/| |$)")
 # A process that runs many probes is named for the one it runs, by its place in the plan (guest_payload/c/half.c).
 _PLACE = re.compile(r"(?:Comm: |in process |by task )probe-(?P<place>\d+)(?:/| |$)")
-DROPPED = re.compile(r"\*\* \d+ printk messages? dropped \*\*")  # kernel/printk/: the console was too slow
-_STAMP = re.compile(r"(?:<\d+>)?\[ *\d+\.\d{6}\](?:\[ *[TC]\d+[^\]]{0,32}\])? ?")
-_GLUED = re.compile(r"(?<=.)(?=\[ *\d+\.\d{6}\])")
-_CONTROL = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|c)?|[^\t\x20-\x7e\u00a1-\uffff]")
 _WHERE = re.compile(r"(?:RIP: 0010:|pc : |PC is at )(?P<function>[A-Za-z_][\w.]*)")
 _PLACED = re.compile(r"\+0x[0-9a-f]+/0x|^Kernel panic|data-race in")  # says itself where it happened
 _END = re.compile(r"---\[ end |\s*</TASK>|={20,}$")
 _DECISIVE = re.compile(r"RIP: 0010:|pc : |lr : |CPU: |Hardware name: |Read of size|Write of size|page:|Comm: ")
 _TRACE = re.compile(r"Call [Tt]race:")
-
-
-def clean(line: str) -> str:
-    """Return one console line as text: no time stamp, no escape sequences, no control characters."""
-    return _STAMP.sub("", _CONTROL.sub("", line[:_MAX_LINE]), count=1).rstrip()
-
-
-def messages(text: str) -> Iterator[tuple[int, str]]:
-    """Yield (1-based line number, message) for every message of a console, glued lines taken apart."""
-    for number, line in enumerate(text.split("\n"), start=1):
-        for piece in _GLUED.split(line[: 16 * _MAX_LINE]):
-            message = clean(piece)
-            if message:
-                yield number, message
 
 
 _FRAME = re.compile(r"^(?:RIP: 0010:|pc : |\s*)(?P<function>[A-Za-z_]\w*)[\w.]*\+0x[0-9a-f]+/0x")
@@ -164,41 +143,10 @@ def fingerprint(title: str, lines: Sequence[str]) -> tuple[str, ...]:
     return found or (re.sub(r"0x[0-9a-f]+|\d+", "#", title),)
 
 
-def last_lines(text: str, count: int = 10) -> tuple[str, ...]:
-    """Return the last messages of a console, cleaned, oldest first: what a person sees of a guest that hangs."""
-    return tuple(message for _, message in messages(text))[-count:]
-
-
-class Running:
-    """The probes that run at some place of a console, as far as its marks tell."""
-
-    def __init__(self, planned: Sequence[str] = ()) -> None:
-        self.planned = planned
-        self.by_lane: dict[int | None, tuple[str, ...]] = {}
-        self._places = {probe: place for place, probe in enumerate(planned)}
-
-    def take(self, message: str) -> bool:
-        """Whether a message is a mark. A probe without a lane runs alone."""
-        mark = _MARK.match(message)
-        if mark is None:
-            return False
-        lane = int(mark["lane"]) if mark["lane"] else None
-        if lane is None or None in self.by_lane:
-            self.by_lane.clear()
-        if probe := mark["probe"]:
-            place, more = self._places.get(probe), int(mark["more"] or 0)
-            self.by_lane[lane] = (probe,) if place is None else tuple(self.planned[place : place + more + 1])
-        return True
-
-    @property
-    def probes(self) -> tuple[str, ...]:
-        """All of them, lane by lane."""
-        return tuple(probe for running in self.by_lane.values() for probe in running)
-
-
 def find_crashes(text: str, planned: Sequence[str] = ()) -> tuple[Crash, ...]:
-    """Return the reports on any text, oldest first: every crash, and the first ``MAX_REPORTS`` of the notes. Of what
+    """Return the reports on a console, oldest first: every crash, and the first ``MAX_REPORTS`` of the notes. Of what
     was lost alike there is one. ``planned`` is the payload's plan, in which marks and the names of processes count.
+    Any text is valid input.
     """
     found: list[Crash] = []
     notes = 0
@@ -237,17 +185,15 @@ def unplaced(text: str, crashes: Sequence[Crash]) -> str:
     """Say why what a console tells cannot be put down to the probes that ran, "" when it can.
 
     Without a mark nothing can. A crash after the first mark that belongs to no probe came from one nevertheless, or
-    from what one left behind; one before it is the boot's own. What was dropped after it may have been a report.
+    from what one left behind; one before it is the boot's own.
     """
-    told = list(messages(text))
-    first = next((number for number, message in told if _MARK.match(message)), None)
+    marks = Running()
+    first = next((number for number, message in messages(text) if marks.take(message)), None)
     if first is None:
         return "the console log has no probe marks, so its reports cannot be assigned to probes"
     if late := next((crash for crash in crashes if crash.fatal and not crash.suspects and crash.line > first), None):
         how = "asked for by a process that runs several probes" if late.kind == "leak" else "when no probe ran"
         return f"{late.title}, {how}"
-    if any(number > first and DROPPED.match(message) for number, message in told):
-        return "the kernel dropped messages while probes ran, and a report may have been among them"
     return ""
 
 

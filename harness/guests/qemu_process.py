@@ -13,7 +13,8 @@ from pathlib import Path
 from harness.guests.accel import KVM_FAILURES
 from harness.guests.bounds import emulator_files
 from harness.guests.channel import Channel, ChannelClosed, DeadlinePassed, Frame, Gone
-from harness.guests.console import find_crashes, last_lines
+from harness.guests.console import find_crashes
+from harness.guests.console_lines import last_lines
 from harness.guests.devices import Machine, argv
 from harness.guests.emulator import EmulatorProcess
 from harness.guests.monitor import Monitor, MonitorLost

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.errors import GuestError
 from harness.explore.against import Against, Compared
 from harness.explore.executor import CHUNK, Executor
 from harness.explore.exploration import Exploration
+from harness.explore.guest import ConsoleNews, ProgramGuest
 from harness.explore.oracles import ORACLES
 from harness.explore.program import Program, Segment, Step, parse_program
 from harness.explore.session import Explorer
@@ -170,6 +172,80 @@ def test_where_the_kernel_dropped_messages_nobody_knows(tmp_path: Path, clock: l
     outcome = explored(kernel, clock)
     assert "dropped messages" in outcome.lost and not outcome.findings
     assert Explored("k", "x86_64", outcome).exit_code == 3
+
+
+WARNING = "[    2.000000] WARNING: CPU: 0 PID: 1 at mm/vma.c:830 vma_merge_existing_range+0x1/0x2\n"
+DROP = "** 7 printk messages dropped **\n"
+
+
+def _few(text: str) -> list[Program]:
+    return [parse_program(f"window 4 x 1 page, usual: anon 4 rw\nmunmap 0-{n}") for n in (0, 1)] + [parse_program(text)]
+
+
+def test_a_report_among_dropped_messages_does_not_hide_that_they_were_dropped(
+    tmp_path: Path, clock: list[float]
+) -> None:
+    kernel = PromisingKernel(tmp_path, shouts=lambda program: WARNING + DROP if len(program.steps) == 2 else "")
+    outcome = explored(kernel, clock, _few("window 2 x 1 page, usual: anon 2 rw\nmlock 0-1 lock\nmseal 0-1"), batches=0)
+    assert "dropped messages" in outcome.lost and len(outcome.findings) == 1
+
+
+def test_a_report_that_does_not_come_again_is_no_finding_and_no_silence(tmp_path: Path, clock: list[float]) -> None:
+    once = [WARNING]
+    kernel = PromisingKernel(tmp_path, shouts=lambda program: once.pop() if once else "")
+    outcome = explored(kernel, clock, batches=1)
+    assert not outcome.findings and len(outcome.unconfirmed) == 1 and "not again" in outcome.lost
+    one = Explored("k", "x86_64", outcome)
+    assert one.exit_code == 3 and explored_json(one)["oracles"]["console"] == "miss"
+
+
+def test_two_reports_in_a_batch_are_two_findings(tmp_path: Path, clock: list[float]) -> None:
+    other = WARNING.replace("vma.c:830 vma_merge_existing_range", "mlock.c:1 mlock_fixup")
+
+    def shouts(program: Program) -> str:
+        ops = {step.op for step in program.steps}
+        return WARNING if MSEAL in ops else other if MLOCK in ops else ""
+
+    texts = ("mseal 0-1", "mlock 0-1 lock")
+    programs = [parse_program(f"window 2 x 1 page, usual: anon 2 rw\n{text}") for text in texts]
+    outcome = explored(PromisingKernel(tmp_path, shouts=shouts), clock, programs, batches=0)
+    assert sorted(f.program.steps[-1].op for f in outcome.findings) == sorted((MSEAL, MLOCK))
+
+
+def test_where_messages_are_dropped_when_it_is_tried_again_nobody_knows(tmp_path: Path, clock: list[float]) -> None:
+    """A mutant's finding counts when the unchanged kernel does not show it: a drop there is no answer."""
+    programs = _few("window 2 x 1 page, usual: anon 2 rw\nmseal 0-1")
+    loud = PromisingKernel(tmp_path / "loud", shouts=lambda p: WARNING if any(s.op == MSEAL for s in p.steps) else "")
+    deaf = PromisingKernel(tmp_path / "deaf", shouts=lambda program: DROP)
+    for kernel in (loud, deaf):
+        kernel.folder.mkdir()
+    (finding,) = explored(loud, clock, programs, batches=0).findings
+    with pytest.raises(GuestError, match="dropped"):
+        Explorer(lambda: deaf, b"elf", lambda _text: None).shows(finding)
+
+
+def test_what_the_console_says_last_is_read_in_whole_lines(tmp_path: Path) -> None:
+    kernel = PromisingKernel(tmp_path)
+    assert kernel.console is not None
+    kernel.console.write_text("[    1.000000] WARNING: CPU: 0 PID: 1 at mm/vma.c:1 boot+0x1/0x2\n")
+    guest = ProgramGuest(lambda: kernel, b"elf", 1000)
+    guest.executor()
+    assert guest.news() == ConsoleNews()
+    for piece, reports, dropped in (
+        ("[    2.0", 0, False),
+        ("00000] BUG: un", 0, False),
+        ("able to handle page fault\n** 3 pri", 1, False),
+        ("ntk messages dropped **", 0, False),
+        ("\n", 0, True),
+    ):
+        with kernel.console.open("a") as log:
+            log.write(piece)
+        news = guest.news()
+        assert (len(news.reports), news.dropped) == (reports, dropped), piece
+        assert all(crash.kind == "oops" for crash in news.reports)
+    with kernel.console.open("a") as log:
+        log.write("** 3 printk messages dropped **")  # and then it ended
+    assert guest.stop().dropped and guest.stop() == ConsoleNews()
 
 
 def test_a_guest_that_goes_away_without_a_word_is_no_answer(tmp_path: Path, clock: list[float]) -> None:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.guests.console import MAX_QUOTED, MAX_REPORTS, find_crashes, last_lines, messages, unplaced
+from harness.guests.console import MAX_QUOTED, MAX_REPORTS, find_crashes, unplaced
+from harness.guests.console_lines import dropped, last_lines, messages
 from tests.console_goldens import END, UNKNOWN, Golden, goldens
 
 GOLDENS = {golden.path.name: golden for golden in goldens()}
@@ -306,14 +307,30 @@ def test_a_report_that_goes_on_in_another_lane_suspects_both() -> None:
         (KASAN + "sealmatrix: begin a\nsealmatrix: end\n", ""),  # the boot's own
         ("sealmatrix: begin a\n" + KASAN + "sealmatrix: end\n", ""),  # the probe's verdict tells it
         ("sealmatrix: begin a\nsealmatrix: end\nWARNING: at f+0x1/0x2\n", ""),
-        ("sealmatrix: begin a\n** 12 printk messages dropped **\n", "dropped messages while probes ran"),
-        ("** 12 printk messages dropped **\nsealmatrix: begin a\nsealmatrix: end\n", ""),
     ],
 )
 def test_what_a_console_tells_must_be_some_probes(console: str, why: str) -> None:
     found = unplaced(console, find_crashes(console))
     assert why in found
     assert bool(why) == bool(found)
+
+
+@pytest.mark.parametrize(
+    ("console", "lost"),
+    [
+        ("sealmatrix: begin a\n** 12 printk messages dropped **\n", True),
+        ("sealmatrix: begin a\nfoo** 1 printk message dropped **\nsealmatrix: end\n", True),
+        ("sealmatrix: begin b\nsealmatrix: begin a\nsealmatrix: end\n** 12 printk messages dropped **", True),
+        ("** 12 printk messages dropped **\nsealmatrix: begin a\nsealmatrix: end\n", False),  # the boot's own
+        ("** 12 printk messages dropped **\nsealmatrix: begin a and 1 more in lane 1\n", False),
+        ("** 12 printk messages dropped **\nsealmatrix: begin b in lane 1\nsealmatrix: begin a in lane 0\n", False),
+        ("** 12 printk messages dropped **\nsealmatrix: begin b\nsealmatrix: end\n", True),  # the mark of a is lost
+        ("** 12 printk messages dropped **\n", False),
+        ("sealmatrix: begin a\nsealmatrix: end\n", False),
+    ],
+)
+def test_dropped_messages_may_have_been_a_report(console: str, lost: bool) -> None:
+    assert bool(dropped(console, ["a", "b"])) == lost
 
 
 def test_a_warning_of_memory_management_on_a_kernel_that_names_no_file() -> None:

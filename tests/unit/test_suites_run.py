@@ -57,10 +57,14 @@ def work(*programs: SuiteProgram, shell: bool = False) -> SuiteWork:
 def cell_of(tmp_path: Path, printed: Sequence[Event | Exception], suite: SuiteWork) -> tuple[CellOutcome, SuiteGuest]:
     guest = SuiteGuest()
     guest.printed = printed
+    return outcome_of(tmp_path, guest, suite), guest
+
+
+def outcome_of(tmp_path: Path, guest: SuiteGuest, suite: SuiteWork) -> CellOutcome:
     load = SuiteLoad(b"launch", b"busybox" if suite.needs_shell else b"", (suite,))
     workload = Workload(SUITES, "abc", "def", b"", (), (), suites=load)
     cell = Cell("k.x86_64", "x86_64", Profile("standard"), None)
-    return CellWorker(cell, workload, tmp_path, guest, lambda told: None).run(), guest
+    return CellWorker(cell, workload, tmp_path, guest, lambda told: None).run()
 
 
 def judged(outcome: CellOutcome, asked: SuiteAsked = ASKED) -> dict[str, RuleResult]:
@@ -71,6 +75,19 @@ def judged(outcome: CellOutcome, asked: SuiteAsked = ASKED) -> dict[str, RuleRes
 
 def statuses(results: dict[str, RuleResult]) -> dict[str, str]:
     return {name.removeprefix("mine/"): result.status for name, result in results.items()}
+
+
+def test_a_suite_beside_dropped_messages_is_no_answer(tmp_path: Path) -> None:
+    """One of them may have been a report, also where no probe of ours ran."""
+    for said, lost in (("** 2 printk messages dropped **\n", True), ("eth0: up\n", False)):
+        guest = SuiteGuest(
+            console=tmp_path / "console.log",
+            console_text=f"sealmatrix: begin mine\n{said}sealmatrix: end\n",
+        )
+        guest.printed = [Output("out", TAP), Exited(0, None)]
+        (folder := tmp_path / str(lost)).mkdir()
+        outcome = outcome_of(folder, guest, work())
+        assert ("dropped messages" in outcome.lost) == lost
 
 
 def test_a_suite_runs_in_place_of_the_rules_and_its_journal_shows_it_again(tmp_path: Path) -> None:

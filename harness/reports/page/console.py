@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.errors import UsageError
-from harness.guests.console import Running, clean
+from harness.guests.console_lines import Running, clean
 from harness.model.run_record import CellRecord
 from harness.model.stored_files import is_stored, read_stored
 from harness.model.verdict import RuleResult, Status

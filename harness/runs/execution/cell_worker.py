@@ -102,8 +102,9 @@ class CellWorker:
             except InfrastructureError as problem:
                 outcome.lost = str(problem)
             self._guest.stop()
-            outcome.crashes, unplaced = read_console(self._guest, self._workload)
-            outcome.lost = outcome.lost or (unplaced if listeners[JOURNAL].collector.observations else "")
+            outcome.crashes, unsure = read_console(self._guest, self._workload)
+            asked = listeners[JOURNAL].collector.observations or self._workload.suites
+            outcome.lost = outcome.lost or (unsure if asked else "")
             if outcome.lost:
                 outcome.interrupted = self._interrupted.is_set()
                 outcome.lost = INTERRUPTED if outcome.interrupted else outcome.lost

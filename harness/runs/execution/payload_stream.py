@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from harness.errors import LostGuest
 from harness.guests.bounds import TOO_LONG, beginning_of
 from harness.guests.console import Crash, find_crashes, unplaced
+from harness.guests.console_lines import dropped
 from harness.guests.model import Exited, Guest, Output
 from harness.observations.collector import Collector
 from harness.observations.journal import Journal
@@ -55,15 +56,18 @@ def probe(guest: Guest, argv: Sequence[str], listener: Listener) -> tuple[Exited
 
 def read_console(guest: Guest, workload: Workload) -> tuple[tuple[Crash, ...], str]:
     """What the console of a guest that has been stopped reports, and why that makes a suite no answer ("" when not):
-    the payload was to name its probes on it, and a report is none's; or there is more of it than anybody looks at."""
+    the payload was to name its probes on it, and a report is none's; the kernel dropped some of it; or there is more
+    of it than anybody looks at."""
     if guest.console is None or not guest.console.exists():
         return (), ""
     beginning, whole = beginning_of(guest.console)
     console = beginning.decode("utf-8", "replace")
-    crashes = find_crashes(console, [probe.id for probe in workload.planned])
+    planned = [probe.id for probe in workload.planned]
+    crashes = find_crashes(console, planned)
     if not whole:
         return crashes, TOO_LONG
-    return crashes, unplaced(console, crashes) if "--kmsg" in workload.arguments else ""
+    marked = "--kmsg" in workload.arguments
+    return crashes, (unplaced(console, crashes) if marked else "") or dropped(console, planned)
 
 
 class Patience:
