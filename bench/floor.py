@@ -32,7 +32,7 @@ from bench.picture import bars
 from harness.kernels.model import Kernel
 from harness.kernels.resolve import provide
 from harness.matrix.load import default_path, load_matrix
-from harness.matrix.plan import plan_cells, selected_probes
+from harness.matrix.plan import asked_of, plan_cells
 from harness.model.architectures import ARCHES, Arch
 from harness.payload.build import build
 from harness.runs.planning.payload_tasks import chosen, fitted
@@ -103,7 +103,7 @@ def prepare(name: str, arch: Arch, globs: Sequence[str] | None, also: Sequence[s
     kernel = provide(matrix, [spec], progress=lambda *_: None).kernels[spec.kernel.name, arch]
     if not isinstance(kernel, Kernel):
         raise kernel
-    payload, probes = build(arch), globs or [*selected_probes(matrix, selection="smoke"), *also]
+    payload, probes = build(arch), globs or [*asked_of(matrix, "smoke").probes, *also]
     spec = replace(spec, profile=fitted(spec.profile, chosen(payload.probes, probes)))
     return Course(spec, kernel, payload, probes)
 

@@ -30,7 +30,7 @@ from pathlib import Path
 
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import ARCHES, Matrix
-from harness.matrix.plan import selected_probes
+from harness.matrix.plan import asked_of
 from harness.observations.model import Batch, End, Observation, Plan
 from harness.observations.stream import StreamParser
 from harness.payload.build import probe_list
@@ -144,7 +144,7 @@ def report(title: str, found: dict[str, list[Took]]) -> None:
 
 def globs_of(matrix: Matrix, selection: str | None, asked: Sequence[str]) -> list[str]:
     """The selection's probes, and those asked for, as the payload's options; ``!`` leaves out."""
-    chosen = (*(selected_probes(matrix, selection=selection) if selection else ()), *asked)
+    chosen = (*(asked_of(matrix, selection).probes if selection else ()), *asked)
     return [w for g in chosen for w in (("--exclude", g[1:]) if g.startswith("!") else ("--run", g))]
 
 

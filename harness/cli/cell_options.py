@@ -64,10 +64,12 @@ class CellOptions:
         )
 
 
-def cell_options(results: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+def cell_options(
+    results: str, selection: Callable[[Callable[..., int]], Callable[..., int]] = shared.SELECTION
+) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Give a command these options; it is called with ``choice``, a ``CellOptions``, in their place."""
     options = (
-        shared.SELECTION,
+        selection,
         shared.KERNELS,
         shared.ARCHITECTURES,
         shared.PROFILES,

@@ -18,7 +18,7 @@ from harness.kernels.resolve import provide
 from harness.kernels.store import Store
 from harness.matrix.load import default_path, load_matrix, lock_path
 from harness.matrix.model import CellSpec, Matrix
-from harness.matrix.plan import plan_cells, selected_crosscheck, selected_explore, selected_probes
+from harness.matrix.plan import asked_of, plan_cells
 from harness.model.architectures import ARCHES, this_arch
 
 NONE = "none"
@@ -28,14 +28,16 @@ NONE = "none"
 class Words:
     """What was written: ``given`` are the kernels of the command line itself, ``globs`` those of ``-k``.
 
-    ``against`` is the kernel to compare with, "none" for no comparison, None for the nearest stock kernel of each
-    kernel that stands in no matrix. ``build`` is None where folders hold built kernels, "" where they are to be built,
-    else a commit of theirs.
+    ``selection`` is one whose kernels are meant; ``asks`` one whose probes, crosscheck and exploration are, whatever
+    the kernels. ``against`` is the kernel to compare with, "none" for no comparison, None for the nearest stock kernel
+    of each kernel that stands in no matrix. ``build`` is None where folders hold built kernels, "" where they are to be
+    built, else a commit of theirs.
     """
 
     given: tuple[str, ...] = ()
     globs: tuple[str, ...] = ()
     selection: str | None = None
+    asks: str | None = None
     arches: tuple[str, ...] = ()
     profiles: tuple[str, ...] = ()
     build: str | None = None
@@ -85,14 +87,14 @@ def meant_cells(matrix: Matrix, words: Words, say: Progress) -> Meant:
     specs = _once(specs)
     matrix, baselines, against = _baselines(matrix, specs, words, reading)
     specs = _once((*specs, *baselines))
-    asked = (*given, *globs)
+    asks = asked_of(matrix, words.asks or words.selection, kernels=(*given, *globs))
     return Meant(
         matrix=matrix,
         specs=specs,
         against=against,
-        probes=selected_probes(matrix, selection=words.selection, kernels=asked),
-        crosscheck=selected_crosscheck(matrix, selection=words.selection, kernels=asked),
-        explore=selected_explore(matrix, selection=words.selection, kernels=asked),
+        probes=asks.probes,
+        crosscheck=asks.crosscheck,
+        explore=asks.explore,
     )
 
 

@@ -64,6 +64,8 @@ def print_report(report: Report, *, as_json: bool, every: bool = False) -> int:
     console = Console(highlight=False, soft_wrap=True)
     session = report.session
     console.print(f"[bold]{session.suite}[/] against {escape(session.source)} ({session.release}, {session.arch})")
+    if report.unasked:
+        console.print(f"a part of the suite: {len(report.unasked)} rules were not asked")
     for line in report.lines:
         if every or line.state not in ("killed", "inapplicable", "untried"):
             console.print(_told(line))

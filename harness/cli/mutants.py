@@ -27,9 +27,9 @@ from harness.guests.accel import AccelWanted
 from harness.kernels.sources import SourceTree, debian_source
 from harness.kernels.store import default_root
 from harness.kernels.tree_source import fragment_file
-from harness.matrix.load import default_path, load_matrix
+from harness.matrix.load import default_path, load_matrix, shipped_path
 from harness.matrix.model import Profile
-from harness.matrix.plan import selected_probes
+from harness.matrix.plan import asked_of
 from harness.model.architectures import Arch
 from harness.mutants.catalogue import choose, load_mutants
 from harness.mutants.exploring import ExploreSuite
@@ -144,7 +144,7 @@ def show_mutant(name: str, results: Path, as_json: bool) -> None:
 @click.option(
     "-r", "--run", "probes", multiple=True, metavar="GLOB", help="Only these probes of our suite; repeatable."
 )
-@click.option("-s", "--selection", metavar="NAME", help="Only the probes of this selection of kernels.yaml.")
+@click.option("-s", "--selection", metavar="NAME", help="Only the probes of this shipped selection.")
 @click.option(
     "--explore",
     "exploring",
@@ -205,7 +205,7 @@ def run_them(
         raise click.UsageError("--run and --selection mean probes of our own suite; a --suite takes --suite-arg")
     if probes and selection:
         raise click.UsageError("--run and --selection exclude each other; give one")
-    probes = selected_probes(load_matrix(default_path()), selection=selection) if selection else probes
+    probes = asked_of(load_matrix(shipped_path()), selection).probes if selection else probes
     if whole and not mechanical:
         raise click.UsageError("--whole belongs to --mechanical; the catalogue's mutants are asked every rule anyway")
     hush(quiet or as_json)

@@ -31,7 +31,7 @@ from harness.guests.accel import AccelWanted
 from harness.history.database import database_url, reading
 from harness.matrix.load import default_path, load_matrix
 from harness.matrix.model import Matrix
-from harness.matrix.plan import plan_cells, selected_crosscheck, selected_explore, selected_probes
+from harness.matrix.plan import asked_of, plan_cells
 from harness.nightly.bisecting import Searching, search
 from harness.nightly.conclude import BisectCulprit, conclude
 from harness.nightly.costs import earlier_kernels, earlier_nights, unmeasured
@@ -145,7 +145,7 @@ def nightly(
     hush(quiet)
     ways = channels()
     matrix = load_matrix(path or default_path())
-    specs = plan_cells(matrix, selection=selection)
+    specs, asked = plan_cells(matrix, selection=selection), asked_of(matrix, selection)
     wanted = Wanted(
         selection=selection,
         share=SHARE if sample is None else sample,
@@ -156,13 +156,13 @@ def nightly(
     options = Options(
         results,
         ("sealmatrix", *masked_words(sys.argv[1:])),
-        probes=selected_probes(matrix, selection=selection),
+        probes=asked.probes,
         jobs=jobs,
         acceleration=accel,
         offline=offline,
         scale=scale,
-        crosscheck=selected_crosscheck(matrix, selection=selection),
-        explore=selected_explore(matrix, selection=selection),
+        crosscheck=asked.crosscheck,
+        explore=asked.explore,
         seed=shared.todays_seed(),
     )
     began = time.monotonic()

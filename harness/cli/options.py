@@ -15,6 +15,12 @@ ClickCommand = TypeVar("ClickCommand", bound=Callable[..., Any])
 _PATH = click.Path(path_type=Path)
 
 SELECTION = click.option("-s", "--selection", metavar="NAME", help="A selection of kernels.yaml [default: default].")
+SELECTION_OF_RUN = click.option(
+    "-s",
+    "--selection",
+    metavar="NAME",
+    help="A selection of kernels.yaml, or what KERNEL is asked [default: default; KERNEL and -k are asked everything].",
+)
 KERNELS_OF_SELECTION = click.option(
     "-s", "--selection", metavar="NAME", help="The kernels of a selection of kernels.yaml."
 )

@@ -66,7 +66,7 @@ def _split_at(words: list[str], mark: str) -> tuple[list[str], bool, list[str]]:
 
 @click.command(cls=_WithArguments)
 @click.argument("words", nargs=-1, metavar="[KERNEL]...")
-@cell_options("results")
+@cell_options("results", shared.SELECTION_OF_RUN)
 @click.option(
     "--build", is_flag=False, flag_value="", metavar="[REV]", help="KERNEL is a source tree: build it, or commit REV."
 )
@@ -174,17 +174,19 @@ def run(
         raise click.UsageError("--crosscheck compares payloads, and a --suite runs in place of them; add -r or --rule")
     aside = Console(stderr=True)
     quiet, host, ssh = choice.quiet or choice.as_json, choice.host, choice.ssh
+    named = bool(words or build is not None)
     wanted = Words(
         given=words,
         globs=choice.kernels,
-        selection=choice.selection,
+        selection=choice.selection if choice.kernels or not named else None,
+        asks=choice.selection,
         arches=choice.arches,
         profiles=choice.profiles,
         build=build,
         offline=choice.offline,
         against=against,
     )
-    chosen = bool(words or build is not None or against is not None)
+    chosen = named or against is not None
     chosen = chosen or bool(choice.selection or choice.kernels or choice.arches or choice.profiles)
     if resume is not None and (host or ssh or chosen or probes or suites or repeat > 1 or crosscheck or explore):
         raise click.UsageError(

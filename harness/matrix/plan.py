@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from harness.errors import UsageError, nearest
 from harness.matrix.model import CellSpec, KernelSpec, Matrix, OverSsh, Profile, Selection
@@ -12,6 +13,16 @@ from harness.model.architectures import ARCHES, SYNONYMS, Arch
 
 DEFAULT = "default"
 STANDARD = "standard"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Globs of probes, none for all of them; globs of those that the second payload observes too, none for none; and
+    for how many seconds each cell is explored, 0 for not at all."""
+
+    probes: tuple[str, ...] = ()
+    crosscheck: tuple[str, ...] = ()
+    explore: float = 0.0
 
 
 def plan_cells(
@@ -47,27 +58,14 @@ def plan_cells(
     return cells
 
 
-def selected_probes(matrix: Matrix, *, selection: str | None = None, kernels: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the globs of the probes that ``plan_cells`` with the same words means; none for all of them.
-
-    Raises ``UsageError`` for a selection that there is not, as the two below do.
+def asked_of(matrix: Matrix, selection: str | None = None, *, kernels: Sequence[str] = ()) -> Asked:
+    """Return what the cells that ``plan_cells`` means with the same words are asked: kernels that are named without a
+    selection, everything. Raises ``UsageError`` for a selection that there is not.
     """
-    meant = _meant(matrix, selection, kernels)
-    return meant.probes if meant else ()
-
-
-def selected_crosscheck(
-    matrix: Matrix, *, selection: str | None = None, kernels: Sequence[str] = ()
-) -> tuple[str, ...]:
-    """Return the globs of the probes that the second payload observes too, meant by the same words; none for none."""
-    meant = _meant(matrix, selection, kernels)
-    return meant.crosscheck if meant else ()
-
-
-def selected_explore(matrix: Matrix, *, selection: str | None = None, kernels: Sequence[str] = ()) -> float:
-    """Return for how many seconds each cell meant by the same words is explored; 0 for not at all."""
-    meant = _meant(matrix, selection, kernels)
-    return meant.explore if meant else 0.0
+    if kernels and selection is None:
+        return Asked()
+    meant = _named(matrix, selection or DEFAULT)
+    return Asked(meant.probes, meant.crosscheck, meant.explore)
 
 
 def refuse_impossible(cells: Iterable[CellSpec]) -> None:
@@ -101,11 +99,6 @@ def _chosen(matrix: Matrix, selection: str | None, patterns: Sequence[str]) -> t
         pool = _selected(matrix, name)
         where = f"in the selection {name} of {matrix.path}"
     return pool if not patterns else _matching(pool, patterns, where)
-
-
-def _meant(matrix: Matrix, selection: str | None, kernels: Sequence[str]) -> Selection | None:
-    """None where kernels are named, and no selection: they are asked everything."""
-    return None if kernels and selection is None else _named(matrix, selection or DEFAULT)
 
 
 def _named(matrix: Matrix, name: str) -> Selection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -50,6 +51,7 @@ class OwnSuite:
         seconds = deadlines(arch, way, host_arch(), load=load).probe
         make_programs([arch])
         self._workload = workload(build(arch), probes, seconds, kmsg=True)
+        self._whole = not probes
         self._rules = rules or load_catalogue()
         self._assignment = assign(self._rules, self._workload.planned)
         self._arch, self._profile = arch, profile
@@ -71,7 +73,7 @@ class OwnSuite:
             raise InfrastructureError(outcome.lost)
         facts = kernel_facts(self._arch, outcome.journalled, config=asked_config(kernel.config))
         results = judge_cell(self._assignment, facts, outcome.journalled, outcome.lost, outcome.crashes)
-        return summary(results, outcome.lost)
+        return replace(summary(results, outcome.lost), whole=self._whole)
 
     def beside(self, unchanged: Kernel) -> None:
         """Its answer of the session is enough."""

@@ -44,7 +44,7 @@ class Report:
 
     ``kills`` counts for each rule (or test) the mutants it noticed, and the clauses. ``idle`` are the ``required``
     and ``permitted`` rules that passed on the unchanged kernel and noticed none; ``unanswered`` those that do not
-    apply to it. Both are empty for suites that are not ours.
+    apply to it; ``unasked`` the rules that were not to be asked. They are empty for suites that are not ours.
     """
 
     session: MutationSession
@@ -52,6 +52,7 @@ class Report:
     kills: Mapping[str, int]
     idle: tuple[str, ...]
     unanswered: tuple[str, ...]
+    unasked: tuple[str, ...] = ()
     alone: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     together: int = 0
 
@@ -79,6 +80,7 @@ class Report:
             "kills": dict(self.kills),
             "idle": list(self.idle),
             "unanswered": list(self.unanswered),
+            "unasked": list(self.unasked),
             "noticed_by_one": {name: list(mutants) for name, mutants in self.alone.items()},
             "noticed_by_several": self.together,
         }
@@ -93,8 +95,10 @@ def make_report(
     for line in lines:
         if line.record is not None:
             kills.update(line.record.by.keys())
-    judged = [rule for rule in rules.values() if rule.level in _IDLE_LEVELS]
-    passed = set(session.pristine.passed)
+    said = session.pristine
+    passed = set(said.passed)
+    asked = {*rules} if said.whole else {*said.passed, *said.failed, *said.skipped}
+    judged = [rule for rule in rules.values() if rule.level in _IDLE_LEVELS and rule.id in asked]
     return Report(
         session=session,
         lines=lines,
@@ -102,6 +106,7 @@ def make_report(
         idle=tuple(rule.id for rule in judged if rule.id in passed and not kills[rule.id]),
         unanswered=tuple(rule.id for rule in judged if rule.id not in passed),
         alone=noticed_alone(records[m.id] for m in mutants if m.id in records),
+        unasked=tuple(rule for rule in rules if rule not in asked),
         together=sum(len(records[m.id].by) > 1 for m in mutants if m.id in records),
     )
 

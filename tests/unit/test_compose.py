@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from harness.cli.given import NONE, Words, meant_cells
 from harness.cli.main import cli
 from harness.errors import UsageError
+from harness.guests.deadlines import deadlines
 from harness.matrix.load import load_matrix, shipped_path
 from harness.matrix.model import STANDARD_PROFILE
-from harness.matrix.plan import selected_probes
+from harness.matrix.plan import asked_of
 from harness.payload.build import Payload, ProbeInfo, probe_list
 from harness.rules.load import load_catalogue
 from harness.runs.planning.payload_tasks import Probes, chosen, crosscheck_globs, fitted, probes_meant, workload
@@ -69,7 +71,7 @@ def test_a_machine_has_nothing_its_probes_do_not_use() -> None:
     assert (plain.hugepages, plain.swap) == (0, STANDARD_PROFILE.swap)
     still = fitted(STANDARD_PROFILE, chosen(probe_list(), ["!swap-*", "!*pageout*"]))
     assert (still.hugepages, still.swap) == (STANDARD_PROFILE.hugepages, 0)
-    smoke = selected_probes(load_matrix(shipped_path()), selection="smoke")
+    smoke = asked_of(load_matrix(shipped_path()), "smoke").probes
     bare = fitted(STANDARD_PROFILE, chosen(probe_list(), smoke))
     assert (bare.hugepages, bare.swap) == (0, 0)
     assert fitted(STANDARD_PROFILE, chosen(probe_list(), ())) == STANDARD_PROFILE
@@ -77,11 +79,12 @@ def test_a_machine_has_nothing_its_probes_do_not_use() -> None:
 
 
 def test_the_shipped_selections() -> None:
-    """The default matrix asks every operation and every rule of a few probes; nightly asks all of them."""
+    """The default matrix asks a few probes of every operation and every rule, but for four families; nightly asks all
+    of them."""
     matrix = load_matrix(shipped_path())
-    assert selected_probes(matrix, selection="nightly") == ()
-    assert selected_probes(matrix, kernels=["debian-6.12"]) == ()
-    globs = selected_probes(matrix)
+    assert asked_of(matrix, "nightly").probes == ()
+    assert asked_of(matrix, kernels=["debian-6.12"]).probes == ()
+    globs = asked_of(matrix).probes
     every, asked = chosen(probe_list(), ()), chosen(probe_list(), globs)
     assert len(asked) < len(every) / 3
     for glob in globs:
@@ -91,6 +94,26 @@ def test_the_shipped_selections() -> None:
     assert {probe.operation for probe in asked} >= {probe.operation for probe in others}
     rules = load_catalogue()
     assert {rule.id for rule, _ in assign(rules, asked)} >= {rule.id for rule, _ in assign(rules, others)}
+
+
+def test_a_selection_named_with_a_kernel_says_what_it_is_asked() -> None:
+    """Not which kernels: somebody's own image may be asked the short list alone."""
+    matrix = load_matrix(shipped_path())
+    mine = meant_cells(matrix, Words(given=("debian-7.2",), asks="smoke", against=NONE), lambda *_: None)
+    assert {spec.kernel.name for spec in mine.specs} == {"debian-7.2"}
+    assert mine.probes == asked_of(matrix, "smoke").probes != ()
+    assert meant_cells(matrix, Words(given=("debian-7.2",), against=NONE), lambda *_: None).probes == ()
+    both = meant_cells(matrix, Words(given=("debian-7.2",), selection="smoke", against=NONE), lambda *_: None)
+    assert len(both.specs) > len(mine.specs)
+    with pytest.raises(UsageError, match="unknown selection 'smokey'"):
+        meant_cells(matrix, Words(given=("debian-7.2",), asks="smokey", against=NONE), lambda *_: None)
+
+
+def test_a_glob_for_the_second_payload_that_means_nothing_is_bad_input() -> None:
+    """Cut by accident, nightly's line of crosscheck once named nothing, and nobody was told."""
+    limits = deadlines("x86_64", "tcg", "x86_64", load=1.0)
+    with pytest.raises(UsageError, match=r"no probe that matches mseal-pgae/\*"):
+        Probes((), ("mseal/anon-rw/exact", "mseal-pgae/*")).workload("x86_64", limits, kmsg=False)
 
 
 def test_a_crosscheck_of_nothing_is_bad_input(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from harness.errors import ConfigError, UsageError
 from harness.matrix.load import load_matrix, shipped_path
 from harness.matrix.model import Matrix
-from harness.matrix.plan import plan_cells, selected_probes
+from harness.matrix.plan import asked_of, plan_cells
 
 MINE = "  mine: {source: file, image: Image, architectures: [arm64]}\n"
 
@@ -37,7 +37,7 @@ def test_without_selections_the_default_is_the_own_kernels_beside_the_shipped_de
     shipped = load_matrix(shipped_path())
     matrix = load(tmp_path, f"kernels:\n{MINE}")
     assert {cell.id for cell in plan_cells(matrix)} == {"mine.arm64"} | {cell.id for cell in plan_cells(shipped)}
-    assert selected_probes(matrix) == (), "own kernels are asked everything, as those that are named are"
+    assert asked_of(matrix).probes == (), "own kernels are asked everything, as those that are named are"
 
 
 def test_an_own_selection_wins_and_may_name_shipped_kernels(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from harness.errors import UsageError
 from harness.matrix.load import load_matrix, shipped_path
 from harness.matrix.model import CellSpec, Matrix
-from harness.matrix.plan import plan_cells, selected_crosscheck
+from harness.matrix.plan import asked_of, plan_cells
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +47,10 @@ def test_globs_narrow_a_selection_that_was_named(matrix: Matrix) -> None:
 
 
 def test_what_the_second_payload_observes_is_the_selections(matrix: Matrix) -> None:
-    assert "*/anon-mixed/*" in selected_crosscheck(matrix, selection="nightly")
-    assert selected_crosscheck(matrix, selection="nightly", kernels=["debian-6.12"])
-    assert selected_crosscheck(matrix) == ()
-    assert selected_crosscheck(matrix, kernels=["debian-6.12"]) == ()
+    assert "*/anon-mixed/*" in asked_of(matrix, "nightly").crosscheck
+    assert asked_of(matrix, "nightly", kernels=["debian-6.12"]).crosscheck
+    assert asked_of(matrix).crosscheck == ()
+    assert asked_of(matrix, kernels=["debian-6.12"]).crosscheck == ()
 
 
 def test_profiles_replace(matrix: Matrix) -> None:

@@ -144,6 +144,17 @@ def test_the_report_says_which_rules_notice_nothing() -> None:
     assert make_report(session(), chosen, fates, rules).exit_code == 3
 
 
+def test_rules_that_were_not_asked_are_not_those_that_cannot_be_answered() -> None:
+    rules = load_catalogue()
+    required = [r.id for r in rules.values() if r.level == "required"]
+    passed, skipped = required[0], required[1]
+    part = replace(session(), pristine=SuiteResult({}, (passed,), (skipped,), whole=False))
+    report = make_report(part, [], {}, rules)
+    assert (report.unanswered, report.idle) == ((skipped,), (passed,))
+    assert set(report.unasked) == {*rules} - {passed, skipped}
+    assert not make_report(session(), [], {}, rules).unasked
+
+
 def test_the_report_says_which_rule_alone_notices_a_mutant() -> None:
     rules = load_catalogue()
     one, two, three = list(MUTANTS.values())[:3]

@@ -65,7 +65,11 @@ class Probes:
         return tuple(probe for probe in chosen(crosscheck_list(), self.globs) if probe in second)
 
     def _second(self, arch: Arch, limits: Deadlines, kmsg: bool) -> Workload | None:
-        """None where the globs leave the second payload nothing, or there is none for the architecture."""
+        """None where the globs leave the second payload nothing, or there is none for the architecture.
+
+        ``UsageError`` for a glob of ``crosscheck`` that means none of its probes."""
+        if vain := _vain(self.crosscheck, crosscheck_list()):
+            raise UsageError(f"crosscheck: the Python payload has no probe that matches {some_of(vain)}")
         planned = self._both()
         if not planned or arch not in python_arches():
             return None
@@ -155,13 +159,17 @@ def workload(payload: Payload, globs: Sequence[str], probe_seconds: float, *, km
     ``UsageError`` for a glob that means no probe (one that leaves none out does no harm), and when none is left.
     """
     planned = chosen(payload.probes, globs)
-    ids = {ProbeName(p.operation, p.region, p.span, p.layout).id for p in payload.probes}
-    vain = [glob for glob in _sorted(globs)[0] if glob not in ids and not any(map(matcher([glob]), ids))]
-    if vain or not planned:
+    if (vain := _vain(globs, payload.probes)) or not planned:
         word = some_of(vain or globs)
         raise UsageError(f"no probe matches {word}; to list a rule's probes: sealmatrix rules show RULE")
     arguments = _options(globs, probe_seconds, kmsg=kmsg)
     return Workload("c", payload.id, payload.sha256, program_bytes(payload.path, payload.sha256), arguments, planned)
+
+
+def _vain(globs: Sequence[str], probes: Sequence[ProbeInfo]) -> list[str]:
+    """The globs that mean no probe, without those that leave some out."""
+    ids = {ProbeName(p.operation, p.region, p.span, p.layout).id for p in probes}
+    return [glob for glob in _sorted(globs)[0] if glob not in ids and not any(map(matcher([glob]), ids))]
 
 
 def chosen(probes: Sequence[ProbeInfo], globs: Sequence[str]) -> tuple[ProbeName, ...]:
