@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import time
 
+import pytest
 from hypothesis import settings
 
 # How long one example takes is the machine's affair: other work on it is no defect of ours.
@@ -13,3 +15,33 @@ settings.load_profile("sealmatrix")
 # A shell starts programs in the background with SIGINT ignored; what a test starts and interrupts would be deaf to it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+_BEGUN = time.monotonic()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """On a slow machine a part of the tests is worth more than all of them too late."""
+    parser.addoption(
+        "--budget",
+        type=float,
+        metavar="SECONDS",
+        help="Skip each test that might not end in this time: a quarter of its own limit must be left for it.",
+    )
+
+
+def _limit(item: pytest.Item) -> float:
+    """A test's own limit, in seconds."""
+    marker = item.get_closest_marker("timeout")
+    return float(marker.args[0] if marker else item.config.getini("timeout"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that may take long come last."""
+    items.sort(key=_limit)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what does not fit into the budget, and say so."""
+    budget = item.config.getoption("--budget")
+    if budget is not None and time.monotonic() - _BEGUN + _limit(item) / 4 > budget:
+        pytest.skip(f"NOT RUN: this machine is too slow for all tests in {budget:.0f} s")
