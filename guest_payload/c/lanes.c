@@ -68,27 +68,36 @@ static void add_up(struct run *run, long half_ns, const struct facts *control, c
 	atomic_fetch_add(&run->counts->operation_ns, control->operation_ns + sealed->operation_ns);
 }
 
+/*
+ * Without the system call there is nothing to learn from a probe: say so for each, and start no process. Nothing runs,
+ * so nothing can be lost, and each write wakes PID 1: many are sent together.
+ */
+static void observe_nothing(struct run *run, size_t index)
+{
+	struct facts nothing = {.step = "mseal", .step_errno = ENOSYS, .unit = (size_t)sysconf(_SC_PAGESIZE)};
+	struct probe probe = probe_at(run->plan, index);
+
+	report_begin_later(probe.id, run->lane);
+	if (index % BATCH_MAX == 0)
+		report_flush();
+	report_observation(&probe, &nothing, &nothing, 0, false);
+	add_up(run, 0, &nothing, &nothing);
+}
+
 /* `again`: it has been observed in a batch already. */
 static void observe(struct run *run, size_t index, bool again)
 {
-	/* Without the system call there is nothing to learn from a probe: say so for each, and start no process. */
-	struct facts nothing = {.step = "mseal", .step_errno = ENOSYS, .unit = (size_t)sysconf(_SC_PAGESIZE)};
-	struct facts *control = &nothing, *sealed = &nothing;
+	struct facts *control, *sealed;
 	struct probe probe = probe_at(run->plan, index);
-	long started = 0, took = 0;
+	long started, took;
 
-	if (!run->nothing)
-		log_begin(run, probe.id, 0);
+	log_begin(run, probe.id, 0);
 	report_begin(probe.id, run->lane);
-	if (!run->nothing || index % BATCH_MAX == 0) /* where nothing runs, nothing can be lost: a write wakes PID 1 */
-		report_flush();
-	if (!run->nothing) {
-		started = now_ns();
-		run_halves(&probe, &control, &sealed);
-		took = now_ns() - started;
-	}
+	started = now_ns();
+	run_halves(&probe, &control, &sealed);
+	took = now_ns() - started;
 	report_observation(&probe, control, sealed, took / 1000, again);
-	if (run->how->coverage && !run->nothing)
+	if (run->how->coverage)
 		report_coverage(&probe);
 	if (!again)
 		add_up(run, took, control, sealed);
@@ -96,8 +105,11 @@ static void observe(struct run *run, size_t index, bool again)
 
 static void observe_all(struct run *run, size_t from, size_t until)
 {
-	while (from < until)
-		observe(run, from++, false);
+	for (; from < until; from++)
+		if (run->nothing)
+			observe_nothing(run, from);
+		else
+			observe(run, from, false);
 }
 
 /* One in so many of what ran in batches runs alone as well, each time others: both ways have to give the same facts. */
@@ -168,7 +180,7 @@ static void observe_share(struct run *run)
 	while ((mine = atomic_fetch_add(&counts->next_batch, size)) < until[BATCH_PHASE])
 		observe_batch(run, mine, nearer(mine + size, until[BATCH_PHASE]));
 	while ((mine = atomic_fetch_add(&counts->next_free, 1)) < until[FREE_PHASE])
-		observe(run, mine, false);
+		observe_all(run, mine, mine + 1);
 	if (run->lane == NO_LANE)
 		observe_all(run, until[FREE_PHASE], until[ALONE_PHASE]);
 }

@@ -420,7 +420,8 @@ void report_start(_Atomic int *turn); /* in each process that reports; shared by
 void report_list(const struct plan *plan);
 void report_trace(const struct probe *probe); /* the head of a trace */
 void report_plan(const struct plan *plan, const struct system *system, int lanes);
-void report_begin(const char *probe, int lane); /* not sent until report_flush */
+void report_begin(const char *probe, int lane);
+void report_begin_later(const char *probe, int lane); /* not sent until something else is */
 void report_batch(const char *first, int probes, int lane);
 void report_observation(const struct probe *probe, const struct facts *control, const struct facts *sealed,
 			long microseconds, bool again);

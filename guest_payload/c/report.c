@@ -327,13 +327,19 @@ void report_plan(const struct plan *plan, const struct system *system, int lanes
 	send();
 }
 
-void report_begin(const char *probe, int lane)
+void report_begin_later(const char *probe, int lane)
 {
 	put("{\"type\":\"begin\"");
 	put_string_field("probe", probe);
 	if (lane != NO_LANE)
 		put_number_field("lane", lane);
 	end_line();
+}
+
+void report_begin(const char *probe, int lane)
+{
+	report_begin_later(probe, lane);
+	send();
 }
 
 void report_batch(const char *first, int probes, int lane)
