@@ -153,20 +153,26 @@ void x_after_fault(void)
 
 /* ------------------------------------------------------------------ mapping */
 
+/* Part i of a window's file is what unit i is made of; those of the steps that map come behind these. */
+static bool stamp_part(struct x_window *w, int fd, int part, int unit)
+{
+	uint64_t word = (0x50ull + (uint64_t)unit) * 0x0101010101010101ull;
+
+	if (w->stamped & 1u << part)
+		return true;
+	w->stamped |= 1u << part;
+	for (int which = 0; which < x_looked_at(w); which++)
+		if (sys(SYS_pwrite64, fd, &word, sizeof(word),
+			w->file + (long)((size_t)part * w->unit + x_look_offset(w, which))) != sizeof(word))
+			return false;
+	return true;
+}
+
 static bool stamp(struct x_window *w, int fd, int start, int units)
 {
-	for (int i = start; i < start + units; i++) {
-		uint64_t word = (0x50ull + (uint64_t)i) * 0x0101010101010101ull;
-		int part = i + (w->made ? w->units : 0);
-
-		if (w->stamped & 1u << part)
-			continue;
-		w->stamped |= 1u << part;
-		for (int which = 0; which < x_looked_at(w); which++)
-			if (sys(SYS_pwrite64, fd, &word, sizeof(word),
-				w->file + (long)((size_t)part * w->unit + x_look_offset(w, which))) != sizeof(word))
-				return false;
-	}
+	for (int i = start; i < start + units; i++)
+		if (!stamp_part(w, fd, i + (w->made ? w->units : 0), i))
+			return false;
 	return true;
 }
 
@@ -246,9 +252,14 @@ static long do_mmap(struct x_window *w, const struct x_step *s, uint8_t *extra)
 	return placed(w, at, bytes(w, s), extra);
 }
 
+/* A part that a later step would map is stamped now, for then it would change what this step has mapped. */
 static long do_remap_file(struct x_window *w, const struct x_step *s, uint8_t *extra)
 {
 	(void)extra;
+	for (int part = s->a; part < s->a + s->units; part++)
+		if (part >= w->units && part < 2 * w->units &&
+		    !stamp_part(w, file_of_worker(), part, part - w->units))
+			return -1;
 	return sys(SYS_remap_file_pages, x_unit(w, s->start), bytes(w, s), 0,
 		   ((size_t)w->file + s->a * w->unit) / w->page, 0);
 }

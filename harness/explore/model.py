@@ -11,7 +11,7 @@ rest on.
 
 from __future__ import annotations
 
-from errno import EINVAL, ENOMEM, EPERM
+from errno import EBUSY, EINVAL, ENOMEM, EPERM
 
 from harness.explore.afterwards import state_after
 from harness.explore.operations import DISCARDS, OPERATIONS, SEALINGS, Operation
@@ -27,6 +27,7 @@ from harness.explore.state import (
     KIND,
     MADVISE,
     MREMAP,
+    MSYNC,
     NO_CONTENTS,
     NO_SEAL,
     PRIVATE_FILE,
@@ -272,13 +273,12 @@ def _mseal(op: bytes, before: bytes) -> int:
 
 
 def _locked_longer(op: bytes, operation: Operation, state: State, said: int, twin_answer: int) -> bool:
-    """Whether advice is refused because memory is locked that MREMAP_DONTUNMAP has unlocked in the twin: there it
-    unlocks the whole mapping that it moves a part of, which beside a seal ends sooner."""
-    return (
-        (said, twin_answer) == (EINVAL, 0)
-        and operation.nature == "discards"
-        and bool(state.unlocked >> op[1] & (1 << op[2]) - 1)
-    )
+    """Whether advice, or msync with MS_INVALIDATE, is refused because memory is locked that MREMAP_DONTUNMAP has
+    unlocked in the twin: there it unlocks the whole mapping that it moves a part of, which beside a seal ends sooner.
+    """
+    advice = operation.nature == "discards" and (said, twin_answer) == (EINVAL, 0)
+    sync = op[0] == MSYNC and said == EBUSY and twin_answer in (0, ENOMEM)
+    return (advice or sync) and bool(state.unlocked >> op[1] & (1 << op[2]) - 1)
 
 
 def _as_twin(

@@ -184,14 +184,15 @@ def _reports(text: str, planned: Sequence[str]) -> Iterator[Crash]:
 def unplaced(text: str, crashes: Sequence[Crash]) -> str:
     """Say why what a console tells cannot be put down to the probes that ran, "" when it can.
 
-    Without a mark nothing can. A crash after the first mark that belongs to no probe came from one nevertheless, or
-    from what one left behind; one before it is the boot's own.
+    Without a mark nothing can. A crash, or a warning of memory management, after the first mark that belongs to no
+    probe came from one nevertheless, or from what one left behind; one before it is the boot's own.
     """
     marks = Running()
     first = next((number for number, message in messages(text) if marks.take(message)), None)
     if first is None:
         return "the console log has no probe marks, so its reports cannot be assigned to probes"
-    if late := next((crash for crash in crashes if crash.fatal and not crash.suspects and crash.line > first), None):
+    serious = (crash for crash in crashes if crash.fatal or crash.warns_of_memory)
+    if late := next((crash for crash in serious if not crash.suspects and crash.line > first), None):
         how = "asked for by a process that runs several probes" if late.kind == "leak" else "when no probe ran"
         return f"{late.title}, {how}"
     return ""

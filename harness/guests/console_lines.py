@@ -63,8 +63,8 @@ class Running:
 
 
 def dropped(text: str, planned: Sequence[str] = ()) -> str:
-    """Say that the kernel dropped messages after the first mark, or where that of the first probe of ``planned`` may
-    have been among them; "" when it did not. What was dropped while it booted is the boot's own."""
+    """Say that the kernel dropped messages after the first mark, or where that of what ``planned`` begins with may have
+    been among them; "" when it did not. What was dropped while it booted is the boot's own."""
     if not DROPPED.search(text):
         return ""
     running = Running(planned)
@@ -77,4 +77,4 @@ def dropped(text: str, planned: Sequence[str] = ()) -> str:
             if begun:
                 return DROPPED_WORDS
             before = True
-    return DROPPED_WORDS if before and begun and wanted else ""
+    return DROPPED_WORDS if before and wanted else ""

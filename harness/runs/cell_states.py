@@ -13,11 +13,13 @@ from harness.errors import StoreError
 from harness.explore.record import EXPLORATION
 from harness.guests.bounds import TOO_LONG, beginning_of
 from harness.guests.console import Crash, find_crashes
+from harness.guests.console_lines import dropped
 from harness.kernels.store import file_sha256, telling
 from harness.model.architectures import arch_called
 from harness.model.run_record import CellRecord, CellState
 from harness.model.stored_files import is_stored, stored_sha256
 from harness.observations.collector import Journalled
+from harness.observations.journal import read_plan_of
 from harness.observations.stream import printable
 from harness.runs.model import JOURNAL, SECOND_JOURNAL
 from harness.suites.records import programs_run
@@ -40,22 +42,39 @@ def ended(lost: str, crashes: Iterable[Crash], planned: Collection[str]) -> tupl
     return "finished", ""
 
 
-def crashes_told(folder: Path, record: CellRecord) -> tuple[tuple[Crash, ...], str]:
+def crashes_told(folder: Path, record: CellRecord, journalled: Journalled | None) -> tuple[tuple[Crash, ...], str]:
     """What the consoles in a cell's folder report, and what its record has beside that: neither hides the other.
 
-    The second is why they are no answer, "" when they are: nobody looks at more than so much of a console.
+    The second is why they are no answer, "" when they are: nobody looks at more than so much of a console, and the
+    kernel may have dropped some of it.
     """
     found: list[Crash] = []
-    too_long = ""
-    for console in (folder / CONSOLE, *(folder / helper.folder / CONSOLE for helper in record.helpers)):
-        if is_stored(console):
-            beginning, whole = beginning_of(console)
-            found += find_crashes(beginning.decode("utf-8", "replace"))
-            too_long = too_long if whole else TOO_LONG
-    titles = {crash.title for crash in found}
+    unsure = ""
+    for place in (folder, *(folder / helper.folder for helper in record.helpers)):
+        if is_stored(place / CONSOLE):
+            beginning, whole = beginning_of(place / CONSOLE)
+            text, planned = beginning.decode("utf-8", "replace"), _planned(place, folder, journalled)
+            found += find_crashes(text, planned)
+            marked = planned or tuple(programs_run(journalled.notes) if journalled else ())
+            unsure = unsure or ("" if whole else TOO_LONG) or dropped(text, marked)
     places = {(one.title, one.line): one.places for one in record.crashes}
     found = [replace(crash, places=places.get((crash.title, crash.line), ())) for crash in found]
-    return (*found, *(Crash(**one.model_dump()) for one in record.crashes if one.title not in titles)), too_long
+    recorded = [Crash(**one.model_dump()) for one in record.crashes]
+    return (*found, *(one for one in recorded if not any(_covers(other, one) for other in found))), unsure
+
+
+def _covers(found: Crash, recorded: Crash) -> bool:
+    """Whether what was found says all that a record says. Old records do not name the line."""
+    same = found.title == recorded.title and recorded.line in (0, found.line)
+    return same and set(found.suspects) >= set(recorded.suspects)
+
+
+def _planned(place: Path, folder: Path, journalled: Journalled | None) -> tuple[str, ...]:
+    """The plan of the guest whose console lies in ``place``: its marks and the names of processes count in it."""
+    plan = journalled.plan if journalled else None
+    if place != folder and is_stored(place / JOURNAL):
+        plan = read_plan_of(place / JOURNAL)
+    return plan.probes if plan else ()
 
 
 def evidence_of(folder: Path, record: CellRecord) -> dict[str, str]:
@@ -99,7 +118,8 @@ def as_stored(
     if not record.clean:
         return record
     crashes = [Crash(**crash.model_dump()) for crash in record.crashes]
-    state, reason = ended(no_answer or _broken_off(record, journalled, second, payload_id), crashes, planned)
+    asked = {*planned, *(journalled.plan.probes if journalled and journalled.plan else ())}
+    state, reason = ended(no_answer or _broken_off(record, journalled, second, payload_id), crashes, asked)
     return record.model_copy(update={"state": state, "reason": reason})
 
 

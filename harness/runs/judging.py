@@ -132,7 +132,7 @@ def judge_stored(
     says of its payload. The record comes back with the state and the crashes that the journal and the console bear out.
     """
     journalled, second = (stored_journal(folder / name) for name in (JOURNAL, SECOND_JOURNAL))
-    crashes, no_answer = crashes_told(folder, record)
+    crashes, no_answer = crashes_told(folder, record, journalled)
     no_answer = no_answer or altered(folder, record)
     told = tuple(CrashRecord.model_validate(asdict(crash)) for crash in crashes)
     checked = record.model_copy(update={"crashes": told})

@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from harness.guests.console import Crash
 from harness.model.rule import KernelFacts, Known, Test
 from harness.model.verdict import Judgement, RuleResult, Status, Verdict, cut_short
+from harness.rules.warnings import is_allowed
 from harness.suites.definition import SuiteAsked
 from harness.suites.model import TestOutput, TestResult, TestStatus
 from harness.suites.parse import exit_said, exit_words, parse_output, test_ids
@@ -66,12 +67,16 @@ def _judge_program(
     crashes: Sequence[Crash],
 ) -> Iterator[RuleResult]:
     output = parse_output(run.chunks, suite.form) if run else TestOutput(())
-    crash = next((crash for crash in crashes if crash.fatal and ident in crash.suspects), None)
+    crash = next((crash for crash in crashes if ident in crash.suspects and _counts(crash, kernel)), None)
     ending = _ending(suite, run, output, lost, crash)
     yield _result(suite, ident, END, "the program runs to its end", ending, kernel, "")
     for name, test in zip(test_ids(output, suite.drop), output.tests, strict=True):
         found = _judge_test(test, ending)
         yield _result(suite, ident, name, " / ".join(test.path), found, kernel, test.status)
+
+
+def _counts(crash: Crash, kernel: KernelFacts | None) -> bool:
+    return crash.fatal or (crash.warns_of_memory and not is_allowed(crash.title, kernel))
 
 
 def _judge_test(test: TestResult, ending: Judgement) -> Judgement:

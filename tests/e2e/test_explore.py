@@ -83,6 +83,20 @@ def test_a_window_lower_than_it_is_long_moves_like_its_twin(guest: MakeGuest) ->
     assert [errno for errno, _ in facts.sealed.answers] == [errno for errno, _ in facts.twin.answers] == [0]
 
 
+def test_what_raised_an_alarm_of_ours_raises_none_any_more(guest: MakeGuest) -> None:
+    """Programs of docs/reference/findings.md whose alarm was a fault of the model or the payload."""
+    texts = (
+        "window 1 x 1 page, usual: shared-file rw\nremap_file_pages 0-0 1\nmseal 0-0\nmmap 0-0 shared-file rw",
+        "window 2 x 1 page, usual: anon r written | anon r sealed written\nmlock 0-1 lock\n"
+        "mremap 0-0 elsewhere-keep\nmsync 1-1 2",
+    )
+    programs = [parse_program(text) for text in texts]
+    facts = dict(executor(guest, "debian-6.18.15", "x86_64").run([encode(program) for program in programs]))
+    for index, program in enumerate(programs):
+        judged = ProgramJudge().judge(program, [step.to_bytes() for step in program.steps], facts[index])
+        assert judged.asked and judged.problems == (), program
+
+
 def test_no_window_lies_where_another_has_left_sealed_memory(guest: MakeGuest) -> None:
     """Windows of a place are of all lengths. A hole that a sealed mapping lies in is none: seen on arm64 from 7.0."""
     places = ("usual", "low", "4gib", "top", "tables")

@@ -384,6 +384,10 @@ def test_what_a_move_that_keeps_has_unlocked_beside_it_is_not_compared() -> None
         {1},
     )
     assert oracles(seen.judge()) == []
+    for twin, found in ((0, []), (ENOMEM, []), (EINVAL, ["same-as-twin"])):
+        sync = parse_program(str(program).replace("madvise 1-1 dontneed", "msync 1-1 2"))
+        looks = [start, start, moved, moved]
+        assert oracles(Window(sync, [0, 0, EBUSY], [LEFT_OUT, 0, twin], looks, looks, {1}).judge()) == found
     without = parse_program(str(program).replace("\nmremap 0-0 elsewhere-keep", ""))
     other = Window(
         without, [0, EINVAL], [LEFT_OUT, 0], [start, start, start], [start, start, [(RW, 0xA0), (RW, 0)]], {1}

@@ -13,6 +13,7 @@ from harness.observations.collector import Collector
 from harness.observations.journal import Journal
 from harness.observations.model import End, Garbage, Observation, Plan, Record, ScenarioEnd
 from harness.observations.stream import StreamParser, printable
+from harness.rules.warnings import is_allowed
 from harness.runs.model import Workload
 
 # A payload that writes this many lines that are no records is not going to write a useful one.
@@ -63,11 +64,13 @@ def read_console(guest: Guest, workload: Workload) -> tuple[tuple[Crash, ...], s
     beginning, whole = beginning_of(guest.console)
     console = beginning.decode("utf-8", "replace")
     planned = [probe.id for probe in workload.planned]
+    suites = workload.suites.works if workload.suites else ()
+    marked = [*planned, *(suite.program_id(program) for suite in suites for program in suite.programs)]
     crashes = find_crashes(console, planned)
     if not whole:
         return crashes, TOO_LONG
-    marked = "--kmsg" in workload.arguments
-    return crashes, (unplaced(console, crashes) if marked else "") or dropped(console, planned)
+    told = [crash for crash in crashes if not is_allowed(crash.title, None)]
+    return crashes, (unplaced(console, told) if "--kmsg" in workload.arguments else "") or dropped(console, marked)
 
 
 class Patience:
