@@ -15,7 +15,7 @@ from harness.explore.executor import Executor
 from harness.explore.exploration import kernel_facts
 from harness.explore.program import parse_program
 from harness.explore.verdicts import unsealable
-from harness.explore.wire import encode
+from harness.explore.wire import NO_WINDOW, encode
 from harness.guests.accel import AccelWanted
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.kernels.model import Kernel
@@ -60,13 +60,16 @@ def program_asker(
         try:
             guest.boot()
             executor = Executor(guest, elf)
-            shown = {behaviour(program, facts) for _, facts in executor.run([encode(program)] * _RUNS, chunk=1)}
+            facts = [seen for _, seen in executor.run([encode(program)] * _RUNS, chunk=1)]
         except UsageError:
             raise
         except InfrastructureError as problem:
             return TrialAnswer(trouble="no-answer", reason=str(problem))
         finally:
             guest.stop()
+        if any(seen.status == NO_WINDOW for seen in facts):
+            return TrialAnswer(trouble="no-answer", reason="the guest had no room for the program's memory")
+        shown = {behaviour(program, seen) for seen in facts}
         if len(shown) > 1:
             return TrialAnswer(trouble="no-answer", reason="the program does not do the same each time")
         lines = shown.pop()

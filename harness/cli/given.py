@@ -28,10 +28,10 @@ NONE = "none"
 class Words:
     """What was written: ``given`` are the kernels of the command line itself, ``globs`` those of ``-k``.
 
-    ``selection`` is one whose kernels are meant; ``asks`` one whose probes, crosscheck and exploration are, whatever
-    the kernels. ``against`` is the kernel to compare with, "none" for no comparison, None for the nearest stock kernel
-    of each kernel that stands in no matrix. ``build`` is None where folders hold built kernels, "" where they are to be
-    built, else a commit of theirs.
+    ``selection`` is one whose kernels are meant; ``asks`` one whose probes, crosscheck, exploration and machines are,
+    whatever the kernels. ``against`` is the kernel to compare with, "none" for no comparison, None for the nearest
+    stock kernel of each kernel that stands in no matrix. ``build`` is None where folders hold built kernels, "" where
+    they are to be built, else a commit of theirs.
     """
 
     given: tuple[str, ...] = ()
@@ -77,8 +77,10 @@ def meant_cells(matrix: Matrix, words: Words, say: Progress) -> Meant:
     matrix, given = read_arguments(matrix, words.given, reading)
     matrix, globs = read_arguments(matrix, words.globs, reading)
     specs: Sequence[CellSpec] = ()
+    asks = asked_of(matrix, words.asks or words.selection, kernels=(*given, *globs))
     if given:
-        specs = plan_cells(matrix, kernels=given, arches=words.arches, profiles=words.profiles)
+        profiles = words.profiles or (asks.profiles if words.asks else ())
+        specs = plan_cells(matrix, kernels=given, arches=words.arches, profiles=profiles)
     if not given or globs or words.selection:
         named = plan_cells(
             matrix, selection=words.selection, kernels=globs, arches=words.arches, profiles=words.profiles
@@ -87,7 +89,6 @@ def meant_cells(matrix: Matrix, words: Words, say: Progress) -> Meant:
     specs = _once(specs)
     matrix, baselines, against = _baselines(matrix, specs, words, reading)
     specs = _once((*specs, *baselines))
-    asks = asked_of(matrix, words.asks or words.selection, kernels=(*given, *globs))
     return Meant(
         matrix=matrix,
         specs=specs,

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from harness.errors import GuestError
+from harness.errors import GuestError, InfrastructureError
 from harness.explore.difference import ProgramDifference, first_difference
 from harness.explore.executor import CHUNK
 from harness.explore.exploration import Exploration
 from harness.explore.program import Program
 from harness.explore.session import Explorer
-from harness.explore.shrink import shrink
+from harness.explore.shrink import SHRINK_SECONDS, shrink
 from harness.explore.source import BATCH, ProgramSource
-
-_SHRINK_SECONDS = 30.0
+from harness.explore.wire import ProgramFacts
 
 
 @dataclass(frozen=True)
@@ -45,30 +45,32 @@ class Against:
     def explore(
         self, source: ProgramSource, seconds: float, compared: Compared, corpus: Sequence[Program] = ()
     ) -> Compared:
-        """Until ``seconds`` are over; what was found is made small then."""
-        self._here.executor(), self._there.executor()
+        """Until ``seconds`` are over; what was found is made small then. Why a kernel gave no answer is told of it."""
+        sides = ((self._here, compared.here), (self._there, compared.there))
+        for explorer, outcome in sides:
+            with _told_of(explorer, (), outcome):
+                explorer.executor()
         begun = time.monotonic()
-        first = list(corpus)
-        while first or time.monotonic() - begun < seconds:
-            programs = first or source.batch(BATCH, CHUNK)
-            first = []
-            if not self._batch(programs, source, compared):
-                break
-            for outcome in (compared.here, compared.there):
+        first, programs = list(corpus), list[Program]()
+        while not (compared.here.lost or compared.there.lost) and (first or time.monotonic() - begun < seconds):
+            programs, first = first or source.batch(BATCH, CHUNK), []
+            self._batch(programs, source, compared)
+            for _, outcome in sides:
                 outcome.reached(source, time.monotonic() - begun)
         for sort, known in compared.classes.items():
-            compared.classes[sort] = self._shrunk(known)
-        compared.here.plan, compared.there.plan = self._here.plan, self._there.plan
+            compared.classes[sort] = self._shrunk(known, compared)
+        for explorer, outcome in sides:
+            with _told_of(explorer, programs, outcome):
+                explorer.finish(programs, outcome)
         return compared
 
-    def _batch(self, programs: Sequence[Program], source: ProgramSource, compared: Compared) -> bool:
-        sides = []
+    def _batch(self, programs: Sequence[Program], source: ProgramSource, compared: Compared) -> None:
+        sides: list[Sequence[ProgramFacts | None]] = []
         for explorer, outcome, learns in ((self._here, compared.here, source), (self._there, compared.there, None)):
-            try:
+            with _told_of(explorer, programs, outcome):
                 sides.append(explorer.batch(programs, learns, outcome))
-            except GuestError as lost:
-                explorer.lost(programs, lost, outcome)
-                return not outcome.lost
+        if len(sides) < 2:
+            return
         for program, here, there in zip(programs, *sides, strict=True):
             if here is None or there is None or (found := first_difference(program, here, there)) is None:
                 continue
@@ -79,26 +81,40 @@ class Against:
                 smallest = min(known.program, program, key=lambda p: (len(p.steps), p.units, str(p)))
                 shown = known.difference if smallest is known.program else found
                 compared.classes[found.same] = DifferenceClass(shown, smallest, known.count + 1)
-        return True
 
-    def _differences(self, programs: Sequence[Program]) -> list[ProgramDifference | None]:
-        here = self._here.run(programs, chunk=1)
-        there = self._there.run(programs, chunk=1)
+    def _differences(self, programs: Sequence[Program], compared: Compared) -> list[ProgramDifference | None]:
+        sides = []
+        for explorer, outcome in ((self._here, compared.here), (self._there, compared.there)):
+            with _told_of(explorer, programs, outcome):
+                sides.append([facts for _, facts in explorer.run(programs, chunk=1)])
+        if len(sides) < 2:
+            return [None] * len(programs)
         return [
             first_difference(program, mine, theirs) if mine is not None and theirs is not None else None
-            for program, (_, mine), (_, theirs) in zip(programs, here, there, strict=True)
+            for program, mine, theirs in zip(programs, *sides, strict=True)
         ]
 
-    def _shrunk(self, known: DifferenceClass) -> DifferenceClass:
-        until = time.monotonic() + _SHRINK_SECONDS
+    def _shrunk(self, known: DifferenceClass, compared: Compared) -> DifferenceClass:
+        until = time.monotonic() + SHRINK_SECONDS
 
         def shows(candidates: Sequence[Program]) -> list[bool]:
             if time.monotonic() > until:
                 return [False] * len(candidates)
-            return [d is not None and d.same == known.difference.same for d in self._differences(candidates)]
+            return [d is not None and d.same == known.difference.same for d in self._differences(candidates, compared)]
 
         small = shrink(known.program, shows)
-        (difference,) = self._differences([small])
+        (difference,) = self._differences([small], compared)
         if difference is None or difference.same != known.difference.same:
             return known
         return replace(known, program=small, difference=difference)
+
+
+@contextmanager
+def _told_of(explorer: Explorer, programs: Sequence[Program], outcome: Exploration) -> Iterator[None]:
+    """What keeps a kernel from answering is that kernel's, whichever is asked beside it."""
+    try:
+        yield
+    except GuestError as lost:
+        explorer.lost(programs, lost, outcome)
+    except InfrastructureError as problem:
+        outcome.lost = outcome.lost or str(problem)

@@ -49,28 +49,30 @@ class Executor:
             f"batch-{self._batches % 2}", encode_batch(programs, chunk=chunk, deadline_ms=self._deadline_ms), 0o600
         )
         known = ["--seen", self._guest.push("seen", seen, 0o600)] if seen else []
-        reader, told, complaints = Reader(shapes), 0, b""
+        reader, told, complaints = Reader(shapes), set[int](), b""
         self.pairs = reader.pairs
         for event in self._guest.run([self._program, "--explore", path, *known]):
             match event:
                 case Output("out", data):
                     try:
-                        records = reader.feed(data)
+                        found = [decode(record, shapes[index]) for index, record in reader.feed(data)]
                     except WireError as problem:
                         raise LostGuest(f"the payload's records are damaged: {problem}") from problem
                     if self.plan is None and reader.plan is not None:
                         self.plan = _plan(reader.plan)
-                    for index, record in records:
-                        told += 1
-                        yield decode(record, shapes[index])
+                    for index, facts in found:
+                        if index in told:
+                            raise LostGuest(f"the payload told of program {index} twice")
+                        told.add(index)
+                        yield index, facts
                 case Output(_, data):
                     complaints = (complaints + data)[-2000:]
                 case Exited(status, signal):
-                    if status != 0 or not reader.ended or told != len(programs):
+                    if status != 0 or not reader.ended or reader.plan is None or len(told) != len(programs):
                         said = complaints.decode("utf-8", "replace").strip()
                         raise LostGuest(
-                            f"the payload told of {told} of {len(programs)} programs and ended with status {status}, "
-                            f"signal {signal}" + (f": {said}" if said else "")
+                            f"the payload told of {len(told)} of {len(programs)} programs and ended with "
+                            f"status {status}, signal {signal}" + (f": {said}" if said else "")
                         )
 
 

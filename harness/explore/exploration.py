@@ -32,8 +32,8 @@ class Exploration:
     again; ``asked`` has how many steps of each operation were judged; ``well`` are programs of the corpus that showed
     nothing wrong; ``exhausted`` counts the exhaustive programs of all parts, ``exhausted_before`` those of the parts
     before this one, ``exhausted_at`` is of all of them (``ProgramSource.at``); ``digest`` is of the generated
-    programs; ``pairs`` counts the pairs of blocks of the kernel's code that ran, where that was gathered; ``lost`` says
-    why it is incomplete."""
+    programs; ``pairs`` counts the pairs of blocks of the kernel's code that ran, where that was gathered; ``console``
+    says whether the machine had one to read, ``lost`` why it is incomplete."""
 
     seed: int
     programs: int = 0
@@ -56,6 +56,7 @@ class Exploration:
     release: str = ""
     arch: str = ""
     upstream: str = ""
+    console: bool = True
     lost: str = ""
     digest: str = ""
 

@@ -38,6 +38,7 @@ class UnconfirmedRecord(_LenientModel):
     """Something that was seen and did not come again."""
 
     oracle: str
+    operation: str = ""
     text: str
     program: str
 
@@ -51,7 +52,8 @@ class RecordedRecord(_LenientModel):
 
 class ExplorationRecord(_LenientModel):
     """One kernel explored. ``asked`` has the judged steps of each operation, ``well`` the programs of the corpus that
-    showed nothing wrong; ``mseal`` is the error of a kernel that has no mseal, ``lost`` why it is incomplete.
+    showed nothing wrong; ``mseal`` is the error of a kernel that has no mseal, ``console`` says whether the machine had
+    one to read, ``lost`` why it is incomplete.
     """
 
     schema_version: Literal[1] = 1
@@ -73,6 +75,7 @@ class ExplorationRecord(_LenientModel):
     findings: tuple[FindingRecord, ...] = ()
     recorded: dict[str, RecordedRecord] = {}
     unconfirmed: tuple[UnconfirmedRecord, ...] = ()
+    console: bool = True
     lost: str = ""
 
 
@@ -118,9 +121,12 @@ def record_of(outcome: Exploration) -> ExplorationRecord:
             for what, (count, example) in outcome.recorded.items()
         },
         unconfirmed=tuple(
-            UnconfirmedRecord(oracle=problem.oracle, text=problem.text, program=str(program))
+            UnconfirmedRecord(
+                oracle=problem.oracle, operation=problem.operation, text=problem.text, program=str(program)
+            )
             for problem, program in outcome.unconfirmed
         ),
+        console=outcome.console,
         lost=outcome.lost,
     )
 

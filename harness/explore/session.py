@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -13,22 +12,24 @@ from harness.errors import GuestError, LostGuest
 from harness.explore.covered import ReachedCode
 from harness.explore.executor import CHUNK, BatchPlan, Executor
 from harness.explore.exploration import Exploration, ExploreFinding
-from harness.explore.guest import BootGuest, ConsoleNews, ProgramGuest
+from harness.explore.guest import BootGuest, ProgramGuest
 from harness.explore.judge import Judged, ProgramJudge, left_out
 from harness.explore.known import KnownBug, load_known
 from harness.explore.operations import OPERATIONS
 from harness.explore.oracles import StepProblem
 from harness.explore.program import Program
-from harness.explore.shrink import shrink
+from harness.explore.reports import ReportTrials
+from harness.explore.shrink import SHRINK_SECONDS, shrink
 from harness.explore.source import ProgramSource
 from harness.explore.suspects import Suspect, length, same_problem, with_causes
 from harness.explore.wire import ProgramFacts, encode
-from harness.guests.console import Crash
+from harness.guests.console import Crash, plain_title
 from harness.guests.console_lines import DROPPED_WORDS
 
 _EXAMPLES = 3  # programs of one sort of alarm that are looked into
 _TWIN_TOO = 2
-_SHRINK_SECONDS = 30.0
+_REPORTS = 8  # of the kernel, so many different ones are looked into
+_MAY_HAVE_NO_ROOM = 0.1  # of the programs
 
 
 OnMessage = Callable[[str], None]
@@ -55,6 +56,7 @@ class Explorer:
         self._guest = ProgramGuest(boot, payload, deadline_ms)
         self._on_progress = on_progress
         self._first_only = first_only
+        self._reports = ReportTrials(self._guest, lambda programs: self.run(programs, chunk=1), first_only=first_only)
         self._judge = ProgramJudge()
         self._known = load_known() if known is None else known
         self._asked: Counter[int] = Counter()
@@ -119,10 +121,9 @@ class Explorer:
                 break
             outcome.reached(source, time.monotonic() - begun)
             self._on_progress(f"{outcome.programs} programs, {outcome.states} states, {len(outcome.findings)} findings")
-        self._said(programs, self._guest.news(whole=True), outcome)
         if self._covered is not None and outcome.judged and not self._covered.pairs and not outcome.lost:
             outcome.lost = "no program ran any block of instrumented code, so nothing is known of its coverage"
-        outcome.plan = self.plan
+        self.finish(programs, outcome)
         outcome.seconds = time.monotonic() - begun
         return outcome
 
@@ -160,14 +161,13 @@ class Explorer:
             elif of_corpus and judged.asked:
                 outcome.well += (str(program),)
         outcome.asked = {OPERATIONS[op].name: times for op, times in sorted(self._asked.items())}
-        news = self._guest.news()
+        self._hear(programs, outcome)
         for suspect in with_causes(suspects, self._known, lambda programs: self.run(programs, chunk=1)):
             if self._first_only and outcome.findings:
                 break
             self._suspect(programs, suspect, outcome)
-        self._said(programs, news, outcome)
         if suspects:
-            self._said(programs, self._guest.news(), outcome, repeated=True)
+            self._hear(programs, outcome, repeated=True)
         return [facts for _, facts in results]
 
     # ------------------------------------------------------------------ alarms
@@ -182,6 +182,10 @@ class Explorer:
         if outcome.alarms[name] > _EXAMPLES and any(f.problem.same == problem.same for f in alike):
             return
         if outcome.alarms[name] > 10 * _EXAMPLES:
+            if not any(f.problem.same == problem.same for f in outcome.findings):
+                outcome.lost = (
+                    outcome.lost or f"{name}: of {10 * _EXAMPLES} alarms none came again; more are unexplained"
+                )
             return
         doubted = problem.oracle == "same-as-twin" and problem.step >= 0
         if doubted and facts is not None and left_out(facts, problem.step):
@@ -192,11 +196,22 @@ class Explorer:
         if finding is None:
             outcome.unconfirmed.append((problem, program))
             return
-        if any(bug.id == suspect.cause and bug.involved(finding.program) for bug in self._known):
+        if any(bug.id == suspect.cause and self._needs(bug, finding) for bug in self._known):
             finding = replace(finding, cause=suspect.cause)
         if not any(f.problem.same == problem.same and f.program == finding.program for f in outcome.findings):
             outcome.findings.append(finding)
             self._on_progress(f"found: {problem.oracle}: {problem.text}")
+
+    def _needs(self, bug: KnownBug, finding: ExploreFinding) -> bool:
+        """Whether a finding shows with the steps of a known bug, and not without them, both times."""
+
+        def shown(program: Program) -> bool:
+            judged, _ = self.run([*finding.company, program], chunk=CHUNK if finding.company else 1)[-1]
+            return same_problem(judged, finding.problem) is not None
+
+        return bug.involved(finding.program) and all(
+            shown(finding.program) and not shown(bug.without(finding.program)) for _ in range(2)
+        )
 
     def _confirm(self, program: Program, before: Sequence[Program], problem: StepProblem) -> ExploreFinding | None:
         """Repeat alone in fresh processes; where that shows nothing, in a fresh process with what ran before it."""
@@ -217,7 +232,7 @@ class Explorer:
         return ExploreFinding(shown[-1] or problem, program, program, company_left)
 
     def _shrunk(self, program: Program, problem: StepProblem) -> Program:
-        until = time.monotonic() + _SHRINK_SECONDS
+        until = time.monotonic() + SHRINK_SECONDS
 
         def shows(candidates: Sequence[Program]) -> list[bool]:
             if time.monotonic() > until:
@@ -227,7 +242,7 @@ class Explorer:
         return shrink(program, shows)
 
     def _less_company(self, before: Sequence[Program], program: Program, problem: StepProblem) -> list[Program]:
-        kept, until = list(before), time.monotonic() + _SHRINK_SECONDS
+        kept, until = list(before), time.monotonic() + SHRINK_SECONDS
         part = len(kept) // 2
         while part and time.monotonic() < until:
             for at in range(0, len(kept), part):
@@ -243,7 +258,7 @@ class Explorer:
     def shows(self, finding: ExploreFinding) -> bool:
         """Whether this kernel shows the same in one of three tries. Raises ``GuestError`` where it gives no answer."""
         programs = [*finding.company, finding.program]
-        if finding.problem.oracle == "console" and self._trial(programs) is not None:
+        if finding.problem.oracle == "console" and self._reports.trial(programs, finding.problem.text) is not None:
             return True
         tries = [self.run(programs)[-1][0] for _ in range(3)]
         if not all(judged.asked for judged in tries):
@@ -252,97 +267,53 @@ class Explorer:
 
     # ------------------------------------------------------------------ what the console says, and lost guests
 
-    def _said(
-        self, programs: Sequence[Program], news: ConsoleNews, outcome: Exploration, *, repeated: bool = False
-    ) -> None:
-        """What the console said while ``programs`` ran, or, with ``repeated``, while some of them were repeated."""
-        if news.dropped:
-            outcome.lost = outcome.lost or DROPPED_WORDS
-        for crash in news.reports:
-            self._reported(programs, replace(crash, during=None, also=()) if repeated else crash, outcome)
+    def _hear(
+        self, programs: Sequence[Program], outcome: Exploration, *, repeated: bool = False, whole: bool = False
+    ) -> bool:
+        """Look into what the console said while ``programs`` ran, or, with ``repeated``, while some of them were
+        repeated; whether there was a report."""
+        said = False
+        while news := self._guest.take(whole=whole):
+            if news.dropped:
+                outcome.lost = outcome.lost or DROPPED_WORDS
+            for crash in news.reports:
+                said = True
+                self._reported(programs, replace(crash, during=None, also=()) if repeated else crash, outcome)
+            repeated = True  # trials have other programs, and may bring other reports
+        return said
 
     def _reported(self, programs: Sequence[Program], crash: Crash, outcome: Exploration) -> None:
-        """A report of the kernel. It may come once a boot only: each trial has a guest of its own. One that does not
-        come again is no finding, and the kernel did not stay silent."""
-        name = f"console/{crash.title}"
-        outcome.alarms[name] = outcome.alarms.get(name, 0) + 1
+        """A report of the kernel. One that does not come again is no finding, and the kernel did not stay silent."""
+        title = plain_title(crash.title)
+        outcome.alarms[f"console/{title}"] = outcome.alarms.get(f"console/{title}", 0) + 1
         told = [*(f.problem for f in outcome.findings), *(problem for problem, _ in outcome.unconfirmed)]
-        if any(problem.text == crash.title for problem in told):
+        if any(problem.oracle == "console" and plain_title(problem.text) == title for problem in told):
             return
-        finding = self._blame(programs, crash)
+        problem = StepProblem("console", -1, "program", crash.title, ("O8",))
+        finding = self._reports.blame(programs, crash) if programs and len(told) < _REPORTS else None
         if finding is None:
             self._on_progress(f"on the console, and not again: {crash.title}")
-            outcome.unconfirmed.append((StepProblem("console", -1, "batch", crash.title, ("O8",)), programs[0]))
-            outcome.lost = outcome.lost or f"on the console, and not again when its programs were: {crash.title}"
+            outcome.unconfirmed.append((problem, programs[0] if programs else Program((), ())))
         else:
             outcome.findings.append(finding)
             self._on_progress(f"found: console: {crash.title}")
 
     def lost(self, programs: Sequence[Program], lost: GuestError, outcome: Exploration) -> None:
         """A guest that went away: a finding where its console says why, else the answer is incomplete."""
-        news = self._guest.stop()
-        if not news.reports:
-            outcome.lost = outcome.lost or str(lost)
-        self._said(programs, news, outcome)
+        self._guest.stop()
+        try:
+            if self._hear(programs, outcome):
+                return
+        except GuestError as another:
+            lost = another
+        outcome.lost = outcome.lost or str(lost)
 
-    def _blame(self, programs: Sequence[Program], crash: Crash) -> ExploreFinding | None:
-        """The program that makes the kernel say it: the chunk that ran, then one after another in processes of their
-        own."""
-        suspects: list[Program] = []
-        for during in crash.suspects:
-            place = during.rpartition("/")[2]
-            if place.isdigit():
-                suspects += programs[int(place) : int(place) + CHUNK]
-        suspects = suspects or list(programs)
-        trial = self._trial(suspects)
-        if trial is None:
-            return None
-        again, mark = trial
-        culprits = [suspects[i] for i in mark if i < len(suspects)] or suspects
-        for culprit in culprits[:8]:
-            confirmed = self._trial([culprit])
-            if confirmed is None:
-                continue
-            if self._first_only:
-                return ExploreFinding(StepProblem("console", -1, "program", again.title, ("O8",)), culprit, culprit)
-            until = time.monotonic() + _SHRINK_SECONDS
-
-            def shows(candidates: Sequence[Program], until: float = until) -> list[bool]:
-                return self._first_that_reports(candidates, until)
-
-            small = shrink(culprit, shows, rounds=40)
-            step = max(0, len(small.steps) - 1)
-            name = small.steps[step].operation.name if small.steps else "mseal"
-            problem = StepProblem("console", step, name, again.title, ("O8",))
-            return ExploreFinding(problem, small, culprit, quote=again.lines)
-        return None
-
-    def _first_that_reports(self, candidates: Sequence[Program], until: float) -> list[bool]:
-        """Of many candidates, each in a process of its own, those that the console's report falls on: one trial for
-        all, then one for that alone."""
-        shown = [False] * len(candidates)
-        if time.monotonic() > until:
-            return shown
-        with suppress(GuestError):  # then nobody knows, and what is known to show it stays
-            trial = self._trial(candidates)
-            for i in trial[1] if trial else ():
-                if i < len(candidates) and self._trial([candidates[i]]) is not None:
-                    shown[i] = True
-                    break
-        return shown
-
-    def _trial(self, programs: Sequence[Program]) -> tuple[Crash, list[int]] | None:
-        """Run programs one a process in a guest of their own: the first report, and the programs that ran then. Raises
-        ``GuestError`` where nobody knows whether there was one."""
-        self.stop()
-        self.executor()
-        with suppress(LostGuest):
-            self.run(programs, chunk=1)
-        news = self._guest.stop()
-        reports = news.reports
-        if not reports and news.dropped:
-            raise GuestError(DROPPED_WORDS)
-        if not reports:
-            return None
-        places = [suspect.rpartition("/")[2] for suspect in reports[0].suspects]
-        return reports[0], [int(place) for place in places if place.isdigit()]
+    def finish(self, programs: Sequence[Program], outcome: Exploration) -> None:
+        """Hear the last words that were said while ``programs``, the last, ran; and say what is not whole."""
+        self._hear(programs, outcome, whole=True)
+        outcome.console = self._guest.has_console
+        idle = outcome.programs - outcome.judged
+        sealed = self.plan is None or not self.plan.mseal
+        if sealed and idle > outcome.programs * _MAY_HAVE_NO_ROOM:
+            outcome.lost = outcome.lost or f"{idle} of {outcome.programs} programs had no room for their memory"
+        outcome.plan = self.plan

@@ -16,6 +16,7 @@ from harness.explore.templates import merged
 
 _MREMAP, _MSEAL = by_name("mremap").number, by_name("mseal").number
 _RW = 3
+SHRINK_SECONDS = 30.0  # for one finding, at most
 
 
 def size(program: Program) -> tuple[int, ...]:

@@ -26,16 +26,16 @@ class Suspect:
 
 
 def with_causes(suspects: Sequence[Suspect], known: Sequence[KnownBug], run: RunPrograms) -> Iterator[Suspect]:
-    """Say of each suspect whether it shows nothing without the steps of a known bug. Where it still shows the same, it
-    goes on without them. ``run`` gives each program a process of its own."""
+    """Say of each suspect whether it shows nothing without the steps of a known bug, and shows it with them. Where it
+    still shows the same, it goes on without them. ``run`` gives each program a process of its own."""
     doubted = [(s, bug, bug.without(s.program)) for s in suspects for bug in known if bug.involved(s.program)]
-    shown = run([program for _, _, program in doubted]) if doubted else []
+    shown = run([program for s, _, less in doubted for program in (s.program, less)]) if doubted else []
     answers: dict[int, Suspect] = {}
-    for (suspect, bug, program), (judged, facts) in zip(doubted, shown, strict=True):
+    for (suspect, bug, program), (whole, _), (judged, facts) in zip(doubted, shown[::2], shown[1::2], strict=True):
         problem = same_problem(judged, suspect.problem)
-        if problem is None:
+        if problem is None and same_problem(whole, suspect.problem):
             answers[suspect.index] = replace(suspect, cause=bug.id)
-        else:
+        elif problem is not None:
             answers.setdefault(suspect.index, replace(suspect, program=program, problem=problem, facts=facts))
     yield from (answers.get(suspect.index, suspect) for suspect in suspects)
 

@@ -13,7 +13,7 @@ from harness.explore.corpus import load_corpus
 from harness.explore.known import known_as, load_known
 from harness.explore.operations import OPERATIONS
 from harness.explore.oracles import ORACLES, Oracle
-from harness.explore.record import ExplorationRecord, FindingRecord
+from harness.explore.record import ExplorationRecord, FindingRecord, UnconfirmedRecord
 from harness.model.rule import KernelFacts, Rule
 from harness.model.verdict import Judgement, Kind, RuleResult, Status, Verdict
 from harness.observations.model import errno_name
@@ -30,6 +30,7 @@ _CONTRACT: dict[Oracle, str] = {
 }
 GENERATED = "generated"
 """What stands where a probe has its region."""
+_NAMES = frozenset(operation.name for operation in OPERATIONS.values())
 _OF_PROGRAMS = ("end", "program")  # asked of every program that was judged, and of no one step
 _REFUSED = ("replaces", "changes", "moves", "discards")
 
@@ -125,14 +126,30 @@ def _without_finding(
         answer = unsealed if oracle == "answer" else Judgement("miss", unsealed.reason)
         return Verdict(rule, probe, answer.status, answer.reason, answer.kind)
     times = record.judged if name in _OF_PROGRAMS else record.asked.get(name, 0)
+    if doubts := [one for one in record.unconfirmed if one.oracle == oracle and _is_of(one, name)]:
+        return Verdict(
+            rule, probe, "miss", f"seen {_times(len(doubts))}, and not again when repeated: {doubts[0].text}"
+        )
     if record.lost and (not times or name == "program"):
         return Verdict(rule, probe, "miss", record.lost)
+    if oracle == "console" and not record.console:
+        return Verdict(rule, probe, "skip", "this machine has no console that could be read")
     if not record.judged:
         return Verdict(rule, probe, "miss", "no program was judged")
     if not times:
         return Verdict(rule, probe, "skip", "no program had such a step")
     stale = stale_bug(record, kernel) if name == "end" else ""
     return Verdict(rule, probe, "fixed" if stale else "pass", stale)
+
+
+def _is_of(one: UnconfirmedRecord, name: str) -> bool:
+    """Whether an alarm that did not come again was of this operation, or may have been: old records do not say, and
+    some alarms are of whole programs."""
+    return name in _OF_PROGRAMS or one.operation == name or one.operation not in _NAMES
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
 
 
 def _told(rule: str, probe: str, alike: Sequence[FindingRecord], kernel: KernelFacts | None) -> Verdict:

@@ -135,6 +135,8 @@ def _pass(data: bytes, at: int, shape: Shape, steps: int) -> Pass:
 def decode(data: bytes, shape: Shape) -> tuple[int, ProgramFacts]:
     """A whole record: the program's index in its batch and what it saw."""
     index, status, detail, pass_, step = _RECORD.unpack_from(data)
+    if status >= len(STATUSES):
+        raise WireError(f"program {index} ended in a way there is not: {status}")
     at = _RECORD.size
     whole = shape.pass_size(shape.steps)
     left = shape.steps - shape.fork - 1

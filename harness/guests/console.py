@@ -135,12 +135,20 @@ _FRAME = re.compile(r"^(?:RIP: 0010:|pc : |\s*)(?P<function>[A-Za-z_]\w*)[\w.]*\
 _REPORTERS = frozenset({"dump_stack", "dump_stack_lvl", "show_stack", "dump_backtrace", "print_report", "kasan_report"})
 
 
+_NUMBERS = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,16}\b|\d+")
+
+
+def plain_title(title: str) -> str:
+    """A title without its numbers and addresses, which are others each time."""
+    return _NUMBERS.sub("#", title)
+
+
 def fingerprint(title: str, lines: Sequence[str]) -> tuple[str, ...]:
     """What tells one mishap from another on any build: the functions of a report's stack, without their offsets and
     without what compilers append to names; its title where it has no stack. Frames marked ``?`` are guesses."""
     functions = (match["function"] for line in lines if (match := _FRAME.match(line)))
     found = tuple(dict.fromkeys(name for name in functions if name not in _REPORTERS))
-    return found or (re.sub(r"0x[0-9a-f]+|\d+", "#", title),)
+    return found or (plain_title(title),)
 
 
 def find_crashes(text: str, planned: Sequence[str] = ()) -> tuple[Crash, ...]:

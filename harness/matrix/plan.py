@@ -17,12 +17,13 @@ STANDARD = "standard"
 
 @dataclass(frozen=True)
 class Asked:
-    """Globs of probes, none for all of them; globs of those that the second payload observes too, none for none; and
-    for how many seconds each cell is explored, 0 for not at all."""
+    """Globs of probes, none for all of them; globs of those that the second payload observes too, none for none; for
+    how many seconds each cell is explored, 0 for not at all; and on which profiles."""
 
     probes: tuple[str, ...] = ()
     crosscheck: tuple[str, ...] = ()
     explore: float = 0.0
+    profiles: tuple[str, ...] = ()
 
 
 def plan_cells(
@@ -65,7 +66,7 @@ def asked_of(matrix: Matrix, selection: str | None = None, *, kernels: Sequence[
     if kernels and selection is None:
         return Asked()
     meant = _named(matrix, selection or DEFAULT)
-    return Asked(meant.probes, meant.crosscheck, meant.explore)
+    return Asked(meant.probes, meant.crosscheck, meant.explore, meant.profiles)
 
 
 def refuse_impossible(cells: Iterable[CellSpec]) -> None:

@@ -19,6 +19,7 @@ from harness.explore.oracles import ORACLES
 from harness.explore.session import Explorer
 from harness.explore.source import ProgramSource
 from harness.explore.verdicts import unsealable
+from harness.explore.wire import NO_WINDOW
 from harness.guests.accel import AccelWanted
 from harness.guests.model import Guest
 from harness.guests.qemu import QemuGuest, Wishes
@@ -124,7 +125,7 @@ def observed_of(explorer: Explorer, corpus: Sequence[Kept]) -> Mapping[str, str]
     return {
         f"corpus/{kept.name}": sha256(repr(behaviour(kept.program, seen)).encode()).hexdigest()[:16]
         for kept, seen in zip(corpus, facts, strict=True)
-        if seen is not None
+        if seen is not None and seen.status != NO_WINDOW
     }
 
 

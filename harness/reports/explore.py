@@ -13,8 +13,8 @@ from harness.explore.exploration import Exploration, ExploreFinding, finding_lin
 from harness.explore.known import KnownBug, known_as
 from harness.explore.oracles import ORACLES
 from harness.explore.record import json_of, record_of, recorded_finding
-from harness.explore.verdicts import unsealable
-from harness.model.verdict import Judgement
+from harness.explore.verdicts import judge_exploration, unsealable
+from harness.model.verdict import Judgement, Status
 from harness.reports.junit import document, element, one_line, xml_text
 from harness.runs.cells import plural
 
@@ -42,6 +42,9 @@ class Explored:
             return self.unsealed.reason
         if self.outcome.lost:
             return self.outcome.lost
+        if self.outcome.unconfirmed:
+            problem, _ = self.outcome.unconfirmed[0]
+            return f"seen once, and not again when repeated: {problem.oracle}: {problem.text}"
         return "" if self.asked else "nothing was judged"
 
     @property
@@ -97,7 +100,7 @@ def explored_json(explored: Explored) -> dict[str, Any]:
         "arch": explored.arch,
         "cell": explored.cell,
         **json_of(record_of(explored.outcome)),
-        "oracles": {oracle: _status(explored, oracle) for oracle in ORACLES},
+        "oracles": _statuses(explored),
         "findings": [_finding_json(explored, finding) for finding in explored.outcome.findings],
         **(
             {"against": explored.other, "differences": [class_json(c) for c in explored.classes]}
@@ -112,15 +115,12 @@ def _finding_json(explored: Explored, finding: ExploreFinding) -> dict[str, Any]
     return {**recorded_finding(finding).model_dump(mode="json"), "known": known.cited if known else ""}
 
 
-def _status(explored: Explored, oracle: str) -> str:
-    found = [finding for finding in explored.outcome.findings if finding.problem.oracle == oracle]
-    if found:
-        return "known" if all(explored.known(finding) for finding in found) else "fail"
-    if explored.skipped:
-        return "skip"
-    if explored.refused and oracle == "answer":
-        return "fail"
-    return "miss" if explored.why_not else "pass"
+def _statuses(explored: Explored) -> dict[str, Status]:
+    """By oracle, as a run judges the same; but where not everything was judged, nothing passes."""
+    judged = judge_exploration(record_of(explored.outcome), explored.outcome.kernel)
+    told = {result.rule.id.removeprefix("explore-"): result.status for result in judged}
+    well: Status = "miss" if explored.outcome.lost or not (explored.asked or explored.skipped) else "pass"
+    return {oracle: well if told[oracle] in ("pass", "fixed") else told[oracle] for oracle in ORACLES}
 
 
 def explored_junit(all_explored: Sequence[Explored]) -> str:
@@ -131,9 +131,10 @@ def explored_junit(all_explored: Sequence[Explored]) -> str:
 def _suite(explored: Explored) -> TestSuite:
     classname = f"sealmatrix.{explored.kernel.replace('.', '_')}.{explored.arch}.explore"
     cases = []
+    statuses = _statuses(explored)
     for oracle, statement in ORACLES.items():
         case = TestCase(f"explore-{oracle}", classname)
-        status = _status(explored, oracle)
+        status = statuses[oracle]
         findings = [f for f in explored.outcome.findings if f.problem.oracle == oracle]
         if status == "fail":
             text = xml_text("\n".join([statement, *(line for f in findings for line in finding_lines(f))]))
@@ -143,9 +144,9 @@ def _suite(explored: Explored) -> TestSuite:
             said = [line for f in findings if (known := explored.known(f)) for line in (known.cited, *finding_lines(f))]
             case.add_skipped_info(one_line(f"known: {said[0]}"), xml_text("\n".join(said)))
         elif status == "skip":
-            case.add_skipped_info(one_line(explored.why_not), statement)
+            case.add_skipped_info(one_line(explored.why_not or "no program had such a step"), statement)
         elif status == "miss":
-            case.add_error_info(one_line(explored.why_not), statement, "miss")
+            case.add_error_info(one_line(explored.why_not or "nothing was judged"), statement, "miss")
         cases.append(case)
     outcome = explored.outcome
     facts = {"seed": outcome.seed, "programs": outcome.programs, "states": outcome.states, "release": outcome.release}

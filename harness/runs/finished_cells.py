@@ -19,8 +19,8 @@ from typing import Any
 import zstandard
 from pydantic import ValidationError
 
-from harness.errors import StoreError
-from harness.explore.record import EXPLORATION
+from harness.errors import StoreError, UsageError
+from harness.explore.record import EXPLORATION, read_exploration
 from harness.guests.identity import identify
 from harness.guests.meant import demand_image
 from harness.guests.pid1 import build_init
@@ -175,8 +175,10 @@ class FinishedCells:
             shutil.rmtree(self._root / key, ignore_errors=True)
 
     def keep(self, key: str, run: str, record: CellRecord, folder: Path) -> None:
-        """Keep a finished cell that lies in ``folder``. What is not clean, or taken itself, is passed over."""
+        """Keep a finished cell that lies in ``folder``. What is not clean or whole, or taken itself, is passed over."""
         if not key or not record.clean or record.crashes or record.taken_from or record.lost_on:
+            return
+        if record.explore is not None and not _explored_whole(folder):
             return
         target = self._root / key
         with self._store.lock(f"finished {key}"), telling(target), self._store.scratch() as scratch:
@@ -207,6 +209,18 @@ class FinishedCells:
             used += sum(file.stat().st_size for file in path.parent.iterdir())
             if used > self._largest:
                 shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def _explored_whole(folder: Path) -> bool:
+    """Whether the exploration of a cell came to its end and left nothing unexplained: another guest may do better."""
+    path = folder / EXPLORATION
+    if not is_stored(path):
+        return False
+    try:
+        told = read_exploration(path)
+    except UsageError:
+        return False
+    return not told.lost and not told.unconfirmed
 
 
 def _linked(kept: Path, target: Path) -> None:

@@ -17,6 +17,7 @@ from harness.config.duration import seconds_of
 from harness.errors import UsageError
 from harness.explore.executor import BatchPlan
 from harness.explore.exploration import Exploration, ExploreFinding
+from harness.explore.operations import OPERATIONS
 from harness.explore.oracles import ORACLES, StepProblem
 from harness.explore.program import parse_program
 from harness.kernels.resolve import Resolution
@@ -88,7 +89,13 @@ def test_an_exploration_that_cannot_be_resumed_is_one_line(tmp_path: Path, text:
 
 def outcome(*findings: ExploreFinding, judged: int = 10, lost: str = "", mseal: int = 0) -> Exploration:
     return Exploration(
-        3, programs=10, judged=judged, findings=list(findings), lost=lost, plan=BatchPlan(2, 4096, True, True, mseal)
+        3,
+        programs=10,
+        judged=judged,
+        asked={operation.name: judged for operation in OPERATIONS.values()},
+        findings=list(findings),
+        lost=lost,
+        plan=BatchPlan(2, 4096, True, True, mseal),
     )
 
 

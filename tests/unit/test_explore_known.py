@@ -50,7 +50,8 @@ def test_a_kernel_that_has_a_known_bug_shows_it_as_known(tmp_path: Path) -> None
     assert explored_json(one)["oracles"]["exactly-sealed"] == "known"
     (suite,) = ET.fromstring(explored_junit([one])).findall("testsuite")
     told = {case.get("name"): [child.tag for child in case] for case in suite.findall("testcase")}
-    assert told.pop("explore-exactly-sealed") == ["skipped"] and set(map(tuple, told.values())) == {()}
+    assert told.pop("explore-exactly-sealed") == ["skipped"]
+    assert not {tag for tags in told.values() for tag in tags} - {"skipped"}
     known = verdicts(one)["end-cve-2025-40040/generated/exactly-sealed"]
     assert known.status == "known" and "CVE-2025-40040" in known.reason
 

@@ -14,6 +14,7 @@ from harness.explore.oracles import ORACLES, StepProblem
 from harness.explore.program import Program, parse_program
 from harness.explore.session import Explorer
 from harness.explore.source import ProgramSource
+from harness.guests.console import find_crashes
 from harness.mutants.exploring import false_alarms, observed_of, summary
 from harness.mutants.suite import SuiteResult, compare
 from tests.support.promising_kernel import MUNMAP, PromisingKernel
@@ -75,7 +76,7 @@ def test_what_the_unchanged_kernel_shows_as_well_is_a_false_alarm(tmp_path: Path
 
 def test_a_report_that_the_unchanged_kernel_writes_as_well_is_a_false_alarm(tmp_path: Path) -> None:
     report = "[    1.000001] WARNING: CPU: 0 PID: 54 at mm/vma.c:915 vma_modify+0xec/0x9b0\n"
-    problem = StepProblem("console", 1, "the end", "WARNING", ())
+    problem = StepProblem("console", 1, "the end", find_crashes(report)[0].title, ())
     finding = ExploreFinding(problem, PROGRAM, PROGRAM)
     loud = PromisingKernel(tmp_path / "loud", shouts=lambda program: report)
     loud.folder.mkdir()
