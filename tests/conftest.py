@@ -17,6 +17,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _BEGUN = time.monotonic()
+_NOT_RUN = pytest.StashKey[int]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,4 +45,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what does not fit into the budget, and say so."""
     budget = item.config.getoption("--budget")
     if budget is not None and time.monotonic() - _BEGUN + _limit(item) / 4 > budget:
+        item.config.stash[_NOT_RUN] = item.config.stash.get(_NOT_RUN, 0) + 1
         pytest.skip(f"NOT RUN: this machine is too slow for all tests in {budget:.0f} s")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """What ran must stand for the whole."""
+    if session.config.stash.get(_NOT_RUN, 0) > session.testscollected / 3 and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what the budget left out."""
+    if left_out := config.stash.get(_NOT_RUN, 0):
+        terminalreporter.line(f"NOT RUN within the budget: {left_out} tests; with more than a third, this fails")
