@@ -77,11 +77,11 @@ def meant_cells(matrix: Matrix, words: Words, say: Progress) -> Meant:
     matrix, given = read_arguments(matrix, words.given, reading)
     matrix, globs = read_arguments(matrix, words.globs, reading)
     specs: Sequence[CellSpec] = ()
-    asks = asked_of(matrix, words.asks or words.selection, kernels=(*given, *globs))
+    asks = asked_of(matrix, words.selection if words.asks is None else words.asks, kernels=(*given, *globs))
     if given:
-        profiles = words.profiles or (asks.profiles if words.asks else ())
+        profiles = words.profiles or (() if words.asks is None else asks.profiles)
         specs = plan_cells(matrix, kernels=given, arches=words.arches, profiles=profiles)
-    if not given or globs or words.selection:
+    if not given or globs or words.selection is not None:
         named = plan_cells(
             matrix, selection=words.selection, kernels=globs, arches=words.arches, profiles=words.profiles
         )

@@ -199,13 +199,7 @@ def run_them(
 
     Exit status: 0 every mutant was killed, 1 one survived, 3 one gave no answer, 130 interrupted.
     """
-    if exploring and (suite or probes or selection):
-        raise click.UsageError("--explore cannot be combined with --run, --selection or --suite")
-    if suite and (probes or selection):
-        raise click.UsageError("--run and --selection mean probes of our own suite; a --suite takes --suite-arg")
-    if probes and selection:
-        raise click.UsageError("--run and --selection exclude each other; give one")
-    probes = asked_of(load_matrix(shipped_path()), selection).probes if selection else probes
+    probes = _meant_probes(exploring, suite, probes, selection)
     if whole and not mechanical:
         raise click.UsageError("--whole belongs to --mechanical; the catalogue's mutants are asked every rule anyway")
     hush(quiet or as_json)
@@ -235,6 +229,22 @@ def run_them(
     if mechanical:
         return print_score(records, [mutant.id for mutant in made], as_json=as_json)
     return print_report(_report(records, catalogued), as_json=as_json)
+
+
+def _meant_probes(
+    exploring: str | None, suite: str | None, probes: tuple[str, ...], selection: str | None
+) -> tuple[str, ...]:
+    """The probes of our suite that are meant, none for all."""
+    some = bool(probes) or selection is not None
+    if exploring and (suite or some):
+        raise click.UsageError("--explore cannot be combined with --run, --selection or --suite")
+    if suite and some:
+        raise click.UsageError("--run and --selection mean probes of our own suite; a --suite takes --suite-arg")
+    if selection is None:
+        return probes
+    if probes:
+        raise click.UsageError("--run and --selection exclude each other; give one")
+    return asked_of(load_matrix(shipped_path()), selection).probes
 
 
 @mutants.command("build")

@@ -65,7 +65,7 @@ def asked_of(matrix: Matrix, selection: str | None = None, *, kernels: Sequence[
     """
     if kernels and selection is None:
         return Asked()
-    meant = _named(matrix, selection or DEFAULT)
+    meant = _named(matrix, DEFAULT if selection is None else selection)
     return Asked(meant.probes, meant.crosscheck, meant.explore, meant.profiles)
 
 
@@ -96,7 +96,7 @@ def _chosen(matrix: Matrix, selection: str | None, patterns: Sequence[str]) -> t
         pool = tuple((kernel, kernel.arches, standard) for kernel in matrix.kernels.values())
         where = f"in {matrix.path}"
     else:
-        name = selection or DEFAULT
+        name = DEFAULT if selection is None else selection
         pool = _selected(matrix, name)
         where = f"in the selection {name} of {matrix.path}"
     return pool if not patterns else _matching(pool, patterns, where)
