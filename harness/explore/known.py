@@ -22,7 +22,7 @@ KNOWN = Path(__file__).parent / "known.yaml"
 
 @dataclass(frozen=True)
 class KnownBug:
-    """One entry. ``steps`` are globs for the text of steps, in their order; ``corpus`` names the program that shows it;
+    """One entry. ``steps`` are globs for the text of steps, in their order, with " | " between alternatives; ``corpus`` names the program that shows it;
     ``where`` are the kernels that have it, ``bug`` its id in the record of bugs, "" where it is not recorded."""
 
     id: str
@@ -45,13 +45,17 @@ class KnownBug:
         """Whether the program has the steps, in their order."""
         left = list(self.steps)
         for step in program.steps:
-            if left and fnmatchcase(str(step), left[0]):
+            if left and _is_one(str(step), left[0]):
                 del left[0]
         return not left
 
     def without(self, program: Program) -> Program:
         """The program without what this bug needs last."""
-        return program.with_steps([s for s in program.steps if not fnmatchcase(str(s), self.steps[-1])])
+        return program.with_steps([s for s in program.steps if not _is_one(str(s), self.steps[-1])])
+
+
+def _is_one(step: str, globs: str) -> bool:
+    return any(fnmatchcase(step, glob) for glob in globs.split(" | "))
 
 
 class _Kernels(Strict):

@@ -56,6 +56,16 @@ def test_a_kernel_that_has_a_known_bug_shows_it_as_known(tmp_path: Path) -> None
     assert known.status == "known" and "CVE-2025-40040" in known.reason
 
 
+def test_all_memory_can_be_made_mergeable_for_it_too() -> None:
+    """Seen on 6.16.12: prctl(PR_SET_MEMORY_MERGE) in place of MADV_MERGEABLE."""
+    (bug,) = load_known()
+    steps = "merge_all on\nmadvise 0-0 unmergeable\nmremap 0-0 same"
+    program = parse_program(f"window 1 x 1 page, usual: anon rw sealed\n{steps}")
+    assert bug.involved(program)
+    assert [str(step) for step in bug.without(program).steps] == ["merge_all on", "mremap 0-0 same"]
+    assert not bug.involved(parse_program(str(program).replace("merge_all on", "merge_all off")))
+
+
 def test_the_same_bug_elsewhere_is_a_finding(tmp_path: Path) -> None:
     one = explored(PromisingKernel(tmp_path, drops_flags=True), HAS_IT_NOT, [UNMERGEABLE])
     assert one.exit_code == 1 and len(one.news) == 1
