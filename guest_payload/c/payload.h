@@ -107,7 +107,7 @@ enum region_trait {
 	POOLED = 8,   /* made of what the machine has little of (huge pages): never two such probes at once */
 	SINGULAR = 64, /* there is one of it in a process: never in a batch */
 	NO_READS = 16, /* reading faults whatever the protection says */
-	GROWS = 32,   /* by being touched below its start, which is no call */
+	GROWS = 32,   /* by being touched below its start, which is no call; never in a batch */
 	/*
 	 * Above the program and other windows, so that the kernel lists all of these first. Such windows share
 	 * processes before others, the highest first, and each is below those before it here, too.

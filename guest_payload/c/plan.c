@@ -89,8 +89,11 @@ static enum phase phase_of(const struct probe *p)
 		return ALONE_PHASE;
 	if (p->operation->traits & POOL || p->region->traits & POOLED)
 		return POOLED_PHASE;
-	/* Executing a program has crashed kernels; what else runs in the batch would be suspected with it. */
-	if (traits & (LONE | NEW_IMAGE) || p->region->traits & SINGULAR)
+	/*
+	 * Executing a program has crashed kernels; what else runs in the batch would be suspected with it. What grows
+	 * would grow on into what a window below leaves empty.
+	 */
+	if (traits & (LONE | NEW_IMAGE) || p->region->traits & (SINGULAR | GROWS))
 		return FREE_PHASE;
 	return p->region->traits & FARTHEST ? FARTHEST_PHASE : p->region->traits & FAR ? FAR_PHASE : BATCH_PHASE;
 }

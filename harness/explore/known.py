@@ -22,8 +22,9 @@ KNOWN = Path(__file__).parent / "known.yaml"
 
 @dataclass(frozen=True)
 class KnownBug:
-    """One entry. ``steps`` are globs for the text of steps, in their order, with " | " between alternatives; ``corpus`` names the program that shows it;
-    ``where`` are the kernels that have it, ``bug`` its id in the record of bugs, "" where it is not recorded."""
+    """One entry. ``steps`` are globs for the text of steps, in their order, with " | " between alternatives; ``corpus``
+    names the program that shows it; ``where`` are the kernels that have it, ``bug`` its id in the record of bugs, ""
+    where it is not recorded."""
 
     id: str
     steps: tuple[str, ...]

@@ -286,11 +286,17 @@ class Explorer:
         """A report of the kernel. One that does not come again is no finding, and the kernel did not stay silent."""
         title = plain_title(crash.title)
         outcome.alarms[f"console/{title}"] = outcome.alarms.get(f"console/{title}", 0) + 1
-        told = [*(f.problem for f in outcome.findings), *(problem for problem, _ in outcome.unconfirmed)]
-        if any(problem.oracle == "console" and plain_title(problem.text) == title for problem in told):
+        problems = [*(f.problem for f in outcome.findings), *(problem for problem, _ in outcome.unconfirmed)]
+        told = {plain_title(problem.text) for problem in problems if problem.oracle == "console"}
+        if title in told:
+            return
+        if len(told) >= _REPORTS:
+            outcome.lost = (
+                outcome.lost or f"of more than {_REPORTS} different reports, not all were looked into"
+            )
             return
         problem = StepProblem("console", -1, "program", crash.title, ("O8",))
-        finding = self._reports.blame(programs, crash) if programs and len(told) < _REPORTS else None
+        finding = self._reports.blame(programs, crash) if programs else None
         if finding is None:
             self._on_progress(f"on the console, and not again: {crash.title}")
             outcome.unconfirmed.append((problem, programs[0] if programs else Program((), ())))
@@ -310,7 +316,10 @@ class Explorer:
 
     def finish(self, programs: Sequence[Program], outcome: Exploration) -> None:
         """Hear the last words that were said while ``programs``, the last, ran; and say what is not whole."""
-        self._hear(programs, outcome, whole=True)
+        try:
+            self._hear(programs, outcome, whole=True)
+        except GuestError as lost:
+            outcome.lost = outcome.lost or str(lost)
         outcome.console = self._guest.has_console
         idle = outcome.programs - outcome.judged
         sealed = self.plan is None or not self.plan.mseal

@@ -478,6 +478,15 @@ class TestBatches:
         for one in again:
             assert facts(one) == facts(first[one.probe])
 
+    def test_what_grows_reaches_no_window_of_another_probe(self, tmp_path: Path) -> None:
+        """It did: what shmdt had detached was grown into, two windows further down, and could be written."""
+        words = ("stack-grow/stack-growing-rw/exact", "shmat-remap/anon-rw/exact", "shmdt/sysv-shared-rw/exact")
+        done = run(*(word for probe in words for word in ("--run", probe)), "--sample", "1", cwd=tmp_path)
+        seen = [r for r in records(done.stdout) if isinstance(r, Observation)]
+        first, again = ({r.probe: facts(r) for r in seen if r.again is how} for how in (False, True))
+        assert set(first) == set(words) and set(again) == {*words} - {words[0]}
+        assert all(first[probe] == told for probe, told in again.items())
+
     def test_a_process_is_named_for_its_probe(self, tmp_path: Path) -> None:
         words = ["--run", "selftest-hang/*", "--run", "selftest-calm/*", "--deadline-ms", "2000"]
         image, names = program(), set[str]()
