@@ -448,7 +448,7 @@ static int maps_of_worker(void)
 
 static bool run_pass(struct pass *pass)
 {
-	static long file;
+	static long file = 1l << 30; /* also remap_file_pages of other memory is given these offsets: none is in that */
 	const struct x_program *p = pass->p;
 	struct x_window *w = &pass->w;
 

@@ -74,7 +74,7 @@ def state_after(
     elif op[0] in PROTECTS and op[3] == EXEC_ONLY:
         _executable(attrs, op)
     elif op[0] == MREMAP:
-        _moved(attrs, state.attrs, op, before, after, n)
+        _moved(attrs, state.attrs, op, before, after, n, said)
         if op[3] in KEEPS and said == 0:  # MREMAP_DONTUNMAP may unlock all of the mapping that it moves a part of
             unlocked |= sum(1 << i for i in _joined(after, n, op[1], op[1] + op[2]))
     elif operation.nature == "discards":
@@ -149,15 +149,20 @@ def _executable(attrs: bytearray, op: bytes) -> None:
             attrs[i] = attrs[i] & ~(KEYED | KIND) | UNKNOWN
 
 
-def _moved(attrs: bytearray, old: bytes, op: bytes, before: bytes, after: bytes, n: int) -> None:
-    """Plain units that came are of the sort of those they came from; whatever did not come is as it was."""
+def _moved(attrs: bytearray, old: bytes, op: bytes, before: bytes, after: bytes, n: int, said: int) -> None:
+    """Plain units that came are of the sort of those they came from; whatever did not come is as it was.
+
+    Since 6.17 mappings are moved one by one, so one that fails may have come a part of the way: where that does not
+    show, nobody knows of which sort a unit is."""
     if op[3] in TO:
         for k in range(arriving(op[3], op[2])):
             i, source = op[4] + k, op[1] + min(k, op[2] - 1)
             if i < n and attrs[i] < SEALED and after[2 + i] & MAPPED and before[2 + i] != after[2 + i]:
                 attrs[i] = old[source] & (KIND | KEYED | DONTFORK | WIPE | ASTRAY)
             elif i < n and attrs[i] < SEALED and attrs[i] & KIND != GROWN:
-                attrs[i] = (attrs[i] & ~KIND) | (old[source] & KIND if after[2 + i] & MAPPED else 0)
+                kind = old[source] & KIND
+                kind = kind if said == 0 or kind == attrs[i] & KIND else UNKNOWN
+                attrs[i] = (attrs[i] & ~KIND) | (kind if after[2 + i] & MAPPED else 0)
     elif op[3] in RESIZES:
         for i in range(op[1] + op[2], min(op[1] + op[4], n)):
             if attrs[i] < SEALED and not before[2 + i] & MAPPED and after[2 + i] & MAPPED:

@@ -291,9 +291,7 @@ class Explorer:
         if title in told:
             return
         if len(told) >= _REPORTS:
-            outcome.lost = (
-                outcome.lost or f"of more than {_REPORTS} different reports, not all were looked into"
-            )
+            outcome.lost = outcome.lost or f"of more than {_REPORTS} different reports, not all were looked into"
             return
         problem = StepProblem("console", -1, "program", crash.title, ("O8",))
         finding = self._reports.blame(programs, crash) if programs else None

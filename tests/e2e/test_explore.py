@@ -89,9 +89,12 @@ def test_what_raised_an_alarm_of_ours_raises_none_any_more(guest: MakeGuest) -> 
         "window 1 x 1 page, usual: shared-file rw\nremap_file_pages 0-0 1\nmseal 0-0\nmmap 0-0 shared-file rw",
         "window 2 x 1 page, usual: anon r written | anon r sealed written\nmlock 0-1 lock\n"
         "mremap 0-0 elsewhere-keep\nmsync 1-1 2",
+        "window 3 x 1 page, usual: shared-anon 3 rw\nmmap 1-1 anon rw\nmremap 1-2 to\nmprotect 0-0 r\nmseal 0-0\n"
+        "madvise 0-0 dontfork",
+        "window 2 x 1 page, usual: shared-anon 2 rw\nremap_file_pages 0-0 1",
     )
     programs = [parse_program(text) for text in texts]
-    facts = dict(executor(guest, "debian-6.18.15", "x86_64").run([encode(program) for program in programs]))
+    facts = dict(executor(guest, "debian-6.18.15", "x86_64").run([encode(program) for program in programs], chunk=1))
     for index, program in enumerate(programs):
         judged = ProgramJudge().judge(program, [step.to_bytes() for step in program.steps], facts[index])
         assert judged.asked and judged.problems == (), program

@@ -318,6 +318,18 @@ def test_a_sealed_unit_to_which_a_hole_would_be_moved_may_stay_and_the_call_succ
     assert oracles(lost.judge()) == ["sealed-unchanged"]
 
 
+def test_what_a_failed_move_may_have_brought_is_of_no_known_sort() -> None:
+    """Seen on 6.18.5: what stays shared memory may be told not to go to a child, sealed and read-only as it is."""
+    head = "window 2 x 1 page, usual: shared-anon r | anon r written\nmremap 1-1 to\nmseal 0-0\nmadvise 0-0 dontfork"
+    program = parse_program(head)
+    look = [(R, 0), (R, 0xA1)]
+    looks = [look, look, look, look]
+    assert oracles(Window(program, [EINVAL, 0, 0], [EINVAL, LEFT_OUT, 0], looks, looks, {0}).judge()) == []
+    came = [(R, 0xA1), (GONE, 0xF0)]
+    after = [look, came, came, came]
+    assert "refused" in oracles(Window(program, [0, 0, 0], [0, LEFT_OUT, 0], after, after, {0}).judge())
+
+
 def test_shmdt_takes_what_it_may_of_a_segment_and_says_so() -> None:
     text = "window 2 x 1 page, usual: shared-file rw written sealed | shared-file rw written\nshmdt 0-1"
     detached = window(text, answer=0)
