@@ -136,6 +136,7 @@ long x_operate(struct x_window *w, const struct x_step *step, uint8_t *extra); /
 long x_key(void); /* the protection key of this worker, -1 where there is none */
 void x_set_rights(uint8_t rights);
 void x_after_fault(void);
+void x_close_userfaultfd(void);
 int x_prot(uint8_t prot);
 
 /* explore_who.c */

@@ -643,6 +643,14 @@ static int userfaultfd_of_process(void)
 	return faults.fd;
 }
 
+/* What a pass has registered is over with it: a child that stays would keep the next one's, too, when it is closed. */
+void x_close_userfaultfd(void)
+{
+	if (faults.fd >= 0 && faults.whose == getpid())
+		sys(SYS_close, faults.fd);
+	faults.fd = -1;
+}
+
 /*
  * a: 0 what is missing, 1 what is write-protected, 2 nothing any more, 3 whatever was registered: it is closed,
  * 4 what is missing and what is write-protected

@@ -457,6 +457,7 @@ static bool run_pass(struct pass *pass)
 			       .fork = do_fork};
 	w->unit = w->page << p->scale;
 	file += 2 * (long)((size_t)p->units * w->unit);
+	x_close_userfaultfd();
 	if (p->flags & X_CROWD)
 		crowd_once(pass->progress, w->page);
 	pass->progress->beats++;
