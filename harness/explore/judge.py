@@ -10,10 +10,11 @@ from harness.explore.ends import child_state, problems_of_end
 from harness.explore.model import Judge, problems_of_window
 from harness.explore.oracles import StepProblem
 from harness.explore.program import FLAGS, PLACES, Program
-from harness.explore.state import COLLAPSE, MADVISE, State, initial
+from harness.explore.state import COLLAPSE, KIND, MADVISE, SHARED_ANON, SHARED_FILE, UNKNOWN, State, initial
 from harness.explore.wire import CHILD, DONE, LEFT_OUT, NO_WINDOW, SIGNAL, STATUSES, TIMEOUT, Pass, ProgramFacts
 
 _HUGE_PAGE = 512  # pages
+_SHARED = (SHARED_ANON, SHARED_FILE, UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +74,13 @@ class ProgramJudge:
             )
             if low and _of_where_it_lies(op, answers[k][0], twin_answers[k][0]):
                 problems = tuple(problem for problem in problems if problem.oracle != "same-as-twin")
+            forks = facts is not None and k == facts.fork
+            if forks:
+                problems = tuple(problem for problem in problems if not _of_its_child(problem, state, facts))
             states.append(hash((op[0], op[3], state.attrs, looks[k + 1][2 : 2 + len(state.attrs)], answers[k][0])))
             if problems:
                 found += [replace(problem, step=first + k) for problem in problems]
                 return  # what follows is no longer what anybody promised
-            forks = facts is not None and k == facts.fork
             if forks and not self._child(state, k, step_bytes, looks[k], facts, found, states):
                 return
             state = after
@@ -108,6 +111,16 @@ class ProgramJudge:
         self._pass(begun, at + 1, step_bytes, child, twin, None, mine, states, low=False)
         found += [replace(problem, child=True) for problem in mine]
         return not mine
+
+
+def _of_its_child(problem: StepProblem, state: State, facts: ProgramFacts | None) -> bool:
+    """Whether memory that a process shares with its child is other memory than the twin's because the child was
+    answered otherwise: by then it has gone on, and what it did to plain memory may be undefined."""
+    child, twin = (facts.child, facts.twin_child) if facts else (None, None)
+    if problem.oracle != "same-as-twin" or child is None or twin is None:
+        return False
+    apart = any(said[0] != other[0] for said, other in zip(child.answers, twin.answers, strict=True))
+    return apart and bool(problem.units) and all(state.attrs[i] & KIND in _SHARED for i in problem.units)
 
 
 def recorded(program: Program, sealed: Pass) -> Iterator[str]:

@@ -92,6 +92,8 @@ def test_what_raised_an_alarm_of_ours_raises_none_any_more(guest: MakeGuest) -> 
         "window 3 x 1 page, usual: shared-anon 3 rw\nmmap 1-1 anon rw\nmremap 1-2 to\nmprotect 0-0 r\nmseal 0-0\n"
         "madvise 0-0 dontfork",
         "window 2 x 1 page, usual: shared-anon 2 rw\nremap_file_pages 0-0 1",
+        "window 2 x 1 page, usual: shared-file rw | anon rw sealed\nfork grandchild\nmremap 0-1 elsewhere\n"
+        "madvise 0-0 remove",
         "window 1 x 1 page, usual: anon rw\nfork stays\nuserfaultfd 0-0 missing\nuserfaultfd 0-0 close\n"
         "userfaultfd 0-0 write-protect",
     )
