@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--budget",
         type=float,
         metavar="SECONDS",
-        help="Skip each test that might not end in this time: a quarter of its own limit must be left for it.",
+        help="Skip each test that might not end in this time: a third of its own limit must be left for it.",
     )
 
 
@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what does not fit into the budget, and say so."""
     budget = item.config.getoption("--budget")
-    if budget is not None and time.monotonic() - _BEGUN + _limit(item) / 4 > budget:
+    if budget is not None and time.monotonic() - _BEGUN + _limit(item) / 3 > budget:
         item.config.stash[_NOT_RUN] = item.config.stash.get(_NOT_RUN, 0) + 1
         pytest.skip(f"NOT RUN: this machine is too slow for all tests in {budget:.0f} s")
 
