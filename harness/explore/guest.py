@@ -95,6 +95,6 @@ def _said(console: Path | None, since: int) -> bytes:
 
 def counts(crash: Crash) -> bool:
     """Whether a report is the kernel's fault in what is explored: every crash, and warnings of memory management."""
-    if crash.fatal or crash.warns_of_memory:
+    if crash.serious:
         return True
     return crash.kind == "warning" and any(word in line for line in (crash.title, *crash.lines[:3]) for word in _MM)

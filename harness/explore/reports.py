@@ -29,12 +29,8 @@ class ReportTrials:
     def blame(self, programs: Sequence[Program], crash: Crash) -> ExploreFinding | None:
         """The program that makes the kernel say it: the chunk that ran, then one after another in processes of their
         own. None where it does not come again; ``GuestError`` where nobody knows."""
-        suspects: list[Program] = []
-        for during in crash.suspects:
-            place = during.rpartition("/")[2]
-            if place.isdigit():
-                suspects += programs[int(place) : int(place) + CHUNK]
-        suspects = suspects or list(programs)
+        chunks = [programs[place : place + CHUNK] for place in _places(crash)]
+        suspects = [program for chunk in chunks for program in chunk] or list(programs)
         trial = self.trial(suspects, crash.title)
         if trial is None:
             return None
@@ -70,8 +66,7 @@ class ReportTrials:
             raise GuestError(DROPPED_WORDS)
         if not mine:
             return None
-        places = [suspect.rpartition("/")[2] for suspect in mine[0].suspects]
-        return mine[0], [int(place) for place in places if place.isdigit()]
+        return mine[0], _places(mine[0])
 
     def _shrunk(self, culprit: Program, title: str) -> Program:
         until = time.monotonic() + SHRINK_SECONDS
@@ -90,3 +85,9 @@ class ReportTrials:
                     shown[i] = True
                     break
         return shown
+
+
+def _places(crash: Crash) -> list[int]:
+    """The places in their batch of the programs, or the first ones of the chunks, that ran when it was reported."""
+    places = (suspect.rpartition("/")[2] for suspect in crash.suspects)
+    return [int(place) for place in places if place.isdigit()]

@@ -65,6 +65,11 @@ class Crash:
             return _IN_MM.search(self.title) is not None
         return any(_ON_MEMORY.match(line) for line in self.lines)
 
+    @property
+    def serious(self) -> bool:
+        """Whether it is more than a note: a crash, or a warning of memory management."""
+        return self.fatal or self.warns_of_memory
+
     def is_like(self, other: Crash) -> bool:
         """Whether both tell the same of the same probe."""
         return (self.title, self.during, self.fatal) == (other.title, other.during, other.fatal)
@@ -199,8 +204,7 @@ def unplaced(text: str, crashes: Sequence[Crash]) -> str:
     first = next((number for number, message in messages(text) if marks.take(message)), None)
     if first is None:
         return "the console log has no probe marks, so its reports cannot be assigned to probes"
-    serious = (crash for crash in crashes if crash.fatal or crash.warns_of_memory)
-    if late := next((crash for crash in serious if not crash.suspects and crash.line > first), None):
+    if late := next((crash for crash in crashes if crash.serious and not crash.suspects and crash.line > first), None):
         how = "asked for by a process that runs several probes" if late.kind == "leak" else "when no probe ran"
         return f"{late.title}, {how}"
     return ""

@@ -213,11 +213,8 @@ class FinishedCells:
 
 def _explored_whole(folder: Path) -> bool:
     """Whether the exploration of a cell came to its end and left nothing unexplained: another guest may do better."""
-    path = folder / EXPLORATION
-    if not is_stored(path):
-        return False
     try:
-        told = read_exploration(path)
+        told = read_exploration(folder / EXPLORATION)
     except UsageError:
         return False
     return not told.lost and not told.unconfirmed

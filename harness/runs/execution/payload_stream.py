@@ -69,7 +69,7 @@ def read_console(guest: Guest, workload: Workload) -> tuple[tuple[Crash, ...], s
     crashes = find_crashes(console, planned)
     if not whole:
         return crashes, TOO_LONG
-    told = [crash for crash in crashes if not is_allowed(crash.title, None)]
+    told = [crash for crash in crashes if crash.fatal or not is_allowed(crash.title, None)]
     return crashes, (unplaced(console, told) if "--kmsg" in workload.arguments else "") or dropped(console, marked)
 
 
