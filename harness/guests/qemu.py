@@ -169,7 +169,7 @@ class QemuGuest:
         """Bring the guest up one way."""
         limits = self._limits(way)
         machine = replace(plan.machine, acceleration=way.acceleration)
-        startup = Startup(machine, limits.boot, self._start, self._saved)
+        startup = Startup(machine, limits.boot, self._start, self._saved, self._stopped.is_set)
         cold = why_cold(machine, fresh=self._wishes.fresh)
         try:
             if cold:

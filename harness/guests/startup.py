@@ -42,12 +42,16 @@ class Up:
 
 @dataclass(frozen=True)
 class Startup:
-    """What it takes to bring a machine up within ``seconds``. Raises ``BootFailed``; nothing is left running then."""
+    """What it takes to bring a machine up within ``seconds``. Raises ``BootFailed``; nothing is left running then.
+
+    ``stopped`` says that we ended the guest ourselves.
+    """
 
     machine: Machine
     seconds: float
     start: StartLink
     saved: SavedGuests
+    stopped: Callable[[], bool]
 
     def boot(self, cold: str) -> Up:
         """Boot, because of ``cold``."""
@@ -61,6 +65,8 @@ class Startup:
         try:
             return self._restore(saved)
         except Doubt as doubt:
+            if self.stopped():  # which is no reason to doubt what is saved
+                raise BootFailed("the guest was stopped") from doubt
             self.saved.discard(saved)
             return self._boot(f"saved guest {saved.key} was discarded: {doubt}", facts)
 

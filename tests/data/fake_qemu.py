@@ -78,6 +78,7 @@ def renewed(fake, body):
         "other-release": hello(renewed=name, release="6.13.0"),
         "other-machine": hello(renewed=name, machine="aarch64"),
         "rude-later": frame("done"),
+        "mute-restored": b"",
     }.get(fake) or hello(renewed=name)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -255,6 +256,20 @@ def test_a_guest_that_was_lost_is_not_used_again(guest):
     with pytest.raises(Exception, match="broke the channel's protocol"):
         list(one.run(["x"]))
     assert guest("noise", fresh=False).boot().start == "cold"
+
+
+def test_a_saved_guest_is_kept_when_its_copy_is_stopped_while_it_is_being_restored(guest, tmp_path):
+    """Ctrl-C in that moment used to delete it."""
+    first = guest("mute-restored", fresh=False).boot()
+    one = guest("mute-restored", fresh=False)
+    with ThreadPoolExecutor(1) as pool:
+        booting = pool.submit(one.boot)
+        while one.pid is None and not booting.done():
+            pass
+        one.stop()
+        with pytest.raises(BootFailed, match="the guest was stopped"):
+            booting.result(timeout=60)
+    assert [kept.key for kept in SavedGuests(Store(tmp_path / "cache")).all()] == [first.saved_guest]
 
 
 def test_a_guest_that_cannot_be_saved_goes_on(guest):
