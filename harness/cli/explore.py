@@ -26,7 +26,7 @@ from harness.explore.covered import ReachedCode
 from harness.explore.exploration import Exploration
 from harness.explore.keep import keep_findings
 from harness.explore.program import Program
-from harness.explore.session import Explorer
+from harness.explore.session import Explorer, OnMessage
 from harness.explore.source import ProgramSource
 from harness.guests.accel import AccelWanted
 from harness.guests.model import Guest
@@ -148,7 +148,8 @@ def explore(
     again = resume_command("explore", folder, words=words, results=results, usual=Path(RESULTS), matrix=path)
     explored: list[Explored] = []
     resumable, page = not (replayed or against), Page(screen(highlight=False))
-    with _telling_how_to_go_on(folder, again, resumable=resumable):
+    others_again = f"; to run the same programs again, add --seed {seed}" if against else ""
+    with _telling_how_to_go_on(folder, f"; to continue: {again}" if resumable else others_again):
         for spec in meant.specs:
             for one in run.compared(spec, others.specs) if others else [run.alone(spec)]:
                 explored.append(one)
@@ -191,15 +192,14 @@ def _same_kernels(kernels: tuple[str, ...], selection: str | None, arches: tuple
 
 
 @contextmanager
-def _telling_how_to_go_on(folder: Path, again: str, *, resumable: bool) -> Iterator[None]:
-    """Say with an interrupt what is kept, and with which command it goes on."""
+def _telling_how_to_go_on(folder: Path, how: str) -> Iterator[None]:
+    """Say with an interrupt what is kept, and how it goes on."""
     try:
         yield
     except KeyboardInterrupt as asked:
         if not (folder / KEPT).is_file():
             raise
-        told = f"; to continue: {again}" if resumable else ""
-        raise Interrupted(f"interrupted{doing(asked)}; what was seen is kept in {folder}{told}") from asked
+        raise Interrupted(f"interrupted{doing(asked)}; what was seen is kept in {folder}{how}") from asked
 
 
 _Count = Annotated[int, Field(ge=0)]
@@ -297,7 +297,8 @@ class _ExploreRun:
             here, there = self._explorer(spec, both.here), self._explorer(other, both.there)
             if here is not None and there is not None:
                 with _ending(here, both.here), _ending(there, both.there):
-                    Against(here, there).explore(ProgramSource(self.seed), self.seconds, both, self.programs)
+                    comparison = Against(here, there, self._telling(spec))
+                    comparison.explore(ProgramSource(self.seed), self.seconds, both, self.programs)
             classes = tuple(both.classes.values())
             yield Explored(spec.kernel.name, spec.arch, both.here, other.kernel.name, classes, cell=spec.id)
             yield Explored(other.kernel.name, other.arch, both.there, cell=other.id)
@@ -313,12 +314,15 @@ class _ExploreRun:
             outcome.release, outcome.upstream = guest.boot().release, kernel.version
             return guest
 
+        covered = ReachedCode() if self.covered else None
+        return Explorer(boot, build(spec.arch).path.read_bytes(), self._telling(spec), covered=covered)
+
+    def _telling(self, spec: CellSpec) -> OnMessage:
         def on_progress(text: str) -> None:
             if not self.quiet:
                 self.aside.print(f"{spec.id}: {text}", highlight=False, markup=False, soft_wrap=True)
 
-        covered = ReachedCode() if self.covered else None
-        return Explorer(boot, build(spec.arch).path.read_bytes(), on_progress, covered=covered)
+        return on_progress
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from harness.explore.difference import ProgramDifference, first_difference
 from harness.explore.executor import CHUNK
 from harness.explore.exploration import Exploration
 from harness.explore.program import Program
-from harness.explore.session import Explorer
+from harness.explore.session import Explorer, OnMessage
 from harness.explore.shrink import SHRINK_SECONDS, shrink
 from harness.explore.source import BATCH, ProgramSource
 from harness.explore.wire import ProgramFacts
@@ -37,10 +37,10 @@ class Compared:
 
 
 class Against:
-    """Runs programs on two kernels, one after the other."""
+    """Runs programs on two kernels, one after the other; ``on_progress`` is told how far it came."""
 
-    def __init__(self, here: Explorer, there: Explorer) -> None:
-        self._here, self._there = here, there
+    def __init__(self, here: Explorer, there: Explorer, on_progress: OnMessage) -> None:
+        self._here, self._there, self._on_progress = here, there, on_progress
 
     def explore(
         self, source: ProgramSource, seconds: float, compared: Compared, corpus: Sequence[Program] = ()
@@ -57,7 +57,9 @@ class Against:
             self._batch(programs, source, compared)
             for _, outcome in sides:
                 outcome.reached(source, time.monotonic() - begun)
-        for sort, known in compared.classes.items():
+            self._on_progress(f"{compared.there.programs} programs on both, {len(compared.classes)} differences")
+        for number, (sort, known) in enumerate(compared.classes.items(), 1):
+            self._on_progress(f"making the program of difference {number} of {len(compared.classes)} small")
             compared.classes[sort] = self._shrunk(known, compared)
         for explorer, outcome in sides:
             with _told_of(explorer, programs, outcome):

@@ -61,8 +61,8 @@ def _came_to(explored: Explored) -> str:
 def _how_far(outcome: Exploration) -> Iterator[str]:
     """All of this part; only of the exhaustive programs it is told how many ran in all parts, for that list ends."""
     rate = f" ({outcome.programs / outcome.seconds:.0f} a second)" if outcome.seconds else ""
-    ran = f"{plural(outcome.programs, 'program')}, {plural(outcome.steps, 'step')}"
-    yield f"  ran {ran} in {outcome.seconds:.0f} s{rate}; seed {outcome.seed}"
+    ran = f"{plural(outcome.programs, 'program')}{rate}, {plural(outcome.steps, 'step')}"
+    yield f"  ran {ran} in {outcome.seconds:.0f} s; seed {outcome.seed}"
     parts = f" ({outcome.exhausted} with the parts before)" if outcome.exhausted_before else ""
     here = outcome.exhausted - outcome.exhausted_before
     yield f"  {here} of them exhaustive{parts}; {outcome.states} abstract states"

@@ -160,7 +160,7 @@ def test_what_happens_while_a_difference_is_made_small_counts(tmp_path: Path, *,
     both = Compared(Exploration(5), Exploration(5))
     one, other = (Explorer(lambda k=k: k, b"elf", lambda _text: None) for k in (here, there))  # type: ignore[misc]
     corpus = [program("munmap 0-0\nmlock 1-2 lock", 3, "")]
-    Against(one, other).explore(ProgramSource(5), 0.0, both, corpus)
+    Against(one, other, lambda _: None).explore(ProgramSource(5), 0.0, both, corpus)
     assert Explored("here", "x86_64", both.here).exit_code == 1
     assert Explored("there", "x86_64", both.there).exit_code == 0
 

@@ -280,8 +280,9 @@ def test_two_kernels_differ_in_classes_with_a_small_program_each(tmp_path: Path,
 
     here = Explorer(lambda: PromisingKernel(tmp_path), b"elf", lambda _text: None)
     there = Explorer(lambda: Deaf(tmp_path), b"elf", lambda _text: None)
-    compared = Compared(Exploration(5), Exploration(5))
-    Against(here, there).explore(Batches(5, clock), 100.0, compared)
+    compared, progress = Compared(Exploration(5), Exploration(5)), list[str]()
+    Against(here, there, progress.append).explore(Batches(5, clock), 100.0, compared)
+    assert progress[0].endswith("differences") and progress[-1].startswith("making the program of difference ")
     assert not compared.here.findings and not compared.there.findings
     sorts = {one.difference.sort: one for one in compared.classes.values()}
     plain = sorts["mlock answers 0 or EINVAL"]
