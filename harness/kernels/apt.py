@@ -14,6 +14,7 @@ from harness.kernels.store import SETTING
 from harness.processes.children import run
 from harness.secret_urls import masked_text
 
+MIRROR_SETTING = "SEALMATRIX_MIRROR"
 _KEYRINGS = ("debian-archive-keyring.gpg", "debian-archive-keyring.pgp")
 _KEYRING_FOLDERS = (Path("/usr/share/keyrings"), Path("/etc/apt/trusted.gpg.d"))
 

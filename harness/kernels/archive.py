@@ -19,11 +19,11 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from harness.errors import KernelUnavailable, ToolMissing, UsageError
-from harness.kernels.apt import configuration, keyring, run_apt
+from harness.kernels.apt import MIRROR_SETTING, configuration, keyring, run_apt
 from harness.kernels.store import Store, file_sha256, telling
+from harness.kernels.system_apt import kept_mirror
 from harness.secret_urls import masked
 
-MIRROR_SETTING = "SEALMATRIX_MIRROR"
 MAX_AGE_SECONDS = 6 * 3600
 
 Saying = Callable[[str], None]
@@ -74,7 +74,7 @@ class AptArchive:
     def mirror(self) -> str:
         """The archive's address; asked of the system's apt at most once."""
         if self._mirror is None:
-            self._mirror = os.environ.get(MIRROR_SETTING) or system_mirror()
+            self._mirror = os.environ.get(MIRROR_SETTING) or kept_mirror(self.store)
         told = masked(self._mirror)
         try:
             scheme = urlsplit(self._mirror).scheme
@@ -202,25 +202,6 @@ def _list_state(name: str) -> list[str]:
         # Where apt unpacks nothing, the file has its compression behind its name.
         found = next((p for p in (path, *sorted(path.parent.glob(f"{path.name}.*"))) if p.is_file()), None)
         return [name, *map(str, (found.stat().st_size, found.stat().st_mtime_ns))] if found else [name]
-
-
-def system_mirror() -> str:
-    """Return the address this system's own apt fetches Debian from. Raises ``KernelUnavailable``."""
-    tool = shutil.which("apt-get")
-    if tool is None:
-        raise ToolMissing("apt-get", "apt")
-    arguments = [tool, "indextargets", "--format", "$(ORIGIN)|$(REPO_URI)", "Created-By: Packages"]
-    # apt lists only what it has downloaded, which in a slim image is nothing, unless it is told not to look.
-    lines = (
-        run_apt(arguments, Path("/"), "the system's sources").splitlines()
-        or run_apt([*arguments, "--no-release-info"], Path("/"), "the system's sources").splitlines()
-    )
-    pairs = [line.partition("|")[::2] for line in lines]
-    # Without lists the origin is unknown; the path of a Debian mirror ends in /debian all the same.
-    ranked = sorted((uri.rstrip("/").endswith("/debian"), origin == "Debian", uri) for origin, uri in pairs)
-    if ranked and any(ranked[-1][:2]) and "security" not in ranked[-1][2]:
-        return ranked[-1][2]
-    raise KernelUnavailable(f"this system's apt has no Debian mirror configured; set {MIRROR_SETTING} to one")
 
 
 def parse_index(text: str, suite: str, wanted: Callable[[str], bool] = is_kernel) -> list[Package]:

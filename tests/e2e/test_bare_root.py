@@ -22,7 +22,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from harness.kernels.archive import MIRROR_SETTING, system_mirror
+from harness.kernels.apt import MIRROR_SETTING
+from harness.kernels.system_apt import system_mirror
 
 pytestmark = [pytest.mark.kernels, pytest.mark.timeout(3600)]
 

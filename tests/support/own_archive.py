@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from harness.kernels.archive import AptArchive, system_mirror
+from harness.kernels.archive import AptArchive
 from harness.kernels.resolve import Resolved, provide
 from harness.kernels.store import Store
+from harness.kernels.system_apt import system_mirror
 from harness.matrix.load import load_matrix
 from harness.matrix.plan import plan_cells
 
