@@ -55,12 +55,90 @@ static uint64_t spans_of(const struct operation *op, size_t region)
 	return spans_covered;
 }
 
-static bool matches(const char *id, char **globs, int count)
+enum { PARTS = 3 }; /* of an id: operation, region, span */
+
+/*
+ * A glob of three parts is matched part by part, and that of the operation once for all its probes: a selection has a
+ * hundred globs. `*` matches a slash, too, but each of the two in such a glob takes one of the two in an id.
+ */
+struct glob {
+	const char *whole;
+	char *part[PARTS]; /* NULL where it has not as many, or something quoted */
+};
+
+struct globs {
+	size_t size; /* of the mapping that begins with `all`, bytes */
+	struct glob *all;
+	int count;
+	/* all; those that the operation leaves; those of them that the region leaves */
+	const struct glob **left[PARTS];
+	int lefts[PARTS];
+};
+
+static void split(struct glob *glob, char *text)
 {
-	/* The first byte decides nearly always, and a selection may name a hundred probes one by one. */
+	char *slash = strchr(text, '/'), *other = slash ? strchr(slash + 1, '/') : NULL;
+
+	if (!other || strchr(other + 1, '/') || strpbrk(text, "[\\"))
+		return;
+	*slash = *other = 0;
+	glob->part[0] = text;
+	glob->part[1] = slash + 1;
+	glob->part[2] = other + 1;
+}
+
+static struct globs read_globs(char **texts, int count)
+{
+	size_t each = sizeof(struct glob) + PARTS * sizeof(struct glob *), size = (size_t)count * each + 1;
+	struct globs globs = {.count = count};
+	char *text;
+
 	for (int i = 0; i < count; i++)
-		if ((globs[i][0] == id[0] || strchr("*?[\\", globs[i][0])) && fnmatch(globs[i], id, 0) == 0)
+		size += strlen(texts[i]) + 1;
+	globs.size = size;
+	globs.all = map_memory(size, MAP_PRIVATE);
+	globs.left[0] = (const struct glob **)(globs.all + count);
+	globs.left[1] = globs.left[0] + count;
+	globs.left[2] = globs.left[1] + count;
+	globs.lefts[0] = count;
+	text = (char *)(globs.left[2] + count);
+	for (int i = 0; i < count; i++) {
+		globs.all[i].whole = texts[i];
+		globs.left[0][i] = &globs.all[i];
+		strcpy(text, texts[i]);
+		split(&globs.all[i], text);
+		text += strlen(texts[i]) + 1;
+	}
+	return globs;
+}
+
+static bool fits(const struct glob *glob, int part, const char *name)
+{
+	const char *wanted = glob->part[part];
+
+	return !wanted || !strcmp(wanted, "*") || fnmatch(wanted, name, 0) == 0;
+}
+
+/* Leave those of the part before that fit this part of an id. */
+static void narrow(struct globs *globs, int part, const char *name)
+{
+	int left = 0;
+
+	for (int i = 0; i < globs->lefts[part]; i++)
+		if (fits(globs->left[part][i], part, name))
+			globs->left[part + 1][left++] = globs->left[part][i];
+	globs->lefts[part + 1] = left;
+}
+
+/* After the operation and the region have narrowed them. */
+static bool matches(const struct globs *globs, const struct probe *p)
+{
+	for (int i = 0; i < globs->lefts[PARTS - 1]; i++) {
+		const struct glob *glob = globs->left[PARTS - 1][i];
+
+		if (glob->part[0] ? fits(glob, PARTS - 1, p->span->name) : fnmatch(glob->whole, p->id, 0) == 0)
 			return true;
+	}
 	return false;
 }
 
@@ -73,11 +151,12 @@ static bool asked_for(const struct selection *s, const char *id)
 	return false;
 }
 
-static bool selected(const struct selection *s, const struct probe *p)
+static bool selected(const struct selection *s, const struct globs *run, const struct globs *exclude,
+		     const struct probe *p)
 {
 	if (p->operation->traits & SELFTEST)
 		return asked_for(s, p->id);
-	return (!s->runs || matches(p->id, s->run, s->runs)) && !matches(p->id, s->exclude, s->excludes);
+	return (!s->runs || matches(run, p)) && !matches(exclude, p);
 }
 
 static enum phase phase_of(const struct probe *p)
@@ -101,21 +180,31 @@ static enum phase phase_of(const struct probe *p)
 /* Every combination that the tables cover and the selection wants; how many there are. */
 static size_t collect(const struct selection *s, uint32_t *codes)
 {
+	struct globs run = read_globs(s->run, s->runs), exclude = read_globs(s->exclude, s->excludes);
 	size_t row = 0, found = 0; /* a row has all spans */
 
 	for (size_t f = 0; f < FAMILIES; f++)
-		for (size_t o = 0; o < families[f]->count; o++)
+		for (size_t o = 0; o < families[f]->count; o++) {
+			narrow(&run, 0, families[f]->operations[o].name);
+			narrow(&exclude, 0, families[f]->operations[o].name);
 			for (size_t region = 0; region < REGIONS; region++, row++) {
 				uint64_t left = spans_of(&families[f]->operations[o], region);
 
+				if (!left)
+					continue;
+				narrow(&run, 1, regions[region].name);
+				narrow(&exclude, 1, regions[region].name);
 				for (; left; left &= left - 1) {
 					size_t code = row * SPANS + (size_t)__builtin_ctzll(left);
 					struct probe p = decode(code);
 
-					if (selected(s, &p))
+					if (selected(s, &run, &exclude, &p))
 						codes[found++] = (uint32_t)code;
 				}
 			}
+		}
+	munmap(run.all, run.size);
+	munmap(exclude.all, exclude.size);
 	return found;
 }
 
@@ -136,18 +225,22 @@ struct plan make_plan(const struct selection *s)
 	uint32_t *found = map_memory((most + 1) * sizeof(*found), MAP_PRIVATE);
 	size_t count = collect(s, found);
 	struct plan plan = {.size = (count + 1) * sizeof(*found)};
+	unsigned char *phases = map_memory(count + 1, MAP_PRIVATE);
 
+	for (size_t i = 0; i < count; i++) {
+		struct probe p = decode(found[i]);
+
+		phases[i] = (unsigned char)phase_of(&p);
+		plan.counters |= p.region->make == make_perf_ring;
+	}
 	plan.codes = map_memory(plan.size, MAP_PRIVATE);
 	for (int phase = 0; phase < PHASES; phase++) {
-		for (size_t i = 0; i < count; i++) {
-			struct probe p = decode(found[i]);
-
-			if (phase_of(&p) == (enum phase)phase)
+		for (size_t i = 0; i < count; i++)
+			if (phases[i] == phase)
 				plan.codes[plan.count++] = found[i];
-			plan.counters |= p.region->make == make_perf_ring;
-		}
 		plan.until[phase] = plan.count;
 	}
+	munmap(phases, count + 1);
 	munmap(found, (most + 1) * sizeof(*found));
 	return plan;
 }

@@ -14,10 +14,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from errno import EACCES, EINVAL, ENOMEM, ENOSYS, EOPNOTSUPP, EPERM
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis.strategies import SearchStrategy, lists, one_of, sampled_from
 
 from harness.observations.model import Batch, Begin, End, Half, Observation, Plan, Record
 from harness.observations.stream import parse_line
@@ -115,6 +118,20 @@ def of(whole: Stream, **parts: str) -> Iterator[tuple[ProbeInfo, Observation]]:
                 found += 1
                 yield probe, seen
     assert found, parts
+
+
+@cache
+def probe_ids() -> tuple[str, ...]:
+    return tuple(probe.id for probe in probe_list() if not probe.id.startswith("selftest"))
+
+
+def globs() -> SearchStrategy[str]:
+    """Of one part and of three, with what stands for one byte or for any, and with a slash in brackets."""
+    part = sampled_from(["*", "munmap", "m*", "*-r", "anon-?", "exact", "in*", "[ms]*", "mseal-failing-1*", "?*?"])
+    whole = sampled_from(
+        ["*", "munmap/*", "*/exact", "*[/]anon-r/*", "*/*/*/*", "m*anon-r*", "**/*", "munmap/anon-r/exact"]
+    )
+    return one_of(whole, lists(part, min_size=3, max_size=3).map("/".join))
 
 
 class TestStream:
@@ -594,6 +611,19 @@ class TestOptions:
 
     def test_a_star_takes_no_selftest(self, tmp_path: Path) -> None:
         assert b"selftest" not in run("--list", "--run", "*", cwd=tmp_path).stdout
+
+    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(wanted=lists(globs(), max_size=4), unwanted=lists(globs(), max_size=3))
+    def test_globs_choose_as_fnmatch_does(self, wanted: list[str], unwanted: list[str], tmp_path: Path) -> None:
+        """They are matched part by part, where they have three parts; the answer is that of the whole."""
+        words = [*(w for g in wanted for w in ("--run", g)), *(w for g in unwanted for w in ("--exclude", g))]
+        listing = run("--list", *words, cwd=tmp_path).stdout.splitlines()
+        assert [json.loads(line)["probe"] for line in listing] == [
+            probe
+            for probe in probe_ids()
+            if (not wanted or any(fnmatchcase(probe, glob) for glob in wanted))
+            and not any(fnmatchcase(probe, glob) for glob in unwanted)
+        ]
 
     def test_a_reader_that_goes_away_ends_it(self, tmp_path: Path) -> None:
         with subprocess.Popen([program()], cwd=tmp_path, stdout=subprocess.PIPE) as child:
