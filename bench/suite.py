@@ -4,6 +4,7 @@
     bench/suite.py                                  both architectures, two CPUs and so two lanes
     bench/suite.py -a x86_64 --cpus 1 -s default    the probes of a selection, on one CPU
     bench/suite.py --against DIR -n 5               beside another checkout's payload and guests, in turn, with ratios
+    bench/suite.py --against DIR --common           the same, of the probes that both have
     bench/suite.py --counted --against DIR -n 1     instructions in place of time: the same on a busy machine
     bench/suite.py --json suite.json
 
@@ -142,6 +143,27 @@ def report(title: str, found: dict[str, list[Took]]) -> None:
         print(f"{family:<20}" + "".join(f"{value:>10.2f}" for value in values))
 
 
+def probes_of(checkout: Path) -> frozenset[str]:
+    """The probes that a checkout's payload has."""
+    program = "from harness.payload.build import probe_list; print(*(probe.id for probe in probe_list()))"
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=checkout, env=environment, stdout=subprocess.PIPE, text=True, check=True
+    )
+    return frozenset(done.stdout.split())
+
+
+def all_but(ours: frozenset[str], common: frozenset[str]) -> list[str]:
+    """Globs that leave out what is ours alone, few enough for a command: operations, regions, spans, then the rest."""
+    left, globs = ours - common, []
+    for place, form in enumerate(("{}/*", "*/{}/*", "*/{}")):
+        known = {probe.split("/")[place] for probe in common}
+        new = sorted({probe.split("/")[place] for probe in left} - known)
+        globs += [form.format(name) for name in new]
+        left = {probe for probe in left if probe.split("/")[place] in known}
+    return [*globs, *sorted(left)]
+
+
 def globs_of(matrix: Matrix, selection: str | None, asked: Sequence[str]) -> list[str]:
     """The selection's probes, and those asked for, as the payload's options; ``!`` leaves out."""
     chosen = (*(asked_of(matrix, selection).probes if selection else ()), *asked)
@@ -160,11 +182,17 @@ def main() -> None:
     )
     parser.add_argument("-n", "--rounds", type=int, default=3)
     parser.add_argument("--against", type=Path, metavar="DIR", help="another checkout, measured in turn")
+    parser.add_argument("--common", action="store_true", help="only the probes that the other checkout has, too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all measurements there")
     options = parser.parse_args()
     matrix = load_matrix(default_path())
     compared = ways(options.against)
     globs = globs_of(matrix, options.selection, options.run)
+    if options.common:
+        if not options.against:
+            parser.error("--common needs --against DIR, which says what the other checkout has")
+        left_out = all_but(ours := probes_of(OURS), ours & probes_of(options.against))
+        globs += [word for glob in left_out for word in ("--exclude", glob)]
     cpus = "counted" if options.counted else str(options.cpus)
     written: dict[str, dict[str, list[dict[str, object]]]] = {}
     for arch in options.arch or ARCHES:
