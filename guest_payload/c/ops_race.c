@@ -28,7 +28,7 @@ enum {
 	ROUNDS = 2000, CROWD_ROUNDS = 200,
 	CONTROL_ROUNDS = 20,  /* enough to see that the operation works at all */
 	ANSWERS = 60,         /* rounds of race-mseal: on a kernel that mixes them up, nearly each shows it */
-	PATIENCE_MS = 60,    /* a slow machine does fewer rounds ... */
+	PATIENCE_MS = 60,     /* a slow machine does fewer rounds ... */
 	WINS = 30,            /* ... but has each side come first so often; rules ask for less (95-races.yaml) */
 	RANGE = 2,            /* units */
 	LARGE = 512 << 10,    /* bytes of a unit; see below */
@@ -484,14 +484,20 @@ static struct outcome run_answers(struct holes *holes, int round, bool seal)
 	return o;
 }
 
+static bool asks_on(bool sealed, int round, int answered, long ms)
+{
+	if (answered < (sealed ? WINS : 1))
+		return ms < half_deadline_ms / 2;
+	return round < (sealed ? ANSWERS : CONTROL_ROUNDS) && ms < half_deadline_ms / 8;
+}
+
 static long race_of_answers(struct window *w, const struct operation *op)
 {
 	struct race race = {
 		.contest = &contest_mseal, .unit = w->unit, .crowd = w->sealed ? SMALL_CROWD : CONTROL_CROWD,
 	};
 	struct holes holes = {.race = &race, .answer = NO_ANSWER};
-	long rounds = w->sealed ? ANSWERS : CONTROL_ROUNDS, began = now_ms(), ms = 0;
-	int enough = w->sealed ? WINS : 1;
+	long began = now_ms(), ms = 0;
 	int round = 0, answered = 0, cpus[2] = {0}, error;
 	pthread_t other;
 
@@ -505,7 +511,7 @@ static long race_of_answers(struct window *w, const struct operation *op)
 	if (error)
 		fail_step(w, "a second thread", error);
 	sys(SYS_sched_setscheduler, 0, SCHED_FIFO, &(int){1}); /* who may not does what it can */
-	while (!round || (answered < enough ? ms < half_deadline_ms / 2 : round < rounds && ms < half_deadline_ms / 8)) {
+	while (!round || asks_on(w->sealed, round, answered, ms)) {
 		struct outcome o = run_answers(&holes, ++round, w->sealed);
 
 		answered += o.error != NO_ANSWER;
