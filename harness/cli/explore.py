@@ -8,18 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
 
 import click
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from rich.console import Console
 
 from harness.cli import options as shared
 from harness.cli.announce import hush
-from harness.cli.given import NONE, Words, meant_cells
+from harness.cli.explored_before import Reached, reached_before
+from harness.cli.given import NONE, Meant, Words, meant_cells
 from harness.cli.run import preparing
 from harness.config.duration import seconds_of
-from harness.errors import InfrastructureError, Interrupted, UsageError, nearest
+from harness.errors import InfrastructureError, Interrupted, UsageError
 from harness.explore.against import Against, Compared
 from harness.explore.corpus import load_corpus, read_kept
 from harness.explore.covered import ReachedCode
@@ -32,6 +31,7 @@ from harness.guests.accel import AccelWanted
 from harness.guests.model import Guest
 from harness.guests.qemu import QemuGuest, Wishes
 from harness.kernels.model import Kernel
+from harness.kernels.providers.request import Progress
 from harness.kernels.resolve import Resolution, provide
 from harness.kernels.store import telling
 from harness.matrix.load import default_path, load_matrix
@@ -107,7 +107,7 @@ def explore(
     """
     seconds = 0.0 if replayed else seconds_of(duration)
     programs = [read_kept(file).program for file in replayed] if replayed else [k.program for k in load_corpus()]
-    came = _reached(results, resumed) if resumed else {}
+    came = reached_before(results, resumed) if resumed else {}
     if resumed and (replayed or against or seed is not None):
         raise click.UsageError(
             "--resume continues with its original seed; it cannot be combined with --seed, --replay or --against"
@@ -126,7 +126,7 @@ def explore(
     )
     with preparing(aside, quiet=quiet) as say:
         meant = meant_cells(matrix, meaning, say)
-        others = meant_cells(meant.matrix, replace(meaning, given=against, selection=None), say) if against else None
+        others = _others(meant, replace(meaning, given=against, selection=None), say) if against else None
         specs = (*meant.specs, *(others.specs if others else ()))
         resolution = provide((others or meant).matrix, specs, offline=offline, progress=say)
     folder = results / f"{new_run_id()}-{seed}"
@@ -172,6 +172,19 @@ def explore(
     return 1 if 1 in codes else 3 if 3 in codes or not any(one.asked for one in explored) else 0
 
 
+def _others(meant: Meant, words: Words, say: Progress) -> Meant:
+    """The kernels to compare with. Raises ``UsageError`` where there is nothing to compare."""
+    others = meant_cells(meant.matrix, words, say)
+    if not any(_pairs(spec, others.specs) for spec in meant.specs):
+        raise UsageError(f"--against {words.given[0]}: no other kernel of the same architecture to compare with")
+    return others
+
+
+def _pairs(spec: CellSpec, others: Sequence[CellSpec]) -> list[CellSpec]:
+    """What a kernel can be compared with."""
+    return [other for other in others if other.arch == spec.arch and other.id != spec.id]
+
+
 def _was_interrupted(explored: Sequence[Explored]) -> bool:
     return any(one.outcome.lost == INTERRUPTED for one in explored)
 
@@ -202,53 +215,6 @@ def _telling_how_to_go_on(folder: Path, how: str) -> Iterator[None]:
         raise Interrupted(f"interrupted{doing(asked)}; what was seen is kept in {folder}{how}") from asked
 
 
-_Count = Annotated[int, Field(ge=0)]
-
-
-class _Reached(BaseModel):
-    """How far an earlier run came with one cell."""
-
-    model_config = ConfigDict(frozen=True, strict=True)
-
-    cell: str
-    seed: _Count
-    batches: _Count = 0
-    exhaustive: _Count = 0
-    exhaustive_at: str = ""
-    resumed: str = ""
-
-
-_REACHED = TypeAdapter(list[_Reached])
-
-
-def _reached(results: Path, name: str) -> Mapping[str, _Reached]:
-    """What ``explore.json`` of an earlier run says, by cell; of cells that it did not come to, what the run says that
-    it resumed, if that is still there. Raises ``UsageError``."""
-    found: dict[str, _Reached] = {}
-    read: set[str] = set()
-    while not read or (name and name not in read and (results / name / KEPT).is_file()):
-        read.add(name)
-        told = _told(results, name)
-        found = {one.cell: one for one in told} | found
-        name = next((one.resumed for one in told), "")
-    return found
-
-
-def _told(results: Path, name: str) -> list[_Reached]:
-    path = results / name / KEPT
-    try:
-        return _REACHED.validate_json(path.read_bytes())
-    except FileNotFoundError:
-        there = sorted(folder.parent.name for folder in results.glob(f"*/{KEPT}"))
-        raise UsageError(f"--resume {name}: {results} has no such run{nearest(name, there)}") from None
-    except OSError as problem:
-        raise UsageError(f"{path}: cannot be read: {problem.strerror}") from problem
-    except ValidationError as problem:
-        fault = problem.errors()[0]
-        where = ".".join(map(str, fault["loc"]))
-        raise UsageError(f"{path}: this is no exploration: {where + ': ' if where else ''}{fault['msg']}") from problem
-
-
 @dataclass(frozen=True, kw_only=True)
 class _ExploreRun:
     """What all kernels of one call have in common."""
@@ -259,14 +225,14 @@ class _ExploreRun:
     programs: list[Program]
     seconds: float
     seed: int
-    came: Mapping[str, _Reached]
+    came: Mapping[str, Reached]
     covered: bool
     aside: Console
     quiet: bool
 
     def alone(self, spec: CellSpec) -> Explored:
         """One kernel, judged by the model."""
-        came = self.came.get(spec.id, _Reached(cell=spec.id, seed=self.seed))
+        came = self.came.get(spec.id, Reached(cell=spec.id, seed=self.seed))
         source = ProgramSource(self.seed, batches=came.batches, exhausted=came.exhaustive)
         if source.at != came.exhaustive_at:
             raise UsageError(
@@ -284,19 +250,17 @@ class _ExploreRun:
         )
         explorer = self._explorer(spec, outcome)
         if explorer is not None:
-            with _ending(explorer, outcome):
+            with _ending((explorer, outcome)):
                 explorer.explore(source, self.seconds, outcome, () if came.batches else self.programs)
         return Explored(spec.kernel.name, spec.arch, outcome, cell=spec.id)
 
     def compared(self, spec: CellSpec, others: Sequence[CellSpec]) -> Iterator[Explored]:
         """One kernel beside each of the others of its architecture."""
-        for other in others:
-            if other.arch != spec.arch or other.id == spec.id:
-                continue
+        for other in _pairs(spec, others):
             both = Compared(Exploration(self.seed, arch=spec.arch), Exploration(self.seed, arch=spec.arch))
             here, there = self._explorer(spec, both.here), self._explorer(other, both.there)
             if here is not None and there is not None:
-                with _ending(here, both.here), _ending(there, both.there):
+                with _ending((here, both.here), (there, both.there)):
                     comparison = Against(here, there, self._telling(spec))
                     comparison.explore(ProgramSource(self.seed), self.seconds, both, self.programs)
             classes = tuple(both.classes.values())
@@ -326,15 +290,16 @@ class _ExploreRun:
 
 
 @contextmanager
-def _ending(explorer: Explorer, outcome: Exploration) -> Iterator[None]:
+def _ending(*kernels: tuple[Explorer, Exploration]) -> Iterator[None]:
+    """End the guests; what broke them off is told of each kernel."""
     try:
         yield
-    except InfrastructureError as problem:
-        outcome.lost = str(problem)
-    except KeyboardInterrupt:
-        outcome.lost = INTERRUPTED
+    except (InfrastructureError, KeyboardInterrupt) as problem:
+        for _, outcome in kernels:
+            outcome.lost = outcome.lost or (str(problem) if isinstance(problem, InfrastructureError) else INTERRUPTED)
     finally:
-        explorer.stop()
+        for explorer, _ in kernels:
+            explorer.stop()
 
 
 def _keep(folder: Path, explored: list[Explored], resumed: str = "") -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from errno import EPERM
 
 from harness.explore.operations import ADVICE, SEALINGS, Operation
-from harness.explore.refusal import RefusalDemand
+from harness.explore.refusal import RefusalDemand, of_another_thread, protected
 from harness.explore.state import (
     ANON,
     ASTRAY,
@@ -59,10 +59,11 @@ def state_after(
     n = len(state.attrs)
     attrs, rights, freed, unlocked = bytearray(state.attrs), state.rights, state.freed, state.unlocked
     inside = range(op[1], op[1] + op[2])
+    refused = refusal == "must" and said == EPERM
     if operation.nature == "seals":
         if said == 0 and op[3] % len(SEALINGS) != EMPTY:
-            for i in inside:
-                attrs[i] |= SEALED
+            for i in inside:  # what grew may be sealed or not until somebody seals it
+                attrs[i] = SEALED | (attrs[i] if attrs[i] & KIND != GROWN else attrs[i] & ~KIND | ANON)
         return State(bytes(attrs), rights, freed, unlocked)
     if op[0] == RIGHTS and said == 0:
         rights = op[3] % 3
@@ -77,12 +78,32 @@ def state_after(
         _moved(attrs, state.attrs, op, before, after, n, said)
         if op[3] in KEEPS and said == 0:  # MREMAP_DONTUNMAP may unlock all of the mapping that it moves a part of
             unlocked |= sum(1 << i for i in _joined(after, n, op[1], op[1] + op[2]))
-    elif operation.nature == "discards":
+    elif operation.nature == "discards" and not refused:
         _advised(attrs, op, said)
-        freed |= sum(1 << i for i in inside) if op[3] == FREE else 0
+        if op[3] == FREE:
+            freed |= sum(1 << i for i in inside if not _may_not_be_freed(op, state, before, i))
     _come_and_gone(attrs, operation, before, after)
     _astray(attrs, op, operation, after, said, twin, refusal, divided=divided)
-    return State(bytes(attrs), rights, freed, unlocked)
+    return State(bytes(attrs), rights, _still_freed(freed, op, operation, after, said), unlocked)
+
+
+def _may_not_be_freed(op: bytes, state: State, before: bytes, i: int) -> bool:
+    """Whether MADV_FREE must spare a unit (M1), whatever it does to others of its range."""
+    attr, seen = state.attrs[i], before[2 + i]
+    return bool(attr & SEALED) and protected(attr, seen, state.rights) and not of_another_thread(op, attr, seen)
+
+
+def _still_freed(freed: int, op: bytes, operation: Operation, after: bytes, said: int) -> int:
+    """The units that may be emptied at any time, without those that are gone or new. mremap takes it along."""
+    if not freed:
+        return 0
+    if operation.nature == "replaces" and said == 0 and op[0] in MAPS and (op[0] != MMAP or op[5] not in KEEP_CLEAR):
+        freed &= ~(((1 << op[2]) - 1) << op[1])
+    elif op[0] == MREMAP and op[3] in TO:
+        for k in range(arriving(op[3], op[2])):
+            if freed >> (op[1] + min(k, op[2] - 1)) & 1:
+                freed |= 1 << (op[4] + k)
+    return freed & sum(1 << i for i in range((len(after) - 2) // 2) if after[2 + i] & MAPPED)
 
 
 def _astray(
@@ -99,10 +120,12 @@ def _astray(
     """Say of which units the twin may know nothing from here on."""
     n = len(attrs)
     footprint = footprint_of(op, operation, n)
-    whole = refusal in ("undefined", "open") or divided or (operation.nature == "discards" and op[3] == FREE)
+    refused = refusal == "must" and said == EPERM
+    freed = operation.nature == "discards" and op[3] == FREE and not refused
+    whole = refusal in ("undefined", "open") or divided or freed
     if operation.nature == "moves":  # what went astray comes to wherever the twin moves it
         whole = whole or any_astray(attrs, footprint)
-    plain = said == EPERM and refusal == "must" and op[0] not in WHOLE
+    plain = refused and op[0] not in WHOLE
     for i in footprint if whole or plain else ():
         if whole or attrs[i] < SEALED:
             attrs[i] |= ASTRAY

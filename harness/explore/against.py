@@ -54,9 +54,11 @@ class Against:
         first, programs = list(corpus), list[Program]()
         while not (compared.here.lost or compared.there.lost) and (first or time.monotonic() - begun < seconds):
             programs, first = first or source.batch(BATCH, CHUNK), []
-            self._batch(programs, source, compared)
-            for _, outcome in sides:
-                outcome.reached(source, time.monotonic() - begun)
+            try:
+                self._batch(programs, source, compared)
+            finally:
+                for _, outcome in sides:
+                    outcome.reached(source, time.monotonic() - begun)
             self._on_progress(f"{compared.there.programs} programs on both, {len(compared.classes)} differences")
         for number, (sort, known) in enumerate(compared.classes.items(), 1):
             self._on_progress(f"making the program of difference {number} of {len(compared.classes)} small")

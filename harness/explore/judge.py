@@ -11,9 +11,12 @@ from harness.explore.model import Judge, problems_of_window
 from harness.explore.oracles import StepProblem
 from harness.explore.program import FLAGS, PLACES, Program
 from harness.explore.state import COLLAPSE, KIND, MADVISE, SHARED_ANON, SHARED_FILE, UNKNOWN, State, initial
-from harness.explore.wire import CHILD, DONE, LEFT_OUT, NO_WINDOW, SIGNAL, STATUSES, TIMEOUT, Pass, ProgramFacts
+from harness.explore.wire import CHILD, DONE, LEFT_OUT, MAPPED, NO_WINDOW, SIGNAL, STATUSES, TIMEOUT, Pass, ProgramFacts
 
 _HUGE_PAGE = 512  # pages
+_REFUSED_WINDOW = StepProblem(
+    "exactly-sealed", -1, "mmap", "making memory that nobody has sealed is refused with EPERM", ("U7",)
+)
 _SHARED = (SHARED_ANON, SHARED_FILE, UNKNOWN)
 
 
@@ -38,10 +41,13 @@ class ProgramJudge:
     def judge(self, program: Program, step_bytes: Sequence[bytes], facts: ProgramFacts) -> Judged:
         """Judge what one program saw."""
         if facts.status == NO_WINDOW:
-            return Judged((), (), asked=False)
+            refused = (_REFUSED_WINDOW,) if facts.detail == EPERM else ()
+            return Judged(refused, (), asked=bool(refused))
         if facts.status in (SIGNAL, TIMEOUT):
             return Judged((_broken(program, facts),), ())
         state = initial(program.segments)
+        if not all(seen & MAPPED for seen, attr in zip(facts.sealed.looks[0][2:], state.attrs, strict=False) if attr):
+            return Judged((), (), asked=False)  # who looked saw nothing
         if facts.sealed.first or facts.sealed.looks[0][2:] != facts.twin.looks[0][2:]:
             return Judged(tuple(problems_of_window(program, facts.sealed, facts.twin)), ())
         found: list[StepProblem] = []
@@ -69,11 +75,12 @@ class ProgramJudge:
         looks, twin_looks, answers, twin_answers = sealed.looks, twin.looks, sealed.answers, twin.answers
         for k in range(len(answers)):
             op = step_bytes[first + k]
+            other = twin_answers[k][0]
+            if low and _of_where_it_lies(op, answers[k][0], other):
+                other = answers[k][0]
             problems, after = step(
-                op, state, looks[k], looks[k + 1], answers[k], twin_looks[k + 1], twin_answers[k][0], twin_looks[k]
+                op, state, looks[k], looks[k + 1], answers[k], twin_looks[k + 1], other, twin_looks[k]
             )
-            if low and _of_where_it_lies(op, answers[k][0], twin_answers[k][0]):
-                problems = tuple(problem for problem in problems if problem.oracle != "same-as-twin")
             forks = facts is not None and k == facts.fork
             if forks:
                 problems = tuple(problem for problem in problems if not _of_its_child(problem, state, facts))
@@ -114,13 +121,17 @@ class ProgramJudge:
 
 
 def _of_its_child(problem: StepProblem, state: State, facts: ProgramFacts | None) -> bool:
-    """Whether memory that a process shares with its child is other memory than the twin's because the child was
-    answered otherwise: by then it has gone on, and what it did to plain memory may be undefined."""
+    """Whether memory that a process shares with its child has other contents than the twin's because the child was
+    answered otherwise: by then it has gone on, and what it did to plain memory may be undefined. What is mapped is the
+    process's own."""
     child, twin = (facts.child, facts.twin_child) if facts else (None, None)
-    if problem.oracle != "same-as-twin" or child is None or twin is None:
+    if facts is None or problem.oracle != "same-as-twin" or child is None or twin is None:
         return False
     apart = any(said[0] != other[0] for said, other in zip(child.answers, twin.answers, strict=True))
-    return apart and bool(problem.units) and all(state.attrs[i] & KIND in _SHARED for i in problem.units)
+    look, other = facts.sealed.looks[facts.fork + 1], facts.twin.looks[facts.fork + 1]
+    mapped_alike = all(look[2 + i] == other[2 + i] for i in problem.units)
+    shared = all(state.attrs[i] & KIND in _SHARED for i in problem.units)
+    return apart and bool(problem.units) and mapped_alike and shared
 
 
 def recorded(program: Program, sealed: Pass) -> Iterator[str]:

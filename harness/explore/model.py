@@ -14,22 +14,21 @@ from __future__ import annotations
 from errno import EBUSY, EINVAL, ENOMEM, EPERM
 
 from harness.explore.afterwards import state_after
-from harness.explore.operations import DISCARDS, OPERATIONS, SEALINGS, Operation
+from harness.explore.operations import DISCARDS, OPERATIONS, Operation
 from harness.explore.oracles import StepProblem
 from harness.explore.program import Program
-from harness.explore.refusal import of_another_thread, protected, refusal_of
+from harness.explore.refusal import mseal_answer, of_another_thread, protected, refusal_of
 from harness.explore.state import (
     ASTRAY,
+    CHILD_ACTS,
     CLOSE,
     COLLAPSE,
-    EMPTY,
     FORK,
     KIND,
     MADVISE,
     MREMAP,
     MSYNC,
     NO_CONTENTS,
-    NO_SEAL,
     PRIVATE_FILE,
     REMOVE,
     SEALED,
@@ -47,7 +46,7 @@ from harness.explore.state import (
     footprint_of,
     unit_text,
 )
-from harness.explore.wire import BUS, LEFT_OUT, MAPPED, MIX, SEGV, UNREAD, WRITE, Pass
+from harness.explore.wire import BUS, LEFT_OUT, MIX, SEGV, UNREAD, WRITE, Pass
 
 
 def problems_of_window(program: Program, sealed: Pass, twin: Pass) -> list[StepProblem]:
@@ -165,24 +164,56 @@ def _step(
                     f"{operation.name} is refused and has changed plain memory: {changes_text(before, after, n, rest)}"
                 )
                 found.append(StepProblem("refused", 0, operation.name, text, operation.clauses[:1], rest))
+        beside = _beside(op, operation, state, before, after, n) if said == EPERM and refusal == "must" else ()
+        if beside:
+            text = (
+                f"{operation.name} is refused and has changed memory beside its range: "
+                f"{changes_text(before, after, n, beside)}"
+            )
+            found.append(StepProblem("refused", 0, operation.name, text, (*operation.clauses[:1], "U7"), beside))
 
     # 2. The answer.
     if operation.nature == "seals":
-        wanted = _mseal(op, before)
+        wanted = mseal_answer(op, before)
         if said != wanted:
             text = f"mseal answers {errno_text(said)} instead of {errno_text(wanted)}"
             found.append(StepProblem("answer", 0, "mseal", text, operation.clauses))
     elif refusal == "must":
         # Where the twin has gone astray, or its mappings are divided otherwise, its success says nothing of an error.
         unlike = divided or any_astray(attrs, footprint_of(op, operation, n))
-        if said != EPERM and twin_answer == 0 and not (said and unlike):
+        done = twin_answer == 0 or (said == 0 and twin_answer != LEFT_OUT and not unlike)
+        if said != EPERM and done and not (said and unlike):
             text = f"{operation.name} answers {errno_text(said)} instead of EPERM"
             found.append(StepProblem("refused", 0, operation.name, text, operation.clauses, tuple(range(start, end))))
-    elif refusal == "" and not divided and not _locked_longer(op, operation, state, said, twin_answer):
+    elif refusal == "" and divided:
+        if said == EPERM and twin_answer == LEFT_OUT and not any_astray(attrs, footprint_of(op, operation, n)):
+            found.append(_forbidden_by_nothing(op, operation, n))
+    elif refusal == "" and not _locked_longer(op, operation, state, said, twin_answer):
         found += _as_twin(op, operation, state, after, answer, twin, twin_answer, n, any_error=roomier)
 
     # 3. What follows, whatever was right or wrong.
     return tuple(found), state_after(op, operation, state, before, after, said, twin, refusal, divided=divided)
+
+
+def _forbidden_by_nothing(op: bytes, operation: Operation, n: int) -> StepProblem:
+    text = f"{operation.name} is refused with EPERM, and no seal forbids it"
+    units = tuple(footprint_of(op, operation, n))
+    return StepProblem("same-as-twin", 0, operation.name, text, (*operation.clauses, "U7"), units)
+
+
+def _beside(op: bytes, operation: Operation, state: State, before: bytes, after: bytes, n: int) -> tuple[int, ...]:
+    """The plain units that a refused call was not about, and that look otherwise after it. What may be empty at any
+    time may be so now."""
+    footprint = footprint_of(op, operation, n)
+    found = []
+    for i in range(n):
+        if i in footprint or state.attrs[i] >= SEALED or not differs(before, after, n, i):
+            continue
+        was, now = before[2 + n + i], after[2 + n + i]
+        emptied = (state.freed >> i & 1 and now in (0, BUS)) or (was == 0 and now == BUS)
+        if before[2 + i] != after[2 + i] or not (emptied or UNREAD in (was, now)):
+            found.append(i)
+    return tuple(found)
 
 
 # ---------------------------------------------------------------------- sealed memory
@@ -242,34 +273,34 @@ def _contents_may_change(
             return True
     inside = op[1] <= i < op[1] + op[2]
     if op[0] == USERFAULTFD and (inside or op[3] == CLOSE):  # what is missing gives SIGBUS as long as it is registered
-        return as_twin and BUS in (was, now)
+        return as_twin and (was == BUS or (now == BUS and (was in (0, UNREAD) or now == twin[2 + n + i])))
     if operation.nature == "writes" and inside:
         if before[2 + i] & WRITE:
             return now == op[3] or now == MIX or as_twin
-        others = (k for k in range(op[1], op[1] + op[2]) if before[2 + k] & WRITE and after[2 + n + k] == now)
         of_file = attr & KIND in _OF_FILES and now == twin[2 + n + i]
-        return of_file and any(state.attrs[k] & KIND in _OF_FILES for k in others)
+        return of_file and _written(op, state, before, after, n, now)
     if operation.nature == "discards" and inside:
         if op[3] in DISCARDS and op[3] not in NO_CONTENTS:
             kept = was == UNREAD and 0 < now < UNREAD and said != EPERM
             uncertain = of_another_thread(op, attr, before[2 + i])
             return kept or uncertain or not protected(attr, before[2 + i], state.rights)
         return op[3] == UNGUARD and was in (SEGV, MIX)
-    # The same page of a file may be mapped twice.
-    touches = operation.nature == "writes" or (operation.nature == "discards" and op[3] == REMOVE) or op[0] == FORK
-    return touches and attr & KIND in _OF_FILES and as_twin
+    # The same page of a file may be mapped twice, and in a child. Where the twin knows nothing of it, it has what was
+    # written.
+    touches = operation.nature == "writes" or (operation.nature == "discards" and op[3] == REMOVE)
+    if not (touches or (op[0] == FORK and op[3] in CHILD_ACTS)) or attr & KIND not in _OF_FILES:
+        return False
+    written = operation.nature != "writes" or now == MIX or _written(op, state, before, after, n, now)
+    return now == twin[2 + n + i] or (bool(attr & ASTRAY) and written)
 
 
-# ---------------------------------------------------------------------- mseal, and what is permitted
+def _written(op: bytes, state: State, before: bytes, after: bytes, n: int, contents: int) -> bool:
+    """Whether a step has written these contents to a file."""
+    inside = (k for k in range(op[1], op[1] + op[2]) if before[2 + k] & WRITE and after[2 + n + k] == contents)
+    return any(state.attrs[k] & KIND in _OF_FILES for k in inside)
 
 
-def _mseal(op: bytes, before: bytes) -> int:
-    how = op[3] % len(SEALINGS)
-    if how in NO_SEAL:
-        return EINVAL
-    if how == EMPTY:
-        return 0
-    return 0 if all(before[2 + i] & MAPPED for i in range(op[1], op[1] + op[2])) else ENOMEM
+# ---------------------------------------------------------------------- what is permitted
 
 
 def _locked_longer(op: bytes, operation: Operation, state: State, said: int, twin_answer: int) -> bool:
@@ -299,8 +330,7 @@ def _as_twin(
         return []
     name = operation.name
     if said == EPERM and twin_answer == LEFT_OUT:
-        text = f"{name} is refused with EPERM, and no seal forbids it"
-        return [StepProblem("same-as-twin", 0, name, text, (*operation.clauses, "U7"), tuple(footprint))]
+        return [_forbidden_by_nothing(op, operation, n)]
     if said != twin_answer and not (any_error and EPERM not in (said, twin_answer)):
         text = f"{name} answers {errno_text(said)}, without seals {errno_text(twin_answer)}"
         return [StepProblem("same-as-twin", 0, name, text, (*operation.clauses, "U7"), tuple(footprint))]

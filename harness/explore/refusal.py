@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from errno import EINVAL, ENOMEM
 from typing import Literal
 
-from harness.explore.operations import DISCARDS, OPERATIONS
+from harness.explore.operations import DISCARDS, OPERATIONS, SEALINGS
 from harness.explore.state import (
     ANON,
     BRK,
+    EMPTY,
     GUARD,
     KEEP_CLEAR,
     KEYED,
     KIND,
     MMAP,
+    NO_SEAL,
     REMAP_FILE,
     REMOVE,
     SEALED,
@@ -59,6 +62,16 @@ def refusal_of(op: bytes, state: State, before: bytes) -> RefusalDemand:
     if nature == "discards":
         return _advice_refusal(op, state, before) if op[3] in DISCARDS else ""
     return ""
+
+
+def mseal_answer(op: bytes, before: bytes) -> int:
+    """What mseal must answer: 0 or an errno."""
+    how = op[3] % len(SEALINGS)
+    if how in NO_SEAL:
+        return EINVAL
+    if how == EMPTY:
+        return 0
+    return 0 if all(before[2 + i] & MAPPED for i in range(op[1], op[1] + op[2])) else ENOMEM
 
 
 def _mremap_refusal(op: bytes, attrs: bytes, inside: bytes, before: bytes) -> RefusalDemand:

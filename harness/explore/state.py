@@ -22,6 +22,7 @@ USERFAULTFD, BRK, SHMDT = 21, 22, 24
 MAPS = frozenset({MMAP, REMAP_FILE, SHMAT, BRK})
 PROTECTS = frozenset({3, PKEY_MPROTECT})
 EXEC_ONLY = PROTS.index("x")
+CHILD_ACTS = (0, 3)  # of fork: the child goes on with the program, or a child of its own does
 CLOSE = 3  # of userfaultfd: whatever was registered
 KEEP_CLEAR = (1, 2)  # mmap with MAP_FIXED_NOREPLACE, or a hint: nothing that is there goes
 WHOLE = frozenset({1, BRK})  # refused, it has changed plain memory no more than sealed memory

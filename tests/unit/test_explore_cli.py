@@ -46,6 +46,7 @@ def test_what_is_no_time_is_refused(text: str) -> None:
         (["debian-6.12", "--time", "soon"], "--time soon"),
         (["debian-6.12", "--replay", "nowhere.txt"], "nowhere.txt: cannot be read"),
         (["debian-6.12", "--resume", "nowhere"], "--resume nowhere"),
+        (["debian-6.12", "--against", "debian-6.12"], "--against debian-6.12: no other kernel"),
     ],
 )
 def test_bad_input_is_one_line_before_anything_boots(tmp_path: Path, words: list[str], complaint: str) -> None:

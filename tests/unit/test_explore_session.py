@@ -292,6 +292,20 @@ def test_two_kernels_differ_in_classes_with_a_small_program_each(tmp_path: Path,
     assert "differs from b: mlock answers 0 or EINVAL" in text
 
 
+def test_an_interrupted_comparison_says_how_far_both_came(tmp_path: Path, clock: list[float]) -> None:
+    class Interrupted(PromisingKernel):
+        def _perform(self, memory: Memory, step: Step) -> int:
+            raise KeyboardInterrupt
+
+    here = Explorer(lambda: PromisingKernel(tmp_path), b"elf", lambda _text: None)
+    there = Explorer(lambda: Interrupted(tmp_path), b"elf", lambda _text: None)
+    compared = Compared(Exploration(5), Exploration(5))
+    with pytest.raises(KeyboardInterrupt):
+        Against(here, there, lambda _text: None).explore(Batches(5, clock), 100.0, compared)
+    assert compared.here.programs and not compared.there.programs
+    assert compared.here.batches == compared.there.batches
+
+
 def test_a_damaged_record_loses_the_guest(tmp_path: Path) -> None:
     kernel = PromisingKernel(tmp_path)
     executor = Executor(kernel, b"elf")
