@@ -59,7 +59,10 @@ RESULTS = "results/explore"
               help="Run only these programs; repeatable.")  # fmt: skip
 @click.option("--resume", "resumed", metavar="ID", help="Continue an earlier exploration of these kernels.")
 @click.option(
-    "--against", multiple=True, metavar="K", help="Run the same programs on this kernel too, and show differences."
+    "--against",
+    multiple=True,
+    metavar="K",
+    help="Run the same programs on this kernel, too. Making the programs of differences small comes after --time.",
 )
 @click.option("--coverage", "covered", is_flag=True,
               help="Also keep programs that reach new code; for kernels with KCOV.")  # fmt: skip
@@ -96,6 +99,7 @@ def explore(
 
     \b
     sealmatrix explore debian-6.12 --time 60s          one kernel, a minute
+    sealmatrix explore                                 the default matrix, a minute for each kernel
     sealmatrix explore -s nightly --seed 20261128      every kernel, all from one seed
     sealmatrix explore debian-7.2 --resume ID          continue an earlier exploration
     sealmatrix explore debian-7.2 --replay FILE        the programs of a file, and no others

@@ -22,7 +22,7 @@ _ASCII: Mapping[str, str] = {
 # As wide as a table ever gets where nobody's screen ends.
 _UNLIMITED = 1_000_000
 # A column with cells longer than this has sentences; what it needs to be read beside others.
-_SENTENCE, _READABLE = 60, 36
+_SENTENCE, _READABLE, _BROKEN = 60, 36, 12
 _BETWEEN = 2
 
 
@@ -49,12 +49,17 @@ def print_table(console: Console, table: Table) -> None:
 
 
 def _cramped(table: Table, width: int) -> list[Column]:
-    """The columns of sentences, where a table of this width leaves them too little room."""
+    """The columns of sentences, where a table of this width leaves them too little room; where there are none, the
+    widest, where its words would be broken."""
     needs = {id(column): max(map(_width, [column.header, *column.cells])) for column in table.columns}
     long = [column for column in table.columns if needs[id(column)] > _SENTENCE]
+    least = _READABLE * len(long)
+    if not long:
+        long = [max(table.columns, key=lambda column: needs[id(column)])]
+        least = min(_BROKEN, needs[id(long[0])])
     rest = sum(needs[id(column)] for column in table.columns if column not in long)
     room = width - rest - _BETWEEN * (len(table.columns) - 1)
-    return long if room < _READABLE * len(long) else []
+    return long if room < least else []
 
 
 def _with_below(table: Table, below: list[Column]) -> Iterator[RenderableType]:

@@ -55,6 +55,14 @@ def test_two_columns_of_sentences_are_named() -> None:
     assert told == f"cve-2025-40040 what: {STATEMENT} noticed by: [T] {STATEMENT}"
 
 
+def test_a_column_that_would_be_broken_letter_by_letter_stands_below() -> None:
+    table = history_table("run", "started", "state", "exit", "cells", "rules")
+    counts = "170 miss, 1 pass, 2 observed"
+    table.add_row("20261130-092127-b600", "2026-11-30 09:21", "interrupted", "130", "1, 1 not clean", counts)
+    row, below = printed(table, 80)
+    assert row.endswith("interrupted  130  1, 1 not clean") and below.strip() == counts
+
+
 def test_the_slowest_cells_keep_all_their_columns_in_80() -> None:
     headings = ("cell", "release", "acceleration", "runs", "mean", "longest", "boot")
     table = history_table(*headings)
