@@ -51,7 +51,8 @@ def kept_mirror(store: Store) -> str:
 
 
 def _state() -> list[list[str]]:
-    """Name, size and time of change of the system's sources, and of the folder of its lists."""
+    """Name, size and time of change of the system's sources, and of the folder of its lists. The time is the inode's:
+    images may have set the other."""
     tool = shutil.which("apt-config")
     if tool is None:
         raise ToolMissing("apt-config", "apt")
@@ -66,4 +67,4 @@ def _states(place: Path, *, files: bool) -> list[list[str]]:
     with telling(place):
         paths = [place, *(sorted(place.iterdir()) if files and place.is_dir() else ())]
         found = [(path, path.stat()) for path in paths if path.exists()]
-    return [[str(path), str(state.st_size), str(state.st_mtime_ns)] for path, state in found]
+    return [[str(path), str(state.st_size), str(state.st_ctime_ns)] for path, state in found]
