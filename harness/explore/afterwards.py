@@ -84,7 +84,7 @@ def state_after(
             freed |= sum(1 << i for i in inside if not _may_not_be_freed(op, state, before, i))
     _come_and_gone(attrs, operation, before, after)
     _astray(attrs, op, operation, after, said, twin, refusal, divided=divided)
-    return State(bytes(attrs), rights, _still_freed(freed, op, operation, after, said), unlocked)
+    return State(bytes(attrs), rights, _still_freed(freed, op, operation, state.attrs, after, said), unlocked)
 
 
 def _may_not_be_freed(op: bytes, state: State, before: bytes, i: int) -> bool:
@@ -93,17 +93,21 @@ def _may_not_be_freed(op: bytes, state: State, before: bytes, i: int) -> bool:
     return bool(attr & SEALED) and protected(attr, seen, state.rights) and not of_another_thread(op, attr, seen)
 
 
-def _still_freed(freed: int, op: bytes, operation: Operation, after: bytes, said: int) -> int:
-    """The units that may be emptied at any time, without those that are gone or new. mremap takes it along."""
+def _still_freed(freed: int, op: bytes, operation: Operation, attrs: bytes, after: bytes, said: int) -> int:
+    """The units that may be emptied at any time, without those that are gone or new. mremap takes it along, but for
+    what was sealed before: nothing can have come there."""
     if not freed:
         return 0
     if operation.nature == "replaces" and said == 0 and op[0] in MAPS and (op[0] != MMAP or op[5] not in KEEP_CLEAR):
         freed &= ~(((1 << op[2]) - 1) << op[1])
     elif op[0] == MREMAP and op[3] in TO:
+        old = freed
         for k in range(arriving(op[3], op[2])):
-            if freed >> (op[1] + min(k, op[2] - 1)) & 1:
-                freed |= 1 << (op[4] + k)
-    return freed & sum(1 << i for i in range((len(after) - 2) // 2) if after[2 + i] & MAPPED)
+            i = op[4] + k
+            if i < len(attrs) and attrs[i] < SEALED:
+                came = old >> (op[1] + min(k, op[2] - 1)) & 1
+                freed = freed & ~(1 << i) | came << i if said == 0 else freed | came << i
+    return freed & sum(1 << i for i in range(len(attrs)) if after[2 + i] & MAPPED)
 
 
 def _astray(

@@ -113,6 +113,11 @@ CASES = {
         [(0, "rw:a0"), (0, "-:."), (0, "rw:00"), (0, "rw:21"), (0, "r:21"), (0, "r:21"), (L, "r:21")], "S",
         "sealed-unchanged",
     ),
+    "freed memory that was to be moved onto sealed memory": Case(
+        window(2, "anon rw written | anon r sealed written", "madvise 0-0 free", "mremap 0-0 to 1", "mlock 1-1 lock"),
+        "rw:a0 r:a1", [(0, "rw:a0 r:a1"), (EPERM, "rw:a0 r:a1"), (0, "rw:a0 r:00")],
+        [(0, "rw:a0 r:a1"), (L, "rw:a0 r:a1"), (0, "rw:a0 r:a1")], "pS", "sealed-unchanged",
+    ),
     "a child without what MADV_DONTFORK was refused for": Case(
         window(1, ONE, "madvise 0-0 dontfork", "madvise 0-0 free", "fork goes-on"), "r:a0", [*FREED * 2, (0, "r:a0")],
         [*KEPT * 2, (0, "r:a0")], "S", "sealed-unchanged", ("-:.", []), ("r:a0", []), 2,
