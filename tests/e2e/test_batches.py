@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from harness.matrix.model import Profile
 from harness.model.architectures import Arch
 from harness.observations.collector import Collector
 from harness.observations.journal import read_journal
-from harness.observations.model import Observation
+from harness.observations.model import Half, Observation
 from harness.observations.stream import StreamParser
 from harness.payload.build import build
 from tests.support.payload_here import WEATHER, facts
@@ -56,6 +57,21 @@ def observed(guest: QemuGuest, program: str, *options: str) -> Collector:
     return collector
 
 
+def in_memory_or_swapped(seen: Observation) -> Observation:
+    """What is anonymous stays so; when memory is short, the kernel swaps it out (pagemap: a, s)."""
+
+    def half(one: Half) -> Half:
+        before, after = (tuple(map(_as_present, units)) for units in (one.before, one.after))
+        return replace(one, before=before, after=after)
+
+    return replace(facts(seen), control=half(seen.control), sealed=half(seen.sealed))
+
+
+def _as_present(unit: str) -> str:
+    words = unit.split()
+    return " ".join(["a" if place == 3 and word == "s" else word for place, word in enumerate(words)])
+
+
 @pytest.mark.parametrize(("name", "arch"), KERNELS)
 def test_both_ways_give_the_same_facts(guest: MakeGuest, name: str, arch: Arch) -> None:
     one = guest(name, arch, profile=PROFILE)
@@ -72,7 +88,7 @@ def test_both_ways_give_the_same_facts(guest: MakeGuest, name: str, arch: Arch) 
             told: list[Observation] = [among.observations[probe]]
             told += [among.among_others[probe]] if probe in among.among_others else []
             for other in told:
-                assert facts(other) == facts(seen)
+                assert in_memory_or_swapped(other) == in_memory_or_swapped(seen)
 
 
 def test_what_a_real_kernel_does_wrong_among_others_is_asked_again_alone(tmp_path: Path) -> None:
