@@ -187,12 +187,13 @@ def main() -> None:
     options = parser.parse_args()
     matrix = load_matrix(default_path())
     compared = ways(options.against)
-    globs = globs_of(matrix, options.selection, options.run)
+    asked = list(options.run)
     if options.common:
         if not options.against:
             parser.error("--common needs --against DIR, which says what the other checkout has")
         left_out = all_but(ours := probes_of(OURS), ours & probes_of(options.against))
-        globs += [word for glob in left_out for word in ("--exclude", glob)]
+        asked += [f"!{glob}" for glob in left_out]
+    globs = globs_of(matrix, options.selection, asked)
     cpus = "counted" if options.counted else str(options.cpus)
     written: dict[str, dict[str, list[dict[str, object]]]] = {}
     for arch in options.arch or ARCHES:

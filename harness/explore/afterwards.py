@@ -83,7 +83,7 @@ def state_after(
         if op[3] == FREE:
             freed |= sum(1 << i for i in inside if not _may_not_be_freed(op, state, before, i))
     _come_and_gone(attrs, operation, before, after)
-    _astray(attrs, op, operation, after, said, twin, refusal, divided=divided)
+    _astray(attrs, op, operation, after, twin, refusal, refused=refused, divided=divided)
     return State(bytes(attrs), rights, _still_freed(freed, op, operation, state.attrs, after, said), unlocked)
 
 
@@ -115,16 +115,15 @@ def _astray(
     op: bytes,
     operation: Operation,
     after: bytes,
-    said: int,
     twin: bytes,
     refusal: RefusalDemand,
     *,
+    refused: bool,
     divided: bool,
 ) -> None:
     """Say of which units the twin may know nothing from here on."""
     n = len(attrs)
     footprint = footprint_of(op, operation, n)
-    refused = refusal == "must" and said == EPERM
     freed = operation.nature == "discards" and op[3] == FREE and not refused
     whole = refusal in ("undefined", "open") or divided or freed
     if operation.nature == "moves":  # what went astray comes to wherever the twin moves it

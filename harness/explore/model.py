@@ -137,6 +137,7 @@ def _step(
     found: list[StepProblem] = []
     unchanged = before[2:] == after[2:]
     refusal = refusal_of(op, state, before)
+    refused = refusal == "must" and said == EPERM
 
     # 1. Sealed units are as they were, but for what may be done to them.
     if not unchanged and max(attrs) >= SEALED:
@@ -153,7 +154,7 @@ def _step(
                     units,
                 )
             )
-        if op[0] in WHOLE and said == EPERM and refusal == "must":
+        if op[0] in WHOLE and refused:
             rest = tuple(
                 i for i in range(start, end)
                 if i not in units and differs(before, after, n, i)
@@ -164,7 +165,7 @@ def _step(
                     f"{operation.name} is refused and has changed plain memory: {changes_text(before, after, n, rest)}"
                 )
                 found.append(StepProblem("refused", 0, operation.name, text, operation.clauses[:1], rest))
-        beside = _beside(op, operation, state, before, after, n) if said == EPERM and refusal == "must" else ()
+        beside = _beside(op, operation, state, before, after, n) if refused else ()
         if beside:
             text = (
                 f"{operation.name} is refused and has changed memory beside its range: "
