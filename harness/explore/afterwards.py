@@ -23,11 +23,13 @@ from harness.explore.state import (
     MMAP,
     MREMAP,
     PKEY_MPROTECT,
+    PRIVATE_FILE,
     PROTECTS,
     REMAP_FILE,
     RESIZES,
     RIGHTS,
     SEALED,
+    SHARED_ANON,
     SHARED_FILE,
     SHMAT,
     TO,
@@ -88,8 +90,10 @@ def state_after(
 
 
 def _may_not_be_freed(op: bytes, state: State, before: bytes, i: int) -> bool:
-    """Whether MADV_FREE must spare a unit (M1), whatever it does to others of its range."""
+    """Whether MADV_FREE must spare a unit (M1), whatever it does to others of its range, or knows none of its sort."""
     attr, seen = state.attrs[i], before[2 + i]
+    if attr & KIND in (SHARED_ANON, SHARED_FILE, PRIVATE_FILE):
+        return True
     return bool(attr & SEALED) and protected(attr, seen, state.rights) and not of_another_thread(op, attr, seen)
 
 

@@ -46,10 +46,10 @@ class ProgramJudge:
         if facts.status in (SIGNAL, TIMEOUT):
             return Judged((_broken(program, facts),), ())
         state = initial(program.segments)
-        if not all(seen & MAPPED for seen, attr in zip(facts.sealed.looks[0][2:], state.attrs, strict=False) if attr):
-            return Judged((), (), asked=False)  # who looked saw nothing
         if facts.sealed.first or facts.sealed.looks[0][2:] != facts.twin.looks[0][2:]:
             return Judged(tuple(problems_of_window(program, facts.sealed, facts.twin)), ())
+        if not all(seen & MAPPED for seen, attr in zip(facts.sealed.looks[0][2:], state.attrs, strict=False) if attr):
+            return Judged((), (), asked=False)  # in neither: who looked saw nothing
         found: list[StepProblem] = []
         states: list[int] = []
         low = PLACES[program.place] == "low" and program.units << program.scale < _HUGE_PAGE

@@ -118,6 +118,10 @@ CASES = {
         "rw:a0 r:a1", [(0, "rw:a0 r:a1"), (EPERM, "rw:a0 r:a1"), (0, "rw:a0 r:00")],
         [(0, "rw:a0 r:a1"), (L, "rw:a0 r:a1"), (0, "rw:a0 r:a1")], "pS", "sealed-unchanged",
     ),
+    "MADV_FREE of a file, which knows no such thing, and mlock that empties": Case(
+        window(1, "shared-file r sealed", "madvise 0-0 free", "mlock 0-0 lock"), "rs:51",
+        [(EINVAL, "rs:51"), (0, "rs:00")], [(EINVAL, "rs:51"), (0, "rs:51")], "S", "sealed-unchanged",
+    ),
     "a child without what MADV_DONTFORK was refused for": Case(
         window(1, ONE, "madvise 0-0 dontfork", "madvise 0-0 free", "fork goes-on"), "r:a0", [*FREED * 2, (0, "r:a0")],
         [*KEPT * 2, (0, "r:a0")], "S", "sealed-unchanged", ("-:.", []), ("r:a0", []), 2,
@@ -197,6 +201,13 @@ def test_memory_that_cannot_be_made_is_no_room_unless_it_is_refused(error: int, 
     facts = ProgramFacts(NO_WINDOW, error, 1, 0, nothing, nothing, None, None, -1)
     found = ProgramJudge().judge(program, [], facts)
     assert (found.asked, bool(found.problems)) == (asked, asked)
+
+
+def test_a_window_that_sealing_unmaps_is_a_finding() -> None:
+    program = parse_program(window(1, ONE))
+    facts = ProgramFacts(DONE, 0, 1, 0, side("-:.", [], "-"), side("r:a0", [], "-"), None, None, -1)
+    found = ProgramJudge().judge(program, [], facts)
+    assert [problem.oracle for problem in found.problems] == ["sealed-unchanged"]
 
 
 def test_who_looked_and_saw_nothing_was_asked_nothing() -> None:
